@@ -1,0 +1,50 @@
+# A folder of m2bert/ is a static library m2bert_<folder>; all of them together are the shared libraries
+# m2bert_ops_shared (m2bert::ops) and m2bert_shared (m2bert::m2bert). Tests link only the folders they test.
+find_package(Threads REQUIRED)
+
+add_library(m2bert_options INTERFACE)
+target_include_directories(m2bert_options INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}>)
+target_compile_options(m2bert_options INTERFACE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers $<$<BOOL:${M2BERT_WERROR}>:-Werror>)
+target_link_libraries(m2bert_options INTERFACE Threads::Threads)
+if(M2BERT_SANITIZE)
+  target_compile_options(m2bert_options INTERFACE -fsanitize=${M2BERT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(m2bert_options INTERFACE -fsanitize=${M2BERT_SANITIZE})
+endif()
+
+# MLX's headers cost 3 s a file: one precompiled header serves every target that includes them.
+add_library(m2bert_pch STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+target_link_libraries(m2bert_pch PUBLIC m2bert_options m2bert_mlx)
+target_precompile_headers(m2bert_pch PRIVATE <mlx/mlx.h>)
+target_compile_options(m2bert_pch PRIVATE -Winvalid-pch)
+
+set_property(GLOBAL PROPERTY M2BERT_FOLDERS "")
+
+# m2bert_folder(NAME SOURCES a.cpp ... [DEPENDS io ...] [LINK external ...] [MLX])
+#   DEPENDS: other folders; LINK: third-party targets, private to the folder; MLX: the folder includes MLX's headers.
+function(m2bert_folder name)
+  cmake_parse_arguments(arg "MLX" "" "SOURCES;DEPENDS;LINK" ${ARGN})
+  add_library(m2bert_${name} STATIC ${arg_SOURCES})
+  target_link_libraries(m2bert_${name} PUBLIC m2bert_options PRIVATE ${arg_LINK})
+  foreach(other ${arg_DEPENDS})
+    target_link_libraries(m2bert_${name} PUBLIC m2bert_${other})
+  endforeach()
+  if(arg_MLX)
+    target_link_libraries(m2bert_${name} PUBLIC m2bert_mlx)
+    target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
+  endif()
+  set_property(GLOBAL APPEND PROPERTY M2BERT_FOLDERS ${name})
+endfunction()
+
+function(m2bert_shared_library)
+  file(WRITE ${PROJECT_BINARY_DIR}/empty.cpp "")
+  get_property(folders GLOBAL PROPERTY M2BERT_FOLDERS)
+  add_library(m2bert_ops_shared SHARED ${PROJECT_BINARY_DIR}/empty.cpp)
+  add_library(m2bert_shared SHARED ${PROJECT_BINARY_DIR}/empty.cpp)
+  foreach(folder ${folders})
+    if(folder STREQUAL "ops")
+      target_link_libraries(m2bert_ops_shared PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,m2bert_ops>)
+    else()
+      target_link_libraries(m2bert_shared PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,m2bert_${folder}>)
+    endif()
+  endforeach()
+endfunction()

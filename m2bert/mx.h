@@ -1,0 +1,7 @@
+#pragma once
+// The one alias of MLX's namespace.
+#include <mlx/mlx.h>
+
+namespace m2bert {
+namespace mx = mlx::core;
+}

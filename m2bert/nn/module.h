@@ -1,0 +1,81 @@
+#pragma once
+// Modules without a registry: members are the truth, visit() names them once, every use is a visitor.
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::nn {
+
+class Module;
+
+// What a name stands for in a checkpoint.
+enum class Role {
+  parameter,  // trained
+  buffer,     // saved, not trained (position_ids, pos_emb.t, modulation.deltas)
+  alias,      // a second name of an array that another name owns (tied weights, the shared freq of the filters)
+};
+
+// Walks a module tree and calls on_array once a name, with the dotted name of the reference's state_dict.
+class Visitor {
+ public:
+  using Callback = std::function<void(const std::string& name, mx::array& a, Role role)>;
+  explicit Visitor(Callback on_array, std::string prefix = {}) : on_array_(std::move(on_array)), prefix_(std::move(prefix)) {}
+
+  void operator()(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::parameter); }
+  void operator()(const std::string& name, std::optional<mx::array>& a) {
+    if (a) (*this)(name, *a);
+  }
+  void buffer(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::buffer); }
+  void alias(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::alias); }
+  void operator()(const std::string& name, Module& m);
+
+  template <class M>
+  void operator()(const std::string& name, std::optional<M>& m) {
+    if (m) (*this)(name, *m);
+  }
+  template <class M>
+  void operator()(const std::string& name, std::vector<M>& ms) {
+    for (size_t i = 0; i < ms.size(); ++i) (*this)(name + "." + std::to_string(i), ms[i]);
+  }
+
+ private:
+  Callback on_array_;
+  std::string prefix_;
+};
+
+class Module {
+ public:
+  virtual ~Module() = default;
+  virtual void visit(Visitor& v) = 0;
+};
+
+// A name of the model and the member behind it.
+struct NamedArray {
+  std::string name;
+  mx::array* array;
+  Role role;
+};
+
+// Every name in visiting order, aliases and buffers included. Pointers stay valid while the module is not moved.
+std::vector<NamedArray> named_arrays(Module& m);
+
+// Names with Role::parameter alone: what is trained, each array once.
+std::vector<NamedArray> parameters(Module& m);
+
+// Number of trained values.
+size_t count_parameters(Module& m);
+
+using Arrays = std::vector<mx::array>;
+
+// value = loss(inputs) and its gradient by every array of params, which are traced in place and restored afterwards.
+struct ValueAndGrad {
+  mx::array value;
+  Arrays grads;  // in the order of params
+};
+ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const std::function<mx::array()>& loss);
+
+}  // namespace m2bert::nn
