@@ -1,0 +1,13 @@
+#pragma once
+// Pointwise functions of the model.
+#include "m2bert/mx.h"
+
+namespace m2bert::ops {
+
+// x Phi(x) with the exact error function (torch's GELU(approximate='none')).
+mx::array gelu(const mx::array& x, mx::StreamOrDevice s = {});
+
+// The tanh approximation of gelu ("gelu_new" and "gelu_pytorch_tanh" of Hugging Face).
+mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s = {});
+
+}  // namespace m2bert::ops
