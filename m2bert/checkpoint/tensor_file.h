@@ -1,0 +1,59 @@
+#pragma once
+// A file of named tensors: PyTorch (.pt, .pth, .bin; zip or legacy) or safetensors, told apart by content and read lazily.
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::checkpoint {
+
+struct TensorInfo {
+  std::string name;            // as in the file; nested dicts are joined with dots
+  std::string dtype;           // torch's name: "float32", "bfloat16", "complex128", "qint8", ...
+  std::vector<int64_t> shape;  // every dimension >= 0
+  uint64_t nbytes = 0;         // of the values, whatever the storage behind them holds
+  std::string storage;         // equal = shared memory
+};
+
+// A pickled object that is not a tensor, number, string or container. It was named, never called.
+struct SkippedObject {
+  std::string path;  // where in the file: "rng.0.numpy"
+  std::string what;  // class or function: "numpy.core.multiarray._reconstruct"
+};
+
+// Names are unique; order is the file's.
+using TensorMap = std::vector<std::pair<std::string, mx::array>>;
+
+class TensorFile {
+ public:
+  virtual ~TensorFile() = default;
+
+  // Opens by content, not by name. Checks everything but the values. Error names the file, the byte offset and the problem.
+  static std::unique_ptr<TensorFile> open(const std::filesystem::path& file);
+
+  virtual const std::vector<TensorInfo>& tensors() const = 0;
+  // The values, row-contiguous. Tensors that are the same view of one storage give the same array (tied weights stay one).
+  // Error for a dtype that MLX lacks and for values that fail the file's checksum.
+  virtual mx::array read(const TensorInfo& tensor) = 0;
+  // "PyTorch zip", "PyTorch legacy" or "safetensors".
+  virtual std::string format() const = 0;
+  // Objects beside the tensors that were left alone (PyTorch files only).
+  virtual const std::vector<SkippedObject>& skipped() const = 0;
+  // safetensors' __metadata__; empty for PyTorch files.
+  virtual const std::map<std::string, std::string>& metadata() const = 0;
+
+  // The tensor of that name, or null.
+  const TensorInfo* find(const std::string& name) const;
+};
+
+// MLX's dtype of a torch dtype name. Error that names `tensor` and the dtype when MLX has none.
+mx::Dtype to_mlx_dtype(const std::string& dtype, const std::string& tensor);
+// torch's name of an MLX dtype: "float32", "bool", ...
+std::string dtype_name(mx::Dtype dtype);
+
+}  // namespace m2bert::checkpoint
