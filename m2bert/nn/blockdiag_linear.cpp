@@ -1,0 +1,42 @@
+#include "m2bert/nn/blockdiag_linear.h"
+
+#include <cmath>
+
+#include "m2bert/error.h"
+#include "m2bert/ops/monarch.h"
+
+namespace m2bert::nn {
+
+namespace {
+int ceil_div(int a, int b) { return (a + b - 1) / b; }
+}  // namespace
+
+BlockdiagLinear::BlockdiagLinear(int in, int out, int nblocks, bool with_bias)
+    : weight(mx::zeros({nblocks, ceil_div(out, nblocks), ceil_div(in, nblocks)})), in_(in), out_(out) {
+  if (with_bias) bias = mx::zeros({out});
+}
+
+mx::array BlockdiagLinear::operator()(const mx::array& x) const {
+  require(x.ndim() >= 1 && x.shape(-1) == in_, "[BlockdiagLinear] x has shape ", x.shape(), ", wants ", in_, " columns");
+  const int in_padded = weight.shape(0) * weight.shape(2), out_padded = weight.shape(0) * weight.shape(1);
+  auto y = ops::blockdiag_multiply(in_padded == in_ ? x : mx::pad(x, std::vector<int>{-1}, mx::Shape{0}, mx::Shape{in_padded - in_}), weight);
+  if (out_padded != out_) {
+    auto stop = y.shape();
+    stop.back() = out_;
+    y = mx::slice(y, mx::Shape(y.ndim(), 0), stop);
+  }
+  return bias ? y + mx::astype(*bias, y.dtype()) : y;
+}
+
+void BlockdiagLinear::visit(Visitor& v) {
+  v("bias", bias);
+  v("weight", weight);
+}
+
+void BlockdiagLinear::init(KeySequence& keys) {
+  const float nblocks = float(weight.shape(0)), in_padded = nblocks * float(weight.shape(2));
+  weight = uniform(weight.shape(), std::sqrt(nblocks) / std::sqrt(in_padded), keys);
+  if (bias) bias = uniform(bias->shape(), 1 / std::sqrt(float(out_)), keys);
+}
+
+}  // namespace m2bert::nn

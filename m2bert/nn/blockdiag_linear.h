@@ -1,0 +1,25 @@
+#pragma once
+#include <optional>
+
+#include "m2bert/nn/init.h"
+#include "m2bert/nn/module.h"
+
+namespace m2bert::nn {
+
+// A linear layer whose matrix is block diagonal: nblocks times fewer weights and products. Source: BlockdiagLinear of the reference.
+// Sizes that nblocks does not divide are padded up with zeros on the way in and cut on the way out.
+class BlockdiagLinear : public Module {
+ public:
+  BlockdiagLinear(int in, int out, int nblocks, bool with_bias = true);
+  mx::array operator()(const mx::array& x) const;  // [..., in] -> [..., out]
+  void visit(Visitor& v) override;
+  void init(KeySequence& keys);  // the reference's: as a dense Kaiming-uniform matrix, scaled by sqrt(nblocks); bias in +-1/sqrt(out)
+
+  mx::array weight;               // [nblocks, ceil(out/nblocks), ceil(in/nblocks)]
+  std::optional<mx::array> bias;  // [out]
+
+ private:
+  int in_, out_;
+};
+
+}  // namespace m2bert::nn

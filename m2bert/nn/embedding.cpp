@@ -1,0 +1,20 @@
+#include "m2bert/nn/embedding.h"
+
+namespace m2bert::nn {
+
+mx::array Embedding::operator()(const mx::array& ids) const {
+  auto rows = mx::take(weight, ids, 0);
+  if (padding_idx_ < 0 || !weight.is_tracer()) return rows;
+  auto is_padding = mx::expand_dims(mx::equal(ids, mx::array(padding_idx_, ids.dtype())), -1);
+  return mx::where(is_padding, mx::stop_gradient(rows), rows);
+}
+
+void Embedding::init_normal(float deviation, KeySequence& keys) {
+  weight = normal(weight.shape(), deviation, keys);
+  if (padding_idx_ >= 0) {
+    auto row = mx::expand_dims(mx::equal(mx::arange(0, weight.shape(0), 1, mx::int32), mx::array(padding_idx_)), 1);
+    weight = mx::where(row, mx::array(0.0f), weight);
+  }
+}
+
+}  // namespace m2bert::nn

@@ -1,0 +1,21 @@
+#pragma once
+#include "m2bert/nn/init.h"
+#include "m2bert/nn/module.h"
+
+namespace m2bert::nn {
+
+// Rows of a table by index. With a padding index that row gets no gradient from look-ups (torch's padding_idx).
+class Embedding : public Module {
+ public:
+  Embedding(int count, int dim, int padding_idx = -1) : weight(mx::zeros({count, dim})), padding_idx_(padding_idx) {}
+  mx::array operator()(const mx::array& ids) const;  // ids [...] int32 -> [..., dim]
+  void visit(Visitor& v) override { v("weight", weight); }
+  void init_normal(float deviation, KeySequence& keys);  // N(0, deviation); the padding row is 0
+
+  mx::array weight;  // [count, dim]
+
+ private:
+  int padding_idx_;
+};
+
+}  // namespace m2bert::nn

@@ -1,0 +1,132 @@
+#include "m2bert/nn/hyena_filter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "m2bert/error.h"
+#include "m2bert/ops/long_conv.h"
+
+namespace m2bert::nn {
+
+namespace {
+
+// [1, n, 1] from a to b in n steps.
+mx::array linspace(double a, double b, int n) { return mx::linspace(a, b, n, mx::float32); }
+
+// z = [t, cos(f w), -sin(f w)], w = 2 pi n / l_max, f = linspace(1e-4, bands - 1, bands). Made in double on the host.
+mx::array initial_positions(int l_max, int emb_dim) {
+  const int bands = (emb_dim - 1) / 2;
+  std::vector<float> z(size_t(l_max) * size_t(emb_dim));
+  for (int n = 0; n < l_max; ++n) {
+    float* row = &z[size_t(n) * size_t(emb_dim)];
+    row[0] = l_max == 1 ? 0.0f : float(double(n) / (l_max - 1));
+    for (int j = 0; j < bands; ++j) {
+      const double f = bands == 1 ? 1e-4 : 1e-4 + (bands - 1 - 1e-4) * j / (bands - 1);
+      const double angle = f * 2 * std::numbers::pi * n / l_max;
+      row[1 + j] = float(std::cos(angle));
+      row[1 + bands + j] = float(-std::sin(angle));
+    }
+  }
+  return mx::array(z.data(), {1, l_max, emb_dim});
+}
+
+std::vector<Linear> make_network(const HyenaFilterOptions& o) {
+  return {Linear(o.emb_dim, o.order), Linear(o.order, o.order), Linear(o.order, o.order), Linear(o.order, o.d_model, false)};
+}
+
+}  // namespace
+
+HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
+    : bias(mx::zeros({o.d_model})),
+      z(initial_positions(o.l_max, o.emb_dim)),
+      t(mx::reshape(linspace(0, 1, o.l_max), {1, o.l_max, 1})),
+      freq(mx::full({1, o.order}, o.w)),
+      network(make_network(o)),
+      deltas(mx::reshape(linspace(std::log(0.01) / 1.5, std::log(0.01) / 0.3, o.d_model), {1, 1, o.d_model})),
+      options_(o) {
+  if (o.bidirectional) network_rev = make_network(o);
+}
+
+mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
+  require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the text has ", L, " positions, the filter was made for at most ", options_.l_max,
+          " (long_conv_l_max)");
+  auto rows = [&](const mx::array& table) { return mx::slice(mx::astype(table, mx::float32), {0, 0, 0}, {1, L, table.shape(2)}); };
+  auto h = rows(z);
+  auto f = mx::astype(freq, mx::float32) * mx::array(options_.w_mod);
+  for (size_t i = 0; i < 3; ++i) h = mx::sin(f * net[i](h));
+  h = net[3](h) * mx::exp(-rows(t) * mx::abs(mx::astype(deltas, mx::float32)));
+  return mx::reshape(h, {L, options_.d_model});
+}
+
+mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }
+
+std::optional<mx::array> HyenaFilter::filter_rev(int L) const {
+  if (network_rev.empty()) return std::nullopt;
+  return evaluate(network_rev, L);
+}
+
+std::vector<mx::array> HyenaFilter::weights() const {
+  std::vector<mx::array> all{z, t, freq, deltas};
+  for (const auto* net : {&network, &network_rev}) {
+    for (const auto& layer : *net) {
+      all.push_back(layer.weight);
+      if (layer.bias) all.push_back(*layer.bias);
+    }
+  }
+  return all;
+}
+
+bool HyenaFilter::is_cached(int L) const {
+  if (!cache_ || cache_->L != L) return false;
+  auto now = weights();
+  return std::equal(now.begin(), now.end(), cache_->weights.begin(), cache_->weights.end(),
+                    [](const mx::array& a, const mx::array& b) { return a.id() == b.id(); });
+}
+
+mx::array HyenaFilter::spectrum(int L) const {
+  if (is_cached(L)) return cache_->spectrum;
+  auto made = ops::long_conv_spectrum(filter(L), filter_rev(L));
+  auto now = weights();
+  if (std::ranges::any_of(now, [](const mx::array& a) { return a.is_tracer(); })) return made;  // inside a gradient: not a value yet
+  mx::eval(made);
+  cache_ = Cached{L, std::move(now), made};
+  return made;
+}
+
+void HyenaFilter::visit(Visitor& v) {
+  v("bias", bias);
+  if (options_.train_positions) {
+    v("pos_emb.z", z);
+  } else {
+    v.buffer("pos_emb.z", z);
+  }
+  v.buffer("pos_emb.t", t);
+  bool owns_freq = true;
+  auto visit_network = [&](const std::string& name, std::vector<Linear>& net) {
+    for (size_t i = 0; i < net.size(); ++i) {
+      v(name + "." + std::to_string(2 * i), net[i]);
+      if (i == 3) break;
+      auto freq_name = name + "." + std::to_string(2 * i + 1) + ".freq";
+      if (owns_freq) {
+        v(freq_name, freq);
+      } else {
+        v.alias(freq_name, freq);
+      }
+      owns_freq = false;
+    }
+  };
+  visit_network("implicit_filter", network);
+  visit_network("implicit_filter_rev", network_rev);
+  v.buffer("modulation.deltas", deltas);
+}
+
+void HyenaFilter::init(KeySequence& keys) {
+  bias = normal(bias.shape(), 1, keys);
+  freq = mx::full(freq.shape(), options_.w);
+  for (auto* net : {&network, &network_rev}) {
+    for (auto& layer : *net) layer.init_uniform(keys);
+  }
+}
+
+}  // namespace m2bert::nn

@@ -1,0 +1,57 @@
+#pragma once
+// The filter of the long convolution, made by a small network from the position alone. Source: HyenaFilter of the reference.
+#include <optional>
+#include <vector>
+
+#include "m2bert/nn/linear.h"
+#include "m2bert/nn/module.h"
+
+namespace m2bert::nn {
+
+struct HyenaFilterOptions {
+  int d_model = 0;
+  int emb_dim = 5;     // odd: time, cosines, sines
+  int order = 64;      // width of the network
+  int l_max = 0;       // positions
+  float w = 10;        // initial frequency of the sines
+  float w_mod = 1;     // fixed factor of the frequency
+  bool bidirectional = true;
+  bool train_positions = true;  // false (hyena_lr_pos_emb 0): z is a buffer
+};
+
+// k[t] = W6 sin(f (W4 sin(f (W2 sin(f (W0 z[t] + b0)) + b2)) + b4)) * exp(-t |deltas|), f = w_mod * freq, one freq for all sines.
+class HyenaFilter : public Module {
+ public:
+  explicit HyenaFilter(const HyenaFilterOptions& options);
+
+  mx::array filter(int L) const;                     // [L, d] float32, weights of this and earlier positions
+  std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
+
+  // The filter's spectrum for ops::long_conv. At inference it is computed once a length and kept until a weight changes.
+  mx::array spectrum(int L) const;
+  bool is_cached(int L) const;
+
+  void visit(Visitor& v) override;
+  void init(KeySequence& keys);  // torch's defaults for the linears, N(0, 1) for bias, freq = w
+
+  mx::array bias;                       // [d] D, the skip term of the convolution
+  mx::array z, t;                       // [1, l_max, emb_dim], [1, l_max, 1]
+  mx::array freq;                       // [1, order], shared by all sines of both networks
+  std::vector<Linear> network;          // 0, 2, 4, 6 of implicit_filter
+  std::vector<Linear> network_rev;      // of implicit_filter_rev; empty when causal
+  mx::array deltas;                     // [1, 1, d]
+
+ private:
+  mx::array evaluate(const std::vector<Linear>& net, int L) const;
+  std::vector<mx::array> weights() const;
+
+  struct Cached {
+    int L;
+    std::vector<mx::array> weights;  // the handles it was made from: held, so that their ids stay theirs
+    mx::array spectrum;
+  };
+  HyenaFilterOptions options_;
+  mutable std::optional<Cached> cache_;
+};
+
+}  // namespace m2bert::nn

@@ -1,0 +1,20 @@
+#pragma once
+// Losses, each a scalar in float32: the mean over the batch.
+#include "m2bert/mx.h"
+
+namespace m2bert::nn {
+
+// Mean of -log softmax(logits)[label]. logits [n, classes], labels [n] integer.
+mx::array cross_entropy(const mx::array& logits, const mx::array& labels);
+
+// Cross entropy over the rows where labels > 0 (label 0 and -100 are ignored, as in the reference), without picking the rows out.
+//   logits [..., classes], labels [...]. With no such row the loss is NaN, as torch's mean over nothing.
+mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels);
+
+// Mean of (prediction - target)^2 over all values; shapes are equal.
+mx::array mse(const mx::array& prediction, const mx::array& target);
+
+// Mean binary cross entropy of sigmoid(logits) against target in [0, 1]; shapes are equal.
+mx::array bce_with_logits(const mx::array& logits, const mx::array& target);
+
+}  // namespace m2bert::nn
