@@ -1,0 +1,41 @@
+"""Where the programs and the shared test material are; what is missing skips a test by name."""
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+
+def build_folder():
+    return Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release")).resolve()
+
+
+def shared_folder():
+    return Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared")).resolve()
+
+
+def program(name):
+    """A built program's path; the test is skipped when it is not built."""
+    build = build_folder()
+    for folder in (".", "bin", "cli", "tests", "tests/parity", "bench"):
+        if (build / folder / name).is_file():
+            return build / folder / name
+    pytest.skip(f"{name} is not built in {build} (M2BERT_BUILD names the build folder)")
+
+
+def shared(*parts):
+    path = shared_folder().joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"{path} is absent (M2BERT_SHARED names the folder of fixtures and recipes)")
+    return path
+
+
+def run(*command, **options):
+    """Run a program; on failure the test shows what it printed."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{command} gave {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done
