@@ -1,15 +1,27 @@
-# A folder of m2bert/ is a static library m2bert_<folder>; all of them together are the shared libraries
-# m2bert_ops_shared (m2bert::ops) and m2bert_shared (m2bert::m2bert). Tests link only the folders they test.
+# A folder of m2bert/ is a library m2bert_<folder>. `ops` is a shared library of its own (m2bert::ops); the others are static and
+# together make the shared library m2bert::m2bert, which links m2bert::ops instead of holding a second copy of it.
+# The program and the tests link only the folders they use.
 find_package(Threads REQUIRED)
 
 add_library(m2bert_options INTERFACE)
-target_include_directories(m2bert_options INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}> $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}>)
+target_include_directories(m2bert_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 target_compile_options(m2bert_options INTERFACE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers $<$<BOOL:${M2BERT_WERROR}>:-Werror>)
 target_link_libraries(m2bert_options INTERFACE Threads::Threads)
 if(M2BERT_SANITIZE)
   target_compile_options(m2bert_options INTERFACE -fsanitize=${M2BERT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(m2bert_options INTERFACE -fsanitize=${M2BERT_SANITIZE})
 endif()
+
+# What the program says of itself (#include "m2bert/version.h").
+execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} rev-parse --short=12 HEAD
+                OUTPUT_VARIABLE M2BERT_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+if(failed)
+  set(M2BERT_COMMIT "unknown")
+endif()
+configure_file(${PROJECT_SOURCE_DIR}/m2bert/version.h.in ${PROJECT_BINARY_DIR}/m2bert/version.h)
+
+# A precompiled header serves only code compiled with the same setting: programs are compiled as libraries are.
+set(CMAKE_CXX_COMPILE_OPTIONS_PIE ${CMAKE_CXX_COMPILE_OPTIONS_PIC})
 
 # MLX's headers cost 3 s a file: one precompiled header serves every target that includes them.
 add_library(m2bert_pch STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
@@ -23,28 +35,45 @@ set_property(GLOBAL PROPERTY M2BERT_FOLDERS "")
 #   DEPENDS: other folders; LINK: third-party targets, private to the folder; MLX: the folder includes MLX's headers.
 function(m2bert_folder name)
   cmake_parse_arguments(arg "MLX" "" "SOURCES;DEPENDS;LINK" ${ARGN})
-  add_library(m2bert_${name} STATIC ${arg_SOURCES})
-  target_link_libraries(m2bert_${name} PUBLIC m2bert_options PRIVATE ${arg_LINK})
+  if(name STREQUAL "ops")
+    add_library(m2bert_ops SHARED ${arg_SOURCES})
+    m2bert_installed_library(m2bert_ops ops)
+  else()
+    add_library(m2bert_${name} STATIC ${arg_SOURCES})
+    set_property(GLOBAL APPEND PROPERTY M2BERT_FOLDERS ${name})
+  endif()
+  target_link_libraries(m2bert_${name} PUBLIC $<BUILD_INTERFACE:m2bert_options> PRIVATE ${arg_LINK})
   foreach(other ${arg_DEPENDS})
     target_link_libraries(m2bert_${name} PUBLIC m2bert_${other})
   endforeach()
   if(arg_MLX)
-    target_link_libraries(m2bert_${name} PUBLIC m2bert_mlx)
+    target_link_libraries(m2bert_${name} PUBLIC $<BUILD_INTERFACE:m2bert_mlx> $<INSTALL_INTERFACE:m2bert::mlx>)
     target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
   endif()
-  set_property(GLOBAL APPEND PROPERTY M2BERT_FOLDERS ${name})
 endfunction()
 
+# What the two libraries that are installed share: name, version and the lowest language standard of a program that uses them.
+function(m2bert_installed_library target name)
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} VERSION ${PROJECT_VERSION}
+                        SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} DEFINE_SYMBOL "")
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  add_library(m2bert::${name} ALIAS ${target})
+  set_property(GLOBAL APPEND PROPERTY M2BERT_INSTALLED ${target})
+endfunction()
+
+# Called after the folders: all static ones become libm2bert.
 function(m2bert_shared_library)
-  file(WRITE ${PROJECT_BINARY_DIR}/empty.cpp "")
   get_property(folders GLOBAL PROPERTY M2BERT_FOLDERS)
-  add_library(m2bert_ops_shared SHARED ${PROJECT_BINARY_DIR}/empty.cpp)
-  add_library(m2bert_shared SHARED ${PROJECT_BINARY_DIR}/empty.cpp)
-  foreach(folder ${folders})
-    if(folder STREQUAL "ops")
-      target_link_libraries(m2bert_ops_shared PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,m2bert_ops>)
-    else()
-      target_link_libraries(m2bert_shared PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,m2bert_${folder}>)
-    endif()
-  endforeach()
+  if(NOT folders)
+    return()
+  endif()
+  list(TRANSFORM folders PREPEND m2bert_)
+  list(TRANSFORM folders REPLACE "(.+)" "$<TARGET_OBJECTS:\\1>" OUTPUT_VARIABLE objects)
+  add_library(m2bert_shared SHARED ${objects})
+  set_target_properties(m2bert_shared PROPERTIES OUTPUT_NAME m2bert LINKER_LANGUAGE CXX)
+  m2bert_installed_library(m2bert_shared m2bert)
+  target_link_libraries(m2bert_shared PRIVATE ${folders})  # for what the folders link: their archives have nothing left to give
+  if(TARGET m2bert_ops)
+    target_link_libraries(m2bert_shared PUBLIC m2bert_ops)
+  endif()
 endfunction()
