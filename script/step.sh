@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# Sourced by the scripts of this folder: changes to the repository root and runs the steps of a script quietly.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p build/log
+case $(uname) in
+  Darwin) jobs=$(sysctl -n hw.ncpu) ;;
+  *) jobs=$(nproc) ;;
+esac
+export jobs
+
+# step TEXT LOG COMMAND...: one line with the time it took; the output goes to build/log/LOG.
+# When the command fails: the end of the log, then the advice in $advice if there is one.
+step() {
+  local text=$1 log=build/log/$2 start=$SECONDS watcher='' status=0
+  shift 2
+  printf '%s ... ' "$text"
+  if [ -t 1 ]; then
+    watch_log "$text" "$log" &
+    watcher=$!
+  fi
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  if [ -n "$watcher" ]; then
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    printf '\r\033[K%s ... ' "$text"
+  fi
+  if [ $status = 0 ]; then
+    printf '%d s\n' $((SECONDS - start))
+    return
+  fi
+  printf 'FAILED (exit code %d). The end of %s:\n' $status "$log"
+  tail -n 25 "$log" | sed 's/^/  | /'
+  if [ -n "${advice:-}" ]; then
+    printf '%s\n' "$advice"
+  fi
+  exit 1
+}
+
+# On a terminal: how far ninja or pip says it is, once a second.
+watch_log() {
+  while sleep 1; do
+    printf '\r\033[K%s ... %s' "$1" "$(tail -c 300 "$2" 2>/dev/null | grep -oE '\[[0-9]+/[0-9]+\]' | tail -n 1 || true)"
+  done
+}
+
+# build PRESET [TARGET...]: configures and builds; a second time this takes a second.
+build() {
+  local preset=$1
+  shift
+  advice='A changed compiler or MLX can leave an old build folder behind: remove build/'$preset' and try again.'
+  step "Configuring the $preset build" "configure-$preset.log" cmake --preset "$preset"
+  step "Building ($preset, $jobs cores)" "build-$preset.log" cmake --build --preset "$preset" --parallel "$jobs" ${1:+--target "$@"}
+  advice=''
+}
+
+# make_venv FOLDER: a Python environment, made anew by the first Python that can.
+make_venv() {
+  local python
+  for python in python3 python3.12 /usr/bin/python3; do
+    if command -v "$python" >/dev/null && "$python" -m venv --clear "$1"; then
+      return
+    fi
+  done
+  echo 'No Python here could make a virtual environment (the venv module needs ensurepip: Debian has it in python3-venv).'
+  return 1
+}
