@@ -63,7 +63,9 @@ def mixer_cross():
 def poolings():
     width = dict(SIZES[0], use_monarch_mlp=True, use_positional_encodings=True, residual_long_conv=True)
     kinds = {"pooler": {}, "mean": {"pool_all": True}, "attention": {"attention_pooling": True}, "cls": {"use_cls_token": True},
-             "planted": {"sequence_token_planting": True}, "plantedmean": {"sequence_token_planting": True, "pool_all": True}}
+             "planted": {"sequence_token_planting": True, "sequence_token_planting_pooling": "reference"},
+             "plantedrow": {"sequence_token_planting": True, "sequence_token_planting_pooling": "row"},
+             "plantedmean": {"sequence_token_planting": True, "pool_all": True}}
     heads = {"cls1": ("classification", {"num_labels": 1}), "cls2": ("classification", {"num_labels": 2}),
              "cls3": ("classification", {"num_labels": 3}),
              "multi": ("classification", {"num_labels": 4, "problem_type": "multi_label_classification"}),

@@ -21,7 +21,8 @@ DEFAULTS = dict(
     use_monarch_mlp=False, monarch_mlp_nblocks=4, use_positional_encodings=False, monarch_mixer_sequence_mixing=False,
     residual_long_conv=False, bidirectional=True, hyena_w_mod=1, hyena_filter_dropout=0.2, hyena_filter_order=64,
     hyena_training_additions=False, use_flash_mm=False, use_flash_fft=False, pool_all=False, attention_pooling=False,
-    use_cls_token=False, sequence_token_planting=False, use_normalized_embeddings=False, gather_sentence_embeddings=False)
+    use_cls_token=False, sequence_token_planting=False, sequence_token_planting_pooling="reference", use_normalized_embeddings=False,
+    gather_sentence_embeddings=False)
 NEEDED_BY_THE_MIXER = ("long_conv_l_max", "long_conv_kernel_learning_rate", "hyena_lr_pos_emb", "hyena_w", "hyena_wd", "hyena_emb_dim")
 CLS_ID = 101
 SEGMENT = 128  # distance of planted tokens
@@ -301,14 +302,19 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(c.hidden_size, c.hidden_size)
         self.pool_all, self.planting = c.pool_all, c.sequence_token_planting
+        self.by_row = c.sequence_token_planting_pooling == "row"
 
     def forward(self, h_blh, mask):
         if self.pool_all:
             state = (h_blh * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-        elif self.planting:  # every planted token of every row goes to all rows
+        elif self.planting:
             planted = torch.arange(1, h_blh.shape[1] // SEGMENT) * SEGMENT
             alive = (mask[:, planted] == 1).to(h_blh.dtype)
-            state = (h_blh[:, 0] + (h_blh[:, planted] * alive.unsqueeze(-1)).sum((0, 1))) / alive.sum()
+            sums = (h_blh[:, planted] * alive.unsqueeze(-1)).sum(1)
+            if self.by_row:  # the sensible mean of a row's own planted tokens, which the reference meant
+                state = (h_blh[:, 0] + sums) / (1 + alive.sum(1, keepdim=True))
+            else:  # every planted token of every row goes to all rows, and the first token is not counted
+                state = (h_blh[:, 0] + sums.sum(0)) / alive.sum()
         else:
             state = h_blh[:, 0]
         return torch.tanh(self.dense(state))
