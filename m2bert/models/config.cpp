@@ -1,0 +1,304 @@
+#include "m2bert/models/config.h"
+
+#include <algorithm>
+#include <set>
+#include <sstream>
+
+#include "m2bert/error.h"
+#include "m2bert/io/log.h"
+
+namespace m2bert::models {
+
+namespace {
+
+constexpr double kMaxSize = 1 << 24;  // no layer of a real model is larger; keeps products inside int
+
+// Says every field once: v(name, member, smallest, largest) for numbers, v(name, member) for the rest.
+template <class C, class V>
+void visit_fields(C& c, V&& v) {
+  v("vocab_size", c.vocab_size, 1, kMaxSize);
+  v("hidden_size", c.hidden_size, 1, kMaxSize / 16);
+  v("num_hidden_layers", c.num_hidden_layers, 0, 1000);
+  v("num_attention_heads", c.num_attention_heads, 1, 65536);
+  v("intermediate_size", c.intermediate_size, 1, kMaxSize / 16);
+  v("hidden_act", c.hidden_act);
+  v("hidden_dropout_prob", c.hidden_dropout_prob, 0, 0.999);
+  v("attention_probs_dropout_prob", c.attention_probs_dropout_prob, 0, 0.999);
+  v("classifier_dropout", c.classifier_dropout, 0, 0.999);
+  v("max_position_embeddings", c.max_position_embeddings, 1, kMaxSize);
+  v("type_vocab_size", c.type_vocab_size, 1, 65536);
+  v("initializer_range", c.initializer_range, 0, 100);
+  v("layer_norm_eps", c.layer_norm_eps, 0, 1);
+  v("pad_token_id", c.pad_token_id, 0, kMaxSize);
+  v("position_embedding_type", c.position_embedding_type);
+  v("alibi_starting_size", c.alibi_starting_size, 0, kMaxSize);
+  v("use_positional_encodings", c.use_positional_encodings);
+  v("use_glu_mlp", c.use_glu_mlp);
+  v("use_monarch_mlp", c.use_monarch_mlp);
+  v("monarch_mlp_nblocks", c.monarch_mlp_nblocks, 1, 65536);
+  v("monarch_mixer_sequence_mixing", c.monarch_mixer_sequence_mixing);
+  v("residual_long_conv", c.residual_long_conv);
+  v("bidirectional", c.bidirectional);
+  v("hyena_training_additions", c.hyena_training_additions);
+  v("long_conv_l_max", c.long_conv_l_max, 1, kMaxSize);
+  v("long_conv_kernel_learning_rate", c.long_conv_kernel_learning_rate, 0, 1e6);
+  v("hyena_lr_pos_emb", c.hyena_lr_pos_emb, 0, 1e6);
+  v("hyena_w", c.hyena_w, -1e6, 1e6);
+  v("hyena_wd", c.hyena_wd, 0, 1e6);
+  v("hyena_emb_dim", c.hyena_emb_dim, 3, 65535);
+  v("hyena_w_mod", c.hyena_w_mod, -1e6, 1e6);
+  v("hyena_filter_dropout", c.hyena_filter_dropout, 0, 1);
+  v("hyena_filter_order", c.hyena_filter_order, 1, 65536);
+  v("use_flash_mm", c.use_flash_mm);
+  v("use_flash_fft", c.use_flash_fft);
+  v("pool_all", c.pool_all);
+  v("attention_pooling", c.attention_pooling);
+  v("use_cls_token", c.use_cls_token);
+  v("use_normalized_embeddings", c.use_normalized_embeddings);
+  v("gather_sentence_embeddings", c.gather_sentence_embeddings);
+  v("sequence_token_planting", c.sequence_token_planting);
+  v("sequence_token_planting_pooling", c.sequence_token_planting_pooling);
+  v("expand_positional_embeddings", c.expand_positional_embeddings);
+  v("num_labels", c.num_labels, 1, 1e6);
+  v("problem_type", c.problem_type);
+  v("performing_BEIR_evaluation", c.performing_BEIR_evaluation);
+  v("use_learnable_monarch", c.use_learnable_monarch);
+  v("pretrained_checkpoint", c.pretrained_checkpoint);
+  v("precision", c.precision);
+}
+
+// Fields that Hugging Face writes into every config.json and that say nothing about the forward pass of an encoder.
+const std::set<std::string, std::less<>> kHuggingFaceFields = {
+    "_name_or_path", "add_cross_attention", "architectures", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
+    "chunk_size_feed_forward", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype",
+    "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
+    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "is_decoder", "is_encoder_decoder", "label2id",
+    "length_penalty", "max_length", "min_length", "model_type", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
+    "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores", "prefix", "pruned_heads", "remove_invalid_values",
+    "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params", "temperature",
+    "tf_legacy_loss", "tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+    "transformers_version", "typical_p", "use_bfloat16", "use_cache", "sbert_ce_default_activation_function", "sentence_transformers",
+    "_attn_implementation_autoset"};
+
+// Takes each field that the map has into the config, with type and range checked.
+class Reader {
+ public:
+  explicit Reader(const io::Tree& map) : map_(map) {}
+
+  void operator()(const char* name, bool& field) { take(name, [&](const io::Tree& v) { field = v.boolean(); }); }
+  void operator()(const char* name, std::string& field) { take(name, [&](const io::Tree& v) { field = v.string(); }); }
+  void operator()(const char* name, std::optional<std::string>& field) { take(name, [&](const io::Tree& v) { field = v.string(); }); }
+  void operator()(const char* name, int& field, double low, double high) {
+    take(name, [&](const io::Tree& v) { field = int(v.integer(int64_t(low), int64_t(high))); });
+  }
+  void operator()(const char* name, std::optional<int>& field, double low, double high) {
+    take(name, [&](const io::Tree& v) { field = int(v.integer(int64_t(low), int64_t(high))); });
+  }
+  void operator()(const char* name, double& field, double low, double high) {
+    take(name, [&](const io::Tree& v) { field = in_range(v, low, high); });
+  }
+  void operator()(const char* name, std::optional<double>& field, double low, double high) {
+    take(name, [&](const io::Tree& v) { field = in_range(v, low, high); });
+  }
+
+  const std::set<std::string, std::less<>>& names() const { return names_; }
+
+ private:
+  template <class F>
+  void take(const char* name, F&& use) {
+    names_.insert(name);
+    const io::Tree* value = map_.find(name);
+    if (value && !value->is_null()) use(*value);  // an empty value in a recipe means its default
+  }
+  static double in_range(const io::Tree& v, double low, double high) {
+    const double x = v.number();
+    if (!(x >= low && x <= high)) {
+      std::ostringstream want;
+      want << "a number from " << low << " to " << high;
+      v.wants(want.str());
+    }
+    return x;
+  }
+
+  const io::Tree& map_;
+  std::set<std::string, std::less<>> names_;
+};
+
+class Writer {
+ public:
+  explicit Writer(io::Tree& map) : map_(map) {}
+  template <class T, class... Range>
+  void operator()(const char* name, const T& field, Range...) {
+    map_.set(name, io::Tree(field));
+  }
+  template <class T, class... Range>
+  void operator()(const char* name, const std::optional<T>& field, Range...) {
+    if (field) map_.set(name, io::Tree(*field));
+  }
+
+ private:
+  io::Tree& map_;
+};
+
+// The field's own place if it was given, else the map's.
+[[noreturn]] void wants(const io::Tree& map, const char* field, const std::string& what) {
+  if (const io::Tree* value = map.find(field); value && !value->is_null()) value->wants(what);
+  fail(map.location(), map.location().empty() ? "" : ": ", "model config: ", field, " is missing: wants ", what);
+}
+
+void check(const Config& c, const io::Tree& map) {
+  auto ensure = [&](bool ok, const char* field, const std::string& what) {
+    if (!ok) wants(map, field, what);
+  };
+  static const std::set<std::string> activations = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"};
+  ensure(activations.contains(c.hidden_act), "hidden_act", "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh");
+  ensure(c.position_embedding_type == "absolute", "position_embedding_type", "\"absolute\" (relative positions are not supported)");
+  ensure(!c.problem_type || *c.problem_type == "regression" || *c.problem_type == "single_label_classification" ||
+             *c.problem_type == "multi_label_classification",
+         "problem_type", "regression, single_label_classification or multi_label_classification");
+  ensure(c.sequence_token_planting_pooling == "row" || c.sequence_token_planting_pooling == "reference", "sequence_token_planting_pooling",
+         "row or reference");
+  ensure(c.pad_token_id < c.vocab_size, "pad_token_id", "an id below vocab_size " + std::to_string(c.vocab_size));
+  ensure(!c.use_flash_mm, "use_flash_mm",
+         "false: the fused CUDA mixer keeps its parameters in another layout; the plain mixer computes the same mathematics here");
+  if (!c.monarch_mixer_sequence_mixing) {
+    ensure(c.hidden_size % c.num_attention_heads == 0, "num_attention_heads",
+           "a divisor of hidden_size " + std::to_string(c.hidden_size));
+    return;
+  }
+  ensure(c.long_conv_l_max.has_value(), "long_conv_l_max", "the longest text in tokens, an integer of at least 1");
+  ensure(c.long_conv_kernel_learning_rate.has_value(), "long_conv_kernel_learning_rate", "a number (1e-3 in the reference's recipes)");
+  ensure(c.hyena_lr_pos_emb.has_value(), "hyena_lr_pos_emb", "a number (1e-5 in the reference's recipes; 0 freezes the positions)");
+  ensure(c.hyena_w.has_value(), "hyena_w", "a number (10 in the reference's recipes)");
+  ensure(c.hyena_wd.has_value(), "hyena_wd", "a number (0.1 in the reference's recipes)");
+  ensure(c.hyena_emb_dim.has_value() && *c.hyena_emb_dim % 2 == 1, "hyena_emb_dim", "an odd integer of at least 3");
+}
+
+void warn_unknown(const io::Tree& map, const std::set<std::string, std::less<>>& known) {
+  std::string names;
+  for (const auto& member : map.members()) {
+    if (!known.contains(member.key) && !kHuggingFaceFields.contains(member.key)) names += (names.empty() ? "" : ", ") + member.key;
+  }
+  if (!names.empty()) io::warn(map.location() + ": unknown model config fields, ignored: " + names);
+}
+
+// id2label {"0": "NEGATIVE", ...} as a list; the names must cover 0 .. n-1.
+std::vector<std::string> read_labels(const io::Tree& map) {
+  const io::Tree* names = map.find("id2label");
+  if (!names || names->is_null()) return {};
+  std::vector<std::string> labels(names->size());
+  std::set<size_t> seen;
+  for (const auto& member : names->members()) {
+    size_t id = labels.size();
+    if (!member.key.empty() && member.key.size() <= 7 && std::ranges::all_of(member.key, [](char ch) { return ch >= '0' && ch <= '9'; })) {
+      id = size_t(std::stoul(member.key));
+    }
+    if (id >= labels.size() || !seen.insert(id).second) member.value.wants("ids from 0 to the number of labels - 1, each once");
+    labels[id] = member.value.string();
+  }
+  return labels;
+}
+
+void read_fields(Config& c, const io::Tree& map) {
+  Reader reader(map);
+  visit_fields(c, reader);
+  c.labels = read_labels(map);
+  if (!c.labels.empty()) {
+    const io::Tree* count = map.find("num_labels");
+    if (!count || count->is_null()) c.num_labels = int(c.labels.size());
+    if (c.num_labels != int(c.labels.size())) map.at("id2label").wants("num_labels = " + std::to_string(c.num_labels) + " names");
+  }
+  warn_unknown(map, reader.names());
+}
+
+Config from_recipe(const io::Tree& tree, const io::Tree& model) {
+  Config c;
+  const auto name = model.get<std::string>("name", "bert");
+  if (name == "hf_bert") {
+    c.family = Family::hf_bert;
+    c.attention_probs_dropout_prob = 0.1;
+  } else if (name != "bert" && name != "mosaic_bert") {
+    model.at("name").wants("bert, mosaic_bert or hf_bert");
+  }
+  const auto base = model.get<std::string>("pretrained_model_name", "bert-base-uncased");
+  if (base != "bert-base-uncased") model.at("pretrained_model_name").wants("bert-base-uncased, whose config is built in");
+  c.tokenizer_name = model.get<std::string>("tokenizer_name", base);
+
+  const io::Tree* fields = model.find("model_config");
+  const io::Tree none = io::Tree::map();
+  const io::Tree& map = fields && !fields->is_null() ? *fields : none;
+  if (!map.is_map()) map.wants("a map of model config fields");
+  read_fields(c, map);
+  for (const io::Tree* level : {&tree, &model}) {  // fields that the reference's scripts read outside model_config
+    if (auto n = level->find("num_labels"); n && n->is_integer() && !map.contains("num_labels")) c.num_labels = int(n->integer(1, 1000000));
+    if (auto p = level->find("problem_type"); p && p->is_string() && !map.contains("problem_type")) c.problem_type = p->string();
+    if (auto l = level->find("max_seq_len"); l && !l->is_null()) c.max_seq_len = int(l->integer(1, int64_t(kMaxSize)));
+  }
+  if (c.family == Family::m2) c.vocab_size = (c.vocab_size + 7) / 8 * 8;  // as the reference's create_bert_mlm
+  check(c, map);
+  return c;
+}
+
+Config from_config_json(const io::Tree& map) {
+  Config c;
+  const bool mixer = map.get<bool>("monarch_mixer_sequence_mixing", false);
+  const bool reference_fields = mixer || map.contains("alibi_starting_size") || map.contains("use_glu_mlp");
+  if (!reference_fields) {
+    const auto type = map.get<std::string>("model_type", "bert");
+    if (type != "bert") map.at("model_type").wants("bert (M2-BERT is told by monarch_mixer_sequence_mixing)");
+    c.family = Family::hf_bert;
+    c.attention_probs_dropout_prob = 0.1;
+  }
+  read_fields(c, map);
+  check(c, map);
+  return c;
+}
+
+}  // namespace
+
+Config Config::from_tree(const io::Tree& tree) {
+  if (!tree.is_map()) tree.wants("a map: a recipe with model.model_config, or a config.json");
+  const io::Tree* model = tree.find("model");
+  return model && model->is_map() ? from_recipe(tree, *model) : from_config_json(tree);
+}
+
+io::Tree Config::to_tree() const {
+  io::Tree tree = io::Tree::map();
+  tree.set("model_type", "bert");
+  if (family == Family::hf_bert) {  // the fields of the reference would make it an M2 model when read back
+    io::Tree all = io::Tree::map();
+    Writer writer(all);
+    visit_fields(*this, writer);
+    for (const char* name : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+                             "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "max_position_embeddings",
+                             "type_vocab_size", "initializer_range", "layer_norm_eps", "pad_token_id", "position_embedding_type", "num_labels",
+                             "problem_type"}) {
+      if (const io::Tree* value = all.find(name)) tree.set(name, *value);
+    }
+  } else {
+    Writer writer(tree);
+    visit_fields(*this, writer);
+  }
+  if (!labels.empty()) {
+    io::Tree names = io::Tree::map();
+    for (size_t i = 0; i < labels.size(); ++i) names.set(std::to_string(i), labels[i]);
+    tree.set("id2label", names);
+  }
+  return tree;
+}
+
+int Config::max_length() const {
+  if (monarch_mixer_sequence_mixing) return use_positional_encodings ? std::min(*long_conv_l_max, max_position_embeddings) : *long_conv_l_max;
+  return max_position_embeddings;
+}
+
+std::string Config::summary() const {
+  std::ostringstream text;
+  text << (family == Family::hf_bert              ? "BERT (Hugging Face)"
+           : monarch_mixer_sequence_mixing ? "M2-BERT (Monarch Mixer)"
+                                           : "BERT (ALiBi attention)")
+       << ", " << num_hidden_layers << " layers, hidden " << hidden_size << ", up to " << max_length() << " tokens";
+  return text.str();
+}
+
+}  // namespace m2bert::models

@@ -1,0 +1,151 @@
+#include "m2bert/models/encoder.h"
+
+#include <limits>
+
+#include "m2bert/error.h"
+#include "m2bert/models/mlp.h"
+#include "m2bert/models/monarch_mixer.h"
+#include "m2bert/models/self_attention.h"
+#include "m2bert/ops/attention.h"
+
+namespace m2bert::models {
+
+namespace {
+
+std::unique_ptr<SequenceMixer> make_sequence_mixer(const Config& c) {
+  if (c.family == Family::hf_bert) return std::make_unique<PaddedSelfAttention>(c);
+  if (c.monarch_mixer_sequence_mixing) return std::make_unique<MonarchSequenceMixer>(c);
+  return std::make_unique<UnpadSelfAttention>(c);
+}
+
+std::unique_ptr<ChannelMixer> make_channel_mixer(const Config& c) {
+  if (c.family == Family::hf_bert) return std::make_unique<FeedForward>(c);
+  return std::make_unique<Mlp>(c);
+}
+
+}  // namespace
+
+Embeddings::Embeddings(const Config& c)
+    : word_embeddings(c.vocab_size, c.hidden_size, c.pad_token_id),
+      token_type_embeddings(c.type_vocab_size, c.hidden_size),
+      norm(c.hidden_size, float(c.layer_norm_eps)),
+      dropout_(float(c.hidden_dropout_prob)) {
+  const bool hf = c.family == Family::hf_bert;
+  if (hf || c.use_positional_encodings) position_embeddings.emplace(c.max_position_embeddings, c.hidden_size);
+  if (!hf && c.use_positional_encodings) {
+    position_ids = mx::reshape(mx::arange(0, c.max_position_embeddings, 1, mx::int64), {1, c.max_position_embeddings});
+  }
+}
+
+mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
+  const int L = batch.input_ids.shape(1);
+  auto x = word_embeddings(batch.input_ids);
+  if (batch.token_type_ids) {
+    x = x + token_type_embeddings(*batch.token_type_ids);
+  } else {
+    x = x + mx::take(token_type_embeddings.weight, 0, 0);
+  }
+  if (position_embeddings) {
+    const int most = position_embeddings->weight.shape(0);
+    require(L <= most, "[Embeddings] the text has ", L, " tokens, the model has positions for ", most, " (max_position_embeddings)");
+    auto at = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
+    x = x + mx::expand_dims((*position_embeddings)(at), 0);
+  }
+  return pass.dropout(norm(x), dropout_);
+}
+
+void Embeddings::visit(nn::Visitor& v) {
+  if (position_ids) v.buffer("position_ids", *position_ids);
+  v("word_embeddings", word_embeddings);
+  v("position_embeddings", position_embeddings);
+  v("token_type_embeddings", token_type_embeddings);
+  v("LayerNorm", norm);
+}
+
+void Embeddings::init(float initializer_range, nn::KeySequence& keys) {
+  word_embeddings.init_normal(initializer_range, keys);
+  if (position_embeddings) position_embeddings->init_normal(initializer_range, keys);
+  token_type_embeddings.init_normal(initializer_range, keys);
+}
+
+Layer::Layer(const Config& c) : attention_(make_sequence_mixer(c)), mlp_(make_channel_mixer(c)), mlp_has_name_(c.family != Family::hf_bert) {}
+
+mx::array Layer::operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
+  auto mixed = [&] {
+    nn::Pass::Scope scope(pass, "mixer");
+    return (*attention_)(x, context, pass);
+  }();
+  mixed = pass.stage("mixer", mixed);
+  auto out = [&] {
+    nn::Pass::Scope scope(pass, "mlp");
+    return (*mlp_)(mixed, pass);
+  }();
+  return pass.stage("out", out);
+}
+
+void Layer::visit(nn::Visitor& v) {
+  v("attention", *attention_);
+  if (mlp_has_name_) {
+    v("mlp", *mlp_);
+  } else {
+    mlp_->visit(v);
+  }
+}
+
+void Layer::init(float initializer_range, nn::KeySequence& keys) {
+  attention_->init(initializer_range, keys);
+  mlp_->init(initializer_range, keys);
+}
+
+Encoder::Encoder(const Config& c)
+    : unpads_(c.family == Family::m2 && !c.monarch_mixer_sequence_mixing), adds_mask_(c.family == Family::hf_bert), heads_(c.num_attention_heads) {
+  for (int i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c);
+}
+
+EncoderContext Encoder::context(const mx::array& mask) const {
+  EncoderContext context;
+  context.batch = mask.shape(0);
+  context.seqlen = mask.shape(1);
+  if (unpads_) {
+    context.unpadding = ops::unpadding(mask);
+    // The reference adds -10000 in bfloat16, which rounds to -9984.
+    context.attention_bias = ops::alibi_bias(heads_, context.seqlen) + ops::mask_bias(mask, -9984.0f);
+  } else if (adds_mask_) {
+    context.attention_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
+  }
+  return context;
+}
+
+mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
+  auto c = context(attention_mask);
+  auto h = c.unpadding ? ops::unpad_input(x, *c.unpadding) : x;
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
+    h = layers_[i](h, c, pass);
+  }
+  return c.unpadding ? ops::pad_input(h, *c.unpadding, c.batch, c.seqlen) : h;
+}
+
+void Encoder::visit(nn::Visitor& v) { v("layer", layers_); }
+
+void Encoder::init(float initializer_range, bool independent, nn::KeySequence& keys) {
+  for (auto& layer : layers_) layer.init(initializer_range, keys);
+  if (independent || layers_.size() < 2) return;
+  // The reference deep-copies one layer, then draws the dense linear weights anew: the rest starts alike in every layer.
+  auto redrawn = [](const std::string& name) {
+    for (const char* part : {"in_linear", "out_linear", "Wqkv", "dense", "query", "key", "value", "implicit_filter"}) {
+      if (name.find(part) != std::string::npos && name.find("freq") == std::string::npos) return true;
+    }
+    return false;
+  };
+  auto first = nn::named_arrays(layers_[0]);
+  for (size_t i = 1; i < layers_.size(); ++i) {
+    auto mine = nn::named_arrays(layers_[i]);
+    for (size_t j = 0; j < mine.size(); ++j) {
+      const bool dense_mlp = mine[j].name.starts_with("mlp.") && mine[j].array->ndim() == 2;
+      if (!redrawn(mine[j].name) && !dense_mlp) *mine[j].array = *first[j].array;
+    }
+  }
+}
+
+}  // namespace m2bert::models

@@ -1,0 +1,69 @@
+#pragma once
+// Embeddings and the stack of layers.
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "m2bert/models/config.h"
+#include "m2bert/models/sequence_mixer.h"
+#include "m2bert/nn/embedding.h"
+#include "m2bert/nn/layer_norm.h"
+
+namespace m2bert::models {
+
+// Token ids with their mask, on MLX's side of the door.
+struct Batch {
+  mx::array input_ids;                      // [B, L] int32
+  mx::array attention_mask;                 // [B, L], 1: a token, 0: padding
+  std::optional<mx::array> token_type_ids;  // [B, L] int32; absent: 0
+};
+
+// LayerNorm(word + token type [+ position]), dropout. Source: BertEmbeddings of the reference and of Hugging Face.
+class Embeddings : public nn::Module {
+ public:
+  explicit Embeddings(const Config& config);
+  mx::array operator()(const Batch& batch, nn::Pass& pass) const;  // [B, L, H]
+  void visit(nn::Visitor& v) override;
+  void init(float initializer_range, nn::KeySequence& keys);
+
+  nn::Embedding word_embeddings;                   // [vocab, H]
+  std::optional<nn::Embedding> position_embeddings;  // [max_position_embeddings, H]
+  nn::Embedding token_type_embeddings;             // [types, H]
+  nn::LayerNorm norm;
+  std::optional<mx::array> position_ids;           // [1, max_position_embeddings] int64 buffer of the reference
+
+ private:
+  float dropout_;
+};
+
+// A sequence mixer, then a channel mixer.
+class Layer : public nn::Module {
+ public:
+  explicit Layer(const Config& config);
+  mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
+  void visit(nn::Visitor& v) override;
+  void init(float initializer_range, nn::KeySequence& keys);
+
+ private:
+  std::unique_ptr<SequenceMixer> attention_;  // "attention" in checkpoints, whatever it is
+  std::unique_ptr<ChannelMixer> mlp_;
+  bool mlp_has_name_;
+};
+
+class Encoder : public nn::Module {
+ public:
+  explicit Encoder(const Config& config);
+  // [B, L, H] -> [B, L, H]. The ALiBi variant gives zeros at the padding.
+  mx::array operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
+  void visit(nn::Visitor& v) override;
+  void init(float initializer_range, bool independent, nn::KeySequence& keys);
+
+ private:
+  EncoderContext context(const mx::array& attention_mask) const;
+
+  std::vector<Layer> layers_;
+  bool unpads_, adds_mask_;
+  int heads_;
+};
+
+}  // namespace m2bert::models

@@ -1,0 +1,120 @@
+#include "m2bert/models/heads.h"
+
+#include <cmath>
+
+#include "m2bert/models/mlp.h"
+#include "m2bert/ops/activation.h"
+
+namespace m2bert::models {
+
+namespace {
+
+constexpr int kPlantingStride = 128;
+
+mx::array first_state(const mx::array& hidden) { return mx::take(hidden, 0, 1); }
+
+// The states at planted positions whose mask is 1, summed over the text. [B, H]; the first state is not among them.
+mx::array planted_sum(const mx::array& hidden, const mx::array& planted) {
+  return mx::sum(hidden * mx::expand_dims(planted, -1), 1);
+}
+
+}  // namespace
+
+mx::array planted_positions(int batch, int L) {
+  auto at = mx::arange(0, L, 1, mx::int32);
+  auto on = mx::logical_and(mx::equal(mx::remainder(at, mx::array(kPlantingStride)), mx::array(0)),
+                            mx::less(at, mx::array(L / kPlantingStride * kPlantingStride)));
+  return mx::broadcast_to(mx::reshape(on, {1, L}), {batch, L});
+}
+
+mx::array masked_mean(const mx::array& hidden, const mx::array& mask) {
+  auto m = mx::astype(mask, hidden.dtype());
+  return mx::sum(hidden * mx::expand_dims(m, -1), 1) / mx::sum(m, 1, true);
+}
+
+mx::array l2_normalize(const mx::array& x) {
+  auto norm = mx::sqrt(mx::sum(mx::square(x), -1, true));
+  return x / mx::maximum(norm, mx::array(1e-12f, x.dtype()));
+}
+
+Pooler::Pooler(const Config& c)
+    : dense(c.hidden_size, c.hidden_size),
+      pool_all_(c.pool_all),
+      planting_(c.sequence_token_planting),
+      planting_as_reference_(c.sequence_token_planting_pooling == "reference") {}
+
+mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) const {
+  if (pool_all_) return mx::tanh(dense(masked_mean(hidden, mask)));
+  if (!planting_) return mx::tanh(dense(first_state(hidden)));
+
+  auto first = first_state(hidden);
+  auto planted = mx::astype(planted_positions(hidden.shape(0), hidden.shape(1)), hidden.dtype()) * mx::astype(mask, hidden.dtype());
+  planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0, hidden.dtype()), planted);
+  auto sum = planted_sum(hidden, planted);
+  auto count = mx::sum(planted, 1, true);  // [B, 1]
+  if (planting_as_reference_) {            // every example's states go to every row; the first is not counted
+    return mx::tanh(dense((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true)));
+  }
+  return mx::tanh(dense((first + sum) / (count + mx::array(1, count.dtype()))));
+}
+
+AttentionPooler::AttentionPooler(const Config& c)
+    : Wqkv(c.hidden_size, 3 * c.hidden_size),
+      dense1(c.hidden_size, c.intermediate_size),
+      dense2(c.intermediate_size, c.hidden_size),
+      dense3(c.hidden_size, c.intermediate_size),
+      dense4(c.intermediate_size, c.hidden_size),
+      dense(c.hidden_size, c.hidden_size) {}
+
+mx::array AttentionPooler::attend(const mx::array& x, const mx::array& mask) const {
+  auto qkv = mx::split(Wqkv(x), 3, 2);
+  auto scale = mx::array(std::sqrt(float(x.shape(2))), x.dtype());
+  auto scores = mx::matmul(qkv[0], mx::transpose(qkv[1], {0, 2, 1})) / scale;
+  scores = scores * mx::expand_dims(mx::astype(mask, scores.dtype()), -1);
+  return mx::matmul(mx::softmax(scores, 1, true), qkv[2]);  // over the query axis, as the reference does
+}
+
+mx::array AttentionPooler::operator()(const mx::array& hidden, const mx::array& mask) const {
+  auto x = dense2(ops::gelu(dense1(attend(hidden, mask))));
+  x = dense4(ops::gelu(dense3(attend(x, mask))));
+  return mx::tanh(dense(first_state(x)));
+}
+
+void AttentionPooler::visit(nn::Visitor& v) {
+  v("Wqkv", Wqkv);
+  v("dense1", dense1);
+  v("dense2", dense2);
+  v("dense3", dense3);
+  v("dense4", dense4);
+  v("dense", dense);
+}
+
+void AttentionPooler::init(float initializer_range, nn::KeySequence& keys) {
+  for (auto* linear : {&Wqkv, &dense1, &dense2, &dense3, &dense4, &dense}) linear->init_normal(initializer_range, keys);
+}
+
+MaskedLMHead::MaskedLMHead(const Config& c)
+    : dense(c.hidden_size, c.hidden_size),
+      norm(c.hidden_size, c.family == Family::hf_bert ? float(c.layer_norm_eps) : 1e-12f),
+      bias(mx::zeros({c.vocab_size})),
+      activation_(c.hidden_act),
+      hf_names_(c.family == Family::hf_bert) {}
+
+mx::array MaskedLMHead::operator()(const mx::array& rows, const mx::array& word_embeddings, nn::Pass& pass) const {
+  auto x = pass.stage("mlm.transform", norm(activate(activation_, dense(rows))));
+  return mx::addmm(bias, x, mx::transpose(word_embeddings));
+}
+
+void MaskedLMHead::visit(nn::Visitor& v) {
+  if (hf_names_) v("predictions.bias", bias);
+  v("predictions.transform.dense", dense);
+  v("predictions.transform.LayerNorm", norm);
+  if (word_embeddings_) v.alias("predictions.decoder.weight", *word_embeddings_);
+  if (hf_names_) {
+    v.alias("predictions.decoder.bias", bias);
+  } else {
+    v("predictions.decoder.bias", bias);
+  }
+}
+
+}  // namespace m2bert::models

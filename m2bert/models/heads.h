@@ -1,0 +1,76 @@
+#pragma once
+// What stands on the encoder: poolers and the masked-LM head.
+#include "m2bert/models/config.h"
+#include "m2bert/nn/layer_norm.h"
+#include "m2bert/nn/linear.h"
+#include "m2bert/nn/pass.h"
+
+namespace m2bert::models {
+
+class PoolerBase : public nn::Module {
+ public:
+  // hidden [B, L, H], mask [B, L] -> [B, H]
+  virtual mx::array operator()(const mx::array& hidden, const mx::array& mask) const = 0;
+  virtual void init(float initializer_range, nn::KeySequence& keys) = 0;
+};
+
+// tanh(dense(h)) of the first state, of the masked mean (pool_all), or of the mean over planted tokens. Source: BertPooler.
+class Pooler : public PoolerBase {
+ public:
+  explicit Pooler(const Config& config);
+  mx::array operator()(const mx::array& hidden, const mx::array& mask) const override;
+  void visit(nn::Visitor& v) override { v("dense", dense); }
+  void init(float initializer_range, nn::KeySequence& keys) override { dense.init_normal(initializer_range, keys); }
+
+  nn::Linear dense;
+
+ private:
+  bool pool_all_, planting_, planting_as_reference_;
+};
+
+// Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: AttentionPooler of the reference.
+class AttentionPooler : public PoolerBase {
+ public:
+  explicit AttentionPooler(const Config& config);
+  mx::array operator()(const mx::array& hidden, const mx::array& mask) const override;
+  void visit(nn::Visitor& v) override;
+  void init(float initializer_range, nn::KeySequence& keys) override;
+
+  nn::Linear Wqkv, dense1, dense2, dense3, dense4, dense;
+
+ private:
+  mx::array attend(const mx::array& x, const mx::array& mask) const;
+};
+
+// dense, activation, LayerNorm (eps always 1e-12), then the decoder, whose weight is the word embedding's.
+// Source: BertOnlyMLMHead of the reference; hf_bert also keeps the bias as predictions.bias.
+class MaskedLMHead : public nn::Module {
+ public:
+  explicit MaskedLMHead(const Config& config);
+  // rows [..., H], word_embeddings [vocab, H] -> logits [..., vocab]
+  mx::array operator()(const mx::array& rows, const mx::array& word_embeddings, nn::Pass& pass) const;
+  // The decoder's weight is an alias of the word embeddings, which the model names.
+  void visit(nn::Visitor& v) override;
+  void tie(mx::array& word_embeddings) { word_embeddings_ = &word_embeddings; }
+  void init(float initializer_range, nn::KeySequence& keys) { dense.init_normal(initializer_range, keys); }
+
+  nn::Linear dense;
+  nn::LayerNorm norm;
+  mx::array bias;  // [vocab]
+
+ private:
+  std::string activation_;
+  bool hf_names_;
+  mx::array* word_embeddings_ = nullptr;
+};
+
+// [B, L] with a 1 at 0, 128, 256, ... below L / 128 * 128: where token planting puts [CLS].
+mx::array planted_positions(int batch, int L);
+
+// Mean of hidden [B, L, H] over the tokens of mask [B, L].
+mx::array masked_mean(const mx::array& hidden, const mx::array& mask);
+
+// x / |x|_2 a row, as torch's normalize (the norm is at least 1e-12).
+mx::array l2_normalize(const mx::array& x);
+
+}  // namespace m2bert::models

@@ -1,0 +1,94 @@
+#include "m2bert/models/mlp.h"
+
+#include "m2bert/error.h"
+#include "m2bert/ops/activation.h"
+
+namespace m2bert::models {
+
+namespace {
+std::variant<nn::Linear, nn::BlockdiagLinear> make_linear(int in, int out, bool with_bias, const Config& c) {
+  if (c.use_monarch_mlp) return nn::BlockdiagLinear(in, out, c.monarch_mlp_nblocks, with_bias);
+  return nn::Linear(in, out, with_bias);
+}
+}  // namespace
+
+MonarchOrDenseLinear::MonarchOrDenseLinear(int in, int out, bool with_bias, const Config& c) : linear_(make_linear(in, out, with_bias, c)) {}
+
+mx::array MonarchOrDenseLinear::operator()(const mx::array& x) const {
+  return std::visit([&](const auto& linear) { return linear(x); }, linear_);
+}
+
+void MonarchOrDenseLinear::visit(nn::Visitor& v) {
+  std::visit([&](auto& linear) { linear.visit(v); }, linear_);
+}
+
+void MonarchOrDenseLinear::init(float initializer_range, nn::KeySequence& keys) {
+  if (auto* dense = std::get_if<nn::Linear>(&linear_)) {
+    dense->init_normal(initializer_range, keys);
+  } else {
+    std::get<nn::BlockdiagLinear>(linear_).init(keys);
+  }
+}
+
+Mlp::Mlp(const Config& c)
+    : gated_layers_(c.hidden_size, c.use_glu_mlp ? 2 * c.intermediate_size : c.intermediate_size, false, c),
+      wo_(c.intermediate_size, c.hidden_size, true, c),
+      norm_(c.hidden_size, float(c.layer_norm_eps)),
+      gated_(c.use_glu_mlp),
+      dropout_(float(c.hidden_dropout_prob)) {}
+
+mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
+  auto hidden = pass.stage("gated_layers", gated_layers_(x));
+  if (gated_) {
+    auto halves = mx::split(hidden, 2, -1);
+    hidden = ops::gelu(halves[0]) * halves[1];
+  } else {
+    hidden = ops::gelu(hidden);
+  }
+  hidden = pass.dropout(pass.stage("act", hidden), dropout_);
+  return norm_(pass.stage("wo", wo_(hidden)) + x);
+}
+
+void Mlp::visit(nn::Visitor& v) {
+  v("gated_layers", gated_layers_);
+  v("wo", wo_);
+  v("layernorm", norm_);
+}
+
+void Mlp::init(float initializer_range, nn::KeySequence& keys) {
+  gated_layers_.init(initializer_range, keys);
+  wo_.init(initializer_range, keys);
+}
+
+FeedForward::FeedForward(const Config& c)
+    : intermediate_(c.hidden_size, c.intermediate_size),
+      output_(c.intermediate_size, c.hidden_size),
+      norm_(c.hidden_size, float(c.layer_norm_eps)),
+      activation_(c.hidden_act),
+      dropout_(float(c.hidden_dropout_prob)) {}
+
+mx::array FeedForward::operator()(const mx::array& x, nn::Pass& pass) const {
+  return norm_(pass.dropout(output_(activate(activation_, intermediate_(x))), dropout_) + x);
+}
+
+void FeedForward::visit(nn::Visitor& v) {
+  v("intermediate.dense", intermediate_);
+  v("output.dense", output_);
+  v("output.LayerNorm", norm_);
+}
+
+void FeedForward::init(float initializer_range, nn::KeySequence& keys) {
+  intermediate_.init_normal(initializer_range, keys);
+  output_.init_normal(initializer_range, keys);
+}
+
+mx::array activate(const std::string& name, const mx::array& x) {
+  if (name == "gelu") return ops::gelu(x);
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ops::gelu_tanh(x);
+  if (name == "relu") return mx::maximum(x, mx::array(0, x.dtype()));
+  if (name == "silu" || name == "swish") return x * mx::sigmoid(x);
+  if (name == "tanh") return mx::tanh(x);
+  fail("[activate] no activation is called \"", name, "\"");
+}
+
+}  // namespace m2bert::models

@@ -1,0 +1,161 @@
+#include "m2bert/models/model.h"
+
+#include "m2bert/error.h"
+#include "m2bert/nn/loss.h"
+
+namespace m2bert::models {
+
+namespace {
+
+std::unique_ptr<PoolerBase> make_pooler(const Config& c, Head head) {
+  if (head == Head::none) return nullptr;
+  if (c.family == Family::m2 && c.attention_pooling) return std::make_unique<AttentionPooler>(c);
+  if (head == Head::masked_lm) return nullptr;
+  return std::make_unique<Pooler>(c);
+}
+
+constexpr int kClsId = 101;  // what the reference plants
+
+}  // namespace
+
+const char* name(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::pooler: return "pooler";
+    case Pooling::cls: return "cls";
+    case Pooling::mean: return "mean";
+    case Pooling::max: return "max";
+  }
+  return "?";
+}
+
+Pooling pooling_named(const std::string& text) {
+  for (auto p : {Pooling::pooler, Pooling::cls, Pooling::mean, Pooling::max}) {
+    if (text == name(p)) return p;
+  }
+  fail("no pooling is called \"", text, "\"; there are pooler, cls, mean and max");
+}
+
+Model::Model(const Config& config, Head head)
+    : config_(config), head_(head), embeddings_(config), encoder_(config), pooler_(make_pooler(config, head)) {
+  if (head == Head::classification) classifier_.emplace(config.hidden_size, config.num_labels);
+  if (head == Head::masked_lm) {
+    cls_.emplace(config);
+    cls_->tie(embeddings_.word_embeddings.weight);
+  }
+}
+
+void Model::init(uint64_t seed, bool independent) {
+  nn::KeySequence keys(seed);
+  const float range = float(config_.initializer_range);
+  embeddings_.init(range, keys);
+  encoder_.init(range, independent, keys);
+  if (pooler_) pooler_->init(range, keys);
+  if (classifier_) classifier_->init_normal(range, keys);
+  if (cls_) cls_->init(range, keys);
+}
+
+mx::array Model::planted(const mx::array& ids) const {
+  auto on = planted_positions(ids.shape(0), ids.shape(1));
+  auto not_first = mx::greater(mx::arange(0, ids.shape(1), 1, mx::int32), mx::array(0));
+  return mx::where(mx::logical_and(on, not_first), mx::array(kClsId, ids.dtype()), ids);
+}
+
+mx::array Model::hidden_states(const Batch& batch, nn::Pass& pass) const {
+  const auto& ids = batch.input_ids;
+  require(ids.ndim() == 2, "[Model] input_ids has shape ", ids.shape(), ", wants [B, L]");
+  require(batch.attention_mask.shape() == ids.shape(), "[Model] attention_mask has shape ", batch.attention_mask.shape(), ", input_ids ",
+          ids.shape());
+  require(!batch.token_type_ids || batch.token_type_ids->shape() == ids.shape(), "[Model] token_type_ids and input_ids differ in shape");
+  auto now = batch;
+  if (config_.sequence_token_planting && head_ != Head::masked_lm) now.input_ids = planted(ids);
+  auto x = pass.stage("embeddings", embeddings_(now, pass));
+  return pass.stage("sequence_output", encoder_(x, batch.attention_mask, pass));
+}
+
+mx::array Model::hidden_states(const Batch& batch) const {
+  nn::Pass pass;
+  return hidden_states(batch, pass);
+}
+
+mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling pooling) const {
+  switch (pooling) {
+    case Pooling::pooler:
+      require(pooler_ != nullptr, "[Model] this model has no pooler; choose another pooling: cls, mean or max");
+      return (*pooler_)(hidden, mask);
+    case Pooling::cls:
+      return mx::take(hidden, 0, 1);
+    case Pooling::mean:
+      return masked_mean(hidden, mask);
+    case Pooling::max: {
+      auto on = mx::expand_dims(mx::not_equal(mask, mx::array(0, mask.dtype())), -1);
+      return mx::max(mx::where(on, hidden, mx::array(-std::numeric_limits<float>::infinity(), hidden.dtype())), 1);
+    }
+  }
+  fail("[Model] unknown pooling");
+}
+
+mx::array Model::embedding(const Batch& batch, Pooling pooling, bool normalize) const {
+  auto vectors = pool(hidden_states(batch), batch.attention_mask, pooling);
+  return normalize ? l2_normalize(vectors) : vectors;
+}
+
+mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
+  require(cls_.has_value(), "[Model] this model has no masked-LM head");
+  return (*cls_)(rows, embeddings_.word_embeddings.weight, pass);
+}
+
+mx::array Model::masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const {
+  require(labels.shape() == batch.input_ids.shape(), "[Model] labels have shape ", labels.shape(), ", input_ids ", batch.input_ids.shape());
+  auto hidden = hidden_states(batch, pass);
+  if (labels.is_tracer()) return nn::masked_cross_entropy(masked_lm_logits(hidden, pass), labels);
+  // The labels are known: only the rows they name go through the decoder.
+  auto rows = ops::unpadding(mx::greater(labels, mx::array(0, labels.dtype())));
+  auto picked = ops::unpad_input(hidden, rows);
+  auto wanted = mx::take(mx::reshape(mx::astype(labels, mx::int32), {-1}), rows.indices, 0);
+  return nn::cross_entropy(masked_lm_logits(picked, pass), wanted);
+}
+
+mx::array Model::class_logits(const Batch& batch, nn::Pass& pass) const {
+  require(classifier_.has_value(), "[Model] this model has no classifier");
+  auto hidden = hidden_states(batch, pass);
+  if (config_.use_cls_token) return (*classifier_)(pool(hidden, batch.attention_mask, Pooling::cls));  // no pooler, no dropout
+  auto pooled = pass.stage("pooled_output", pool(hidden, batch.attention_mask, Pooling::pooler));
+  return (*classifier_)(pass.dropout(pooled, float(config_.classifier_dropout.value_or(config_.hidden_dropout_prob))));
+}
+
+mx::array Model::classification_loss(const mx::array& logits, const mx::array& labels) const {
+  auto problem = config_.problem_type;
+  if (!problem) {
+    const bool integer = mx::issubdtype(labels.dtype(), mx::integer);
+    problem = config_.num_labels == 1 ? "regression" : integer ? "single_label_classification" : "multi_label_classification";
+  }
+  if (*problem == "regression") {
+    if (config_.num_labels == 1) return nn::mse(mx::reshape(logits, {-1}), mx::reshape(labels, {-1}));
+    return nn::mse(logits, labels);
+  }
+  if (*problem == "single_label_classification") return nn::cross_entropy(logits, mx::reshape(labels, {-1}));
+  return nn::bce_with_logits(logits, labels);
+}
+
+// Everything but the heads, for the prefix "bert.".
+class Model::Bert : public nn::Module {
+ public:
+  explicit Bert(Model& model) : model_(model) {}
+  void visit(nn::Visitor& v) override {
+    v("embeddings", model_.embeddings_);
+    v("encoder", model_.encoder_);
+    if (model_.pooler_) v("pooler", *model_.pooler_);
+  }
+
+ private:
+  Model& model_;
+};
+
+void Model::visit(nn::Visitor& v) {
+  Bert bert(*this);
+  v("bert", bert);
+  v("classifier", classifier_);
+  v("cls", cls_);
+}
+
+}  // namespace m2bert::models

@@ -1,0 +1,79 @@
+#include "m2bert/models/monarch_mixer.h"
+
+#include <cmath>
+
+#include "m2bert/ops/conv1d.h"
+#include "m2bert/ops/long_conv.h"
+
+namespace m2bert::models {
+
+namespace {
+
+nn::HyenaFilterOptions filter_options(const Config& c) {
+  nn::HyenaFilterOptions o;
+  o.d_model = c.hidden_size;
+  o.emb_dim = *c.hyena_emb_dim;
+  o.order = c.hyena_filter_order;
+  o.l_max = *c.long_conv_l_max;
+  o.w = float(*c.hyena_w);
+  o.w_mod = float(c.hyena_w_mod);
+  o.bidirectional = c.bidirectional;
+  o.train_positions = *c.hyena_lr_pos_emb != 0;
+  return o;
+}
+
+}  // namespace
+
+MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
+    : filter_fn(filter_options(c)),
+      in_linear(c.hidden_size, 3 * c.hidden_size),
+      out_linear(c.hidden_size, c.hidden_size),
+      short_filter_weight(mx::zeros({3 * c.hidden_size, 1, 3})),
+      short_filter_bias(mx::zeros({3 * c.hidden_size})) {
+  if (c.residual_long_conv) filter_fn2.emplace(filter_options(c));
+  if (c.hyena_training_additions) layernorm.emplace(c.hidden_size, 1e-5f);  // torch's default eps, not layer_norm_eps
+}
+
+// Mix along the text in O(L log L). No residual and no norm around it, as in the reference.
+mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext&, nn::Pass& pass) const {
+  auto u = layernorm ? pass.stage("u_norm", (*layernorm)(input_bld)) : input_bld;
+  auto projected = pass.stage("in_linear", in_linear(u));
+  auto local = pass.stage("short_conv", ops::depthwise_conv1d_causal(projected, short_filter_weight, short_filter_bias));
+  auto parts = mx::split(local, 3, 2);
+  const auto &x1 = parts[0], &x2 = parts[1], &v = parts[2];
+
+  auto y = x2 * pass.stage("long_conv", long_conv("k", filter_fn, v * x1, pass));
+  if (filter_fn2) y = y + pass.stage("residual_conv", long_conv("k2", *filter_fn2, u, pass));
+  return out_linear(pass.stage("pre_out", y));
+}
+
+mx::array MonarchSequenceMixer::long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const {
+  const int L = u_bld.shape(1);
+  if (pass.on_stage) {  // shows the filters themselves; never taken on the fast way
+    pass.stage(name, filter.filter(L));
+    if (auto reverse = filter.filter_rev(L)) pass.stage(std::string(name) + "_rev", *reverse);
+  }
+  return ops::long_conv(u_bld, filter.spectrum(L), filter.bias);
+}
+
+void MonarchSequenceMixer::visit(nn::Visitor& v) {
+  v("filter_fn", filter_fn);
+  v("filter_fn2", filter_fn2);
+  v("in_linear", in_linear);
+  v("out_linear", out_linear);
+  v("layernorm", layernorm);
+  v("short_filter.weight", short_filter_weight);
+  v("short_filter.bias", short_filter_bias);
+}
+
+void MonarchSequenceMixer::init(float initializer_range, nn::KeySequence& keys) {
+  filter_fn.init(keys);
+  if (filter_fn2) filter_fn2->init(keys);
+  in_linear.init_normal(initializer_range, keys);
+  out_linear.init_normal(initializer_range, keys);
+  const float bound = 1 / std::sqrt(3.0f);  // torch's default for a kernel of 3 on one channel
+  short_filter_weight = nn::uniform(short_filter_weight.shape(), bound, keys);
+  short_filter_bias = nn::uniform(short_filter_bias.shape(), bound, keys);
+}
+
+}  // namespace m2bert::models

@@ -1,0 +1,134 @@
+#include "m2bert/models/pretrained.h"
+
+#include <algorithm>
+
+#include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/weights.h"
+#include "m2bert/error.h"
+#include "m2bert/io/json.h"
+#include "m2bert/io/yaml.h"
+
+namespace m2bert::models {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool any_name(const checkpoint::TensorMap& weights, std::string_view prefix) {
+  return std::ranges::any_of(weights, [&](const auto& w) { return w.first.starts_with(prefix); });
+}
+
+fs::path config_beside(const fs::path& file) {
+  for (const char* name : {"config.json", "config.yaml", "config.yml"}) {
+    if (fs::exists(file.parent_path() / name)) return file.parent_path() / name;
+  }
+  fail(file.string(), ": a checkpoint file does not say how its model is built. Name the recipe with --config FILE.yaml (or put config.json "
+       "or config.yaml beside it)");
+}
+
+// Leaves out what the head does not use and what Hugging Face keeps beside the weights.
+void drop_other_heads(checkpoint::TensorMap& weights, const Config& config, Head head) {
+  std::erase_if(weights, [&](const auto& w) {
+    const std::string& n = w.first;
+    if (head != Head::masked_lm && n.starts_with("cls.")) return true;
+    if (head != Head::classification && n.starts_with("classifier.")) return true;
+    const bool pooled = head == Head::classification || head == Head::embedding || (head == Head::masked_lm && config.attention_pooling);
+    if (!pooled && n.starts_with("bert.pooler.")) return true;
+    if (config.family != Family::hf_bert) return false;
+    return n == "bert.embeddings.position_ids" || n.starts_with("cls.seq_relationship.");
+  });
+}
+
+// The classifier's rows decide where the recipe does not (the GLUE recipes leave num_labels to the task).
+void adopt_num_labels(Config& config, const checkpoint::TensorMap& weights) {
+  if (config.num_labels != Config().num_labels || !config.labels.empty()) return;
+  for (const auto& [name, w] : weights) {
+    if (name == "classifier.weight" && w.ndim() == 2) config.num_labels = w.shape(0);
+  }
+}
+
+Pooling folder_pooling(const checkpoint::PoolingModes& modes, const fs::path& folder) {
+  require(modes.mean + modes.cls + modes.max == 1 && !modes.mean_sqrt_len && !modes.weighted_mean && !modes.last_token, folder.string(),
+          ": its pooling is not one of cls, mean or max; choose one with --pooling");
+  return modes.mean ? Pooling::mean : modes.cls ? Pooling::cls : Pooling::max;
+}
+
+tokenize::WordPiece load_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
+  tokenize::LoadOptions how;
+  if (folder && folder->do_lower_case.value_or(false)) how.lowercase = true;
+  if (options.tokenizer) return tokenize::WordPiece::from_file(*options.tokenizer, how);
+  if (folder) {
+    for (const auto& place : {folder->model, folder->root}) {
+      if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return tokenize::WordPiece::from_file(place, how);
+    }
+  }
+  return tokenize::WordPiece::builtin();
+}
+
+void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
+  require(folder.dense.empty(), folder.root.string(), ": its modules.json names a Dense module, which is not supported");
+  if (folder.pooling) p.pooling = folder_pooling(*folder.pooling, folder.root);
+  p.normalize = p.normalize || folder.normalize;
+  if (folder.max_seq_length) p.max_length = std::min(p.max_length, *folder.max_seq_length);
+  p.prompts = folder.prompts;
+  p.default_prompt = folder.default_prompt;
+}
+
+}  // namespace
+
+Config read_config(const fs::path& file, const std::vector<std::string>& overrides) {
+  if (file.extension() == ".json") {
+    require(overrides.empty(), file.string(), ": key=value overrides need a YAML recipe");
+    return Config::from_tree(io::read_json(file));
+  }
+  return Config::from_tree(io::read_yaml(file, overrides));
+}
+
+Head head_of(const checkpoint::TensorMap& weights) {
+  if (any_name(weights, "classifier.")) return Head::classification;
+  if (any_name(weights, "cls.predictions.")) return Head::masked_lm;
+  return any_name(weights, "bert.pooler.") ? Head::embedding : Head::none;
+}
+
+void cast_weights(Model& model, mx::Dtype dtype) {
+  for (auto& w : nn::named_arrays(model)) {
+    const bool filter = w.name.find(".filter_fn") != std::string::npos;
+    if (w.role == nn::Role::parameter && !filter && mx::issubdtype(w.array->dtype(), mx::floating)) *w.array = mx::astype(*w.array, dtype);
+  }
+}
+
+Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
+  require(fs::exists(path), path.string(), ": no such file or folder. --model takes a checkpoint file (.pt, .bin, .safetensors, with "
+          "--config FILE.yaml) or a model folder (config.json and weights)");
+  std::optional<checkpoint::ModelFolder> folder;
+  if (fs::is_directory(path)) folder = checkpoint::read_folder(path);
+
+  Pretrained p;
+  auto config_file = options.config ? *options.config : folder ? folder->config : config_beside(path);
+  require(!config_file.empty(), path.string(), ": the folder has no config.json; name a recipe with --config FILE.yaml");
+  p.config = read_config(config_file);
+  p.weights = folder ? folder->weights : std::vector<fs::path>{path};
+
+  auto weights = checkpoint::load_weights(path);
+  const Head head = options.head.value_or(head_of(weights));
+  drop_other_heads(weights, p.config, head);
+  adopt_num_labels(p.config, weights);
+
+  p.model = std::make_unique<Model>(p.config, head);
+  if (options.allow_missing) p.model->init(0);
+  p.report = checkpoint::match(*p.model, weights, {options.allow_missing, options.allow_unexpected, path.string()});
+  if (options.dtype && *options.dtype != mx::float32) cast_weights(*p.model, *options.dtype);
+
+  p.pooling = p.model->default_pooling();
+  p.normalize = p.config.use_normalized_embeddings;
+  p.max_length = p.config.max_length();
+  p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
+  p.labels = p.config.labels;
+  p.tokenizer = load_tokenizer(options, folder);
+  require(p.tokenizer.vocab_size() <= size_t(p.config.vocab_size), path.string(), ": the tokenizer has ", p.tokenizer.vocab_size(),
+          " tokens, the model has embeddings for ", p.config.vocab_size, "; name its vocabulary with --tokenizer FILE");
+  if (folder) apply_folder(p, *folder);
+  return p;
+}
+
+}  // namespace m2bert::models

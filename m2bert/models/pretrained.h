@@ -1,0 +1,52 @@
+#pragma once
+// A trained model from a file or folder, ready to run: config, weights, tokenizer and what the folder says about vectors.
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "m2bert/checkpoint/match.h"
+#include "m2bert/models/model.h"
+#include "m2bert/tokenize/wordpiece.h"
+
+namespace m2bert::models {
+
+struct LoadOptions {
+  std::optional<std::filesystem::path> config;     // YAML recipe or config.json; absent: the folder's, or the one beside the file
+  std::optional<std::filesystem::path> tokenizer;  // vocab.txt, tokenizer.json or folder; absent: the folder's, else bert-base-uncased
+  std::optional<mx::Dtype> dtype;                  // of the weights; absent: float32. The long convolution's filters stay float32
+  std::optional<Head> head;                        // absent: by the names in the file
+  bool allow_missing = false;                      // names the file lacks keep their initial values
+  bool allow_unexpected = false;                   // names the model lacks are left out
+};
+
+struct Pretrained {
+  Config config;
+  std::unique_ptr<Model> model;
+  tokenize::WordPiece tokenizer = tokenize::WordPiece::builtin();
+  Pooling pooling = Pooling::pooler;
+  bool normalize = false;
+  int max_length = 0;            // tokens
+  bool dynamic_padding = false;  // padding does not change the result (attention), so a batch is padded to its longest text
+  std::map<std::string, std::string> prompts;
+  std::string default_prompt;    // name of a prompt, empty: none
+  std::vector<std::string> labels;
+  checkpoint::MatchReport report;
+  std::vector<std::filesystem::path> weights;  // the files that were read
+};
+
+// Error: nothing there (says how to get a model), no config, names or shapes that do not match (with the table).
+Pretrained load_pretrained(const std::filesystem::path& file_or_folder, const LoadOptions& options = {});
+
+// The config in a YAML recipe or a JSON file, told apart by the file's ending.
+Config read_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+// The head that weights of these names belong to.
+Head head_of(const checkpoint::TensorMap& weights);
+
+// Casts floating weights; the filters of the long convolution stay float32.
+void cast_weights(Model& model, mx::Dtype dtype);
+
+}  // namespace m2bert::models
