@@ -1,0 +1,78 @@
+#include "m2bert/io/interrupt.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#include "m2bert/error.h"
+#include "m2bert/io/temporaries.h"
+
+namespace m2bert::io {
+namespace {
+
+constexpr size_t kSlots = 64, kPath = 1024;
+
+// Fixed memory: a handler may neither allocate nor take a lock.
+struct Slot {
+  std::atomic<bool> used{false};
+  char path[kPath] = {};
+};
+std::array<Slot, kSlots> slots;
+std::mutex slots_mutex;
+
+std::atomic<int> signal_number{0};
+
+void handle(int signal) {
+  int none = 0;
+  if (signal_number.compare_exchange_strong(none, signal)) return;
+  remove_temporaries();
+  _exit(128 + signal);
+}
+
+}  // namespace
+
+void remember_temporary(const std::string& file) {
+  std::lock_guard lock(slots_mutex);
+  if (file.size() >= kPath) return;
+  for (Slot& slot : slots) {
+    if (slot.used) continue;
+    std::memcpy(slot.path, file.c_str(), file.size() + 1);
+    slot.used = true;
+    return;
+  }
+}
+
+void forget_temporary(const std::string& file) {
+  std::lock_guard lock(slots_mutex);
+  for (Slot& slot : slots) {
+    if (slot.used && file == slot.path) slot.used = false;
+  }
+}
+
+void remove_temporaries() noexcept {
+  for (Slot& slot : slots) {
+    if (slot.used) ::unlink(slot.path);
+  }
+}
+
+void install_interrupt_handlers() {
+  struct sigaction action {};
+  action.sa_handler = handle;
+  sigemptyset(&action.sa_mask);
+  for (int signal : {SIGINT, SIGTERM}) require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);
+}
+
+bool interrupted() { return signal_number.load(std::memory_order_relaxed) != 0; }
+
+int interrupt_signal() { return signal_number; }
+
+void throw_if_interrupted() {
+  if (interrupted()) fail("stopped by ", interrupt_signal() == SIGINT ? "Ctrl-C" : "a signal");
+}
+
+}  // namespace m2bert::io

@@ -1,0 +1,31 @@
+#pragma once
+// NumPy's .npy files: matrices of float32 and float16.
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace m2bert::io {
+
+enum class NpyType { float32, float16 };
+
+// The header of a C-ordered [rows, columns] matrix. Always kNpyHeader bytes, so that a later one with the true number of rows fits
+// in the same place.
+inline constexpr size_t kNpyHeader = 128;
+std::string npy_header(NpyType type, uint64_t rows, uint64_t columns);
+
+// IEEE half precision, rounded to nearest even; too large becomes infinity.
+uint16_t to_float16(float value);
+float from_float16(uint16_t bits);
+
+struct NpyMatrix {
+  std::vector<float> values;  // [rows, columns], row-major
+  uint64_t rows = 0, columns = 0;
+};
+
+// Reads float16, float32 or float64, one or two dimensions (one: a single column), C order, little endian.
+// Errors name the file: other types and orders, sizes that do not fit the file.
+NpyMatrix read_npy(const std::filesystem::path& file);
+void write_npy(const std::filesystem::path& file, const std::vector<float>& values, uint64_t rows, uint64_t columns, NpyType type = NpyType::float32);
+
+}  // namespace m2bert::io

@@ -1,0 +1,51 @@
+#pragma once
+// Progress of a long job on stderr: one redrawn line on a terminal, a plain line now and then elsewhere.
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace m2bert::io {
+
+struct ProgressOptions {
+  std::string unit = "texts";
+  std::optional<uint64_t> total;            // in units; without it there is no share and no ETA unless fraction() is told
+  std::chrono::seconds plain_every{30};     // between the lines where stderr is no terminal
+  std::optional<bool> terminal;             // default: whether stderr is one
+};
+
+// update() is cheap: it draws at most ten times a second. Not thread-safe. Silent under set_quiet(true).
+class Progress {
+ public:
+  explicit Progress(std::string what, ProgressOptions options = {}, uint64_t done_before = 0 /* by a run that is resumed */);
+  ~Progress();  // removes the bar
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  // done: units so far, with those done before. fraction: share of the job if known otherwise (bytes read of a file), 0 to 1.
+  void update(uint64_t done, std::optional<double> fraction = std::nullopt);
+  // Removes the bar and prints one line with count, time and rate.
+  void finish();
+  // The line as it would be shown now.
+  std::string text() const;
+  double seconds() const;
+  double rate() const;  // units a second since the start of this run
+
+ private:
+  void draw();
+  std::string what_;
+  ProgressOptions options_;
+  bool terminal_;
+  uint64_t before_, done_;
+  std::optional<double> fraction_, first_fraction_;
+  std::chrono::steady_clock::time_point start_, drawn_;
+};
+
+// "1h02m", "3m20s", "12s", "0.4s".
+std::string show_duration(double seconds);
+// "12,345".
+std::string show_count(uint64_t count);
+// "1.2 GB": powers of 1000.
+std::string show_bytes(uint64_t bytes);
+
+}  // namespace m2bert::io
