@@ -107,9 +107,12 @@ mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
 mx::array Model::masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const {
   require(labels.shape() == batch.input_ids.shape(), "[Model] labels have shape ", labels.shape(), ", input_ids ", batch.input_ids.shape());
   auto hidden = hidden_states(batch, pass);
-  if (labels.is_tracer()) return nn::masked_cross_entropy(masked_lm_logits(hidden, pass), labels);
+  // The reference counts labels > 0, Hugging Face labels other than -100.
+  auto counts = config_.family == Family::hf_bert ? mx::greater_equal(labels, mx::array(0, labels.dtype()))
+                                                  : mx::greater(labels, mx::array(0, labels.dtype()));
+  if (labels.is_tracer()) return nn::masked_cross_entropy(masked_lm_logits(hidden, pass), labels, counts);
   // The labels are known: only the rows they name go through the decoder.
-  auto rows = ops::unpadding(mx::greater(labels, mx::array(0, labels.dtype())));
+  auto rows = ops::unpadding(counts);
   auto picked = ops::unpad_input(hidden, rows);
   auto wanted = mx::take(mx::reshape(mx::astype(labels, mx::int32), {-1}), rows.indices, 0);
   return nn::cross_entropy(masked_lm_logits(picked, pass), wanted);

@@ -57,7 +57,7 @@ class Model : public nn::Module {
 
   // Head::masked_lm. rows [..., H] -> [..., vocab].
   mx::array masked_lm_logits(const mx::array& rows, nn::Pass& pass) const;
-  // Mean cross entropy at labels > 0; labels [B, L], other places are ignored.
+  // Mean cross entropy at labels > 0 (hf_bert: labels >= 0); labels [B, L], other places are ignored.
   mx::array masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const;
 
   // Head::classification. [B, num_labels].

@@ -19,12 +19,11 @@ mx::array cross_entropy(const mx::array& logits, const mx::array& labels) {
   return mx::mean(negative_log_likelihood(logits, labels));
 }
 
-mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels) {
+mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels, const mx::array& counts) {
   require(logits.ndim() == labels.ndim() + 1, "[masked_cross_entropy] logits have shape ", logits.shape(), ", labels ", labels.shape(),
           ", want [..., classes] and [...]");
-  auto on = mx::greater(labels, mx::array(0, labels.dtype()));
   auto each = negative_log_likelihood(logits, mx::maximum(labels, mx::array(0, labels.dtype())));
-  return mx::sum(mx::where(on, each, mx::array(0.0f))) / mx::sum(mx::astype(on, mx::float32));
+  return mx::sum(mx::where(counts, each, mx::array(0.0f))) / mx::sum(mx::astype(counts, mx::float32));
 }
 
 mx::array mse(const mx::array& prediction, const mx::array& target) {

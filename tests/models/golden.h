@@ -1,0 +1,52 @@
+#pragma once
+// Golden tensors made by the reference or by the PyTorch model of tests/parity, and the rule they are compared by.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "m2bert/io/json.h"
+#include "m2bert/mx.h"
+
+namespace m2bert::golden {
+
+namespace fs = std::filesystem;
+
+inline fs::path source_dir() { return M2BERT_SOURCE_DIR; }
+
+// The reference's own fixtures, which a user's clone does not have.
+inline fs::path shared_dir() {
+  const char* set = std::getenv("M2BERT_SHARED");
+  return set ? fs::path(set) : source_dir().parent_path() / "shared";
+}
+
+using Tensors = std::map<std::string, mx::array>;
+
+inline Tensors load_tensors(const fs::path& file) {
+  auto [tensors, metadata] = mx::load_safetensors(file.string());
+  Tensors out;
+  for (auto& [name, a] : tensors) out.emplace(name, mx::issubdtype(a.dtype(), mx::integer) ? mx::astype(a, mx::int32) : a);
+  return out;
+}
+
+// |ours - golden| <= 8 x the reference's own fp32 noise + 2e-6 x the tensor's largest |value|.
+class Tolerances {
+ public:
+  explicit Tolerances(const fs::path& file) : tree_(io::read_json(file)) {}
+
+  void expect(const std::string& name, const mx::array& ours, const mx::array& golden) const {
+    ASSERT_EQ(ours.shape(), golden.shape()) << name;
+    const io::Tree* figures = tree_.find(name);
+    ASSERT_NE(figures, nullptr) << name << " has no tolerance";
+    const double allowed = 8 * figures->items()[0].number() + 2e-6 * figures->items()[1].number();
+    if (golden.size() == 0) return;
+    const double off = mx::max(mx::abs(mx::astype(ours, mx::float32) - mx::astype(golden, mx::float32))).item<float>();
+    EXPECT_TRUE(off <= allowed) << name << ": off by " << off << ", allowed " << allowed << " (largest value " << figures->items()[1].number() << ")";
+  }
+
+ private:
+  io::Tree tree_;
+};
+
+}  // namespace m2bert::golden
