@@ -21,7 +21,7 @@ def shared_folder():
 def program(name):
     """A built program's path; the test is skipped when it is not built."""
     build = build_folder()
-    for folder in (".", "bin", "cli", "tests", "tests/parity", "bench"):
+    for folder in (".", "bin", "cli", "tests", "tests/parity", "tests/tokenize", "bench"):
         if (build / folder / name).is_file():
             return build / folder / name
     pytest.skip(f"{name} is not built in {build} (M2BERT_BUILD names the build folder)")
