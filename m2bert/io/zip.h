@@ -75,7 +75,6 @@ class ZipWriter {
 
  private:
   struct Written;
-  void check_open() const;
   std::unique_ptr<Written> current_;
   std::vector<Written> entries_;
   AtomicFile file_;
