@@ -1,0 +1,66 @@
+#include "m2bert/infer/classifier.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "m2bert/error.h"
+#include "m2bert/infer/model_input.h"
+
+namespace m2bert::infer {
+namespace {
+
+ClassTask task_of(const models::Config& config) {
+  if (config.problem_type == "regression" || (!config.problem_type && config.num_labels == 1)) return ClassTask::regression;
+  return config.problem_type == "multi_label_classification" ? ClassTask::multi_label : ClassTask::single_label;
+}
+
+std::vector<std::string> labels_of(const models::Pretrained& pretrained) {
+  std::vector<std::string> labels = pretrained.labels;
+  for (size_t i = labels.size(); i < static_cast<size_t>(pretrained.config.num_labels); ++i) labels.push_back("LABEL_" + std::to_string(i));
+  return labels;
+}
+
+mx::array scores_of(const mx::array& logits, ClassTask task) {
+  const mx::array wide = mx::astype(logits, mx::float32);
+  if (task == ClassTask::regression) return wide;
+  return task == ClassTask::multi_label ? mx::sigmoid(wide) : mx::softmax(wide, -1, true);
+}
+
+}  // namespace
+
+Classifier::Classifier(models::Pretrained pretrained, const EmbedOptions& options)
+    : pretrained_(std::move(pretrained)),
+      batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)),
+      task_(task_of(pretrained_.config)),
+      labels_(labels_of(pretrained_)) {
+  require(pretrained_.model->head() == models::Head::classification,
+          "this model has no classification head (classifier.weight); fine-tuned classification models have one");
+}
+
+Classes Classifier::classify(const Window& window, uint64_t first) const {
+  const size_t width = labels_.size();
+  Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
+  for (const Batch& batch : window.batches) {
+    nn::Pass pass;
+    const std::vector<float> rows = to_floats(scores_of(pretrained_.model->class_logits(model_input(batch), pass), task_));
+    for (size_t row = 0; row < batch.texts.size(); ++row) {
+      const std::span<const float> scores(rows.data() + row * width, width);
+      require(std::all_of(scores.begin(), scores.end(), [](float s) { return std::isfinite(s); }), "text ", first + batch.texts[row] + 1,
+              " gets scores that are not finite: the model's weights are broken");
+      std::copy(scores.begin(), scores.end(), result.scores.begin() + static_cast<std::ptrdiff_t>(batch.texts[row] * width));
+    }
+  }
+  return result;
+}
+
+Classes Classifier::classify_all(const NextText& next_text) const {
+  Classes all{static_cast<int>(labels_.size()), {}, {}};
+  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
+    const Classes part = classify(window, all.truncated.size());
+    all.scores.insert(all.scores.end(), part.scores.begin(), part.scores.end());
+    all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
+  }
+  return all;
+}
+
+}  // namespace m2bert::infer

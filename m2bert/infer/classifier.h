@@ -1,0 +1,46 @@
+#pragma once
+// Texts to labels, with the classification head.
+#include <string>
+#include <vector>
+
+#include "m2bert/infer/embedder.h"
+
+namespace m2bert::infer {
+
+// What the numbers of the head mean.
+enum class ClassTask {
+  single_label,  // one of the labels: softmax
+  multi_label,   // any of the labels: a sigmoid each
+  regression,    // values as they are
+};
+
+struct Classes {
+  int labels = 0;
+  std::vector<float> scores;       // [n, labels]: probabilities, or values for regression
+  std::vector<uint8_t> truncated;  // [n]
+};
+
+class Classifier {
+ public:
+  // Takes the batching of the options. Error: the model has no classification head.
+  Classifier(models::Pretrained pretrained, const EmbedOptions& options);
+
+  Classes operator()(std::span<const std::string> texts) const { return classify_all(each_of(texts)); }
+  // The scores of a window's texts. first: the number of its first text, for errors.
+  Classes classify(const Window& window, uint64_t first) const;
+
+  ClassTask task() const { return task_; }
+  // The names of the labels; LABEL_0, LABEL_1, ... where the model has none.
+  const std::vector<std::string>& labels() const { return labels_; }
+  const Batcher& batcher() const { return batcher_; }
+
+ private:
+  Classes classify_all(const NextText& next_text) const;
+
+  models::Pretrained pretrained_;
+  Batcher batcher_;
+  ClassTask task_;
+  std::vector<std::string> labels_;
+};
+
+}  // namespace m2bert::infer

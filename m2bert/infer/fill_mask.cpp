@@ -1,0 +1,73 @@
+#include "m2bert/infer/fill_mask.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "m2bert/error.h"
+#include "m2bert/infer/model_input.h"
+
+namespace m2bert::infer {
+namespace {
+
+std::vector<int> masks_of(const Batch& batch, int row, int32_t mask_id) {
+  std::vector<int> positions;
+  for (int i = 0; i < batch.length; ++i)
+    if (batch.ids[static_cast<size_t>(row * batch.length + i)] == mask_id) positions.push_back(i);
+  return positions;
+}
+
+}  // namespace
+
+FillMask::FillMask(models::Pretrained pretrained, const EmbedOptions& options)
+    : pretrained_(std::move(pretrained)), batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)) {
+  require(pretrained_.model->head() == models::Head::masked_lm,
+          "this model has no masked-LM head (cls.predictions); pretraining checkpoints have one");
+  require(pretrained_.tokenizer.mask_id() >= 0, "the vocabulary has no [MASK] token");
+}
+
+std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const {
+  const std::vector<float> probabilities = to_floats(mx::softmax(mx::astype(logits_of_masks, mx::float32), -1, true));
+  const size_t width = probabilities.size() / positions.size();
+  const size_t tokens = std::min(width, pretrained_.tokenizer.vocab_size());  // the rest pads the vocabulary to a multiple of 8
+  const size_t wanted = std::min(static_cast<size_t>(top_k), tokens);
+  std::vector<FilledMask> filled;
+  for (size_t mask = 0; mask < positions.size(); ++mask) {
+    const float* p = probabilities.data() + mask * width;
+    require(std::isfinite(p[0]), "the model gives probabilities that are not finite: its weights are broken");
+    std::vector<int32_t> order(tokens);
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
+                      [p](int32_t a, int32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; });
+    FilledMask guesses{positions[mask], {}};
+    for (size_t k = 0; k < wanted; ++k) guesses.guesses.push_back({order[k], std::string(pretrained_.tokenizer.token(order[k])), p[order[k]]});
+    filled.push_back(std::move(guesses));
+  }
+  return filled;
+}
+
+void FillMask::fill(const Batch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const {
+  nn::Pass pass;
+  const mx::array hidden = pretrained_.model->hidden_states(model_input(batch), pass);  // [B, L, H]
+  for (int row = 0; row < batch.rows(); ++row) {
+    const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
+    const std::vector<int> positions = masks_of(batch, row, pretrained_.tokenizer.mask_id());
+    require(!positions.empty(), "text ", text + 1, " has no [MASK] within its first ", batcher_.options().max_length, " tokens");
+    const mx::array rows = mx::take(mx::take(hidden, row, 0), mx::array(positions.begin(), {static_cast<int>(positions.size())}), 0);
+    results[text] = fill(pretrained_.model->masked_lm_logits(rows, pass), positions, top_k);
+  }
+}
+
+std::vector<std::vector<FilledMask>> FillMask::operator()(std::span<const std::string> texts, int top_k) const {
+  require(top_k >= 1, "top_k ", top_k, ": wants at least 1");
+  std::vector<std::vector<FilledMask>> results(texts.size());
+  const NextText next_text = each_of(texts);
+  uint64_t first = 0;
+  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
+    for (const Batch& batch : window.batches) fill(batch, first, top_k, results);
+    first += window.texts();
+  }
+  return results;
+}
+
+}  // namespace m2bert::infer

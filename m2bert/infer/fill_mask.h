@@ -1,0 +1,38 @@
+#pragma once
+// Guesses for [MASK] tokens, with the masked-LM head.
+#include <string>
+#include <vector>
+
+#include "m2bert/infer/embedder.h"
+
+namespace m2bert::infer {
+
+struct Guess {
+  int32_t id = 0;
+  std::string token;
+  float probability = 0;
+};
+
+// The guesses for one [MASK].
+struct FilledMask {
+  int position = 0;           // in tokens, [CLS] is 0
+  std::vector<Guess> guesses;  // best first
+};
+
+class FillMask {
+ public:
+  // Error: the model has no masked-LM head, or its vocabulary no [MASK].
+  FillMask(models::Pretrained pretrained, const EmbedOptions& options);
+
+  // For every text, its masks in order. Error: a text without [MASK] within the maximum length (names its number).
+  std::vector<std::vector<FilledMask>> operator()(std::span<const std::string> texts, int top_k) const;
+
+ private:
+  std::vector<FilledMask> fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const;
+  void fill(const Batch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const;
+
+  models::Pretrained pretrained_;
+  Batcher batcher_;
+};
+
+}  // namespace m2bert::infer
