@@ -1,0 +1,16 @@
+# hidden.sh WORK FOLDER...: run in a mount namespace of its own with an empty environment. Hides the folders, then embeds from WORK/tree.
+set -euo pipefail
+export PATH=/usr/bin:/bin:/usr/sbin:/sbin
+work=$1
+shift
+mkdir "$work/empty"
+mount --make-rprivate /
+for folder in "$@"; do
+  if [ -d "$folder" ]; then mount --bind "$work/empty" "$folder"; fi
+  test -z "$(ls -A "$folder" 2>/dev/null)"
+done
+cd "$work"
+env -i tree/bin/m2bert --version
+env -i tree/bin/m2bert embed --model model/checkpoint.pt --config model/config.yaml --text 'Monarchs migrate south.' >vectors.jsonl
+grep -q '\[' vectors.jsonl
+echo "embedded: $(head -c 120 vectors.jsonl) ..."

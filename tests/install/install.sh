@@ -1,0 +1,9 @@
+# install.sh CMAKE BUILD TREE: installs into one folder, then moves it to TREE: nothing in it may depend on where it was.
+set -euo pipefail
+cmake=$1 build=$2 tree=$3
+rm -rf "$tree" "$tree.first"
+"$cmake" --install "$build" --prefix "$tree.first" >/dev/null
+mv "$tree.first" "$tree"
+test -x "$tree/bin/m2bert"
+test -f "$tree/include/m2bert/error.h"
+test -f "$tree/share/doc/m2bert/LICENSE"
