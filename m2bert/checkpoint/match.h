@@ -22,7 +22,7 @@ struct MatchOptions {
 // Puts the weights into the module's arrays, in the model's dtype for floats (integer and float never mix).
 // Error with the table unless all names and shapes agree or the options allow the difference; then the module is unchanged.
 // A mismatched shape is never allowed. An alias may be absent from the file, or stand there alone for its owner; values that
-// differ from the owner's are an error.
+// differ from the owner's are an error. embeddings.position_ids, which only counts up, may be absent on either side.
 MatchReport match(nn::Module& module, const TensorMap& weights, const MatchOptions& options = {});
 
 }  // namespace m2bert::checkpoint

@@ -1,0 +1,121 @@
+#include "m2bert/checkpoint/safetensors.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "m2bert/checkpoint/array_bytes.h"
+#include "m2bert/checkpoint/dtype.h"
+#include "m2bert/checkpoint/safetensors_header.h"
+#include "m2bert/checkpoint/text.h"
+#include "m2bert/error.h"
+#include "m2bert/io/json.h"
+
+namespace m2bert::checkpoint {
+namespace {
+
+SafetensorsHeader header_of(const std::filesystem::path& file) {
+  io::MappedFile map(file);
+  return read_safetensors_header(map.bytes(), file.string());
+}
+
+class SafetensorsFile : public TensorFile {
+ public:
+  explicit SafetensorsFile(const std::filesystem::path& file) : name_(file.string()), file_(file) {
+    auto header = header_of(file);
+    metadata_ = std::move(header.metadata);
+    for (auto& e : header.entries) {
+      infos_.push_back({e.name, e.dtype, e.shape, e.bytes, "bytes/" + std::to_string(e.offset) + (e.bytes ? "" : "/" + e.name)});
+      offsets_.emplace(e.name, e.offset);
+    }
+  }
+
+  const std::vector<TensorInfo>& tensors() const override { return infos_; }
+  std::string format() const override { return "safetensors"; }
+  const std::vector<SkippedObject>& skipped() const override { return skipped_; }
+  const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+
+  mx::array read(const TensorInfo& info) override {
+    auto it = offsets_.find(info.name);
+    require(it != offsets_.end(), name_, ": holds no tensor '", printable(info.name), "'");
+    auto [array, bytes] = new_array(info, name_);
+    read_into(file_, it->second, bytes);
+    if (info.dtype == "bool") clean_bools(bytes);
+    return array;
+  }
+
+ private:
+  std::string name_;
+  io::RandomFile file_;
+  std::vector<TensorInfo> infos_;
+  std::vector<SkippedObject> skipped_;
+  std::map<std::string, std::string> metadata_;
+  std::unordered_map<std::string, uint64_t> offsets_;
+};
+
+// Which entries are written, widest values first: so every tensor is aligned to its value size, as the format wants.
+std::vector<size_t> writing_order(const std::vector<WrittenArray>& arrays) {
+  std::vector<size_t> order(arrays.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    size_t wa = arrays[a].array.itemsize(), wb = arrays[b].array.itemsize();
+    return wa != wb ? wa > wb : arrays[a].name < arrays[b].name;
+  });
+  return order;
+}
+
+std::string make_header(const std::vector<WrittenArray>& arrays, const std::vector<size_t>& order, const std::map<std::string, std::string>& metadata) {
+  io::Tree header = io::Tree::map();
+  io::Tree meta = io::Tree::map();
+  for (const auto& [key, value] : metadata) meta.set(key, value);
+  header.set("__metadata__", std::move(meta));
+  uint64_t at = 0;
+  for (size_t i : order) {
+    const auto& w = arrays[i];
+    io::Tree shape = io::Tree::list(), offsets = io::Tree::list();
+    for (int n : w.array.shape()) shape.push_back(n);
+    offsets.push_back(at);
+    offsets.push_back(at + w.bytes.size());
+    io::Tree entry = io::Tree::map();
+    entry.set("dtype", *to_safetensors_dtype(dtype_name(w.array.dtype())));
+    entry.set("shape", std::move(shape));
+    entry.set("data_offsets", std::move(offsets));
+    header.set(w.name, std::move(entry));
+    at += w.bytes.size();
+  }
+  std::string text = io::to_json(header);
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  return text;
+}
+
+}  // namespace
+
+std::unique_ptr<TensorFile> open_safetensors(const std::filesystem::path& file) { return std::make_unique<SafetensorsFile>(file); }
+
+void save_safetensors(const std::filesystem::path& file, const TensorMap& tensors, const std::map<std::string, std::string>& metadata) {
+  auto arrays = written_arrays(tensors, file.string());
+  auto meta = metadata;
+  meta.emplace("format", "pt");
+  std::map<size_t, std::string> kept;  // by first: the alphabetically first name of each memory
+  for (const auto& w : arrays) {
+    require(w.name != "__metadata__", file.string(), ": no tensor can have the name __metadata__");
+    auto [it, added] = kept.emplace(w.first, w.name);
+    if (!added) it->second = std::min(it->second, w.name);
+  }
+  std::vector<size_t> order;
+  for (size_t i : writing_order(arrays)) {
+    const auto& name = kept.at(arrays[i].first);
+    if (arrays[i].name == name) order.push_back(i);
+    else meta.emplace(arrays[i].name, name);
+  }
+  std::string header = make_header(arrays, order, meta);
+  io::AtomicFile out(file);
+  uint64_t length = header.size();
+  char text[8];
+  for (int i = 0; i < 8; ++i) text[i] = static_cast<char>(length >> (8 * i));
+  out.write(text, 8);
+  out.write(header.data(), header.size());
+  for (size_t i : order) out.write(arrays[i].bytes.data(), arrays[i].bytes.size());
+  out.commit();
+}
+
+}  // namespace m2bert::checkpoint
