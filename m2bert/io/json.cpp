@@ -151,7 +151,7 @@ class TreeHandler : public Handler {
     place->column = lines_.column();
     if (!stack_.empty()) {
       place->parent = stack_.back().place();
-      place->key = stack_.back().is_list() ? "[" + std::to_string(stack_.back().size()) + "]" : keys_.back();
+      place->key = stack_.back().is_list() ? list_key(stack_.back().size()) : keys_.back();
     }
     return place;
   }

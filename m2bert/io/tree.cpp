@@ -249,6 +249,13 @@ bool Tree::operator==(const Tree& other) const {
   return false;
 }
 
+std::string list_key(size_t index) {
+  std::string out = std::to_string(index);
+  out.insert(out.begin(), '[');
+  out += ']';
+  return out;
+}
+
 std::vector<std::string> split_path(std::string_view path) {
   std::vector<std::string> parts(1);
   bool closed = false;  // right behind a ']'

@@ -186,6 +186,9 @@ std::optional<T> Tree::get_optional(std::string_view key) const {
   return member->as<T>();
 }
 
+// The key of a list's item in a Place: "[3]".
+std::string list_key(size_t index);
+
 // Splits "a.b[0].c" into a, b, 0, c. Error on empty parts.
 std::vector<std::string> split_path(std::string_view path);
 

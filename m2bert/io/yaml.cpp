@@ -247,7 +247,7 @@ void link(Tree& tree, std::shared_ptr<const Place> parent, std::string key) {
   place->key = std::move(key);
   tree.set_place(place);
   if (tree.is_list()) {
-    for (size_t i = 0; i < tree.size(); ++i) link(tree.items()[i], place, "[" + std::to_string(i) + "]");
+    for (size_t i = 0; i < tree.size(); ++i) link(tree.items()[i], place, list_key(i));
   } else if (tree.is_map()) {
     for (Tree::Member& member : tree.as_map().members()) link(member.value, place, member.key);
   }

@@ -80,7 +80,7 @@ class Resolver {
       relink(inner, own);
     };
     if (tree.is_list()) {
-      for (size_t i = 0; i < tree.size(); ++i) child(tree.items()[i], "[" + std::to_string(i) + "]");
+      for (size_t i = 0; i < tree.size(); ++i) child(tree.items()[i], list_key(i));
     } else if (tree.is_map()) {
       for (Tree::Member& member : tree.as_map().members()) child(member.value, member.key);
     }

@@ -135,7 +135,8 @@ Unsigned strip(std::string_view text) {
 
 int64_t to_integer(std::string_view text, int base, size_t skip) {
   const Unsigned number = strip(text);
-  const std::string digits = (number.negative ? "-" : "") + number.digits.substr(std::min(skip, number.digits.size()));
+  std::string digits = number.digits.substr(std::min(skip, number.digits.size()));
+  if (number.negative) digits.insert(digits.begin(), '-');
   if (digits.empty() || digits == "-") fail(text, " is a number without digits");
   int64_t value = 0;
   const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
