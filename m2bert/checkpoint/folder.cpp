@@ -81,8 +81,7 @@ PoolingModes read_pooling(const fs::path& file) {
   }
   p.include_prompt = config.get("include_prompt", true);
   p.dimension = config.get("word_embedding_dimension", config.get("embedding_dimension", -1));
-  bool any = p.cls || p.max || p.mean || p.mean_sqrt_len || p.weighted_mean || p.last_token;
-  require(any, file.string(), ": no pooling mode is switched on");
+  if (!(p.cls || p.max || p.mean || p.mean_sqrt_len || p.weighted_mean || p.last_token)) p.mean = true;  // as sentence-transformers does
   return p;
 }
 
