@@ -41,7 +41,7 @@ def combining_classes(nfd):
       marks.append(char)
   representatives = [low]  # one mark a class, in order
   classes = {low: 0}
-  after = lambda a, b: nfd(a + b) == b + a  # a's class is larger than b's
+  after = lambda a, b: a != b and nfd(a + b) == b + a  # the class of a is larger than that of b
 
   for char in marks + [high]:
     first, last = 0, len(representatives)
