@@ -140,7 +140,7 @@ void MappedFile::release(size_t offset, size_t size) const {
   if (begin < end) (void)::madvise(static_cast<char*>(const_cast<void*>(data_)) + begin, end - begin, MADV_DONTNEED);
 }
 
-RandomFile::RandomFile(const std::filesystem::path& file) : path_(file), fd_(open_regular(file, size_)) {}
+RandomFile::RandomFile(const std::filesystem::path& file) : path_(file) { fd_ = open_regular(file, size_); }
 
 RandomFile::~RandomFile() {
   if (fd_ >= 0) ::close(fd_);

@@ -108,7 +108,10 @@ class Reader {
   void take(const char* name, F&& use) {
     names_.insert(name);
     const io::Tree* value = map_.find(name);
-    if (value && !value->is_null()) use(*value);  // an empty value in a recipe means its default
+    if (!value || value->is_null()) return;  // an empty value in a recipe means its default
+    // The reference's embedding recipe points num_labels at a field that its script sets.
+    if (value->kind() == io::Tree::Kind::missing && std::string_view(name) == "num_labels") return;
+    use(*value);
   }
   static double in_range(const io::Tree& v, double low, double high) {
     const double x = v.number();

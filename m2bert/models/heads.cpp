@@ -4,6 +4,7 @@
 
 #include "m2bert/models/mlp.h"
 #include "m2bert/ops/activation.h"
+#include "m2bert/ops/linear.h"
 
 namespace m2bert::models {
 
@@ -102,7 +103,7 @@ MaskedLMHead::MaskedLMHead(const Config& c)
 
 mx::array MaskedLMHead::operator()(const mx::array& rows, const mx::array& word_embeddings, nn::Pass& pass) const {
   auto x = pass.stage("mlm.transform", norm(activate(activation_, dense(rows))));
-  return mx::addmm(bias, x, mx::transpose(word_embeddings));
+  return ops::linear(x, word_embeddings, bias);
 }
 
 void MaskedLMHead::visit(nn::Visitor& v) {

@@ -19,12 +19,12 @@ BlockdiagLinear::BlockdiagLinear(int in, int out, int nblocks, bool with_bias)
 mx::array BlockdiagLinear::operator()(const mx::array& x) const {
   require(x.ndim() >= 1 && x.shape(-1) == in_, "[BlockdiagLinear] x has shape ", x.shape(), ", wants ", in_, " columns");
   const int in_padded = weight.shape(0) * weight.shape(2), out_padded = weight.shape(0) * weight.shape(1);
-  auto y = ops::blockdiag_multiply(in_padded == in_ ? x : mx::pad(x, std::vector<int>{-1}, mx::Shape{0}, mx::Shape{in_padded - in_}), weight);
-  if (out_padded != out_) {
-    auto stop = y.shape();
-    stop.back() = out_;
-    y = mx::slice(y, mx::Shape(y.ndim(), 0), stop);
-  }
+  auto padded = in_padded == in_ ? x : mx::pad(x, std::vector<int>{-1}, mx::Shape{0}, mx::Shape{in_padded - in_});
+  if (out_padded == out_) return ops::blockdiag_multiply(padded, weight, bias);
+  auto y = ops::blockdiag_multiply(padded, weight);
+  auto stop = y.shape();
+  stop.back() = out_;
+  y = mx::slice(y, mx::Shape(y.ndim(), 0), stop);
   return bias ? y + mx::astype(*bias, y.dtype()) : y;
 }
 

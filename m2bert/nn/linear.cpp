@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "m2bert/error.h"
+#include "m2bert/ops/linear.h"
 
 namespace m2bert::nn {
 
@@ -11,8 +11,7 @@ Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
 }
 
 mx::array Linear::operator()(const mx::array& x) const {
-  require(x.ndim() >= 1 && x.shape(-1) == weight.shape(1), "[Linear] x has shape ", x.shape(), ", weight wants ", weight.shape(1), " columns");
-  return bias ? mx::addmm(*bias, x, mx::transpose(weight)) : mx::matmul(x, mx::transpose(weight));
+  return ops::linear(x, weight, bias);
 }
 
 void Linear::visit(Visitor& v) {

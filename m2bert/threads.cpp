@@ -10,7 +10,7 @@
 #ifdef __linux__
 #include <sched.h>
 #endif
-#ifdef M2BERT_OPENMP
+#ifdef _OPENMP
 #include <omp.h>
 #endif
 
@@ -53,7 +53,7 @@ void set_threads(int n) {
   require(n >= 0 && n <= kMost, "threads: wants 0 (all) to ", kMost, ", got ", n);
   const int count = n == 0 ? available_cpus() : n;
   chosen = count;
-#ifdef M2BERT_OPENMP
+#ifdef _OPENMP
   omp_set_dynamic(0);
   omp_set_num_threads(count);
 #endif

@@ -1,0 +1,29 @@
+#include "m2bert/ops/linear.h"
+
+#include "m2bert/error.h"
+#include "m2bert/ops/kernels/gemm.h"
+#include "m2bert/ops/kernels/kernel.h"
+
+namespace m2bert::ops {
+
+namespace {
+void check(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias) {
+  require(weight.ndim() == 2, "[linear] weight has shape ", weight.shape(), ", wants [out, in]");
+  require(x.ndim() >= 1 && x.shape(-1) == weight.shape(1), "[linear] x has shape ", x.shape(), ", weight wants ", weight.shape(1), " columns");
+  require(!bias || (bias->ndim() == 1 && bias->shape(0) == weight.shape(0)), "[linear] bias does not have ", weight.shape(0), " values");
+}
+}  // namespace
+
+mx::array linear_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
+  check(x, weight, bias);
+  auto w = mx::transpose(weight, s);
+  return bias ? mx::addmm(*bias, x, w, 1.0f, 1.0f, s) : mx::matmul(x, w, s);
+}
+
+mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
+  check(x, weight, bias);
+  if (!kernels::cpu_kernels(s) || !kernels::blockdiag_gemm_takes(x, weight, bias)) return linear_reference(x, weight, bias, s);
+  return kernels::blockdiag_gemm(x, mx::reshape(weight, {1, weight.shape(0), weight.shape(1)}, s), bias, kernels::stream_of(s));
+}
+
+}  // namespace m2bert::ops

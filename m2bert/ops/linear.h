@@ -1,0 +1,13 @@
+#pragma once
+#include <optional>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::ops {
+
+// y = x W^T + b. x [..., in], weight [out, in], bias [out]; the result is [..., out] in x's dtype.
+// Throws Error when x does not have `in` columns. `linear` takes oneDNN on the CPU, `linear_reference` is composed of MLX's ops.
+mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s = {});
+mx::array linear_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s = {});
+
+}  // namespace m2bert::ops
