@@ -1,0 +1,43 @@
+#pragma once
+// Comparison of arrays, and random inputs that do not depend on the run.
+#include <gtest/gtest.h>
+
+#include "m2bert/mx.h"
+#include "m2bert/ops/kernels/kernel.h"
+
+namespace m2bert::testing_ops {
+
+// max |a - b| over max |b|
+inline double relative_error(const mx::array& a, const mx::array& b) {
+  auto wide = [](const mx::array& x) { return mx::astype(x, mx::float32); };
+  const double scale = mx::max(mx::abs(wide(b))).item<float>();
+  return mx::max(mx::abs(wide(a) - wide(b))).item<float>() / std::max(scale, 1e-30);
+}
+
+inline void expect_near(const mx::array& a, const mx::array& b, double tolerance) {
+  ASSERT_EQ(a.shape(), b.shape());
+  if (b.size() > 0) {
+    EXPECT_LE(relative_error(a, b), tolerance);
+  }
+}
+
+inline mx::array random(const mx::Shape& shape, int seed, mx::Dtype dtype = mx::float32) {
+  return mx::astype(mx::random::normal(shape, mx::float32, 0, 1, mx::random::key(uint64_t(seed))), dtype);
+}
+
+// The CPU kernels switched off for a scope: what is computed is the composed form.
+class ComposedForms {
+ public:
+  ComposedForms() { ops::kernels::allow_cpu_kernels(false); }
+  ~ComposedForms() { ops::kernels::allow_cpu_kernels(true); }
+};
+
+// The gradients of sum(f(inputs) * cotangent) by every input.
+template <class F>
+std::vector<mx::array> gradients(const F& f, const std::vector<mx::array>& inputs, const mx::array& cotangent) {
+  std::vector<int> all(inputs.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = int(i);
+  return mx::grad([&](const std::vector<mx::array>& in) { return mx::sum(mx::astype(f(in), mx::float32) * cotangent); }, all)(inputs);
+}
+
+}  // namespace m2bert::testing_ops
