@@ -19,7 +19,8 @@ void require_type(const Tree& component, std::initializer_list<const char*> type
   std::string list;
   for (const char* type : types) {
     if (type_of(component) == type) return;
-    list += (list.empty() ? "" : " or ") + std::string(type);
+    if (!list.empty()) list += " or ";
+    list += type;
   }
   fail(component.where(), "the type is '", type_of(component), "', but only ", list, " is supported: this is not a BERT tokenizer");
 }
@@ -52,7 +53,10 @@ std::vector<std::string> template_items(const Tree& list) {
   for (const Tree& item : list.items()) {
     const Tree* part = item.find("SpecialToken");
     if (!part) part = &item.at("Sequence");
-    out.push_back(part->at("id").string() + ":" + std::to_string(part->at("type_id").integer()));
+    std::string text = part->at("id").string();
+    text += ':';
+    text += std::to_string(part->at("type_id").integer());
+    out.push_back(std::move(text));
   }
   return out;
 }
@@ -72,8 +76,9 @@ void read_template(const Tree& tree, ModelParts& parts) {
           "wants [CLS]:0 A:0 [SEP]:0, as BERT has it");
   parts.cls = single[0].substr(0, single[0].size() - 2);
   parts.sep = single[2].substr(0, single[2].size() - 2);
-  const std::vector<std::string> wanted = {parts.cls + ":0", "A:0", parts.sep + ":0", "B:1", parts.sep + ":1"};
-  require(pair == wanted, tree.at("pair").where(), "wants [CLS]:0 A:0 [SEP]:0 B:1 [SEP]:1, as BERT has it");
+  const bool as_bert = pair.size() == 5 && pair[0] == single[0] && pair[1] == "A:0" && pair[2] == single[2] && pair[3] == "B:1" &&
+                       pair[4] == parts.sep + ":1";
+  require(as_bert, tree.at("pair").where(), "wants [CLS]:0 A:0 [SEP]:0 B:1 [SEP]:1, as BERT has it");
   require_special_id(tree, parts.cls, parts);
   require_special_id(tree, parts.sep, parts);
 }
