@@ -1,0 +1,51 @@
+#pragma once
+// What every command shares: the global options, and the shape of a row of the command table.
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace m2bert::cli {
+
+// Options that every command takes, before or after its name.
+struct Globals {
+  bool json = false;   // results on stdout as JSON, nothing else there
+  bool quiet = false;  // no progress, no notes; warnings and errors stay
+  int threads = 0;     // 0: all cores
+  std::string device;  // "", "cpu" or "gpu"; empty: the GPU where there is one
+};
+
+// A command line that cannot be carried out as written; main prints it with a hint at --help and exits with 2.
+class UsageError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Adds a command's options to its App and returns what runs it after parsing.
+using Run = std::function<void()>;
+using Setup = Run (*)(CLI::App& app, const Globals& globals);
+
+struct Command {
+  const char* name;
+  const char* summary;  // one line, for the overview and the completions
+  const char* example;  // shown under the help
+  Setup setup;
+};
+
+Run embed_command(CLI::App& app, const Globals& globals);
+Run classify_command(CLI::App& app, const Globals& globals);
+Run fill_mask_command(CLI::App& app, const Globals& globals);
+Run similarity_command(CLI::App& app, const Globals& globals);
+Run tokenize_command(CLI::App& app, const Globals& globals);
+Run inspect_command(CLI::App& app, const Globals& globals);
+Run convert_command(CLI::App& app, const Globals& globals);
+Run completion_command(CLI::App& app, const Globals& globals);
+
+// Version, MLX's version, device and CPU features, as lines or as one JSON document.
+std::string version_text(const Globals& globals);
+
+}  // namespace m2bert::cli

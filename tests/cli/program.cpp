@@ -1,0 +1,86 @@
+#include "tests/cli/program.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "m2bert/io/json.h"
+#include "tests/io/scratch.h"
+
+namespace m2bert::test {
+namespace {
+
+void open_as(const std::string& file, int flags, int as) {
+  const int fd = ::open(file.c_str(), flags, 0666);
+  if (fd < 0 || ::dup2(fd, as) < 0) ::_exit(126);
+  ::close(fd);
+}
+
+[[noreturn]] void become_program(const std::vector<std::string>& arguments, const HowToRun& how, const Scratch& scratch) {
+  const std::string input = how.input_file.empty() ? (scratch / "in").string() : how.input_file;
+  open_as(input, O_RDONLY, 0);
+  open_as((scratch / "out").string(), O_WRONLY | O_CREAT | O_TRUNC, 1);
+  open_as((scratch / "err").string(), O_WRONLY | O_CREAT | O_TRUNC, 2);
+  if (how.largest_file) {
+    const rlimit limit{*how.largest_file, *how.largest_file};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
+  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  ::execv(M2BERT_PROGRAM, argv.data());
+  ::_exit(127);
+}
+
+}  // namespace
+
+std::string content(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
+  const Scratch scratch;
+  scratch.put("in", how.input);
+  const pid_t child = ::fork();
+  if (child == 0) become_program(arguments, how, scratch);
+  if (how.signal_after) {
+    std::this_thread::sleep_for(std::chrono::duration<double>(*how.signal_after));
+    ::kill(child, how.signal);
+  }
+  int status = 0;
+  rusage usage{};
+  ::wait4(child, &status, 0, &usage);
+  Outcome outcome;
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  outcome.out = content((scratch / "out").string());
+  outcome.err = content((scratch / "err").string());
+  outcome.peak_kb = usage.ru_maxrss;
+  return outcome;
+}
+
+std::vector<io::Tree> json_lines(const std::string& out) {
+  std::vector<io::Tree> lines;
+  std::istringstream in(out);
+  for (std::string line; std::getline(in, line);) {
+    try {
+      lines.push_back(io::parse_json(line, "stdout"));
+    } catch (const Error& e) {
+      ADD_FAILURE() << e.what() << " in: " << line.substr(0, 200);
+    }
+  }
+  return lines;
+}
+
+}  // namespace m2bert::test

@@ -1,0 +1,32 @@
+#pragma once
+// Runs the real m2bert program and keeps what it said.
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "m2bert/io/tree.h"
+
+namespace m2bert::test {
+
+struct Outcome {
+  int code = 0;  // exit status; 128 + signal if one ended it
+  std::string out, err;
+  long peak_kb = 0;  // largest resident size
+};
+
+struct HowToRun {
+  std::string input;                        // on stdin
+  std::string input_file;                   // the same from a file or FIFO
+  std::optional<double> signal_after;       // seconds until `signal` is sent
+  int signal = 9;
+  std::optional<uint64_t> largest_file;     // bytes; writing more fails
+};
+
+Outcome run(const std::vector<std::string>& arguments, const HowToRun& how = {});
+
+// Each line of a program's output as JSON; a failure if one is not.
+std::vector<io::Tree> json_lines(const std::string& out);
+
+std::string content(const std::string& file);
+
+}  // namespace m2bert::test

@@ -1,0 +1,207 @@
+// m2bert embed, stopped at any moment and continued: the file is the one an undisturbed run makes.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "m2bert/io/json.h"
+#include "tests/cli/program.h"
+#include "tests/cli/tiny_models.h"
+#include "tests/io/scratch.h"
+
+namespace m2bert::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+// A run long enough to be hit in the middle.
+class Resume : public ::testing::Test {
+ protected:
+  Resume() {
+    std::string lines;
+    for (size_t i = 0; i < 4000; ++i) lines += sentence(i, 1 + i % 40) + "\n";
+    scratch_.put("in.txt", lines);
+  }
+
+  std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> arguments = {"embed",        "--model", tiny_models().m2, (scratch_ / "in.txt").string(), "-o", (scratch_ / out).string(),
+                                          "--save-every", "0",       "--batch-size",   "16"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+
+  bool there(const std::string& name) const { return fs::exists(scratch_ / name); }
+  std::string bytes(const std::string& name) const { return content((scratch_ / name).string()); }
+
+  // Leaves an unfinished run of that many texts or more.
+  void stop_in_the_middle(const std::string& out, int signal = SIGKILL) {
+    HowToRun how;
+    how.signal = signal;
+    for (double seconds = 0.2; !there(out + ".part.state") || texts_done(out) == 0; seconds += 0.1) {
+      fs::remove(scratch_ / out);
+      how.signal_after = seconds;
+      code_ = run(command(out, {"--overwrite"}), how).code;
+      ASSERT_LT(seconds, 20);
+    }
+  }
+
+  int64_t texts_done(const std::string& out) const { return io::read_json(scratch_ / (out + ".part.state")).at("texts").integer(); }
+
+  Scratch scratch_;
+  int code_ = 0;
+};
+
+TEST_F(Resume, KilledAtRandomMomentsTheFileIsByteIdentical) {
+  std::mt19937 random(7);
+  for (const char* ending : {".npy", ".jsonl", ".safetensors"}) {
+    const std::string whole = std::string("whole") + ending, parts = std::string("parts") + ending;
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_EQ(run(command(whole)).code, 0);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    int kills = 0;
+    for (Outcome outcome{137}; outcome.code != 0; ++kills) {
+      HowToRun how;
+      if (kills < 12) how.signal_after = std::uniform_real_distribution(0.02, 0.6 * seconds)(random);
+      outcome = run(command(parts, {"--resume"}), how);
+      ASSERT_TRUE(outcome.code == 0 || outcome.code == 137) << outcome.err;
+      ASSERT_TRUE(outcome.code == 0 || !there(parts) || bytes(parts) == bytes(whole)) << "the final name holds a partial file";
+    }
+    EXPECT_EQ(bytes(parts), bytes(whole)) << "after " << kills << " runs";
+    EXPECT_FALSE(there(parts + ".part") || there(parts + ".part.state"));
+  }
+}
+
+TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
+  const std::string out = "a.npy";
+  stop_in_the_middle(out, SIGINT);
+  EXPECT_EQ(code_, 130);
+  EXPECT_TRUE(there(out + ".part"));
+  EXPECT_FALSE(there(out));
+  ASSERT_EQ(run(command("whole.npy")).code, 0);
+  const Outcome outcome = run(command(out, {"--resume"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(has(outcome.err, "going on after"));
+  EXPECT_EQ(bytes(out), bytes("whole.npy"));
+}
+
+TEST_F(Resume, CtrlCWhileWaitingForInput) {
+  const std::string fifo = (scratch_ / "fifo").string();
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  const int both_ends = ::open(fifo.c_str(), O_RDWR);
+  HowToRun how;
+  how.input_file = fifo;
+  how.signal = SIGINT;
+  how.signal_after = 2;
+  const Outcome outcome = run({"embed", "--model", tiny_models().m2, "-o", (scratch_ / "a.npy").string()}, how);
+  ::close(both_ends);
+  EXPECT_EQ(outcome.code, 130) << outcome.err;
+  EXPECT_FALSE(there("a.npy"));
+}
+
+TEST_F(Resume, StdinCanBeContinuedWhenItsStartIsTheSame) {
+  HowToRun how;
+  how.input = bytes("in.txt");
+  const std::vector<std::string> base = {"embed", "--model", tiny_models().m2, "--save-every", "0", "--resume", "-o"};
+  const auto with = [&](const std::string& out) {
+    std::vector<std::string> arguments = base;
+    arguments.push_back((scratch_ / out).string());
+    return arguments;
+  };
+  ASSERT_EQ(run(with("whole.npy"), how).code, 0);
+  HowToRun stopped = how;
+  for (stopped.signal_after = 0.2; !there("a.npy.part.state") || texts_done("a.npy") == 0; *stopped.signal_after += 0.1) {
+    fs::remove(scratch_ / "a.npy");
+    run(with("a.npy"), stopped);
+    ASSERT_LT(*stopped.signal_after, 20);
+  }
+  HowToRun other = how;
+  other.input.insert(0, "x");
+  const Outcome refused = run(with("a.npy"), other);
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_TRUE(has(refused.err, "are not those of the earlier run"));
+  EXPECT_EQ(run(with("a.npy"), how).code, 0);
+  EXPECT_EQ(bytes("a.npy"), bytes("whole.npy"));
+}
+
+TEST_F(Resume, ChangedInputModelOrOptionIsRefusedByName) {
+  const std::string out = "a.npy";
+  stop_in_the_middle(out);
+  struct Case {
+    std::vector<std::string> change;
+    const char* name;
+  };
+  const std::vector<Case> cases = {
+      {{"--pad", "bucket"}, "pad was \"max\", is \"bucket\""}, {{"--max-length", "31"}, "max_length was 32, is 31"}, {{"--pooling", "mean"}, "pooling"},
+      {{"--normalize"}, "normalize"},                          {{"--prompt", "green"}, "prompt"},                    {{"--dtype", "bfloat16"}, "dtype"},
+      {{"--truncation-side", "left"}, "truncation_side"},      {{"--reference-cut"}, "reference_cut"},               {{"--output-format", "jsonl"}, "output_format"},
+  };
+  for (const Case& c : cases) {
+    std::vector<std::string> change = c.change;
+    change.push_back("--resume");
+    const Outcome outcome = run(command(out, change));
+    EXPECT_EQ(outcome.code, 1) << c.name;
+    EXPECT_TRUE(has(outcome.err, c.name));
+  }
+  std::vector<std::string> other_model = command(out, {"--resume"}), other_batch = other_model;
+  other_model[2] = tiny_models().m2_other;
+  EXPECT_TRUE(has(run(other_model).err, "model was"));
+  other_batch[9] = "8";
+  EXPECT_TRUE(has(run(other_batch).err, "batch_size was 16, is 8"));
+  const std::string original = bytes("in.txt");
+  scratch_.put("in.txt", original + "one more\n");
+  EXPECT_TRUE(has(run(command(out, {"--resume"})).err, "input"));
+  scratch_.put("in.txt", original);
+  EXPECT_EQ(run(command(out, {"--resume"})).code, 0);
+}
+
+TEST_F(Resume, ExistingFilesAreNotTouchedUnasked) {
+  scratch_.put("a.npy", "precious");
+  const Outcome existing = run(command("a.npy"));
+  EXPECT_EQ(existing.code, 1);
+  EXPECT_TRUE(has(existing.err, "--overwrite"));
+  EXPECT_EQ(run(command("a.npy", {"--resume"})).code, 1);
+  EXPECT_EQ(bytes("a.npy"), "precious");
+  EXPECT_EQ(run(command("a.npy", {"--overwrite"})).code, 0);
+  EXPECT_NE(bytes("a.npy"), "precious");
+  stop_in_the_middle("b.npy");
+  const Outcome unfinished = run(command("b.npy"));
+  EXPECT_EQ(unfinished.code, 1);
+  EXPECT_TRUE(has(unfinished.err, "--resume goes on"));
+  EXPECT_EQ(run(command("b.npy", {"--overwrite"})).code, 0);
+  EXPECT_EQ(bytes("b.npy"), bytes("a.npy"));
+}
+
+TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
+  ASSERT_EQ(run(command("whole.npy")).code, 0);
+  HowToRun how;
+  how.largest_file = 100000;
+  const Outcome outcome = run(command("a.npy"), how);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "--resume goes on"));
+  EXPECT_FALSE(there("a.npy"));
+  EXPECT_EQ(run(command("a.npy", {"--resume"})).code, 0);
+  EXPECT_EQ(bytes("a.npy"), bytes("whole.npy"));
+  how.largest_file = 64;
+  EXPECT_EQ(run(command("b.npy"), how).code, 1);
+  EXPECT_FALSE(there("b.npy") || there("b.npy.part") || there("b.npy.part.state"));
+}
+
+TEST_F(Resume, BrokenStatesAreRefused) {
+  for (const char* state : {"", "{", "[]", "{\"texts\":5}", "{\"texts\":-1,\"tokens\":0,\"truncated\":0,\"input_hash\":\"\",\"settings\":{}}"}) {
+    scratch_.put("a.npy.part.state", state);
+    scratch_.put("a.npy.part", "rows");
+    const Outcome outcome = run(command("a.npy", {"--resume"}));
+    EXPECT_EQ(outcome.code, 1) << state;
+    EXPECT_TRUE(has(outcome.err, "a.npy.part"));
+    EXPECT_EQ(bytes("a.npy.part"), "rows");
+  }
+}
+
+}  // namespace
+}  // namespace m2bert::test

@@ -1,0 +1,108 @@
+#include "m2bert/infer/batches.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "m2bert/error.h"
+
+namespace m2bert::infer {
+namespace {
+
+std::vector<std::string> some_texts(size_t count) {
+  std::vector<std::string> texts;
+  for (size_t i = 0; i < count; ++i) {
+    std::string text;
+    for (size_t word = 0; word <= i * 7 % 23; ++word) text += "tree ";
+    texts.push_back(text);
+  }
+  return texts;
+}
+
+Batcher batcher(PadMode pad, int batch_size, bool sort = true, int max_length = 20) {
+  BatchOptions options;
+  options.pad = pad;
+  options.batch_size = batch_size;
+  options.max_length = max_length;
+  options.sort = sort;
+  return Batcher(tokenize::WordPiece::builtin(), options);
+}
+
+std::vector<Window> all_windows(const Batcher& batcher, const std::vector<std::string>& texts) {
+  std::vector<Window> windows;
+  const NextText next_text = each_of(texts);
+  for (Window window = batcher.next(next_text); window.texts() > 0; window = batcher.next(next_text)) windows.push_back(std::move(window));
+  return windows;
+}
+
+TEST(BucketLength, PowersOfTwoAndTheirMiddles) {
+  for (const auto& [tokens, length] : std::vector<std::pair<int, int>>{{2, 8}, {8, 8}, {9, 12}, {13, 16}, {17, 24}, {25, 32}, {33, 48}, {49, 64}, {128, 128}})
+    EXPECT_EQ(bucket_length(tokens, 1000), length) << tokens;
+  EXPECT_EQ(bucket_length(19, 20), 20);
+  EXPECT_EQ(bucket_length(3, 5), 5);
+}
+
+TEST(Batcher, EveryTextIsThereOnceWithItsTokens) {
+  const std::vector<std::string> texts = some_texts(101);
+  const tokenize::WordPiece tokenizer = tokenize::WordPiece::builtin();
+  for (const PadMode pad : {PadMode::max, PadMode::longest, PadMode::bucket}) {
+    size_t first = 0;
+    for (const Window& window : all_windows(batcher(pad, 8), texts)) {
+      std::set<uint32_t> seen;
+      for (const Batch& batch : window.batches) {
+        EXPECT_LE(batch.rows(), 8);
+        for (int row = 0; row < batch.rows(); ++row) {
+          const uint32_t text = batch.texts[static_cast<size_t>(row)];
+          EXPECT_TRUE(seen.insert(text).second);
+          tokenize::EncodeOptions how;
+          how.max_length = 20;
+          const tokenize::Encoding expected = tokenizer.encode(texts[first + text], how);
+          const auto begin = batch.ids.begin() + row * batch.length, mask = batch.mask.begin() + row * batch.length;
+          EXPECT_TRUE(std::equal(expected.ids.begin(), expected.ids.end(), begin));
+          EXPECT_EQ(std::count(mask, mask + batch.length, 1), static_cast<std::ptrdiff_t>(expected.ids.size()));
+          EXPECT_TRUE(std::all_of(begin + static_cast<std::ptrdiff_t>(expected.ids.size()), begin + batch.length, [](int32_t id) { return id == 0; }));
+          EXPECT_EQ(window.truncated[text] != 0, expected.truncated);
+          EXPECT_EQ(window.tokens[text], static_cast<int32_t>(expected.ids.size()));
+        }
+      }
+      EXPECT_EQ(seen.size(), window.texts());
+      first += window.texts();
+    }
+    EXPECT_EQ(first, texts.size());
+  }
+}
+
+TEST(Batcher, LengthsFollowTheMode) {
+  const std::vector<std::string> texts = some_texts(64);
+  for (const Window& window : all_windows(batcher(PadMode::max, 8), texts)) {
+    EXPECT_EQ(window.batches.size(), 1u);
+    EXPECT_EQ(window.batches[0].length, 20);
+  }
+  for (const Window& window : all_windows(batcher(PadMode::longest, 8), texts))
+    for (const Batch& batch : window.batches)
+      for (int row = 0; row + 1 < batch.rows(); ++row)
+        EXPECT_LE(window.tokens[batch.texts[static_cast<size_t>(row)]], window.tokens[batch.texts[static_cast<size_t>(row) + 1]]);
+  for (const Window& window : all_windows(batcher(PadMode::bucket, 8), texts))
+    for (const Batch& batch : window.batches)
+      for (const uint32_t text : batch.texts) EXPECT_EQ(batch.length, bucket_length(window.tokens[text], 20));
+}
+
+TEST(Batcher, UnsortedBatchesKeepTheOrder) {
+  for (const Window& window : all_windows(batcher(PadMode::longest, 8, false), some_texts(20)))
+    for (const Batch& batch : window.batches) EXPECT_TRUE(std::is_sorted(batch.texts.begin(), batch.texts.end()));
+}
+
+TEST(Batcher, WindowsEndAtWholeBatchesAndStayBounded) {
+  const auto windows = all_windows(batcher(PadMode::bucket, 4), some_texts(1000));
+  for (size_t i = 0; i + 1 < windows.size(); ++i) EXPECT_EQ(windows[i].texts(), 64u);
+  EXPECT_TRUE(all_windows(batcher(PadMode::bucket, 4), {}).empty());
+}
+
+TEST(Batcher, ImpossibleOptionsAreErrors) {
+  EXPECT_THROW(batcher(PadMode::max, 0), Error);
+  EXPECT_THROW(batcher(PadMode::max, 8, true, 2), Error);
+}
+
+}  // namespace
+}  // namespace m2bert::infer
