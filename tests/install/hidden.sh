@@ -11,6 +11,6 @@ for folder in "$@"; do
 done
 cd "$work"
 env -i tree/bin/m2bert --version
-env -i tree/bin/m2bert embed --model model/checkpoint.pt --config model/config.yaml --text 'Monarchs migrate south.' >vectors.jsonl
-grep -q '\[' vectors.jsonl
+env -i tree/bin/m2bert embed --model model/model.safetensors --config model/config.yaml --tokenizer model/vocab.txt --text 'a b c 1 2' >vectors.jsonl
+grep -qE '\[-?[0-9.]' vectors.jsonl
 echo "embedded: $(head -c 120 vectors.jsonl) ..."
