@@ -9,8 +9,8 @@ namespace m2bert::data {
 bool DelimitedReader::next(std::vector<std::string>& fields) {
   fields.clear();
   while (lines_.next(record_)) {
-    if (!record_.empty() && record_.back() == '\r') record_.pop_back();
-    if (record_.empty()) continue;
+    if (record_.empty() || record_ == "\r") continue;
+    if (separator_ == '\t' && record_.back() == '\r') record_.pop_back();
     split(fields);
     return true;
   }
@@ -28,6 +28,7 @@ void DelimitedReader::split(std::vector<std::string>& fields) {
       const size_t end = std::min(record_.find(separator_, at), record_.size());
       field.assign(record_, at, end - at);
       at = end;
+      if (at == record_.size() && !field.empty() && field.back() == '\r') field.pop_back();
     }
     if (at == record_.size()) return;
     ++at;  // the separator

@@ -204,10 +204,17 @@ void require_file(const std::filesystem::path& file) {
 AtomicFile::AtomicFile(std::filesystem::path final_path) : final_(std::move(final_path)) {
   static std::atomic<unsigned> count{0};
   check_target(final_);
+  // A pipe or a device such as /dev/null cannot be replaced: it is written as it is.
+  std::error_code ignored;
+  const auto there = std::filesystem::status(final_, ignored);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
+    fd_ = ::open(final_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (fd_ < 0) fail_system(final_, "open for writing", errno);
+    return;
+  }
   temporary_ = final_;
   temporary_ += ".part-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
   // A link's target is replaced, not the link.
-  std::error_code ignored;
   if (std::filesystem::is_symlink(final_, ignored)) {
     const auto target = std::filesystem::weakly_canonical(final_, ignored);
     if (!ignored) final_ = target;
@@ -220,6 +227,7 @@ AtomicFile::AtomicFile(std::filesystem::path final_path) : final_(std::move(fina
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   ::close(fd_);
+  if (temporary_.empty()) return;
   ::unlink(temporary_.c_str());
   forget_temporary(temporary_.string());
 }
@@ -247,6 +255,10 @@ void AtomicFile::write_at(uint64_t offset, const void* data, size_t size) {
 void AtomicFile::commit() {
   require(fd_ >= 0, final_.string(), ": is already finished");
   flush();
+  if (temporary_.empty()) {
+    if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR) fail_system(final_, "close", errno);
+    return;
+  }
   sync_file(final_, fd_);
   // A file that is replaced keeps its permissions.
   struct stat old {};

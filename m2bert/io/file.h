@@ -61,6 +61,7 @@ void require_file(const std::filesystem::path& file);
 
 // Written beside its final place under another name and renamed by commit(), so the final name never holds a part of it.
 // Without commit() the temporary is removed, also when a signal ends the program through io/interrupt.h.
+// A pipe or a device is written directly instead.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path final_path);

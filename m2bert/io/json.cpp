@@ -79,11 +79,20 @@ class Handler {
   Handler(std::string_view text, const JsonLimits& limits, const size_t& taken) : text_(text), limits_(limits), taken_(taken), lines_(text) {}
   virtual ~Handler() = default;
 
+  // The library takes a NUL byte for the end of the text.
+  void refuse_nul() {
+    const size_t at = text_.find('\0');
+    if (at == std::string_view::npos) return;
+    lines_.advance(at);
+    refuse("has a NUL byte");
+  }
   bool binary(Json::binary_t&) { return false; }
   bool parse_error(size_t, const std::string&, const Json::exception& error) {
-    // The parser has taken the character it stumbled over.
-    lines_.advance(taken_ > 0 ? taken_ - 1 : 0);
-    refuse(bare_message(error.what()));
+    const std::string message = bare_message(error.what());
+    // The parser has taken the character it stumbled over, unless that is the end.
+    const bool at_end = message.find("unexpected end of input") != std::string::npos;
+    lines_.advance(taken_ > 0 && !at_end ? taken_ - 1 : taken_);
+    refuse(message);
   }
 
  protected:
@@ -279,6 +288,7 @@ class FieldHandler : public Handler {
 
 template <class H>
 void run(std::string_view text, H& handler, size_t& taken) {
+  handler.refuse_nul();
   const Counted begin{text.data(), &taken}, end{text.data() + text.size(), &taken};
   Json::sax_parse(begin, end, &handler);
 }

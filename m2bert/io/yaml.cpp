@@ -61,8 +61,12 @@ class Builder : public YAML::EventHandler {
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override {
     Level& level = levels_.back();
-    for (Tree& merged : level.merges) {  // what stands in the map itself wins, then the first of the merged maps
-      for (Tree::Member& member : merged.as_map().members()) level.tree.as_map().add(std::move(member.key), std::move(member.value));
+    if (!level.merges.empty()) {  // what stands in the map itself wins, then the first of the merged maps
+      level.merges.insert(level.merges.begin(), std::move(level.tree));
+      level.tree = Tree::map();
+      for (auto merged = level.merges.rbegin(); merged != level.merges.rend(); ++merged) {
+        for (Tree::Member& member : merged->as_map().members()) level.tree.as_map().set(std::move(member.key), std::move(member.value));
+      }
     }
     close();
   }
@@ -78,6 +82,7 @@ class Builder : public YAML::EventHandler {
     YAML::anchor_t anchor;
     size_t values_before, bytes_before;
     std::optional<std::string> key;
+    YAML::Mark key_mark;
     bool merge = false;
     std::vector<Tree> merges;
   };
@@ -90,6 +95,7 @@ class Builder : public YAML::EventHandler {
 
   void take_key(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) {
     Level& level = levels_.back();
+    level.key_mark = mark;
     if (value == "<<" && tag == "?") {
       level.merge = true;
       level.key = value;
@@ -135,7 +141,9 @@ class Builder : public YAML::EventHandler {
   void open(const YAML::Mark& mark, YAML::anchor_t anchor, Tree tree) {
     if (awaits_key()) refuse(mark, "wants a string as a key, not a list or a map");
     if (levels_.size() >= static_cast<size_t>(limits_.depth)) refuse(mark, "is nested more than " + std::to_string(limits_.depth) + " deep");
-    levels_.push_back({std::move(tree), mark, anchor, values_, bytes_, std::nullopt, false, {}});
+    // A block map stands where its key stands, not where its own first key does.
+    const YAML::Mark& begin = !levels_.empty() && levels_.back().key ? levels_.back().key_mark : mark;
+    levels_.push_back({std::move(tree), begin, anchor, values_, bytes_, std::nullopt, {}, false, {}});
   }
 
   void close() {

@@ -1,0 +1,59 @@
+#include "m2bert/io/interrupt.h"
+
+#include <sys/wait.h>
+
+#include <csignal>
+
+#include "m2bert/io/file.h"
+#include "scratch.h"
+
+namespace m2bert::io {
+namespace {
+
+using test::Scratch;
+
+// Runs in a process of its own: signals are for the whole process. Returns its exit code, or 1000 + the signal that ended it.
+template <class Body>
+int in_child(Body body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    install_interrupt_handlers();
+    body();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+TEST(Interrupt, TheFirstSignalAsks) {
+  const int code = in_child([] {
+    if (interrupted()) ::_exit(1);
+    throw_if_interrupted();
+    ::raise(SIGINT);
+    if (!interrupted() || interrupt_signal() != SIGINT) ::_exit(2);
+    try {
+      throw_if_interrupted();
+    } catch (const Error&) {
+      ::_exit(42);
+    }
+  });
+  EXPECT_EQ(code, 42);
+}
+
+TEST(Interrupt, TheSecondSignalEndsAndLeavesNoTemporary) {
+  const Scratch scratch;
+  const int code = in_child([&] {
+    AtomicFile file(scratch / "out");
+    file.write(std::string(2 << 20, 'x'));
+    ::raise(SIGTERM);
+    if (scratch.files() != 1) ::_exit(3);
+    ::raise(SIGINT);
+    ::_exit(4);
+  });
+  EXPECT_EQ(code, 128 + SIGINT);
+  EXPECT_EQ(scratch.files(), 0u);
+}
+
+}  // namespace
+}  // namespace m2bert::io
