@@ -81,7 +81,7 @@ void apply_extra64(std::span<const std::byte> extra, const std::string& what, ui
 void check_name(const std::string& file, const std::string& name) {
   const auto refuse = [&](const char* why) { fail(file, ": the zip entry \"", name.substr(0, 200), "\" ", why); };
   if (name.empty()) refuse("has no name");
-  if (name.find('\0') != std::string::npos) refuse("has a NUL byte in its name");
+  if (name.find('\0') != std::string::npos) fail(file, ": a zip entry has a NUL byte in its name");
   if (name.find('\\') != std::string::npos) refuse("has a backslash in its name");
   if (name.front() == '/') refuse("has an absolute name");
   for (size_t at = 0; at <= name.size();) {
@@ -333,7 +333,7 @@ bool looks_like_zip(std::span<const std::byte> head) {
 struct ZipWriter::Written {
   std::string name;
   uint64_t size, header_offset;
-  uint32_t crc;
+  uint32_t crc, header_crc;  // of what is written so far; what the header says
 };
 
 namespace {
@@ -370,7 +370,9 @@ ZipWriter::ZipWriter(const std::filesystem::path& file, uint32_t alignment) : fi
 
 ZipWriter::~ZipWriter() = default;
 
-void ZipWriter::begin(const std::string& name, uint64_t size) {
+void ZipWriter::begin(const std::string& name, uint64_t size) { begin(name, size, 0); }
+
+void ZipWriter::begin(const std::string& name, uint64_t size, uint32_t crc) {
   require(!current_, "zip: ", name, " begins inside another entry");
   check_name("zip", name);
   require(name.size() < kMax16, "zip: the name of an entry has ", name.size(), " bytes");
@@ -384,11 +386,11 @@ void ZipWriter::begin(const std::string& name, uint64_t size) {
   extra.append(padding, 'Z');
   std::string out;
   put<uint32_t>(out, kLocal);
-  put_common(out, big, 0, size);  // the CRC is written by end()
+  put_common(out, big, crc, size);
   put<uint16_t>(out, static_cast<uint16_t>(name.size()));
   put<uint16_t>(out, static_cast<uint16_t>(extra.size()));
   file_.write(out + name + extra);
-  current_ = std::make_unique<Written>(Written{name, size, header, 0});
+  current_ = std::make_unique<Written>(Written{name, size, header, 0, crc});
   left_ = size;
 }
 
@@ -404,15 +406,17 @@ void ZipWriter::append(std::span<const std::byte> piece) {
 
 void ZipWriter::end() {
   require(current_ && left_ == 0, "zip: the entry ", current_ ? current_->name : "", " lacks ", left_, " bytes");
-  std::string crc;
-  put<uint32_t>(crc, current_->crc);
-  file_.write_at(current_->header_offset + 14, crc.data(), crc.size());
+  if (current_->crc != current_->header_crc) {
+    std::string crc;
+    put<uint32_t>(crc, current_->crc);
+    file_.write_at(current_->header_offset + 14, crc.data(), crc.size());
+  }
   entries_.push_back(std::move(*current_));
   current_.reset();
 }
 
 void ZipWriter::add(const std::string& name, std::span<const std::byte> content) {
-  begin(name, content.size());
+  begin(name, content.size(), static_cast<uint32_t>(::crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size())));
   append(content);
   end();
 }

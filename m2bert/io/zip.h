@@ -75,6 +75,7 @@ class ZipWriter {
 
  private:
   struct Written;
+  void begin(const std::string& name, uint64_t size, uint32_t crc /* as far as it is known */);
   std::unique_ptr<Written> current_;
   std::vector<Written> entries_;
   AtomicFile file_;
