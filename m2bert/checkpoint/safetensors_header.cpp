@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <string_view>
+#include <tuple>
 
 #include "m2bert/checkpoint/dtype.h"
 #include "m2bert/checkpoint/text.h"
@@ -64,8 +65,8 @@ void read_metadata(const io::Tree& t, SafetensorsHeader& header, const std::stri
 
 // The bytes of the entries must cover the data exactly.
 void check_layout(SafetensorsHeader& header, uint64_t data_at, uint64_t data_bytes, const std::string& name) {
-  std::stable_sort(header.entries.begin(), header.entries.end(),
-                   [](auto& a, auto& b) { return a.offset != b.offset ? a.offset < b.offset : a.bytes < b.bytes; });
+  std::sort(header.entries.begin(), header.entries.end(),
+            [](auto& a, auto& b) { return std::tie(a.offset, a.bytes, a.name) < std::tie(b.offset, b.bytes, b.name); });
   uint64_t expected = 0;
   for (auto& e : header.entries) {
     require(e.offset >= expected, name, ": tensor '", printable(e.name), "' overlaps the one before it (byte ", data_at + e.offset, ")");

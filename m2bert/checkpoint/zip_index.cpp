@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <unordered_set>
 
 #include "m2bert/checkpoint/text.h"
@@ -189,7 +190,7 @@ std::vector<ZipEntry> read_zip_index(std::span<const std::byte> file, const std:
   in.check(at == dir.offset + dir.size, at, "the directory holds more than its ", dir.entries, " entries");
   std::unordered_set<std::string_view> names;
   for (const auto& e : entries) in.check(names.insert(e.name).second, e.offset, "entry '", printable(e.name), "' is there twice");
-  std::stable_sort(entries.begin(), entries.end(), [](auto& a, auto& b) { return a.offset < b.offset; });
+  std::sort(entries.begin(), entries.end(), [](auto& a, auto& b) { return std::tie(a.offset, a.size) < std::tie(b.offset, b.size); });
   for (size_t i = 1; i < entries.size(); ++i) {
     const auto& before = entries[i - 1];
     uint64_t header = entries[i].offset - std::min<uint64_t>(entries[i].offset, 30 + entries[i].name.size());

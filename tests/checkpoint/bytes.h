@@ -13,11 +13,12 @@
 #include "m2bert/checkpoint/zip_index.h"
 #include "m2bert/io/file.h"
 
+// The makers are not inlined: the tests call them so often that compilers would take minutes.
 namespace m2bert::checkpoint::test {
 
 inline std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes(std::span(s)); }
 
-inline std::string little(uint64_t v, int bytes) {
+[[gnu::noinline]] inline std::string little(uint64_t v, int bytes) {
   std::string out;
   for (int i = 0; i < bytes; ++i) out += static_cast<char>(v >> (8 * i));
   return out;
@@ -68,19 +69,19 @@ std::string error_of(F&& f) {
 
 // ---- pickles ----
 
-inline std::string proto(int n = 2) { return std::string("\x80") + static_cast<char>(n); }
-inline std::string text(const std::string& s) { return "X" + little(s.size(), 4) + s; }
-inline std::string integer(int64_t v) { return v >= 0 && v < 256 ? "K" + little(static_cast<uint64_t>(v), 1) : "\x8a\x08" + little(static_cast<uint64_t>(v), 8); }
-inline std::string global(const std::string& module, const std::string& name) { return "c" + module + "\n" + name + "\n"; }
-inline std::string tuple(const std::string& items) { return "(" + items + "t"; }
-inline std::string integers(const std::vector<int64_t>& v) {
+[[gnu::noinline]] inline std::string proto(int n = 2) { return std::string("\x80") + static_cast<char>(n); }
+[[gnu::noinline]] inline std::string text(const std::string& s) { return "X" + little(s.size(), 4) + s; }
+[[gnu::noinline]] inline std::string integer(int64_t v) { return v >= 0 && v < 256 ? "K" + little(static_cast<uint64_t>(v), 1) : "\x8a\x08" + little(static_cast<uint64_t>(v), 8); }
+[[gnu::noinline]] inline std::string global(const std::string& module, const std::string& name) { return "c" + module + "\n" + name + "\n"; }
+[[gnu::noinline]] inline std::string tuple(const std::string& items) { return "(" + items + "t"; }
+[[gnu::noinline]] inline std::string integers(const std::vector<int64_t>& v) {
   std::string out;
   for (auto i : v) out += integer(i);
   return tuple(out);
 }
 // {key: value}
-inline std::string dict(const std::string& keys_and_values) { return "}(" + keys_and_values + "u"; }
-inline std::string call(const std::string& module, const std::string& name, const std::string& arguments) {
+[[gnu::noinline]] inline std::string dict(const std::string& keys_and_values) { return "}(" + keys_and_values + "u"; }
+[[gnu::noinline]] inline std::string call(const std::string& module, const std::string& name, const std::string& arguments) {
   return global(module, name) + tuple(arguments) + "R";
 }
 
@@ -90,14 +91,14 @@ struct TensorSpec {
   std::vector<int64_t> shape = {2, 3}, strides = {3, 1};
   std::string tail;  // of the persistent id
 };
-inline std::string storage(const TensorSpec& t = {}) {
+[[gnu::noinline]] inline std::string storage(const TensorSpec& t = {}) {
   return tuple(text("storage") + global("torch", t.storage_class) + text(t.key) + text("cpu") + integer(t.count) + t.tail) + "Q";
 }
-inline std::string tensor(const TensorSpec& t = {}) {
+[[gnu::noinline]] inline std::string tensor(const TensorSpec& t = {}) {
   return call("torch._utils", "_rebuild_tensor_v2",
               storage(t) + integer(t.first) + integers(t.shape) + integers(t.strides) + "\x89" + call("collections", "OrderedDict", ""));
 }
-inline std::string tensor_dict(const TensorSpec& t = {}) { return proto() + dict(text("w") + tensor(t)) + "."; }
+[[gnu::noinline]] inline std::string tensor_dict(const TensorSpec& t = {}) { return proto() + dict(text("w") + tensor(t)) + "."; }
 
 // ---- zip archives ----
 
@@ -114,7 +115,7 @@ struct ZipLies {
   std::string comment, before_end;
 };
 
-inline std::string zip(const std::vector<ZipPart>& parts, const ZipLies& lies = {}) {
+[[gnu::noinline]] inline std::string zip(const std::vector<ZipPart>& parts, const ZipLies& lies = {}) {
   std::string out, directory;
   for (const auto& p : parts) {
     auto or_truth = [](int64_t lie, uint64_t truth) { return lie < 0 ? truth : static_cast<uint64_t>(lie); };
@@ -135,7 +136,7 @@ inline std::string zip(const std::vector<ZipPart>& parts, const ZipLies& lies = 
          little(lies.comment.size(), 2) + lies.comment;
 }
 
-inline std::string floats(int n) {
+[[gnu::noinline]] inline std::string floats(int n) {
   std::string out;
   for (int i = 0; i < n; ++i) {
     auto v = static_cast<float>(i);
@@ -144,7 +145,7 @@ inline std::string floats(int n) {
   return out;
 }
 // A PyTorch file around a pickle, with storage "0" of six floats unless others are given.
-inline std::string torch_zip(const std::string& pickle, std::vector<ZipPart> data = {{"a/data/0", floats(6)}}, const std::string& byteorder = "little",
+[[gnu::noinline]] inline std::string torch_zip(const std::string& pickle, std::vector<ZipPart> data = {{"a/data/0", floats(6)}}, const std::string& byteorder = "little",
                              const std::string& version = "3\n") {
   std::vector<ZipPart> parts = {{"a/data.pkl", pickle}, {"a/byteorder", byteorder}};
   parts.insert(parts.end(), data.begin(), data.end());
@@ -154,12 +155,12 @@ inline std::string torch_zip(const std::string& pickle, std::vector<ZipPart> dat
 
 // ---- the legacy format ----
 
-inline std::string legacy_head(bool little_endian = true, int protocol = 1001) {
+[[gnu::noinline]] inline std::string legacy_head(bool little_endian = true, int protocol = 1001) {
   std::string magic = "\x80\x02\x8a\x0a" + std::string("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19") + ".";
   return magic + proto() + "M" + little(static_cast<uint64_t>(protocol), 2) + "." + proto() +
          dict(text("protocol_version") + integer(1) + text("little_endian") + (little_endian ? "\x88" : "\x89")) + ".";
 }
-inline std::string legacy_file(const std::string& pickle, const std::vector<std::pair<std::string, std::string>>& storages = {{"0", little(6, 8) + floats(6)}}) {
+[[gnu::noinline]] inline std::string legacy_file(const std::string& pickle, const std::vector<std::pair<std::string, std::string>>& storages = {{"0", little(6, 8) + floats(6)}}) {
   std::string keys = proto() + "](", data;
   for (const auto& [key, bytes] : storages) {
     keys += text(key);
@@ -174,6 +175,6 @@ inline TensorSpec legacy_spec(TensorSpec t = {}) {
 
 // ---- safetensors ----
 
-inline std::string safetensors(const std::string& header, const std::string& data) { return little(header.size(), 8) + header + data; }
+[[gnu::noinline]] inline std::string safetensors(const std::string& header, const std::string& data) { return little(header.size(), 8) + header + data; }
 
 }  // namespace m2bert::checkpoint::test

@@ -1,0 +1,13 @@
+// A whole PyTorch file, zip or legacy: any bytes give a result or an Error.
+#include "m2bert/checkpoint/torch_index.h"
+#include "m2bert/error.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace m2bert::checkpoint;
+  auto bytes = std::as_bytes(std::span(data, size));
+  try {
+    read_torch_index(bytes, "fuzz");
+  } catch (const m2bert::Error&) {
+  }
+  return 0;
+}
