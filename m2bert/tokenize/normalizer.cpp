@@ -82,13 +82,20 @@ void strip_accents(std::vector<Char>& text) {
 }
 
 void lowercase(std::vector<Char>& text) {
+  std::vector<Char> longer;  // only filled once a character becomes two
+  bool copies = false;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (!(flags_of(text[i].c) & char_lowers)) continue;
-    char32_t to[2];
-    const size_t length = lower(text[i].c, to);
+    char32_t to[2] = {text[i].c, 0};
+    if (flags_of(text[i].c) & char_lowers) lower(text[i].c, to);
     text[i].c = to[0];
-    if (length == 2) text.insert(text.begin() + static_cast<ptrdiff_t>(i) + 1, {to[1], text[i].begin, text[i].end}), ++i;
+    if (to[1] && !copies) {
+      longer.assign(text.begin(), text.begin() + static_cast<ptrdiff_t>(i));
+      copies = true;
+    }
+    if (copies) longer.push_back(text[i]);
+    if (to[1]) longer.push_back({to[1], text[i].begin, text[i].end});
   }
+  if (copies) text = std::move(longer);
 }
 
 }  // namespace

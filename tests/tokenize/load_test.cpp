@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The head of `text` in which the first `from` is `to`.
+// The text with its first `from` replaced.
 std::string with(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.find(from);
   EXPECT_NE(at, std::string::npos) << from;
