@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <sstream>
 #include <string>
 
 #include "m2bert/checkpoint/match.h"
@@ -92,9 +93,14 @@ class Bench {
 };
 
 std::string to_json(const std::map<std::string, double>& seconds) {
-  std::string text = "{";
-  for (const auto& [name, value] : seconds) text += (text.size() > 1 ? ", \"" : "\"") + name + "\": " + std::to_string(value);
-  return text + "}";
+  std::ostringstream text;
+  const char* mark = "{";
+  for (const auto& [name, value] : seconds) {
+    text << mark << '"' << name << "\": " << value;
+    mark = ", ";
+  }
+  text << "}";
+  return text.str();
 }
 
 int serve(const Bench& bench) {

