@@ -1,0 +1,153 @@
+"""run.py REPOSITORY M2BERT MAKE_MODELS: runs every command of README.md, ARCHITECTURE.md, CONTRIBUTING.md and docs/*.md.
+
+The language of a code block says what happens to it:
+  sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure
+  sh fails     must fail, with a message that begins "error:"
+  sh no-run    sets things up (installs, builds): only that its programs and scripts exist is checked
+  text         output that depends on the model or machine: not compared
+  text same    output of the block before, compared line by line; "..." stands for anything, on a line of its own for any lines
+  cpp, cmake   README.md's are built by build_library_example.py
+Also checked: local links, files named in `code`, options and commands of m2bert named in `code`.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import markdown
+
+KNOWN = {"sh": [[], ["fails"], ["no-run"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "yaml": [[]], "": [[]]}
+SET_UP_PROGRAMS = {"cmake", "ctest", "pip", "git", "cd", "source"}
+PATHS = re.compile(r"^(m2bert|cli|cmake|docs|script|tests|tools|bench|examples|\.github)/[\w.*/{},-]+$")
+
+
+class Documents:
+    def __init__(self, repository, program, make_models):
+        self.repository, self.program = repository, program
+        self.scratch = Path(tempfile.mkdtemp(prefix="m2bert-docs-"))
+        self.failures, self.ran = [], 0
+        self.template = self.scratch / "template"
+        self.template.mkdir()
+        subprocess.run([make_models, self.template], check=True)
+        self.environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        self.commands, self.options = self.read_help()
+
+    def read_help(self):
+        overview = subprocess.run([self.program, "--help"], capture_output=True, text=True, check=True).stdout
+        commands = re.findall(r"^  ([a-z-]+) {2,}[A-Z]", overview, re.M)
+        options = set(re.findall(r"--[a-z-]+", overview))
+        for command in commands:
+            said = subprocess.run([self.program, command, "--help"], capture_output=True, text=True, check=True).stdout
+            options |= set(re.findall(r"--[a-z][a-z-]*", said))
+        return set(commands), options
+
+    def fail(self, place, what):
+        self.failures.append(f"{place}: {what}")
+
+    # ---- one document ----
+    def check(self, document):
+        name = document.relative_to(self.repository)
+        blocks, prose = markdown.read(document)
+        folder = self.scratch / str(name).replace("/", "_")
+        shutil.copytree(self.template, folder)
+        output = None
+        for block in blocks:
+            place = f"{name}:{block.line}"
+            if block.flags not in KNOWN.get(block.language, []):
+                self.fail(place, f"a code block of an unknown kind: {block.language} {' '.join(block.flags)}")
+            elif block.language == "sh" and block.flags == ["no-run"]:
+                self.check_programs(place, block.text)
+            elif block.language == "sh":
+                output = self.run(place, block, folder)
+            elif block.flags == ["same"]:
+                self.compare(place, block.text, output)
+        for number, line in prose:
+            self.check_line(document, f"{name}:{number}", line)
+
+    def run(self, place, block, folder):
+        self.ran += 1
+        script = "set -euo pipefail\ntrap 'echo \"in: $BASH_COMMAND\" >&2' ERR\n" + block.text
+        environment = {**self.environment, "HOME": str(folder)}
+        try:
+            done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, timeout=120)
+        except subprocess.TimeoutExpired:
+            self.fail(place, "still running after 120 s")
+            return ""
+        said = done.stdout[-1500:]
+        if not block.flags and done.returncode != 0:
+            self.fail(place, f"exit code {done.returncode}\n{block.text}\n{said}")
+        if block.flags == ["fails"] and (done.returncode not in (1, 2) or "error:" not in done.stdout):
+            self.fail(place, f"should have failed with an error, exit code {done.returncode}\n{block.text}\n{said}")
+        return done.stdout
+
+    def compare(self, place, wanted, output):
+        if output is None:
+            return self.fail(place, "shows output, but no command stands before it")
+        lines = [re.escape(line.rstrip()).replace(r"\.\.\.", ".*") for line in wanted.splitlines()]
+        pattern = "".join("(?:.*\n)*?" if line == ".*" else line + " *\n" for line in lines)
+        shown = "\n".join(line for line in output.splitlines() if not line.startswith("in: ")) + "\n"
+        if not re.fullmatch(pattern, shown):
+            self.fail(place, f"the output differs.\nDocument:\n{wanted}\nProgram:\n{output}")
+
+    def check_programs(self, place, text):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = [w for w in line.split("#")[0].split() if "=" not in w.split("/")[0] or w.startswith("-")]
+            if not words:
+                continue
+            if "/" in words[0]:
+                if not os.access(self.repository / words[0], os.X_OK):
+                    self.fail(place, f"{words[0]} is no program of the repository")
+            elif words[0] not in SET_UP_PROGRAMS:
+                self.fail(place, f"'{words[0]}' is not among the programs for set-up; should the block run?")
+
+    # ---- text around the blocks ----
+    def check_line(self, document, place, line):
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", line):
+            if "://" not in target and not (document.parent / target).exists():
+                self.fail(place, f"links to {target}, which is not there")
+        for code in re.findall(r"`([^`]+)`", line):
+            self.check_code(place, code)
+
+    def check_code(self, place, code):
+        if code.startswith("script/"):
+            if not (self.repository / code.split()[0]).exists():
+                self.fail(place, f"names {code.split()[0]}, which is not there")
+        elif PATHS.match(code) and code != "docs/*.md":
+            alternatives = re.sub(r"\{([^}]*)\}.*", "", code) if "{" in code else code
+            if not any(self.repository.glob(alternatives.rstrip("/") + ("*" if "{" in code else ""))):
+                self.fail(place, f"names {code}, which is not there")
+        elif code.startswith("m2bert "):
+            words = code.split()
+            if words[1][0] != "-" and words[1] != "COMMAND" and words[1] not in self.commands:
+                self.fail(place, f"names the command '{words[1]}', which m2bert does not have")
+            self.check_options(place, words[1:])
+        elif code.startswith("--") and "CONTRIBUTING" not in place:
+            self.check_options(place, code.split())
+
+    def check_options(self, place, words):
+        for word in words:
+            option = word.split("=")[0]
+            if option.startswith("--") and option not in self.options:
+                self.fail(place, f"names the option {option}, which no command of m2bert has")
+
+
+def main():
+    repository, program, make_models = (Path(a).resolve() for a in sys.argv[1:])
+    documents = Documents(repository, program, make_models)
+    names = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+    for document in [repository / n for n in names] + sorted((repository / "docs").glob("*.md")):
+        documents.check(document)
+    shutil.rmtree(documents.scratch, ignore_errors=True)
+    if documents.failures:
+        print("\n\n".join(documents.failures))
+        sys.exit(f"{len(documents.failures)} failures")
+    if documents.ran < 20:
+        sys.exit(f"only {documents.ran} blocks were found to run: is their language still called sh?")
+    print(f"{documents.ran} blocks of commands ran")
+
+
+main()
