@@ -60,7 +60,7 @@ def main():
         if folder not in rules[0]:
             wrong.append(f"{place}: folder {folder} is not in tools/layers.txt")
             continue
-        public = path.suffix == ".h" and folder != "cli"
+        public = path.suffix == ".h" and folder != "cli" and len(place.parts) == 3  # deeper folders are internal
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             match = INCLUDE.match(line)
             if match:
