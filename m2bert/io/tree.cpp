@@ -25,6 +25,13 @@ std::string quoted_text(std::string_view text) {
 
 }  // namespace
 
+Tree::Map::Map() = default;
+Tree::Map::~Map() = default;
+Tree::Map::Map(const Map& other) = default;
+Tree::Map::Map(Map&& other) noexcept = default;
+Tree::Map& Tree::Map::operator=(const Map& other) = default;
+Tree::Map& Tree::Map::operator=(Map&& other) noexcept = default;
+
 std::optional<size_t> Tree::Map::index(std::string_view key) const {
   if (members_.size() > kSmallMap) {
     auto found = index_.find(std::string(key));

@@ -38,6 +38,14 @@ class Tree {
   // The members of a map in the file's order. Keys are unique.
   class Map {
    public:
+    // Written out because Member is not complete here.
+    Map();
+    ~Map();
+    Map(const Map& other);
+    Map(Map&& other) noexcept;
+    Map& operator=(const Map& other);
+    Map& operator=(Map&& other) noexcept;
+
     const Tree* find(std::string_view key) const;
     Tree* find(std::string_view key);
     // Appends; false (and nothing done) when the key is there already.
