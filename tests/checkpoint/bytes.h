@@ -20,7 +20,7 @@ inline std::span<const std::byte> bytes_of(const std::string& s) { return std::a
 
 [[gnu::noinline]] inline std::string little(uint64_t v, int bytes) {
   std::string out;
-  for (int i = 0; i < bytes; ++i) out += static_cast<char>(v >> (8 * i));
+  for (int i = 0; i < bytes; ++i) out += static_cast<char>(i < 8 ? v >> (8 * i) : 0);
   return out;
 }
 

@@ -103,11 +103,11 @@ void code_cases(Cases& add) {
 
 void pickle_cases(Cases& add) {
   std::string deep, laughs, self;
-  for (int i = 0; i < 5000; ++i) deep += "](";
-  for (int i = 0; i < 5000; ++i) deep += "e";
   deep = "]" + std::string(5000, ']') + std::string(5000, 'a');
-  laughs = "]q" + std::string(1, '\0');
-  for (int i = 0; i < 60; ++i) laughs += "](h" + std::string(1, static_cast<char>(i)) + "h" + std::string(1, static_cast<char>(i)) + "eq" + std::string(1, static_cast<char>(i + 1));
+  auto byte = [](int i) { return std::string(1, static_cast<char>(i)); };
+  laughs = "]q" + byte(0) + "0";
+  for (int i = 0; i < 60; ++i) laughs += "](h" + byte(i) + "h" + byte(i) + "eq" + byte(i + 1) + "0";
+  laughs += "h" + byte(60);
   self = "}q" + std::string(1, '\0') + "(" + text("a") + "h" + std::string(1, '\0') + text("b") + "h" + std::string(1, '\0') + "u";
   auto file = [](const std::string& body) { return torch_zip(proto() + body); };
   add({"pickle_empty", torch_zip(""), "truncated"});
