@@ -5,6 +5,7 @@
 #include <memory>
 #include <sstream>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/suggest.h"
 
@@ -39,6 +40,8 @@ std::vector<std::string> choices_of(const CLI::Option& option) {
   for (std::string word; std::getline(words, word, '|');) choices.push_back(word);
   return choices;
 }
+
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 std::string joined(const std::vector<std::string>& words, const std::string& between) {
   std::string text;
@@ -83,7 +86,7 @@ std::string zsh_text(const std::string& text) {
 }
 
 std::string zsh_option(const CLI::Option& option) {
-  std::string spec = "--" + option.get_lnames().front() + "[" + zsh_text(option.get_description()) + "]";
+  std::string spec = "--" + option.get_lnames().front() + "[" + zsh_text(first_line(option.get_description())) + "]";
   const auto choices = choices_of(option);
   if (!choices.empty()) spec += ":value:(" + joined(choices, " ") + ")";
   else if (option.get_items_expected_max() > 0) spec += ":value:_files";
@@ -116,7 +119,7 @@ std::string fish_script(const CLI::App& program) {
       out << "complete -c m2bert -n '__fish_seen_subcommand_from " << command->get_name() << "' -l " << option->get_lnames().front();
       if (const auto choices = choices_of(*option); !choices.empty()) out << " -x -a " << shell_quoted(joined(choices, " "));
       else if (option->get_items_expected_max() > 0) out << " -r";
-      out << " -d " << shell_quoted(option->get_description()) << "\n";
+      out << " -d " << shell_quoted(first_line(option->get_description())) << "\n";
     }
   return out.str();
 }
@@ -125,7 +128,7 @@ std::string fish_script(const CLI::App& program) {
 
 Run completion_command(CLI::App& app, const Globals&) {
   const auto shell = std::make_shared<std::string>();
-  app.add_option("shell", *shell, "The shell")->required()->type_name("bash|zsh|fish")->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  add_choice(app, "shell", *shell, {"bash", "zsh", "fish"}, "The shell")->required();
   return [shell, &app] {
     const CLI::App& program = program_of(app);
     std::cout << (*shell == "bash" ? bash_script(program) : *shell == "zsh" ? zsh_script(program) : fish_script(program));

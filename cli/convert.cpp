@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
@@ -71,19 +72,14 @@ Run convert_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<ConvertCommand>();
   app.add_option("in", command->in, "Checkpoint (.pt, .pth, .bin, .safetensors) or model folder")->required()->type_name("IN");
   app.add_option("out", command->out, "File (.safetensors, .pt) or folder to write")->required()->type_name("OUT");
-  app.add_option("--to", command->to, "Format of OUT (default: by its name; a folder is hugging-face)")
-      ->type_name("safetensors|pt|hugging-face|sentence-transformers")
-      ->check(CLI::IsMember({"safetensors", "pt", "hugging-face", "sentence-transformers"}));
-  app.add_option("--dtype", command->dtype, "Type of the numbers (default: as they are)")
-      ->type_name("float32|bfloat16|float16")
-      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
+  add_choice(app, "--to", command->to, {"safetensors", "pt", "hugging-face", "sentence-transformers"},
+             "Format of OUT (default: by its name; a folder is hugging-face)");
+  add_choice(app, "--dtype", command->dtype, {"float32", "bfloat16", "float16"}, "Type of the numbers (default: as they are)");
   app.add_option("--config", command->config, "Recipe (YAML) or config.json, for folders made from a checkpoint file")->type_name("FILE");
-  app.add_option("--pooling", command->pooling, "Pooling of a sentence-transformers folder made from another format")
-      ->type_name("cls|mean")
-      ->check(CLI::IsMember({"cls", "mean"}))
+  add_choice(app, "--pooling", command->pooling, {"cls", "mean"}, "Pooling of a sentence-transformers folder made from another format")
       ->capture_default_str();
   app.add_flag("--normalize", command->normalize, "The same folder scales vectors to length 1");
-  app.add_option("--max-length", command->max_length, "Longest text of a sentence-transformers folder, in tokens")->type_name("N")->check(CLI::Range(3, 1 << 24));
+  add_number(app, "--max-length", command->max_length, 3, 1 << 24, "Longest text of a sentence-transformers folder, in tokens");
   app.add_flag("--overwrite", command->overwrite, "Replace OUT");
   return [command, &globals] { run_convert(*command, globals); };
 }

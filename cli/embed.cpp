@@ -6,7 +6,9 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <stdexcept>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/number_text.h"
@@ -190,7 +192,7 @@ Done embed_rows(const EmbedCommand& command, const infer::Embedder& embedder, co
       done = so_far;
     });
     require(io::interrupted() || !input || done.input_hash == input->hash || done.texts == 0, "the input changed while it was read");
-  } catch (const Error& e) {
+  } catch (const std::runtime_error& e) {
     try {
       out.save(done);
     } catch (const Error&) {  // a full disk: the state of the last saving stays good
@@ -239,21 +241,17 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   add_model_options(app, command->model);
   add_text_options(app, command->input);
   app.add_option("-o,--output", command->output, "File (.npy, .safetensors, .jsonl), or - for stdout")->type_name("FILE")->capture_default_str();
-  app.add_option("--output-format", command->output_format, "Format (default: by the file's name; jsonl on stdout)")
-      ->type_name("npy|safetensors|jsonl")
-      ->check(CLI::IsMember({"npy", "safetensors", "jsonl"}));
+  add_choice(app, "--output-format", command->output_format, {"npy", "safetensors", "jsonl"},
+             "Format (default: by the file's name; jsonl on stdout)");
   add_batch_options(app, command->batch);
-  app.add_option("--pooling", command->pooling, "How the states of a text become one vector (default: the model's)")
-      ->type_name("pooler|cls|mean|max")
-      ->check(CLI::IsMember({"pooler", "cls", "mean", "max"}));
+  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"}, "How the states of a text become one vector (default: the model's)");
   app.add_flag("--normalize,!--no-normalize", command->normalize, "Scale vectors to length 1, or not (default: the model's)");
   CLI::Option* prompt =
       app.add_option("--prompt", command->prompt, "Put in front of each text: the name of one of the model's prompts, or the text itself")->type_name("TEXT");
   app.add_flag("--resume", command->resume, "Go on with an unfinished run of the same command");
   app.add_flag("--overwrite", command->overwrite, "Replace the output file, or an unfinished run of it");
-  app.add_option("--save-every", command->save_seconds, "Seconds between savings of the state that --resume needs; 0: after each batch")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(0.0, 86400.0))
+  add_number(app, "--save-every", command->save_seconds, 0.0, 86400.0,
+             "Seconds between savings of the state that --resume needs; 0: after each batch")
       ->capture_default_str();
   return [command, prompt, &globals] {
     command->prompt_given = prompt->count() > 0;

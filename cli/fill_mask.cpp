@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/number_text.h"
@@ -56,7 +57,7 @@ Run fill_mask_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<FillMaskCommand>();
   add_model_options(app, command->model);
   add_text_options(app, command->input);
-  app.add_option("--top-k", command->top_k, "Guesses for each [MASK]")->type_name("K")->check(CLI::Range(1, 1 << 20))->capture_default_str();
+  add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Guesses for each [MASK]")->capture_default_str();
   add_batch_options(app, command->batch);
   return [command, &globals] { run_fill_mask(*command, globals); };
 }

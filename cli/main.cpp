@@ -9,6 +9,7 @@
 #include <iostream>
 #include <new>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/runtime.h"
 #include "cli/suggest.h"
@@ -69,12 +70,8 @@ void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
   app.add_flag("--version", show_version, "Show version, MLX version, device and CPU features");
   app.add_flag("--json", globals.json, "Results as JSON on stdout, nothing else there");
   app.add_flag("--quiet", globals.quiet, "No progress and no notes");
-  app.add_option("--threads", globals.threads, "Processor threads (default: all cores)")
-      ->type_name("N")
-      ->check(CLI::Range(1, 4096));
-  app.add_option("--device", globals.device, "Where to compute (default: the GPU if there is one)")
-      ->type_name("cpu|gpu")
-      ->check(CLI::IsMember({"cpu", "gpu"}));
+  add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: all cores)");
+  add_choice(app, "--device", globals.device, {"cpu", "gpu"}, "Where to compute (default: the GPU if there is one)");
 }
 
 int usage_error(const CLI::App& app, const std::string& message) {

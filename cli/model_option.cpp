@@ -1,5 +1,7 @@
 #include "cli/model_option.h"
 
+#include "cli/choice.h"
+
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
@@ -30,9 +32,7 @@ void add_model_options(CLI::App& app, ModelOption& option) {
   app.add_option("--config", option.config, "Recipe (YAML) or config.json of a checkpoint file")->type_name("FILE");
   app.add_option("--tokenizer", option.tokenizer, "vocab.txt, tokenizer.json or folder (default: the model's, else bert-base-uncased)")
       ->type_name("PATH");
-  app.add_option("--dtype", option.dtype, "Type of the weights in memory")
-      ->type_name("float32|bfloat16|float16")
-      ->check(CLI::IsMember({"float32", "bfloat16", "float16"}))
+  add_choice(app, "--dtype", option.dtype, {"float32", "bfloat16", "float16"}, "Type of the weights in memory")
       ->capture_default_str();
   app.add_flag("--allow-missing", option.allow_missing, "Weights that the file lacks keep random values");
   app.add_flag("--allow-unexpected", option.allow_unexpected, "Leave out weights that the model has no place for");
@@ -64,20 +64,17 @@ std::string model_hash(const models::Pretrained& pretrained) {
 }
 
 void add_batch_options(CLI::App& app, BatchOption& option) {
-  app.add_option("--pad", option.pad,
-                 "Length that texts are padded to. max: the maximum length, as M2-BERT was trained: there the padding is part of the model, "
-                 "and the same text padded otherwise gets another vector. longest: the longest text of the batch. bucket: the next of "
-                 "8, 12, 16, 24, 32, 48, ... Both are faster for short texts; attention models give the same vectors with all three "
-                 "(default: max; longest for attention models)")
-      ->type_name("max|longest|bucket")
-      ->check(CLI::IsMember({"max", "longest", "bucket"}));
-  app.add_option("--max-length", option.max_length, "Cut texts to that many tokens (default and most: the model's maximum)")
-      ->type_name("N")
-      ->check(CLI::Range(3, 1 << 24));
-  app.add_option("--batch-size", option.batch_size, "Texts a batch")->type_name("N")->check(CLI::Range(1, 1 << 16))->capture_default_str();
-  app.add_option("--truncation-side", option.truncation_side, "End of a long text that is cut off")
-      ->type_name("right|left")
-      ->check(CLI::IsMember({"right", "left"}))
+  add_choice(app, "--pad", option.pad, {"max", "longest", "bucket"},
+             "Length that texts are padded to (default: max; longest for attention models).\n"
+             "max: the maximum length, as M2-BERT was trained. There the padding is part of\n"
+             "  the model: the same text padded otherwise gets another vector.\n"
+             "longest: the longest text of the batch. With M2-BERT a text's vector then depends\n"
+             "  on the texts beside it.\n"
+             "bucket: the next of 8, 12, 16, 24, 32, 48, ... that holds the text.\n"
+             "The last two are faster for short texts. Attention models give the same vectors with all three.");
+  add_number(app, "--max-length", option.max_length, 3, 1 << 24, "Cut texts to that many tokens (default and most: the model's maximum)");
+  add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts a batch")->capture_default_str();
+  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End of a long text that is cut off")
       ->capture_default_str();
   app.add_flag("--reference-cut", option.reference_cut, "Cut long texts after [SEP] was added, so they lose it, as the reference's scripts do");
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <numeric>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/number_text.h"
@@ -191,15 +192,11 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   text_option(app, "--b", command->b, "Text of the columns; may be given several times");
   text_option(app, "--query", command->queries, "Question; may be given several times");
   app.add_option("--corpus", command->corpus.file, "File of passages, or - for stdin")->type_name("FILE");
-  app.add_option("--format", command->corpus.format, "What the corpus is (default: by its name)")
-      ->type_name("text|jsonl|csv|tsv")
-      ->check(CLI::IsMember({"text", "jsonl", "csv", "tsv"}));
+  add_choice(app, "--format", command->corpus.format, {"text", "jsonl", "csv", "tsv"}, "What the corpus is (default: by its name)");
   app.add_option("--field", command->corpus.field, "Key or column of the corpus that holds the passage (default: text)")->type_name("NAME");
-  app.add_option("--top-k", command->top_k, "Passages for each question")->type_name("K")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  app.add_option("--measure", command->measure, "Similarity")->type_name("cosine|dot")->check(CLI::IsMember({"cosine", "dot"}))->capture_default_str();
-  app.add_option("--pooling", command->pooling, "How the states of a text become one vector (default: the model's)")
-      ->type_name("pooler|cls|mean|max")
-      ->check(CLI::IsMember({"pooler", "cls", "mean", "max"}));
+  add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
+  add_choice(app, "--measure", command->measure, {"cosine", "dot"}, "Similarity")->capture_default_str();
+  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"}, "How the states of a text become one vector (default: the model's)");
   app.add_option("--prompt", command->prompt, "Put in front of questions and of --a and --b: a prompt's name or the text itself")->type_name("TEXT");
   app.add_option("--corpus-prompt", command->corpus_prompt, "Put in front of passages")->type_name("TEXT");
   add_batch_options(app, command->batch);

@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 
+#include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/text_option.h"
 #include "m2bert/error.h"
@@ -85,10 +86,8 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   add_text_options(app, options->input);
   app.add_option("--pair", options->pair, "Second text of a pair")->type_name("TEXT");
   app.add_option("--decode", options->decode, "Turn token ids into text instead")->type_name("ID");
-  app.add_option("--max-length", options->max_length, "Cut to that many tokens")->type_name("N")->check(CLI::Range(1, 1 << 24));
-  app.add_option("--truncation-side", options->truncation_side, "End that is cut off")
-      ->type_name("right|left")
-      ->check(CLI::IsMember({"right", "left"}))
+  add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Cut to that many tokens");
+  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is cut off")
       ->capture_default_str();
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
   app.add_flag("--reference-cut", options->reference_cut, "Cut after [SEP] was added, as the reference's scripts do");

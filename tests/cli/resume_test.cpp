@@ -25,7 +25,7 @@ class Resume : public ::testing::Test {
  protected:
   Resume() {
     std::string lines;
-    for (size_t i = 0; i < 4000; ++i) lines += sentence(i, 1 + i % 40) + "\n";
+    for (size_t i = 0; i < 2400; ++i) lines += sentence(i, 1 + i % 40) + "\n";
     scratch_.put("in.txt", lines);
   }
 

@@ -1,0 +1,23 @@
+#pragma once
+// Options with a fixed set of words or a range, with help texts that say so once.
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+namespace m2bert::cli {
+
+// --name a|b|c. The words are the option's type, which help and completions show.
+inline CLI::Option* add_choice(CLI::App& app, const std::string& name, std::string& value, const std::vector<std::string>& words,
+                               const std::string& what) {
+  std::string type;
+  for (const std::string& word : words) type += (type.empty() ? "" : "|") + word;
+  return app.add_option(name, value, what)->type_name(type)->check(CLI::IsMember(words).description(""));
+}
+
+// --name N with low <= N <= high.
+template <class Number>
+CLI::Option* add_number(CLI::App& app, const std::string& name, Number& value, Number low, Number high, const std::string& what) {
+  return app.add_option(name, value, what)->type_name("N")->check(CLI::Range(low, high).description(""));
+}
+
+}  // namespace m2bert::cli
