@@ -39,14 +39,9 @@ Mlp::Mlp(const Config& c)
 
 mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
   auto hidden = pass.stage("gated_layers", gated_layers_(x));
-  if (gated_) {
-    auto halves = mx::split(hidden, 2, -1);
-    hidden = ops::gelu(halves[0]) * halves[1];
-  } else {
-    hidden = ops::gelu(hidden);
-  }
+  hidden = gated_ ? ops::gelu_gate(hidden) : ops::gelu(hidden);
   hidden = pass.dropout(pass.stage("act", hidden), dropout_);
-  return norm_(pass.stage("wo", wo_(hidden)) + x);
+  return norm_(pass.stage("wo", wo_(hidden)), x);
 }
 
 void Mlp::visit(nn::Visitor& v) {
@@ -68,7 +63,7 @@ FeedForward::FeedForward(const Config& c)
       dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array FeedForward::operator()(const mx::array& x, nn::Pass& pass) const {
-  return norm_(pass.dropout(output_(activate(activation_, intermediate_(x))), dropout_) + x);
+  return norm_(pass.dropout(output_(activate(activation_, intermediate_(x))), dropout_), x);
 }
 
 void FeedForward::visit(nn::Visitor& v) {

@@ -4,6 +4,7 @@
 
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
+#include "m2bert/ops/monarch_mix.h"
 
 namespace m2bert::models {
 
@@ -38,10 +39,14 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
 mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext&, nn::Pass& pass) const {
   auto u = layernorm ? pass.stage("u_norm", (*layernorm)(input_bld)) : input_bld;
   auto projected = pass.stage("in_linear", in_linear(u));
+
+  const bool values = !pass.on_stage && !projected.is_tracer() && !nn::any_traced(filter_weights());
+  if (values && ops::has_prepared_mixer(u.shape(2), projected.dtype())) {
+    return out_linear(ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, prepared(u.shape(1)), filter_fn2.has_value()));
+  }
   auto local = pass.stage("short_conv", ops::depthwise_conv1d_causal(projected, short_filter_weight, short_filter_bias));
   auto parts = mx::split(local, 3, 2);
   const auto &x1 = parts[0], &x2 = parts[1], &v = parts[2];
-
   auto y = x2 * pass.stage("long_conv", long_conv("k", filter_fn, v * x1, pass));
   if (filter_fn2) y = y + pass.stage("residual_conv", long_conv("k2", *filter_fn2, u, pass));
   return out_linear(pass.stage("pre_out", y));
@@ -54,6 +59,28 @@ mx::array MonarchSequenceMixer::long_conv(const char* name, const nn::HyenaFilte
     if (auto reverse = filter.filter_rev(L)) pass.stage(std::string(name) + "_rev", *reverse);
   }
   return ops::long_conv(u_bld, filter.spectrum(L), filter.bias);
+}
+
+std::vector<mx::array> MonarchSequenceMixer::filter_weights() const {
+  auto all = filter_fn.weights();
+  all.push_back(filter_fn.bias);
+  if (filter_fn2) {
+    for (auto& w : filter_fn2->weights()) all.push_back(w);
+    all.push_back(filter_fn2->bias);
+  }
+  return all;
+}
+
+mx::array MonarchSequenceMixer::prepared(int L) const {
+  return prepared_.get(L, filter_weights(), [&] {
+    ops::MixerFilters filters{filter_fn.filter(L), filter_fn.bias, filter_fn.filter_rev(L), {}, {}, {}};
+    if (filter_fn2) {
+      filters.k2 = filter_fn2->filter(L);
+      filters.D2 = filter_fn2->bias;
+      filters.k2_rev = filter_fn2->filter_rev(L);
+    }
+    return ops::prepare_mixer(filters);
+  });
 }
 
 void MonarchSequenceMixer::visit(nn::Visitor& v) {

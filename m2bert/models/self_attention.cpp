@@ -37,7 +37,7 @@ mx::array UnpadSelfAttention::operator()(const mx::array& rows, const EncoderCon
   auto qkv = mx::split(ops::pad_input(pass.stage("qkv", Wqkv(rows)), unpadding, context.batch, context.seqlen), 3, 2);
   auto mixed = attend(qkv[0], qkv[1], qkv[2], heads_, context, attention_dropout_, pass);
   auto mixed_rows = pass.stage("context", ops::unpad_input(mixed, unpadding));
-  return norm(pass.dropout(dense(mixed_rows), hidden_dropout_) + rows);
+  return norm(pass.dropout(dense(mixed_rows), hidden_dropout_), rows);
 }
 
 void UnpadSelfAttention::visit(nn::Visitor& v) {
@@ -63,7 +63,7 @@ PaddedSelfAttention::PaddedSelfAttention(const Config& c)
 
 mx::array PaddedSelfAttention::operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
   auto mixed = attend(query(x), key(x), value(x), heads_, context, attention_dropout_, pass);
-  return norm(pass.dropout(dense(mixed), hidden_dropout_) + x);
+  return norm(pass.dropout(dense(mixed), hidden_dropout_), x);
 }
 
 void PaddedSelfAttention::visit(nn::Visitor& v) {

@@ -1,6 +1,5 @@
 #include "m2bert/nn/hyena_filter.h"
 
-#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -77,21 +76,10 @@ std::vector<mx::array> HyenaFilter::weights() const {
   return all;
 }
 
-bool HyenaFilter::is_cached(int L) const {
-  if (!cache_ || cache_->L != L) return false;
-  auto now = weights();
-  return std::equal(now.begin(), now.end(), cache_->weights.begin(), cache_->weights.end(),
-                    [](const mx::array& a, const mx::array& b) { return a.id() == b.id(); });
-}
+bool HyenaFilter::is_cached(int L) const { return spectrum_.holds(L, weights()); }
 
 mx::array HyenaFilter::spectrum(int L) const {
-  if (is_cached(L)) return cache_->spectrum;
-  auto made = ops::long_conv_spectrum(filter(L), filter_rev(L));
-  auto now = weights();
-  if (std::ranges::any_of(now, [](const mx::array& a) { return a.is_tracer(); })) return made;  // inside a gradient: not a value yet
-  mx::eval(made);
-  cache_ = Cached{L, std::move(now), made};
-  return made;
+  return spectrum_.get(L, weights(), [&] { return ops::long_conv_spectrum(filter(L), filter_rev(L)); });
 }
 
 void HyenaFilter::visit(Visitor& v) {

@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "m2bert/nn/kept.h"
 #include "m2bert/nn/linear.h"
 #include "m2bert/nn/module.h"
 
@@ -31,6 +32,9 @@ class HyenaFilter : public Module {
   mx::array spectrum(int L) const;
   bool is_cached(int L) const;
 
+  // Every array that the filters are made of (not the skip term `bias`).
+  std::vector<mx::array> weights() const;
+
   void visit(Visitor& v) override;
   void init(KeySequence& keys);  // torch's defaults for the linears, N(0, 1) for bias, freq = w
 
@@ -43,15 +47,9 @@ class HyenaFilter : public Module {
 
  private:
   mx::array evaluate(const std::vector<Linear>& net, int L) const;
-  std::vector<mx::array> weights() const;
 
-  struct Cached {
-    int L;
-    std::vector<mx::array> weights;  // the handles it was made from: held, so that their ids stay theirs
-    mx::array spectrum;
-  };
   HyenaFilterOptions options_;
-  mutable std::optional<Cached> cache_;
+  mutable Kept spectrum_;
 };
 
 }  // namespace m2bert::nn

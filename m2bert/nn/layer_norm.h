@@ -1,5 +1,6 @@
 #pragma once
 #include "m2bert/nn/module.h"
+#include "m2bert/ops/layer_norm.h"
 
 namespace m2bert::nn {
 
@@ -7,7 +8,9 @@ namespace m2bert::nn {
 class LayerNorm : public Module {
  public:
   LayerNorm(int dim, float eps) : weight(mx::ones({dim})), bias(mx::zeros({dim})), eps_(eps) {}
-  mx::array operator()(const mx::array& x) const { return mx::fast::layer_norm(x, weight, bias, eps_); }
+  mx::array operator()(const mx::array& x) const { return ops::layer_norm(x, std::nullopt, weight, bias, eps_); }
+  // The norm of x + residual.
+  mx::array operator()(const mx::array& x, const mx::array& residual) const { return ops::layer_norm(x, residual, weight, bias, eps_); }
   void visit(Visitor& v) override {
     v("weight", weight);
     v("bias", bias);

@@ -3,6 +3,10 @@
 #include <cmath>
 #include <numbers>
 
+#include "m2bert/error.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/kernels/pointwise.h"
+
 namespace m2bert::ops {
 
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
@@ -15,6 +19,17 @@ mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
   auto cube = mx::multiply(mx::multiply(x, x, s), x, s);
   auto inner = mx::multiply(value(std::sqrt(2 / std::numbers::pi)), mx::add(x, mx::multiply(value(0.044715), cube, s), s), s);
   return mx::multiply(mx::multiply(value(0.5), x, s), mx::add(value(1), mx::tanh(inner, s), s), s);
+}
+
+mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s) {
+  require(x.ndim() >= 1 && x.shape(-1) % 2 == 0, "[gelu_gate] x has shape ", x.shape(), ", wants an even last axis");
+  auto halves = mx::split(x, 2, -1, s);
+  return mx::multiply(gelu(halves[0], s), halves[1], s);
+}
+
+mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s) {
+  require(x.ndim() >= 1 && x.shape(-1) % 2 == 0, "[gelu_gate] x has shape ", x.shape(), ", wants an even last axis");
+  return kernels::pointwise_takes(x, s) ? kernels::gelu_gate(x, kernels::stream_of(s)) : gelu_gate_reference(x, s);
 }
 
 }  // namespace m2bert::ops

@@ -10,4 +10,9 @@ mx::array gelu(const mx::array& x, mx::StreamOrDevice s = {});
 // The tanh approximation of gelu ("gelu_new" and "gelu_pytorch_tanh" of Hugging Face).
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s = {});
 
+// gelu(x[..., :I]) * x[..., I:] for x [..., 2 I]; the result is [..., I]. Throws Error when the last axis is odd.
+// On the CPU, where no gradient is traced, one pass of our kernel; the reference is composed.
+mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s = {});
+mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s = {});
+
 }  // namespace m2bert::ops

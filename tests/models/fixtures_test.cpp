@@ -126,6 +126,18 @@ TEST_P(ReferenceFixture, Forward) {
   }
 }
 
+// Without anybody looking at the stages the fused kernels are taken.
+TEST_P(ReferenceFixture, ForwardByTheFastPath) {
+  const golden::Tolerances tolerances(folder_ / "tolerances.json");
+  nn::Pass pass;
+  if (auto it = expected_.find("sequence_output"); it != expected_.end()) tolerances.expect(it->first, model_->hidden_states(batch(), pass), it->second);
+  if (auto it = expected_.find("embedding"); it != expected_.end()) tolerances.expect(it->first, embedding(pass), it->second);
+  if (auto it = expected_.find("logits"); it != expected_.end()) {
+    auto logits = head_ == Head::masked_lm ? model_->masked_lm_logits(model_->hidden_states(batch(), pass), pass) : model_->class_logits(batch(), pass);
+    tolerances.expect(it->first, logits, it->second);
+  }
+}
+
 TEST_P(ReferenceFixture, Gradients) {
   const golden::Tolerances tolerances(folder_ / "tolerances.json");
   auto wanted = nn::parameters(*model_);

@@ -2,7 +2,7 @@
 #include "m2bert/ops/kernels/gemm.h"
 #include "m2bert/ops/kernels/kernel.h"
 
-#ifdef M2BERT_ONEDNN
+#ifdef M2BERT_CPU_KERNELS
 #include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 

@@ -4,7 +4,7 @@
 
 #include "m2bert/threads.h"
 
-#ifdef M2BERT_ONEDNN
+#ifdef M2BERT_CPU_KERNELS
 #include <dnnl.hpp>
 #endif
 #ifdef _OPENMP
@@ -20,7 +20,7 @@ std::atomic<bool> allowed{true};
 mx::Stream stream_of(mx::StreamOrDevice s) { return mx::to_stream(s); }
 
 bool cpu_kernels(mx::StreamOrDevice s) {
-#ifdef M2BERT_ONEDNN
+#ifdef M2BERT_CPU_KERNELS
   return allowed && stream_of(s).device == mx::Device(mx::Device::cpu);
 #else
   (void)s;
@@ -37,7 +37,7 @@ void enter_pool() {
 }
 
 bool has_bfloat16_gemm() {
-#ifdef M2BERT_ONEDNN
+#ifdef M2BERT_CPU_KERNELS
   // oneDNN refuses to make the product where the CPU lacks it.
   static const bool has = [] {
     using namespace dnnl;

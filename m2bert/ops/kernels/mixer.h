@@ -1,0 +1,20 @@
+#pragma once
+// The Monarch Mixer between its two projections as one CPU kernel. For inference: it has no gradient.
+#include <optional>
+
+#include "m2bert/mx.h"
+#include "m2bert/ops/monarch_mix.h"
+
+namespace m2bert::ops::kernels {
+
+// Whether the kernel works on H channels of this dtype on this stream.
+bool mixer_takes(int H, mx::Dtype dtype, mx::StreamOrDevice s);
+
+// The filters as the kernel wants them: [floats] float32, evaluated later as any array. See mixer_simd.h.
+mx::array prepare_mixer(const MixerFilters& filters, mx::Stream s);
+
+// y [B, L, H] from prepared filters of the same L; u absent: no residual convolution.
+mx::array mix(const mx::array& projected, const std::optional<mx::array>& u, const mx::array& short_weight, const mx::array& short_bias,
+              const mx::array& prepared, mx::Stream s);
+
+}  // namespace m2bert::ops::kernels

@@ -1,0 +1,184 @@
+#include "m2bert/ops/kernels/pointwise_simd.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "m2bert/ops/kernels/pointwise_simd.cpp"
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#include <hwy/foreach_target.h>
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <vector>
+
+#include "m2bert/ops/kernels/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace m2bert::ops::kernels::HWY_NAMESPACE {
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+// erf by Abramowitz and Stegun 7.1.26: off by at most 1.5e-7.
+HWY_INLINE V erf(V x) {
+  const D d;
+  const V a = hn::Abs(x);
+  const V t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(a, hn::Set(d, 0.3275911f), hn::Set(d, 1.0f)));
+  V p = hn::Set(d, 1.061405429f);
+  for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = hn::MulAdd(p, t, hn::Set(d, c));
+  const V y = hn::NegMulAdd(hn::Mul(p, t), hn::Exp(d, hn::Neg(hn::Mul(a, a))), hn::Set(d, 1.0f));
+  return hn::CopySign(y, x);
+}
+
+HWY_INLINE V gelu(V x) {
+  const D d;
+  const V half = hn::Mul(x, hn::Set(d, 0.5f));
+  return hn::MulAdd(half, erf(hn::Mul(x, hn::Set(d, 0.70710678118654752f))), half);
+}
+
+// Calls f(i) for whole vectors; what is left goes through the same code on padded copies (rest(i, count)).
+template <class F, class R>
+HWY_INLINE void over(int64_t width, F&& whole, R&& rest) {
+  const int64_t N = int64_t(hn::Lanes(D()));
+  int64_t i = 0;
+  for (; i + N <= width; i += N) whole(i);
+  if (i < width) rest(i, width - i);
+}
+
+// A copy of fewer than a vector of values, zeros behind them.
+template <class T>
+struct Padded {
+  Padded(const T* from, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) at[i] = from[i];
+  }
+  T at[hn::MaxLanes(D())] = {};
+};
+
+template <class T>
+HWY_INLINE void store_part(V v, T* to, int64_t count) {
+  T all[hn::MaxLanes(D())];
+  store(v, D(), all);
+  for (int64_t i = 0; i < count; ++i) to[i] = all[i];
+}
+
+template <class T>
+void gelu_gate_row(const T* x, T* y, int64_t width) {
+  const D d;
+  const T* gate = x + width;
+  over(
+      width, [&](int64_t i) { store(hn::Mul(gelu(load(d, x + i)), load(d, gate + i)), d, y + i); },
+      [&](int64_t i, int64_t n) {
+        const Padded<T> a(x + i, n), b(gate + i, n);
+        store_part(hn::Mul(gelu(load(d, a.at)), load(d, b.at)), y + i, n);
+      });
+}
+
+// sum: memory for one row in float.
+template <class T>
+void layer_norm_row(const T* x, const T* residual, const float* weight, const float* bias, float eps, T* y, int64_t width, float* sum) {
+  const D d;
+  V total = hn::Zero(d);
+  over(
+      width,
+      [&](int64_t i) {
+        const V s = residual ? hn::Add(load(d, x + i), load(d, residual + i)) : load(d, x + i);
+        hn::StoreU(s, d, sum + i);
+        total = hn::Add(total, s);
+      },
+      [&](int64_t i, int64_t n) {
+        const Padded<T> a(x + i, n);
+        V s = load(d, a.at);
+        if (residual) s = hn::Add(s, load(d, Padded<T>(residual + i, n).at));
+        store_part(s, sum + i, n);
+        total = hn::Add(total, s);
+      });
+  const float mean = hn::GetLane(hn::SumOfLanes(d, total)) / float(width);
+  const V m = hn::Set(d, mean);
+  V square = hn::Zero(d);
+  over(
+      width,
+      [&](int64_t i) {
+        const V s = hn::Sub(hn::LoadU(d, sum + i), m);
+        square = hn::MulAdd(s, s, square);
+      },
+      [&](int64_t i, int64_t n) {
+        float rest = 0;
+        for (int64_t j = i; j < i + n; ++j) rest += (sum[j] - mean) * (sum[j] - mean);
+        square = hn::Add(square, hn::Set(d, rest / float(hn::Lanes(d))));
+      });
+  const float variance = hn::GetLane(hn::SumOfLanes(d, square)) / float(width);
+  const V scale = hn::Set(d, 1.0f / std::sqrt(variance + eps));
+  over(
+      width,
+      [&](int64_t i) {
+        const V s = hn::Mul(hn::Sub(hn::LoadU(d, sum + i), m), scale);
+        store(hn::MulAdd(s, hn::LoadU(d, weight + i), hn::LoadU(d, bias + i)), d, y + i);
+      },
+      [&](int64_t i, int64_t n) {
+        const Padded<float> part(sum + i, n), w(weight + i, n), b(bias + i, n);
+        const V s = hn::Mul(hn::Sub(hn::LoadU(d, part.at), m), scale);
+        store_part(hn::MulAdd(s, hn::LoadU(d, w.at), hn::LoadU(d, b.at)), y + i, n);
+      });
+}
+
+template <class T>
+void gelu_gate_all(const T* x, T* y, int64_t rows, int64_t width, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t r = 0; r < rows; ++r) gelu_gate_row(x + 2 * r * width, y + r * width, width);
+}
+
+template <class T>
+void layer_norm_all(const T* x, const T* residual, const float* weight, const float* bias, float eps, T* y, int64_t rows, int64_t width,
+                    int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> sum(static_cast<size_t>(width));
+#pragma omp for schedule(static)
+    for (int64_t r = 0; r < rows; ++r) {
+      layer_norm_row(x + r * width, residual ? residual + r * width : nullptr, weight, bias, eps, y + r * width, width, sum.data());
+    }
+  }
+}
+
+void gate_float(const float* x, float* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
+void gate_bfloat(const uint16_t* x, uint16_t* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
+void norm_float(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width, int threads) {
+  layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
+}
+void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows, int64_t width,
+                 int threads) {
+  layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
+}
+
+}  // namespace m2bert::ops::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace m2bert::ops::kernels {
+
+HWY_EXPORT(gate_float);
+HWY_EXPORT(gate_bfloat);
+HWY_EXPORT(norm_float);
+HWY_EXPORT(norm_bfloat);
+
+template <>
+void gelu_gate_rows(const float* x, float* y, int64_t rows, int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(gate_float)(x, y, rows, width, threads);
+}
+template <>
+void gelu_gate_rows(const uint16_t* x, uint16_t* y, int64_t rows, int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(gate_bfloat)(x, y, rows, width, threads);
+}
+template <>
+void layer_norm_rows(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width,
+                     int threads) {
+  HWY_DYNAMIC_DISPATCH(norm_float)(x, residual, w, b, eps, y, rows, width, threads);
+}
+template <>
+void layer_norm_rows(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows,
+                     int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(norm_bfloat)(x, residual, w, b, eps, y, rows, width, threads);
+}
+
+}  // namespace m2bert::ops::kernels
+#endif

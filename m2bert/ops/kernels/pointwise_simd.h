@@ -1,0 +1,17 @@
+#pragma once
+// Row-wise loops of the model on the CPU: host memory only, no MLX. T: float, or uint16_t for bfloat16.
+#include <cstddef>
+#include <cstdint>
+
+namespace m2bert::ops::kernels {
+
+// y[r, i] = gelu(x[r, i]) * x[r, width + i]; x [rows, 2 width], y [rows, width].
+template <class T>
+void gelu_gate_rows(const T* x, T* y, int64_t rows, int64_t width, int threads);
+
+// y = (s - mean) / sqrt(var + eps) * weight + bias a row, s = x + residual; residual may be null. x, residual, y [rows, width].
+template <class T>
+void layer_norm_rows(const T* x, const T* residual, const float* weight, const float* bias, float eps, T* y, int64_t rows, int64_t width,
+                     int threads);
+
+}  // namespace m2bert::ops::kernels
