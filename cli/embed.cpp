@@ -33,15 +33,15 @@ struct EmbedCommand {
   TextOption input;
   BatchOption batch;
   std::string output = "-", output_format, pooling, prompt;
-  std::optional<bool> normalize;
-  bool resume = false, overwrite = false, prompt_given = false;
+  bool normalize = false, normalize_given = false, prompt_given = false;
+  bool resume = false, overwrite = false;
   double save_seconds = 1;
 };
 
 infer::EmbedOptions embed_options(const EmbedCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
   if (!command.pooling.empty()) options.pooling = models::pooling_named(command.pooling);
-  options.normalize = command.normalize;
+  if (command.normalize_given) options.normalize = command.normalize;
   if (command.prompt_given) options.prompt = command.prompt;
   return options;
 }
@@ -245,7 +245,7 @@ Run embed_command(CLI::App& app, const Globals& globals) {
              "Format (default: by the file's name; jsonl on stdout)");
   add_batch_options(app, command->batch);
   add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"}, "How the states of a text become one vector (default: the model's)");
-  app.add_flag("--normalize,!--no-normalize", command->normalize, "Scale vectors to length 1, or not (default: the model's)");
+  CLI::Option* normalize = app.add_flag("--normalize,!--no-normalize", command->normalize, "Scale vectors to length 1, or not (default: the model's)");
   CLI::Option* prompt =
       app.add_option("--prompt", command->prompt, "Put in front of each text: the name of one of the model's prompts, or the text itself")->type_name("TEXT");
   app.add_flag("--resume", command->resume, "Go on with an unfinished run of the same command");
@@ -253,8 +253,9 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   add_number(app, "--save-every", command->save_seconds, 0.0, 86400.0,
              "Seconds between savings of the state that --resume needs; 0: after each batch")
       ->capture_default_str();
-  return [command, prompt, &globals] {
+  return [command, prompt, normalize, &globals] {
     command->prompt_given = prompt->count() > 0;
+    command->normalize_given = normalize->count() > 0;
     run_embed(*command, globals);
   };
 }

@@ -116,7 +116,8 @@ void write_checkpoint(const std::string& folder, const models::Config& config, m
   std::filesystem::create_directories(folder);
   checkpoint::save_composer_pt(folder + "/checkpoint.pt", random_weights(config, head, 1));
   std::string recipe = "max_seq_len: 32\nmodel:\n  name: bert\n  model_config:\n    max_position_embeddings: ${max_seq_len}\n";
-  for (const auto& [key, value] : config.to_tree().members())
+  const io::Tree fields = config.to_tree();
+  for (const auto& [key, value] : fields.members())
     if (key.starts_with("hyena") || key.starts_with("long_conv") || key.starts_with("use_") || key.ends_with("_size") ||
         key.starts_with("num_") || key.starts_with("monarch") || key == "residual_long_conv" || key == "bidirectional")
       recipe += "    " + key + ": " + io::to_json(value) + "\n";
