@@ -8,6 +8,8 @@
 #include <iostream>
 
 #include "m2bert/checkpoint/convert.h"
+#include "m2bert/io/file.h"
+#include "m2bert/io/json.h"
 #include "tests/cli/tiny_models.h"
 
 namespace m2bert::test {
@@ -22,10 +24,24 @@ models::Config wide(models::Config config, int vocabulary, int length) {
   return config;
 }
 
+// The fields that a recipe names, in its manner.
+std::string recipe_of(const models::Config& config) {
+  const io::Tree fields = config.to_tree();
+  std::string text = "max_seq_len: 128\nmodel:\n  name: bert\n  model_config:\n    max_position_embeddings: ${max_seq_len}\n    long_conv_l_max: ${max_seq_len}\n";
+  for (const char* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "monarch_mixer_sequence_mixing",
+                          "residual_long_conv", "bidirectional", "use_monarch_mlp", "use_glu_mlp", "monarch_mlp_nblocks", "use_positional_encodings",
+                          "long_conv_kernel_learning_rate", "hyena_lr_pos_emb", "hyena_w", "hyena_wd", "hyena_emb_dim", "hyena_filter_order"})
+    text += "    " + std::string(key) + ": " + io::to_json(fields.at(key)) + "\n";
+  return text;
+}
+
 void write_file_and_recipe(const fs::path& folder, models::Head head, const char* weights, const char* recipe) {
-  write_checkpoint(folder / "tmp", wide(m2_config(), 30528, 128), head);
-  fs::rename(folder / "tmp/checkpoint.pt", folder / weights);
-  fs::rename(folder / "tmp/recipe.yaml", folder / recipe);
+  const models::Config config = wide(m2_config(), 30528, 128);
+  write_folder(folder / "tmp", config, head);
+  checkpoint::ConvertOptions how;
+  how.target = checkpoint::Target::composer_pt;
+  checkpoint::convert(folder / "tmp/model.safetensors", folder / weights, how);
+  io::write_file(folder / recipe, recipe_of(config));
   fs::remove_all(folder / "tmp");
 }
 

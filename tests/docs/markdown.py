@@ -1,12 +1,12 @@
-"""Code blocks of a Markdown file, and its text without them."""
+"""Code blocks of a Markdown file, and the paragraphs between them."""
 from collections import namedtuple
 
 Block = namedtuple("Block", "language flags text line")  # line: of the opening fence
 
 
 def read(path):
-    """The blocks in order, and the lines outside of blocks as (number, text)."""
-    blocks, prose, inside = [], [], None
+    """The blocks in order, and the paragraphs outside of them as (number of the first line, text on one line)."""
+    blocks, paragraphs, inside, open_paragraph = [], [], None, False
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if inside is None and line.startswith("```"):
             words = line[3:].split()
@@ -16,8 +16,11 @@ def read(path):
             inside = None
         elif inside is not None:
             inside.text.append(line)
-        else:
-            prose.append((number, line))
+        elif open_paragraph and line.strip():
+            paragraphs[-1] = (paragraphs[-1][0], paragraphs[-1][1] + " " + line.strip())
+        elif line.strip():
+            paragraphs.append((number, line.strip()))
+        open_paragraph = inside is None and bool(line.strip()) and not line.startswith("```")
     if inside is not None:
         raise SystemExit(f"{path}:{inside.line}: a code block without an end")
-    return blocks, prose
+    return blocks, paragraphs

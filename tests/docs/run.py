@@ -50,7 +50,7 @@ class Documents:
     # ---- one document ----
     def check(self, document):
         name = document.relative_to(self.repository)
-        blocks, prose = markdown.read(document)
+        blocks, paragraphs = markdown.read(document)
         folder = self.scratch / str(name).replace("/", "_")
         shutil.copytree(self.template, folder)
         output = None
@@ -64,8 +64,8 @@ class Documents:
                 output = self.run(place, block, folder)
             elif block.flags == ["same"]:
                 self.compare(place, block.text, output)
-        for number, line in prose:
-            self.check_line(document, f"{name}:{number}", line)
+        for number, text in paragraphs:
+            self.check_text(document, f"{name}:{number}", text)
 
     def run(self, place, block, folder):
         self.ran += 1
@@ -105,18 +105,18 @@ class Documents:
                 self.fail(place, f"'{words[0]}' is not among the programs for set-up; should the block run?")
 
     # ---- text around the blocks ----
-    def check_line(self, document, place, line):
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", line):
+    def check_text(self, document, place, text):
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
             if "://" not in target and not (document.parent / target).exists():
                 self.fail(place, f"links to {target}, which is not there")
-        for code in re.findall(r"`([^`]+)`", line):
+        for code in re.findall(r"`([^`]+)`", text):
             self.check_code(place, code)
 
     def check_code(self, place, code):
         if code.startswith("script/"):
             if not (self.repository / code.split()[0]).exists():
                 self.fail(place, f"names {code.split()[0]}, which is not there")
-        elif PATHS.match(code) and code != "docs/*.md":
+        elif PATHS.match(code) and "CONTRIBUTING" not in place:
             alternatives = re.sub(r"\{([^}]*)\}.*", "", code) if "{" in code else code
             if not any(self.repository.glob(alternatives.rstrip("/") + ("*" if "{" in code else ""))):
                 self.fail(place, f"names {code}, which is not there")
@@ -145,7 +145,7 @@ def main():
     if documents.failures:
         print("\n\n".join(documents.failures))
         sys.exit(f"{len(documents.failures)} failures")
-    if documents.ran < 20:
+    if documents.ran < 15:
         sys.exit(f"only {documents.ran} blocks were found to run: is their language still called sh?")
     print(f"{documents.ran} blocks of commands ran")
 
