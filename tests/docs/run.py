@@ -3,7 +3,7 @@
 The language of a code block says what happens to it:
   sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure
   sh fails     must fail, with a message that begins "error:"
-  sh no-run    sets things up (installs, builds): only that its programs and scripts exist is checked
+  sh no-run    sets things up (installs, builds): only that its programs and scripts exist is checked; the same for a block without a language
   text         output that depends on the model or machine: not compared
   text same    output of the block before, compared line by line; "..." stands for anything, on a line of its own for any lines
   cpp, cmake   README.md's are built by build_library_example.py
@@ -58,7 +58,7 @@ class Documents:
             place = f"{name}:{block.line}"
             if block.flags not in KNOWN.get(block.language, []):
                 self.fail(place, f"a code block of an unknown kind: {block.language} {' '.join(block.flags)}")
-            elif block.language == "sh" and block.flags == ["no-run"]:
+            elif block.language == "" or block.flags == ["no-run"]:
                 self.check_programs(place, block.text)
             elif block.language == "sh":
                 output = self.run(place, block, folder)
