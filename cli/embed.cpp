@@ -227,6 +227,7 @@ void embed_to_file(const EmbedCommand& command, const Globals& globals, const in
 
 void run_embed(const EmbedCommand& command, const Globals& globals) {
   check_texts(command.input);
+  require(!std::filesystem::is_directory(command.output), "output ", command.output, " is a folder; name a file");
   format_of(command);
   io::install_interrupt_handlers();
   const infer::Embedder embedder(load_model(command.model), embed_options(command));

@@ -203,7 +203,7 @@ TEST(HostilePlaces, AreOneClearError) {
       {{"embed", "--model", model, "--text", "a", "-o", folder + "/a.xlsx"}, "--output-format"},
       {{"embed", "--model", model, folder + "/nothing.txt"}, "no such file"},
       {{"embed", "--model", model, folder}, folder.c_str()},
-      {{"embed", "--model", folder, "--text", "a"}, "config"},
+      {{"embed", "--model", folder, "--text", "a"}, "no weights"},
       {{"embed", "--model", model + "/vocab.txt", "--config", model + "/config.json", "--text", "a"}, "vocab.txt"},
       {{"embed", "--model", model, "--config", folder, "--text", "a"}, ""},
       {{"embed", "--model", model, "--config", folder + "/none.yaml", "--text", "a"}, "none.yaml"},
