@@ -17,6 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+# tokenize.py of this folder would hide the standard library's module from torch.
+sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUILD = Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release"))
 SHARED = Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared"))
