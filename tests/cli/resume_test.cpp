@@ -31,7 +31,7 @@ class Resume : public ::testing::Test {
 
   std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
     std::vector<std::string> arguments = {"embed",        "--model", tiny_models().m2, (scratch_ / "in.txt").string(), "-o", (scratch_ / out).string(),
-                                          "--save-every", "0",       "--batch-size",   "16"};
+                                          "--save-every", "0",       "--batch-size",   "16", "--threads", "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -107,7 +107,7 @@ TEST_F(Resume, CtrlCWhileWaitingForInput) {
 TEST_F(Resume, StdinCanBeContinuedWhenItsStartIsTheSame) {
   HowToRun how;
   how.input = bytes("in.txt");
-  const std::vector<std::string> base = {"embed", "--model", tiny_models().m2, "--save-every", "0", "--resume", "-o"};
+  const std::vector<std::string> base = {"embed", "--model", tiny_models().m2, "--save-every", "0", "--threads", "1", "--resume", "-o"};
   const auto with = [&](const std::string& out) {
     std::vector<std::string> arguments = base;
     arguments.push_back((scratch_ / out).string());
@@ -180,7 +180,7 @@ TEST_F(Resume, ExistingFilesAreNotTouchedUnasked) {
 TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
   ASSERT_EQ(run(command("whole.npy")).code, 0);
   HowToRun how;
-  how.largest_file = 100000;
+  how.largest_file = 40000;
   const Outcome outcome = run(command("a.npy"), how);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(has(outcome.err, "--resume goes on"));
