@@ -48,7 +48,11 @@ function(m2bert_folder name)
   endforeach()
   if(arg_MLX)
     target_link_libraries(m2bert_${name} PUBLIC $<BUILD_INTERFACE:m2bert_mlx> $<INSTALL_INTERFACE:m2bert::mlx>)
-    target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
+    if(name STREQUAL "ops")  # compiled with OpenMP, so the shared precompiled header does not serve it
+      target_precompile_headers(m2bert_ops PRIVATE <mlx/mlx.h>)
+    else()
+      target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
+    endif()
   endif()
 endfunction()
 
