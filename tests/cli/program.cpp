@@ -34,6 +34,7 @@ void open_as(const std::string& file, int flags, int as) {
     const rlimit limit{*how.largest_file, *how.largest_file};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs would slow one another down
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

@@ -25,7 +25,7 @@ class Resume : public ::testing::Test {
  protected:
   Resume() {
     std::string lines;
-    for (size_t i = 0; i < 1200; ++i) lines += sentence(i, 1 + i % 40) + "\n";
+    for (size_t i = 0; i < 2400; ++i) lines += sentence(i, 1 + i % 40) + "\n";
     scratch_.put("in.txt", lines);
   }
 
@@ -67,7 +67,7 @@ TEST_F(Resume, KilledAtRandomMomentsTheFileIsByteIdentical) {
     int kills = 0;
     for (Outcome outcome{137}; outcome.code != 0; ++kills) {
       HowToRun how;
-      if (kills < 8) how.signal_after = std::uniform_real_distribution(0.02, 0.6 * seconds)(random);
+      if (kills < 12) how.signal_after = std::uniform_real_distribution(0.02, 0.6 * seconds)(random);
       outcome = run(command(parts, {"--resume"}), how);
       ASSERT_TRUE(outcome.code == 0 || outcome.code == 137) << outcome.err;
       ASSERT_TRUE(outcome.code == 0 || !there(parts) || bytes(parts) == bytes(whole)) << "the final name holds a partial file";
@@ -180,7 +180,7 @@ TEST_F(Resume, ExistingFilesAreNotTouchedUnasked) {
 TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
   ASSERT_EQ(run(command("whole.npy")).code, 0);
   HowToRun how;
-  how.largest_file = 40000;
+  how.largest_file = 100000;
   const Outcome outcome = run(command("a.npy"), how);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(has(outcome.err, "--resume goes on"));
