@@ -27,10 +27,13 @@ models::Config wide(models::Config config, int vocabulary, int length) {
 // The fields that a recipe names, in its manner.
 std::string recipe_of(const models::Config& config) {
   const io::Tree fields = config.to_tree();
-  std::string text = "max_seq_len: 128\nmodel:\n  name: bert\n  model_config:\n    max_position_embeddings: ${max_seq_len}\n    long_conv_l_max: ${max_seq_len}\n";
-  for (const char* key : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "monarch_mixer_sequence_mixing",
-                          "residual_long_conv", "bidirectional", "use_monarch_mlp", "use_glu_mlp", "monarch_mlp_nblocks", "use_positional_encodings",
-                          "long_conv_kernel_learning_rate", "hyena_lr_pos_emb", "hyena_w", "hyena_wd", "hyena_emb_dim", "hyena_filter_order"})
+  std::string text =
+      "max_seq_len: 128\nmodel:\n  name: bert\n  model_config:\n    max_position_embeddings: ${max_seq_len}\n    long_conv_l_max: "
+      "${max_seq_len}\n";
+  for (const char* key :
+       {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "monarch_mixer_sequence_mixing",
+        "residual_long_conv", "bidirectional", "use_monarch_mlp", "use_glu_mlp", "monarch_mlp_nblocks", "use_positional_encodings",
+        "long_conv_kernel_learning_rate", "hyena_lr_pos_emb", "hyena_w", "hyena_wd", "hyena_emb_dim", "hyena_filter_order"})
     text += "    " + std::string(key) + ": " + io::to_json(fields.at(key)) + "\n";
   return text;
 }
