@@ -5,6 +5,20 @@
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
 
+#ifdef __linux__
+#include <cstdlib>
+
+namespace {
+
+// OpenMP's threads sleep between loops. Spinning, its default, stalls every loop as soon as another program wants a core. libgomp
+// reads its environment when it is loaded, so this runs before the initialisers of the libraries.
+void let_threads_sleep(int, char**, char**) { ::setenv("OMP_WAIT_POLICY", "passive", 0); }
+
+__attribute__((section(".preinit_array"), used)) void (*const before_libraries)(int, char**, char**) = let_threads_sleep;
+
+}  // namespace
+#endif
+
 namespace m2bert::cli {
 
 void set_up_runtime(const Globals& globals) {
