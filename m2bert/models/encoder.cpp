@@ -109,9 +109,10 @@ EncoderContext Encoder::context(const mx::array& mask) const {
   if (unpads_) {
     context.unpadding = ops::unpadding(mask);
     // The reference adds -10000 in bfloat16, which rounds to -9984.
-    context.attention_bias = ops::alibi_bias(heads_, context.seqlen) + ops::mask_bias(mask, -9984.0f);
+    context.key_bias = ops::mask_bias(mask, -9984.0f);
+    context.alibi = true;
   } else if (adds_mask_) {
-    context.attention_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
+    context.key_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
   }
   return context;
 }

@@ -6,20 +6,11 @@ namespace m2bert::models {
 
 namespace {
 
-// [B, S, heads * d] -> [B, heads, S, d]
-mx::array split_heads(const mx::array& x, int heads) {
-  return mx::transpose(mx::reshape(x, {x.shape(0), x.shape(1), heads, x.shape(2) / heads}), {0, 2, 1, 3});
-}
-
-// [B, heads, S, d] -> [B, S, heads * d]
-mx::array join_heads(const mx::array& x) {
-  return mx::reshape(mx::transpose(x, {0, 2, 1, 3}), {x.shape(0), x.shape(2), x.shape(1) * x.shape(3)});
-}
-
 mx::array attend(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const EncoderContext& context, float dropout,
                  nn::Pass& pass) {
-  auto on_probabilities = [&](const mx::array& p) { return pass.dropout(p, dropout); };
-  return join_heads(ops::attention(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads), context.attention_bias, on_probabilities));
+  std::function<mx::array(const mx::array&)> on_probabilities;
+  if (pass.train() && dropout > 0) on_probabilities = [&](const mx::array& p) { return pass.dropout(p, dropout); };
+  return ops::self_attention(q, k, v, heads, *context.key_bias, context.alibi, on_probabilities);
 }
 
 }  // namespace

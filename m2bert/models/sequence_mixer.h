@@ -13,7 +13,8 @@ namespace m2bert::models {
 struct EncoderContext {
   int batch = 0, seqlen = 0;
   std::optional<ops::Unpadding> unpadding;  // attention variant: layers work on rows [nnz, H]
-  std::optional<mx::array> attention_bias;  // broadcasts to [B, heads, S, S]
+  std::optional<mx::array> key_bias;        // [B, S], added to every score of that key
+  bool alibi = false;                       // adds the distance times a slope a head
 };
 
 // Mixes along the text. M2 and hf_bert: [B, L, H] -> the same. ALiBi attention: rows [nnz, H] -> the same.

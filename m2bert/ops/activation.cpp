@@ -10,6 +10,10 @@
 namespace m2bert::ops {
 
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
+  return kernels::pointwise_takes(x, s) ? kernels::gelu(x, kernels::stream_of(s)) : gelu_reference(x, s);
+}
+
+mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
   auto half = mx::array(0.5f, x.dtype()), one = mx::array(1.0f, x.dtype()), r = mx::array(float(1 / std::numbers::sqrt2), x.dtype());
   return mx::multiply(mx::multiply(x, half, s), mx::add(one, mx::erf(mx::multiply(x, r, s), s), s), s);
 }
@@ -24,7 +28,7 @@ mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
 mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s) {
   require(x.ndim() >= 1 && x.shape(-1) % 2 == 0, "[gelu_gate] x has shape ", x.shape(), ", wants an even last axis");
   auto halves = mx::split(x, 2, -1, s);
-  return mx::multiply(gelu(halves[0], s), halves[1], s);
+  return mx::multiply(gelu_reference(halves[0], s), halves[1], s);
 }
 
 mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s) {

@@ -5,7 +5,9 @@
 namespace m2bert::ops {
 
 // x Phi(x) with the exact error function (torch's GELU(approximate='none')).
+// On the CPU, where no gradient is traced, one pass of our kernel; the reference is composed.
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s = {});
+mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s = {});
 
 // The tanh approximation of gelu ("gelu_new" and "gelu_pytorch_tanh" of Hugging Face).
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s = {});

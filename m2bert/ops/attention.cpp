@@ -4,6 +4,9 @@
 #include <cmath>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/kernels/attention.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/kernels/pointwise.h"
 
 namespace m2bert::ops {
 
@@ -17,6 +20,43 @@ mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, 
   auto p = mx::softmax(scores, -1, /*precise=*/true, s);
   if (on_probabilities) p = on_probabilities(p);
   return mx::matmul(p, v, s);
+}
+
+namespace {
+
+// [B, S, heads * d] -> [B, heads, S, d]
+mx::array split_heads(const mx::array& x, int heads, mx::StreamOrDevice s) {
+  return mx::transpose(mx::reshape(x, {x.shape(0), x.shape(1), heads, x.shape(2) / heads}, s), {0, 2, 1, 3}, s);
+}
+
+void check(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias) {
+  require(q.ndim() == 3 && k.shape() == q.shape() && v.shape() == q.shape(), "[self_attention] q, k and v have shapes ", q.shape(), ", ",
+          k.shape(), ", ", v.shape(), ", want one [B, S, heads * d]");
+  require(heads > 0 && q.shape(2) % heads == 0, "[self_attention] ", q.shape(2), " columns do not divide into ", heads, " heads");
+  require(key_bias.shape() == mx::Shape({q.shape(0), q.shape(1)}), "[self_attention] key_bias has shape ", key_bias.shape(), ", wants [",
+          q.shape(0), ", ", q.shape(1), "]");
+}
+
+}  // namespace
+
+mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
+                                   const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
+  check(q, k, v, heads, key_bias);
+  const int B = q.shape(0), S = q.shape(1);
+  auto bias = mx::reshape(key_bias, {B, 1, 1, S}, s);
+  if (alibi) bias = mx::add(alibi_bias(heads, S, s), bias, s);
+  auto mixed = attention(split_heads(q, heads, s), split_heads(k, heads, s), split_heads(v, heads, s), bias, on_probabilities, s);
+  return mx::reshape(mx::transpose(mixed, {0, 2, 1, 3}, s), q.shape(), s);
+}
+
+mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
+                         const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
+  check(q, k, v, heads, key_bias);
+  const bool values = !k.is_tracer() && !v.is_tracer() && !key_bias.is_tracer() && k.dtype() == q.dtype() && v.dtype() == q.dtype();
+  if (on_probabilities || !values || !kernels::pointwise_takes(q, s)) {
+    return self_attention_reference(q, k, v, heads, key_bias, alibi, on_probabilities, s);
+  }
+  return kernels::self_attention(q, k, v, heads, key_bias, alibi ? alibi_slopes(heads) : std::vector<float>(), kernels::stream_of(s));
 }
 
 std::vector<float> alibi_slopes(int heads) {
@@ -43,7 +83,7 @@ mx::array alibi_bias(int heads, int S, mx::StreamOrDevice s) {
 mx::array mask_bias(const mx::array& mask, float off, mx::StreamOrDevice s) {
   require(mask.ndim() == 2, "[mask_bias] mask has shape ", mask.shape(), ", wants [B, S]");
   auto on = mx::not_equal(mask, mx::array(0, mask.dtype()), s);
-  return mx::reshape(mx::where(on, mx::array(0.0f), mx::array(off), s), {mask.shape(0), 1, 1, mask.shape(1)}, s);
+  return mx::where(on, mx::array(0.0f), mx::array(off), s);
 }
 
 }  // namespace m2bert::ops

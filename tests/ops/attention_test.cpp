@@ -21,13 +21,51 @@ TEST(Alibi, SlopesOfAPowerOfTwoAndOfOtherCounts) {
 
 TEST(Attention, WeighsValuesBySoftmax) {
   auto q = random({1, 2, 3, 4}, 1), k = random({1, 2, 3, 4}, 2), v = random({1, 2, 3, 4}, 3);
-  auto bias = ops::alibi_bias(2, 3) + ops::mask_bias(mx::array({1, 1, 0}, {1, 3}, mx::int32), -1e9f);
+  auto bias = ops::alibi_bias(2, 3) + mx::reshape(ops::mask_bias(mx::array({1, 1, 0}, {1, 3}, mx::int32), -1e9f), {1, 1, 1, 3});
   auto y = ops::attention(q, k, v, bias);
   auto scores = mx::matmul(q, mx::transpose(k, {0, 1, 3, 2})) / mx::array(2.0f) + bias;
   expect_near(y, mx::matmul(mx::softmax(scores, -1), v), 1e-6);
   // The masked token has no say.
   auto other = mx::concatenate({mx::slice(v, {0, 0, 0, 0}, {1, 2, 2, 4}), random({1, 2, 1, 4}, 9)}, 2);
   expect_near(ops::attention(q, k, other, bias), y, 1e-6);
+}
+
+TEST(SelfAttention, KernelEqualsComposedForm) {
+  struct Shape {
+    int B, S, heads, d;
+  };
+  for (auto [B, S, heads, d] : {Shape{1, 1, 1, 1}, Shape{2, 5, 3, 4}, Shape{1, 16, 2, 32}, Shape{3, 37, 4, 20}, Shape{1, 130, 12, 64}}) {
+    auto input = [&, B = B, S = S, H = heads * d](int seed) { return random({B, S, H}, seed); };
+    auto q = input(1), k = input(2), v = input(3);
+    auto mask = mx::astype(mx::greater(random({B, S}, 4), mx::array(-0.5f)), mx::int32);
+    for (bool alibi : {false, true}) {
+      for (float off : {-9984.0f, std::numeric_limits<float>::lowest()}) {
+        auto bias = ops::mask_bias(mask, off);
+        auto reference = ops::self_attention_reference(q, k, v, heads, bias, alibi);
+        expect_near(ops::self_attention(q, k, v, heads, bias, alibi), reference, 3e-6);
+        auto half = [](const mx::array& a) { return mx::astype(a, mx::bfloat16); };
+        auto coarse = ops::self_attention(half(q), half(k), half(v), heads, bias, alibi);
+        EXPECT_EQ(coarse.dtype(), mx::bfloat16);
+        expect_near(coarse, reference, 3e-2);
+      }
+    }
+  }
+}
+
+TEST(SelfAttention, GradientsOfBothFormsAgree) {
+  auto bias = ops::mask_bias(mx::array({1, 1, 1, 0, 1}, {1, 5}, mx::int32), -9984.0f);
+  auto f = [&](const auto& in) { return ops::self_attention(in[0], in[1], in[2], 2, bias, true); };
+  auto g = [&](const auto& in) { return ops::self_attention_reference(in[0], in[1], in[2], 2, bias, true); };
+  std::vector<mx::array> in{random({1, 5, 8}, 1), random({1, 5, 8}, 2), random({1, 5, 8}, 3)};
+  auto ours = gradients(f, in, random({1, 5, 8}, 4)), composed = gradients(g, in, random({1, 5, 8}, 4));
+  for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], composed[i], 1e-6);
+}
+
+TEST(SelfAttention, NamesWrongShapes) {
+  auto x = random({1, 4, 6}, 1), bias = mx::zeros({1, 4});
+  EXPECT_THROW(ops::self_attention(x, x, x, 4, bias, false), Error);
+  EXPECT_THROW(ops::self_attention(x, random({1, 5, 6}, 1), x, 2, bias, false), Error);
+  EXPECT_THROW(ops::self_attention(x, x, x, 2, mx::zeros({1, 5}), false), Error);
 }
 
 TEST(Padding, RowsGoOutAndComeBack) {

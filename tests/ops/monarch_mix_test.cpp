@@ -79,6 +79,14 @@ TEST(GeluGate, KernelEqualsComposedForm) {
   EXPECT_THROW(ops::gelu_gate(random({3, 7}, 1)), Error);
 }
 
+TEST(Gelu, KernelEqualsComposedForm) {
+  for (int n : {1, 7, 16, 5000}) {
+    auto x = random({n}, n) * mx::array(3.0f);
+    expect_near(ops::gelu(x), ops::gelu_reference(x), 1e-6);
+    expect_near(ops::gelu(mx::astype(x, mx::bfloat16)), ops::gelu_reference(x), 2e-2);
+  }
+}
+
 TEST(LayerNorm, KernelEqualsComposedForm) {
   for (int width : {1, 5, 16, 64, 771}) {
     auto x = random({6, width}, width), r = random({6, width}, 2), w = random({width}, 3), b = random({width}, 4);

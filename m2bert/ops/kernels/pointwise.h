@@ -9,6 +9,7 @@ namespace m2bert::ops::kernels {
 // Whether the kernels take x on this stream: float32 or bfloat16, values (no trace of a gradient).
 bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s);
 
+mx::array gelu(const mx::array& x, mx::Stream s);       // [...] -> [...]
 mx::array gelu_gate(const mx::array& x, mx::Stream s);  // [..., 2 I] -> [..., I]
 
 mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias, float eps,

@@ -13,24 +13,38 @@ namespace m2bert::ops::kernels {
 
 namespace {
 
-class GeluGate : public mx::UnaryPrimitive {
+class Gelu : public mx::UnaryPrimitive {
  public:
-  using UnaryPrimitive::UnaryPrimitive;
-  const char* name() const override { return "GeluGate"; }
-  bool is_equivalent(const Primitive&) const override { return true; }
-  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[gelu_gate] the kernel runs on the CPU alone"); }
+  Gelu(mx::Stream s, bool gated) : UnaryPrimitive(s), gated_(gated) {}
+  const char* name() const override { return gated_ ? "GeluGate" : "Gelu"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const Gelu&>(other).gated_ == gated_; }
+  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[gelu] the kernel runs on the CPU alone"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
     out.set_data(mx::allocator::malloc(out.nbytes()));
     auto& encoder = mx::cpu::get_command_encoder(stream());
     encoder.set_input_array(in[0]);
     encoder.set_output_array(out);
-    const int64_t width = out.shape(-1), rows = int64_t(out.size()) / width;
     if (out.dtype() == mx::float32) {
-      encoder.dispatch([x = in[0].data<float>(), y = out.data<float>(), rows, width] { gelu_gate_rows(x, y, rows, width, threads()); });
+      dispatch<float>(encoder, in[0], out);
     } else {
-      encoder.dispatch([x = in[0].data<uint16_t>(), y = out.data<uint16_t>(), rows, width] { gelu_gate_rows(x, y, rows, width, threads()); });
+      dispatch<uint16_t>(encoder, in[0], out);
     }
   }
+
+ private:
+  template <class T>
+  void dispatch(mx::cpu::CommandEncoder& encoder, const mx::array& in, mx::array& out) const {
+    const int64_t size = int64_t(out.size()), width = out.shape(-1);
+    encoder.dispatch([x = in.data<T>(), y = out.data<T>(), size, width, gated = gated_] {
+      if (gated) {
+        gelu_gate_rows(x, y, size / width, width, threads());
+      } else {
+        gelu_values(x, y, size, threads());
+      }
+    });
+  }
+
+  bool gated_;
 };
 
 // x, weight, bias, and the residual where there is one.
@@ -70,10 +84,14 @@ bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s) {
   return cpu_kernels(s) && !x.is_tracer() && x.size() > 0 && (x.dtype() == mx::float32 || x.dtype() == mx::bfloat16);
 }
 
+mx::array gelu(const mx::array& x, mx::Stream s) {
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false), {mx::contiguous(x, false, s)});
+}
+
 mx::array gelu_gate(const mx::array& x, mx::Stream s) {
   auto shape = x.shape();
   shape.back() /= 2;
-  return mx::array(shape, x.dtype(), std::make_shared<GeluGate>(s), {mx::contiguous(x, false, s)});
+  return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true), {mx::contiguous(x, false, s)});
 }
 
 mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias, float eps,
@@ -91,6 +109,7 @@ mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& res
 namespace m2bert::ops::kernels {
 
 bool pointwise_takes(const mx::array&, mx::StreamOrDevice) { return false; }
+mx::array gelu(const mx::array&, mx::Stream) { fail("[gelu] this build has no CPU kernels"); }
 mx::array gelu_gate(const mx::array&, mx::Stream) { fail("[gelu_gate] this build has no CPU kernels"); }
 mx::array add_layer_norm(const mx::array&, const std::optional<mx::array>&, const mx::array&, const mx::array&, float, mx::Stream) {
   fail("[add_layer_norm] this build has no CPU kernels");

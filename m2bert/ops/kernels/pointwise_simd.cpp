@@ -122,6 +122,20 @@ void layer_norm_row(const T* x, const T* residual, const float* weight, const fl
 }
 
 template <class T>
+void gelu_all(const T* x, T* y, int64_t n, int threads) {
+  const D d;
+  constexpr int64_t piece = 4096;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t start = 0; start < n; start += piece) {
+    const T* from = x + start;
+    T* to = y + start;
+    over(
+        n - start < piece ? n - start : piece, [&](int64_t i) { store(gelu(load(d, from + i)), d, to + i); },
+        [&](int64_t i, int64_t count) { store_part(gelu(load(d, Padded<T>(from + i, count).at)), to + i, count); });
+  }
+}
+
+template <class T>
 void gelu_gate_all(const T* x, T* y, int64_t rows, int64_t width, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t r = 0; r < rows; ++r) gelu_gate_row(x + 2 * r * width, y + r * width, width);
@@ -140,6 +154,8 @@ void layer_norm_all(const T* x, const T* residual, const float* weight, const fl
   }
 }
 
+void gelu_float(const float* x, float* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
+void gelu_bfloat(const uint16_t* x, uint16_t* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
 void gate_float(const float* x, float* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
 void gate_bfloat(const uint16_t* x, uint16_t* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
 void norm_float(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width, int threads) {
@@ -156,11 +172,21 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace m2bert::ops::kernels {
 
+HWY_EXPORT(gelu_float);
+HWY_EXPORT(gelu_bfloat);
 HWY_EXPORT(gate_float);
 HWY_EXPORT(gate_bfloat);
 HWY_EXPORT(norm_float);
 HWY_EXPORT(norm_bfloat);
 
+template <>
+void gelu_values(const float* x, float* y, int64_t n, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_float)(x, y, n, threads);
+}
+template <>
+void gelu_values(const uint16_t* x, uint16_t* y, int64_t n, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_bfloat)(x, y, n, threads);
+}
 template <>
 void gelu_gate_rows(const float* x, float* y, int64_t rows, int64_t width, int threads) {
   HWY_DYNAMIC_DISPATCH(gate_float)(x, y, rows, width, threads);

@@ -5,6 +5,10 @@
 
 namespace m2bert::ops::kernels {
 
+// y[i] = gelu(x[i]) for n values.
+template <class T>
+void gelu_values(const T* x, T* y, int64_t n, int threads);
+
 // y[r, i] = gelu(x[r, i]) * x[r, width + i]; x [rows, 2 width], y [rows, width].
 template <class T>
 void gelu_gate_rows(const T* x, T* y, int64_t rows, int64_t width, int threads);
