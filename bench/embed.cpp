@@ -14,6 +14,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/yaml.h"
+#include "m2bert/memory.h"
 #include "m2bert/models/model.h"
 #include "m2bert/version.h"
 
@@ -119,6 +120,7 @@ int serve(const Bench& bench) {
 
 int main(int count, char** arguments) {
   try {
+    m2bert::keep_freed_memory();
     m2bert::require(count >= 2, "usage: m2bert-bench-embed FOLDER [--dtype float32|bfloat16]");
     const bool half = count >= 4 && std::string(arguments[3]) == "bfloat16";
     const m2bert::Bench bench(arguments[1], half ? m2bert::mx::bfloat16 : m2bert::mx::float32);

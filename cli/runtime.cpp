@@ -2,6 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
+#include "m2bert/memory.h"
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
 
@@ -22,6 +23,7 @@ __attribute__((section(".preinit_array"), used)) void (*const before_libraries)(
 namespace m2bert::cli {
 
 void set_up_runtime(const Globals& globals) {
+  keep_freed_memory();
   io::set_quiet(globals.quiet);
   set_threads(globals.threads);
   if (globals.device.empty()) return;

@@ -137,10 +137,14 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
 
 bool blockdiag_gemm_takes(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias) {
   if (x.dtype() != weight.dtype() || (bias && bias->dtype() != x.dtype())) return false;
-  return x.size() > 0 && (x.dtype() == mx::float32 || (x.dtype() == mx::bfloat16 && has_bfloat16_gemm()));
+  return x.size() > 0 && (x.dtype() == mx::float32 || x.dtype() == mx::bfloat16 || x.dtype() == mx::float16);
 }
 
 mx::array blockdiag_gemm(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::Stream s) {
+  if (x.dtype() == mx::float16 || (x.dtype() == mx::bfloat16 && !has_bfloat16_gemm())) {
+    auto wide = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };
+    return mx::astype(blockdiag_gemm(wide(x), wide(weight), bias ? std::optional(wide(*bias)) : std::nullopt, s), x.dtype(), s);
+  }
   std::vector<mx::array> inputs{mx::contiguous(x, false, s), mx::contiguous(weight, false, s)};
   if (bias) inputs.push_back(mx::contiguous(*bias, false, s));
   auto shape = x.shape();
