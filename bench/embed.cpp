@@ -27,11 +27,20 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 // What a reader calls the work that ends with a stage; empty for stages that are not on the way to the result.
 std::string work(const std::string& stage) {
-  static const std::map<std::string, std::string> names = {
-      {"embeddings", "embeddings"}, {"mixer.u_norm", "input norm"}, {"mixer.in_linear", "in_linear"}, {"mixer.short_conv", "short convolution"},
-      {"mixer.long_conv", "long convolution"}, {"mixer.residual_conv", "residual long convolution"}, {"mixer.pre_out", "gates"},
-      {"mixer", "out_linear"}, {"mlp.gated_layers", "MLP first product"}, {"mlp.act", "GELU and gate"}, {"mlp.wo", "MLP second product"},
-      {"out", "MLP residual and norm"}, {"mixer.qkv", "Wqkv"}, {"mixer.context", "attention"}};
+  static const std::map<std::string, std::string> names = {{"embeddings", "embeddings"},
+                                                           {"mixer.u_norm", "input norm"},
+                                                           {"mixer.in_linear", "in_linear"},
+                                                           {"mixer.short_conv", "short convolution"},
+                                                           {"mixer.long_conv", "long convolution"},
+                                                           {"mixer.residual_conv", "residual long convolution"},
+                                                           {"mixer.pre_out", "gates"},
+                                                           {"mixer", "out_linear"},
+                                                           {"mlp.gated_layers", "MLP first product"},
+                                                           {"mlp.act", "GELU and gate"},
+                                                           {"mlp.wo", "MLP second product"},
+                                                           {"out", "MLP residual and norm"},
+                                                           {"mixer.qkv", "Wqkv"},
+                                                           {"mixer.context", "attention"}};
   const auto inner = stage.starts_with("layer.") ? stage.substr(stage.find('.', 6) + 1) : stage;
   const auto found = names.find(inner);
   return found == names.end() ? "" : found->second;
@@ -124,7 +133,8 @@ int main(int count, char** arguments) {
     m2bert::require(count >= 2, "usage: m2bert-bench-embed FOLDER [--dtype float32|bfloat16]");
     const bool half = count >= 4 && std::string(arguments[3]) == "bfloat16";
     const m2bert::Bench bench(arguments[1], half ? m2bert::mx::bfloat16 : m2bert::mx::float32);
-    std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << ", " << (half ? "bfloat16" : "float32") << std::endl;
+    std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << ", " << (half ? "bfloat16" : "float32")
+              << std::endl;
     return m2bert::serve(bench);
   } catch (const std::exception& e) {
     std::cerr << "error: " << e.what() << "\n";

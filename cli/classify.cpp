@@ -54,7 +54,8 @@ std::string result_text(const Classifier& classifier, std::span<const float> sco
   if (!regression) std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
   std::string text = std::to_string(index + 1) + ":";
   for (const size_t i : order)
-    text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : classifier.labels()[i] + " ") + fixed_text(scores[i], 4);
+    text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : classifier.labels()[i] + " ") +
+            fixed_text(scores[i], 4);
   return text;
 }
 
@@ -70,7 +71,9 @@ void run_classify(const ClassifyCommand& command, const Globals& globals) {
     for (size_t row = 0; row < window.texts(); ++row) {
       const std::span<const float> scores(classes.scores.data() + row * width, width);
       const bool cut = classes.truncated[row] != 0;
-      std::cout << (globals.json ? io::to_json(result_tree(classifier, scores, cut, done + row)) : result_text(classifier, scores, done + row)) << "\n";
+      std::cout << (globals.json ? io::to_json(result_tree(classifier, scores, cut, done + row))
+                                 : result_text(classifier, scores, done + row))
+                << "\n";
       truncated += cut;
     }
     done += window.texts();

@@ -66,11 +66,12 @@ std::string bash_script(const CLI::App& program) {
       if (const auto choices = choices_of(*option); !choices.empty())
         out << "    " << command->get_name() << ":--" << option->get_lnames().front() << ") COMPREPLY=($(compgen -W "
             << shell_quoted(joined(choices, " ")) << " -- \"$cur\")); return ;;\n";
-  out << "  esac\n  case $command in\n    '')\n      COMPREPLY=($(compgen -W " << shell_quoted(joined(command_names(program), " ") + " " + joined(option_names(program, program), " "))
-      << " -- \"$cur\")) ;;\n";
+  out << "  esac\n  case $command in\n    '')\n      COMPREPLY=($(compgen -W "
+      << shell_quoted(joined(command_names(program), " ") + " " + joined(option_names(program, program), " ")) << " -- \"$cur\")) ;;\n";
   for (const CLI::App* command : commands_of(program))
     out << "    " << command->get_name() << ")\n      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "
-        << shell_quoted(joined(option_names(*command, program), " ")) << " -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n";
+        << shell_quoted(joined(option_names(*command, program), " "))
+        << " -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n";
   out << "  esac\n}\ncomplete -o filenames -F _m2bert m2bert\n";
   return out.str();
 }
@@ -113,7 +114,8 @@ std::string fish_script(const CLI::App& program) {
   std::ostringstream out;
   out << "# fish completion for m2bert\n";
   for (const CLI::App* command : commands_of(program))
-    out << "complete -c m2bert -f -n __fish_use_subcommand -a " << command->get_name() << " -d " << shell_quoted(command->get_description()) << "\n";
+    out << "complete -c m2bert -f -n __fish_use_subcommand -a " << command->get_name() << " -d " << shell_quoted(command->get_description())
+        << "\n";
   for (const CLI::App* command : commands_of(program))
     for (const CLI::Option* option : options_of(*command, program)) {
       out << "complete -c m2bert -n '__fish_seen_subcommand_from " << command->get_name() << "' -l " << option->get_lnames().front();

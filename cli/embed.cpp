@@ -126,8 +126,8 @@ void add(Done& done, const NumberedWindow& read, const infer::Embeddings& rows) 
 using Sink = std::function<void(std::string_view rows, const Done& done)>;
 
 // The loop: next window, vectors, write. Returns what is done; it stops early when a signal came.
-Done embed_all(const infer::Embedder& embedder, std::shared_ptr<WindowReader> reader, VectorFormat format, Done done, io::Progress& progress,
-               const Sink& sink) {
+Done embed_all(const infer::Embedder& embedder, std::shared_ptr<WindowReader> reader, VectorFormat format, Done done,
+               io::Progress& progress, const Sink& sink) {
   infer::ReadAhead<NumberedWindow> windows([reader] { return reader->next(); }, 2);
   while (const auto read = windows.next(io::interrupted)) {
     const infer::Embeddings rows = embedder.embed(read->window, done.texts, io::interrupted);
@@ -178,7 +178,8 @@ void embed_to_stream(const EmbedCommand& command, const Globals& globals, const 
 // What to tell the user whose run ended early.
 std::string kept_text(const ResumableFile& out) {
   if (out.texts_saved() == 0) return "nothing was kept";
-  return std::to_string(out.texts_saved()) + " texts are kept in " + out.part().string() + "; the same command with --resume goes on from there";
+  return std::to_string(out.texts_saved()) + " texts are kept in " + out.part().string() +
+         "; the same command with --resume goes on from there";
 }
 
 Done embed_rows(const EmbedCommand& command, const infer::Embedder& embedder, const std::optional<TextSummary>& input, ResumableFile& out,
@@ -241,14 +242,19 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<EmbedCommand>();
   add_model_options(app, command->model);
   add_text_options(app, command->input);
-  app.add_option("-o,--output", command->output, "File (.npy, .safetensors, .jsonl), or - for stdout")->type_name("FILE")->capture_default_str();
+  app.add_option("-o,--output", command->output, "File (.npy, .safetensors, .jsonl), or - for stdout")
+      ->type_name("FILE")
+      ->capture_default_str();
   add_choice(app, "--output-format", command->output_format, {"npy", "safetensors", "jsonl"},
              "Format (default: by the file's name; jsonl on stdout)");
   add_batch_options(app, command->batch);
-  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"}, "How the states of a text become one vector (default: the model's)");
-  CLI::Option* normalize = app.add_flag("--normalize,!--no-normalize", command->normalize, "Scale vectors to length 1, or not (default: the model's)");
+  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
+             "How the states of a text become one vector (default: the model's)");
+  CLI::Option* normalize =
+      app.add_flag("--normalize,!--no-normalize", command->normalize, "Scale vectors to length 1, or not (default: the model's)");
   CLI::Option* prompt =
-      app.add_option("--prompt", command->prompt, "Put in front of each text: the name of one of the model's prompts, or the text itself")->type_name("TEXT");
+      app.add_option("--prompt", command->prompt, "Put in front of each text: the name of one of the model's prompts, or the text itself")
+          ->type_name("TEXT");
   app.add_flag("--resume", command->resume, "Go on with an unfinished run of the same command");
   app.add_flag("--overwrite", command->overwrite, "Replace the output file, or an unfinished run of it");
   add_number(app, "--save-every", command->save_seconds, 0.0, 86400.0,

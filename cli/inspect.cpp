@@ -32,7 +32,11 @@ io::Tree tensors_tree(const Inspection& found) {
   io::Tree tensors = io::Tree::list();
   for (size_t i = 0; i < found.tensors.size(); ++i) {
     const TensorInfo& tensor = found.tensors[i];
-    io::Tree row = {{"name", tensor.name}, {"dtype", tensor.dtype}, {"shape", shape_tree(tensor)}, {"bytes", tensor.nbytes}, {"storage", tensor.storage}};
+    io::Tree row = {{"name", tensor.name},
+                    {"dtype", tensor.dtype},
+                    {"shape", shape_tree(tensor)},
+                    {"bytes", tensor.nbytes},
+                    {"storage", tensor.storage}};
     if (i < found.weight_names.size() && !found.weight_names[i].empty()) row.set("weight", found.weight_names[i]);
     tensors.push_back(std::move(row));
   }
@@ -88,7 +92,8 @@ void print_totals(const Inspection& found) {
   std::cout << found.path << "\n  " << found.format << ", " << io::show_bytes(found.file_bytes) << "\n  " << found.description << "\n  "
             << found.tensors.size() << " tensors, " << io::show_bytes(found.total_bytes);
   for (const auto& [name, count] : found.dtypes) std::cout << ", " << count << " " << name;
-  std::cout << "\n  " << found.weight_tensors << " model weights, " << found.weight_values << " values, " << io::show_bytes(found.weight_bytes) << "\n";
+  std::cout << "\n  " << found.weight_tensors << " model weights, " << found.weight_values << " values, "
+            << io::show_bytes(found.weight_bytes) << "\n";
   for (const auto& [key, value] : found.metadata) std::cout << "  metadata " << key << ": " << value << "\n";
   if (!found.skipped.empty())
     std::cout << "  " << found.skipped.size() << " other objects left alone, the first: " << found.skipped.front().what << " at "

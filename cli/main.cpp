@@ -57,7 +57,8 @@ A small model to start with:
 )";
 
 void print_overview() {
-  std::cout << "m2bert " << M2BERT_VERSION << ": Monarch Mixer BERT. Embed, classify and inspect text models from one program.\n\nCommands:\n";
+  std::cout << "m2bert " << M2BERT_VERSION
+            << ": Monarch Mixer BERT. Embed, classify and inspect text models from one program.\n\nCommands:\n";
   for (const Command& command : commands) {
     std::string name = command.name;
     name.resize(14, ' ');
@@ -90,7 +91,8 @@ std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
   if (words.empty()) return e.what();
   const std::string& word = words.front();
   if (command != nullptr) return unknown_word("option or argument", word, option_names(*command, app));
-  return unknown_word(word.starts_with("-") ? "option" : "command", word, word.starts_with("-") ? option_names(app, app) : command_names(app));
+  return unknown_word(word.starts_with("-") ? "option" : "command", word,
+                      word.starts_with("-") ? option_names(app, app) : command_names(app));
 }
 
 // Parses, then runs the one command that was named.
@@ -113,8 +115,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::CallForHelp&) {
     const auto subcommands = app.get_subcommands();
     if (subcommands.empty()) print_overview();
-    std::cout << (subcommands.empty() ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
-                                      : subcommands.front()->help("m2bert"));
+    std::cout << (subcommands.empty()
+                      ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
+                      : subcommands.front()->help("m2bert"));
     return 0;
   } catch (const CLI::ParseError& e) {
     return usage_error(app, parse_error_text(app, e));

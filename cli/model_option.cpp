@@ -21,9 +21,7 @@ constexpr const char* how_to_get_a_model =
     "  an M2-BERT checkpoint with the YAML of its recipe, which names its sizes:\n"
     "      --model checkpoint.pt --config recipe.yaml";
 
-mx::Dtype dtype_of(const std::string& name) {
-  return name == "bfloat16" ? mx::bfloat16 : name == "float16" ? mx::float16 : mx::float32;
-}
+mx::Dtype dtype_of(const std::string& name) { return name == "bfloat16" ? mx::bfloat16 : name == "float16" ? mx::float16 : mx::float32; }
 
 }  // namespace
 
@@ -32,8 +30,7 @@ void add_model_options(CLI::App& app, ModelOption& option) {
   app.add_option("--config", option.config, "Recipe (YAML) or config.json of a checkpoint file")->type_name("FILE");
   app.add_option("--tokenizer", option.tokenizer, "vocab.txt, tokenizer.json or folder (default: the model's, else bert-base-uncased)")
       ->type_name("PATH");
-  add_choice(app, "--dtype", option.dtype, {"float32", "bfloat16", "float16"}, "Type of the weights in memory")
-      ->capture_default_str();
+  add_choice(app, "--dtype", option.dtype, {"float32", "bfloat16", "float16"}, "Type of the weights in memory")->capture_default_str();
   app.add_flag("--allow-missing", option.allow_missing, "Weights that the file lacks keep random values");
   app.add_flag("--allow-unexpected", option.allow_unexpected, "Leave out weights that the model has no place for");
 }
@@ -76,7 +73,8 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts a batch")->capture_default_str();
   add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End of a long text that is cut off")
       ->capture_default_str();
-  app.add_flag("--reference-cut", option.reference_cut, "Cut long texts after [SEP] was added, so they lose it, as the reference's scripts do");
+  app.add_flag("--reference-cut", option.reference_cut,
+               "Cut long texts after [SEP] was added, so they lose it, as the reference's scripts do");
 }
 
 infer::EmbedOptions batching(const BatchOption& option) {

@@ -72,7 +72,10 @@ Done done_of(const io::Tree& state) {
 }  // namespace
 
 ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOptions& options)
-    : out_(std::move(out)), part_(with_ending(out_, ".part")), state_(with_ending(out_, ".part.state")), settings_(std::move(settings)),
+    : out_(std::move(out)),
+      part_(with_ending(out_, ".part")),
+      state_(with_ending(out_, ".part.state")),
+      settings_(std::move(settings)),
       options_(options) {
   require(!fs::is_directory(out_), "output ", out_.string(), " is a folder; name a file");
   const bool unfinished = is_there(state_) || is_there(part_);

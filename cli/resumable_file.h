@@ -22,10 +22,10 @@ struct Done {
 };
 
 struct ResumableOptions {
-  bool resume = false;     // go on where an unfinished run stopped; from the start if there is none
-  bool overwrite = false;  // an existing OUT or unfinished run may go
-  double save_seconds = 1; // between two savings of the state
-  size_t header_size = 0;  // bytes kept free at the start for finish()
+  bool resume = false;      // go on where an unfinished run stopped; from the start if there is none
+  bool overwrite = false;   // an existing OUT or unfinished run may go
+  double save_seconds = 1;  // between two savings of the state
+  size_t header_size = 0;   // bytes kept free at the start for finish()
 };
 
 class ResumableFile {

@@ -28,8 +28,8 @@ void set_up_runtime(const Globals& globals) {
   set_threads(globals.threads);
   if (globals.device.empty()) return;
   const mx::Device device = globals.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
-  require(mx::is_available(device), "--device gpu: MLX ", mx::version(), " finds no GPU here. Leave --device out, or install MLX with CUDA (Linux) ",
-          "or run on a Mac with Apple silicon.");
+  require(mx::is_available(device), "--device gpu: MLX ", mx::version(),
+          " finds no GPU here. Leave --device out, or install MLX with CUDA (Linux) ", "or run on a Mac with Apple silicon.");
   mx::set_default_device(device);
 }
 

@@ -115,10 +115,12 @@ io::Tree hits_tree(const std::vector<search::Hit>& hits, const std::vector<std::
   return rows;
 }
 
-void print_hits(const SimilarityCommand& command, const std::vector<std::vector<search::Hit>>& hits, const std::vector<std::string>& passages) {
+void print_hits(const SimilarityCommand& command, const std::vector<std::vector<search::Hit>>& hits,
+                const std::vector<std::string>& passages) {
   for (size_t q = 0; q < hits.size(); ++q) {
     std::cout << command.queries[q] << "\n";
-    for (const search::Hit& hit : hits[q]) std::cout << "  " << fixed_text(hit.score, 4) << "  " << hit.index + 1 << ": " << passages[hit.index] << "\n";
+    for (const search::Hit& hit : hits[q])
+      std::cout << "  " << fixed_text(hit.score, 4) << "  " << hit.index + 1 << ": " << passages[hit.index] << "\n";
     std::cout << "\n";
   }
 }
@@ -128,8 +130,8 @@ double rate(double count, double seconds) { return seconds > 0 ? count / seconds
 void print_timing(const Timing& timing, size_t passages, size_t queries) {
   std::cout << io::show_count(passages) << " passages embedded in " << fixed_text(timing.embed, 2) << " s ("
             << fixed_text(rate(static_cast<double>(passages), timing.embed), 0) << " passages/s, "
-            << io::show_count(static_cast<uint64_t>(rate(static_cast<double>(timing.tokens), timing.embed))) << " tokens/s); "
-            << queries << (queries == 1 ? " question" : " questions") << " answered in " << fixed_text(timing.search * 1000, 1)
+            << io::show_count(static_cast<uint64_t>(rate(static_cast<double>(timing.tokens), timing.embed))) << " tokens/s); " << queries
+            << (queries == 1 ? " question" : " questions") << " answered in " << fixed_text(timing.search * 1000, 1)
             << " ms; model loaded in " << fixed_text(timing.load, 2) << " s\n";
 }
 
@@ -166,7 +168,10 @@ void find_nearest(const SimilarityCommand& command, const Globals& globals) {
   }
   io::Tree results = io::Tree::list();
   for (size_t q = 0; q < hits.size(); ++q) results.push_back({{"query", command.queries[q]}, {"hits", hits_tree(hits[q], passages)}});
-  std::cout << io::to_json(io::Tree{{"passages", passages.size()}, {"truncated", cut}, {"results", results}, {"timing", timing_tree(timing, passages.size())}})
+  std::cout << io::to_json(io::Tree{{"passages", passages.size()},
+                                    {"truncated", cut},
+                                    {"results", results},
+                                    {"timing", timing_tree(timing, passages.size())}})
             << "\n";
 }
 
@@ -196,8 +201,10 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   app.add_option("--field", command->corpus.field, "Key or column of the corpus that holds the passage (default: text)")->type_name("NAME");
   add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
   add_choice(app, "--measure", command->measure, {"cosine", "dot"}, "Similarity")->capture_default_str();
-  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"}, "How the states of a text become one vector (default: the model's)");
-  app.add_option("--prompt", command->prompt, "Put in front of questions and of --a and --b: a prompt's name or the text itself")->type_name("TEXT");
+  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
+             "How the states of a text become one vector (default: the model's)");
+  app.add_option("--prompt", command->prompt, "Put in front of questions and of --a and --b: a prompt's name or the text itself")
+      ->type_name("TEXT");
   app.add_option("--corpus-prompt", command->corpus_prompt, "Put in front of passages")->type_name("TEXT");
   add_batch_options(app, command->batch);
   return [command, &globals] { run_similarity(*command, globals); };

@@ -48,10 +48,10 @@ std::vector<std::string> option_names(const CLI::App& command, const CLI::App& p
 std::string unknown_word(const std::string& kind, const std::string& word, const std::vector<std::string>& names) {
   std::string text = "unknown " + kind + " '" + word + "'";
   const std::string bare = word.substr(0, std::min(word.size(), word.find('=')));
-  const auto nearest = std::min_element(names.begin(), names.end(), [&](const auto& a, const auto& b) {
-    return edit_distance(bare, a) < edit_distance(bare, b);
-  });
-  if (nearest != names.end() && edit_distance(bare, *nearest) <= std::max<size_t>(1, bare.size() / 3)) text += "; did you mean '" + *nearest + "'?";
+  const auto nearest = std::min_element(names.begin(), names.end(),
+                                        [&](const auto& a, const auto& b) { return edit_distance(bare, a) < edit_distance(bare, b); });
+  if (nearest != names.end() && edit_distance(bare, *nearest) <= std::max<size_t>(1, bare.size() / 3))
+    text += "; did you mean '" + *nearest + "'?";
   return text;
 }
 

@@ -43,8 +43,13 @@ std::string file_of(const TextOption& option) { return option.file.empty() ? "-"
 
 void add_text_options(CLI::App& app, TextOption& option) {
   app.add_option("input", option.file, "File with the texts, or - for stdin (.gz and .zst are unpacked)")->type_name("FILE");
-  app.add_option("--text", option.texts, "A text; may be given several times")->type_name("TEXT")->expected(1)->allow_extra_args(false)->take_all();
-  add_choice(app, "--format", option.format, {"text", "jsonl", "csv", "tsv"}, "What the file is: a text a line, JSON lines, or a table (default: by its name)");
+  app.add_option("--text", option.texts, "A text; may be given several times")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->take_all();
+  add_choice(app, "--format", option.format, {"text", "jsonl", "csv", "tsv"},
+             "What the file is: a text a line, JSON lines, or a table (default: by its name)");
   app.add_option("--field", option.field, "Key (JSON lines; a.b for a nested one) or column (tables) that holds the text (default: text)")
       ->type_name("NAME");
 }

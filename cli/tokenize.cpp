@@ -82,13 +82,13 @@ void print_encoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& 
 
 Run tokenize_command(CLI::App& app, const Globals& globals) {
   const auto options = std::make_shared<TokenizeOptions>();
-  app.add_option("--model", options->model, "vocab.txt, tokenizer.json or model folder (default: bert-base-uncased, built in)")->type_name("PATH");
+  app.add_option("--model", options->model, "vocab.txt, tokenizer.json or model folder (default: bert-base-uncased, built in)")
+      ->type_name("PATH");
   add_text_options(app, options->input);
   app.add_option("--pair", options->pair, "Second text of a pair")->type_name("TEXT");
   app.add_option("--decode", options->decode, "Turn token ids into text instead")->type_name("ID");
   add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Cut to that many tokens");
-  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is cut off")
-      ->capture_default_str();
+  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is cut off")->capture_default_str();
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
   app.add_flag("--reference-cut", options->reference_cut, "Cut after [SEP] was added, as the reference's scripts do");
   return [options, &globals] {

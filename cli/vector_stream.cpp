@@ -32,7 +32,8 @@ void VectorStream::write(std::string_view rows) { put(waiting_ != nullptr ? wait
 void VectorStream::finish(uint64_t rows) {
   put(out_, vector_header(format_, rows, dim_));
   if (waiting_ == nullptr) return;
-  require(std::fflush(waiting_) == 0 && std::fseek(waiting_, 0, SEEK_SET) == 0, "cannot read back the temporary file: ", std::strerror(errno));
+  require(std::fflush(waiting_) == 0 && std::fseek(waiting_, 0, SEEK_SET) == 0,
+          "cannot read back the temporary file: ", std::strerror(errno));
   std::array<char, 1 << 16> block;
   while (const size_t size = std::fread(block.data(), 1, block.size(), waiting_)) put(out_, {block.data(), size});
   require(std::ferror(waiting_) == 0, "cannot read back the temporary file");

@@ -18,10 +18,14 @@ std::vector<std::string> cpu_features() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const std::pair<const char*, bool> known[] = {
-      {"sse4.2", __builtin_cpu_supports("sse4.2")},         {"avx", __builtin_cpu_supports("avx")},
-      {"avx2", __builtin_cpu_supports("avx2")},             {"fma", __builtin_cpu_supports("fma")},
-      {"avx512f", __builtin_cpu_supports("avx512f")},       {"avx512bw", __builtin_cpu_supports("avx512bw")},
-      {"avx512vnni", __builtin_cpu_supports("avx512vnni")}, {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
+      {"sse4.2", __builtin_cpu_supports("sse4.2")},
+      {"avx", __builtin_cpu_supports("avx")},
+      {"avx2", __builtin_cpu_supports("avx2")},
+      {"fma", __builtin_cpu_supports("fma")},
+      {"avx512f", __builtin_cpu_supports("avx512f")},
+      {"avx512bw", __builtin_cpu_supports("avx512bw")},
+      {"avx512vnni", __builtin_cpu_supports("avx512vnni")},
+      {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
   };
   for (const auto& [name, there] : known)
     if (there) features.emplace_back(name);
@@ -47,15 +51,14 @@ std::string version_text(const Globals& globals) {
   const std::vector<std::string> features = cpu_features();
   if (globals.json) {
     std::vector<io::Tree> names(features.begin(), features.end());
-    const io::Tree document = {{"version", M2BERT_VERSION},          {"mlx", mx::version()}, {"commit", M2BERT_COMMIT},
-                               {"device", device_name()},     {"threads", threads()},
-                               {"cpu_features", io::Tree::list(std::move(names))}};
+    const io::Tree document = {{"version", M2BERT_VERSION}, {"mlx", mx::version()}, {"commit", M2BERT_COMMIT},
+                               {"device", device_name()},   {"threads", threads()}, {"cpu_features", io::Tree::list(std::move(names))}};
     return io::to_json(document) + "\n";
   }
   std::string joined;
   for (const std::string& feature : features) joined += (joined.empty() ? "" : " ") + feature;
-  return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + "\ndevice " + device_name() + "\nthreads " + std::to_string(threads()) +
-         "\ncpu features " + (joined.empty() ? "none known" : joined) + "\n";
+  return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + "\ndevice " + device_name() + "\nthreads " +
+         std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) + "\n";
 }
 
 }  // namespace m2bert::cli

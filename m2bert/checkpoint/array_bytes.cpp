@@ -22,7 +22,8 @@ NewArray new_array(const TensorInfo& tensor, const std::string& file) {
   mx::Dtype dtype = to_mlx_dtype(tensor.dtype, file + ": " + printable(tensor.name));
   mx::Shape shape;
   for (int64_t n : tensor.shape) {
-    require(n <= std::numeric_limits<int32_t>::max(), file, ": tensor '", printable(tensor.name), "' has a dimension of ", n, "; MLX takes up to 2147483647");
+    require(n <= std::numeric_limits<int32_t>::max(), file, ": tensor '", printable(tensor.name), "' has a dimension of ", n,
+            "; MLX takes up to 2147483647");
     shape.push_back(static_cast<int32_t>(n));
   }
   auto data = mx::allocator::malloc(std::max<size_t>(tensor.nbytes, 1));

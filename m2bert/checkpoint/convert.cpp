@@ -72,7 +72,8 @@ void check_output(const fs::path& in, const fs::path& out, Target target) {
   std::error_code none;
   require(!fs::exists(out, none) || !fs::equivalent(in, out, none), out.string(), ": the output is the input; name another one");
   bool folder_there = fs::is_directory(out, none);
-  require(folder_there == is_folder(target) || !fs::exists(out, none), out.string(), ": is ", folder_there ? "a folder" : "a file", " already; name another output");
+  require(folder_there == is_folder(target) || !fs::exists(out, none), out.string(), ": is ", folder_there ? "a folder" : "a file",
+          " already; name another output");
 }
 
 uint64_t size_of_input(const fs::path& in, const std::optional<ModelFolder>& folder) {
@@ -83,7 +84,8 @@ uint64_t size_of_input(const fs::path& in, const std::optional<ModelFolder>& fol
 }
 
 // A new folder is written under another name and renamed when it is whole; an existing one gets its files one by one, weights last.
-uint64_t write_folder(const fs::path& out, const FolderDescription& description, const std::optional<ModelFolder>& in, const TensorMap& tensors) {
+uint64_t write_folder(const fs::path& out, const FolderDescription& description, const std::optional<ModelFolder>& in,
+                      const TensorMap& tensors) {
   bool fresh = !fs::exists(out);
   fs::path place = fresh ? fs::path(out.string() + ".part") : out;
   if (fresh) require(!fs::exists(place), place.string(), ": is in the way; remove it");

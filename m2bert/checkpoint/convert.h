@@ -8,23 +8,23 @@
 namespace m2bert::checkpoint {
 
 enum class Target {
-  safetensors,         // one .safetensors file
-  composer_pt,         // one .pt file, {'state': {'model': ..}}
-  hugging_face,        // folder: config.json, model.safetensors
+  safetensors,            // one .safetensors file
+  composer_pt,            // one .pt file, {'state': {'model': ..}}
+  hugging_face,           // folder: config.json, model.safetensors
   sentence_transformers,  // folder: also modules.json, 1_Pooling/config.json and 2_Normalize
 };
 
-// The target a path asks for: .safetensors or .bin → safetensors, .pt or .pth → composer_pt, no extension or an existing folder → hugging_face.
-// Error for any other extension.
+// The target a path asks for: .safetensors or .bin → safetensors, .pt or .pth → composer_pt, no extension or an existing folder →
+// hugging_face. Error for any other extension.
 Target target_of(const std::filesystem::path& out);
 
 struct ConvertOptions {
-  std::optional<Target> target;        // default: target_of(out)
-  std::optional<mx::Dtype> dtype;      // of floating-point tensors; default: as they are. float32, float16 or bfloat16
-  std::string config_json;             // folders: the text of config.json; default: copied from the input folder, else Error
-  std::string pooling = "cls";         // sentence_transformers, when the input is no such folder: "cls" or "mean"
+  std::optional<Target> target;    // default: target_of(out)
+  std::optional<mx::Dtype> dtype;  // of floating-point tensors; default: as they are. float32, float16 or bfloat16
+  std::string config_json;         // folders: the text of config.json; default: copied from the input folder, else Error
+  std::string pooling = "cls";     // sentence_transformers, when the input is no such folder: "cls" or "mean"
   bool normalize = false;
-  int max_seq_length = -1;             // -1: not written
+  int max_seq_length = -1;  // -1: not written
 };
 
 struct ConvertReport {

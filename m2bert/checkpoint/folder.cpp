@@ -30,7 +30,8 @@ std::vector<fs::path> shards(const fs::path& folder, const fs::path& index_file)
     if (std::find(out.begin(), out.end(), shard) == out.end()) out.push_back(shard);
   }
   require(!out.empty(), index_file.string(), ": weight_map names no file");
-  for (const auto& shard : out) require(fs::is_regular_file(shard), index_file.string(), ": names ", shard.filename().string(), ", which is not in the folder");
+  for (const auto& shard : out)
+    require(fs::is_regular_file(shard), index_file.string(), ": names ", shard.filename().string(), ", which is not in the folder");
   return out;
 }
 
@@ -47,10 +48,11 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
     bool weights = extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".pth";
     if (weights && entry.is_regular_file() && entry.path().filename() != "training_args.bin") others.push_back(entry.path());
   }
-  require(!others.empty(), folder.string(), ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
+  require(!others.empty(), folder.string(),
+          ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
   std::sort(others.begin(), others.end());
-  require(others.size() == 1, folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ", others[1].filename().string(),
-          others.size() > 2 ? ", ...); " : "); ", "name the one to load");
+  require(others.size() == 1, folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ",
+          others[1].filename().string(), others.size() > 2 ? ", ...); " : "); ", "name the one to load");
   return others;
 }
 
@@ -91,7 +93,8 @@ DenseModule read_dense(const fs::path& folder) {
   DenseModule d;
   d.in_features = config.at("in_features").as<int>();
   d.out_features = config.at("out_features").as<int>();
-  require(d.in_features > 0 && d.out_features > 0, file.string(), ": in_features ", d.in_features, " and out_features ", d.out_features, " must be positive");
+  require(d.in_features > 0 && d.out_features > 0, file.string(), ": in_features ", d.in_features, " and out_features ", d.out_features,
+          " must be positive");
   d.bias = config.get("bias", true);
   d.activation = config.get<std::string>("activation_function", "torch.nn.modules.activation.Tanh");
   d.weights = find_weights(folder).front();
@@ -104,7 +107,8 @@ void read_transformer_options(ModelFolder& out) {
     if (!fs::is_regular_file(file)) continue;
     Tree config = io::read_json(file);
     out.max_seq_length = config.get_optional<int>("max_seq_length");
-    if (out.max_seq_length) require(*out.max_seq_length > 0, file.string(), ": max_seq_length is ", *out.max_seq_length, ", wants a positive number");
+    if (out.max_seq_length)
+      require(*out.max_seq_length > 0, file.string(), ": max_seq_length is ", *out.max_seq_length, ", wants a positive number");
     out.do_lower_case = config.get_optional<bool>("do_lower_case");
     return;
   }
@@ -117,8 +121,8 @@ void read_prompts(ModelFolder& out) {
   if (const Tree* prompts = config.find("prompts"); prompts && !prompts->is_null())
     for (const auto& m : prompts->members()) out.prompts.emplace(m.key, m.value.string());
   out.default_prompt = config.get<std::string>("default_prompt_name", "");
-  require(out.default_prompt.empty() || out.prompts.contains(out.default_prompt), file.string(), ": default_prompt_name '", printable(out.default_prompt),
-          "' is none of the prompts");
+  require(out.default_prompt.empty() || out.prompts.contains(out.default_prompt), file.string(), ": default_prompt_name '",
+          printable(out.default_prompt), "' is none of the prompts");
   out.similarity = config.get<std::string>("similarity_fn_name", "");
 }
 

@@ -28,15 +28,15 @@ struct ModelFolder {
   std::filesystem::path config;                // model/config.json; empty when absent
   std::vector<std::filesystem::path> weights;  // one file, or the shards in the index's order
 
-  bool sentence_transformers = false;          // there is a modules.json; what follows is read from it and beside it
+  bool sentence_transformers = false;  // there is a modules.json; what follows is read from it and beside it
   std::optional<PoolingModes> pooling;
   std::vector<DenseModule> dense;
-  bool normalize = false;                      // modules.json names Normalize (its own folder may be missing)
+  bool normalize = false;  // modules.json names Normalize (its own folder may be missing)
   std::optional<int> max_seq_length;
-  std::optional<bool> do_lower_case;           // sentence_bert_config.json: text is lowered before the tokenizer
+  std::optional<bool> do_lower_case;  // sentence_bert_config.json: text is lowered before the tokenizer
   std::map<std::string, std::string> prompts;
-  std::string default_prompt;                  // name of a prompt, empty for none
-  std::string similarity;                      // similarity_fn_name, empty when not said
+  std::string default_prompt;  // name of a prompt, empty for none
+  std::string similarity;      // similarity_fn_name, empty when not said
 };
 
 // Reads the description of a model folder; host only, no weights are opened. Error that names the file and field that is
@@ -45,7 +45,7 @@ ModelFolder read_folder(const std::filesystem::path& folder);
 
 // Files that write_folder_description makes beside the weights.
 struct FolderDescription {
-  std::string config_json;                      // text of config.json
+  std::string config_json;  // text of config.json
   bool sentence_transformers = false;
   PoolingModes pooling;
   bool normalize = false;

@@ -28,7 +28,8 @@ Layout layout_of(const std::vector<TensorInfo>& tensors) {
 }
 
 bool is_optimizer(const std::string& name) {
-  for (const char* prefix : {"state.optimizers.", "state.optimizer.", "optimizer.", "optimizers.", "optimizer_state_dict.", "optimizer_states."})
+  for (const char* prefix :
+       {"state.optimizers.", "state.optimizer.", "optimizer.", "optimizers.", "optimizer_state_dict.", "optimizer_states."})
     if (name.starts_with(prefix)) return true;
   return false;
 }

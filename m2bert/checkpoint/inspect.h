@@ -8,18 +8,18 @@ namespace m2bert::checkpoint {
 
 struct Inspection {
   std::string path;
-  std::string format;        // "PyTorch zip", "PyTorch legacy", "safetensors", "Hugging Face folder", "sentence-transformers folder"
-  std::string description;   // "M2-BERT masked LM, Composer checkpoint with optimizer state, 12 layers, hidden 768, L 128"
-  uint64_t file_bytes = 0;   // all weight files together
+  std::string format;       // "PyTorch zip", "PyTorch legacy", "safetensors", "Hugging Face folder", "sentence-transformers folder"
+  std::string description;  // "M2-BERT masked LM, Composer checkpoint with optimizer state, 12 layers, hidden 768, L 128"
+  uint64_t file_bytes = 0;  // all weight files together
   std::vector<TensorInfo> tensors;
   std::vector<std::string> weight_names;  // per tensor: its name in the model, empty where it is no model weight
   std::vector<SkippedObject> skipped;
   std::map<std::string, std::string> metadata;
 
-  size_t weight_tensors = 0;      // model weights, tied names counted each
-  uint64_t weight_values = 0;     // values of the model weights, shared storage once
-  uint64_t weight_bytes = 0;      // the same in bytes
-  uint64_t total_bytes = 0;       // of all tensors, shared storage once
+  size_t weight_tensors = 0;             // model weights, tied names counted each
+  uint64_t weight_values = 0;            // values of the model weights, shared storage once
+  uint64_t weight_bytes = 0;             // the same in bytes
+  uint64_t total_bytes = 0;              // of all tensors, shared storage once
   std::map<std::string, size_t> dtypes;  // number of tensors a dtype
 
   // What the names and shapes say about the model; -1 or empty where they say nothing.

@@ -85,7 +85,8 @@ class Matcher {
     for (auto& n : names) {
       if (n.role != nn::Role::alias) continue;
       auto owner = std::find_if(slots_.begin(), slots_.end(), [&](auto& s) { return s.array == n.array; });
-      if (owner == slots_.end()) owner = std::find_if(slots_.begin(), slots_.end(), [&](auto& s) { return s.array->id() == n.array->id(); });
+      if (owner == slots_.end())
+        owner = std::find_if(slots_.begin(), slots_.end(), [&](auto& s) { return s.array->id() == n.array->id(); });
       require(owner != slots_.end(), "[match] '", n.name, "' is an alias of an array that the model does not have");
       owner->aliases.push_back(n.name);
       if (owner->array != n.array) alias_arrays_[owner->owner].push_back(n.array);

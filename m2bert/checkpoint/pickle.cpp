@@ -16,20 +16,36 @@ namespace m2bert::checkpoint::pickle {
 namespace {
 
 constexpr std::string_view harmful_modules[] = {
-    "os",       "posix",   "nt",      "subprocess", "_posixsubprocess", "pty",       "commands", "popen2", "runpy",    "webbrowser",
-    "ctypes",   "_ctypes", "socket",  "_socket",    "shutil",           "code",      "codeop",   "pdb",    "bdb",      "timeit",
-    "cProfile", "profile", "trace",   "importlib",  "imp",              "zipimport", "sys",      "pip",    "pickle",   "_pickle",
-    "cPickle",  "marshal", "asyncio", "pydoc",      "httplib",          "urllib",    "requests", "ftplib", "smtplib",  "aiohttp"};
-constexpr std::string_view harmful_builtins[] = {"eval",    "exec",    "execfile", "compile", "open",    "__import__",
-                                                 "globals", "locals",  "vars",     "input",   "apply",   "breakpoint",
+    "os",      "posix",      "nt",      "subprocess", "_posixsubprocess", "pty",     "commands", "popen2",
+    "runpy",   "webbrowser", "ctypes",  "_ctypes",    "socket",           "_socket", "shutil",   "code",
+    "codeop",  "pdb",        "bdb",     "timeit",     "cProfile",         "profile", "trace",    "importlib",
+    "imp",     "zipimport",  "sys",     "pip",        "pickle",           "_pickle", "cPickle",  "marshal",
+    "asyncio", "pydoc",      "httplib", "urllib",     "requests",         "ftplib",  "smtplib",  "aiohttp"};
+constexpr std::string_view harmful_builtins[] = {"eval",    "exec",    "execfile", "compile", "open",     "__import__",
+                                                 "globals", "locals",  "vars",     "input",   "apply",    "breakpoint",
                                                  "file",    "setattr", "delattr",  "reload",  "raw_input"};
 // builtins.getattr is not among them: Python 3.11 wrote enum members with it, and a name alone does nothing here.
 // Functions of torch and numpy that run code or read other files.
-constexpr std::string_view harmful_names[] = {
-    "torch.load", "torch.jit.load", "torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.serialization.load",
-    "torch.utils.cpp_extension.load", "torch.utils.cpp_extension.load_inline", "torch.package.PackageImporter", "numpy.load",
-    "numpy.fromfile", "numpy.core.multiarray.fromfile", "numpy.testing._private.utils.runstring", "joblib.load", "joblib._memmapping_reducer.reduce_memmap",
-    "operator.attrgetter", "operator.methodcaller", "_operator.attrgetter", "_operator.methodcaller", "io.open", "_io.open"};
+constexpr std::string_view harmful_names[] = {"torch.load",
+                                              "torch.jit.load",
+                                              "torch.hub.load",
+                                              "torch.hub.load_state_dict_from_url",
+                                              "torch.serialization.load",
+                                              "torch.utils.cpp_extension.load",
+                                              "torch.utils.cpp_extension.load_inline",
+                                              "torch.package.PackageImporter",
+                                              "numpy.load",
+                                              "numpy.fromfile",
+                                              "numpy.core.multiarray.fromfile",
+                                              "numpy.testing._private.utils.runstring",
+                                              "joblib.load",
+                                              "joblib._memmapping_reducer.reduce_memmap",
+                                              "operator.attrgetter",
+                                              "operator.methodcaller",
+                                              "_operator.attrgetter",
+                                              "_operator.methodcaller",
+                                              "io.open",
+                                              "_io.open"};
 
 template <size_t N>
 bool contains(const std::string_view (&list)[N], std::string_view text) {
@@ -47,7 +63,8 @@ Known known_container(std::string_view global) {
   if (global == "collections.OrderedDict" || global == "builtins.dict" || global == "__builtin__.dict") return Known::dict;
   if (global == "builtins.list" || global == "__builtin__.list") return Known::list;
   if (global == "torch.Size" || global == "builtins.tuple" || global == "__builtin__.tuple") return Known::tuple;
-  if (global == "builtins.set" || global == "__builtin__.set" || global == "builtins.frozenset" || global == "__builtin__.frozenset") return Known::set;
+  if (global == "builtins.set" || global == "__builtin__.set" || global == "builtins.frozenset" || global == "__builtin__.frozenset")
+    return Known::set;
   return Known::no;
 }
 
@@ -372,7 +389,9 @@ void Machine::step(uint8_t op) {
       set_items(r, items);
       return push(r);
     }
-    case 0x85: case 0x86: case 0x87: {
+    case 0x85:
+    case 0x86:
+    case 0x87: {
       std::vector<Ref> items(static_cast<size_t>(op - 0x84));
       for (size_t i = items.size(); i-- > 0;) items[i] = pop();
       return push_items(Kind::tuple, std::move(items));
@@ -430,8 +449,11 @@ void Machine::step(uint8_t op) {
     case 'q': return put(u8());
     case 'r': return put(little(4));
     case 0x94: return put(memo_.size());
-    case 0x82: case 0x83: case 0x84: bad("an extension code, which names a class only known to the program that wrote it");
-    case 0x97: case 0x98: bad("out-of-band buffers, which a file cannot hold");
+    case 0x82:
+    case 0x83:
+    case 0x84: bad("an extension code, which names a class only known to the program that wrote it");
+    case 0x97:
+    case 0x98: bad("out-of-band buffers, which a file cannot hold");
     default: return step_text(op);
   }
 }
@@ -484,7 +506,8 @@ void Machine::step_binary(uint8_t op) {
     case 'T': return push_text(take(length4_signed()), Kind::bytes);
     case 'C': return push_text(take(u8()), Kind::bytes);
     case 'B': return push_text(take(little(4)), Kind::bytes);
-    case 0x8e: case 0x96: return push_text(take(little(8)), Kind::bytes);
+    case 0x8e:
+    case 0x96: return push_text(take(little(8)), Kind::bytes);
     case 0x8c: return push_text(take(u8()), Kind::text);
     case 'X': return push_text(take(little(4)), Kind::text);
     case 0x8d: return push_text(take(little(8)), Kind::text);

@@ -15,19 +15,19 @@ using Ref = uint32_t;
 
 enum class Kind : uint8_t {
   none,
-  boolean,     // integer: 0 or 1
-  integer,     // integer
-  long_integer,// text: little-endian two's complement, wider than 64 bits
-  real,        // real
-  text,        // text, UTF-8
-  bytes,       // text
-  tuple,       // items
-  list,        // items
-  set,         // items
-  dict,        // items: key, value, key, value ...
-  global,      // text: "module.name"
-  persistent,  // items[0]: the persistent id
-  opaque,      // text: the class or function; items: what it was called with (tuple), then the states that were set
+  boolean,       // integer: 0 or 1
+  integer,       // integer
+  long_integer,  // text: little-endian two's complement, wider than 64 bits
+  real,          // real
+  text,          // text, UTF-8
+  bytes,         // text
+  tuple,         // items
+  list,          // items
+  set,           // items
+  dict,          // items: key, value, key, value ...
+  global,        // text: "module.name"
+  persistent,    // items[0]: the persistent id
+  opaque,        // text: the class or function; items: what it was called with (tuple), then the states that were set
 };
 
 struct Value {

@@ -63,7 +63,8 @@ std::vector<size_t> writing_order(const std::vector<WrittenArray>& arrays) {
   return order;
 }
 
-std::string make_header(const std::vector<WrittenArray>& arrays, const std::vector<size_t>& order, const std::map<std::string, std::string>& metadata) {
+std::string make_header(const std::vector<WrittenArray>& arrays, const std::vector<size_t>& order,
+                        const std::map<std::string, std::string>& metadata) {
   io::Tree header = io::Tree::map();
   io::Tree meta = io::Tree::map();
   for (const auto& [key, value] : metadata) meta.set(key, value);

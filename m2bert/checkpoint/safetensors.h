@@ -9,7 +9,6 @@ std::unique_ptr<TensorFile> open_safetensors(const std::filesystem::path& file);
 
 // Writes atomically. metadata gets {"format": "pt"} unless it has a format. Arrays that are one in memory are stored once,
 // under the alphabetically first name; metadata then maps each other name to it, as safetensors.torch.save_model does.
-void save_safetensors(const std::filesystem::path& file, const TensorMap& tensors,
-                      const std::map<std::string, std::string>& metadata = {});
+void save_safetensors(const std::filesystem::path& file, const TensorMap& tensors, const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace m2bert::checkpoint

@@ -26,7 +26,8 @@ SafetensorsEntry read_entry(const io::Tree::Member& member, uint64_t data_bytes,
   const io::Tree& t = member.value;
   std::string shown = name + ": tensor '" + printable(member.key) + "'";
   require(t.is_map(), shown, " is described by ", t.shown(), ", wants a map");
-  require(t.contains("dtype") && t.contains("shape") && t.contains("data_offsets") && t.size() == 3, shown, " wants dtype, shape, data_offsets and nothing else");
+  require(t.contains("dtype") && t.contains("shape") && t.contains("data_offsets") && t.size() == 3, shown,
+          " wants dtype, shape, data_offsets and nothing else");
   SafetensorsEntry e;
   e.name = member.key;
   const std::string& dtype = t.at("dtype").string();
@@ -47,7 +48,8 @@ SafetensorsEntry read_entry(const io::Tree::Member& member, uint64_t data_bytes,
   }
   const auto& offsets = t.at("data_offsets").items();
   require(offsets.size() == 2, shown, " has ", offsets.size(), " data_offsets, wants 2");
-  uint64_t begin = whole(offsets[0], std::numeric_limits<int64_t>::max(), "an offset"), end = whole(offsets[1], std::numeric_limits<int64_t>::max(), "an offset");
+  uint64_t begin = whole(offsets[0], std::numeric_limits<int64_t>::max(), "an offset"),
+           end = whole(offsets[1], std::numeric_limits<int64_t>::max(), "an offset");
   require(begin <= end && end <= data_bytes, shown, " lies at bytes ", begin, " to ", end, " of ", data_bytes, " (truncated?)");
   require(end - begin == bytes, shown, " has ", end - begin, " bytes where its shape and dtype want ", bytes);
   e.offset = begin;
@@ -70,7 +72,8 @@ void check_layout(SafetensorsHeader& header, uint64_t data_at, uint64_t data_byt
   uint64_t expected = 0;
   for (auto& e : header.entries) {
     require(e.offset >= expected, name, ": tensor '", printable(e.name), "' overlaps the one before it (byte ", data_at + e.offset, ")");
-    require(e.offset <= expected, name, ": a hole of ", e.offset - expected, " bytes before tensor '", printable(e.name), "' (byte ", data_at + expected, ")");
+    require(e.offset <= expected, name, ": a hole of ", e.offset - expected, " bytes before tensor '", printable(e.name), "' (byte ",
+            data_at + expected, ")");
     expected += e.bytes;
     e.offset += data_at;
   }

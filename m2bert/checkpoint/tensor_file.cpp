@@ -11,8 +11,8 @@ namespace {
 
 const std::vector<std::pair<std::string, mx::Dtype>>& shared_dtypes() {
   static const std::vector<std::pair<std::string, mx::Dtype>> table = {
-      {"bool", mx::bool_},      {"uint8", mx::uint8},     {"uint16", mx::uint16},     {"uint32", mx::uint32},   {"uint64", mx::uint64},
-      {"int8", mx::int8},       {"int16", mx::int16},     {"int32", mx::int32},       {"int64", mx::int64},     {"float16", mx::float16},
+      {"bool", mx::bool_},      {"uint8", mx::uint8},     {"uint16", mx::uint16},     {"uint32", mx::uint32},      {"uint64", mx::uint64},
+      {"int8", mx::int8},       {"int16", mx::int16},     {"int32", mx::int32},       {"int64", mx::int64},        {"float16", mx::float16},
       {"float32", mx::float32}, {"float64", mx::float64}, {"bfloat16", mx::bfloat16}, {"complex64", mx::complex64}};
   return table;
 }

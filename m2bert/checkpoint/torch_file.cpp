@@ -123,8 +123,8 @@ class TorchFile : public TensorFile {
   std::vector<SkippedObject> skipped_;
   std::map<std::string, std::string> metadata_;
   std::unordered_map<std::string, size_t> by_name_;
-  std::unordered_set<std::string> shared_;             // views that several tensors are
-  std::unordered_map<std::string, mx::array> kept_;    // those of them that were read
+  std::unordered_set<std::string> shared_;           // views that several tensors are
+  std::unordered_map<std::string, mx::array> kept_;  // those of them that were read
   std::unordered_set<size_t> verified_;
 };
 
@@ -178,9 +178,9 @@ class Pickler {
 // The storage class of a dtype; empty for those that only an untyped storage holds.
 std::string storage_class(mx::Dtype dtype) {
   static const std::map<std::string, std::string> classes = {
-      {"float32", "FloatStorage"}, {"float64", "DoubleStorage"}, {"float16", "HalfStorage"}, {"bfloat16", "BFloat16Storage"}, {"int64", "LongStorage"},
-      {"int32", "IntStorage"},     {"int16", "ShortStorage"},    {"int8", "CharStorage"},    {"uint8", "ByteStorage"},        {"bool", "BoolStorage"},
-      {"complex64", "ComplexFloatStorage"}};
+      {"float32", "FloatStorage"}, {"float64", "DoubleStorage"}, {"float16", "HalfStorage"},          {"bfloat16", "BFloat16Storage"},
+      {"int64", "LongStorage"},    {"int32", "IntStorage"},      {"int16", "ShortStorage"},           {"int8", "CharStorage"},
+      {"uint8", "ByteStorage"},    {"bool", "BoolStorage"},      {"complex64", "ComplexFloatStorage"}};
   auto it = classes.find(dtype_name(dtype));
   return it == classes.end() ? "" : it->second;
 }

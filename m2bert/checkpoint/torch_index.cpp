@@ -64,7 +64,9 @@ class Collector {
     check(++visits_ <= most_visits, v, "an object of more than ", most_visits, " parts");
     switch (v.kind) {
       case Kind::dict: return walk_dict(v, path, depth);
-      case Kind::list: case Kind::tuple: case Kind::set:
+      case Kind::list:
+      case Kind::tuple:
+      case Kind::set:
         if (v.items.empty()) note_path(path);
         for (size_t i = 0; i < v.items.size(); ++i) walk(v.items[i], join(v, path, std::to_string(i)), depth + 1);
         return;
@@ -116,7 +118,8 @@ class Collector {
       if (f == "torch._utils._rebuild_tensor" || f == "torch._utils._rebuild_tensor_v2") return add_tensor(*call, args, path, false);
       if (f == "torch._utils._rebuild_tensor_v3") return add_tensor(*call, args, path, true);
       if (f == "torch._utils._rebuild_qtensor") return add_tensor(*call, args, path, false);
-      bool parameter = f == "torch._utils._rebuild_parameter" || f == "torch._utils._rebuild_parameter_with_state" || f == "torch.nn.parameter.Parameter";
+      bool parameter = f == "torch._utils._rebuild_parameter" || f == "torch._utils._rebuild_parameter_with_state" ||
+                       f == "torch.nn.parameter.Parameter";
       if (!parameter) break;
       check(!args.empty(), *call, printable(f), " without its tensor");
       const Value& inner = at(args[0]);
@@ -130,7 +133,8 @@ class Collector {
   // (function, class, arguments, state): the tensor that the function makes.
   void walk_subclass(const Value& v, const std::string& path) {
     auto args = arguments(v);
-    check(args.size() == 4 && at(args[0]).kind == Kind::global && at(args[2]).kind == Kind::tuple, v, "_rebuild_from_type_v2 with other arguments than PyTorch writes");
+    check(args.size() == 4 && at(args[0]).kind == Kind::global && at(args[2]).kind == Kind::tuple, v,
+          "_rebuild_from_type_v2 with other arguments than PyTorch writes");
     const std::string& f = at(args[0]).text;
     if (f == "torch._utils._rebuild_tensor_v2") return add_tensor(v, at(args[2]).items, path, false);
     if (f == "torch._utils._rebuild_tensor_v3") return add_tensor(v, at(args[2]).items, path, true);
@@ -199,7 +203,8 @@ class Collector {
   }
   // The last value of the view must lie in the storage.
   void check_range(const Value& v, TorchTensor& t, const NamedStorage& s) {
-    check(t.shape.size() == t.strides.size(), v, "tensor '", t.name, "' has ", t.shape.size(), " dimensions and ", t.strides.size(), " strides");
+    check(t.shape.size() == t.strides.size(), v, "tensor '", t.name, "' has ", t.shape.size(), " dimensions and ", t.strides.size(),
+          " strides");
     auto itemsize = static_cast<uint64_t>(t.itemsize);
     uint64_t held = s.count * static_cast<uint64_t>(*dtype_bytes(s.dtype)) / itemsize;
     uint64_t last = t.first, count = itemsize, step = 0;
@@ -227,7 +232,8 @@ class Collector {
     const Value& cls = at(id.items[1]);
     check(cls.kind == Kind::global, cls, "a storage without a class");
     const Value& key = at(id.items[2]);
-    check((key.kind == Kind::text || key.kind == Kind::bytes) && !key.text.empty() && key.text.size() < 200, key, "a storage without a key");
+    check((key.kind == Kind::text || key.kind == Kind::bytes) && !key.text.empty() && key.text.size() < 200, key,
+          "a storage without a key");
     auto dtype = storage_dtype(cls.text);
     check(dtype.has_value(), cls, "a storage of the unknown class ", printable(cls.text));
     NamedStorage s{printable(key.text), *dtype, whole(id.items[4], "a storage's length"), 0};
@@ -240,7 +246,8 @@ class Collector {
     if (view.kind == Kind::none) return;
     check(view.kind == Kind::tuple && view.items.size() == 3, view, "a storage's view that is no tuple of 3");
     uint64_t first = whole(view.items[1], "a view's offset"), count = whole(view.items[2], "a view's length");
-    check(first <= s.count && count <= s.count - first, view, "a view of values ", first, " to ", first, "+", count, " of a storage of ", s.count);
+    check(first <= s.count && count <= s.count - first, view, "a view of values ", first, " to ", first, "+", count, " of a storage of ",
+          s.count);
     views_root_count.emplace(storages.size(), s.count);
     s.first = first;
     s.count = count;
@@ -267,7 +274,8 @@ void link(TorchIndex& index, Collector& c, const std::unordered_map<std::string,
     uint64_t count = view == c.views_root_count.end() ? s.count : view->second;
     uint64_t wanted = count * static_cast<uint64_t>(*dtype_bytes(s.dtype));
     const auto& found = index.storages[it->second];
-    require(found.bytes == wanted, name, ": byte ", found.offset, ": storage '", s.key, "' has ", found.bytes, " bytes where ", count, " values of ", s.dtype, " want ", wanted);
+    require(found.bytes == wanted, name, ": byte ", found.offset, ": storage '", s.key, "' has ", found.bytes, " bytes where ", count,
+            " values of ", s.dtype, " want ", wanted);
   }
   for (auto& t : c.tensors) t.storage = by_key.at(c.storages[t.storage].key);
   index.tensors = std::move(c.tensors);
@@ -298,7 +306,8 @@ std::string archive_prefix(const std::vector<ZipEntry>& entries, const std::stri
   return prefix;
 }
 
-void check_marks(std::span<const std::byte> file, const std::vector<ZipEntry>& entries, const std::string& prefix, const std::string& name) {
+void check_marks(std::span<const std::byte> file, const std::vector<ZipEntry>& entries, const std::string& prefix,
+                 const std::string& name) {
   for (const auto& e : entries) {
     if (e.name == prefix + "byteorder") {
       auto order = bytes_of(file, e);
@@ -310,7 +319,8 @@ void check_marks(std::span<const std::byte> file, const std::vector<ZipEntry>& e
       int version = 0;
       auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), version);
       bool clean = error == std::errc() && (end == text.data() + text.size() || *end == '\n');
-      require(clean && version >= 1 && version <= 10, name, ": byte ", e.offset, ": version '", printable(text, 20), "' of PyTorch's file format is not known (1 to 10 are)");
+      require(clean && version >= 1 && version <= 10, name, ": byte ", e.offset, ": version '", printable(text, 20),
+              "' of PyTorch's file format is not known (1 to 10 are)");
     }
   }
 }
@@ -386,7 +396,8 @@ class Legacy {
     for (size_t i = 0; i + 1 < s.items.size(); i += 2) {
       const Value& value = system[s.items[i + 1]];
       if (system[s.items[i]].text == "little_endian")
-        require(value.kind == Kind::boolean && value.integer == 1, name_, ": written on a big-endian machine; load and save it with PyTorch on a little-endian one");
+        require(value.kind == Kind::boolean && value.integer == 1, name_,
+                ": written on a big-endian machine; load and save it with PyTorch on a little-endian one");
     }
   }
   // Each storage: int64 count, then the values; in the order of the key list.
@@ -401,8 +412,10 @@ class Legacy {
       require(k.kind == Kind::text || k.kind == Kind::bytes, name_, ": byte ", keys_at + k.offset, ": a storage key that is no text");
       std::string key = printable(k.text);
       auto known = itemsize.find(key);
-      require(known != itemsize.end(), name_, ": byte ", keys_at + k.offset, ": storage '", key, "' belongs to no tensor, so its size is not known");
-      require(by_key.emplace(key, index.storages.size()).second, name_, ": byte ", keys_at + k.offset, ": storage '", key, "' is there twice");
+      require(known != itemsize.end(), name_, ": byte ", keys_at + k.offset, ": storage '", key,
+              "' belongs to no tensor, so its size is not known");
+      require(by_key.emplace(key, index.storages.size()).second, name_, ": byte ", keys_at + k.offset, ": storage '", key,
+              "' is there twice");
       index.storages.push_back(read_storage(key, known->second));
     }
     return by_key;
@@ -413,7 +426,8 @@ class Legacy {
     for (size_t i = 8; i-- > 0;) count = count << 8 | static_cast<uint8_t>(file_[static_cast<size_t>(pos_) + i]);
     auto bytes = multiply(count, itemsize);
     uint64_t left = file_.size() - pos_ - 8;
-    require(bytes && *bytes <= left, name_, ": byte ", pos_, ": storage '", key, "' of ", count, " values where ", left, " bytes are left (truncated?)");
+    require(bytes && *bytes <= left, name_, ": byte ", pos_, ": storage '", key, "' of ", count, " values where ", left,
+            " bytes are left (truncated?)");
     TorchStorage s{key, pos_ + 8, *bytes, std::nullopt};
     pos_ += 8 + *bytes;
     return s;
@@ -474,7 +488,8 @@ std::string describe_unknown(std::span<const std::byte> file) {
   if (file[0] == std::byte{'{'}) return "JSON text";
   size_t head = std::min<size_t>(file.size(), 64);
   bool zeros = std::all_of(file.begin(), file.begin() + static_cast<ptrdiff_t>(head), [](std::byte b) { return b == std::byte{0}; });
-  return zeros ? "it begins with zeros (an incomplete download?)" : "it begins with '" + printable(text_of(file.first(std::min<size_t>(head, 16)))) + "'";
+  return zeros ? "it begins with zeros (an incomplete download?)"
+               : "it begins with '" + printable(text_of(file.first(std::min<size_t>(head, 16)))) + "'";
 }
 
 TorchIndex read_torch_index(std::span<const std::byte> file, const std::string& name) {

@@ -34,11 +34,12 @@ struct TorchObject {
 };
 
 struct TorchIndex {
-  std::string format;  // "PyTorch zip" or "PyTorch legacy"
+  std::string format;                // "PyTorch zip" or "PyTorch legacy"
   std::vector<TorchTensor> tensors;  // unique names
   std::vector<TorchStorage> storages;
   std::vector<TorchObject> skipped;
-  std::vector<std::string> paths;    // of containers that are empty or hold numbers and text, for telling layouts apart: "rng", "state.optimizers"
+  std::vector<std::string>
+      paths;  // of containers that are empty or hold numbers and text, for telling layouts apart: "rng", "state.optimizers"
 };
 
 enum class FileKind { torch_zip, torch_legacy, safetensors, unknown };

@@ -26,9 +26,12 @@ bool enter(Names& names, std::string_view container) {
 
 // Names of what lies beside the weights in a checkpoint.
 bool beside_weights(const std::string& name) {
-  static const std::unordered_set<std::string_view> parts = {"optimizer", "optimizers", "optimizer_state_dict", "optim", "rng",      "rng_state",
-                                                             "scheduler", "schedulers", "lr_scheduler",         "scaler", "timestamp", "epoch",
-                                                             "callbacks", "algorithms", "loops",                "amp",   "dataset_state", "metrics",
+  static const std::unordered_set<std::string_view> parts = {"optimizer",     "optimizers",    "optimizer_state_dict",
+                                                             "optim",         "rng",           "rng_state",
+                                                             "scheduler",     "schedulers",    "lr_scheduler",
+                                                             "scaler",        "timestamp",     "epoch",
+                                                             "callbacks",     "algorithms",    "loops",
+                                                             "amp",           "dataset_state", "metrics",
                                                              "train_metrics", "eval_metrics"};
   return parts.contains(std::string_view(name).substr(0, name.find('.')));
 }
@@ -76,7 +79,8 @@ void read_weights(const std::filesystem::path& path, TensorMap& out) {
   for (size_t i = 0; i < names.size(); ++i) {
     if (kept[i].empty()) continue;
     auto [it, added] = from.emplace(kept[i], names[i]);
-    require(added, path.string(), ": '", printable(names[i]), "' and '", printable(it->second), "' are both the weight '", printable(kept[i]), "'");
+    require(added, path.string(), ": '", printable(names[i]), "' and '", printable(it->second), "' are both the weight '",
+            printable(kept[i]), "'");
     out.emplace_back(kept[i], narrow(file->tensors()[i], file->read(file->tensors()[i])));
   }
   if (!from.empty()) return;

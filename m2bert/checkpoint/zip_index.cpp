@@ -73,13 +73,15 @@ Directory find_directory(const Reader& in) {
   bool locator = at >= 20 && in.u32(at - 20) == locator64_mark;
   if (locator) {
     uint64_t end64 = in.number(at - 12, 8);
-    in.check(in.inside(end64, 56) && end64 + 56 <= at - 20 && in.u32(end64) == end64_mark, at - 20, "the zip64 end record is not where it should be");
+    in.check(in.inside(end64, 56) && end64 + 56 <= at - 20 && in.u32(end64) == end64_mark, at - 20,
+             "the zip64 end record is not where it should be");
     in.check(in.number(end64 + 24, 8) == in.number(end64 + 32, 8), end64, "the numbers of entries differ");
     dir = {in.number(end64 + 48, 8), in.number(end64 + 40, 8), in.number(end64 + 32, 8), end64};
   }
   in.check(in.inside(dir.offset, dir.size) && dir.offset + dir.size <= dir.end, at, "the directory lies outside the file");
   in.check(dir.offset + dir.size == dir.end, at, "bytes between the directory and its end record");
-  in.check(dir.entries <= most_entries && dir.entries <= dir.size / 46, at, "a directory of ", dir.size, " bytes cannot hold ", dir.entries, " entries");
+  in.check(dir.entries <= most_entries && dir.entries <= dir.size / 46, at, "a directory of ", dir.size, " bytes cannot hold ", dir.entries,
+           " entries");
   return dir;
 }
 
@@ -126,13 +128,15 @@ ZipEntry read_entry(const Reader& in, uint64_t& at, const Directory& dir) {
   in.check(!entry.name.empty() && valid_utf8(entry.name) && entry.name.find('\0') == std::string::npos, at, shown, " has a bad name");
   read_zip64(in, at + 46 + name_length, extra, sizes, true);
   in.check((flags & 1) == 0, at, shown, " is encrypted");
-  in.check(method == 0, at, shown, " is compressed (method ", method, "); PyTorch stores plainly. Unpack it and pack it again with `zip -0`");
+  in.check(method == 0, at, shown, " is compressed (method ", method,
+           "); PyTorch stores plainly. Unpack it and pack it again with `zip -0`");
   in.check(sizes.packed == sizes.plain, at, shown, " is stored in ", sizes.packed, " bytes but should have ", sizes.plain);
   entry.size = sizes.plain;
   at += 46 + name_length + extra + comment;
 
   uint64_t local = sizes.local;
-  in.check(in.inside(local, 30) && local < dir.offset && in.u32(local) == local_mark, start, shown, " does not begin where the directory says (byte ", local, ")");
+  in.check(in.inside(local, 30) && local < dir.offset && in.u32(local) == local_mark, start, shown,
+           " does not begin where the directory says (byte ", local, ")");
   in.check(in.u16(local + 8) == method && ((in.u16(local + 6) ^ flags) & 1) == 0, local, shown, ": its header and the directory differ");
   uint64_t local_name = in.u16(local + 26), local_extra = in.u16(local + 28);
   in.check(in.text(local + 30, local_name) == entry.name, local, shown, " has another name in its header");
@@ -144,7 +148,8 @@ ZipEntry read_entry(const Reader& in, uint64_t& at, const Directory& dir) {
   bool absent = here.packed == 0 && here.plain == 0;
   in.check(agree || (later && absent), local, shown, ": its header and the directory differ in size or checksum");
   entry.offset = local + 30 + local_name + local_extra;
-  in.check(entry.offset <= dir.offset && entry.size <= dir.offset - entry.offset, local, shown, " of ", entry.size, " bytes reaches beyond the data");
+  in.check(entry.offset <= dir.offset && entry.size <= dir.offset - entry.offset, local, shown, " of ", entry.size,
+           " bytes reaches beyond the data");
   return entry;
 }
 
@@ -194,7 +199,8 @@ std::vector<ZipEntry> read_zip_index(std::span<const std::byte> file, const std:
   for (size_t i = 1; i < entries.size(); ++i) {
     const auto& before = entries[i - 1];
     uint64_t header = entries[i].offset - std::min<uint64_t>(entries[i].offset, 30 + entries[i].name.size());
-    in.check(before.offset + before.size <= header, entries[i].offset, "entries '", printable(before.name), "' and '", printable(entries[i].name), "' overlap");
+    in.check(before.offset + before.size <= header, entries[i].offset, "entries '", printable(before.name), "' and '",
+             printable(entries[i].name), "' overlap");
   }
   return entries;
 }

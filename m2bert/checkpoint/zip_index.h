@@ -13,7 +13,7 @@ struct ZipEntry {
   std::string name;
   uint64_t offset = 0;  // of the entry's bytes in the file
   uint64_t size = 0;
-  uint32_t crc = 0;     // CRC-32 of the bytes
+  uint32_t crc = 0;  // CRC-32 of the bytes
 };
 
 // Entries in the order of their bytes. Checked: every entry inside the file, none overlapping another or the directory, names

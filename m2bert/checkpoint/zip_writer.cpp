@@ -29,8 +29,8 @@ void ZipWriter::add(const std::string& name, std::span<const std::byte> bytes) {
   put(0x04034b50, 4);
   put(made_by, 2);
   put(utf8_names, 2);
-  put(0, 2);  // stored
-  put(0, 2);  // time
+  put(0, 2);     // stored
+  put(0, 2);     // time
   put(0x21, 2);  // 1980-01-01: the same input gives the same file
   put(e.crc, 4);
   put(wide ? marker : e.size, 4);

@@ -9,7 +9,10 @@
 namespace m2bert::data {
 
 LineReader::LineReader(const std::filesystem::path& path, size_t max_bytes)
-    : name_(path == "-" ? "standard input" : path.string()), max_bytes_(max_bytes), stream_(io::open_byte_stream(path)), buffer_(size_t{1} << 20) {
+    : name_(path == "-" ? "standard input" : path.string()),
+      max_bytes_(max_bytes),
+      stream_(io::open_byte_stream(path)),
+      buffer_(size_t{1} << 20) {
   drop_mark();
 }
 
@@ -27,7 +30,8 @@ void LineReader::drop_mark() {
     end_ += n;
   }
   const std::string_view head(buffer_.data(), std::min(end_, kMark));
-  require(head.substr(0, 2) != "\xFF\xFE" && head.substr(0, 2) != "\xFE\xFF", name_, ": is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)");
+  require(head.substr(0, 2) != "\xFF\xFE" && head.substr(0, 2) != "\xFE\xFF", name_,
+          ": is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)");
   if (head == "\xEF\xBB\xBF") offset_ = begin_ = kMark;
 }
 

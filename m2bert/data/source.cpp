@@ -68,7 +68,8 @@ class DelimitedSource : public LineSource {
       column_ = by_name(options.field);
     } else {
       const auto number = as_number(options.field);
-      require(number || options.field.empty(), name(), ": without a header a column is named by its number from 1, got \"", options.field, "\"");
+      require(number || options.field.empty(), name(), ": without a header a column is named by its number from 1, got \"", options.field,
+              "\"");
       column_ = number.value_or(1) - 1;
       only_ = options.field.empty();
     }
@@ -89,7 +90,8 @@ class DelimitedSource : public LineSource {
 
  private:
   static std::optional<size_t> as_number(const std::string& text) {
-    const bool digits = !text.empty() && text.size() <= 6 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    const bool digits =
+        !text.empty() && text.size() <= 6 && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
     return digits && std::stoul(text) > 0 ? std::optional<size_t>(std::stoul(text)) : std::nullopt;
   }
   std::string listed() const {
@@ -118,7 +120,9 @@ class DelimitedSource : public LineSource {
   bool only_ = false;
 };
 
-bool ends_with(const std::string& name, std::string_view end) { return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0; }
+bool ends_with(const std::string& name, std::string_view end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
 
 Format by_name(const std::filesystem::path& path) {
   std::string name = path.filename().string();

@@ -8,14 +8,20 @@
 
 namespace m2bert::data {
 
-enum class Format { automatic /* by the name: .jsonl .ndjson .csv .tsv, otherwise text; .gz and .zst before that */, text, jsonl, csv, tsv };
+enum class Format {
+  automatic /* by the name: .jsonl .ndjson .csv .tsv, otherwise text; .gz and .zst before that */,
+  text,
+  jsonl,
+  csv,
+  tsv
+};
 
 struct SourceOptions {
   Format format = Format::automatic;
   // JSONL: field name, "a.b" for a nested one. CSV and TSV: column name or number from 1. Empty: "text", or the only column.
   std::string field;
-  bool header = true;                            // CSV and TSV: the first record names the columns
-  size_t max_record_bytes = size_t{64} << 20;    // a longer line or record is an error
+  bool header = true;                          // CSV and TSV: the first record names the columns
+  size_t max_record_bytes = size_t{64} << 20;  // a longer line or record is an error
 };
 
 // Where a reader stands between two records. A new source of the same input goes on from there with skip_to().

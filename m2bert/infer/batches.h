@@ -31,9 +31,9 @@ struct BatchOptions {
 
 // One input of a model: rows of the same length.
 struct Batch {
-  int length = 0;                               // tokens a row
-  std::vector<int32_t> ids, type_ids, mask;     // [rows, length]; mask: 1 a token, 0 padding
-  std::vector<uint32_t> texts;                  // [rows]: which text of the window a row is
+  int length = 0;                            // tokens a row
+  std::vector<int32_t> ids, type_ids, mask;  // [rows, length]; mask: 1 a token, 0 padding
+  std::vector<uint32_t> texts;               // [rows]: which text of the window a row is
 
   int rows() const { return static_cast<int>(texts.size()); }
 };
@@ -41,8 +41,8 @@ struct Batch {
 // A run of consecutive texts, cut into batches. Windows are the units that streams work in.
 struct Window {
   std::vector<Batch> batches;
-  std::vector<int32_t> tokens;      // [texts]: tokens that the model sees, without padding
-  std::vector<uint8_t> truncated;   // [texts]: 1 if the text was cut to the maximum length
+  std::vector<int32_t> tokens;     // [texts]: tokens that the model sees, without padding
+  std::vector<uint8_t> truncated;  // [texts]: 1 if the text was cut to the maximum length
 
   size_t texts() const { return tokens.size(); }
 };

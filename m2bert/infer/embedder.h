@@ -15,10 +15,11 @@ struct EmbedOptions {
   std::optional<int> max_length;           // tokens; default and upper limit: the model's
   std::optional<models::Pooling> pooling;  // default: the model's
   std::optional<bool> normalize;           // to length 1; default: the model's
-  std::optional<std::string> prompt;       // put in front of each text: one of the model's prompts by name, or the text itself; default: the model's
+  std::optional<std::string>
+      prompt;  // put in front of each text: one of the model's prompts by name, or the text itself; default: the model's
   int batch_size = 32;
   tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
-  bool reference_cut = false;              // cut the finished encoding, so that a long text loses its [SEP]
+  bool reference_cut = false;  // cut the finished encoding, so that a long text loses its [SEP]
 };
 
 struct Embeddings {

@@ -40,7 +40,8 @@ std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::sp
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
                       [p](int32_t a, int32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; });
     FilledMask guesses{positions[mask], {}};
-    for (size_t k = 0; k < wanted; ++k) guesses.guesses.push_back({order[k], std::string(pretrained_.tokenizer.token(order[k])), p[order[k]]});
+    for (size_t k = 0; k < wanted; ++k)
+      guesses.guesses.push_back({order[k], std::string(pretrained_.tokenizer.token(order[k])), p[order[k]]});
     filled.push_back(std::move(guesses));
   }
   return filled;

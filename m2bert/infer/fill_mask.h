@@ -15,7 +15,7 @@ struct Guess {
 
 // The guesses for one [MASK].
 struct FilledMask {
-  int position = 0;           // in tokens, [CLS] is 0
+  int position = 0;            // in tokens, [CLS] is 0
   std::vector<Guess> guesses;  // best first
 };
 

@@ -31,7 +31,7 @@ class FileStream : public ByteStream {
       fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
       require(fd_ >= 0, name_, errno == ENOENT ? ": no such file" : std::string(": cannot open: ") + std::strerror(errno));
     }
-    struct stat info {};
+    struct stat info{};
     const bool known = ::fstat(fd_, &info) == 0;
     if (known && S_ISDIR(info.st_mode)) {
       close();
@@ -129,8 +129,8 @@ class GzipStream : public ByteStream {
         member_ended_ = false;
       }
       const int state = ::inflate(&stream_, Z_NO_FLUSH);
-      require(state == Z_OK || state == Z_STREAM_END || (state == Z_BUF_ERROR && stream_.avail_in == 0), in_->name(), ": its gzip data is damaged",
-              stream_.msg ? std::string(": ") + stream_.msg : "");
+      require(state == Z_OK || state == Z_STREAM_END || (state == Z_BUF_ERROR && stream_.avail_in == 0), in_->name(),
+              ": its gzip data is damaged", stream_.msg ? std::string(": ") + stream_.msg : "");
       member_ended_ = state == Z_STREAM_END;
     }
     return wanted - stream_.avail_out;

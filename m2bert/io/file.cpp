@@ -47,7 +47,7 @@ int open_for_reading(const std::filesystem::path& file, struct stat& info) {
 }
 
 int open_regular(const std::filesystem::path& file, uint64_t& size) {
-  struct stat info {};
+  struct stat info{};
   const int fd = open_for_reading(file, info);
   if (!S_ISREG(info.st_mode)) {
     ::close(fd);
@@ -170,7 +170,7 @@ void RandomFile::read(uint64_t offset, std::span<std::byte> out) const {
 }
 
 std::string read_file(const std::filesystem::path& file, uint64_t max_bytes) {
-  struct stat info {};
+  struct stat info{};
   const int fd = open_for_reading(file, info);
   std::string content;
   try {
@@ -261,7 +261,7 @@ void AtomicFile::commit() {
   }
   sync_file(final_, fd_);
   // A file that is replaced keeps its permissions.
-  struct stat old {};
+  struct stat old{};
   if (::stat(final_.c_str(), &old) == 0) (void)::fchmod(fd_, old.st_mode & 07777);
   if (::rename(temporary_.c_str(), final_.c_str()) != 0) fail_system(final_, "rename to it", errno);
   forget_temporary(temporary_.string());
@@ -281,7 +281,7 @@ GrowingFile::GrowingFile(std::filesystem::path file, uint64_t size) : path_(std:
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) fail_system(path_, "open for writing", errno);
   try {
-    struct stat info {};
+    struct stat info{};
     if (::fstat(fd_, &info) != 0) fail_system(path_, "stat", errno);
     require(S_ISREG(info.st_mode), path_.string(), ": is not a regular file");
     require(static_cast<uint64_t>(info.st_size) >= size, path_.string(), ": has ", info.st_size, " bytes, wants at least ", size,

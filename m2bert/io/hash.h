@@ -9,8 +9,8 @@
 namespace m2bert::io {
 
 uint64_t hash64(std::string_view bytes, uint64_t seed = 0);
-std::string hash128(std::string_view bytes);                       // 32 hexadecimal digits
-std::string hash_file(const std::filesystem::path& file);         // hash128 of the content, read in pieces
+std::string hash128(std::string_view bytes);               // 32 hexadecimal digits
+std::string hash_file(const std::filesystem::path& file);  // hash128 of the content, read in pieces
 
 // The same value from pieces.
 class Hasher {

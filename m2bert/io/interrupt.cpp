@@ -61,7 +61,7 @@ void remove_temporaries() noexcept {
 }
 
 void install_interrupt_handlers() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = handle;
   sigemptyset(&action.sa_mask);
   for (int signal : {SIGINT, SIGTERM}) require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);

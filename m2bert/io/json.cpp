@@ -76,7 +76,8 @@ std::string bare_message(const std::string& message) {
 // What both readers share: position, limits, errors.
 class Handler {
  public:
-  Handler(std::string_view text, const JsonLimits& limits, const size_t& taken) : text_(text), limits_(limits), taken_(taken), lines_(text) {}
+  Handler(std::string_view text, const JsonLimits& limits, const size_t& taken)
+      : text_(text), limits_(limits), taken_(taken), lines_(text) {}
   virtual ~Handler() = default;
 
   // The library takes a NUL byte for the end of the text.
@@ -275,7 +276,9 @@ class FieldHandler : public Handler {
     end_value();
     return true;
   }
-  [[noreturn]] void not_a_string(const std::string& what) { refuse("the field \"" + std::string(path_) + "\" wants a string, got " + what); }
+  [[noreturn]] void not_a_string(const std::string& what) {
+    refuse("the field \"" + std::string(path_) + "\" wants a string, got " + what);
+  }
 
   std::string_view path_;
   const std::string& where_;

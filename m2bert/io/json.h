@@ -9,8 +9,8 @@
 namespace m2bert::io {
 
 struct JsonLimits {
-  int depth = 200;                      // maps and lists inside one another
-  size_t values = size_t{1} << 26;      // values in the document
+  int depth = 200;                  // maps and lists inside one another
+  size_t values = size_t{1} << 26;  // values in the document
 };
 
 // name: what errors call the text. Errors: "name:line:column: what is wrong".

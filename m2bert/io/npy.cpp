@@ -154,7 +154,7 @@ uint16_t to_float16(float value) {
   const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
   const uint32_t magnitude = bits & 0x7FFFFFFF;
   if (magnitude > 0x7F800000) return static_cast<uint16_t>(sign | 0x7E00 | (magnitude >> 13 & 0x3FF));  // NaN
-  if (magnitude >= 0x477FF000) return static_cast<uint16_t>(sign | 0x7C00);                              // rounds to 65536 or more
+  if (magnitude >= 0x477FF000) return static_cast<uint16_t>(sign | 0x7C00);                             // rounds to 65536 or more
   if (magnitude < 0x38800000) {  // below the smallest normal: adding 0.5 leaves the rounded subnormal in the low bits
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3F000000));
@@ -196,8 +196,8 @@ NpyMatrix read_npy(const std::filesystem::path& path) {
 }
 
 void write_npy(const std::filesystem::path& file, const std::vector<float>& values, uint64_t rows, uint64_t columns, NpyType type) {
-  require(columns == 0 ? values.empty() : values.size() % columns == 0 && values.size() / columns == rows, file.string(), ": ", values.size(),
-          " values do not make the shape [", rows, ", ", columns, "]");
+  require(columns == 0 ? values.empty() : values.size() % columns == 0 && values.size() / columns == rows, file.string(), ": ",
+          values.size(), " values do not make the shape [", rows, ", ", columns, "]");
   AtomicFile out(file);
   out.write(npy_header(type, rows, columns));
   if (type == NpyType::float32) {

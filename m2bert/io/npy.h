@@ -26,6 +26,7 @@ struct NpyMatrix {
 // Reads float16, float32 or float64, one or two dimensions (one: a single column), C order, little endian.
 // Errors name the file: other types and orders, sizes that do not fit the file.
 NpyMatrix read_npy(const std::filesystem::path& file);
-void write_npy(const std::filesystem::path& file, const std::vector<float>& values, uint64_t rows, uint64_t columns, NpyType type = NpyType::float32);
+void write_npy(const std::filesystem::path& file, const std::vector<float>& values, uint64_t rows, uint64_t columns,
+               NpyType type = NpyType::float32);
 
 }  // namespace m2bert::io

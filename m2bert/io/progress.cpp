@@ -48,8 +48,13 @@ std::string show_bytes(uint64_t bytes) {
 }
 
 Progress::Progress(std::string what, ProgressOptions options, uint64_t done_before)
-    : what_(std::move(what)), options_(std::move(options)), terminal_(options_.terminal.value_or(stderr_is_terminal())),
-      before_(done_before), done_(done_before), start_(Clock::now()), drawn_(start_) {}
+    : what_(std::move(what)),
+      options_(std::move(options)),
+      terminal_(options_.terminal.value_or(stderr_is_terminal())),
+      before_(done_before),
+      done_(done_before),
+      start_(Clock::now()),
+      drawn_(start_) {}
 
 Progress::~Progress() {
   if (terminal_ && !quiet()) set_bottom_line("");

@@ -9,9 +9,9 @@ namespace m2bert::io {
 
 struct ProgressOptions {
   std::string unit = "texts";
-  std::optional<uint64_t> total;            // in units; without it there is no share and no ETA unless fraction() is told
-  std::chrono::seconds plain_every{30};     // between the lines where stderr is no terminal
-  std::optional<bool> terminal;             // default: whether stderr is one
+  std::optional<uint64_t> total;         // in units; without it there is no share and no ETA unless fraction() is told
+  std::chrono::seconds plain_every{30};  // between the lines where stderr is no terminal
+  std::optional<bool> terminal;          // default: whether stderr is one
 };
 
 // update() is cheap: it draws at most ten times a second. Not thread-safe. Silent under set_quiet(true).

@@ -230,7 +230,8 @@ std::string Tree::shown() const {
     case Kind::map: return "a map of " + std::to_string(size()) + " keys";
     case Kind::missing: return "a value that is not set";
     case Kind::number:
-      if (const double value = std::get<double>(value_); !std::isfinite(value)) return std::isnan(value) ? "nan" : value < 0 ? "-inf" : "inf";
+      if (const double value = std::get<double>(value_); !std::isfinite(value))
+        return std::isnan(value) ? "nan" : value < 0 ? "-inf" : "inf";
       [[fallthrough]];
     default: return to_json(*this);
   }

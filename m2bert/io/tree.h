@@ -22,8 +22,8 @@ struct Place {
   std::shared_ptr<const std::string> source;  // file name, "-" or what an error should call it
   int line = 0;
   int column = 0;
-  std::shared_ptr<const Place> parent;        // the map or list around it
-  std::string key;                            // the key in it, "[3]" in a list, "" at the root
+  std::shared_ptr<const Place> parent;  // the map or list around it
+  std::string key;                      // the key in it, "[3]" in a list, "" at the root
 };
 
 class Tree {
@@ -90,9 +90,9 @@ class Tree {
 
   // The value. Each throws Error naming place and value when the kind is another one.
   bool boolean() const;
-  int64_t integer() const;             // also takes a number without a fraction: 1e3
+  int64_t integer() const;                           // also takes a number without a fraction: 1e3
   int64_t integer(int64_t low, int64_t high) const;  // low <= value <= high
-  double number() const;               // also takes an integer
+  double number() const;                             // also takes an integer
   const std::string& string() const;
   const std::vector<Tree>& items() const;
   const std::vector<Member>& members() const;

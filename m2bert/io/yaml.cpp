@@ -140,7 +140,8 @@ class Builder : public YAML::EventHandler {
 
   void open(const YAML::Mark& mark, YAML::anchor_t anchor, Tree tree) {
     if (awaits_key()) refuse(mark, "wants a string as a key, not a list or a map");
-    if (levels_.size() >= static_cast<size_t>(limits_.depth)) refuse(mark, "is nested more than " + std::to_string(limits_.depth) + " deep");
+    if (levels_.size() >= static_cast<size_t>(limits_.depth))
+      refuse(mark, "is nested more than " + std::to_string(limits_.depth) + " deep");
     // A block map stands where its key stands, not where its own first key does.
     const YAML::Mark& begin = !levels_.empty() && levels_.back().key ? levels_.back().key_mark : mark;
     levels_.push_back({std::move(tree), begin, anchor, values_, bytes_, std::nullopt, {}, false, {}});

@@ -20,6 +20,7 @@ struct YamlLimits {
 // An interpolation that names nothing is Kind::missing: an error with file and line where it is read, as in OmegaConf.
 // Errors (file:line): bad YAML, duplicate keys, cyclic interpolations, not UTF-8, limits.
 Tree read_yaml(const std::filesystem::path& file, const std::vector<std::string>& overrides = {}, const YamlLimits& limits = {});
-Tree parse_yaml(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {}, const YamlLimits& limits = {});
+Tree parse_yaml(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {},
+                const YamlLimits& limits = {});
 
 }  // namespace m2bert::io

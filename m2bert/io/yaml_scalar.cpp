@@ -77,7 +77,8 @@ Number classify_integer(std::string_view text) {
   const Scan start = scan;
   if (scan.word("0b") && scan.run([](char c) { return c == '0' || c == '1' || c == '_'; }) && scan.done()) return Number::binary;
   scan = start;
-  if (scan.word("0x") && scan.run([](char c) { return digit_or_line(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }) && scan.done()) {
+  if (scan.word("0x") && scan.run([](char c) { return digit_or_line(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }) &&
+      scan.done()) {
     return Number::hex;
   }
   scan = start;

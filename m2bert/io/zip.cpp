@@ -256,7 +256,8 @@ void ZipReader::check(const ZipLimits& limits) {
 }
 
 const ZipEntry* ZipReader::find(std::string_view name) const {
-  const auto found = std::lower_bound(by_name_.begin(), by_name_.end(), name, [&](size_t i, std::string_view n) { return entries_[i].name < n; });
+  const auto found =
+      std::lower_bound(by_name_.begin(), by_name_.end(), name, [&](size_t i, std::string_view n) { return entries_[i].name < n; });
   return found != by_name_.end() && entries_[*found].name == name ? &entries_[*found] : nullptr;
 }
 
@@ -266,7 +267,8 @@ const ZipEntry& ZipReader::at(std::string_view name) const {
 }
 
 void ZipReader::read(const ZipEntry& entry, std::span<std::byte> out) const {
-  require(out.size() == entry.size, path().string(), ": the zip entry ", entry.name, " has ", entry.size, " bytes, the buffer ", out.size());
+  require(out.size() == entry.size, path().string(), ": the zip entry ", entry.name, " has ", entry.size, " bytes, the buffer ",
+          out.size());
   uLong crc = ::crc32(0, nullptr, 0);
   if (entry.method == ZipMethod::stored) {
     for (size_t at = 0; at < out.size(); at += kPiece) {
@@ -315,7 +317,8 @@ void ZipReader::inflate(const ZipEntry& entry, std::span<std::byte> out) const {
 }
 
 std::string ZipReader::read(const ZipEntry& entry, uint64_t max_bytes) const {
-  require(entry.size <= max_bytes, path().string(), ": the zip entry ", entry.name, " has ", entry.size, " bytes, at most ", max_bytes, " are read");
+  require(entry.size <= max_bytes, path().string(), ": the zip entry ", entry.name, " has ", entry.size, " bytes, at most ", max_bytes,
+          " are read");
   std::string out(entry.size, '\0');
   read(entry, std::as_writable_bytes(std::span(out)));
   return out;

@@ -20,7 +20,7 @@ struct ZipEntry {
   std::string name;
   ZipMethod method;
   uint64_t compressed_size;
-  uint64_t size;         // uncompressed
+  uint64_t size;  // uncompressed
   uint32_t crc32;
   uint64_t data_offset;  // of the entry's bytes in the file
 };

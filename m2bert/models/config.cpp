@@ -68,26 +68,82 @@ void visit_fields(C& c, V&& v) {
 }
 
 // Fields that Hugging Face writes into every config.json and that say nothing about the forward pass of an encoder.
-const std::set<std::string, std::less<>> kHuggingFaceFields = {
-    "_name_or_path", "add_cross_attention", "architectures", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
-    "chunk_size_feed_forward", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample", "dtype",
-    "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty", "finetuning_task",
-    "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing", "id2label", "is_decoder", "is_encoder_decoder", "label2id",
-    "length_penalty", "max_length", "min_length", "model_type", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
-    "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores", "prefix", "pruned_heads", "remove_invalid_values",
-    "repetition_penalty", "return_dict", "return_dict_in_generate", "sep_token_id", "suppress_tokens", "task_specific_params", "temperature",
-    "tf_legacy_loss", "tie_encoder_decoder", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
-    "transformers_version", "typical_p", "use_bfloat16", "use_cache", "sbert_ce_default_activation_function", "sentence_transformers",
-    "_attn_implementation_autoset"};
+const std::set<std::string, std::less<>> kHuggingFaceFields = {"_name_or_path",
+                                                               "add_cross_attention",
+                                                               "architectures",
+                                                               "auto_map",
+                                                               "bad_words_ids",
+                                                               "begin_suppress_tokens",
+                                                               "bos_token_id",
+                                                               "chunk_size_feed_forward",
+                                                               "cross_attention_hidden_size",
+                                                               "decoder_start_token_id",
+                                                               "diversity_penalty",
+                                                               "do_sample",
+                                                               "dtype",
+                                                               "early_stopping",
+                                                               "encoder_no_repeat_ngram_size",
+                                                               "eos_token_id",
+                                                               "exponential_decay_length_penalty",
+                                                               "finetuning_task",
+                                                               "forced_bos_token_id",
+                                                               "forced_eos_token_id",
+                                                               "gradient_checkpointing",
+                                                               "id2label",
+                                                               "is_decoder",
+                                                               "is_encoder_decoder",
+                                                               "label2id",
+                                                               "length_penalty",
+                                                               "max_length",
+                                                               "min_length",
+                                                               "model_type",
+                                                               "no_repeat_ngram_size",
+                                                               "num_beam_groups",
+                                                               "num_beams",
+                                                               "num_return_sequences",
+                                                               "output_attentions",
+                                                               "output_hidden_states",
+                                                               "output_scores",
+                                                               "prefix",
+                                                               "pruned_heads",
+                                                               "remove_invalid_values",
+                                                               "repetition_penalty",
+                                                               "return_dict",
+                                                               "return_dict_in_generate",
+                                                               "sep_token_id",
+                                                               "suppress_tokens",
+                                                               "task_specific_params",
+                                                               "temperature",
+                                                               "tf_legacy_loss",
+                                                               "tie_encoder_decoder",
+                                                               "tie_word_embeddings",
+                                                               "tokenizer_class",
+                                                               "top_k",
+                                                               "top_p",
+                                                               "torch_dtype",
+                                                               "torchscript",
+                                                               "transformers_version",
+                                                               "typical_p",
+                                                               "use_bfloat16",
+                                                               "use_cache",
+                                                               "sbert_ce_default_activation_function",
+                                                               "sentence_transformers",
+                                                               "_attn_implementation_autoset"};
 
 // Takes each field that the map has into the config, with type and range checked.
 class Reader {
  public:
   explicit Reader(const io::Tree& map) : map_(map) {}
 
-  void operator()(const char* name, bool& field) { take(name, [&](const io::Tree& v) { field = v.boolean(); }); }
-  void operator()(const char* name, std::string& field) { take(name, [&](const io::Tree& v) { field = v.string(); }); }
-  void operator()(const char* name, std::optional<std::string>& field) { take(name, [&](const io::Tree& v) { field = v.string(); }); }
+  void operator()(const char* name, bool& field) {
+    take(name, [&](const io::Tree& v) { field = v.boolean(); });
+  }
+  void operator()(const char* name, std::string& field) {
+    take(name, [&](const io::Tree& v) { field = v.string(); });
+  }
+  void operator()(const char* name, std::optional<std::string>& field) {
+    take(name, [&](const io::Tree& v) { field = v.string(); });
+  }
   void operator()(const char* name, int& field, double low, double high) {
     take(name, [&](const io::Tree& v) { field = int(v.integer(int64_t(low), int64_t(high))); });
   }
@@ -165,8 +221,7 @@ void check(const Config& c, const io::Tree& map) {
   ensure(!c.use_flash_mm, "use_flash_mm",
          "false: the fused CUDA mixer keeps its parameters in another layout; the plain mixer computes the same mathematics here");
   if (!c.monarch_mixer_sequence_mixing) {
-    ensure(c.hidden_size % c.num_attention_heads == 0, "num_attention_heads",
-           "a divisor of hidden_size " + std::to_string(c.hidden_size));
+    ensure(c.hidden_size % c.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size " + std::to_string(c.hidden_size));
     return;
   }
   ensure(c.long_conv_l_max.has_value(), "long_conv_l_max", "the longest text in tokens, an integer of at least 1");
@@ -272,10 +327,10 @@ io::Tree Config::to_tree() const {
     io::Tree all = io::Tree::map();
     Writer writer(all);
     visit_fields(*this, writer);
-    for (const char* name : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-                             "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "max_position_embeddings",
-                             "type_vocab_size", "initializer_range", "layer_norm_eps", "pad_token_id", "position_embedding_type", "num_labels",
-                             "problem_type"}) {
+    for (const char* name :
+         {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "hidden_dropout_prob",
+          "attention_probs_dropout_prob", "classifier_dropout", "max_position_embeddings", "type_vocab_size", "initializer_range",
+          "layer_norm_eps", "pad_token_id", "position_embedding_type", "num_labels", "problem_type"}) {
       if (const io::Tree* value = all.find(name)) tree.set(name, *value);
     }
   } else {
@@ -291,13 +346,14 @@ io::Tree Config::to_tree() const {
 }
 
 int Config::max_length() const {
-  if (monarch_mixer_sequence_mixing) return use_positional_encodings ? std::min(*long_conv_l_max, max_position_embeddings) : *long_conv_l_max;
+  if (monarch_mixer_sequence_mixing)
+    return use_positional_encodings ? std::min(*long_conv_l_max, max_position_embeddings) : *long_conv_l_max;
   return max_position_embeddings;
 }
 
 std::string Config::summary() const {
   std::ostringstream text;
-  text << (family == Family::hf_bert              ? "BERT (Hugging Face)"
+  text << (family == Family::hf_bert       ? "BERT (Hugging Face)"
            : monarch_mixer_sequence_mixing ? "M2-BERT (Monarch Mixer)"
                                            : "BERT (ALiBi attention)")
        << ", " << num_hidden_layers << " layers, hidden " << hidden_size << ", up to " << max_length() << " tokens";

@@ -68,7 +68,8 @@ void Embeddings::init(float initializer_range, nn::KeySequence& keys) {
   token_type_embeddings.init_normal(initializer_range, keys);
 }
 
-Layer::Layer(const Config& c) : attention_(make_sequence_mixer(c)), mlp_(make_channel_mixer(c)), mlp_has_name_(c.family != Family::hf_bert) {}
+Layer::Layer(const Config& c)
+    : attention_(make_sequence_mixer(c)), mlp_(make_channel_mixer(c)), mlp_has_name_(c.family != Family::hf_bert) {}
 
 mx::array Layer::operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
   auto mixed = [&] {
@@ -98,7 +99,9 @@ void Layer::init(float initializer_range, nn::KeySequence& keys) {
 }
 
 Encoder::Encoder(const Config& c)
-    : unpads_(c.family == Family::m2 && !c.monarch_mixer_sequence_mixing), adds_mask_(c.family == Family::hf_bert), heads_(c.num_attention_heads) {
+    : unpads_(c.family == Family::m2 && !c.monarch_mixer_sequence_mixing),
+      adds_mask_(c.family == Family::hf_bert),
+      heads_(c.num_attention_heads) {
   for (int i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c);
 }
 

@@ -26,11 +26,11 @@ class Embeddings : public nn::Module {
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
 
-  nn::Embedding word_embeddings;                   // [vocab, H]
+  nn::Embedding word_embeddings;                     // [vocab, H]
   std::optional<nn::Embedding> position_embeddings;  // [max_position_embeddings, H]
-  nn::Embedding token_type_embeddings;             // [types, H]
+  nn::Embedding token_type_embeddings;               // [types, H]
   nn::LayerNorm norm;
-  std::optional<mx::array> position_ids;           // [1, max_position_embeddings] int64 buffer of the reference
+  std::optional<mx::array> position_ids;  // [1, max_position_embeddings] int64 buffer of the reference
 
  private:
   float dropout_;

@@ -15,9 +15,7 @@ constexpr int kPlantingStride = 128;
 mx::array first_state(const mx::array& hidden) { return mx::take(hidden, 0, 1); }
 
 // The states at planted positions whose mask is 1, summed over the text. [B, H]; the first state is not among them.
-mx::array planted_sum(const mx::array& hidden, const mx::array& planted) {
-  return mx::sum(hidden * mx::expand_dims(planted, -1), 1);
-}
+mx::array planted_sum(const mx::array& hidden, const mx::array& planted) { return mx::sum(hidden * mx::expand_dims(planted, -1), 1); }
 
 }  // namespace
 

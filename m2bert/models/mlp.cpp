@@ -12,7 +12,8 @@ std::variant<nn::Linear, nn::BlockdiagLinear> make_linear(int in, int out, bool 
 }
 }  // namespace
 
-MonarchOrDenseLinear::MonarchOrDenseLinear(int in, int out, bool with_bias, const Config& c) : linear_(make_linear(in, out, with_bias, c)) {}
+MonarchOrDenseLinear::MonarchOrDenseLinear(int in, int out, bool with_bias, const Config& c)
+    : linear_(make_linear(in, out, with_bias, c)) {}
 
 mx::array MonarchOrDenseLinear::operator()(const mx::array& x) const {
   return std::visit([&](const auto& linear) { return linear(x); }, linear_);

@@ -82,10 +82,8 @@ mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling po
     case Pooling::pooler:
       require(pooler_ != nullptr, "[Model] this model has no pooler; choose another pooling: cls, mean or max");
       return (*pooler_)(hidden, mask);
-    case Pooling::cls:
-      return mx::take(hidden, 0, 1);
-    case Pooling::mean:
-      return masked_mean(hidden, mask);
+    case Pooling::cls: return mx::take(hidden, 0, 1);
+    case Pooling::mean: return masked_mean(hidden, mask);
     case Pooling::max: {
       auto on = mx::expand_dims(mx::not_equal(mask, mx::array(0, mask.dtype())), -1);
       return mx::max(mx::where(on, hidden, mx::array(-std::numeric_limits<float>::infinity(), hidden.dtype())), 1);

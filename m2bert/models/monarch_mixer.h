@@ -27,7 +27,7 @@ class MonarchSequenceMixer : public SequenceMixer {
 
  private:
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
-  mx::array prepared(int L) const;                  // both filters for the fused kernel
+  mx::array prepared(int L) const;  // both filters for the fused kernel
   std::vector<mx::array> filter_weights() const;
 
   mutable nn::Kept prepared_;

@@ -22,7 +22,8 @@ fs::path config_beside(const fs::path& file) {
   for (const char* name : {"config.json", "config.yaml", "config.yml"}) {
     if (fs::exists(file.parent_path() / name)) return file.parent_path() / name;
   }
-  fail(file.string(), ": a checkpoint file does not say how its model is built. Name the recipe with --config FILE.yaml (or put config.json "
+  fail(file.string(),
+       ": a checkpoint file does not say how its model is built. Name the recipe with --config FILE.yaml (or put config.json "
        "or config.yaml beside it)");
 }
 
@@ -98,7 +99,8 @@ void cast_weights(Model& model, mx::Dtype dtype) {
 }
 
 Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
-  require(fs::exists(path), path.string(), ": no such file or folder. --model takes a checkpoint file (.pt, .bin, .safetensors, with "
+  require(fs::exists(path), path.string(),
+          ": no such file or folder. --model takes a checkpoint file (.pt, .bin, .safetensors, with "
           "--config FILE.yaml) or a model folder (config.json and weights)");
   std::optional<checkpoint::ModelFolder> folder;
   if (fs::is_directory(path)) folder = checkpoint::read_folder(path);

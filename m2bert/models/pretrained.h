@@ -31,7 +31,7 @@ struct Pretrained {
   int max_length = 0;            // tokens
   bool dynamic_padding = false;  // padding does not change the result (attention), so a batch is padded to its longest text
   std::map<std::string, std::string> prompts;
-  std::string default_prompt;    // name of a prompt, empty: none
+  std::string default_prompt;  // name of a prompt, empty: none
   std::vector<std::string> labels;
   checkpoint::MatchReport report;
   std::vector<std::filesystem::path> weights;  // the files that were read

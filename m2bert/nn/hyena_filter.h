@@ -11,11 +11,11 @@ namespace m2bert::nn {
 
 struct HyenaFilterOptions {
   int d_model = 0;
-  int emb_dim = 5;     // odd: time, cosines, sines
-  int order = 64;      // width of the network
-  int l_max = 0;       // positions
-  float w = 10;        // initial frequency of the sines
-  float w_mod = 1;     // fixed factor of the frequency
+  int emb_dim = 5;  // odd: time, cosines, sines
+  int order = 64;   // width of the network
+  int l_max = 0;    // positions
+  float w = 10;     // initial frequency of the sines
+  float w_mod = 1;  // fixed factor of the frequency
   bool bidirectional = true;
   bool train_positions = true;  // false (hyena_lr_pos_emb 0): z is a buffer
 };
@@ -38,12 +38,12 @@ class HyenaFilter : public Module {
   void visit(Visitor& v) override;
   void init(KeySequence& keys);  // torch's defaults for the linears, N(0, 1) for bias, freq = w
 
-  mx::array bias;                       // [d] D, the skip term of the convolution
-  mx::array z, t;                       // [1, l_max, emb_dim], [1, l_max, 1]
-  mx::array freq;                       // [1, order], shared by all sines of both networks
-  std::vector<Linear> network;          // 0, 2, 4, 6 of implicit_filter
-  std::vector<Linear> network_rev;      // of implicit_filter_rev; empty when causal
-  mx::array deltas;                     // [1, 1, d]
+  mx::array bias;                   // [d] D, the skip term of the convolution
+  mx::array z, t;                   // [1, l_max, emb_dim], [1, l_max, 1]
+  mx::array freq;                   // [1, order], shared by all sines of both networks
+  std::vector<Linear> network;      // 0, 2, 4, 6 of implicit_filter
+  std::vector<Linear> network_rev;  // of implicit_filter_rev; empty when causal
+  mx::array deltas;                 // [1, 1, d]
 
  private:
   mx::array evaluate(const std::vector<Linear>& net, int L) const;

@@ -10,9 +10,7 @@ Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
   if (with_bias) bias = mx::zeros({out});
 }
 
-mx::array Linear::operator()(const mx::array& x) const {
-  return ops::linear(x, weight, bias);
-}
+mx::array Linear::operator()(const mx::array& x) const { return ops::linear(x, weight, bias); }
 
 void Linear::visit(Visitor& v) {
   v("weight", weight);

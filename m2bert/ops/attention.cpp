@@ -39,8 +39,8 @@ void check(const mx::array& q, const mx::array& k, const mx::array& v, int heads
 
 }  // namespace
 
-mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
-                                   const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
+mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
+                                   bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
   check(q, k, v, heads, key_bias);
   const int B = q.shape(0), S = q.shape(1);
   auto bias = mx::reshape(key_bias, {B, 1, 1, S}, s);

@@ -19,8 +19,9 @@ mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, 
 // a time; the reference is composed and holds all of them.
 mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
                          const std::function<mx::array(const mx::array&)>& on_probabilities = {}, mx::StreamOrDevice s = {});
-mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
-                                   const std::function<mx::array(const mx::array&)>& on_probabilities = {}, mx::StreamOrDevice s = {});
+mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
+                                   bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities = {},
+                                   mx::StreamOrDevice s = {});
 
 // One slope a head (Press et al. 2022), also for counts that are no power of two, as the paper's code does it.
 std::vector<float> alibi_slopes(int heads);

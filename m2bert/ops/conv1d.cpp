@@ -8,8 +8,8 @@ mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weigh
                                   mx::StreamOrDevice s) {
   require(u_blc.ndim() == 3, "[depthwise_conv1d_causal] u has shape ", u_blc.shape(), ", wants [B, L, C]");
   const int B = u_blc.shape(0), L = u_blc.shape(1), C = u_blc.shape(2);
-  require(weight.ndim() == 3 && weight.shape(0) == C && weight.shape(1) == 1, "[depthwise_conv1d_causal] weight has shape ",
-          weight.shape(), ", wants [", C, ", 1, K]");
+  require(weight.ndim() == 3 && weight.shape(0) == C && weight.shape(1) == 1, "[depthwise_conv1d_causal] weight has shape ", weight.shape(),
+          ", wants [", C, ", 1, K]");
   const int K = weight.shape(2);
   auto padded = mx::pad(u_blc, std::vector<int>{1}, mx::Shape{K - 1}, mx::Shape{0}, mx::array(0, u_blc.dtype()), "constant", s);
   std::optional<mx::array> y;

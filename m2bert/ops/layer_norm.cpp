@@ -8,8 +8,8 @@ namespace m2bert::ops {
 
 namespace {
 void check(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias) {
-  require(x.ndim() >= 1 && weight.shape() == mx::Shape{x.shape(-1)} && bias.shape() == weight.shape(), "[layer_norm] x has shape ", x.shape(),
-          ", weight ", weight.shape(), ", bias ", bias.shape());
+  require(x.ndim() >= 1 && weight.shape() == mx::Shape{x.shape(-1)} && bias.shape() == weight.shape(), "[layer_norm] x has shape ",
+          x.shape(), ", weight ", weight.shape(), ", bias ", bias.shape());
   require(!residual || residual->shape() == x.shape(), "[layer_norm] the residual has another shape than x, ", x.shape());
 }
 }  // namespace
@@ -20,8 +20,8 @@ mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array
   return mx::fast::layer_norm(residual ? mx::add(x, *residual, s) : x, weight, bias, eps, s);
 }
 
-mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias, float eps,
-                     mx::StreamOrDevice s) {
+mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
+                     float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
   const bool values = !weight.is_tracer() && !bias.is_tracer() && !(residual && residual->is_tracer());
   if (!values || !kernels::pointwise_takes(x, s)) return layer_norm_reference(x, residual, weight, bias, eps, s);

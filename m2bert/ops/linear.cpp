@@ -9,7 +9,8 @@ namespace m2bert::ops {
 namespace {
 void check(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias) {
   require(weight.ndim() == 2, "[linear] weight has shape ", weight.shape(), ", wants [out, in]");
-  require(x.ndim() >= 1 && x.shape(-1) == weight.shape(1), "[linear] x has shape ", x.shape(), ", weight wants ", weight.shape(1), " columns");
+  require(x.ndim() >= 1 && x.shape(-1) == weight.shape(1), "[linear] x has shape ", x.shape(), ", weight wants ", weight.shape(1),
+          " columns");
   require(!bias || (bias->ndim() == 1 && bias->shape(0) == weight.shape(0)), "[linear] bias does not have ", weight.shape(0), " values");
 }
 }  // namespace

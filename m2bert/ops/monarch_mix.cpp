@@ -10,7 +10,8 @@ namespace m2bert::ops {
 
 namespace {
 void check(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias) {
-  require(projected.ndim() == 3 && projected.shape(2) % 3 == 0, "[monarch_mix] projected has shape ", projected.shape(), ", wants [B, L, 3 H]");
+  require(projected.ndim() == 3 && projected.shape(2) % 3 == 0, "[monarch_mix] projected has shape ", projected.shape(),
+          ", wants [B, L, 3 H]");
   const int H = projected.shape(2) / 3;
   require(u.shape() == mx::Shape({projected.shape(0), projected.shape(1), H}), "[monarch_mix] u has shape ", u.shape(), ", projected ",
           projected.shape());
@@ -33,8 +34,10 @@ mx::array prepare_mixer(const MixerFilters& f, mx::StreamOrDevice s) {
   require(f.k.ndim() == 2, "[prepare_mixer] k has shape ", f.k.shape(), ", wants [L, H]");
   auto fits = [&](const std::optional<mx::array>& k) { return !k || k->shape() == f.k.shape(); };
   require(fits(f.k_rev) && fits(f.k2) && fits(f.k2_rev), "[prepare_mixer] the filters differ in shape");
-  require(f.k2.has_value() == f.D2.has_value() && f.k2_rev.has_value() == (f.k2 && f.k_rev), "[prepare_mixer] parts of a filter are missing");
-  require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[prepare_mixer] D does not have ", f.k.shape(1), " values");
+  require(f.k2.has_value() == f.D2.has_value() && f.k2_rev.has_value() == (f.k2 && f.k_rev),
+          "[prepare_mixer] parts of a filter are missing");
+  require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[prepare_mixer] D does not have ", f.k.shape(1),
+          " values");
   return kernels::prepare_mixer(f, kernels::stream_of(s));
 }
 

@@ -8,9 +8,9 @@
 namespace m2bert::search {
 namespace {
 
-constexpr size_t kQueries = 4;       // rows of queries that share one pass over a document
-constexpr size_t kDocuments = 256;   // rows of documents that stay in the cache for all queries of a thread
-constexpr size_t kLanes = 16;        // partial sums of one product: what vector units like, in a fixed order
+constexpr size_t kQueries = 4;      // rows of queries that share one pass over a document
+constexpr size_t kDocuments = 256;  // rows of documents that stay in the cache for all queries of a thread
+constexpr size_t kLanes = 16;       // partial sums of one product: what vector units like, in a fixed order
 
 // One order of summation whatever the block: equal documents get equal scores.
 template <size_t N>
@@ -79,9 +79,11 @@ size_t rows_of(std::span<const float> values, size_t dim, const char* what) {
 
 }  // namespace
 
-std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<const float> documents, size_t dim, const TopKOptions& options) {
+std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<const float> documents, size_t dim,
+                                    const TopKOptions& options) {
   const size_t n = rows_of(queries, dim, "queries"), m = rows_of(documents, dim, "documents");
-  const auto query_norms = inverse_norms(queries, dim, options.similarity), document_norms = inverse_norms(documents, dim, options.similarity);
+  const auto query_norms = inverse_norms(queries, dim, options.similarity),
+             document_norms = inverse_norms(documents, dim, options.similarity);
   std::vector<Best> best(n, Best(std::min(options.k, m)));
   const auto groups = static_cast<std::ptrdiff_t>((n + kQueries - 1) / kQueries);
   [[maybe_unused]] const int threads = std::max(1, options.threads);
@@ -103,7 +105,8 @@ std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<co
         }
       }
     }
-    require(finite, "[top_k] a score is not finite: a vector among documents ", from, " to ", to - 1, " or the queries has NaN or infinity");
+    require(finite, "[top_k] a score is not finite: a vector among documents ", from, " to ", to - 1,
+            " or the queries has NaN or infinity");
   }
   std::vector<std::vector<Hit>> out;
   out.reserve(n);

@@ -23,7 +23,8 @@ struct TopKOptions {
 
 // queries [n, dim] and documents [m, dim], row-major. For each query the min(k, m) best, best first; equal scores in the
 // documents' order. The cosine with a zero vector is 0. Errors: sizes that are no multiple of dim, scores that are not finite.
-std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<const float> documents, size_t dim, const TopKOptions& options = {});
+std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<const float> documents, size_t dim,
+                                    const TopKOptions& options = {});
 
 // Similarity of row i of a with row i of b, for all i.
 std::vector<float> pairwise(std::span<const float> a, std::span<const float> b, size_t dim, Similarity similarity = Similarity::cosine);

@@ -53,8 +53,11 @@ ModelParts parse_vocabulary(std::string_view lines, const std::string& name) {
 
 // The names of special tokens, from tokenizer_config.json or special_tokens_map.json.
 void read_special_names(const io::Tree& config, ModelParts& parts) {
-  const std::array<std::pair<const char*, std::string*>, 5> names = {
-      {{"unk_token", &parts.unk}, {"cls_token", &parts.cls}, {"sep_token", &parts.sep}, {"pad_token", &parts.pad}, {"mask_token", &parts.mask}}};
+  const std::array<std::pair<const char*, std::string*>, 5> names = {{{"unk_token", &parts.unk},
+                                                                      {"cls_token", &parts.cls},
+                                                                      {"sep_token", &parts.sep},
+                                                                      {"pad_token", &parts.pad},
+                                                                      {"mask_token", &parts.mask}}};
   for (const auto& [key, name] : names) {
     const io::Tree* token = config.find(key);
     if (token && !token->is_null()) *name = token_content(*token);

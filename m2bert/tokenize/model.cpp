@@ -22,9 +22,14 @@ std::string normal_form(const std::string& text, const NormalizerOptions& option
 }  // namespace
 
 TokenizerModel::TokenizerModel(ModelParts parts)
-    : name(parts.name), vocabulary(parts.vocabulary, parts.name), normalizer(parts.normalizer),
-      decoder_prefix(parts.decoder_prefix), max_word_chars(parts.max_word_chars), cleanup(parts.cleanup),
-      has_template(parts.has_template), settings(parts.settings) {
+    : name(parts.name),
+      vocabulary(parts.vocabulary, parts.name),
+      normalizer(parts.normalizer),
+      decoder_prefix(parts.decoder_prefix),
+      max_word_chars(parts.max_word_chars),
+      cleanup(parts.cleanup),
+      has_template(parts.has_template),
+      settings(parts.settings) {
   unk = vocabulary.id(parts.unk);
   require(unk >= 0, name, ": the vocabulary has no unknown token '", parts.unk, "'. Is this a BERT vocabulary?");
   fill_added(std::move(parts.added));
@@ -63,8 +68,10 @@ void TokenizerModel::fill_added(std::vector<AddedToken> tokens) {
     const int32_t known = vocabulary.id(token.content);
     if (token.content.empty() || (token.id < 0 && known < 0)) continue;
     if (token.id < 0) token.id = known;
-    require(token.id <= Vocabulary::max_id, name, ": added token '", token.content, "' has id ", token.id, ", wants 0 to ", Vocabulary::max_id);
-    require(known < 0 || known == token.id, name, ": added token '", token.content, "' has id ", token.id, ", but the vocabulary says ", known);
+    require(token.id <= Vocabulary::max_id, name, ": added token '", token.content, "' has id ", token.id, ", wants 0 to ",
+            Vocabulary::max_id);
+    require(known < 0 || known == token.id, name, ": added token '", token.content, "' has id ", token.id, ", but the vocabulary says ",
+            known);
     if (known < 0) {
       require(!vocabulary.has(token.id), name, ": added token '", token.content, "' has id ", token.id, ", which is the vocabulary's '",
               vocabulary.has(token.id) ? vocabulary.token(token.id) : "", "'");

@@ -27,11 +27,11 @@ struct ModelParts {
   NormalizerOptions normalizer;
   std::vector<AddedToken> added;  // id -1: take it from the vocabulary; a token that is in neither is left out
   std::string unk = "[UNK]", cls = "[CLS]", sep = "[SEP]", pad = "[PAD]", mask = "[MASK]";
-  std::string prefix = "##";           // of a token that goes on with a word
+  std::string prefix = "##";                         // of a token that goes on with a word
   std::optional<std::string> decoder_prefix = "##";  // what decode() removes; empty: tokens are only joined with spaces
   size_t max_word_chars = 100;
-  bool cleanup = true;        // decode() removes spaces before punctuation
-  bool has_template = true;   // [CLS] and [SEP] are added
+  bool cleanup = true;       // decode() removes spaces before punctuation
+  bool has_template = true;  // [CLS] and [SEP] are added
   FileSettings settings;
 };
 
@@ -42,17 +42,17 @@ struct TokenizerModel {
   Vocabulary vocabulary;
   NormalizerOptions normalizer;
   AddedTokens raw_added, normalized_added;
-  std::vector<AddedToken> beyond;       // added tokens that the vocabulary lacks, by their ids
-  std::vector<bool> special;            // by id
+  std::vector<AddedToken> beyond;  // added tokens that the vocabulary lacks, by their ids
+  std::vector<bool> special;       // by id
   int32_t unk, cls, sep, pad, mask;
   std::optional<std::string> decoder_prefix;
   size_t max_word_chars;
   bool cleanup, has_template;
   FileSettings settings;
 
-  Vocabulary::Node continuation;               // the node of the prefix; dead: no token goes on
+  Vocabulary::Node continuation;  // the node of the prefix; dead: no token goes on
   std::array<ByteClass, 256> byte_class;
-  std::array<uint8_t, 256> fold;               // lower case of ASCII
+  std::array<uint8_t, 256> fold;  // lower case of ASCII
   std::array<int32_t, 128> punctuation_id;
 
  private:

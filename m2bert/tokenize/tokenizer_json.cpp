@@ -103,7 +103,9 @@ void read_truncation(const Tree* tree, FileSettings& settings) {
   settings.truncation_side = side == "Left" ? TruncationSide::left : TruncationSide::right;
   require(strategy == "LongestFirst" || strategy == "OnlyFirst" || strategy == "OnlySecond", tree->where(), "strategy is '", strategy,
           "', wants LongestFirst, OnlyFirst or OnlySecond");
-  settings.truncation = strategy == "OnlyFirst" ? Truncation::only_first : strategy == "OnlySecond" ? Truncation::only_second : Truncation::longest_first;
+  settings.truncation = strategy == "OnlyFirst"    ? Truncation::only_first
+                        : strategy == "OnlySecond" ? Truncation::only_second
+                                                   : Truncation::longest_first;
 }
 
 void read_padding(const Tree* tree, ModelParts& parts) {

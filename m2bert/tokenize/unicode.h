@@ -10,15 +10,15 @@ namespace m2bert::tokenize {
 constexpr char32_t replacement_char = 0xFFFD;
 
 enum CharFlag : uint16_t {
-  char_removed = 1,       // control, format, unassigned ...: clean_text drops it
-  char_space = 2,         // white space
-  char_punctuation = 4,   // a word of its own
-  char_chinese = 8,       // gets spaces around it
-  char_nonspacing = 16,   // Mn: dropped with accents
-  char_decomposes = 32,   // has a canonical decomposition
-  char_lowers = 64,       // has another lower case form
-  char_combines = 128,    // combining class other than 0
-  char_word = 256,        // \w
+  char_removed = 1,      // control, format, unassigned ...: clean_text drops it
+  char_space = 2,        // white space
+  char_punctuation = 4,  // a word of its own
+  char_chinese = 8,      // gets spaces around it
+  char_nonspacing = 16,  // Mn: dropped with accents
+  char_decomposes = 32,  // has a canonical decomposition
+  char_lowers = 64,      // has another lower case form
+  char_combines = 128,   // combining class other than 0
+  char_word = 256,       // \w
 };
 
 struct Decoded {
@@ -36,9 +36,16 @@ uint32_t encode_utf8(char32_t c, char* out);
 Decoded last_utf8(const char* text, const char* end);
 
 namespace tables {
-struct Decomposition { char32_t from, to[4]; };  // full canonical decomposition, 0 at the end
-struct Lower { char32_t from, to[2]; };
-struct CombiningClass { char32_t from; uint8_t rank; };  // in the order of the classes, not their numbers
+struct Decomposition {
+  char32_t from, to[4];
+};  // full canonical decomposition, 0 at the end
+struct Lower {
+  char32_t from, to[2];
+};
+struct CombiningClass {
+  char32_t from;
+  uint8_t rank;
+};  // in the order of the classes, not their numbers
 extern const uint16_t block_of[];
 extern const uint16_t block_flags[][128];
 extern const Decomposition decompositions[];  // sorted, without Hangul

@@ -17,9 +17,9 @@ class Vocabulary {
   // `name` stands for the file in errors: an id out of range, two tokens with one id.
   Vocabulary(const std::vector<std::pair<std::string_view, int32_t>>& tokens, const std::string& name);
 
-  int32_t id(std::string_view token) const;   // -1: none
+  int32_t id(std::string_view token) const;  // -1: none
   bool has(int32_t id) const { return id >= 0 && static_cast<size_t>(id) < size() && tokens_[static_cast<size_t>(id)].begin != none; }
-  std::string_view token(int32_t id) const;   // has(id) is true
+  std::string_view token(int32_t id) const;       // has(id) is true
   size_t size() const { return tokens_.size(); }  // largest id + 1
 
   // The trie. A node is a prefix of some token; `dead` is no prefix of any.
@@ -34,9 +34,17 @@ class Vocabulary {
 
  private:
   static constexpr size_t none = SIZE_MAX;
-  struct Place { size_t begin = none, size = 0; };
-  struct Cell { Node base = 0, parent = dead; int32_t id = -1; };
-  struct Range { size_t begin, end, depth; Node node; };
+  struct Place {
+    size_t begin = none, size = 0;
+  };
+  struct Cell {
+    Node base = 0, parent = dead;
+    int32_t id = -1;
+  };
+  struct Range {
+    size_t begin, end, depth;
+    Node node;
+  };
   using Sorted = std::vector<std::pair<std::string_view, int32_t>>;
 
   void build(const Sorted& sorted);

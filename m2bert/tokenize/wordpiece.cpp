@@ -36,8 +36,8 @@ void cut_longest(Pieces& first, Pieces& second, size_t room, TruncationSide side
 
 void cut_only(Pieces& target, const Pieces& other, size_t room, TruncationSide side, const char* which) {
   if (target.size() + other.size() <= room) return;
-  require(other.size() < room, "[tokenize] the ", which, " text cannot be cut to fit: the other one has ", other.size(), " tokens and ", room,
-          " are allowed. Use longest_first or a larger max_length.");
+  require(other.size() < room, "[tokenize] the ", which, " text cannot be cut to fit: the other one has ", other.size(), " tokens and ",
+          room, " are allowed. Use longest_first or a larger max_length.");
   target = cut(target, room - other.size(), side);
 }
 
@@ -99,8 +99,8 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
 // The package cleans each token by itself, with the space it puts before it.
 void clean_up(std::string& token) {
   static constexpr std::pair<std::string_view, std::string_view> rules[] = {
-      {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"},
-      {" 've", "'ve"}, {" 're", "'re"}};
+      {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
+      {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : rules) replace_all(token, from, to);
 }
 
@@ -200,7 +200,8 @@ std::string WordPiece::decode(std::span<const int32_t> ids, bool skip_special_to
 namespace {
 
 const AddedToken* find_beyond(const std::vector<AddedToken>& beyond, int32_t id) {
-  const auto at = std::lower_bound(beyond.begin(), beyond.end(), id, [](const AddedToken& token, int32_t wanted) { return token.id < wanted; });
+  const auto at =
+      std::lower_bound(beyond.begin(), beyond.end(), id, [](const AddedToken& token, int32_t wanted) { return token.id < wanted; });
   return at != beyond.end() && at->id == id ? &*at : nullptr;
 }
 

@@ -16,7 +16,7 @@ namespace m2bert::tokenize {
 
 struct TokenizerModel;
 
-enum class TruncationSide { right, left };  // the end of the text that is cut off
+enum class TruncationSide { right, left };                         // the end of the text that is cut off
 enum class Truncation { longest_first, only_first, only_second };  // which text of a pair is cut
 
 struct EncodeOptions {
@@ -40,8 +40,8 @@ struct FileSettings {
   std::optional<size_t> max_length;
   TruncationSide truncation_side = TruncationSide::right;
   Truncation truncation = Truncation::longest_first;
-  bool pads = false;               // a padding section is there
-  std::optional<size_t> pad_to;    // a fixed length; empty: the longest of the batch
+  bool pads = false;             // a padding section is there
+  std::optional<size_t> pad_to;  // a fixed length; empty: the longest of the batch
   std::optional<size_t> pad_to_multiple_of;
   PaddingSide padding_side = PaddingSide::right;
   std::optional<size_t> model_max_length;  // tokenizer_config.json
@@ -75,11 +75,11 @@ class WordPiece {
   // vocabulary are left out.
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = true) const;
 
-  int32_t id(std::string_view token) const;     // -1: not in the vocabulary
-  std::string_view token(int32_t id) const;     // Error: outside the vocabulary
+  int32_t id(std::string_view token) const;  // -1: not in the vocabulary
+  std::string_view token(int32_t id) const;  // Error: outside the vocabulary
   bool has(int32_t id) const;
-  bool is_special(int32_t id) const;            // [CLS], [SEP], [PAD], ... : tokens that decode() may skip
-  size_t vocab_size() const;                    // largest id + 1
+  bool is_special(int32_t id) const;  // [CLS], [SEP], [PAD], ... : tokens that decode() may skip
+  size_t vocab_size() const;          // largest id + 1
 
   // -1 where the vocabulary has no such token; [UNK], [CLS] and [SEP] are always there.
   int32_t pad_id() const;

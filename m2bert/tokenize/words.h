@@ -38,8 +38,11 @@ class Splitter {
   size_t limit_ = SIZE_MAX;
   bool fast_ = true;
   std::vector<Char> chars_;
-  struct Byte { char byte; uint32_t begin, end; };
-  std::vector<Byte> word_;   // of the general path, with the place of each byte
+  struct Byte {
+    char byte;
+    uint32_t begin, end;
+  };
+  std::vector<Byte> word_;  // of the general path, with the place of each byte
   size_t word_chars_ = 0;
 };
 

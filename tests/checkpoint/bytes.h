@@ -71,8 +71,12 @@ std::string error_of(F&& f) {
 
 [[gnu::noinline]] inline std::string proto(int n = 2) { return std::string("\x80") + static_cast<char>(n); }
 [[gnu::noinline]] inline std::string text(const std::string& s) { return "X" + little(s.size(), 4) + s; }
-[[gnu::noinline]] inline std::string integer(int64_t v) { return v >= 0 && v < 256 ? "K" + little(static_cast<uint64_t>(v), 1) : "\x8a\x08" + little(static_cast<uint64_t>(v), 8); }
-[[gnu::noinline]] inline std::string global(const std::string& module, const std::string& name) { return "c" + module + "\n" + name + "\n"; }
+[[gnu::noinline]] inline std::string integer(int64_t v) {
+  return v >= 0 && v < 256 ? "K" + little(static_cast<uint64_t>(v), 1) : "\x8a\x08" + little(static_cast<uint64_t>(v), 8);
+}
+[[gnu::noinline]] inline std::string global(const std::string& module, const std::string& name) {
+  return "c" + module + "\n" + name + "\n";
+}
 [[gnu::noinline]] inline std::string tuple(const std::string& items) { return "(" + items + "t"; }
 [[gnu::noinline]] inline std::string integers(const std::vector<int64_t>& v) {
   std::string out;
@@ -127,13 +131,14 @@ struct ZipLies {
     out += "PK\3\4" + little(20, 2) + little(flags, 2) + little(method, 2) + little(0, 4) + little(crc, 4) + little(packed, 4) +
            little(or_truth(p.local_plain, plain), 4) + little(local.size(), 2) + little(0, 2) + local + p.bytes;
     directory += "PK\1\2" + little(20, 2) + little(20, 2) + little(flags, 2) + little(method, 2) + little(0, 4) + little(crc, 4) +
-                 little(packed, 4) + little(plain, 4) + little(p.name.size(), 2) + little(0, 12) + little(or_truth(p.header_at, at), 4) + p.name;
+                 little(packed, 4) + little(plain, 4) + little(p.name.size(), 2) + little(0, 12) + little(or_truth(p.header_at, at), 4) +
+                 p.name;
   }
   uint64_t at = lies.directory_at < 0 ? out.size() : static_cast<uint64_t>(lies.directory_at);
   uint64_t size = lies.directory_size < 0 ? directory.size() : static_cast<uint64_t>(lies.directory_size);
   uint64_t count = lies.entries < 0 ? parts.size() : static_cast<uint64_t>(lies.entries);
-  return out + directory + lies.before_end + "PK\5\6" + little(0, 4) + little(count, 2) + little(count, 2) + little(size, 4) + little(at, 4) +
-         little(lies.comment.size(), 2) + lies.comment;
+  return out + directory + lies.before_end + "PK\5\6" + little(0, 4) + little(count, 2) + little(count, 2) + little(size, 4) +
+         little(at, 4) + little(lies.comment.size(), 2) + lies.comment;
 }
 
 [[gnu::noinline]] inline std::string floats(int n) {
@@ -145,8 +150,8 @@ struct ZipLies {
   return out;
 }
 // A PyTorch file around a pickle, with storage "0" of six floats unless others are given.
-[[gnu::noinline]] inline std::string torch_zip(const std::string& pickle, std::vector<ZipPart> data = {{"a/data/0", floats(6)}}, const std::string& byteorder = "little",
-                             const std::string& version = "3\n") {
+[[gnu::noinline]] inline std::string torch_zip(const std::string& pickle, std::vector<ZipPart> data = {{"a/data/0", floats(6)}},
+                                               const std::string& byteorder = "little", const std::string& version = "3\n") {
   std::vector<ZipPart> parts = {{"a/data.pkl", pickle}, {"a/byteorder", byteorder}};
   parts.insert(parts.end(), data.begin(), data.end());
   parts.push_back({"a/version", version});
@@ -160,7 +165,9 @@ struct ZipLies {
   return magic + proto() + "M" + little(static_cast<uint64_t>(protocol), 2) + "." + proto() +
          dict(text("protocol_version") + integer(1) + text("little_endian") + (little_endian ? "\x88" : "\x89")) + ".";
 }
-[[gnu::noinline]] inline std::string legacy_file(const std::string& pickle, const std::vector<std::pair<std::string, std::string>>& storages = {{"0", little(6, 8) + floats(6)}}) {
+[[gnu::noinline]] inline std::string legacy_file(const std::string& pickle,
+                                                 const std::vector<std::pair<std::string, std::string>>& storages = {
+                                                     {"0", little(6, 8) + floats(6)}}) {
   std::string keys = proto() + "](", data;
   for (const auto& [key, bytes] : storages) {
     keys += text(key);
@@ -175,6 +182,8 @@ inline TensorSpec legacy_spec(TensorSpec t = {}) {
 
 // ---- safetensors ----
 
-[[gnu::noinline]] inline std::string safetensors(const std::string& header, const std::string& data) { return little(header.size(), 8) + header + data; }
+[[gnu::noinline]] inline std::string safetensors(const std::string& header, const std::string& data) {
+  return little(header.size(), 8) + header + data;
+}
 
 }  // namespace m2bert::checkpoint::test

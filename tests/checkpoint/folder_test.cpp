@@ -18,7 +18,8 @@ void write_sentence_folder(const Folder& f) {
   f.write("config.json", "{}");
   f.write("1_Pooling/config.json", R"({"word_embedding_dimension":384,"pooling_mode_cls_token":false,"pooling_mode_mean_tokens":true})");
   f.write("sentence_bert_config.json", R"({"max_seq_length":256,"do_lower_case":false})");
-  f.write("config_sentence_transformers.json", R"({"prompts":{"query":"query: "},"default_prompt_name":"query","similarity_fn_name":"cosine"})");
+  f.write("config_sentence_transformers.json",
+          R"({"prompts":{"query":"query: "},"default_prompt_name":"query","similarity_fn_name":"cosine"})");
 }
 
 TEST(ReadFolder, SentenceTransformersWithoutItsNormalizeFolder) {
@@ -41,7 +42,9 @@ TEST(ReadFolder, NewerPoolingAndModuleNames) {
   Folder f;
   write_sentence_folder(f);
   f.write("1_Pooling/config.json", R"({"embedding_dimension":8,"pooling_mode":["cls","mean"],"include_prompt":false})");
-  f.write("modules.json", R"([{"path":"","type":"sentence_transformers.base.modules.transformer.Transformer"},{"path":"1_Pooling","type":"sentence_transformers.sentence_transformer.modules.pooling.Pooling"}])");
+  f.write(
+      "modules.json",
+      R"([{"path":"","type":"sentence_transformers.base.modules.transformer.Transformer"},{"path":"1_Pooling","type":"sentence_transformers.sentence_transformer.modules.pooling.Pooling"}])");
   auto m = read_folder(f.path());
   EXPECT_TRUE(m.pooling->cls && m.pooling->mean && !m.pooling->include_prompt && !m.normalize);
   EXPECT_EQ(m.pooling->dimension, 8);
@@ -72,12 +75,14 @@ struct Broken {
 class BrokenFolder : public testing::TestWithParam<Broken> {};
 INSTANTIATE_TEST_SUITE_P(
     ReadFolder, BrokenFolder,
-    testing::Values(Broken{"modules_not_json", "modules.json", "{", "modules.json"}, Broken{"modules_map", "modules.json", "{}", "modules.json"},
+    testing::Values(Broken{"modules_not_json", "modules.json", "{", "modules.json"},
+                    Broken{"modules_map", "modules.json", "{}", "modules.json"},
                     Broken{"modules_empty", "modules.json", "[]", "names no module"},
                     Broken{"module_without_type", "modules.json", R"([{"path":""}])", "type"},
                     Broken{"module_unknown", "modules.json", R"([{"path":"","type":"x.Transformer"},{"path":"","type":"x.LSTM"}])", "LSTM"},
                     Broken{"pooling_first", "modules.json", R"([{"path":"1_Pooling","type":"x.Pooling"}])", "first module"},
-                    Broken{"two_transformers", "modules.json", R"([{"path":"","type":"x.Transformer"},{"path":"","type":"x.Transformer"}])", "first module"},
+                    Broken{"two_transformers", "modules.json", R"([{"path":"","type":"x.Transformer"},{"path":"","type":"x.Transformer"}])",
+                           "first module"},
                     Broken{"path_leaves", "modules.json", R"([{"path":"../other","type":"x.Transformer"}])", "out of the folder"},
                     Broken{"path_absolute", "modules.json", R"([{"path":"/etc","type":"x.Transformer"}])", "out of the folder"},
                     Broken{"pooling_missing", "1_Pooling/config.json", "", "config.json"},
@@ -113,7 +118,12 @@ TEST(ReadFolder, WithoutWeightsOrWithTooMany) {
 
 TEST(WriteFolder, ReadsBack) {
   Folder f;
-  FolderDescription d{.config_json = "{}", .sentence_transformers = true, .normalize = true, .max_seq_length = 128, .prompts = {{"doc", "d: "}}, .default_prompt = "doc"};
+  FolderDescription d{.config_json = "{}",
+                      .sentence_transformers = true,
+                      .normalize = true,
+                      .max_seq_length = 128,
+                      .prompts = {{"doc", "d: "}},
+                      .default_prompt = "doc"};
   d.pooling.cls = true;
   d.pooling.dimension = 16;
   write_folder_description(f / "m", d);

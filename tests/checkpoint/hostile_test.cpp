@@ -75,17 +75,22 @@ void code_cases(Cases& add) {
   add({"newobj_ex_subprocess", beside(global("subprocess", "Popen") + arguments + "}\x92"), "subprocess.Popen"});
   add({"stack_global_eval", beside(text("builtins") + text("eval") + "\x93" + arguments + "R"), "builtins.eval"});
   add({"stack_global_os", beside(text("os") + text("system") + "\x93" + arguments + "R"), "os.system"});
-  add({"stack_global_memoized", beside(text("os") + "\x94" + "0" + std::string("h\0", 2) + text("system") + "\x93" + arguments + "R"), "os.system"});
+  add({"stack_global_memoized", beside(text("os") + "\x94" + "0" + std::string("h\0", 2) + text("system") + "\x93" + arguments + "R"),
+       "os.system"});
   add({"build_with_setstate", beside(global("os", "environ") + "}b"), "os.environ"});
   add({"key_is_payload", torch_zip(proto() + dict(call("os", "system", run) + integer(1)) + "."), "os.system"});
   add({"root_is_payload", torch_zip(proto() + call("os", "system", run) + "."), "os.system"});
-  add({"tensor_argument_is_payload", torch_zip(proto() + call("torch._utils", "_rebuild_tensor_v2", call("os", "system", run)) + "."), "os.system"});
-  add({"parameter_of_payload", torch_zip(proto() + call("torch._utils", "_rebuild_parameter", call("os", "system", run)) + "."), "os.system"});
+  add({"tensor_argument_is_payload", torch_zip(proto() + call("torch._utils", "_rebuild_tensor_v2", call("os", "system", run)) + "."),
+       "os.system"});
+  add({"parameter_of_payload", torch_zip(proto() + call("torch._utils", "_rebuild_parameter", call("os", "system", run)) + "."),
+       "os.system"});
   add({"persistent_id_is_payload", torch_zip(proto() + call("os", "system", run) + "Q."), "os.system"});
   add({"popped_before_use", torch_zip(proto() + call("os", "system", run) + "0" + dict(text("w") + tensor()) + "."), "os.system"});
   add({"legacy_object", legacy_file(proto() + call("os", "system", run) + "."), "os.system"});
-  add({"legacy_key_list", legacy_head() + proto() + dict(text("w") + tensor(legacy_spec())) + "." + proto() + call("os", "system", run) + ".", "os.system"});
-  add({"legacy_system_info", legacy_head().substr(0, 15) + proto() + "M\xe9\x03." + proto() + call("os", "system", run) + ".", "os.system"});
+  add({"legacy_key_list",
+       legacy_head() + proto() + dict(text("w") + tensor(legacy_spec())) + "." + proto() + call("os", "system", run) + ".", "os.system"});
+  add({"legacy_system_info", legacy_head().substr(0, 15) + proto() + "M\xe9\x03." + proto() + call("os", "system", run) + ".",
+       "os.system"});
   add({"unknown_class_alone", torch_zip(proto() + call("my.module", "Model", run) + "."), "my.module.Model"});
   add({"call_of_a_call", torch_zip(proto() + call("my", "f", "") + tuple(run) + "R."), "without model weights"});
   add({"call_of_a_number", torch_zip(proto() + integer(1) + arguments + "R."), "no function"});
@@ -139,8 +144,14 @@ void pickle_cases(Cases& add) {
   add({"pickle_memo_negative_key", file("Np-1\n."), "bad memo key"});
   add({"pickle_memo_huge_key", file("Np99999999999999999999\n."), "bad memo key"});
   add({"pickle_put_on_empty", file(std::string("q\0", 2) + "N."), "empty stack"});
-  add({"pickle_string_too_long", file("X\xff\xff\xff\x7f" "a."), "truncated"});
-  add({"pickle_string8_wraps", file("\x8d\xff\xff\xff\xff\xff\xff\xff\xff" "a."), "truncated"});
+  add({"pickle_string_too_long",
+       file("X\xff\xff\xff\x7f"
+            "a."),
+       "truncated"});
+  add({"pickle_string8_wraps",
+       file("\x8d\xff\xff\xff\xff\xff\xff\xff\xff"
+            "a."),
+       "truncated"});
   add({"pickle_bytes8_huge", file("\x8e" + little(uint64_t{1} << 62, 8) + "."), "truncated"});
   add({"pickle_negative_length", file("T\xff\xff\xff\xff."), "negative length"});
   add({"pickle_long4_negative", file("\x8b\xff\xff\xff\xff."), "negative length"});
@@ -163,11 +174,15 @@ void pickle_cases(Cases& add) {
 
 // ---- tensors and storages that do not fit ----
 
-Case tensor_case(const std::string& name, const TensorSpec& t, const std::string& expect) { return {"tensor_" + name, torch_zip(tensor_dict(t)), expect}; }
+Case tensor_case(const std::string& name, const TensorSpec& t, const std::string& expect) {
+  return {"tensor_" + name, torch_zip(tensor_dict(t)), expect};
+}
 
 void tensor_cases(Cases& add) {
   constexpr int64_t huge = int64_t{1} << 62;
-  auto rebuild = [](const std::string& arguments) { return torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_tensor_v2", arguments)) + "."); };
+  auto rebuild = [](const std::string& arguments) {
+    return torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_tensor_v2", arguments)) + ".");
+  };
   std::string good_tail = integers({2, 3}) + integers({3, 1}) + "\x89" + call("collections", "OrderedDict", "");
   std::string id = text("storage") + global("torch", "FloatStorage");
   add(tensor_case("shape_beyond_storage", {.shape = {3, 3}}, "beyond its storage"));
@@ -198,20 +213,37 @@ void tensor_cases(Cases& add) {
   add({"tensor_offset_is_text", rebuild(storage() + text("0") + good_tail), "no integer"});
   add({"tensor_shape_is_number", rebuild(storage() + integer(0) + integer(2) + integers({3, 1})), "no tuple"});
   add({"tensor_shape_holds_text", rebuild(storage() + integer(0) + tuple(text("2")) + integers({1})), "no integer"});
-  add({"tensor_two_of_one_name", torch_zip(proto() + dict(text("a.b") + tensor() + text("a") + dict(text("b") + tensor())) + "."), "two tensors with the name"});
+  add({"tensor_two_of_one_name", torch_zip(proto() + dict(text("a.b") + tensor() + text("a") + dict(text("b") + tensor())) + "."),
+       "two tensors with the name"});
   add({"tensor_name_too_long", torch_zip(proto() + dict(text(std::string(5000, 'a')) + tensor()) + "."), "name longer"});
-  add({"parameter_without_tensor", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_parameter", "")) + "."), "without its tensor"});
-  add({"parameter_of_number", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_parameter", integer(1))) + "."), "no tensor"});
-  add({"subclass_with_other_arguments", torch_zip(proto() + dict(text("w") + call("torch._tensor", "_rebuild_from_type_v2", integer(1))) + "."), "other arguments"});
-  add({"v3_unknown_dtype", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_tensor_v3", storage() + integer(0) + good_tail + global("torch", "float7"))) + "."), "unknown dtype"});
-  add({"v3_dtype_is_number", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_tensor_v3", storage() + integer(0) + good_tail + integer(1))) + "."), "no torch.dtype"});
+  add({"parameter_without_tensor", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_parameter", "")) + "."),
+       "without its tensor"});
+  add({"parameter_of_number", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_parameter", integer(1))) + "."),
+       "no tensor"});
+  add({"subclass_with_other_arguments",
+       torch_zip(proto() + dict(text("w") + call("torch._tensor", "_rebuild_from_type_v2", integer(1))) + "."), "other arguments"});
+  add({"v3_unknown_dtype",
+       torch_zip(
+           proto() +
+           dict(text("w") + call("torch._utils", "_rebuild_tensor_v3", storage() + integer(0) + good_tail + global("torch", "float7"))) +
+           "."),
+       "unknown dtype"});
+  add({"v3_dtype_is_number",
+       torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_tensor_v3", storage() + integer(0) + good_tail + integer(1))) +
+                 "."),
+       "no torch.dtype"});
   add({"persistent_id_is_number", torch_zip(proto() + dict(text("w") + integer(1) + "Q") + "."), "no storage"});
-  add({"persistent_id_other_tag", torch_zip(proto() + dict(text("w") + tuple(text("module") + id + integer(1) + integer(1)) + "Q") + "."), "no storage"});
+  add({"persistent_id_other_tag", torch_zip(proto() + dict(text("w") + tuple(text("module") + id + integer(1) + integer(1)) + "Q") + "."),
+       "no storage"});
   add({"persistent_id_too_short", torch_zip(proto() + dict(text("w") + tuple(id) + "Q") + "."), "no storage"});
-  add({"persistent_id_without_class", torch_zip(proto() + dict(text("w") + tuple(text("storage") + integer(1) + text("0") + text("cpu") + integer(6)) + "Q") + "."), "without a class"});
-  add({"persistent_id_without_key", torch_zip(proto() + dict(text("w") + tuple(id + integer(0) + text("cpu") + integer(6)) + "Q") + "."), "without a key"});
+  add({"persistent_id_without_class",
+       torch_zip(proto() + dict(text("w") + tuple(text("storage") + integer(1) + text("0") + text("cpu") + integer(6)) + "Q") + "."),
+       "without a class"});
+  add({"persistent_id_without_key", torch_zip(proto() + dict(text("w") + tuple(id + integer(0) + text("cpu") + integer(6)) + "Q") + "."),
+       "without a key"});
   add({"persistent_id_as_text_line", torch_zip(proto() + dict(text("w") + "P0\n") + "."), "no storage"});
-  add({"weights_same_name_twice", torch_zip(proto() + dict(text("module.w") + tensor() + text("w") + tensor()) + "."), "are both the weight"});
+  add({"weights_same_name_twice", torch_zip(proto() + dict(text("module.w") + tensor() + text("w") + tensor()) + "."),
+       "are both the weight"});
 }
 
 // ---- zip archives ----
@@ -229,9 +261,15 @@ void zip_cases(Cases& add) {
   add({"zip_bomb_deflate", with({.name = "a/data/0", .bytes = floats(6), .plain = 0x7fffffff, .method = 8}), "compressed"});
   add({"zip_encrypted", with({.name = "a/data/0", .bytes = floats(6), .flags = 1}), "encrypted"});
   add({"zip_bomb_stored", with({.name = "a/data/0", .bytes = floats(6), .plain = 0x7fffffff}), "should have"});
-  add({"zip_entry_beyond_data", with({.name = "a/data/0", .bytes = floats(6), .packed = 0x7fffffff, .plain = 0x7fffffff}), "beyond the data"});
-  add({"zip_bomb_overlap", zip({{.name = "a/data.pkl", .bytes = pickle}, {.name = "a/data/0", .bytes = floats(6)}, {.name = "a/data.pkl", .bytes = "", .header_at = 0}}), "differ|twice|overlap"});
-  add({"zip_overlapping_sizes", zip({{.name = "a/data/0", .bytes = floats(6), .packed = 60, .plain = 60}, {.name = "a/data.pkl", .bytes = pickle}}), "overlap"});
+  add({"zip_entry_beyond_data", with({.name = "a/data/0", .bytes = floats(6), .packed = 0x7fffffff, .plain = 0x7fffffff}),
+       "beyond the data"});
+  add({"zip_bomb_overlap",
+       zip({{.name = "a/data.pkl", .bytes = pickle},
+            {.name = "a/data/0", .bytes = floats(6)},
+            {.name = "a/data.pkl", .bytes = "", .header_at = 0}}),
+       "differ|twice|overlap"});
+  add({"zip_overlapping_sizes",
+       zip({{.name = "a/data/0", .bytes = floats(6), .packed = 60, .plain = 60}, {.name = "a/data.pkl", .bytes = pickle}}), "overlap"});
   add({"zip_header_elsewhere", with({.name = "a/data/0", .bytes = floats(6), .header_at = 3}), "does not begin"});
   add({"zip_header_beyond_file", with({.name = "a/data/0", .bytes = floats(6), .header_at = 0x7fffffff}), "does not begin"});
   add({"zip_other_name_in_header", with({.name = "a/data/0", .bytes = floats(6), .local_name = "a/data/1"}), "another name"});
@@ -283,7 +321,8 @@ void legacy_cases(Cases& add) {
   add({"legacy_storage_short", legacy_file(pickle, {{"0", little(6, 8) + floats(5)}}), "truncated"});
   add({"legacy_storage_missing", legacy_file(pickle, {{"0", ""}}), "missing"});
   add({"legacy_storage_not_listed", legacy_file(pickle, {}), "not in the file"});
-  add({"legacy_storage_unknown", legacy_file(pickle, {{"0", little(6, 8) + floats(6)}, {"7", little(6, 8) + floats(6)}}), "belongs to no tensor"});
+  add({"legacy_storage_unknown", legacy_file(pickle, {{"0", little(6, 8) + floats(6)}, {"7", little(6, 8) + floats(6)}}),
+       "belongs to no tensor"});
   add({"legacy_storage_twice", legacy_file(pickle, {{"0", little(6, 8) + floats(6)}, {"0", little(6, 8) + floats(6)}}), "twice"});
   add({"legacy_bytes_behind", good + "x", "behind the last"});
   add({"legacy_keys_no_list", legacy_head() + pickle + proto() + "}.", "no list"});
@@ -303,7 +342,9 @@ std::string entry(const std::string& offsets = "[0,24]", const std::string& shap
 Case st(const std::string& name, const std::string& header, const std::string& expect, const std::string& data = floats(6)) {
   return {"safetensors_" + name, safetensors(header, data), expect};
 }
-Case st_entry(const std::string& name, const std::string& value, const std::string& expect) { return st(name, R"({"w":)" + value + "}", expect); }
+Case st_entry(const std::string& name, const std::string& value, const std::string& expect) {
+  return st(name, R"({"w":)" + value + "}", expect);
+}
 
 void safetensors_cases(Cases& add) {
   std::string good = R"({"w":)" + entry() + "}";
@@ -331,7 +372,16 @@ void safetensors_cases(Cases& add) {
   add(st_entry("dimension_2_to_64", entry("[0,24]", "[18446744073709551616]"), "whole number"));
   add(st_entry("shape_mismatch", entry("[0,24]", "[2,2]"), "want 16"));
   add(st_entry("shape_no_list", entry("[0,24]", "6"), "w"));
-  add(st_entry("100_dimensions", entry("[0,24]", "[6" + []{ std::string s; for (int i = 0; i < 99; ++i) s += ",1"; return s; }() + "]"), "100 dimensions"));
+  add(st_entry("100_dimensions",
+               entry(
+                   "[0,24]", "[6" +
+                                 [] {
+                                   std::string s;
+                                   for (int i = 0; i < 99; ++i) s += ",1";
+                                   return s;
+                                 }() +
+                                 "]"),
+               "100 dimensions"));
   add(st_entry("offsets_reversed", entry("[24,0]"), "bytes 24 to 0"));
   add(st_entry("offsets_negative", entry("[-24,0]"), "-24"));
   add(st_entry("offsets_beyond", entry("[0,1000000]"), "truncated"));
@@ -398,7 +448,8 @@ void truncation_cases(Cases& add) {
 
 std::vector<Case> all_cases() {
   Cases cases;
-  for (auto group : {code_cases, pickle_cases, tensor_cases, zip_cases, legacy_cases, safetensors_cases, other_cases, truncation_cases}) group(cases);
+  for (auto group : {code_cases, pickle_cases, tensor_cases, zip_cases, legacy_cases, safetensors_cases, other_cases, truncation_cases})
+    group(cases);
   return std::move(cases.all);
 }
 

@@ -20,7 +20,10 @@ struct Tiny : nn::Module {
 };
 
 TensorMap whole() {
-  return {{"embedding.weight", mx::ones({4, 2})}, {"bias", mx::full({2}, 2.0f)}, {"pos_emb.t", mx::full({3}, 3.0f)}, {"embeddings.position_ids", mx::astype(mx::arange(3), mx::int64)}};
+  return {{"embedding.weight", mx::ones({4, 2})},
+          {"bias", mx::full({2}, 2.0f)},
+          {"pos_emb.t", mx::full({3}, 3.0f)},
+          {"embeddings.position_ids", mx::astype(mx::arange(3), mx::int64)}};
 }
 bool all_are(const mx::array& a, float value) { return mx::all(mx::equal(mx::astype(a, mx::float32), mx::array(value))).item<bool>(); }
 

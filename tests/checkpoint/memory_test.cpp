@@ -30,25 +30,30 @@ class SparseFile {
       if (i < weights) model += text("model.w" + std::to_string(i)) + tensor(t);
       else optimizer += integer(i) + tensor(t);
     }
-    std::string pickle = proto() + dict(text("state") + dict(text("model") + dict(model) + text("optimizers") + dict(text("AdamW") + dict(optimizer)))) + ".";
+    std::string pickle =
+        proto() + dict(text("state") + dict(text("model") + dict(model) + text("optimizers") + dict(text("AdamW") + dict(optimizer)))) +
+        ".";
     uint32_t zeros_crc = crc_of_zeros();
     std::ofstream out(path, std::ios::binary);
     std::string directory;
     uint64_t at = 0;
     auto add = [&](const std::string& name, const std::string& content, uint64_t size, uint32_t crc) {
-      std::string head = little(45, 2) + little(0, 4) + little(0, 4) + little(crc, 4) + little(size, 4) + little(size, 4) + little(name.size(), 2);
+      std::string head =
+          little(45, 2) + little(0, 4) + little(0, 4) + little(crc, 4) + little(size, 4) + little(size, 4) + little(name.size(), 2);
       out.seekp(static_cast<std::streamoff>(at));
       out << "PK\3\4" << head << little(0, 2) << name << content;
-      directory += "PK\1\2" + little(45, 2) + head + little(12, 2) + little(0, 10) + little(0xffffffff, 4) + name + little(1, 2) + little(8, 2) + little(at, 8);
+      directory += "PK\1\2" + little(45, 2) + head + little(12, 2) + little(0, 10) + little(0xffffffff, 4) + name + little(1, 2) +
+                   little(8, 2) + little(at, 8);
       at += 30 + name.size() + size;
     };
     add("a/data.pkl", pickle, pickle.size(), crc32(0, pickle.data(), pickle.size()));
     for (int i = 0; i < weights + moments; ++i) add("a/data/" + std::to_string(i), "", bytes, zeros_crc);
     out.seekp(static_cast<std::streamoff>(at));
     uint64_t entries = weights + moments + 1, end64 = at + directory.size();
-    out << directory << "PK\6\6" << little(44, 8) << little(45, 2) << little(45, 2) << little(0, 8) << little(entries, 8) << little(entries, 8)
-        << little(directory.size(), 8) << little(at, 8) << "PK\6\7" << little(0, 4) << little(end64, 8) << little(1, 4) << "PK\5\6" << little(0, 4)
-        << little(entries, 2) << little(entries, 2) << little(0xffffffff, 4) << little(0xffffffff, 4) << little(0, 2);
+    out << directory << "PK\6\6" << little(44, 8) << little(45, 2) << little(45, 2) << little(0, 8) << little(entries, 8)
+        << little(entries, 8) << little(directory.size(), 8) << little(at, 8) << "PK\6\7" << little(0, 4) << little(end64, 8)
+        << little(1, 4) << "PK\5\6" << little(0, 4) << little(entries, 2) << little(entries, 2) << little(0xffffffff, 4)
+        << little(0xffffffff, 4) << little(0, 2);
   }
 
  private:

@@ -18,8 +18,15 @@ TEST(Pickle, ReadsNumbersOfEveryProtocol) {
     std::string code;
     int64_t value;
   };
-  for (const auto& n : {Number{"K\xff.", 255}, {"M\xff\xff.", 65535}, {"J\xff\xff\xff\xff.", -1}, {"I-17\n.", -17}, {"L123L\n.", 123},
-                        {std::string("\x8a\0.", 3), 0}, {"\x8a\x01\x80.", -128}, {std::string("\x8a\x02\0\x01.", 5), 256}, {"I01\n.", 1}}) {
+  for (const auto& n : {Number{"K\xff.", 255},
+                        {"M\xff\xff.", 65535},
+                        {"J\xff\xff\xff\xff.", -1},
+                        {"I-17\n.", -17},
+                        {"L123L\n.", 123},
+                        {std::string("\x8a\0.", 3), 0},
+                        {"\x8a\x01\x80.", -128},
+                        {std::string("\x8a\x02\0\x01.", 5), 256},
+                        {"I01\n.", 1}}) {
     auto p = read(n.code);
     EXPECT_EQ(root(p).integer, n.value) << n.code;
   }
@@ -41,7 +48,11 @@ TEST(Pickle, BuildsContainers) {
 }
 
 TEST(Pickle, RebuildsOrderedDictFromPairs) {
-  auto p = read(call("collections", "OrderedDict", "](" + text("k") + "K\7\x86" "e") + ".");
+  auto p = read(call("collections", "OrderedDict",
+                     "](" + text("k") +
+                         "K\7\x86"
+                         "e") +
+                ".");
   ASSERT_EQ(root(p).kind, Kind::dict);
   EXPECT_EQ(p[root(p).items[1]].integer, 7);
 }
@@ -61,7 +72,8 @@ TEST(Pickle, UnknownCallsBecomeOpaqueAndNothingElse) {
 
 TEST(Pickle, SaysWhereItWentWrong) {
   auto s = proto() + "NN" + "\xff.";
-  EXPECT_EQ(error_of([&] { pickle::read(bytes_of(s), "x.pkl", 1000); }), "x.pkl: byte 1004: bad pickle: opcode 255, which no pickle of PyTorch has");
+  EXPECT_EQ(error_of([&] { pickle::read(bytes_of(s), "x.pkl", 1000); }),
+            "x.pkl: byte 1004: bad pickle: opcode 255, which no pickle of PyTorch has");
 }
 
 TEST(Pickle, KeepsToItsLimits) {
@@ -74,9 +86,11 @@ TEST(Pickle, KeepsToItsLimits) {
 }
 
 TEST(Pickle, KnowsHarmfulNames) {
-  for (auto [module, name] : {std::pair{"os", "system"}, {"os.path", "x"}, {"builtins", "eval"}, {"subprocess", "run"}, {"torch.hub", "load"}})
+  for (auto [module, name] :
+       {std::pair{"os", "system"}, {"os.path", "x"}, {"builtins", "eval"}, {"subprocess", "run"}, {"torch.hub", "load"}})
     EXPECT_TRUE(pickle::harmful(module, name)) << module << "." << name;
-  for (auto [module, name] : {std::pair{"collections", "OrderedDict"}, {"builtins", "getattr"}, {"numpy.core.multiarray", "scalar"}, {"osmium", "x"}})
+  for (auto [module, name] :
+       {std::pair{"collections", "OrderedDict"}, {"builtins", "getattr"}, {"numpy.core.multiarray", "scalar"}, {"osmium", "x"}})
     EXPECT_FALSE(pickle::harmful(module, name)) << module << "." << name;
 }
 

@@ -9,12 +9,15 @@
 namespace m2bert::checkpoint::test {
 namespace {
 
-bool same(const mx::array& a, const mx::array& b) { return a.dtype() == b.dtype() && a.shape() == b.shape() && mx::array_equal(a, b).item<bool>(); }
+bool same(const mx::array& a, const mx::array& b) {
+  return a.dtype() == b.dtype() && a.shape() == b.shape() && mx::array_equal(a, b).item<bool>();
+}
 
 TEST(Safetensors, RoundTripKeepsEveryDtype) {
   Folder folder;
   TensorMap in;
-  for (auto dtype : {mx::float32, mx::float16, mx::bfloat16, mx::int64, mx::int32, mx::int16, mx::int8, mx::uint8, mx::uint16, mx::uint32, mx::uint64, mx::bool_, mx::complex64})
+  for (auto dtype : {mx::float32, mx::float16, mx::bfloat16, mx::int64, mx::int32, mx::int16, mx::int8, mx::uint8, mx::uint16, mx::uint32,
+                     mx::uint64, mx::bool_, mx::complex64})
     in.emplace_back("t." + dtype_name(dtype), mx::astype(mx::reshape(mx::arange(15), {3, 5}), dtype));
   in.emplace_back("scalar", mx::array(3.0f));
   in.emplace_back("empty", mx::zeros({2, 0}));
@@ -33,7 +36,8 @@ TEST(Safetensors, RoundTripKeepsEveryDtype) {
 
 TEST(Safetensors, HeaderEndsOnEightBytesAndTensorsAreAligned) {
   Folder folder;
-  save_safetensors(folder / "t.safetensors", {{"a", mx::zeros({3}, mx::uint8)}, {"b", mx::zeros({5}, mx::float16)}, {"c", mx::zeros({2}, mx::int64)}});
+  save_safetensors(folder / "t.safetensors",
+                   {{"a", mx::zeros({3}, mx::uint8)}, {"b", mx::zeros({5}, mx::float16)}, {"c", mx::zeros({2}, mx::int64)}});
   std::string content = io::read_file(folder / "t.safetensors");
   auto header = read_safetensors_header(bytes_of(content), "t");
   EXPECT_EQ(header.entries[0].offset % 8, 0u);
@@ -68,7 +72,8 @@ TEST(Safetensors, UnalignedDataIsRead) {
 
 TEST(Safetensors, BoolsAreZeroOrOne) {
   Folder folder;
-  auto file = TensorFile::open(folder.write("b.safetensors", safetensors(R"({"w":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})", std::string("\0\1\x80", 3))));
+  auto file = TensorFile::open(
+      folder.write("b.safetensors", safetensors(R"({"w":{"dtype":"BOOL","shape":[3],"data_offsets":[0,3]}})", std::string("\0\1\x80", 3))));
   EXPECT_EQ(mx::sum(file->read(file->tensors()[0])).item<int>(), 2);
 }
 

@@ -18,7 +18,8 @@ bool same(const mx::array& a, const mx::array& b) { return a.shape() == b.shape(
 
 // Files that PyTorch wrote (tests/golden/checkpoint/generate.py), in both formats.
 class Golden : public testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(TorchFile, Golden, testing::Values("", "_legacy"), [](const auto& info) { return info.param.empty() ? "zip" : "legacy"; });
+INSTANTIATE_TEST_SUITE_P(TorchFile, Golden, testing::Values("", "_legacy"),
+                         [](const auto& info) { return info.param.empty() ? "zip" : "legacy"; });
 
 TEST_P(Golden, ComposerFileGivesItsTensors) {
   auto file = TensorFile::open(golden("composer" + GetParam() + ".pt"));
@@ -70,7 +71,9 @@ TEST_P(Golden, EveryDtypeOfMlxIsReadAndTheOthersAreRefusedByName) {
     mx::array a = file->read(t);
     EXPECT_EQ(dtype_name(a.dtype()), t.name);
     auto wanted = mx::astype(counted({2, 3}), t.name == "bool" ? mx::bool_ : mx::float32);
-    EXPECT_TRUE(same(mx::astype(mx::astype(a, t.name == "bool" ? mx::bool_ : mx::float32, mx::Device(mx::Device::cpu)), wanted.dtype()), wanted)) << t.name;
+    EXPECT_TRUE(
+        same(mx::astype(mx::astype(a, t.name == "bool" ? mx::bool_ : mx::float32, mx::Device(mx::Device::cpu)), wanted.dtype()), wanted))
+        << t.name;
     ++read;
   }
   EXPECT_EQ(read, 14);
@@ -119,7 +122,8 @@ TEST(TorchFile, AFileCutWhileItIsOpenGivesAnError) {
 TEST(SaveComposerPt, RoundTripKeepsValuesDtypesAndTies) {
   Folder folder;
   auto tied = counted({5, 3});
-  TensorMap in = {{"a", tied}, {"b", mx::transpose(counted({4, 7}))}, {"tied", tied}, {"scalar", mx::array(2.0f)}, {"empty", mx::zeros({0, 4})}};
+  TensorMap in = {
+      {"a", tied}, {"b", mx::transpose(counted({4, 7}))}, {"tied", tied}, {"scalar", mx::array(2.0f)}, {"empty", mx::zeros({0, 4})}};
   for (auto dtype : {mx::float16, mx::bfloat16, mx::int64, mx::uint16, mx::uint64, mx::uint8, mx::bool_, mx::complex64})
     in.emplace_back("d." + dtype_name(dtype), mx::astype(counted({3, 2}), dtype));
   save_composer_pt(folder / "out.pt", in);
@@ -137,7 +141,8 @@ TEST(SaveComposerPt, RoundTripKeepsValuesDtypesAndTies) {
 
 TEST(SaveComposerPt, RefusesNamesThatRepeat) {
   Folder folder;
-  EXPECT_NE(error_of([&] { save_composer_pt(folder / "out.pt", {{"a", mx::array(1)}, {"a", mx::array(2)}}); }).find("two tensors"), std::string::npos);
+  EXPECT_NE(error_of([&] { save_composer_pt(folder / "out.pt", {{"a", mx::array(1)}, {"a", mx::array(2)}}); }).find("two tensors"),
+            std::string::npos);
   EXPECT_FALSE(std::filesystem::exists(folder / "out.pt"));
 }
 

@@ -26,7 +26,8 @@ TEST(WeightNames, HuggingFaceForms) {
   EXPECT_EQ(weight_names({"embeddings.word_embeddings.weight", "encoder.layer.0.output.dense.bias", "pooler.dense.bias"}),
             (Names{"bert.embeddings.word_embeddings.weight", "bert.encoder.layer.0.output.dense.bias", "bert.pooler.dense.bias"}));
   EXPECT_EQ(weight_names({"0.auto_model.embeddings.LayerNorm.gamma"}), (Names{"bert.embeddings.LayerNorm.weight"}));
-  EXPECT_EQ(weight_names({"bert.embeddings.LayerNorm.beta", "cls.predictions.bias"}), (Names{"bert.embeddings.LayerNorm.bias", "cls.predictions.bias"}));
+  EXPECT_EQ(weight_names({"bert.embeddings.LayerNorm.beta", "cls.predictions.bias"}),
+            (Names{"bert.embeddings.LayerNorm.bias", "cls.predictions.bias"}));
 }
 
 TEST(LoadWeights, ComposerFileWithoutWhatLiesBeside) {
@@ -53,7 +54,9 @@ TEST(LoadWeights, ShardedFolder) {
   Folder folder;
   save_safetensors(folder / "model-1.safetensors", {{"embeddings.word_embeddings.weight", mx::zeros({3, 2})}});
   save_safetensors(folder / "model-2.safetensors", {{"pooler.dense.bias", mx::zeros({2})}});
-  folder.write("model.safetensors.index.json", R"({"metadata":{},"weight_map":{"embeddings.word_embeddings.weight":"model-1.safetensors","pooler.dense.bias":"model-2.safetensors"}})");
+  folder.write(
+      "model.safetensors.index.json",
+      R"({"metadata":{},"weight_map":{"embeddings.word_embeddings.weight":"model-1.safetensors","pooler.dense.bias":"model-2.safetensors"}})");
   auto weights = load_weights(folder.path());
   ASSERT_EQ(weights.size(), 2u);
   EXPECT_EQ(weights[1].first, "bert.pooler.dense.bias");
@@ -64,7 +67,8 @@ TEST(LoadWeights, ShardedFolder) {
 // The project's fixtures: from the .pt and from the .safetensors file the same weights.
 class Fixture : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(LoadWeights, Fixture,
-                         testing::Values("tiny-attn", "tiny-attn-cls", "tiny-embed", "tiny-embed-2k", "tiny-embed-additions", "tiny-glue-1", "tiny-glue-3", "tiny-mlm", "trainlog"),
+                         testing::Values("tiny-attn", "tiny-attn-cls", "tiny-embed", "tiny-embed-2k", "tiny-embed-additions", "tiny-glue-1",
+                                         "tiny-glue-3", "tiny-mlm", "trainlog"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -77,7 +81,8 @@ TEST_P(Fixture, PtAndSafetensorsAgree) {
   auto from_pt = load_weights(folder / "checkpoint.pt");
   std::map<std::string, mx::array> by_name(from_pt.begin(), from_pt.end());
   EXPECT_GE(by_name.size(), 30u);
-  for (const auto& [name, value] : from_pt) EXPECT_TRUE(name.starts_with("bert.") || name.starts_with("cls.") || name.starts_with("classifier.")) << name;
+  for (const auto& [name, value] : from_pt)
+    EXPECT_TRUE(name.starts_with("bert.") || name.starts_with("cls.") || name.starts_with("classifier.")) << name;
   for (const char* other : {"model.safetensors", "flat.pt"}) {
     if (!std::filesystem::exists(folder / other)) continue;
     for (const auto& [name, value] : load_weights(folder / other)) {

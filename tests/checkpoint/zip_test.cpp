@@ -16,7 +16,8 @@ TEST(Crc32, AgreesWithKnownValuesAndContinues) {
   std::string longer(1000, '\0');
   for (size_t i = 0; i < longer.size(); ++i) longer[i] = static_cast<char>(i * 7);
   uint32_t whole = crc32(0, longer.data(), longer.size());
-  for (size_t cut : {1, 15, 16, 17, 500, 999}) EXPECT_EQ(crc32(crc32(0, longer.data(), cut), longer.data() + cut, longer.size() - cut), whole) << cut;
+  for (size_t cut : {1, 15, 16, 17, 500, 999})
+    EXPECT_EQ(crc32(crc32(0, longer.data(), cut), longer.data() + cut, longer.size() - cut), whole) << cut;
 }
 
 TEST(ZipIndex, FindsStoredEntries) {

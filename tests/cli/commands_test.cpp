@@ -92,7 +92,8 @@ TEST(Program, MissingModelSaysHowToGetOne) {
 }
 
 TEST(Program, GlobalOptionsGoBeforeAndAfterTheCommand) {
-  EXPECT_EQ(run({"--json", "--threads", "1", "tokenize", "--text", "a"}).out, run({"tokenize", "--text", "a", "--json", "--threads", "1"}).out);
+  EXPECT_EQ(run({"--json", "--threads", "1", "tokenize", "--text", "a"}).out,
+            run({"tokenize", "--text", "a", "--json", "--threads", "1"}).out);
 }
 
 TEST(Completion, ScriptsNameCommandsAndOptions) {
@@ -105,11 +106,13 @@ TEST(Completion, ScriptsNameCommandsAndOptions) {
 
 TEST(Completion, BashScriptCompletes) {
   const Scratch scratch;
-  const std::string script = scratch.put("c", run({"completion", "bash"}).out + R"(
+  const std::string script = scratch
+                                 .put("c", run({"completion", "bash"}).out + R"(
 COMP_WORDS=(m2bert embed --pad m) COMP_CWORD=3; _m2bert; echo "${COMPREPLY[@]}"
 COMP_WORDS=(m2bert emb) COMP_CWORD=1; _m2bert; echo "${COMPREPLY[@]}"
 COMP_WORDS=(m2bert tokenize --dec) COMP_CWORD=2; _m2bert; echo "${COMPREPLY[@]}"
-)").string();
+)")
+                                 .string();
   const std::string out = (scratch / "out").string();
   ASSERT_EQ(std::system(("bash " + script + " > " + out).c_str()), 0);
   EXPECT_EQ(content(out), "max\nembed\n--decode\n");
@@ -164,7 +167,8 @@ TEST(Classify, SoftmaxSigmoidAndValue) {
 
 TEST(FillMask, GivesTheLikeliestTokens) {
   const TinyModels& models = tiny_models();
-  const io::Tree line = only_line(run({"fill-mask", "--json", "--top-k", "3", "--model", models.masked_lm, "--text", "the [MASK] tree [MASK]"}));
+  const io::Tree line =
+      only_line(run({"fill-mask", "--json", "--top-k", "3", "--model", models.masked_lm, "--text", "the [MASK] tree [MASK]"}));
   ASSERT_EQ(line.at("masks").size(), 2u);
   const auto& guesses = line.at("masks").items().front().at("guesses").items();
   ASSERT_EQ(guesses.size(), 3u);
@@ -181,7 +185,8 @@ TEST(Similarity, MatrixAndNearestPassages) {
   EXPECT_EQ(matrix.at("similarity").size(), 2u);
   const Scratch scratch;
   const std::string corpus = scratch.put("corpus.txt", "night river\ngreen tree\nlittle house\n").string();
-  const Outcome found = run({"similarity", "--json", "--model", models.attention, "--query", "green tree", "--corpus", corpus, "--top-k", "2"});
+  const Outcome found =
+      run({"similarity", "--json", "--model", models.attention, "--query", "green tree", "--corpus", corpus, "--top-k", "2"});
   const io::Tree document = only_line(found);
   const auto& hits = document.at("results").items().front().at("hits").items();
   ASSERT_EQ(hits.size(), 2u);

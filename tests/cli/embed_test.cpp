@@ -57,7 +57,8 @@ TEST(Embed, EveryInputFormGivesTheSameVectors) {
   ASSERT_EQ(expected.size(), 3u);
   ASSERT_EQ(expected[0].size(), dim);
   const std::string text = scratch.put("a.txt", three_lines).string();
-  const std::string jsonl = scratch.put("a.jsonl", "{\"body\":\"green tree\"}\n{\"body\":\"river\"}\n{\"body\":\"little bright house\"}\n").string();
+  const std::string jsonl =
+      scratch.put("a.jsonl", "{\"body\":\"green tree\"}\n{\"body\":\"river\"}\n{\"body\":\"little bright house\"}\n").string();
   const std::string csv = scratch.put("a.csv", "id,body\n1,green tree\n2,\"river\"\n3,little bright house\n").string();
   const std::string tsv = scratch.put("a.tsv", "id\tbody\n1\tgreen tree\n2\triver\n3\tlittle bright house\n").string();
   EXPECT_EQ(embed_lines({"--model", model, text}, ""), expected);
@@ -98,8 +99,8 @@ TEST(Embed, EveryOutputFormHoldsTheSameVectors) {
 TEST(Embed, CheckpointAndFolderAgree) {
   const TinyModels& models = tiny_models();
   const auto folder = embed_lines({"--model", models.m2}, three_lines);
-  const auto checkpoint = embed_lines({"--model", models.checkpoint + "/checkpoint.pt", "--config", models.checkpoint + "/recipe.yaml", "--tokenizer",
-                                       models.checkpoint + "/vocab.txt"},
+  const auto checkpoint = embed_lines({"--model", models.checkpoint + "/checkpoint.pt", "--config", models.checkpoint + "/recipe.yaml",
+                                       "--tokenizer", models.checkpoint + "/vocab.txt"},
                                       three_lines);
   EXPECT_EQ(folder, checkpoint);
 }
@@ -108,7 +109,9 @@ TEST(Embed, PaddingIsPartOfM2AndNotOfAttention) {
   const TinyModels& models = tiny_models();
   std::string lines;
   for (size_t i = 0; i < 40; ++i) lines += sentence(i, 1 + i % 9) + "\n";
-  const auto with = [&](const std::string& model, const char* pad) { return embed_lines({"--model", model, "--pad", pad, "--batch-size", "8"}, lines); };
+  const auto with = [&](const std::string& model, const char* pad) {
+    return embed_lines({"--model", model, "--pad", pad, "--batch-size", "8"}, lines);
+  };
   const auto attention = with(models.attention, "max");
   EXPECT_LT(largest_difference(attention, with(models.attention, "longest")), 1e-5);
   EXPECT_LT(largest_difference(attention, with(models.attention, "bucket")), 1e-5);
@@ -128,7 +131,9 @@ TEST(Embed, BucketsDependOnTheTextAlone) {
 TEST(Embed, BatchSizeDoesNotMatterAtTheMaximumLength) {
   std::string lines;
   for (size_t i = 0; i < 33; ++i) lines += sentence(i, 1 + i % 9) + "\n";
-  EXPECT_LT(largest_difference(embed_lines({"--model", tiny_models().m2}, lines), embed_lines({"--model", tiny_models().m2, "--batch-size", "5"}, lines)), 1e-5);
+  EXPECT_LT(largest_difference(embed_lines({"--model", tiny_models().m2}, lines),
+                               embed_lines({"--model", tiny_models().m2, "--batch-size", "5"}, lines)),
+            1e-5);
 }
 
 TEST(Embed, PoolingNormalizeAndPrompt) {
@@ -148,7 +153,8 @@ TEST(Embed, PoolingNormalizeAndPrompt) {
 TEST(Embed, FolderDecidesPoolingAndNormalizing) {
   const Scratch scratch;
   const std::string folder = (scratch / "sentences").string(), model = tiny_models().attention;
-  const Outcome made = run({"convert", model, folder, "--to", "sentence-transformers", "--pooling", "mean", "--normalize", "--max-length", "40"});
+  const Outcome made =
+      run({"convert", model, folder, "--to", "sentence-transformers", "--pooling", "mean", "--normalize", "--max-length", "40"});
   ASSERT_EQ(made.code, 0) << made.err;
   const auto given = embed_lines({"--model", model, "--pooling", "mean", "--normalize", "--max-length", "40"}, three_lines);
   EXPECT_EQ(embed_lines({"--model", folder}, three_lines), given);
@@ -165,7 +171,8 @@ TEST(Embed, LongTextsAreCutCountedAndMarked) {
   EXPECT_TRUE(lines.at(1).at("truncated").boolean());
   EXPECT_TRUE(has(outcome.err, "1 of 2 texts were cut to 32 tokens"));
   EXPECT_TRUE(has(run({"embed", "--model", model, "--max-length", "33", "--text", "a"}).err, "at most 32 tokens"));
-  const auto right = embed_lines({"--model", model}, how.input), left = embed_lines({"--model", model, "--truncation-side", "left"}, how.input);
+  const auto right = embed_lines({"--model", model}, how.input),
+             left = embed_lines({"--model", model, "--truncation-side", "left"}, how.input);
   EXPECT_GT(largest_difference(right, left), 1e-4);
   EXPECT_GT(largest_difference(right, embed_lines({"--model", model, "--reference-cut"}, how.input)), 1e-5);
 }

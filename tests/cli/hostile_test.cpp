@@ -123,14 +123,16 @@ std::vector<Hostile> hostile_inputs() {
       {"recipe_invalid_utf8", recipe, "a: \xff\n", "recipe.yaml"},
       {"recipe_anchor_bomb", recipe,
        "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n"
-       "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f]\n",
+       "d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: "
+       "[*f,*f,*f,*f,*f,*f]\n",
        "recipe.yaml"},
       {"vocabulary_empty", vocabulary, "", "vocab.txt"},
       {"vocabulary_without_unknown", vocabulary, "[PAD]\n[CLS]\n[SEP]\n[MASK]\na\n", "[UNK]"},
       {"vocabulary_token_twice", vocabulary, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n", "vocab.txt"},
       {"vocabulary_larger_than_model", vocabulary, "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + numbered_tokens(200), "205"},
       {"tokenizer_json_cut_off", tokenizer_json, "{\"model\": {\"type\": \"WordPiece\"", "tokenizer.json"},
-      {"tokenizer_json_of_another_kind", tokenizer_json, "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}", "tokenizer.json"},
+      {"tokenizer_json_of_another_kind", tokenizer_json, "{\"model\": {\"type\": \"BPE\", \"vocab\": {}, \"merges\": []}}",
+       "tokenizer.json"},
       {"tokenizer_json_without_model", tokenizer_json, "{}", "tokenizer.json"},
       {"weights_empty", weights, "", "model.safetensors"},
       {"weights_are_text", weights, "these are no weights\n", "model.safetensors"},
@@ -164,8 +166,12 @@ class HostileInput : public ::testing::TestWithParam<Hostile> {
     }
     fs::create_directory(scratch_ / "out");
     const std::string model = (scratch_ / "model").string();
-    std::vector<std::string> arguments = {"embed", "--model", recipe ? model + "/checkpoint.pt" : model, (scratch_ / input).string(),
-                                          "-o",    (scratch_ / "out/vectors.npy").string()};
+    std::vector<std::string> arguments = {"embed",
+                                          "--model",
+                                          recipe ? model + "/checkpoint.pt" : model,
+                                          (scratch_ / input).string(),
+                                          "-o",
+                                          (scratch_ / "out/vectors.npy").string()};
     if (recipe) arguments.insert(arguments.end(), {"--config", model + "/recipe.yaml", "--tokenizer", model + "/vocab.txt"});
     return arguments;
   }
@@ -221,7 +227,8 @@ TEST(HostilePlaces, AreOneClearError) {
   };
   for (const Case& c : cases) {
     const Outcome outcome = run(c.arguments);
-    EXPECT_TRUE(outcome.code == 1 || (outcome.code == 2 && c.arguments[2].empty())) << c.arguments[0] << " " << c.message << ": " << outcome.err;
+    EXPECT_TRUE(outcome.code == 1 || (outcome.code == 2 && c.arguments[2].empty()))
+        << c.arguments[0] << " " << c.message << ": " << outcome.err;
     EXPECT_TRUE(has(outcome.err, "error: "));
     EXPECT_TRUE(has(outcome.err, c.message));
     EXPECT_EQ(scratch.files(), 0u);

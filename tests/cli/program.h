@@ -15,11 +15,11 @@ struct Outcome {
 };
 
 struct HowToRun {
-  std::string input;                        // on stdin
-  std::string input_file;                   // the same from a file or FIFO
-  std::optional<double> signal_after;       // seconds until `signal` is sent
+  std::string input;                   // on stdin
+  std::string input_file;              // the same from a file or FIFO
+  std::optional<double> signal_after;  // seconds until `signal` is sent
   int signal = 9;
-  std::optional<uint64_t> largest_file;     // bytes; writing more fails
+  std::optional<uint64_t> largest_file;  // bytes; writing more fails
 };
 
 Outcome run(const std::vector<std::string>& arguments, const HowToRun& how = {});

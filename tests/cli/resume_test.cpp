@@ -30,8 +30,18 @@ class Resume : public ::testing::Test {
   }
 
   std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {"embed",        "--model", tiny_models().m2, (scratch_ / "in.txt").string(), "-o", (scratch_ / out).string(),
-                                          "--save-every", "0",       "--batch-size",   "16", "--threads", "1"};
+    std::vector<std::string> arguments = {"embed",
+                                          "--model",
+                                          tiny_models().m2,
+                                          (scratch_ / "in.txt").string(),
+                                          "-o",
+                                          (scratch_ / out).string(),
+                                          "--save-every",
+                                          "0",
+                                          "--batch-size",
+                                          "16",
+                                          "--threads",
+                                          "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -137,9 +147,15 @@ TEST_F(Resume, ChangedInputModelOrOptionIsRefusedByName) {
     const char* name;
   };
   const std::vector<Case> cases = {
-      {{"--pad", "bucket"}, "pad was \"max\", is \"bucket\""}, {{"--max-length", "31"}, "max_length was 32, is 31"}, {{"--pooling", "mean"}, "pooling"},
-      {{"--normalize"}, "normalize"},                          {{"--prompt", "green"}, "prompt"},                    {{"--dtype", "bfloat16"}, "dtype"},
-      {{"--truncation-side", "left"}, "truncation_side"},      {{"--reference-cut"}, "reference_cut"},               {{"--output-format", "jsonl"}, "output_format"},
+      {{"--pad", "bucket"}, "pad was \"max\", is \"bucket\""},
+      {{"--max-length", "31"}, "max_length was 32, is 31"},
+      {{"--pooling", "mean"}, "pooling"},
+      {{"--normalize"}, "normalize"},
+      {{"--prompt", "green"}, "prompt"},
+      {{"--dtype", "bfloat16"}, "dtype"},
+      {{"--truncation-side", "left"}, "truncation_side"},
+      {{"--reference-cut"}, "reference_cut"},
+      {{"--output-format", "jsonl"}, "output_format"},
   };
   for (const Case& c : cases) {
     std::vector<std::string> change = c.change;
@@ -193,7 +209,8 @@ TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
 }
 
 TEST_F(Resume, BrokenStatesAreRefused) {
-  for (const char* state : {"", "{", "[]", "{\"texts\":5}", "{\"texts\":-1,\"tokens\":0,\"truncated\":0,\"input_hash\":\"\",\"settings\":{}}"}) {
+  for (const char* state :
+       {"", "{", "[]", "{\"texts\":5}", "{\"texts\":-1,\"tokens\":0,\"truncated\":0,\"input_hash\":\"\",\"settings\":{}}"}) {
     scratch_.put("a.npy.part.state", state);
     scratch_.put("a.npy.part", "rows");
     const Outcome outcome = run(command("a.npy", {"--resume"}));

@@ -19,15 +19,15 @@ void write_checkpoint(const std::string& folder, const models::Config& config, m
 
 // Folders that all tests share, written once a process.
 struct TinyModels {
-  std::string m2;            // embedding
-  std::string m2_other;      // the same with other weights
-  std::string attention;     // embedding
-  std::string classifier;    // 3 labels
-  std::string multi_label;   // 3 labels, each on its own
-  std::string regression;    // 1 value
+  std::string m2;           // embedding
+  std::string m2_other;     // the same with other weights
+  std::string attention;    // embedding
+  std::string classifier;   // 3 labels
+  std::string multi_label;  // 3 labels, each on its own
+  std::string regression;   // 1 value
   std::string masked_lm;
-  std::string broken;        // NaN among the weights
-  std::string checkpoint;    // folder with checkpoint.pt, recipe.yaml, vocab.txt
+  std::string broken;      // NaN among the weights
+  std::string checkpoint;  // folder with checkpoint.pt, recipe.yaml, vocab.txt
 };
 const TinyModels& tiny_models();
 

@@ -27,7 +27,9 @@ using Texts = std::vector<std::string>;
 
 class SourceTest : public ::testing::Test {
  protected:
-  Texts read(const std::string& name, const std::string& content, const SourceOptions& options = {}) { return all_of(scratch.put(name, content), options); }
+  Texts read(const std::string& name, const std::string& content, const SourceOptions& options = {}) {
+    return all_of(scratch.put(name, content), options);
+  }
   std::string error(const std::string& name, const std::string& content, const SourceOptions& options = {}) {
     return error_of([&] { read(name, content, options); });
   }
@@ -48,9 +50,13 @@ TEST_F(SourceTest, TextLines) {
 }
 
 TEST_F(SourceTest, TextProblems) {
-  EXPECT_TRUE(has(error("a.txt", "ok\n" + std::string(2000, 'x') + "\n", {.max_record_bytes = 1000}), "a.txt:2: the record is longer than 1000 bytes"));
+  EXPECT_TRUE(has(error("a.txt", "ok\n" + std::string(2000, 'x') + "\n", {.max_record_bytes = 1000}),
+                  "a.txt:2: the record is longer than 1000 bytes"));
   EXPECT_TRUE(has(error("a.txt", std::string(5 << 20, 'x'), {.max_record_bytes = 1 << 20}), "a.txt:1: the record is longer"));
-  EXPECT_TRUE(has(error("a.txt", std::string("\xff\xfe" "a\0", 4)), "is UTF-16"));
+  EXPECT_TRUE(has(error("a.txt", std::string("\xff\xfe"
+                                             "a\0",
+                                             4)),
+                  "is UTF-16"));
   EXPECT_TRUE(has(error("a.json", "[]"), "which format"));
   EXPECT_TRUE(has(error_of([&] { all_of(scratch / "none.txt"); }), "none.txt: no such file"));
   EXPECT_TRUE(has(error_of([&] { all_of(scratch.folder()); }), "is a folder"));
@@ -66,8 +72,10 @@ TEST_F(SourceTest, JsonLines) {
 
 TEST_F(SourceTest, JsonLinesProblemsNameLineAndField) {
   const std::string good = "{\"text\":\"a\"}\n\n";
-  for (const char* bad : {"{", "[]", "\"text\"", "{\"text\":1}", "{\"text\":null}", "{\"text\":[]}", "{\"text\":{}}", "{\"txt\":\"a\"}", "{\"text\":\"a\"}}", "{\"text\":\"a\"", "nope",
-                          "{\"text\":\"\xff\"}", "{\"text\":\"a\" \"b\"}", "{\"text\":\"\\ud800\"}", "{\"text\":NaN}", "{'text':'a'}", "{\"text\":\"a\",\"text\":\"b\"}", "{\"text\":\"a\",}"}) {
+  for (const char* bad :
+       {"{", "[]", "\"text\"", "{\"text\":1}", "{\"text\":null}", "{\"text\":[]}", "{\"text\":{}}", "{\"txt\":\"a\"}", "{\"text\":\"a\"}}",
+        "{\"text\":\"a\"", "nope", "{\"text\":\"\xff\"}", "{\"text\":\"a\" \"b\"}", "{\"text\":\"\\ud800\"}", "{\"text\":NaN}",
+        "{'text':'a'}", "{\"text\":\"a\",\"text\":\"b\"}", "{\"text\":\"a\",}"}) {
     EXPECT_TRUE(has(error("a.jsonl", good + bad + "\n"), "a.jsonl:3: ")) << bad;
   }
   EXPECT_TRUE(has(error("a.jsonl", "{\"a\":{\"b\":1}}", {.field = "a.b"}), "the field \"a.b\" wants a string, got 1"));
@@ -105,7 +113,8 @@ TEST_F(SourceTest, CsvProblemsNameTheLine) {
 }
 
 TEST_F(SourceTest, Tsv) {
-  EXPECT_EQ(read("a.tsv", "id\ttext\n1\t\"Stop,\" he said.\n2\t\"a \"\"b\"\"\tc\"\n3\t\"open\n4\ta\"b\n"), (Texts{"\"Stop,\" he said.", "a \"b\"\tc", "\"open", "a\"b"}));
+  EXPECT_EQ(read("a.tsv", "id\ttext\n1\t\"Stop,\" he said.\n2\t\"a \"\"b\"\"\tc\"\n3\t\"open\n4\ta\"b\n"),
+            (Texts{"\"Stop,\" he said.", "a \"b\"\tc", "\"open", "a\"b"}));
   EXPECT_TRUE(has(error("a.tsv", "id\ttext\n1\ta\tb\n"), "a.tsv:2: has 3 columns"));
 }
 

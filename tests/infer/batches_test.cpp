@@ -37,7 +37,8 @@ std::vector<Window> all_windows(const Batcher& batcher, const std::vector<std::s
 }
 
 TEST(BucketLength, PowersOfTwoAndTheirMiddles) {
-  for (const auto& [tokens, length] : std::vector<std::pair<int, int>>{{2, 8}, {8, 8}, {9, 12}, {13, 16}, {17, 24}, {25, 32}, {33, 48}, {49, 64}, {128, 128}})
+  for (const auto& [tokens, length] :
+       std::vector<std::pair<int, int>>{{2, 8}, {8, 8}, {9, 12}, {13, 16}, {17, 24}, {25, 32}, {33, 48}, {49, 64}, {128, 128}})
     EXPECT_EQ(bucket_length(tokens, 1000), length) << tokens;
   EXPECT_EQ(bucket_length(19, 20), 20);
   EXPECT_EQ(bucket_length(3, 5), 5);
@@ -61,7 +62,8 @@ TEST(Batcher, EveryTextIsThereOnceWithItsTokens) {
           const auto begin = batch.ids.begin() + row * batch.length, mask = batch.mask.begin() + row * batch.length;
           EXPECT_TRUE(std::equal(expected.ids.begin(), expected.ids.end(), begin));
           EXPECT_EQ(std::count(mask, mask + batch.length, 1), static_cast<std::ptrdiff_t>(expected.ids.size()));
-          EXPECT_TRUE(std::all_of(begin + static_cast<std::ptrdiff_t>(expected.ids.size()), begin + batch.length, [](int32_t id) { return id == 0; }));
+          EXPECT_TRUE(std::all_of(begin + static_cast<std::ptrdiff_t>(expected.ids.size()), begin + batch.length,
+                                  [](int32_t id) { return id == 0; }));
           EXPECT_EQ(window.truncated[text] != 0, expected.truncated);
           EXPECT_EQ(window.tokens[text], static_cast<int32_t>(expected.ids.size()));
         }

@@ -31,7 +31,8 @@ TEST(ReadAhead, StaysWithinItsCapacity) {
 }
 
 TEST(ReadAhead, ErrorsComeAfterTheValuesBeforeThem) {
-  ReadAhead<int> values([i = 0]() mutable -> std::optional<int> { return i < 2 ? std::optional(i++) : throw std::runtime_error("bad line"); }, 8);
+  ReadAhead<int> values(
+      [i = 0]() mutable -> std::optional<int> { return i < 2 ? std::optional(i++) : throw std::runtime_error("bad line"); }, 8);
   EXPECT_EQ(values.next(), 0);
   EXPECT_EQ(values.next(), 1);
   EXPECT_THROW(values.next(), std::runtime_error);

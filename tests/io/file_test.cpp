@@ -59,7 +59,8 @@ TEST(RandomFile, ReadsAnywhereAndRefusesBeyondTheEnd) {
   std::string out(4, ' ');
   file.read(3, std::as_writable_bytes(std::span(out)));
   EXPECT_EQ(out, "3456");
-  EXPECT_TRUE(has(error_of([&] { file.read(8, std::as_writable_bytes(std::span(out))); }), "wants 4 bytes at offset 8, but the file has 10"));
+  EXPECT_TRUE(
+      has(error_of([&] { file.read(8, std::as_writable_bytes(std::span(out))); }), "wants 4 bytes at offset 8, but the file has 10"));
   EXPECT_TRUE(has(error_of([&] { file.read(UINT64_MAX, std::as_writable_bytes(std::span(out))); }), "but the file has 10"));
 }
 
@@ -151,7 +152,7 @@ TEST(AtomicFile, KeepsPermissionsAndFollowsLinks) {
   write_file(scratch / "link", "new");
   EXPECT_TRUE(std::filesystem::is_symlink(scratch / "link"));
   EXPECT_EQ(read_file(scratch / "real"), "new");
-  struct stat info {};
+  struct stat info{};
   ::stat((scratch / "real").c_str(), &info);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }

@@ -53,7 +53,8 @@ TEST(Npy, ReadsWhatNumpyWrites) {
   const Scratch scratch;
   const double numbers[2] = {1.25, -8};
   const std::string data(reinterpret_cast<const char*>(numbers), sizeof numbers);
-  EXPECT_EQ(read_npy(scratch.put("d.npy", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }  \n", data))).values, (std::vector<float>{1.25f, -8}));
+  EXPECT_EQ(read_npy(scratch.put("d.npy", npy("{'descr': '<f8', 'fortran_order': False, 'shape': (2,), }  \n", data))).values,
+            (std::vector<float>{1.25f, -8}));
   EXPECT_EQ(read_npy(scratch.put("v.npy", npy("{'shape': (1, 2), 'fortran_order': False, 'descr': '<f8'}\n", data, 2))).columns, 2u);
   EXPECT_EQ(read_npy(scratch.put("e.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 5), }\n", ""))).columns, 5u);
 }
@@ -79,10 +80,11 @@ TEST(Npy, HostileFilesAreRefused) {
   refuse(npy("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }\n", "1234"), "type |O");
   refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (), }\n", "1234"), "0 dimensions");
   refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1), }\n", "1234"), "3 dimensions");
-  for (const char* header : {"", "{", "{}", "[]", "{'descr': '<f4'}", "{'descr': '<f4', 'descr': '<f4', 'shape': (1,), 'fortran_order': False}",
-                             "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 1), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1) } x",
-                             "{'descr': __import__('os'), 'fortran_order': False, 'shape': (1,)}", "{'descr': '<f4', 'fortran_order': 0, 'shape': (1,)}",
-                             "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), 'more': 1}", "{'descr': '<f4"}) {
+  for (const char* header :
+       {"", "{", "{}", "[]", "{'descr': '<f4'}", "{'descr': '<f4', 'descr': '<f4', 'shape': (1,), 'fortran_order': False}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 1), }", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1) } x",
+        "{'descr': __import__('os'), 'fortran_order': False, 'shape': (1,)}", "{'descr': '<f4', 'fortran_order': 0, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), 'more': 1}", "{'descr': '<f4"}) {
     refuse(npy(header, "1234"), "header is damaged");
   }
 }

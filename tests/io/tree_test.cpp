@@ -12,7 +12,8 @@ using test::has;
 
 TEST(Tree, TypedGettersTellPlaceKeyWishAndValue) {
   const Tree tree = parse_yaml("a: 1\nmodel:\n  hyena_emb_dim: abc\n  sizes: [1, x]\n", "model.yaml");
-  EXPECT_EQ(error_of([&] { tree["model"].get("hyena_emb_dim", 5); }), "model.yaml:3: model.hyena_emb_dim: wants an integer from -2147483648 to 2147483647, got \"abc\"");
+  EXPECT_EQ(error_of([&] { tree["model"].get("hyena_emb_dim", 5); }),
+            "model.yaml:3: model.hyena_emb_dim: wants an integer from -2147483648 to 2147483647, got \"abc\"");
   EXPECT_EQ(error_of([&] { tree["model"]["hyena_emb_dim"].wants("an odd integer of at least 3"); }),
             "model.yaml:3: model.hyena_emb_dim: wants an odd integer of at least 3, got \"abc\"");
   EXPECT_EQ(error_of([&] { tree["model"]["sizes"].as<std::vector<int>>(); }),
@@ -85,7 +86,8 @@ TEST(Tree, LargeMapsFindReplaceAndErase) {
 TEST(Tree, SplitsPaths) {
   EXPECT_EQ(split_path("a.b[0].c"), (std::vector<std::string>{"a", "b", "0", "c"}));
   EXPECT_EQ(split_path("[2][3].x"), (std::vector<std::string>{"2", "3", "x"}));
-  for (const char* bad : {"", ".", "a.", ".a", "a..b", "a[", "a[]", "a[1", "a[1]b", "[].a"}) EXPECT_NE(error_of([&] { split_path(bad); }), "") << bad;
+  for (const char* bad : {"", ".", "a.", ".a", "a..b", "a[", "a[]", "a[1", "a[1]b", "[].a"})
+    EXPECT_NE(error_of([&] { split_path(bad); }), "") << bad;
 }
 
 TEST(Tree, LongValuesAreCutInMessages) {

@@ -72,7 +72,9 @@ TEST(Yaml, ReadsTheReferencesRecipes) {
   const Tree& labels = *training.find_path("model.model_config.num_labels");
   EXPECT_TRUE(has(error_of([&] { labels.as<int>(); }), "embedding_training.yaml:145: model.model_config.num_labels: wants an integer"));
   EXPECT_TRUE(has(error_of([&] { labels.as<int>(); }), "${num_labels} names nothing"));
-  EXPECT_EQ(read_yaml(folder / "finetune-glue/embedding_training.yaml", {"num_labels=3"}).find_path("model.model_config.num_labels")->integer(), 3);
+  EXPECT_EQ(
+      read_yaml(folder / "finetune-glue/embedding_training.yaml", {"num_labels=3"}).find_path("model.model_config.num_labels")->integer(),
+      3);
 }
 
 TEST(Yaml, ValuesKnowTheirLines) {
@@ -84,7 +86,9 @@ TEST(Yaml, ValuesKnowTheirLines) {
 }
 
 TEST(Yaml, QuotesTagsBlocksAndMerges) {
-  const Tree tree = yaml("a: \"1\"\nb: '1e-3'\nc: !!str 5\nd: !!int \"7\"\ne: !!float 1\nbase: &x {k: 1, l: 2}\nm:\n  <<: *x\n  l: 3\nn:\n  <<: [{q: 1}, {q: 2, r: 3}]\ns: *x\n");
+  const Tree tree = yaml(
+      "a: \"1\"\nb: '1e-3'\nc: !!str 5\nd: !!int \"7\"\ne: !!float 1\nbase: &x {k: 1, l: 2}\nm:\n  <<: *x\n  l: 3\nn:\n  <<: [{q: 1}, {q: "
+      "2, r: 3}]\ns: *x\n");
   EXPECT_EQ(tree["a"].string(), "1");
   EXPECT_EQ(tree["b"].string(), "1e-3");
   EXPECT_EQ(tree["c"].string(), "5");
@@ -99,7 +103,10 @@ TEST(Yaml, QuotesTagsBlocksAndMerges) {
 
 TEST(Yaml, EmptyIsAnEmptyMap) {
   for (const char* text : {"", "\n", "# only a comment\n", "---\n", "null", "{}"}) EXPECT_EQ(to_json(yaml(text)), "{}") << text;
-  EXPECT_EQ(yaml("\xEF\xBB\xBF" "a: 1")["a"].integer(), 1);
+  EXPECT_EQ(yaml("\xEF\xBB\xBF"
+                 "a: 1")["a"]
+                .integer(),
+            1);
   EXPECT_EQ(yaml("a: 1\r\nb: x\r\n")["b"].string(), "x");
 }
 
@@ -121,18 +128,69 @@ TEST(Yaml, OverridesReplaceAddAndMerge) {
 }
 
 TEST(Yaml, BadOverridesAreNamed) {
-  for (const char* bad : {"a", "=1", "a..b=1", ".a=1", "a[=1", "a.b=1", "m.y[9]=1", "m.y.x=1", "a={", "a=[1", "a=&x *x", "a='x", "a=\xff", "a=1\n---\n2"}) {
+  for (const char* bad :
+       {"a", "=1", "a..b=1", ".a=1", "a[=1", "a.b=1", "m.y[9]=1", "m.y.x=1", "a={", "a=[1", "a=&x *x", "a='x", "a=\xff", "a=1\n---\n2"}) {
     EXPECT_TRUE(has(error_of([&] { yaml("a: 1\nm: {y: [1]}", {bad}); }), "override")) << bad;
   }
 }
 
 TEST(Yaml, BadTextIsRefusedWithFileAndLine) {
-  const std::vector<std::string> bad = {
-      "a: 1\na: 2", "a: {b: 1, b: 2}", "a: b: c", "a: [1", "a: {b", "a: \"x", "a: 'x", "\ta: 1", "a: *none", "a: &r [*r]", "a: &r {b: *r}", "a: 1\n---\nb: 2", "a: !foo 1",
-      "a: !!int x", "a: !!python/object:os.system x", "? [x]\n: 2", "? {x: 1}\n: 2", "~: 1", "a: @x", "a: `x", "a: %x", "x", "- a\n b: 1\n- c: d: e", "a: 123456789012345678901234567890",
-      "<<: 1", "<<: [1]", "a: {<<: x}", "a: \xff", "\xff\xfe" "a", std::string("a: \0", 4), "a: \x04", "a: \x1b[0m", "a: \x7f", "a: ]", "a: }", "%YAML 9.9\n---\na: 1\n%", "a: |x\n b",
-      "a: ${b:}", "a: ${b", "a: ${}", "a: ${.}", "a: ${..b}", "a: ${x:1}", "a: ${oc.env:}", "a: ${oc.env:A,b,c}", "a: ${oc.decode:}", "a: ${a}", "a: ${b}\nb: ${a}", "a: x${b}\nb: y${a}",
-      "a: {b: \"${a}\"}", "a: x${b}\nb: [1]", "a: ${b[}\nb: 1", "a: ${b..c}\nb: 1", "a: ${${a}}", "a: ${oc.env:'x}"};
+  const std::vector<std::string> bad = {"a: 1\na: 2",
+                                        "a: {b: 1, b: 2}",
+                                        "a: b: c",
+                                        "a: [1",
+                                        "a: {b",
+                                        "a: \"x",
+                                        "a: 'x",
+                                        "\ta: 1",
+                                        "a: *none",
+                                        "a: &r [*r]",
+                                        "a: &r {b: *r}",
+                                        "a: 1\n---\nb: 2",
+                                        "a: !foo 1",
+                                        "a: !!int x",
+                                        "a: !!python/object:os.system x",
+                                        "? [x]\n: 2",
+                                        "? {x: 1}\n: 2",
+                                        "~: 1",
+                                        "a: @x",
+                                        "a: `x",
+                                        "a: %x",
+                                        "x",
+                                        "- a\n b: 1\n- c: d: e",
+                                        "a: 123456789012345678901234567890",
+                                        "<<: 1",
+                                        "<<: [1]",
+                                        "a: {<<: x}",
+                                        "a: \xff",
+                                        "\xff\xfe"
+                                        "a",
+                                        std::string("a: \0", 4),
+                                        "a: \x04",
+                                        "a: \x1b[0m",
+                                        "a: \x7f",
+                                        "a: ]",
+                                        "a: }",
+                                        "%YAML 9.9\n---\na: 1\n%",
+                                        "a: |x\n b",
+                                        "a: ${b:}",
+                                        "a: ${b",
+                                        "a: ${}",
+                                        "a: ${.}",
+                                        "a: ${..b}",
+                                        "a: ${x:1}",
+                                        "a: ${oc.env:}",
+                                        "a: ${oc.env:A,b,c}",
+                                        "a: ${oc.decode:}",
+                                        "a: ${a}",
+                                        "a: ${b}\nb: ${a}",
+                                        "a: x${b}\nb: y${a}",
+                                        "a: {b: \"${a}\"}",
+                                        "a: x${b}\nb: [1]",
+                                        "a: ${b[}\nb: 1",
+                                        "a: ${b..c}\nb: 1",
+                                        "a: ${${a}}",
+                                        "a: ${oc.env:'x}"};
   for (const std::string& text : bad) EXPECT_TRUE(has(error_of([&] { yaml(text); }), "f.yaml:")) << text;
 }
 
@@ -176,7 +234,7 @@ TEST(Yaml, BombsAreRefusedQuickly) {
   EXPECT_TRUE(has(error_of([&] { yaml(copied); }), "too much text"));
   EXPECT_TRUE(has(error_of([&] { yaml(std::string(100000, '[')); }), "f.yaml"));
   EXPECT_TRUE(has(error_of([&] { yaml("a: " + std::string(100000, '{')); }), "f.yaml"));
-  EXPECT_TRUE(has(error_of([&] { yaml(std::string(200, '-')+ "\n" + std::string(3000, '?')); }), "f.yaml"));
+  EXPECT_TRUE(has(error_of([&] { yaml(std::string(200, '-') + "\n" + std::string(3000, '?')); }), "f.yaml"));
   std::string deep;
   for (int i = 0; i < 3000; ++i) deep += "- ";
   EXPECT_TRUE(has(error_of([&] { yaml(deep + "x"); }), "deep"));
@@ -190,7 +248,8 @@ TEST(Yaml, BombsAreRefusedQuickly) {
   std::string anchors = "a0: &a0 {k: 1}\n";
   for (int i = 1; i < 90; ++i) anchors += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " {k: *a" + std::to_string(i - 1) + "}\n";
   EXPECT_NO_THROW(yaml(anchors));
-  for (int i = 90; i < 300; ++i) anchors += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " {k: *a" + std::to_string(i - 1) + "}\n";
+  for (int i = 90; i < 300; ++i)
+    anchors += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " {k: *a" + std::to_string(i - 1) + "}\n";
   EXPECT_TRUE(has(error_of([&] { yaml(anchors); }), "deep"));
 }
 

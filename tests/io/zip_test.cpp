@@ -17,7 +17,9 @@ void put(std::string& out, uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i) & 255);
 }
 
-uint32_t crc_of(const std::string& text) { return static_cast<uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size()))); }
+uint32_t crc_of(const std::string& text) {
+  return static_cast<uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())));
+}
 
 std::string deflated(const std::string& text) {
   z_stream stream{};
@@ -52,22 +54,27 @@ struct Archive {
     for (const Forged& e : entries) {
       const uint64_t begin = out.size();
       const std::string& local_name = e.local_name.empty() ? e.name : e.local_name;
-      const uint64_t size = e.size >= 0 ? static_cast<uint64_t>(e.size) : e.data.size(), crc = e.crc >= 0 ? static_cast<uint64_t>(e.crc) : crc_of(e.data);
+      const uint64_t size = e.size >= 0 ? static_cast<uint64_t>(e.size) : e.data.size(),
+                     crc = e.crc >= 0 ? static_cast<uint64_t>(e.crc) : crc_of(e.data);
       const uint64_t compressed = e.compressed >= 0 ? static_cast<uint64_t>(e.compressed) : e.data.size();
       put(out, 0x04034b50, 4), put(out, 20, 2), put(out, static_cast<uint64_t>(e.local_flags >= 0 ? e.local_flags : e.flags), 2);
-      put(out, static_cast<uint64_t>(e.local_method >= 0 ? e.local_method : e.method), 2), put(out, 0, 4), put(out, crc, 4), put(out, compressed, 4);
+      put(out, static_cast<uint64_t>(e.local_method >= 0 ? e.local_method : e.method), 2), put(out, 0, 4), put(out, crc, 4),
+          put(out, compressed, 4);
       put(out, e.local_size >= 0 ? static_cast<uint64_t>(e.local_size) : size, 4), put(out, local_name.size(), 2), put(out, 0, 2);
       out += local_name + e.data;
       put(directory, 0x02014b50, 4), put(directory, 20, 2), put(directory, 20, 2), put(directory, static_cast<uint64_t>(e.flags), 2);
-      put(directory, static_cast<uint64_t>(e.method), 2), put(directory, 0, 4), put(directory, crc, 4), put(directory, compressed, 4), put(directory, size, 4);
-      put(directory, e.name.size(), 2), put(directory, e.extra.size(), 2), put(directory, 0, 2), put(directory, static_cast<uint64_t>(e.disk), 2), put(directory, 0, 6);
+      put(directory, static_cast<uint64_t>(e.method), 2), put(directory, 0, 4), put(directory, crc, 4), put(directory, compressed, 4),
+          put(directory, size, 4);
+      put(directory, e.name.size(), 2), put(directory, e.extra.size(), 2), put(directory, 0, 2),
+          put(directory, static_cast<uint64_t>(e.disk), 2), put(directory, 0, 6);
       put(directory, e.offset >= 0 ? static_cast<uint64_t>(e.offset) : begin, 4);
       directory += e.name + e.extra;
     }
     const uint64_t offset = out.size();
     out += directory + behind_directory;
     const uint64_t n = count >= 0 ? static_cast<uint64_t>(count) : entries.size();
-    put(out, 0x06054b50, 4), put(out, static_cast<uint64_t>(disk), 2), put(out, static_cast<uint64_t>(disk), 2), put(out, n, 2), put(out, n, 2);
+    put(out, 0x06054b50, 4), put(out, static_cast<uint64_t>(disk), 2), put(out, static_cast<uint64_t>(disk), 2), put(out, n, 2),
+        put(out, n, 2);
     put(out, directory_size >= 0 ? static_cast<uint64_t>(directory_size) : directory.size(), 4);
     put(out, directory_offset >= 0 ? static_cast<uint64_t>(directory_offset) : offset, 4);
     put(out, comment_size >= 0 ? static_cast<uint64_t>(comment_size) : comment.size(), 2);
@@ -90,7 +97,8 @@ TEST(Zip, WritesAlignedEntriesAndReadsThemBack) {
     writer.add("archive/data.pkl", "pickle");
     writer.add("archive/empty", "");
     writer.begin("archive/data/0", big.size());
-    for (size_t at = 0; at < big.size(); at += 100001) writer.append(std::as_bytes(std::span(big)).subspan(at, std::min<size_t>(100001, big.size() - at)));
+    for (size_t at = 0; at < big.size(); at += 100001)
+      writer.append(std::as_bytes(std::span(big)).subspan(at, std::min<size_t>(100001, big.size() - at)));
     writer.end();
     writer.add("archive/version", "3\n");
     EXPECT_FALSE(std::filesystem::exists(scratch / "a.zip"));
@@ -139,7 +147,9 @@ TEST(Zip, OtherProgramsReadWhatIsWritten) {
   ZipWriter writer(scratch / "a.zip");
   for (int i = 0; i < 66000; ++i) writer.add("e" + std::to_string(i), "x");  // more than a plain end record can count
   writer.finish();
-  const std::string check = "python3 -c \"import zipfile,sys; z=zipfile.ZipFile(sys.argv[1]); assert len(z.namelist())==66000 and z.testzip() is None and z.read('e65999')==b'x'\" ";
+  const std::string check =
+      "python3 -c \"import zipfile,sys; z=zipfile.ZipFile(sys.argv[1]); assert len(z.namelist())==66000 and z.testzip() is None and "
+      "z.read('e65999')==b'x'\" ";
   EXPECT_EQ(std::system((check + (scratch / "a.zip").string()).c_str()), 0);
   EXPECT_EQ(ZipReader(scratch / "a.zip").entries().size(), 66000u);
 }
@@ -154,7 +164,8 @@ TEST(Zip, EntriesBeyondFourGigabytesUseZip64) {
   const uint64_t size = (uint64_t{1} << 32) + 12345;
   ZipWriter writer(scratch / "a.zip");
   writer.begin("big", size);
-  for (uint64_t left = size; left > 0; left -= std::min<uint64_t>(left, piece.size())) writer.append(std::span(piece).first(std::min<uint64_t>(left, piece.size())));
+  for (uint64_t left = size; left > 0; left -= std::min<uint64_t>(left, piece.size()))
+    writer.append(std::span(piece).first(std::min<uint64_t>(left, piece.size())));
   writer.end();
   writer.add("far", "behind");
   writer.finish();
@@ -257,9 +268,17 @@ TEST(Zip, ForgedArchivesAreRefused) {
   comment.comment_size = 10;
   refuse("comment longer than the file", comment.bytes(), "no zip archive");
   refuse("zip64 field missing", with({.size = 0xFFFFFFFF, .compressed = 0xFFFFFFFF}).bytes(), "outside the file");
-  refuse("zip64 field short", with({.size = 0xFFFFFFFF, .compressed = 0xFFFFFFFF, .extra = std::string("\x01\x00\x04\x00" "abcd", 8)}).bytes(), "cut");
+  refuse("zip64 field short",
+         with({.size = 0xFFFFFFFF,
+               .compressed = 0xFFFFFFFF,
+               .extra = std::string("\x01\x00\x04\x00"
+                                    "abcd",
+                                    8)})
+             .bytes(),
+         "cut");
   Archive locator;
-  put(locator.behind_directory, 0x07064b50, 4), put(locator.behind_directory, 0, 4), put(locator.behind_directory, UINT64_MAX, 8), put(locator.behind_directory, 1, 4);
+  put(locator.behind_directory, 0x07064b50, 4), put(locator.behind_directory, 0, 4), put(locator.behind_directory, UINT64_MAX, 8),
+      put(locator.behind_directory, 1, 4);
   refuse("zip64 end outside", locator.bytes(), "outside the file");
 }
 

@@ -72,7 +72,8 @@ TEST(Config, FlatHuggingFaceConfigOfAnM2ModelIsToldByTheMixer) {
 }
 
 TEST(Config, PlainConfigJsonIsHuggingFaceBert) {
-  const Config c = from_json(R"({"model_type": "bert", "hidden_size": 384, "num_attention_heads": 12, "id2label": {"0": "no", "1": "yes", "2": "?"}})");
+  const Config c =
+      from_json(R"({"model_type": "bert", "hidden_size": 384, "num_attention_heads": 12, "id2label": {"0": "no", "1": "yes", "2": "?"}})");
   EXPECT_EQ(c.family, Family::hf_bert);
   EXPECT_EQ(c.num_labels, 3);
   EXPECT_EQ(c.labels, (std::vector<std::string>{"no", "yes", "?"}));
@@ -117,7 +118,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"fraction_for_an_integer", "model:\n  model_config:\n    hidden_size: 76.5\n", {"recipe.yaml:3", "hidden_size"}},
         Wrong{"negative_size", "model:\n  model_config:\n    hidden_size: -1\n", {"recipe.yaml:3", "hidden_size"}},
         Wrong{"zero_heads", "model:\n  model_config:\n    num_attention_heads: 0\n", {"recipe.yaml:3", "num_attention_heads"}},
-        Wrong{"heads_do_not_divide", "model:\n  model_config:\n    num_attention_heads: 7\n", {"recipe.yaml:3", "divisor of hidden_size 768"}},
+        Wrong{"heads_do_not_divide",
+              "model:\n  model_config:\n    num_attention_heads: 7\n",
+              {"recipe.yaml:3", "divisor of hidden_size 768"}},
         Wrong{"huge_size", "model:\n  model_config:\n    vocab_size: 99999999999\n", {"recipe.yaml:3", "vocab_size"}},
         Wrong{"number_for_a_switch", "model:\n  model_config:\n    pool_all: 3\n", {"recipe.yaml:3", "pool_all"}},
         Wrong{"list_for_a_number", "model:\n  model_config:\n    hidden_size: [1]\n", {"recipe.yaml:3", "hidden_size"}},
@@ -127,7 +130,9 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"mixer_without_length", "model:\n  model_config:\n    monarch_mixer_sequence_mixing: true\n", {"long_conv_l_max is missing"}},
         Wrong{"unknown_activation", "model:\n  model_config:\n    hidden_act: mish\n", {"recipe.yaml:3", "hidden_act", "gelu"}},
         Wrong{"unknown_problem", "model:\n  model_config:\n    problem_type: guess\n", {"recipe.yaml:3", "problem_type"}},
-        Wrong{"relative_positions", "model:\n  name: hf_bert\n  model_config:\n    position_embedding_type: relative_key\n", {"recipe.yaml:4"}},
+        Wrong{"relative_positions",
+              "model:\n  name: hf_bert\n  model_config:\n    position_embedding_type: relative_key\n",
+              {"recipe.yaml:4"}},
         Wrong{"flash_mm", mixer_with("    use_flash_mm: true\n"), {"use_flash_mm", "another layout"}},
         Wrong{"unknown_model", "model:\n  name: gpt\n", {"recipe.yaml:2", "gpt"}},
         Wrong{"unknown_base", "model:\n  pretrained_model_name: roberta-base\n", {"recipe.yaml:2", "roberta-base"}},
@@ -138,7 +143,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Config, LabelsMustCoverTheirIds) {
   EXPECT_NE(error_of([] { from_json(R"({"id2label": {"0": "a", "2": "b"}})"); }).find("config.json"), std::string::npos);
-  EXPECT_NE(error_of([] { from_json(R"({"num_labels": 3, "id2label": {"0": "a", "1": "b"}})"); }).find("num_labels = 3"), std::string::npos);
+  EXPECT_NE(error_of([] { from_json(R"({"num_labels": 3, "id2label": {"0": "a", "1": "b"}})"); }).find("num_labels = 3"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ TEST_P(RecipeContract, NamesAndShapes) {
   const auto contract = read_contract(GetParam());
   const auto recipe = golden::shared_dir() / "yamls" / contract.recipe;
   if (!golden::fs::exists(recipe)) GTEST_SKIP() << "the reference's recipes are not beside this checkout: " << recipe;
-  auto head = contract.head == "mlm" ? models::Head::masked_lm
+  auto head = contract.head == "mlm"              ? models::Head::masked_lm
               : contract.head == "classification" ? models::Head::classification
                                                   : models::Head::embedding;
   models::Model model(models::read_config(recipe), head);

@@ -130,10 +130,12 @@ TEST_P(ReferenceFixture, Forward) {
 TEST_P(ReferenceFixture, ForwardByTheFastPath) {
   const golden::Tolerances tolerances(folder_ / "tolerances.json");
   nn::Pass pass;
-  if (auto it = expected_.find("sequence_output"); it != expected_.end()) tolerances.expect(it->first, model_->hidden_states(batch(), pass), it->second);
+  if (auto it = expected_.find("sequence_output"); it != expected_.end())
+    tolerances.expect(it->first, model_->hidden_states(batch(), pass), it->second);
   if (auto it = expected_.find("embedding"); it != expected_.end()) tolerances.expect(it->first, embedding(pass), it->second);
   if (auto it = expected_.find("logits"); it != expected_.end()) {
-    auto logits = head_ == Head::masked_lm ? model_->masked_lm_logits(model_->hidden_states(batch(), pass), pass) : model_->class_logits(batch(), pass);
+    auto logits = head_ == Head::masked_lm ? model_->masked_lm_logits(model_->hidden_states(batch(), pass), pass)
+                                           : model_->class_logits(batch(), pass);
     tolerances.expect(it->first, logits, it->second);
   }
 }
@@ -170,20 +172,21 @@ TEST_P(ReferenceFixture, Gradients) {
   EXPECT_GT(compared, 30u);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, ReferenceFixture,
-    ::testing::Values(Fixture{"tiny-mlm", "checkpoint.pt"}, Fixture{"tiny-attn", "checkpoint.pt"}, Fixture{"tiny-attn-cls", "checkpoint.pt"},
-                      Fixture{"tiny-glue-1", "checkpoint.pt"}, Fixture{"tiny-glue-3", "checkpoint.pt"}, Fixture{"tiny-embed", "checkpoint.pt"},
-                      Fixture{"tiny-embed", "model.safetensors"}, Fixture{"tiny-embed", "flat.pt"}, Fixture{"tiny-embed-additions", "checkpoint.pt"},
-                      Fixture{"tiny-embed-additions", "model.safetensors"}, Fixture{"tiny-embed-2k", "checkpoint.pt"},
-                      Fixture{"tiny-embed-2k", "model.safetensors"}),
-    [](const auto& info) {
-      auto name = info.param.folder + "_" + info.param.weights;
-      for (char& c : name) {
-        if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-      }
-      return name;
-    });
+INSTANTIATE_TEST_SUITE_P(All, ReferenceFixture,
+                         ::testing::Values(Fixture{"tiny-mlm", "checkpoint.pt"}, Fixture{"tiny-attn", "checkpoint.pt"},
+                                           Fixture{"tiny-attn-cls", "checkpoint.pt"}, Fixture{"tiny-glue-1", "checkpoint.pt"},
+                                           Fixture{"tiny-glue-3", "checkpoint.pt"}, Fixture{"tiny-embed", "checkpoint.pt"},
+                                           Fixture{"tiny-embed", "model.safetensors"}, Fixture{"tiny-embed", "flat.pt"},
+                                           Fixture{"tiny-embed-additions", "checkpoint.pt"},
+                                           Fixture{"tiny-embed-additions", "model.safetensors"}, Fixture{"tiny-embed-2k", "checkpoint.pt"},
+                                           Fixture{"tiny-embed-2k", "model.safetensors"}),
+                         [](const auto& info) {
+                           auto name = info.param.folder + "_" + info.param.weights;
+                           for (char& c : name) {
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           }
+                           return name;
+                         });
 
 }  // namespace
 }  // namespace m2bert

@@ -42,7 +42,8 @@ class Tolerances {
     const double allowed = 8 * figures->items()[0].number() + 2e-6 * figures->items()[1].number();
     if (golden.size() == 0) return;
     const double off = mx::max(mx::abs(mx::astype(ours, mx::float32) - mx::astype(golden, mx::float32))).item<float>();
-    EXPECT_TRUE(off <= allowed) << name << ": off by " << off << ", allowed " << allowed << " (largest value " << figures->items()[1].number() << ")";
+    EXPECT_TRUE(off <= allowed) << name << ": off by " << off << ", allowed " << allowed << " (largest value "
+                                << figures->items()[1].number() << ")";
   }
 
  private:

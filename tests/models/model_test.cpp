@@ -100,7 +100,8 @@ TEST(Model, TrainingDropsAndInferenceDoesNot) {
   Model model(tiny(", hidden_dropout_prob: 0.5"), Head::embedding);
   model.init(2);
   auto batch = some_batch();
-  auto train = nn::Pass::training(mx::random::key(1)), again = nn::Pass::training(mx::random::key(1)), other = nn::Pass::training(mx::random::key(2));
+  auto train = nn::Pass::training(mx::random::key(1)), again = nn::Pass::training(mx::random::key(1)),
+       other = nn::Pass::training(mx::random::key(2));
   auto a = model.hidden_states(batch, train);
   EXPECT_EQ(largest(a - model.hidden_states(batch, again)), 0);
   EXPECT_GT(largest(a - model.hidden_states(batch, other)), 1e-3f);
@@ -136,14 +137,16 @@ TEST(Model, TokenPlantingSumsWithinARowByDefault) {
     c.max_position_embeddings = c.long_conv_l_max.emplace(256);
     return c;
   };
-  Model row(long_config(planting), Head::embedding), reference(long_config(planting + ", sequence_token_planting_pooling: reference"), Head::embedding);
+  Model row(long_config(planting), Head::embedding),
+      reference(long_config(planting + ", sequence_token_planting_pooling: reference"), Head::embedding);
   row.init(1);
   reference.init(1);
   auto hidden = mx::random::normal({2, 256, 16}, mx::float32, 0, 1, mx::random::key(0));
   auto mask = mx::ones({2, 256}, mx::int32);
   auto h = [&](int b, int t) { return mx::reshape(mx::slice(hidden, {b, t, 0}, {b + 1, t + 1, 16}), {1, 16}); };
   auto dense = [&](const mx::array& x) {
-    return mx::tanh(mx::matmul(x, mx::transpose(array_named(row, "bert.pooler.dense.weight"))) + array_named(row, "bert.pooler.dense.bias"));
+    return mx::tanh(mx::matmul(x, mx::transpose(array_named(row, "bert.pooler.dense.weight"))) +
+                    array_named(row, "bert.pooler.dense.bias"));
   };
   auto both = mx::concatenate({(h(0, 0) + h(0, 128)) / mx::array(2.0f), (h(1, 0) + h(1, 128)) / mx::array(2.0f)}, 0);
   EXPECT_LT(largest(row.pool(hidden, mask, Pooling::pooler) - dense(both)), 1e-6f);
@@ -160,7 +163,8 @@ TEST(Model, RowsOfTheLossEqualTheWholeLoss) {
   nn::Pass pass;
   auto picked = model.masked_lm_loss(batch, labels, pass);
   auto all_rows = model.masked_lm_logits(model.hidden_states(batch), pass);
-  auto each = mx::logsumexp(all_rows, -1) - mx::squeeze(mx::take_along_axis(all_rows, mx::expand_dims(mx::maximum(labels, mx::array(0)), -1), -1), -1);
+  auto each = mx::logsumexp(all_rows, -1) -
+              mx::squeeze(mx::take_along_axis(all_rows, mx::expand_dims(mx::maximum(labels, mx::array(0)), -1), -1), -1);
   auto on = mx::astype(mx::greater(labels, mx::array(0)), mx::float32);
   EXPECT_NEAR(picked.item<float>(), (mx::sum(each * on) / mx::sum(on)).item<float>(), 1e-5f);
 }

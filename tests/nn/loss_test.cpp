@@ -20,8 +20,10 @@ TEST(CrossEntropy, OfKnownLogits) {
 TEST(MaskedCrossEntropy, CountsTheRowsItIsTold) {
   auto logits = mx::array({0.0f, 0.0f, 2.0f, 0.0f}, {1, 2, 2});
   auto counts = mx::array({false, true}, {1, 2});
-  EXPECT_NEAR(nn::masked_cross_entropy(logits, mx::array({-100, 0}, {1, 2}, mx::int32), counts).item<float>(), std::log(1 + std::exp(-2.0f)), 1e-6);
-  EXPECT_TRUE(std::isnan(nn::masked_cross_entropy(logits, mx::array({0, 0}, {1, 2}, mx::int32), mx::array({false, false}, {1, 2})).item<float>()));
+  EXPECT_NEAR(nn::masked_cross_entropy(logits, mx::array({-100, 0}, {1, 2}, mx::int32), counts).item<float>(),
+              std::log(1 + std::exp(-2.0f)), 1e-6);
+  EXPECT_TRUE(
+      std::isnan(nn::masked_cross_entropy(logits, mx::array({0, 0}, {1, 2}, mx::int32), mx::array({false, false}, {1, 2})).item<float>()));
 }
 
 TEST(BceWithLogits, DoesNotOverflow) {
@@ -29,9 +31,7 @@ TEST(BceWithLogits, DoesNotOverflow) {
   EXPECT_NEAR(nn::bce_with_logits(logits, target).item<float>(), std::log(2.0f) / 3, 1e-6);
 }
 
-TEST(Mse, IsTheMeanSquare) {
-  EXPECT_FLOAT_EQ(nn::mse(mx::array({1.0f, 3.0f}), mx::array({0.0f, 1.0f})).item<float>(), 2.5f);
-}
+TEST(Mse, IsTheMeanSquare) { EXPECT_FLOAT_EQ(nn::mse(mx::array({1.0f, 3.0f}), mx::array({0.0f, 1.0f})).item<float>(), 2.5f); }
 
 TEST(ValueAndGrad, RestoresArraysAlsoWhenTheLossThrows) {
   auto w = mx::array({2.0f});

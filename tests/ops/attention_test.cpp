@@ -84,8 +84,8 @@ TEST(Padding, GradientsOfRepeatedIndicesAddUp) {
   auto indices = mx::array({1, 1, 2}, {3}, mx::int32);
   auto g = gradients([&](const auto& in) { return ops::index_first_axis(in[0], indices); }, {x}, mx::ones({3, 2}));
   expect_near(g[0], mx::array({0.0f, 0.0f, 2.0f, 2.0f, 1.0f, 1.0f}, {3, 2}), 0);
-  auto put = gradients([&](const auto& in) { return ops::index_put_first_axis(in[0], mx::array({2, 0}, {2}, mx::int32), 4); }, {random({2, 2}, 3)},
-                       mx::reshape(mx::arange(0.0, 8.0, 1.0), {4, 2}));
+  auto put = gradients([&](const auto& in) { return ops::index_put_first_axis(in[0], mx::array({2, 0}, {2}, mx::int32), 4); },
+                       {random({2, 2}, 3)}, mx::reshape(mx::arange(0.0, 8.0, 1.0), {4, 2}));
   expect_near(put[0], mx::array({4.0f, 5.0f, 0.0f, 1.0f}, {2, 2}), 0);
 }
 

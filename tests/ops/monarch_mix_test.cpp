@@ -40,7 +40,8 @@ class MonarchMix : public ::testing::TestWithParam<Mixer> {
 
 TEST_P(MonarchMix, KernelEqualsComposedForm) {
   const auto& m = GetParam();
-  auto projected = random({m.B, m.L, 3 * m.H}, 7), u = random({m.B, m.L, m.H}, 8), w = random({3 * m.H, 1, 3}, 9), b = random({3 * m.H}, 10);
+  auto projected = random({m.B, m.L, 3 * m.H}, 7), u = random({m.B, m.L, m.H}, 8), w = random({3 * m.H, 1, 3}, 9),
+       b = random({3 * m.H}, 10);
   auto prepared = ops::prepare_mixer(filters());
   auto reference = ops::monarch_mix_reference(projected, u, w, b, filters());
   expect_near(ops::monarch_mix(projected, u, w, b, prepared, m.residual), reference, 2e-6);
@@ -94,8 +95,9 @@ TEST(LayerNorm, KernelEqualsComposedForm) {
       if (width > 1) expect_near(ops::layer_norm(x, r, w, b, eps), ops::layer_norm_reference(x, r, w, b, eps), 3e-6);
       if (width > 1) expect_near(ops::layer_norm(x, std::nullopt, w, b, eps), ops::layer_norm_reference(x, std::nullopt, w, b, eps), 3e-6);
     }
-    if (width > 1) expect_near(ops::layer_norm(mx::astype(x, mx::bfloat16), mx::astype(r, mx::bfloat16), w, b, 1e-12f),
-                               ops::layer_norm_reference(x, r, w, b, 1e-12f), 2e-2);
+    if (width > 1)
+      expect_near(ops::layer_norm(mx::astype(x, mx::bfloat16), mx::astype(r, mx::bfloat16), w, b, 1e-12f),
+                  ops::layer_norm_reference(x, r, w, b, 1e-12f), 2e-2);
   }
   EXPECT_THROW(ops::layer_norm(random({3, 7}, 1), std::nullopt, random({6}, 1), random({6}, 1), 1e-5f), Error);
 }

@@ -63,8 +63,12 @@ mx::array logits_at_labels(const Model& model, const mx::array& logits, const mx
 class Case {
  public:
   explicit Case(const fs::path& folder)
-      : folder_(folder), tree_(io::read_yaml(folder / "config.yaml")), head_(head_named(tree_.at("head").string())),
-        model_(models::Config::from_tree(tree_), head_), inputs_(folder / "inputs.safetensors"), batch_(read_batch(inputs_)) {
+      : folder_(folder),
+        tree_(io::read_yaml(folder / "config.yaml")),
+        head_(head_named(tree_.at("head").string())),
+        model_(models::Config::from_tree(tree_), head_),
+        inputs_(folder / "inputs.safetensors"),
+        batch_(read_batch(inputs_)) {
     auto weights = folder / (fs::exists(folder / "checkpoint.pt") ? "checkpoint.pt" : "model.safetensors");
     checkpoint::match(model_, checkpoint::load_weights(weights), {.source = weights.string()});
   }
@@ -93,9 +97,7 @@ class Case {
     if (head_ == Head::embedding) keep("embedding", embedding());
   }
 
-  mx::array embedding() const {
-    return model_.embedding(batch_, model_.default_pooling(), model_.config().use_normalized_embeddings);
-  }
+  mx::array embedding() const { return model_.embedding(batch_, model_.default_pooling(), model_.config().use_normalized_embeddings); }
 
   mx::array loss() const {
     nn::Pass pass;

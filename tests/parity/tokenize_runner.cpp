@@ -3,7 +3,8 @@
 //   request:  first pair? max_length side strategy specials, then hex of the first and second text, tab-separated
 //   result:   ids, type ids, masks, special masks, offsets (begin:end), truncated; tab-separated, values comma-separated
 //   m2bert-parity-tokenize decode [FILE|FOLDER]: request: skip_special_tokens, ids; result: hex of the text
-//   m2bert-parity-tokenize time [FILE|FOLDER] ROUNDS THREADS: length-prefixed documents ("SIZE\n" and bytes); prints the seconds of each round
+//   m2bert-parity-tokenize time [FILE|FOLDER] ROUNDS THREADS: length-prefixed documents ("SIZE\n" and bytes); prints the seconds of each
+//   round
 #include "m2bert/error.h"
 #include "m2bert/tokenize/wordpiece.h"
 

@@ -22,7 +22,9 @@ TEST(Unicode, EveryCodePointThereAndBack) {
     const Decoded decoded = decode_utf8(bytes, bytes + size);
     ASSERT_EQ(decoded.c, c);
     ASSERT_EQ(decoded.size, size);
-    if (c != replacement_char) { ASSERT_EQ(last_utf8(bytes, bytes + size).c, c); }
+    if (c != replacement_char) {
+      ASSERT_EQ(last_utf8(bytes, bytes + size).c, c);
+    }
   }
 }
 
@@ -31,7 +33,9 @@ TEST(Unicode, IllFormedSequencesAreMaximalSubparts) {
   using Sizes = std::vector<uint32_t>;
   EXPECT_EQ(sizes("\x80\xFF"), (Sizes{1, 1}));
   EXPECT_EQ(sizes("\xC0\xAF"), (Sizes{1, 1}));
-  EXPECT_EQ(sizes("\xE2\x82" "a"), (Sizes{2, 1}));
+  EXPECT_EQ(sizes("\xE2\x82"
+                  "a"),
+            (Sizes{2, 1}));
   EXPECT_EQ(sizes("\xE2\x82"), (Sizes{2}));
   EXPECT_EQ(sizes("\xED\xA0\x80"), (Sizes{1, 1, 1}));
   EXPECT_EQ(sizes("\xF0\x9F\x98"), (Sizes{3}));

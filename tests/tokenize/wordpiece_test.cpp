@@ -36,7 +36,8 @@ TEST(WordPiece, AgreesWithTheTokenizersPackage) {
   for (const io::Tree& test : cases.items()) {
     const auto hex = test.at("hex").as<std::vector<std::string>>();
     const auto options = options_of(test);
-    const Encoding got = hex.size() == 2 ? bert.encode_pair(from_hex(hex[0]), from_hex(hex[1]), options) : bert.encode(from_hex(hex[0]), options);
+    const Encoding got =
+        hex.size() == 2 ? bert.encode_pair(from_hex(hex[0]), from_hex(hex[1]), options) : bert.encode(from_hex(hex[0]), options);
     std::vector<int64_t> offsets, special(got.special_tokens_mask.begin(), got.special_tokens_mask.end());
     for (const auto& [begin, end] : got.offsets) offsets.insert(offsets.end(), {begin, end});
     ASSERT_EQ(got.ids, test.at("ids").as<Ids>()) << test.where() << from_hex(hex[0]);
@@ -130,8 +131,10 @@ TEST(WordPiece, BatchesEqualSingleTexts) {
 
 // Bytes that come near to text: words, marks, Chinese, controls, special tokens, and anything else.
 rc::Gen<std::string> texts() {
-  static const std::vector<std::string> parts = {"word", "Un", "##ing", " ", "\t", "\xC2\xA0", "[MASK]", "[", "\xC3\xA9", "e\xCC\x81", "\xCC\xA7", "\xE4\xB8\xAD",
-                                                 "\xEF\xBC\x81", ".", "\x01", "\xE2\x80\x8D", "\xF0\x9F\x98\x80", "\x80", "\xED\xA0\x80", "\xEA\xB0\x81", "\xC4\xB0"};
+  static const std::vector<std::string> parts = {
+      "word",     "Un",           "##ing",        " ", "\t",   "\xC2\xA0",     "[MASK]",           "[",    "\xC3\xA9",     "e\xCC\x81",
+      "\xCC\xA7", "\xE4\xB8\xAD", "\xEF\xBC\x81", ".", "\x01", "\xE2\x80\x8D", "\xF0\x9F\x98\x80", "\x80", "\xED\xA0\x80", "\xEA\xB0\x81",
+      "\xC4\xB0"};
   const auto part = rc::gen::oneOf(rc::gen::elementOf(parts), rc::gen::elementOf(parts), rc::gen::arbitrary<std::string>());
   return rc::gen::map(rc::gen::container<std::vector<std::string>>(part), [](const std::vector<std::string>& list) {
     std::string out;

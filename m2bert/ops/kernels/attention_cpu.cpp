@@ -62,7 +62,8 @@ mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array
 
 namespace m2bert::ops::kernels {
 
-mx::array self_attention(const mx::array&, const mx::array&, const mx::array&, int, const mx::array&, const std::vector<float>&, mx::Stream) {
+mx::array self_attention(const mx::array&, const mx::array&, const mx::array&, int, const mx::array&, const std::vector<float>&,
+                         mx::Stream) {
   fail("[self_attention] this build has no CPU kernels");
 }
 

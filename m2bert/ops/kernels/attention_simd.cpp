@@ -36,12 +36,16 @@ size_t round_up(size_t n) {
 // One head of one text in float, padded to whole vectors.
 struct Head {
   Head(int S, int d)
-      : keys(round_up(size_t(S))), width(round_up(size_t(d))), k_t(hwy::AllocateAligned<float>(size_t(d) * keys)),
-        v(hwy::AllocateAligned<float>(size_t(S) * width)), bias(hwy::AllocateAligned<float>(keys)),
-        scores(hwy::AllocateAligned<float>(kRows * keys)), queries(hwy::AllocateAligned<float>(kRows * size_t(d))) {}
-  size_t keys, width;                                           // S and d in whole vectors
-  hwy::AlignedFreeUniquePtr<float[]> k_t, v, bias;              // [d][keys], [S][width], [keys]
-  hwy::AlignedFreeUniquePtr<float[]> scores, queries;           // [rows][keys], [rows][d]
+      : keys(round_up(size_t(S))),
+        width(round_up(size_t(d))),
+        k_t(hwy::AllocateAligned<float>(size_t(d) * keys)),
+        v(hwy::AllocateAligned<float>(size_t(S) * width)),
+        bias(hwy::AllocateAligned<float>(keys)),
+        scores(hwy::AllocateAligned<float>(kRows * keys)),
+        queries(hwy::AllocateAligned<float>(kRows * size_t(d))) {}
+  size_t keys, width;                                  // S and d in whole vectors
+  hwy::AlignedFreeUniquePtr<float[]> k_t, v, bias;     // [d][keys], [S][width], [keys]
+  hwy::AlignedFreeUniquePtr<float[]> scores, queries;  // [rows][keys], [rows][d]
 };
 
 template <class T>
@@ -150,12 +154,12 @@ void attend_all(const T* q, const T* k, const T* v, const float* key_bias, const
   }
 }
 
-void attend_float(const float* q, const float* k, const float* v, const float* key_bias, const float* slopes, int B, int S, int heads, int d,
-                  float* y, int threads) {
+void attend_float(const float* q, const float* k, const float* v, const float* key_bias, const float* slopes, int B, int S, int heads,
+                  int d, float* y, int threads) {
   attend_all(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
 }
-void attend_bfloat(const uint16_t* q, const uint16_t* k, const uint16_t* v, const float* key_bias, const float* slopes, int B, int S, int heads,
-                   int d, uint16_t* y, int threads) {
+void attend_bfloat(const uint16_t* q, const uint16_t* k, const uint16_t* v, const float* key_bias, const float* slopes, int B, int S,
+                   int heads, int d, uint16_t* y, int threads) {
   attend_all(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
 }
 
@@ -169,8 +173,8 @@ HWY_EXPORT(attend_float);
 HWY_EXPORT(attend_bfloat);
 
 template <>
-void self_attention_rows(const float* q, const float* k, const float* v, const float* key_bias, const float* slopes, int B, int S, int heads,
-                         int d, float* y, int threads) {
+void self_attention_rows(const float* q, const float* k, const float* v, const float* key_bias, const float* slopes, int B, int S,
+                         int heads, int d, float* y, int threads) {
   HWY_DYNAMIC_DISPATCH(attend_float)(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
 }
 template <>

@@ -6,8 +6,8 @@
 #include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 
-#include <dnnl.hpp>
 #include <cstring>
+#include <dnnl.hpp>
 #include <map>
 #include <tuple>
 #include <unordered_map>
@@ -62,9 +62,11 @@ void run(const Matrix& a, const char* a_at, const Matrix& b, const char* b_at, c
          memory::data_type type) {
   static thread_local dnnl::stream line(engine());
   auto view = [&](const Matrix& m, const char* at) { return memory(m.desc(type), engine(), const_cast<char*>(at)); };
-  std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, view(a, a_at)}, {DNNL_ARG_WEIGHTS, view(b, b_at)}, {DNNL_ARG_DST, view(c, c_at)}};
+  std::unordered_map<int, memory> arguments{
+      {DNNL_ARG_SRC, view(a, a_at)}, {DNNL_ARG_WEIGHTS, view(b, b_at)}, {DNNL_ARG_DST, view(c, c_at)}};
   if (bias_at) {
-    arguments.emplace(DNNL_ARG_BIAS, memory(memory::desc({1, c.columns}, type, memory::format_tag::ab), engine(), const_cast<char*>(bias_at)));
+    arguments.emplace(DNNL_ARG_BIAS,
+                      memory(memory::desc({1, c.columns}, type, memory::format_tag::ab), engine(), const_cast<char*>(bias_at)));
   }
   product(a, b, c, type, bias_at != nullptr).execute(line, arguments);
   line.wait();
@@ -106,8 +108,8 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
     });
   }
 
-  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
-                             const std::vector<mx::array>&) override {
+  std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
+                             const std::vector<int>& argnums, const std::vector<mx::array>&) override {
     require(what_ == Product::forward, "[blockdiag_gemm] has no second derivative");
     const auto &x = primals[0], &weight = primals[1];
     auto dy = mx::contiguous(cotangents[0], false, stream());

@@ -65,9 +65,8 @@ class Mix : public mx::UnaryPrimitive {
   template <class T>
   static void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) {
     encoder.dispatch([projected = in[0].data<T>(), weight = in[1].data<float>(), bias = in[2].data<float>(), prepared = in[3].data<float>(),
-                      u = in.size() > 4 ? in[4].data<T>() : nullptr, B = out.shape(0), L = out.shape(1), H = out.shape(2), y = out.data<T>()] {
-      mixer_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads());
-    });
+                      u = in.size() > 4 ? in[4].data<T>() : nullptr, B = out.shape(0), L = out.shape(1), H = out.shape(2),
+                      y = out.data<T>()] { mixer_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads()); });
   }
 };
 

@@ -200,15 +200,16 @@ void apply_filters(Buffer x, size_t n, const float* prepared) {
 }
 
 // Filters of `lanes` channels from h on, and what apply_filters wants of them.
-void prepare_block(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L, int H,
-                   int h, Buffer x, const Twiddles& t, float* prepared) {
+void prepare_block(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
+                   int H, int h, Buffer x, const Twiddles& t, float* prepared) {
   const D d;
   const size_t n = size_t(t.n);
   const V zero = hn::Zero(d);
   for (size_t p = 0; p < n; ++p) x.put(d, p, {zero, zero});
   auto value = [&](const float* table, int row) { return table ? hn::LoadU(d, table + size_t(row) * size_t(H) + h) : zero; };
   for (int t0 = 0; t0 < L; ++t0) x.put(d, size_t(t0), {value(k, t0), value(k2, t0)});
-  for (int r = 0; r + 1 < L; ++r) x.put(d, n - 1 - size_t(r), {value(k_rev, r), value(k2_rev, r)});  // position -1-r; the last reaches nothing
+  for (int r = 0; r + 1 < L; ++r)
+    x.put(d, n - 1 - size_t(r), {value(k_rev, r), value(k2_rev, r)});  // position -1-r; the last reaches nothing
   const Complex first = x.get(d, 0);
   x.put(d, 0, {hn::Add(first.re, value(skip, 0)), hn::Add(first.im, value(skip2, 0))});
   forward(x, 0, n, t);
@@ -274,8 +275,8 @@ void mix_block(const T* projected, const T* u, const float* weight, const float*
 
 hwy::AlignedFreeUniquePtr<float[]> working_memory(int n) { return hwy::AllocateAligned<float>(2 * size_t(n) * hn::Lanes(D())); }
 
-void prepare_all(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L, int H,
-                 float* prepared, int threads) {
+void prepare_all(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
+                 int H, float* prepared, int threads) {
   const auto& t = twiddles(mixer_transform_length(L));
   const int N = int(hn::Lanes(D()));
   const size_t per_block = mixer_prepared_size(kChannelBlock, L);

@@ -12,7 +12,7 @@ bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s);
 mx::array gelu(const mx::array& x, mx::Stream s);       // [...] -> [...]
 mx::array gelu_gate(const mx::array& x, mx::Stream s);  // [..., 2 I] -> [..., I]
 
-mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias, float eps,
-                         mx::Stream s);
+mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
+                         float eps, mx::Stream s);
 
 }  // namespace m2bert::ops::kernels

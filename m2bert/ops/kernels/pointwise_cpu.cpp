@@ -69,10 +69,10 @@ class AddLayerNorm : public mx::UnaryPrimitive {
  private:
   template <class T>
   void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
-    encoder.dispatch([x = in[0].data<T>(), w = in[1].data<float>(), b = in[2].data<float>(), residual = in.size() > 3 ? in[3].data<T>() : nullptr,
-                      eps = eps_, y = out.data<T>(), width = int64_t(out.shape(-1)), rows = int64_t(out.size()) / out.shape(-1)] {
-      layer_norm_rows<T>(x, residual, w, b, eps, y, rows, width, threads());
-    });
+    encoder.dispatch(
+        [x = in[0].data<T>(), w = in[1].data<float>(), b = in[2].data<float>(), residual = in.size() > 3 ? in[3].data<T>() : nullptr,
+         eps = eps_, y = out.data<T>(), width = int64_t(out.shape(-1)),
+         rows = int64_t(out.size()) / out.shape(-1)] { layer_norm_rows<T>(x, residual, w, b, eps, y, rows, width, threads()); });
   }
 
   float eps_;
@@ -94,8 +94,8 @@ mx::array gelu_gate(const mx::array& x, mx::Stream s) {
   return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true), {mx::contiguous(x, false, s)});
 }
 
-mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias, float eps,
-                         mx::Stream s) {
+mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
+                         float eps, mx::Stream s) {
   auto plain = [&](const mx::array& a) { return mx::contiguous(mx::astype(a, mx::float32, s), false, s); };
   std::vector<mx::array> inputs{mx::contiguous(x, false, s), plain(weight), plain(bias)};
   if (residual) inputs.push_back(mx::contiguous(mx::astype(*residual, x.dtype(), s), false, s));

@@ -158,11 +158,12 @@ void gelu_float(const float* x, float* y, int64_t n, int threads) { gelu_all(x, 
 void gelu_bfloat(const uint16_t* x, uint16_t* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
 void gate_float(const float* x, float* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
 void gate_bfloat(const uint16_t* x, uint16_t* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
-void norm_float(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width, int threads) {
+void norm_float(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width,
+                int threads) {
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
-void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows, int64_t width,
-                 int threads) {
+void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows,
+                 int64_t width, int threads) {
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
 
@@ -196,8 +197,8 @@ void gelu_gate_rows(const uint16_t* x, uint16_t* y, int64_t rows, int64_t width,
   HWY_DYNAMIC_DISPATCH(gate_bfloat)(x, y, rows, width, threads);
 }
 template <>
-void layer_norm_rows(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width,
-                     int threads) {
+void layer_norm_rows(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows,
+                     int64_t width, int threads) {
   HWY_DYNAMIC_DISPATCH(norm_float)(x, residual, w, b, eps, y, rows, width, threads);
 }
 template <>
