@@ -40,9 +40,10 @@ mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const Enc
   auto u = layernorm ? pass.stage("u_norm", (*layernorm)(input_bld)) : input_bld;
   auto projected = pass.stage("in_linear", in_linear(u));
 
-  const bool values = !pass.on_stage && !projected.is_tracer() && !nn::any_traced(filter_weights());
+  const bool values = !pass.shows_inner_stages() && !projected.is_tracer() && !nn::any_traced(filter_weights());
   if (values && ops::has_prepared_mixer(u.shape(2), projected.dtype())) {
-    return out_linear(ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, prepared(u.shape(1)), filter_fn2.has_value()));
+    auto y = ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, prepared(u.shape(1)), filter_fn2.has_value());
+    return out_linear(pass.stage("pre_out", y));
   }
   auto local = pass.stage("short_conv", ops::depthwise_conv1d_causal(projected, short_filter_weight, short_filter_bias));
   auto parts = mx::split(local, 3, 2);
@@ -54,7 +55,7 @@ mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const Enc
 
 mx::array MonarchSequenceMixer::long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const {
   const int L = u_bld.shape(1);
-  if (pass.on_stage) {  // shows the filters themselves; never taken on the fast way
+  if (pass.shows_inner_stages()) {  // shows the filters themselves; never taken on the fast way
     pass.stage(name, filter.filter(L));
     if (auto reverse = filter.filter_rev(L)) pass.stage(std::string(name) + "_rev", *reverse);
   }

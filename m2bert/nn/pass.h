@@ -26,6 +26,9 @@ class Pass {
 
   // Sees every named stage of the forward pass ("layer.0.mixer.in_linear", names as in the golden files) and may replace it.
   std::function<mx::array(const std::string& stage, const mx::array& x)> on_stage;
+  // false: on_stage does without the stages inside a fused kernel, so that the kernel is taken (for timing).
+  bool inner_stages = true;
+  bool shows_inner_stages() const { return on_stage && inner_stages; }
 
   // x, or what on_stage makes of it. `stage` is prefixed with the scopes entered.
   mx::array stage(const std::string& name, const mx::array& x) const { return on_stage ? on_stage(scope_ + name, x) : x; }
