@@ -9,6 +9,7 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/output_path.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/progress.h"
@@ -51,6 +52,7 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command) {
 void run_convert(const ConvertCommand& command, const Globals& globals) {
   require(fs::exists(command.in), command.in, ": no such file or folder");
   require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
+  require_not_read(command.out, {command.config});
   const checkpoint::ConvertReport report = checkpoint::convert(command.in, command.out, convert_options(command));
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"input", command.in},

@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/number_text.h"
+#include "cli/output_path.h"
 #include "cli/resumable_file.h"
 #include "cli/text_option.h"
 #include "cli/vector_format.h"
@@ -204,6 +205,7 @@ Done embed_rows(const EmbedCommand& command, const infer::Embedder& embedder, co
 }
 
 void embed_to_file(const EmbedCommand& command, const Globals& globals, const infer::Embedder& embedder) {
+  require_not_read(command.output, {command.input.file, command.model.model, command.model.config, command.model.tokenizer});
   std::optional<TextSummary> input;
   if (can_reread(command.input)) input = summarize(*open_texts(command.input));
   const VectorFormat format = format_of(command);
@@ -211,7 +213,8 @@ void embed_to_file(const EmbedCommand& command, const Globals& globals, const in
                     {command.resume, command.overwrite, command.save_seconds, vector_header_size(format)});
   if (out.complete()) {
     io::info(command.output, " is complete already");
-    report(command, globals, embedder, out.before(), 0);
+    if (globals.json)
+      std::cout << io::to_json(io::Tree{{"output", command.output}, {"format", name_of(format)}, {"complete", true}}) << "\n";
     return;
   }
   if (out.before().texts > 0) io::info("going on after ", out.before().texts, " texts");
@@ -258,7 +261,7 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   app.add_flag("--resume", command->resume, "Go on with an unfinished run of the same command");
   app.add_flag("--overwrite", command->overwrite, "Replace the output file, or an unfinished run of it");
   add_number(app, "--save-every", command->save_seconds, 0.0, 86400.0,
-             "Seconds between savings of the state that --resume needs; 0: after each batch")
+             "Seconds between savings of the state that --resume needs; 0: as often as possible")
       ->capture_default_str();
   return [command, prompt, normalize, &globals] {
     command->prompt_given = prompt->count() > 0;

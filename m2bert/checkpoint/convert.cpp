@@ -17,14 +17,16 @@ namespace fs = std::filesystem;
 
 bool is_folder(Target t) { return t == Target::hugging_face || t == Target::sentence_transformers; }
 
-// Floats in the wanted dtype; arrays that are one stay one.
+// Floats in the wanted dtype; arrays that are one stay one. The filters of the long convolution stay as they are: their rounding would
+// be seen in every token, and the models keep them in float32 too.
 void change_dtype(TensorMap& tensors, mx::Dtype dtype) {
   bool known = dtype == mx::float32 || dtype == mx::float16 || dtype == mx::bfloat16;
   require(known, "[convert] dtype ", dtype_name(dtype), ", wants float32, float16 or bfloat16");
   std::unordered_map<std::uintptr_t, mx::array> done;  // by the id of arrays that `tensors` keeps alive
   TensorMap out;
   for (const auto& [name, a] : tensors) {
-    bool change = mx::issubdtype(a.dtype(), mx::floating) && a.dtype() != dtype;
+    bool filter = name.find(".filter_fn") != std::string::npos && mx::size_of(dtype) < mx::size_of(a.dtype());
+    bool change = mx::issubdtype(a.dtype(), mx::floating) && a.dtype() != dtype && !filter;
     out.emplace_back(name, change ? done.try_emplace(a.id(), mx::astype(a, dtype)).first->second : a);
   }
   tensors = std::move(out);

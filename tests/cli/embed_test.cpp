@@ -50,6 +50,16 @@ std::vector<float> floats_at(const std::string& bytes, size_t offset) {
 
 const std::string three_lines = "green tree\nriver\nlittle bright house\n";
 
+TEST(Embed, NeverReplacesWhatItReads) {
+  const Scratch scratch;
+  const std::string input = scratch.put("texts.jsonl", "{\"text\": \"green tree\"}\n").string();
+  const Outcome outcome = run({"embed", "--model", tiny_models().m2, input, "--output", input, "--overwrite"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_NE(outcome.err.find("would replace what this command reads"), std::string::npos) << outcome.err;
+  EXPECT_NE(run({"embed", "--model", tiny_models().m2, input, "--output", tiny_models().m2 + "/config.json", "--overwrite"}).code, 0);
+  EXPECT_TRUE(std::filesystem::file_size(input) > 20);
+}
+
 TEST(Embed, EveryInputFormGivesTheSameVectors) {
   const std::string model = tiny_models().m2;
   const Scratch scratch;
