@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "m2bert/mx.h"
-#include "m2bert/ops/kernels/kernel.h"
 
 namespace m2bert::testing_ops {
 
@@ -24,13 +23,6 @@ inline void expect_near(const mx::array& a, const mx::array& b, double tolerance
 inline mx::array random(const mx::Shape& shape, int seed, mx::Dtype dtype = mx::float32) {
   return mx::astype(mx::random::normal(shape, mx::float32, 0, 1, mx::random::key(uint64_t(seed))), dtype);
 }
-
-// The CPU kernels switched off for a scope: what is computed is the composed form.
-class ComposedForms {
- public:
-  ComposedForms() { ops::kernels::allow_cpu_kernels(false); }
-  ~ComposedForms() { ops::kernels::allow_cpu_kernels(true); }
-};
 
 // The gradients of sum(f(inputs) * cotangent) by every input.
 template <class F>

@@ -2,10 +2,10 @@
 #include "m2bert/ops/kernels/attention.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 
 #include "m2bert/ops/kernels/attention_simd.h"
+#include "m2bert/ops/kernels/encode.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::kernels {
@@ -23,10 +23,7 @@ class SelfAttention : public mx::UnaryPrimitive {
   }
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[self_attention] the kernel runs on the CPU alone"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    auto& encoder = mx::cpu::get_command_encoder(stream());
-    for (const auto& a : in) encoder.set_input_array(a);
-    encoder.set_output_array(out);
+    auto& encoder = encode(stream(), in, out);
     if (out.dtype() == mx::float32) {
       dispatch<float>(encoder, in, out);
     } else {

@@ -3,7 +3,6 @@
 #include "m2bert/ops/kernels/kernel.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 
 #include <cstring>
@@ -11,6 +10,8 @@
 #include <map>
 #include <tuple>
 #include <unordered_map>
+
+#include "m2bert/ops/kernels/encode.h"
 
 namespace m2bert::ops::kernels {
 
@@ -81,10 +82,7 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[blockdiag_gemm] runs on the CPU alone"); }
 
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    auto& encoder = mx::cpu::get_command_encoder(stream());
-    for (const auto& a : in) encoder.set_input_array(a);
-    encoder.set_output_array(out);
+    auto& encoder = encode(stream(), in, out);
     const auto& weight = what_ == Product::weight_grad ? out : in[1];
     const int64_t nb = weight.shape(0), q = weight.shape(1), p = weight.shape(2);
     const int64_t M = in[0].size() / size_t(nb * (what_ == Product::forward ? p : q));

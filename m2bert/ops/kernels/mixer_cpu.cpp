@@ -3,9 +3,9 @@
 #include "m2bert/ops/kernels/mixer.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 
+#include "m2bert/ops/kernels/encode.h"
 #include "m2bert/ops/kernels/mixer_simd.h"
 #include "m2bert/threads.h"
 
@@ -24,10 +24,7 @@ class PrepareMixer : public mx::UnaryPrimitive {
   }
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[monarch_mix] the prepared form runs on the CPU alone"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    auto& encoder = mx::cpu::get_command_encoder(stream());
-    for (const auto& a : in) encoder.set_input_array(a);
-    encoder.set_output_array(out);
+    auto& encoder = encode(stream(), in, out);
     size_t next = 2;
     auto take = [&](bool there) -> const float* { return there ? in[next++].data<float>() : nullptr; };
     const float* k_rev = take(reverse_);
@@ -50,10 +47,7 @@ class Mix : public mx::UnaryPrimitive {
   bool is_equivalent(const Primitive&) const override { return true; }
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[monarch_mix] the prepared form runs on the CPU alone"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    auto& encoder = mx::cpu::get_command_encoder(stream());
-    for (const auto& a : in) encoder.set_input_array(a);
-    encoder.set_output_array(out);
+    auto& encoder = encode(stream(), in, out);
     if (out.dtype() == mx::float32) {
       dispatch<float>(encoder, in, out);
     } else {

@@ -3,9 +3,9 @@
 #include "m2bert/ops/kernels/pointwise.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <mlx/backend/cpu/encoder.h>
 #include <mlx/primitives.h>
 
+#include "m2bert/ops/kernels/encode.h"
 #include "m2bert/ops/kernels/pointwise_simd.h"
 #include "m2bert/threads.h"
 
@@ -20,10 +20,7 @@ class Gelu : public mx::UnaryPrimitive {
   bool is_equivalent(const Primitive& other) const override { return static_cast<const Gelu&>(other).gated_ == gated_; }
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[gelu] the kernel runs on the CPU alone"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    auto& encoder = mx::cpu::get_command_encoder(stream());
-    encoder.set_input_array(in[0]);
-    encoder.set_output_array(out);
+    auto& encoder = encode(stream(), in, out);
     if (out.dtype() == mx::float32) {
       dispatch<float>(encoder, in[0], out);
     } else {
@@ -55,10 +52,7 @@ class AddLayerNorm : public mx::UnaryPrimitive {
   bool is_equivalent(const Primitive& other) const override { return static_cast<const AddLayerNorm&>(other).eps_ == eps_; }
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[add_layer_norm] the kernel runs on the CPU alone"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    out.set_data(mx::allocator::malloc(out.nbytes()));
-    auto& encoder = mx::cpu::get_command_encoder(stream());
-    for (const auto& a : in) encoder.set_input_array(a);
-    encoder.set_output_array(out);
+    auto& encoder = encode(stream(), in, out);
     if (out.dtype() == mx::float32) {
       dispatch<float>(encoder, in, out);
     } else {

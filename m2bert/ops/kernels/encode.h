@@ -1,0 +1,19 @@
+#pragma once
+#include <mlx/backend/cpu/encoder.h>
+
+#include <vector>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::ops::kernels {
+
+// What every eval_cpu begins with: memory for the output, and the stream's encoder told of inputs and output.
+inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array>& in, mx::array& out) {
+  out.set_data(mx::allocator::malloc(out.nbytes()));
+  auto& encoder = mx::cpu::get_command_encoder(s);
+  for (const auto& a : in) encoder.set_input_array(a);
+  encoder.set_output_array(out);
+  return encoder;
+}
+
+}  // namespace m2bert::ops::kernels
