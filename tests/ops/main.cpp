@@ -1,0 +1,30 @@
+// DEVICE=gpu runs the tests on the GPU; where MLX has none, every test is skipped by name.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "m2bert/mx.h"
+
+namespace {
+
+class NoGpu : public ::testing::EmptyTestEventListener {
+  void OnTestStart(const ::testing::TestInfo&) override { GTEST_SKIP() << "DEVICE=gpu, and this build of MLX has no GPU"; }
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  const char* device = std::getenv("DEVICE");
+  if (device && std::strcmp(device, "gpu") == 0) {
+    if (m2bert::mx::is_available(m2bert::mx::Device(m2bert::mx::Device::gpu))) {
+      m2bert::mx::set_default_device(m2bert::mx::Device::gpu);
+    } else {
+      ::testing::UnitTest::GetInstance()->listeners().Append(new NoGpu);
+    }
+  } else {
+    m2bert::mx::set_default_device(m2bert::mx::Device::cpu);
+  }
+  return RUN_ALL_TESTS();
+}
