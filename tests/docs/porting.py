@@ -1,0 +1,93 @@
+"""porting.py REPOSITORY: holds docs/porting.md to what is there.
+
+Every file of the original (original_files.txt) has a row, and no row names another file. A row names a file of this repository and a test that
+shows the claim, or begins with "Not needed:" or "Not yet:" and says what. Every path exists, and so does every test that is named as
+`test_ops --gtest_filter=Suite.Name` (a `*` at an end is allowed).
+"""
+import fnmatch
+import re
+import sys
+from pathlib import Path
+
+repository = Path(sys.argv[1]).resolve()
+sys.path.insert(0, str(repository / "tools"))
+import inventory  # noqa: E402
+
+OURS = re.compile(r"(?:m2bert|cli|cmake|docs|script|tests|tools|bench|examples)/[\w./*-]+|README\.md")
+TEST = re.compile(r"^\s*(?:TEST|TEST_F|TEST_P|TYPED_TEST|RC_GTEST_PROP|RC_GTEST_FIXTURE_PROP)\(\s*(\w+),\s*(\w+)", re.M)
+
+
+def cxx_tests(program):
+    """The tests of test_ops and its like: Suite.Name."""
+    sources = (repository / "tests" / program.removeprefix("test_")).glob("*.cpp")
+    return {f"{suite}.{name}" for path in sources for suite, name in TEST.findall(path.read_text(encoding="utf-8"))}
+
+
+def wrong_names(code):
+    """What a piece of `code` names that is not there."""
+    words = code.split()
+    if words[0].startswith("test_") and len(words) == 2 and words[1].startswith("--gtest_filter="):
+        tests = cxx_tests(words[0])
+        for pattern in words[1].split("=")[1].split(":"):
+            if not fnmatch.filter(tests, pattern.removeprefix("*/").removesuffix("/*")):
+                yield f"{words[0]} has no test {pattern}"
+    elif OURS.fullmatch(words[0]) and not list(repository.glob(words[0])):
+        yield f"{words[0]} is not there"
+
+
+def wrong_row(row):
+    here, proof = re.findall(r"`([^`]+)`", row.here), re.findall(r"`([^`]+)`", row.proof)
+    for code in here + proof:
+        yield from wrong_names(code)
+    if re.match(r"Not (needed|yet): \w", row.here):
+        if proof:
+            yield "names a test for what is not there"
+        return
+    if not (any(OURS.match(code) for code in here) or re.match(r"the same|the kernel", row.here)):
+        yield "names no file of this repository, and does not begin with 'Not needed:' or 'Not yet:'"
+    if not any(code.startswith(("tests/", "test_")) for code in proof):
+        yield "names no test"
+
+
+def wrong_table(rows, originals):
+    named = {file for row in rows for file in row.files}
+    for file in sorted(originals - named):
+        yield f"{file} has no row"
+    for file in sorted(named - originals):
+        yield f"{file} is no file of the original"
+    for row in rows:
+        yield from (f"line {row.line}: {what}" for what in wrong_row(row))
+
+
+def check_the_checks():
+    """A check that cannot fail would be worse than none."""
+    bad = [
+        (["bert/a.py"], "`m2bert/error.h`", "`tests/ops/absent_test.cpp`", "tests/ops/absent_test.cpp is not there"),
+        (["bert/a.py"], "`m2bert/absent.h`", "`tests/CMakeLists.txt`", "m2bert/absent.h is not there"),
+        (["bert/a.py"], "`m2bert/error.h`", "", "names no test"),
+        (["bert/a.py"], "somewhere", "`tests/CMakeLists.txt`", "names no file"),
+        (["bert/a.py"], "`m2bert/error.h`", "`test_ops --gtest_filter=Absent.Test`", "test_ops has no test Absent.Test"),
+        (["bert/a.py"], "Not yet: training", "`tests/CMakeLists.txt`", "names a test for what is not there"),
+        (["bert/b.py"], "Not yet: training", "", "bert/a.py has no row"),
+        (["bert/a.py", "bert/b.py"], "Not yet: training", "", "bert/b.py is no file of the original"),
+    ]
+    for files, here, proof, says in bad:
+        found = list(wrong_table([inventory.Row(1, files, here, proof)], {"bert/a.py"}))
+        if not any(says in what for what in found):
+            sys.exit(f"the check of docs/porting.md did not find that {says}: {found}")
+    good = inventory.Row(1, ["bert/a.py"], "`m2bert/ops/monarch.h`", "`test_ops --gtest_filter=BlockdiagMultiply.*`, `tests/ops/*_test.cpp`")
+    if list(wrong_table([good], {"bert/a.py"})):
+        sys.exit(f"the check of docs/porting.md refuses a good row: {list(wrong_table([good], {'bert/a.py'}))}")
+
+
+def main():
+    check_the_checks()
+    rows = inventory.read_rows(repository / "docs/porting.md")
+    originals = set((Path(__file__).parent / "original_files.txt").read_text(encoding="utf-8").split())
+    wrong = list(wrong_table(rows, originals))
+    if wrong:
+        sys.exit("docs/porting.md:\n" + "\n".join(wrong))
+    print(f"{len(rows)} rows cover {len(originals)} files")
+
+
+main()
