@@ -16,4 +16,15 @@ inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array
   return encoder;
 }
 
+// The same for several outputs.
+inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array>& in, std::vector<mx::array>& out) {
+  auto& encoder = mx::cpu::get_command_encoder(s);
+  for (const auto& a : in) encoder.set_input_array(a);
+  for (auto& a : out) {
+    a.set_data(mx::allocator::malloc(a.nbytes()));
+    encoder.set_output_array(a);
+  }
+  return encoder;
+}
+
 }  // namespace m2bert::ops::kernels

@@ -1,187 +1,29 @@
-// One vector lane is one channel; a transform runs along the text for all lanes at once. Its input is complex: the gated signal of the
-// first convolution is the real part, the residual convolution's signal the imaginary part, so that one transform serves both.
-// The forward transform (decimation in frequency) leaves frequencies in bit-reversed order, the inverse (decimation in time) takes them
-// so: nothing is ever permuted. Recursion keeps the parts of long transforms inside the cache.
+// One vector lane is one channel. A transform's input is complex: the gated signal of the first convolution is the real part, the residual
+// convolution's signal the imaginary part, so that one transform serves both.
 #include "m2bert/ops/kernels/mixer_simd.h"
-
-#include <algorithm>
-#include <bit>
-#include <cmath>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <numbers>
-#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "m2bert/ops/kernels/mixer_simd.cpp"
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 
-#include <hwy/aligned_allocator.h>
 #include <hwy/highway.h>
 
+#include "m2bert/ops/kernels/fft_simd.h"
 #include "m2bert/ops/kernels/simd.h"
-
-#ifndef M2BERT_MIXER_SIMD_ONCE
-#define M2BERT_MIXER_SIMD_ONCE
-namespace m2bert::ops::kernels {
-
-// For each radix-4 step of size m = n, n/4, ...: w^j, w^2j, w^3j for j < m/4, w = exp(-2 pi i / m); six floats a j.
-struct Twiddles {
-  int n = 0;
-  std::map<int, std::vector<float>> of_size;
-
-  explicit Twiddles(int length) : n(length) {
-    for (int m = n; m >= 4; m /= 4) {
-      auto& table = of_size[m];
-      for (int j = 0; j < m / 4; ++j) {
-        for (int power = 1; power <= 3; ++power) {
-          const double angle = -2 * std::numbers::pi * double(power) * j / m;
-          table.push_back(float(std::cos(angle)));
-          table.push_back(float(std::sin(angle)));
-        }
-      }
-    }
-  }
-};
-
-// Made once a length.
-inline const Twiddles& twiddles(int n) {
-  static std::mutex mutex;
-  static std::map<int, std::unique_ptr<Twiddles>> made;
-  std::lock_guard lock(mutex);
-  auto& entry = made[n];
-  if (!entry) entry = std::make_unique<Twiddles>(n);
-  return *entry;
-}
-
-}  // namespace m2bert::ops::kernels
-#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::kernels::HWY_NAMESPACE {
 
-using D = hn::CappedTag<float, kChannelBlock>;
-using V = hn::Vec<D>;
-
-struct Complex {
-  V re, im;
+struct FilterPair {
+  Complex a, b;
 };
 
-HWY_INLINE Complex add(Complex a, Complex b) { return {hn::Add(a.re, b.re), hn::Add(a.im, b.im)}; }
-HWY_INLINE Complex sub(Complex a, Complex b) { return {hn::Sub(a.re, b.re), hn::Sub(a.im, b.im)}; }
-HWY_INLINE Complex times_minus_i(Complex a) { return {a.im, hn::Neg(a.re)}; }
-HWY_INLINE Complex times_i(Complex a) { return {hn::Neg(a.im), a.re}; }
-HWY_INLINE Complex mul(Complex a, V re, V im) {
-  return {hn::NegMulAdd(a.im, im, hn::Mul(a.re, re)), hn::MulAdd(a.im, re, hn::Mul(a.re, im))};
-}
-HWY_INLINE Complex mul_conj(Complex a, V re, V im) {  // a * conj(re + i im)
-  return {hn::MulAdd(a.im, im, hn::Mul(a.re, re)), hn::NegMulAdd(a.re, im, hn::Mul(a.im, re))};
-}
-
-// The transform's working memory: position p holds N real parts, then N imaginary parts.
-struct Buffer {
-  float* at;
-  size_t lanes;
-  HWY_INLINE Complex get(D d, size_t p) const {
-    const float* x = at + 2 * p * lanes;
-    return {hn::Load(d, x), hn::Load(d, x + lanes)};
-  }
-  HWY_INLINE void put(D d, size_t p, Complex c) const {
-    float* x = at + 2 * p * lanes;
-    hn::Store(c.re, d, x);
-    hn::Store(c.im, d, x + lanes);
-  }
-};
-
-// Two radix-2 steps of decimation in frequency on positions [start, start + m). upper_half_zero: the second half counts as 0.
-template <bool upper_half_zero>
-HWY_INLINE void forward_step(Buffer x, size_t start, size_t m, const float* w) {
+HWY_INLINE FilterPair filter_pair(const float* prepared, size_t index) {
   const D d;
-  const size_t q = m / 4;
-  for (size_t j = 0; j < q; ++j, w += 6) {
-    const size_t p = start + j;
-    const Complex a0 = x.get(d, p), a1 = x.get(d, p + q);
-    Complex even0 = a0, even1 = a1, odd0 = a0, odd1 = times_minus_i(a1);
-    if constexpr (!upper_half_zero) {
-      const Complex a2 = x.get(d, p + 2 * q), a3 = x.get(d, p + 3 * q);
-      even0 = add(a0, a2);
-      even1 = add(a1, a3);
-      odd0 = sub(a0, a2);
-      odd1 = times_minus_i(sub(a1, a3));
-    }
-    x.put(d, p, add(even0, even1));
-    x.put(d, p + q, mul(sub(even0, even1), hn::Set(d, w[2]), hn::Set(d, w[3])));
-    x.put(d, p + 2 * q, mul(add(odd0, odd1), hn::Set(d, w[0]), hn::Set(d, w[1])));
-    x.put(d, p + 3 * q, mul(sub(odd0, odd1), hn::Set(d, w[4]), hn::Set(d, w[5])));
-  }
-}
-
-// Undoes forward_step (times 4). lower_half_only: the second half of the result is not wanted.
-template <bool lower_half_only>
-HWY_INLINE void inverse_step(Buffer x, size_t start, size_t m, const float* w) {
-  const D d;
-  const size_t q = m / 4;
-  for (size_t j = 0; j < q; ++j, w += 6) {
-    const size_t p = start + j;
-    const Complex c0 = x.get(d, p), c1 = mul_conj(x.get(d, p + q), hn::Set(d, w[2]), hn::Set(d, w[3]));
-    const Complex c2 = mul_conj(x.get(d, p + 2 * q), hn::Set(d, w[0]), hn::Set(d, w[1]));
-    const Complex c3 = mul_conj(x.get(d, p + 3 * q), hn::Set(d, w[4]), hn::Set(d, w[5]));
-    const Complex even0 = add(c0, c1), even1 = sub(c0, c1), odd0 = add(c2, c3), odd1 = times_i(sub(c2, c3));
-    x.put(d, p, add(even0, odd0));
-    x.put(d, p + q, add(even1, odd1));
-    if constexpr (!lower_half_only) {
-      x.put(d, p + 2 * q, sub(even0, odd0));
-      x.put(d, p + 3 * q, sub(even1, odd1));
-    }
-  }
-}
-
-HWY_INLINE void butterfly(Buffer x, size_t start) {
-  const D d;
-  const Complex a = x.get(d, start), b = x.get(d, start + 1);
-  x.put(d, start, add(a, b));
-  x.put(d, start + 1, sub(a, b));
-}
-
-// Both cut a transform into four by one step and go on inside each quarter while it is in the cache.
-void forward(Buffer x, size_t start, size_t m, const Twiddles& t) {
-  if (m == 1) return;
-  if (m == 2) return butterfly(x, start);
-  forward_step<false>(x, start, m, t.of_size.at(int(m)).data());
-  for (size_t i = 0; i < 4; ++i) forward(x, start + i * (m / 4), m / 4, t);
-}
-
-void inverse(Buffer x, size_t start, size_t m, const Twiddles& t) {
-  if (m == 1) return;
-  if (m == 2) return butterfly(x, start);
-  for (size_t i = 0; i < 4; ++i) inverse(x, start + i * (m / 4), m / 4, t);
-  inverse_step<false>(x, start, m, t.of_size.at(int(m)).data());
-}
-
-void forward_of_half(Buffer x, const Twiddles& t) {  // positions from n / 2 on count as 0
-  const size_t n = size_t(t.n);
-  forward_step<true>(x, 0, n, t.of_size.at(t.n).data());
-  for (size_t i = 0; i < 4; ++i) forward(x, i * (n / 4), n / 4, t);
-}
-
-void inverse_to_half(Buffer x, const Twiddles& t) {  // positions from n / 2 on are left undefined
-  const size_t n = size_t(t.n);
-  for (size_t i = 0; i < 4; ++i) inverse(x, i * (n / 4), n / 4, t);
-  inverse_step<true>(x, 0, n, t.of_size.at(t.n).data());
-}
-
-// Calls f(p, partner, index) for each pair of positions that hold frequencies f and -f; positions 0 and 1 are their own partners.
-// In bit-reversed order the partners mirror each other inside [2^k, 2^(k+1)).
-template <class F>
-HWY_INLINE void for_pairs(size_t n, F&& f) {
-  f(size_t{0}, size_t{0}, size_t{0});
-  f(size_t{1}, size_t{1}, size_t{1});
-  size_t index = 2;
-  for (size_t k = 2; k < n; k *= 2) {
-    for (size_t p = k; p < k + k / 2; ++p) f(p, 3 * k - 1 - p, index++);
-  }
+  const float* row = prepared + index * 4 * kChannelBlock;
+  return {{hn::LoadU(d, row), hn::LoadU(d, row + kChannelBlock)},
+          {hn::LoadU(d, row + 2 * kChannelBlock), hn::LoadU(d, row + 3 * kChannelBlock)}};
 }
 
 // W[f] = Z[f] A[f] + conj(Z[-f]) B[f] with A = (K1 + K2) / 2 and B = (K1 - K2) / 2: the product of both signals, taken apart and put
@@ -189,13 +31,10 @@ HWY_INLINE void for_pairs(size_t n, F&& f) {
 void apply_filters(Buffer x, size_t n, const float* prepared) {
   const D d;
   for_pairs(n, [&](size_t p, size_t partner, size_t index) {
-    const float* row = prepared + index * 4 * kChannelBlock;
-    const V a_re = hn::LoadU(d, row), a_im = hn::LoadU(d, row + kChannelBlock);
-    const V b_re = hn::LoadU(d, row + 2 * kChannelBlock), b_im = hn::LoadU(d, row + 3 * kChannelBlock);
+    const auto [a, b] = filter_pair(prepared, index);
     const Complex z = x.get(d, p), other = x.get(d, partner);
-    const Complex z_conj{z.re, hn::Neg(z.im)}, other_conj{other.re, hn::Neg(other.im)};
-    x.put(d, p, add(mul(z, a_re, a_im), mul(other_conj, b_re, b_im)));
-    if (partner != p) x.put(d, partner, add(mul_conj(other, a_re, a_im), mul_conj(z_conj, b_re, b_im)));
+    x.put(d, p, add(mul(z, a), mul(conj(other), b)));
+    if (partner != p) x.put(d, partner, add(mul_conj(other, a), mul_conj(conj(z), b)));
   });
 }
 
@@ -203,9 +42,9 @@ void apply_filters(Buffer x, size_t n, const float* prepared) {
 void prepare_block(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
                    int H, int h, Buffer x, const Twiddles& t, float* prepared) {
   const D d;
-  const size_t n = size_t(t.n);
+  const size_t n = t.n;
   const V zero = hn::Zero(d);
-  for (size_t p = 0; p < n; ++p) x.put(d, p, {zero, zero});
+  clear(x, 0, n);
   auto value = [&](const float* table, int row) { return table ? hn::LoadU(d, table + size_t(row) * size_t(H) + h) : zero; };
   for (int t0 = 0; t0 < L; ++t0) x.put(d, size_t(t0), {value(k, t0), value(k2, t0)});
   for (int r = 0; r + 1 < L; ++r)
@@ -254,17 +93,24 @@ struct ShortConv {
   V before = hn::Zero(D()), before2 = hn::Zero(D());
 };
 
+// The signals of both convolutions: x1 * v, and u (or 0).
+template <class T>
+HWY_INLINE void load_signals(const T* projected, const T* u, const float* weight, const float* bias, int L, int H, int h, Buffer x,
+                             size_t n) {
+  const D d;
+  const V zero = hn::Zero(d);
+  ShortConv<T> x1(projected, weight, bias, H, 0, h), v(projected, weight, bias, H, 2, h);
+  for (int s = 0; s < L; ++s) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), u ? load(d, u + size_t(s) * size_t(H) + h) : zero});
+  clear(x, size_t(L), n / 2);
+}
+
 template <class T>
 void mix_block(const T* projected, const T* u, const float* weight, const float* bias, const float* prepared, int L, int H, int h, Buffer x,
                const Twiddles& t, T* y) {
   const D d;
-  const size_t n = size_t(t.n);
-  const V zero = hn::Zero(d);
-  ShortConv<T> x1(projected, weight, bias, H, 0, h), v(projected, weight, bias, H, 2, h);
-  for (int s = 0; s < L; ++s) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), u ? load(d, u + size_t(s) * size_t(H) + h) : zero});
-  for (size_t s = size_t(L); s < n / 2; ++s) x.put(d, s, {zero, zero});
+  load_signals(projected, u, weight, bias, L, H, h, x, t.n);
   forward_of_half(x, t);
-  apply_filters(x, n, prepared);
+  apply_filters(x, t.n, prepared);
   inverse_to_half(x, t);
   ShortConv<T> x2(projected, weight, bias, H, 1, h);
   for (int s = 0; s < L; ++s) {
@@ -273,11 +119,9 @@ void mix_block(const T* projected, const T* u, const float* weight, const float*
   }
 }
 
-hwy::AlignedFreeUniquePtr<float[]> working_memory(int n) { return hwy::AllocateAligned<float>(2 * size_t(n) * hn::Lanes(D())); }
-
 void prepare_all(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
                  int H, float* prepared, int threads) {
-  const auto& t = twiddles(mixer_transform_length(L));
+  const auto& t = twiddles(transform_length(L));
   const int N = int(hn::Lanes(D()));
   const size_t per_block = mixer_prepared_size(kChannelBlock, L);
 #pragma omp parallel num_threads(threads)
@@ -295,7 +139,7 @@ void prepare_all(const float* k, const float* k_rev, const float* skip, const fl
 template <class T>
 void mix_all(const T* projected, const T* u, const float* weight, const float* bias, const float* prepared, int B, int L, int H, T* y,
              int threads) {
-  const auto& t = twiddles(mixer_transform_length(L));
+  const auto& t = twiddles(transform_length(L));
   const int N = int(hn::Lanes(D())), blocks = H / N;
   const size_t per_block = mixer_prepared_size(kChannelBlock, L);
 #pragma omp parallel num_threads(threads)
@@ -322,6 +166,172 @@ void mix_bfloat(const uint16_t* projected, const uint16_t* u, const float* weigh
   mix_all(projected, u, weight, bias, prepared, B, L, H, y, threads);
 }
 
+// One third of the gradient of the short convolution, for the lanes from channel h on; called for t = L-1, L-2, ..., 0.
+template <class T>
+struct ShortConvGradient {
+  ShortConvGradient(const T* projected, T* d_projected, const float* weight, const float* bias, int L, int H, int third, int h)
+      : taps(projected, weight, bias, H, third, h),
+        column(projected + third * H + h),
+        out(d_projected + third * H + h),
+        stride(3 * size_t(H)),
+        now(L > 0 ? load(D(), column + size_t(L - 1) * stride) : hn::Zero(D())),
+        before(L > 1 ? load(D(), column + size_t(L - 2) * stride) : hn::Zero(D())),
+        before2(L > 2 ? load(D(), column + size_t(L - 3) * stride) : hn::Zero(D())) {}
+
+  // The convolution's value at the present position.
+  HWY_INLINE V value() const { return hn::MulAdd(taps.w2, now, hn::MulAdd(taps.w1, before, hn::MulAdd(taps.w0, before2, taps.b))); }
+
+  // Takes the cotangent at position t and goes on to t - 1.
+  HWY_INLINE void take(V dy, size_t t) {
+    const V dx = hn::MulAdd(taps.w2, dy, hn::MulAdd(taps.w1, after, hn::Mul(taps.w0, after2)));
+    store(dx, D(), out + t * stride);
+    sum_w2 = hn::MulAdd(dy, now, sum_w2);
+    sum_w1 = hn::MulAdd(dy, before, sum_w1);
+    sum_w0 = hn::MulAdd(dy, before2, sum_w0);
+    sum_b = hn::Add(dy, sum_b);
+    after2 = after;
+    after = dy;
+    now = before;
+    before = before2;
+    before2 = t >= 3 ? load(D(), column + (t - 3) * stride) : hn::Zero(D());
+  }
+
+  // Adds what this text gives to the gradients of weight [3 H, 3] and bias [3 H].
+  HWY_INLINE void add_to(float* d_weight, float* d_bias, int H, int third, int h) const {
+    const D d;
+    HWY_ALIGN float sums[3][kChannelBlock];
+    hn::Store(sum_w0, d, sums[0]);
+    hn::Store(sum_w1, d, sums[1]);
+    hn::Store(sum_w2, d, sums[2]);
+    for (size_t c = 0; c < hn::Lanes(d); ++c) {
+      for (int j = 0; j < 3; ++j) d_weight[(size_t(third * H + h) + c) * 3 + size_t(j)] += sums[j][c];
+    }
+    float* b = d_bias + third * H + h;
+    hn::StoreU(hn::Add(hn::LoadU(d, b), sum_b), d, b);
+  }
+
+  ShortConv<T> taps;
+  const T* column;
+  T* out;
+  size_t stride;
+  V now, before, before2;
+  V after = hn::Zero(D()), after2 = hn::Zero(D());
+  V sum_w0 = hn::Zero(D()), sum_w1 = hn::Zero(D()), sum_w2 = hn::Zero(D()), sum_b = hn::Zero(D());
+};
+
+// z: spectrum of (g, u), w: of (dc, dr), the cotangents of the two convolutions. Adds conj(G) DC + i conj(U) DR to q (both correlations,
+// packed), puts the spectrum of the convolutions' values into z and that of the cotangents of g and u into w.
+void apply_filters_backward(Buffer z, Buffer w, Buffer q, size_t n, const float* prepared) {
+  const D d;
+  const V half = hn::Set(d, 0.5f);
+  for_pairs(n, [&](size_t p, size_t partner, size_t index) {
+    const auto [a, b] = filter_pair(prepared, index);
+    const Complex z0 = z.get(d, p), z1 = conj(z.get(d, partner)), w0 = w.get(d, p), w1 = conj(w.get(d, partner));
+    const Complex g = scale(add(z0, z1), half), u = scale(times_minus_i(sub(z0, z1)), half);
+    const Complex dc = scale(add(w0, w1), half), dr = scale(times_minus_i(sub(w0, w1)), half);
+    const Complex for_k = mul_conj(dc, g), for_k2 = mul_conj(dr, u);
+    q.put(d, p, add(q.get(d, p), add(for_k, times_i(for_k2))));
+    z.put(d, p, add(mul(z0, a), mul(z1, b)));
+    w.put(d, p, add(mul_conj(w0, a), mul_conj(w1, b)));
+    if (partner == p) return;
+    q.put(d, partner, add(q.get(d, partner), add(conj(for_k), times_i(conj(for_k2)))));
+    z.put(d, partner, conj(add(mul(z1, a), mul(z0, b))));
+    w.put(d, partner, conj(add(mul_conj(w1, a), mul_conj(w0, b))));
+  });
+}
+
+// One text, channels from h on; adds to q and to the gradients of the short convolution.
+template <class T>
+void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, const float* prepared, int b, int h, Buffer z, Buffer w,
+                        Buffer q, const Twiddles& t) {
+  const D d;
+  const V zero = hn::Zero(d);
+  const int L = in.L, H = in.H;
+  const size_t width = size_t(H), row = size_t(b) * size_t(L) * width;
+  const T* projected = in.projected + 3 * row;
+  const T* u = in.u ? in.u + row : nullptr;
+  const T* dy = in.dy + row;
+  load_signals(projected, u, in.short_weight, in.short_bias, L, H, h, z, t.n);
+  forward_of_half(z, t);
+  {
+    ShortConv<T> x2(projected, in.short_weight, in.short_bias, H, 1, h);
+    for (size_t s = 0; s < size_t(L); ++s) {
+      const V g = load(d, dy + s * width + h);
+      w.put(d, s, {hn::Mul(g, x2.next()), u ? g : zero});
+    }
+    clear(w, size_t(L), t.n / 2);
+  }
+  forward_of_half(w, t);
+  apply_filters_backward(z, w, q, t.n, prepared);
+  inverse_to_half(z, t);  // real part: the first convolution's value
+  inverse_to_half(w, t);  // the cotangents of x1 * v and of u
+  auto third = [&](int i) { return ShortConvGradient<T>(projected, out.projected + 3 * row, in.short_weight, in.short_bias, L, H, i, h); };
+  auto x1 = third(0), x2 = third(1), v = third(2);
+  for (size_t s = size_t(L); s-- > 0;) {
+    const Complex cotangents = w.get(d, s);
+    const V d_gated = cotangents.re, at_x1 = x1.value();
+    x2.take(hn::Mul(load(d, dy + s * width + h), z.get(d, s).re), s);
+    x1.take(hn::Mul(d_gated, v.value()), s);
+    v.take(hn::Mul(d_gated, at_x1), s);
+    if (out.u) store(cotangents.im, d, out.u + row + s * width + h);
+  }
+  x1.add_to(out.short_weight, out.short_bias, H, 0, h);
+  x2.add_to(out.short_weight, out.short_bias, H, 1, h);
+  v.add_to(out.short_weight, out.short_bias, H, 2, h);
+}
+
+// The gradients of the filters and skip terms: both correlations lie in q, at the places where mixer_prepare put the filters.
+void filter_gradients(Buffer q, const Twiddles& t, int L, int H, int h, float* k, float* k_rev, float* skip, float* k2, float* k2_rev,
+                      float* skip2) {
+  const D d;
+  inverse(q, 0, t.n, t);
+  const V scaled = hn::Set(d, 1 / float(t.n)), zero = hn::Zero(d);
+  auto put = [&](float* table, size_t row, V value) {
+    if (table) hn::StoreU(value, d, table + row * size_t(H) + h);
+  };
+  for (size_t s = 0; s < size_t(L); ++s) {
+    const Complex later = scale(q.get(d, s), scaled), earlier = scale(q.get(d, t.n - 1 - s), scaled);
+    const bool reaches = s + 1 < size_t(L);  // the last row of a reverse filter has no effect
+    put(k, s, later.re);
+    put(k2, s, later.im);
+    put(k_rev, s, reaches ? earlier.re : zero);
+    put(k2_rev, s, reaches ? earlier.im : zero);
+    if (s == 0) {
+      put(skip, 0, later.re);
+      put(skip2, 0, later.im);
+    }
+  }
+}
+
+template <class T>
+void backward_all(const MixerInputs<T>& in, const float* prepared, const MixerGradients<T>& out, int threads) {
+  const auto& t = twiddles(transform_length(in.L));
+  const int N = int(hn::Lanes(D()));
+  const size_t per_block = mixer_prepared_size(kChannelBlock, in.L);
+  std::fill_n(out.short_weight, 9 * size_t(in.H), 0.0f);
+  std::fill_n(out.short_bias, 3 * size_t(in.H), 0.0f);
+#pragma omp parallel num_threads(threads)
+  {
+    auto memory_z = working_memory(t.n), memory_w = working_memory(t.n), memory_q = working_memory(t.n);
+    const Buffer z{memory_z.get(), size_t(N)}, w{memory_w.get(), size_t(N)}, q{memory_q.get(), size_t(N)};
+#pragma omp for schedule(static)
+    for (int h = 0; h < in.H; h += N) {
+      clear(q, 0, t.n);
+      const float* filters = prepared + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
+      for (int b = 0; b < in.B; ++b) mix_backward_block(in, out, filters, b, h, z, w, q, t);
+      filter_gradients(q, t, in.L, in.H, h, out.k, out.k_rev, out.D, out.k2, out.k2_rev, out.D2);
+    }
+  }
+}
+
+void backward_float(const MixerInputs<float>& in, const float* prepared, const MixerGradients<float>& out, int threads) {
+  backward_all(in, prepared, out, threads);
+}
+
+void backward_bfloat(const MixerInputs<uint16_t>& in, const float* prepared, const MixerGradients<uint16_t>& out, int threads) {
+  backward_all(in, prepared, out, threads);
+}
+
 }  // namespace m2bert::ops::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -331,10 +341,10 @@ namespace m2bert::ops::kernels {
 HWY_EXPORT(prepare_all);
 HWY_EXPORT(mix_float);
 HWY_EXPORT(mix_bfloat);
+HWY_EXPORT(backward_float);
+HWY_EXPORT(backward_bfloat);
 
-int mixer_transform_length(int L) { return int(std::bit_ceil(std::max(4u, 2 * unsigned(L)))); }
-
-size_t mixer_prepared_size(int H, int L) { return size_t(H) * (size_t(mixer_transform_length(L)) / 2 + 1) * 4; }
+size_t mixer_prepared_size(int H, int L) { return size_t(H) * (size_t(transform_length(L)) / 2 + 1) * 4; }
 
 void mixer_prepare(const float* k, const float* k_rev, const float* D, const float* k2, const float* k2_rev, const float* D2, int L, int H,
                    float* prepared, int threads) {
@@ -351,6 +361,16 @@ template <>
 void mixer_forward(const uint16_t* projected, const uint16_t* u, const float* short_weight, const float* short_bias, const float* prepared,
                    int B, int L, int H, uint16_t* y, int threads) {
   HWY_DYNAMIC_DISPATCH(mix_bfloat)(projected, u, short_weight, short_bias, prepared, B, L, H, y, threads);
+}
+
+template <>
+void mixer_backward(const MixerInputs<float>& in, const float* prepared, const MixerGradients<float>& out, int threads) {
+  HWY_DYNAMIC_DISPATCH(backward_float)(in, prepared, out, threads);
+}
+
+template <>
+void mixer_backward(const MixerInputs<uint16_t>& in, const float* prepared, const MixerGradients<uint16_t>& out, int threads) {
+  HWY_DYNAMIC_DISPATCH(backward_bfloat)(in, prepared, out, threads);
 }
 
 }  // namespace m2bert::ops::kernels

@@ -3,13 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "m2bert/ops/kernels/fft.h"
+
 namespace m2bert::ops::kernels {
-
-// Channels are worked on in blocks of this many; H is a multiple of it.
-inline constexpr int kChannelBlock = 16;
-
-// Length of the transform for texts of L tokens: the power of two from 2 L up, at least 4.
-int mixer_transform_length(int L);
 
 // Floats of the prepared filters of H channels: [H / 16][transform length / 2 + 1][4][16].
 size_t mixer_prepared_size(int H, int L);
@@ -25,5 +21,29 @@ void mixer_prepare(const float* k, const float* k_rev, const float* D, const flo
 template <class T>
 void mixer_forward(const T* projected, const T* u, const float* short_weight, const float* short_bias, const float* prepared, int B, int L,
                    int H, T* y, int threads);
+
+// What the gradient needs: inputs as in mixer_forward, and the cotangent dy [B, L, H] of y.
+template <class T>
+struct MixerInputs {
+  const T* projected;
+  const T* u;  // null: no second convolution
+  const T* dy;
+  const float* short_weight;
+  const float* short_bias;
+  int B, L, H;
+};
+
+// Where the gradients go, in the shapes of what they belong to; null where there is no such input.
+template <class T>
+struct MixerGradients {
+  T* projected;
+  T* u;
+  float *short_weight, *short_bias;
+  float *k, *k_rev, *D, *k2, *k2_rev, *D2;
+};
+
+// The gradients of sum(y * dy). Computes the forward pass anew from its inputs.
+template <class T>
+void mixer_backward(const MixerInputs<T>& in, const float* prepared, const MixerGradients<T>& out, int threads);
 
 }  // namespace m2bert::ops::kernels
