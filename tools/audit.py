@@ -8,6 +8,8 @@ audit.py --inventory DIR    a Python tree: which files import what m2bert replac
 
 What only runs while building or testing (script/, cmake/, tools/, tests/, bench/) may use Python; what cmake/ links may not.
 """
+from __future__ import annotations
+
 import argparse
 import json
 import os

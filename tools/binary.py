@@ -1,4 +1,6 @@
 """What an ELF or Mach-O file asks its loader for: read from the bytes, so that no tool of the platform is needed."""
+from __future__ import annotations
+
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path

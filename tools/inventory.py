@@ -1,4 +1,6 @@
 """Which files of a Python tree import the libraries that m2bert replaces, and what docs/porting.md says about each file."""
+from __future__ import annotations
+
 import ast
 import re
 import warnings

@@ -1,0 +1,33 @@
+// Texts to vectors with a trained model.
+//   embed MODEL "a text" "another"     a line for each text: its vector
+//   embed MODEL < texts.txt            the same for the lines of a file
+// MODEL is a model folder, or a checkpoint file with its recipe (config.yaml) beside it.
+#include <iostream>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "m2bert/error.h"
+#include "m2bert/infer/embedder.h"
+
+int main(int argc, char** argv) try {
+  if (argc < 2) m2bert::fail("usage: embed MODEL [TEXT...]");
+  std::vector<std::string> texts(argv + 2, argv + argc);
+  if (texts.empty()) {
+    for (std::string line; std::getline(std::cin, line);) texts.push_back(line);
+  }
+
+  // The folder says how its vectors are made: pooling, length, padding. EmbedOptions overrules it.
+  const m2bert::infer::Embedder embedder(m2bert::models::load_pretrained(argv[1]), {.batch_size = 8});
+  const m2bert::infer::Embeddings rows = embedder(texts);
+
+  std::cout.precision(std::numeric_limits<float>::max_digits10);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    for (int j = 0; j < rows.dim; ++j) std::cout << (j == 0 ? "" : " ") << rows.vectors[i * rows.dim + j];
+    std::cout << "\n";
+    if (rows.truncated[i]) std::cerr << "note: text " << i + 1 << " was cut to " << embedder.pretrained().max_length << " tokens\n";
+  }
+} catch (const m2bert::Error& e) {
+  std::cerr << "error: " << e.what() << "\n";
+  return 1;
+}
