@@ -5,7 +5,7 @@
 namespace m2bert::ops {
 
 // x Phi(x) with the exact error function (torch's GELU(approximate='none')).
-// On the CPU, where no gradient is traced, one pass of our kernel; the reference is composed.
+// On the CPU one pass of our kernel, forward and gradient; the reference is composed.
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s = {});
 
@@ -13,7 +13,7 @@ mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s = {});
 
 // gelu(x[..., :I]) * x[..., I:] for x [..., 2 I]; the result is [..., I]. Throws Error when the last axis is odd.
-// On the CPU, where no gradient is traced, one pass of our kernel; the reference is composed.
+// On the CPU one pass of our kernel, forward and gradient; the reference is composed.
 mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s = {});
 

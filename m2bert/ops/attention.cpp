@@ -52,7 +52,7 @@ mx::array self_attention_reference(const mx::array& q, const mx::array& k, const
 mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
                          const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
   check(q, k, v, heads, key_bias);
-  const bool values = !k.is_tracer() && !v.is_tracer() && !key_bias.is_tracer() && k.dtype() == q.dtype() && v.dtype() == q.dtype();
+  const bool values = !q.is_tracer() && !k.is_tracer() && !v.is_tracer() && !key_bias.is_tracer() && k.dtype() == q.dtype() && v.dtype() == q.dtype();
   if (on_probabilities || !values || !kernels::pointwise_takes(q, s)) {
     return self_attention_reference(q, k, v, heads, key_bias, alibi, on_probabilities, s);
   }

@@ -23,8 +23,7 @@ mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
-  const bool values = !weight.is_tracer() && !bias.is_tracer() && !(residual && residual->is_tracer());
-  if (!values || !kernels::pointwise_takes(x, s)) return layer_norm_reference(x, residual, weight, bias, eps, s);
+  if (!kernels::pointwise_takes(x, s)) return layer_norm_reference(x, residual, weight, bias, eps, s);
   return kernels::add_layer_norm(x, residual, weight, bias, eps, kernels::stream_of(s));
 }
 

@@ -6,7 +6,7 @@
 namespace m2bert::ops {
 
 // (s - mean) / sqrt(var + eps) * weight + bias over the last axis, s = x + residual (absent: x). x, residual [..., n]; weight, bias [n].
-// Throws Error when the shapes do not fit. On the CPU, where no gradient is traced, one pass of our kernel; the reference is composed.
+// Throws Error when the shapes do not fit. On the CPU one pass of our kernel, forward and gradient; the reference is composed.
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s = {});
 mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,

@@ -1,12 +1,12 @@
 #pragma once
-// Row-wise CPU kernels for inference: they have no gradient.
+// Row-wise CPU kernels, differentiable once in every array.
 #include <optional>
 
 #include "m2bert/mx.h"
 
 namespace m2bert::ops::kernels {
 
-// Whether the kernels take x on this stream: float32 or bfloat16, values (no trace of a gradient).
+// Whether the kernels take x on this stream: float32 or bfloat16, at least one value.
 bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s);
 
 mx::array gelu(const mx::array& x, mx::Stream s);       // [...] -> [...]

@@ -13,44 +13,19 @@ namespace m2bert::ops::kernels {
 
 namespace {
 
+[[noreturn]] void no_gpu(const char* op) { fail("[", op, "] the kernel runs on the CPU alone"); }
+[[noreturn]] void no_second_derivative(const char* op) { fail("[", op, "] has no second derivative; its _reference has one"); }
+
+// Inputs: x. As a gradient: x and dy.
 class Gelu : public mx::UnaryPrimitive {
  public:
-  Gelu(mx::Stream s, bool gated) : UnaryPrimitive(s), gated_(gated) {}
+  Gelu(mx::Stream s, bool gated, bool gradient = false) : UnaryPrimitive(s), gated_(gated), gradient_(gradient) {}
   const char* name() const override { return gated_ ? "GeluGate" : "Gelu"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const Gelu&>(other).gated_ == gated_; }
-  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[gelu] the kernel runs on the CPU alone"); }
-  void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    auto& encoder = encode(stream(), in, out);
-    if (out.dtype() == mx::float32) {
-      dispatch<float>(encoder, in[0], out);
-    } else {
-      dispatch<uint16_t>(encoder, in[0], out);
-    }
+  bool is_equivalent(const Primitive& other) const override {
+    const auto& o = static_cast<const Gelu&>(other);
+    return o.gated_ == gated_ && o.gradient_ == gradient_;
   }
-
- private:
-  template <class T>
-  void dispatch(mx::cpu::CommandEncoder& encoder, const mx::array& in, mx::array& out) const {
-    const int64_t size = int64_t(out.size()), width = out.shape(-1);
-    encoder.dispatch([x = in.data<T>(), y = out.data<T>(), size, width, gated = gated_] {
-      if (gated) {
-        gelu_gate_rows(x, y, size / width, width, threads());
-      } else {
-        gelu_values(x, y, size, threads());
-      }
-    });
-  }
-
-  bool gated_;
-};
-
-// x, weight, bias, and the residual where there is one.
-class AddLayerNorm : public mx::UnaryPrimitive {
- public:
-  AddLayerNorm(mx::Stream s, float eps) : UnaryPrimitive(s), eps_(eps) {}
-  const char* name() const override { return "AddLayerNorm"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const AddLayerNorm&>(other).eps_ == eps_; }
-  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[add_layer_norm] the kernel runs on the CPU alone"); }
+  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { no_gpu("gelu"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
     auto& encoder = encode(stream(), in, out);
     if (out.dtype() == mx::float32) {
@@ -59,14 +34,100 @@ class AddLayerNorm : public mx::UnaryPrimitive {
       dispatch<uint16_t>(encoder, in, out);
     }
   }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    if (gradient_) no_second_derivative("gelu");
+    return {mx::array(in[0].shape(), in[0].dtype(), std::make_shared<Gelu>(stream(), gated_, true),
+                      {in[0], mx::contiguous(cotangents[0], false, stream())})};
+  }
 
  private:
   template <class T>
   void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
-    encoder.dispatch(
-        [x = in[0].data<T>(), w = in[1].data<float>(), b = in[2].data<float>(), residual = in.size() > 3 ? in[3].data<T>() : nullptr,
-         eps = eps_, y = out.data<T>(), width = int64_t(out.shape(-1)),
-         rows = int64_t(out.size()) / out.shape(-1)] { layer_norm_rows<T>(x, residual, w, b, eps, y, rows, width, threads()); });
+    const auto& rows_of = gradient_ ? in[1] : out;  // [rows, width] of a gate
+    encoder.dispatch([x = in[0].data<T>(), dy = gradient_ ? in[1].data<T>() : nullptr, y = out.data<T>(), size = int64_t(rows_of.size()),
+                      width = int64_t(rows_of.shape(-1)), gated = gated_] {
+      enter_pool();
+      if (gated) {
+        dy ? gelu_gate_gradient(x, dy, y, size / width, width, threads()) : gelu_gate_rows(x, y, size / width, width, threads());
+      } else {
+        dy ? gelu_gradient(x, dy, y, size, threads()) : gelu_values(x, y, size, threads());
+      }
+    });
+  }
+
+  bool gated_, gradient_;
+};
+
+// Inputs: those of AddLayerNorm without the bias, dy before the residual. Outputs: the gradients of x (and residual), weight, bias.
+class AddLayerNormGradient : public mx::Primitive {
+ public:
+  AddLayerNormGradient(mx::Stream s, float eps) : Primitive(s), eps_(eps) {}
+  const char* name() const override { return "AddLayerNormGradient"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const AddLayerNormGradient&>(other).eps_ == eps_; }
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu("layer_norm"); }
+  void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
+    auto& encoder = encode(stream(), in, out);
+    if (in[0].dtype() == mx::float32) {
+      dispatch<float>(encoder, in, out);
+    } else {
+      dispatch<uint16_t>(encoder, in, out);
+    }
+  }
+  std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    no_second_derivative("layer_norm");
+  }
+
+ private:
+  template <class T>
+  void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    encoder.dispatch([x = in[0].data<T>(), w = in[1].data<float>(), dy = in[2].data<T>(),
+                      residual = in.size() > 3 ? in[3].data<T>() : nullptr, eps = eps_, ds = out[0].data<T>(), dw = out[1].data<float>(),
+                      db = out[2].data<float>(), width = int64_t(in[0].shape(-1)), rows = int64_t(in[0].size()) / in[0].shape(-1)] {
+      enter_pool();
+      layer_norm_gradient<T>(x, residual, w, eps, dy, ds, dw, db, rows, width, threads());
+    });
+  }
+
+  float eps_;
+};
+
+// x, weight, bias, and the residual where there is one.
+class AddLayerNorm : public mx::UnaryPrimitive {
+ public:
+  AddLayerNorm(mx::Stream s, float eps) : UnaryPrimitive(s), eps_(eps) {}
+  const char* name() const override { return "AddLayerNorm"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const AddLayerNorm&>(other).eps_ == eps_; }
+  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { no_gpu("layer_norm"); }
+  void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
+    auto& encoder = encode(stream(), in, out);
+    if (out.dtype() == mx::float32) {
+      dispatch<float>(encoder, in, out);
+    } else {
+      dispatch<uint16_t>(encoder, in, out);
+    }
+  }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
+                             const std::vector<mx::array>&) override {
+    std::vector<mx::array> inputs{in[0], in[1], mx::contiguous(cotangents[0], false, stream())};
+    if (in.size() > 3) inputs.push_back(in[3]);
+    const auto all = mx::array::make_arrays({in[0].shape(), in[1].shape(), in[2].shape()}, {in[0].dtype(), mx::float32, mx::float32},
+                                            std::make_shared<AddLayerNormGradient>(stream(), eps_), inputs);
+    std::vector<mx::array> wanted;
+    for (int argument : argnums) wanted.push_back(all[argument == 3 ? 0 : size_t(argument)]);
+    return wanted;
+  }
+
+ private:
+  template <class T>
+  void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
+    encoder.dispatch([x = in[0].data<T>(), w = in[1].data<float>(), b = in[2].data<float>(),
+                      residual = in.size() > 3 ? in[3].data<T>() : nullptr, eps = eps_, y = out.data<T>(), width = int64_t(out.shape(-1)),
+                      rows = int64_t(out.size()) / out.shape(-1)] {
+      enter_pool();
+      layer_norm_rows<T>(x, residual, w, b, eps, y, rows, width, threads());
+    });
   }
 
   float eps_;
@@ -75,7 +136,7 @@ class AddLayerNorm : public mx::UnaryPrimitive {
 }  // namespace
 
 bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s) {
-  return cpu_kernels(s) && !x.is_tracer() && x.size() > 0 && (x.dtype() == mx::float32 || x.dtype() == mx::bfloat16);
+  return cpu_kernels(s) && x.size() > 0 && (x.dtype() == mx::float32 || x.dtype() == mx::bfloat16);
 }
 
 mx::array gelu(const mx::array& x, mx::Stream s) {

@@ -36,6 +36,18 @@ HWY_INLINE V gelu(V x) {
   return hn::MulAdd(half, erf(hn::Mul(x, hn::Set(d, 0.70710678118654752f))), half);
 }
 
+struct GeluParts {
+  V value, slope;
+};
+
+// gelu(x) and its derivative Phi(x) + x phi(x).
+HWY_INLINE GeluParts gelu_parts(V x) {
+  const D d;
+  const V half = hn::Set(d, 0.5f), phi = hn::Mul(hn::Set(d, 0.39894228040143268f), hn::Exp(d, hn::Neg(hn::Mul(hn::Mul(x, x), half))));
+  const V cdf = hn::MulAdd(half, erf(hn::Mul(x, hn::Set(d, 0.70710678118654752f))), half);
+  return {hn::Mul(x, cdf), hn::MulAdd(x, phi, cdf)};
+}
+
 // Calls f(i) for whole vectors; what is left goes through the same code on padded copies (rest(i, count)).
 template <class F, class R>
 HWY_INLINE void over(int64_t width, F&& whole, R&& rest) {
@@ -121,6 +133,53 @@ void layer_norm_row(const T* x, const T* residual, const float* weight, const fl
       });
 }
 
+// The gradients of a row: ds by x (and by the residual), and what it adds to those of weight and bias. sum: memory for one row in float.
+template <class T>
+void layer_norm_gradient_row(const T* x, const T* residual, const float* weight, float eps, const T* dy, T* ds, int64_t width, float* sum,
+                             float* d_weight, float* d_bias) {
+  const D d;
+  V total = hn::Zero(d);
+  auto part = [&](const T* row, int64_t i, int64_t n) { return n < 0 ? load(d, row + i) : load(d, Padded<T>(row + i, n).at); };
+  auto each = [&](auto&& f) {  // n < 0: a whole vector at i; else n values
+    over(width, [&](int64_t i) { f(i, int64_t{-1}); }, [&](int64_t i, int64_t n) { f(i, n); });
+  };
+  auto get = [&](const float* row, int64_t i, int64_t n) {
+    return n < 0 ? hn::LoadU(d, row + i) : hn::LoadU(d, Padded<float>(row + i, n).at);
+  };
+  auto put = [&](V v, auto* row, int64_t i, int64_t n) { n < 0 ? store(v, d, row + i) : store_part(v, row + i, n); };
+  each([&](int64_t i, int64_t n) {
+    V s = part(x, i, n);
+    if (residual) s = hn::Add(s, part(residual, i, n));
+    put(s, sum, i, n);
+    total = hn::Add(total, s);
+  });
+  const V mean = hn::Div(hn::SumOfLanes(d, total), hn::Set(d, float(width)));
+  V square = hn::Zero(d);
+  each([&](int64_t i, int64_t n) {
+    V s = hn::Sub(get(sum, i, n), mean);
+    if (n >= 0) s = hn::IfThenElseZero(hn::FirstN(d, size_t(n)), s);
+    put(s, sum, i, n);
+    square = hn::MulAdd(s, s, square);
+  });
+  const V variance = hn::Div(hn::SumOfLanes(d, square), hn::Set(d, float(width)));
+  const V scale = hn::Set(d, 1.0f / std::sqrt(hn::GetLane(variance) + eps));
+  V sum_g = hn::Zero(d), sum_gx = hn::Zero(d);
+  each([&](int64_t i, int64_t n) {
+    const V cotangent = part(dy, i, n), normalised = hn::Mul(get(sum, i, n), scale), g = hn::Mul(cotangent, get(weight, i, n));
+    put(normalised, sum, i, n);
+    put(hn::MulAdd(cotangent, normalised, get(d_weight, i, n)), d_weight, i, n);
+    put(hn::Add(cotangent, get(d_bias, i, n)), d_bias, i, n);
+    sum_g = hn::Add(g, sum_g);
+    sum_gx = hn::MulAdd(g, normalised, sum_gx);
+  });
+  const V count = hn::Set(d, float(width));
+  const V mean_g = hn::Div(hn::SumOfLanes(d, sum_g), count), mean_gx = hn::Div(hn::SumOfLanes(d, sum_gx), count);
+  each([&](int64_t i, int64_t n) {
+    const V g = hn::Mul(part(dy, i, n), get(weight, i, n));
+    put(hn::Mul(scale, hn::NegMulAdd(get(sum, i, n), mean_gx, hn::Sub(g, mean_g))), ds, i, n);
+  });
+}
+
 template <class T>
 void gelu_all(const T* x, T* y, int64_t n, int threads) {
   const D d;
@@ -154,6 +213,71 @@ void layer_norm_all(const T* x, const T* residual, const float* weight, const fl
   }
 }
 
+template <class T>
+void gelu_gradient_all(const T* x, const T* dy, T* dx, int64_t n, int threads) {
+  const D d;
+  constexpr int64_t piece = 4096;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t start = 0; start < n; start += piece) {
+    over(
+        n - start < piece ? n - start : piece,
+        [&](int64_t i) { store(hn::Mul(load(d, dy + start + i), gelu_parts(load(d, x + start + i)).slope), d, dx + start + i); },
+        [&](int64_t i, int64_t count) {
+          const Padded<T> at(x + start + i, count), cotangent(dy + start + i, count);
+          store_part(hn::Mul(load(d, cotangent.at), gelu_parts(load(d, at.at)).slope), dx + start + i, count);
+        });
+  }
+}
+
+template <class T>
+void gelu_gate_gradient_all(const T* x, const T* dy, T* dx, int64_t rows, int64_t width, int threads) {
+  const D d;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t r = 0; r < rows; ++r) {
+    const T *a = x + 2 * r * width, *gate = a + width, *cotangent = dy + r * width;
+    T *da = dx + 2 * r * width, *d_gate = da + width;
+    over(
+        width,
+        [&](int64_t i) {
+          const auto [value, slope] = gelu_parts(load(d, a + i));
+          const V g = load(d, cotangent + i);
+          store(hn::Mul(g, hn::Mul(slope, load(d, gate + i))), d, da + i);
+          store(hn::Mul(g, value), d, d_gate + i);
+        },
+        [&](int64_t i, int64_t n) {
+          const auto [value, slope] = gelu_parts(load(d, Padded<T>(a + i, n).at));
+          const V g = load(d, Padded<T>(cotangent + i, n).at);
+          store_part(hn::Mul(g, hn::Mul(slope, load(d, Padded<T>(gate + i, n).at))), da + i, n);
+          store_part(hn::Mul(g, value), d_gate + i, n);
+        });
+  }
+}
+
+// Each thread sums its rows' share of d_weight and d_bias; the shares are added in the order of the threads, so that a run repeats itself.
+template <class T>
+void layer_norm_gradient_all(const T* x, const T* residual, const float* weight, float eps, const T* dy, T* ds, float* d_weight,
+                             float* d_bias, int64_t rows, int64_t width, int threads) {
+  const int64_t share = (rows + threads - 1) / threads;
+  std::vector<float> sums(static_cast<size_t>(2 * width * threads));
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int i = 0; i < threads; ++i) {
+    std::vector<float> memory(static_cast<size_t>(width));
+    float* mine = sums.data() + 2 * width * i;
+    const int64_t end = (i + 1) * share < rows ? (i + 1) * share : rows;
+    for (int64_t r = i * share; r < end; ++r) {
+      layer_norm_gradient_row(x + r * width, residual ? residual + r * width : nullptr, weight, eps, dy + r * width, ds + r * width, width,
+                              memory.data(), mine, mine + width);
+    }
+  }
+  for (int64_t c = 0; c < width; ++c) {
+    d_weight[c] = d_bias[c] = 0;
+    for (int64_t i = 0; i < threads; ++i) {
+      d_weight[c] += sums[size_t(2 * width * i + c)];
+      d_bias[c] += sums[size_t(2 * width * i + width + c)];
+    }
+  }
+}
+
 void gelu_float(const float* x, float* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
 void gelu_bfloat(const uint16_t* x, uint16_t* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
 void gate_float(const float* x, float* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
@@ -165,6 +289,25 @@ void norm_float(const float* x, const float* residual, const float* w, const flo
 void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows,
                  int64_t width, int threads) {
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
+}
+
+void gelu_gradient_float(const float* x, const float* dy, float* dx, int64_t n, int threads) { gelu_gradient_all(x, dy, dx, n, threads); }
+void gelu_gradient_bfloat(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t n, int threads) {
+  gelu_gradient_all(x, dy, dx, n, threads);
+}
+void gate_gradient_float(const float* x, const float* dy, float* dx, int64_t rows, int64_t width, int threads) {
+  gelu_gate_gradient_all(x, dy, dx, rows, width, threads);
+}
+void gate_gradient_bfloat(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t rows, int64_t width, int threads) {
+  gelu_gate_gradient_all(x, dy, dx, rows, width, threads);
+}
+void norm_gradient_float(const float* x, const float* residual, const float* w, float eps, const float* dy, float* ds, float* dw, float* db,
+                         int64_t rows, int64_t width, int threads) {
+  layer_norm_gradient_all(x, residual, w, eps, dy, ds, dw, db, rows, width, threads);
+}
+void norm_gradient_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, float eps, const uint16_t* dy, uint16_t* ds,
+                          float* dw, float* db, int64_t rows, int64_t width, int threads) {
+  layer_norm_gradient_all(x, residual, w, eps, dy, ds, dw, db, rows, width, threads);
 }
 
 }  // namespace m2bert::ops::kernels::HWY_NAMESPACE
@@ -179,6 +322,12 @@ HWY_EXPORT(gate_float);
 HWY_EXPORT(gate_bfloat);
 HWY_EXPORT(norm_float);
 HWY_EXPORT(norm_bfloat);
+HWY_EXPORT(gelu_gradient_float);
+HWY_EXPORT(gelu_gradient_bfloat);
+HWY_EXPORT(gate_gradient_float);
+HWY_EXPORT(gate_gradient_bfloat);
+HWY_EXPORT(norm_gradient_float);
+HWY_EXPORT(norm_gradient_bfloat);
 
 template <>
 void gelu_values(const float* x, float* y, int64_t n, int threads) {
@@ -205,6 +354,33 @@ template <>
 void layer_norm_rows(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows,
                      int64_t width, int threads) {
   HWY_DYNAMIC_DISPATCH(norm_bfloat)(x, residual, w, b, eps, y, rows, width, threads);
+}
+
+template <>
+void gelu_gradient(const float* x, const float* dy, float* dx, int64_t n, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_gradient_float)(x, dy, dx, n, threads);
+}
+template <>
+void gelu_gate_gradient(const float* x, const float* dy, float* dx, int64_t rows, int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(gate_gradient_float)(x, dy, dx, rows, width, threads);
+}
+template <>
+void layer_norm_gradient(const float* x, const float* residual, const float* w, float eps, const float* dy, float* ds, float* dw, float* db,
+                         int64_t rows, int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(norm_gradient_float)(x, residual, w, eps, dy, ds, dw, db, rows, width, threads);
+}
+template <>
+void gelu_gradient(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t n, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_gradient_bfloat)(x, dy, dx, n, threads);
+}
+template <>
+void gelu_gate_gradient(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t rows, int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(gate_gradient_bfloat)(x, dy, dx, rows, width, threads);
+}
+template <>
+void layer_norm_gradient(const uint16_t* x, const uint16_t* residual, const float* w, float eps, const uint16_t* dy, uint16_t* ds,
+                         float* dw, float* db, int64_t rows, int64_t width, int threads) {
+  HWY_DYNAMIC_DISPATCH(norm_gradient_bfloat)(x, residual, w, eps, dy, ds, dw, db, rows, width, threads);
 }
 
 }  // namespace m2bert::ops::kernels

@@ -18,4 +18,13 @@ template <class T>
 void layer_norm_rows(const T* x, const T* residual, const float* weight, const float* bias, float eps, T* y, int64_t rows, int64_t width,
                      int threads);
 
+// The gradients of sum(y * dy) for each of these, in the shapes of what they belong to. ds is that of x and of the residual alike.
+template <class T>
+void gelu_gradient(const T* x, const T* dy, T* dx, int64_t n, int threads);
+template <class T>
+void gelu_gate_gradient(const T* x, const T* dy, T* dx, int64_t rows, int64_t width, int threads);
+template <class T>
+void layer_norm_gradient(const T* x, const T* residual, const float* weight, float eps, const T* dy, T* ds, float* d_weight, float* d_bias,
+                         int64_t rows, int64_t width, int threads);
+
 }  // namespace m2bert::ops::kernels
