@@ -136,8 +136,10 @@ Inspection inspect(const fs::path& path) {
   bool folder = fs::is_directory(path);
   if (folder) {
     ModelFolder f = read_folder(path);
-    in.format = f.sentence_transformers ? "sentence-transformers folder" : "Hugging Face folder";
     for (const auto& file : f.weights) add_file(in, file, f.weights.size() > 1);
+    if (f.sentence_transformers) in.format = "sentence-transformers folder";
+    else if (!f.config.empty()) in.format = "Hugging Face folder";
+    else in.format = "folder (" + in.format + ")";  // weights, perhaps with a recipe
   } else {
     add_file(in, path, false);
   }

@@ -8,7 +8,9 @@ namespace m2bert::checkpoint {
 
 struct Inspection {
   std::string path;
-  std::string format;       // "PyTorch zip", "PyTorch legacy", "safetensors", "Hugging Face folder", "sentence-transformers folder"
+  // "PyTorch zip", "PyTorch legacy", "safetensors"; of a folder "sentence-transformers folder", "Hugging Face folder" (with a
+  // config.json), or "folder (safetensors)" and the like
+  std::string format;
   std::string description;  // "M2-BERT masked LM, Composer checkpoint with optimizer state, 12 layers, hidden 768, L 128"
   uint64_t file_bytes = 0;  // all weight files together
   std::vector<TensorInfo> tensors;

@@ -4,6 +4,7 @@
 
 #include "m2bert/error.h"
 #include "tests/checkpoint/bytes.h"
+#include "tests/io/scratch.h"
 
 namespace m2bert::checkpoint::test {
 namespace {
@@ -27,6 +28,15 @@ TEST(Inspect, DtypesThatMlxLacksAreListed) {
   EXPECT_EQ(in.dtypes.at("complex128"), 1u);
   EXPECT_EQ(in.dtypes.at("quint8"), 1u);
   EXPECT_EQ(in.description, "no model that m2bert knows");
+}
+
+TEST(Inspect, AFolderIsHuggingFacesByItsConfigJson) {
+  m2bert::test::Scratch folder;
+  std::filesystem::copy(golden("composer.pt"), folder / "checkpoint.pt");
+  folder.put("config.yaml", "model: {name: bert}\n");
+  EXPECT_EQ(inspect(folder / "").format, "folder (PyTorch zip)");
+  folder.put("config.json", "{}");
+  EXPECT_EQ(inspect(folder / "").format, "Hugging Face folder");
 }
 
 TEST(Inspect, Fixtures) {
