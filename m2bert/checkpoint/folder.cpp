@@ -51,8 +51,9 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
   require(!others.empty(), folder.string(),
           ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
   std::sort(others.begin(), others.end());
-  require(others.size() == 1, folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ",
-          others[1].filename().string(), others.size() > 2 ? ", ...); " : "); ", "name the one to load");
+  if (others.size() > 1)  // not require(), which would read the second name of one file too
+    fail(folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ", others[1].filename().string(),
+         others.size() > 2 ? ", ...); " : "); ", "name the one to load");
   return others;
 }
 

@@ -4,7 +4,6 @@
 
 #include "m2bert/error.h"
 #include "tests/checkpoint/bytes.h"
-#include "tests/io/scratch.h"
 
 namespace m2bert::checkpoint::test {
 namespace {
@@ -31,12 +30,12 @@ TEST(Inspect, DtypesThatMlxLacksAreListed) {
 }
 
 TEST(Inspect, AFolderIsHuggingFacesByItsConfigJson) {
-  m2bert::test::Scratch folder;
+  const Folder folder;
   std::filesystem::copy(golden("composer.pt"), folder / "checkpoint.pt");
-  folder.put("config.yaml", "model: {name: bert}\n");
-  EXPECT_EQ(inspect(folder / "").format, "folder (PyTorch zip)");
-  folder.put("config.json", "{}");
-  EXPECT_EQ(inspect(folder / "").format, "Hugging Face folder");
+  folder.write("config.yaml", "model: {name: bert}\n");
+  EXPECT_EQ(inspect(folder.path()).format, "folder (PyTorch zip)");
+  folder.write("config.json", "{}");
+  EXPECT_EQ(inspect(folder.path()).format, "Hugging Face folder");
 }
 
 TEST(Inspect, Fixtures) {
