@@ -20,8 +20,7 @@ struct GatedLongConv : nn::Module {
     for (nn::Linear* linear : {&gate, &value, &out}) linear->init_uniform(keys);
   }
   mx::array operator()(const mx::array& x_bld) const {
-    const mx::array spectrum = ops::long_conv_spectrum(filter, std::nullopt);
-    return out(mx::sigmoid(gate(x_bld)) * ops::long_conv(value(x_bld), spectrum, skip));
+    return out(mx::sigmoid(gate(x_bld)) * ops::long_conv(value(x_bld), filter, std::nullopt, skip));
   }
   void visit(nn::Visitor& v) override { v("gate", gate), v("value", value), v("out", out), v("filter", filter), v("skip", skip); }
 

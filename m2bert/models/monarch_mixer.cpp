@@ -59,7 +59,7 @@ mx::array MonarchSequenceMixer::long_conv(const char* name, const nn::HyenaFilte
     pass.stage(name, filter.filter(L));
     if (auto reverse = filter.filter_rev(L)) pass.stage(std::string(name) + "_rev", *reverse);
   }
-  return ops::long_conv(u_bld, filter.spectrum(L), filter.bias);
+  return ops::long_conv_with_spectrum(u_bld, filter.spectrum(L), filter.bias);
 }
 
 std::vector<mx::array> MonarchSequenceMixer::filter_weights() const {

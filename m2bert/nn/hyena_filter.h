@@ -28,7 +28,7 @@ class HyenaFilter : public Module {
   mx::array filter(int L) const;                     // [L, d] float32, weights of this and earlier positions
   std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
 
-  // The filter's spectrum for ops::long_conv. At inference it is computed once a length and kept until a weight changes.
+  // The filter's spectrum for ops::long_conv_with_spectrum. At inference it is computed once a length and kept until a weight changes.
   mx::array spectrum(int L) const;
   bool is_cached(int L) const;
 

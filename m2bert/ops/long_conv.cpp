@@ -1,31 +1,116 @@
 #include "m2bert/ops/long_conv.h"
 
 #include "m2bert/error.h"
+#include "m2bert/ops/activation.h"
+#include "m2bert/ops/dtype.h"
 
 namespace m2bert::ops {
 
-mx::array long_conv_spectrum(const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, mx::StreamOrDevice s) {
-  require(k_ld.ndim() == 2, "[long_conv_spectrum] k has shape ", k_ld.shape(), ", wants [L, d]");
-  const int L = k_ld.shape(0);
-  auto k = mx::astype(k_ld, mx::float32, s);
-  if (!k_rev_ld) return mx::fft::rfft(k, 2 * L, 0, mx::fft::FFTNorm::Backward, s);
-  require(k_rev_ld->shape() == k_ld.shape(), "[long_conv_spectrum] k_rev has shape ", k_rev_ld->shape(), ", k has ", k_ld.shape());
-  // Circular of length 2 L: k at 0 .. L-1, k_rev flipped at L .. 2L-1, so that position -1-i holds k_rev[i].
-  auto flipped = mx::slice(mx::astype(*k_rev_ld, mx::float32, s), {L - 1, 0}, {-L - 1, k_ld.shape(1)}, {-1, 1}, s);
-  return mx::fft::rfft(mx::concatenate({k, flipped}, 0, s), 2 * L, 0, mx::fft::FFTNorm::Backward, s);
+namespace {
+
+// The least number >= n without a prime factor above 5.
+int smooth_size(int n) {
+  for (;; ++n) {
+    int rest = n;
+    for (int factor : {2, 3, 5}) {
+      while (rest % factor == 0) rest /= factor;
+    }
+    if (rest == 1) return n;
+  }
 }
 
-mx::array long_conv(const mx::array& u_bld, const mx::array& spectrum, const mx::array& D_d, mx::StreamOrDevice s) {
-  require(u_bld.ndim() == 3, "[long_conv] u has shape ", u_bld.shape(), ", wants [B, L, d]");
-  const int B = u_bld.shape(0), L = u_bld.shape(1), d = u_bld.shape(2);
-  require(spectrum.ndim() == 2 && spectrum.shape(0) == L + 1 && spectrum.shape(1) == d, "[long_conv] the spectrum has shape ",
-          spectrum.shape(), ", wants [L + 1, d] = [", L + 1, ", ", d, "]");
-  require(D_d.size() == size_t(d), "[long_conv] D has ", D_d.size(), " values, wants ", d);
+// A transform of length 2 m for L positions.
+int transform_size(int L) { return 2 * smooth_size(L); }
+
+mx::array rfft(const mx::array& x, int n, int axis, mx::StreamOrDevice s) {
+  // Padded here: the transform's own padding does not pass its stream on.
+  auto padded = mx::pad(x, std::vector<int>{axis}, mx::Shape{0}, mx::Shape{n - x.shape(axis)}, mx::array(0.0f), "constant", s);
+  return mx::fft::rfft(padded, n, axis, mx::fft::FFTNorm::Backward, s);
+}
+
+void check_filter(const char* op, const mx::array& k, const std::optional<mx::array>& k_rev) {
+  require(k.ndim() == 2 && k.shape(0) >= 1, "[", op, "] k has shape ", k.shape(), ", wants [L, d] with L >= 1");
+  require_float(op, "k", k);
+  if (!k_rev) return;
+  require(k_rev->shape() == k.shape(), "[", op, "] k_rev has shape ", k_rev->shape(), ", k has ", k.shape());
+  require_float(op, "k_rev", *k_rev);
+}
+
+void check_input(const char* op, const mx::array& u, const mx::array& D, const LongConvOptions& options) {
+  require(u.ndim() == 3 && u.shape(1) >= 1, "[", op, "] u has shape ", u.shape(), ", wants [B, L, d] with L >= 1");
+  require_float(op, "u", u);
+  require(D.size() == size_t(u.shape(2)), "[", op, "] D has ", D.size(), " values, wants ", u.shape(2));
+  require_float(op, "D", D);
+  if (!options.dropout_mask) return;
+  const auto& mask = *options.dropout_mask;
+  require(mask.shape() == mx::Shape({u.shape(0), u.shape(2)}), "[", op, "] dropout_mask has shape ", mask.shape(), ", wants [B, d] = [",
+          u.shape(0), ", ", u.shape(2), "]");
+  require_float(op, "dropout_mask", mask);
+}
+
+void check(const char* op, const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D,
+           const LongConvOptions& options) {
+  check_input(op, u, D, options);
+  check_filter(op, k, k_rev);
+  require(k.shape(0) == u.shape(1) && k.shape(1) == u.shape(2), "[", op, "] k has shape ", k.shape(), ", wants [L, d] = [", u.shape(1),
+          ", ", u.shape(2), "]");
+}
+
+// The skip term and the options, in float32.
+mx::array finish(const mx::array& conv, const mx::array& u, const mx::array& D, const LongConvOptions& options, mx::StreamOrDevice s) {
+  auto skip = mx::astype(mx::reshape(D, {u.shape(2)}, s), mx::float32, s);
+  auto y = mx::add(conv, mx::multiply(u, skip, s), s);
+  if (options.gelu) y = gelu_reference(y, s);
+  if (!options.dropout_mask) return y;
+  return mx::multiply(y, mx::expand_dims(mx::astype(*options.dropout_mask, mx::float32, s), 1, s), s);
+}
+
+}  // namespace
+
+int spectrum_rows(int L) { return transform_size(L) / 2 + 1; }
+
+mx::array long_conv_spectrum(const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, mx::StreamOrDevice s) {
+  check_filter("long_conv_spectrum", k_ld, k_rev_ld);
+  const int L = k_ld.shape(0), d = k_ld.shape(1), n = transform_size(L);
+  auto k = mx::astype(k_ld, mx::float32, s);
+  if (!k_rev_ld) return rfft(k, n, 0, s);
+  // Circular: k at 0 .. L-1, k_rev flipped at n-L .. n-1, so that position -1-i holds k_rev[i].
+  auto flipped = mx::slice(mx::astype(*k_rev_ld, mx::float32, s), {L - 1, 0}, {-L - 1, d}, {-1, 1}, s);
+  return rfft(mx::concatenate({k, mx::zeros({n - 2 * L, d}, mx::float32, s), flipped}, 0, s), n, 0, s);
+}
+
+mx::array long_conv_with_spectrum(const mx::array& u_bld, const mx::array& spectrum, const mx::array& D_d, const LongConvOptions& options,
+                                  mx::StreamOrDevice s) {
+  check_input("long_conv_with_spectrum", u_bld, D_d, options);
+  const int B = u_bld.shape(0), L = u_bld.shape(1), d = u_bld.shape(2), n = transform_size(L);
+  require(spectrum.shape() == mx::Shape({n / 2 + 1, d}), "[long_conv_with_spectrum] the spectrum has shape ", spectrum.shape(),
+          ", wants [spectrum_rows(", L, "), d] = [", n / 2 + 1, ", ", d, "]");
+  require(spectrum.dtype() == mx::complex64, "[long_conv_with_spectrum] the spectrum has dtype ", spectrum.dtype(), ", wants complex64");
+  if (u_bld.size() == 0) return u_bld;  // an FFT of nothing is an error on GPUs
   auto u = mx::astype(u_bld, mx::float32, s);
-  auto product = mx::multiply(mx::fft::rfft(u, 2 * L, 1, mx::fft::FFTNorm::Backward, s), spectrum, s);
-  auto y = mx::slice(mx::fft::irfft(product, 2 * L, 1, mx::fft::FFTNorm::Backward, s), {0, 0, 0}, {B, L, d}, s);
-  y = mx::add(y, mx::multiply(u, mx::astype(mx::reshape(D_d, {d}, s), mx::float32, s), s), s);
-  return mx::astype(y, u_bld.dtype(), s);
+  auto product = mx::multiply(rfft(u, n, 1, s), spectrum, s);
+  auto conv = mx::slice(mx::fft::irfft(product, n, 1, mx::fft::FFTNorm::Backward, s), {0, 0, 0}, {B, L, d}, s);
+  return mx::astype(finish(conv, u, D_d, options, s), u_bld.dtype(), s);
+}
+
+mx::array long_conv_reference(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
+                              const LongConvOptions& options, mx::StreamOrDevice s) {
+  check("long_conv", u_bld, k_ld, k_rev_ld, D_d, options);
+  if (u_bld.size() == 0) return u_bld;
+  return long_conv_with_spectrum(u_bld, long_conv_spectrum(k_ld, k_rev_ld, s), D_d, options, s);
+}
+
+mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
+                    const LongConvOptions& options, mx::StreamOrDevice s) {
+  return long_conv_reference(u_bld, k_ld, k_rev_ld, D_d, options, s);
+}
+
+LongFilter with_reverse_from_zero(const mx::array& k_ld, const mx::array& r_ld, mx::StreamOrDevice s) {
+  check_filter("with_reverse_from_zero", k_ld, r_ld);
+  const int L = k_ld.shape(0), d = k_ld.shape(1);
+  auto zeros = [&](int rows) { return mx::zeros({rows, d}, r_ld.dtype(), s); };
+  auto first = mx::slice(r_ld, {0, 0}, {1, d}, s), rest = mx::slice(r_ld, {1, 0}, {L, d}, s);
+  return {mx::add(k_ld, mx::concatenate({first, zeros(L - 1)}, 0, s), s), mx::concatenate({rest, zeros(1)}, 0, s)};
 }
 
 }  // namespace m2bert::ops

@@ -24,8 +24,8 @@ mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, 
                                 const MixerFilters& f, mx::StreamOrDevice s) {
   check(projected, u, short_weight, short_bias);
   auto parts = mx::split(depthwise_conv1d_causal(projected, short_weight, short_bias, s), 3, 2, s);
-  auto y = mx::multiply(parts[1], long_conv(mx::multiply(parts[2], parts[0], s), long_conv_spectrum(f.k, f.k_rev, s), f.D, s), s);
-  return f.k2 ? mx::add(y, long_conv(u, long_conv_spectrum(*f.k2, f.k2_rev, s), *f.D2, s), s) : y;
+  auto y = mx::multiply(parts[1], long_conv(mx::multiply(parts[2], parts[0], s), f.k, f.k_rev, f.D, {}, s), s);
+  return f.k2 ? mx::add(y, long_conv(u, *f.k2, f.k2_rev, *f.D2, {}, s), s) : y;
 }
 
 bool has_prepared_mixer(int H, mx::Dtype dtype, mx::StreamOrDevice s) { return kernels::mixer_takes(H, dtype, s); }

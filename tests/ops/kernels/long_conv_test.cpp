@@ -35,7 +35,7 @@ class LongConvKernel : public ::testing::TestWithParam<Case> {
     return ops::kernels::long_conv(in[0], in[1], reverse(in), in[2], mx::default_stream(mx::default_device()));
   }
   static mx::array composed(const std::vector<mx::array>& in) {
-    return ops::long_conv(in[0], ops::long_conv_spectrum(in[1], reverse(in)), in[2]);
+    return ops::long_conv_with_spectrum(in[0], ops::long_conv_spectrum(in[1], reverse(in)), in[2]);
   }
 };
 

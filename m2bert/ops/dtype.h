@@ -1,0 +1,15 @@
+#pragma once
+#include "m2bert/error.h"
+#include "m2bert/mx.h"
+
+namespace m2bert::ops {
+
+// The dtypes of everything that has a gradient: float32, float16, bfloat16. (GPUs have no float64.)
+inline bool is_float(const mx::array& x) { return x.dtype() == mx::float32 || x.dtype() == mx::float16 || x.dtype() == mx::bfloat16; }
+
+// Throws Error unless x has one of them: "[op] argument has dtype int32, wants ...".
+inline void require_float(const char* op, const char* argument, const mx::array& x) {
+  require(is_float(x), "[", op, "] ", argument, " has dtype ", x.dtype(), ", wants float32, float16 or bfloat16");
+}
+
+}  // namespace m2bert::ops
