@@ -1,0 +1,191 @@
+// How far each operation is from its definition in float64: prints a table, a row an operation, a column a dtype and direction.
+//   m2bert-bench-precision [cpu|gpu]
+// The inputs are drawn once, rounded to the dtype, and given to both sides, so that a figure is the operation's own error: the largest
+// difference over the largest value. Definitions are MLX's float64 on the CPU. A gradient (of the sum of all values times random
+// weights, the worst of all inputs) is compared with the definition's, differentiated in float64 as well.
+#include <cmath>
+#include <functional>
+#include <iomanip>
+#include <iostream>
+#include <numbers>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "m2bert/ops/activation.h"
+#include "m2bert/ops/attention.h"
+#include "m2bert/ops/layer_norm.h"
+#include "m2bert/ops/linear.h"
+#include "m2bert/ops/long_conv.h"
+#include "m2bert/ops/monarch.h"
+#include "m2bert/ops/monarch_mix.h"
+#include "m2bert/ops/rearrange.h"
+
+namespace m2bert {
+namespace {
+
+using Arrays = std::vector<mx::array>;
+using Function = std::function<mx::array(const Arrays&)>;
+
+struct Case {
+  std::string name;
+  std::vector<mx::Shape> shapes;
+  Function op, definition;
+  float deviation = 1;  // of the random inputs
+};
+
+// ---- definitions, in the dtype of their inputs ----
+mx::array number(double value, const mx::array& like) { return mx::array(value, like.dtype()); }
+
+mx::array columns(const mx::array& x, int from, int to) {
+  mx::Shape start(x.ndim(), 0), stop = x.shape();
+  start.back() = from, stop.back() = to;
+  return mx::slice(x, start, stop);
+}
+
+mx::array gelu(const mx::array& x) { return x * number(0.5, x) * (number(1, x) + mx::erf(x * number(std::numbers::sqrt2 / 2, x))); }
+
+mx::array layer_norm(const mx::array& x, const mx::array& weight, const mx::array& bias) {
+  const mx::array centred = x - mx::mean(x, -1, true);
+  return centred / mx::sqrt(mx::mean(mx::square(centred), -1, true) + number(1e-12, x)) * weight + bias;
+}
+
+// The matrices [d, L, L] of a long convolution: k[t - s] at and below the diagonal, k_rev[s - t - 1] above it, D on it.
+mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const mx::array& k_rev_ld, const mx::array& D_d) {
+  const int L = u_bld.shape(1);
+  const mx::array place = mx::arange(0, L);
+  const mx::array lag = mx::expand_dims(place, 1) - mx::expand_dims(place, 0);  // t - s
+  const mx::array past = mx::take(k_ld, mx::maximum(lag, mx::array(0)), 0),
+                  future = mx::take(k_rev_ld, mx::maximum(-lag - 1, mx::array(0)), 0);
+  const mx::array is_past = mx::expand_dims(mx::greater_equal(lag, mx::array(0)), 2);
+  const mx::array matrices = mx::transpose(mx::where(is_past, past, future), {2, 0, 1});
+  return mx::transpose(mx::matmul(matrices, mx::transpose(u_bld, {2, 1, 0})), {2, 1, 0}) + D_d * u_bld;
+}
+
+mx::array short_conv(const mx::array& x_blc, const mx::array& weight, const mx::array& bias) {
+  mx::array y = mx::broadcast_to(bias, x_blc.shape());
+  const int L = x_blc.shape(1), K = weight.shape(2);
+  const mx::array padded = mx::pad(x_blc, {{0, 0}, {K - 1, 0}, {0, 0}}, number(0, x_blc));
+  for (int j = 0; j < K; ++j) {
+    const mx::array tap = mx::flatten(mx::slice(weight, {0, 0, j}, {weight.shape(0), 1, j + 1}));
+    y = y + tap * mx::slice(padded, {0, j, 0}, {x_blc.shape(0), j + L, x_blc.shape(2)});
+  }
+  return y;
+}
+
+mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, const mx::array& bias) {
+  const mx::array scores = mx::matmul(q, mx::swapaxes(k, -1, -2)) * number(1 / std::sqrt(double(q.shape(-1))), q);
+  return mx::matmul(mx::softmax(scores + bias, -1, true), v);
+}
+
+std::vector<Case> cases() {
+  const int L = 256, d = 16, H = 48;
+  const std::vector<mx::Shape> conv{{2, L, d}, {L, d}, {L, d}, {d}};
+  const std::vector<mx::Shape> mixer{{2, L, 3 * H}, {2, L, H}, {3 * H, 1, 3}, {3 * H}, {L, H}, {L, H}, {H}, {L, H}, {L, H}, {H}};
+  const std::vector<mx::Shape> qkv(3, {2, 4, 128, 64});
+  return {
+      {"`linear`, 768 to 768",
+       {{256, 768}, {768, 768}, {768}},
+       [](const Arrays& a) { return ops::linear(a[0], a[1], a[2]); },
+       [](const Arrays& a) { return mx::matmul(a[0], mx::transpose(a[1])) + a[2]; }},
+      {"`blockdiag_multiply`, 4 blocks of 192 to 192",
+       {{256, 768}, {4, 192, 192}},
+       [](const Arrays& a) { return ops::blockdiag_multiply(a[0], a[1]); },
+       [](const Arrays& a) {
+         const mx::array blocks = mx::reshape(a[0], {256, 4, 192, 1});
+         return mx::reshape(mx::matmul(a[1], blocks), {256, 768});
+       }},
+      {"`reduce`, mean over 512",
+       {{4, 512, 64}},
+       [](const Arrays& a) { return ops::reduce(a[0], "b l d -> b d", ops::Reduction::mean); },
+       [](const Arrays& a) { return mx::mean(a[0], 1); }},
+      {"`long_conv`, L 256, both directions", conv,
+       [](const Arrays& a) { return ops::long_conv(a[0], ops::long_conv_spectrum(a[1], a[2]), a[3]); },
+       [](const Arrays& a) { return long_conv(a[0], a[1], a[2], a[3]); }},
+      {"`monarch_mix_reference`, L 256, both directions, residual", mixer,
+       [](const Arrays& a) {
+         return ops::monarch_mix_reference(a[0], a[1], a[2], a[3],
+                                           {.k = a[4], .D = a[6], .k_rev = a[5], .k2 = a[7], .D2 = a[9], .k2_rev = a[8]});
+       },
+       [](const Arrays& a) {
+         const mx::array p = short_conv(a[0], a[2], a[3]);
+         const mx::array x1 = columns(p, 0, H), x2 = columns(p, H, 2 * H), v = columns(p, 2 * H, 3 * H);
+         return x2 * long_conv(x1 * v, a[4], a[5], a[6]) + long_conv(a[1], a[7], a[8], a[9]);
+       }},
+      {"`attention`, 128 keys",
+       {qkv[0], qkv[1], qkv[2], {2, 1, 1, 128}},
+       [](const Arrays& a) { return ops::attention(a[0], a[1], a[2], a[3]); },
+       [](const Arrays& a) { return attention(a[0], a[1], a[2], a[3]); }},
+      {"`layer_norm`, 768 values",
+       {{256, 768}, {768}, {768}},
+       [](const Arrays& a) { return ops::layer_norm(a[0], std::nullopt, a[1], a[2], 1e-12f); },
+       [](const Arrays& a) { return layer_norm(a[0], a[1], a[2]); }},
+      {"`gelu`", {{256, 768}}, [](const Arrays& a) { return ops::gelu(a[0]); }, [](const Arrays& a) { return gelu(a[0]); }},
+      {"`gelu_gate`",
+       {{256, 1536}},
+       [](const Arrays& a) { return ops::gelu_gate(a[0]); },
+       [](const Arrays& a) { return gelu(columns(a[0], 0, 768)) * columns(a[0], 768, 1536); }},
+  };
+}
+
+// ---- measuring ----
+double difference(const mx::array& ours, const mx::array& exact) {
+  const mx::array a = mx::astype(ours, mx::float64), b = mx::astype(exact, mx::float64);
+  return mx::divide(mx::max(mx::abs(a - b)), mx::max(mx::abs(b))).item<double>();
+}
+
+Arrays gradients(const Function& f, const Arrays& inputs, const mx::array& weights) {
+  std::vector<int> all(inputs.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = int(i);
+  return mx::grad(
+      [&](const Arrays& in) {
+        const mx::array y = f(in);
+        return mx::sum(y * mx::astype(weights, y.dtype()));
+      },
+      all)(inputs);
+}
+
+struct Figures {
+  double value, gradient;
+};
+
+Figures measure(const Case& c, mx::Dtype dtype) {
+  Arrays inputs, wide;
+  for (size_t i = 0; i < c.shapes.size(); ++i) {
+    inputs.push_back(mx::astype(mx::random::normal(c.shapes[i], mx::float32, 0, c.deviation, mx::random::key(i + 1)), dtype));
+    wide.push_back(mx::astype(inputs.back(), mx::float64, mx::Device::cpu));
+  }
+  mx::eval(inputs), mx::eval(wide);
+  const mx::Device device = mx::default_device();
+  mx::array ours = c.op(inputs);
+  mx::eval(ours);
+  mx::array weights = mx::astype(mx::random::normal(ours.shape(), mx::float32, 0, 1, mx::random::key(99)), dtype);
+  Arrays grads = gradients(c.op, inputs, weights);
+  mx::eval(grads), mx::eval(weights);
+
+  mx::set_default_device(mx::Device::cpu);  // the only one with float64
+  Figures figures{difference(ours, c.definition(wide)), 0};
+  const Arrays exact = gradients(c.definition, wide, mx::astype(weights, mx::float64));
+  for (size_t i = 0; i < grads.size(); ++i) figures.gradient = std::max(figures.gradient, difference(grads[i], exact[i]));
+  mx::set_default_device(device);
+  return figures;
+}
+
+}  // namespace
+}  // namespace m2bert
+
+int main(int argc, char** argv) {
+  using namespace m2bert;
+  mx::set_default_device(argc > 1 && std::string(argv[1]) == "gpu" ? mx::Device::gpu : mx::Device::cpu);
+  std::cout << "| operation | float32 | its gradient | bfloat16 | its gradient | float16 | its gradient |\n"
+            << "| --- | --- | --- | --- | --- | --- | --- |\n"
+            << std::scientific << std::setprecision(1);
+  for (const Case& c : cases()) {
+    std::cout << "| " << c.name;
+    for (mx::Dtype dtype : {mx::float32, mx::bfloat16, mx::float16}) {
+      const Figures f = measure(c, dtype);
+      std::cout << " | " << f.value << " | " << f.gradient << std::flush;
+    }
+    std::cout << " |\n";
+  }
+}
