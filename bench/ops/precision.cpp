@@ -99,8 +99,7 @@ std::vector<Case> cases() {
        {{4, 512, 64}},
        [](const Arrays& a) { return ops::reduce(a[0], "b l d -> b d", ops::Reduction::mean); },
        [](const Arrays& a) { return mx::mean(a[0], 1); }},
-      {"`long_conv`, L 256, both directions", conv,
-       [](const Arrays& a) { return ops::long_conv(a[0], ops::long_conv_spectrum(a[1], a[2]), a[3]); },
+      {"`long_conv`, L 256, both directions", conv, [](const Arrays& a) { return ops::long_conv(a[0], a[1], a[2], a[3]); },
        [](const Arrays& a) { return long_conv(a[0], a[1], a[2], a[3]); }},
       {"`monarch_mix_reference`, L 256, both directions, residual", mixer,
        [](const Arrays& a) {
