@@ -3,6 +3,8 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/dtype.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/kernels/long_conv.h"
 
 namespace m2bert::ops {
 
@@ -102,7 +104,12 @@ mx::array long_conv_reference(const mx::array& u_bld, const mx::array& k_ld, con
 
 mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                     const LongConvOptions& options, mx::StreamOrDevice s) {
-  return long_conv_reference(u_bld, k_ld, k_rev_ld, D_d, options, s);
+  check("long_conv", u_bld, k_ld, k_rev_ld, D_d, options);
+  if (!kernels::long_conv_takes(u_bld, s)) return long_conv_reference(u_bld, k_ld, k_rev_ld, D_d, options, s);
+  auto y = kernels::long_conv(u_bld, k_ld, k_rev_ld, D_d, kernels::stream_of(s));
+  if (options.gelu) y = gelu(y, s);
+  if (!options.dropout_mask) return y;
+  return mx::multiply(y, mx::expand_dims(mx::astype(*options.dropout_mask, y.dtype(), s), 1, s), s);
 }
 
 LongFilter with_reverse_from_zero(const mx::array& k_ld, const mx::array& r_ld, mx::StreamOrDevice s) {

@@ -15,7 +15,7 @@ namespace {
 
 [[noreturn]] void no_gpu() { fail("[long_conv] the kernel runs on the CPU alone"); }
 
-LongFilter filter_of(const std::vector<mx::array>& in) {  // u, k, D, (k_rev)
+FilterRows filter_of(const std::vector<mx::array>& in) {  // u, k, D, (k_rev)
   return {in[1].data<float>(), in.size() > 3 ? in[3].data<float>() : nullptr, in[2].data<float>()};
 }
 
@@ -43,7 +43,7 @@ class LongConvGradient : public mx::Primitive {
   template <class T>
   static void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, std::vector<mx::array>& out) {
     const std::vector<mx::array> forward_in(in.begin() + 1, in.end());
-    const LongFilterGradient to{out[1].data<float>(), out.size() > 3 ? out[3].data<float>() : nullptr, out[2].data<float>()};
+    const FilterRowsGradient to{out[1].data<float>(), out.size() > 3 ? out[3].data<float>() : nullptr, out[2].data<float>()};
     encoder.dispatch([dy = in[0].data<T>(), u = in[1].data<T>(), filter = filter_of(forward_in), du = out[0].data<T>(), to,
                       B = in[0].shape(0), L = in[0].shape(1), H = in[0].shape(2)] {
       enter_pool();

@@ -16,7 +16,7 @@ HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::kernels::HWY_NAMESPACE {
 
 // The spectrum of the filter of the lanes from channel h on, the skip term and the transform's 1 / n folded in.
-void filter_spectrum(const LongFilter& filter, int L, int H, int h, Buffer x, const Twiddles& t) {
+void filter_spectrum(const FilterRows& filter, int L, int H, int h, Buffer x, const Twiddles& t) {
   const D d;
   const V zero = hn::Zero(d), scaled = hn::Set(d, 1 / float(t.n));
   const size_t width = size_t(H);
@@ -59,7 +59,7 @@ void store_pair(Buffer x, const Twiddles& t, int b, int B, int L, int H, int h, 
 }
 
 template <class T>
-void conv_all(const T* u, const LongFilter& filter, int B, int L, int H, T* y, int threads) {
+void conv_all(const T* u, const FilterRows& filter, int B, int L, int H, T* y, int threads) {
   const D d;
   const auto& t = twiddles(transform_length(L));
   const int N = int(hn::Lanes(d));
@@ -80,7 +80,7 @@ void conv_all(const T* u, const LongFilter& filter, int B, int L, int H, T* y, i
 }
 
 // The real part of q's transform is the correlation of input and cotangent, summed over the texts; a lag's row is a filter's row.
-void store_filter_gradient(Buffer q, const Twiddles& t, int L, int H, int h, const LongFilterGradient& to) {
+void store_filter_gradient(Buffer q, const Twiddles& t, int L, int H, int h, const FilterRowsGradient& to) {
   const D d;
   inverse(q, 0, t.n, t);
   const size_t width = size_t(H);
@@ -94,7 +94,7 @@ void store_filter_gradient(Buffer q, const Twiddles& t, int L, int H, int h, con
 }
 
 template <class T>
-void conv_gradient_all(const T* u, const T* dy, const LongFilter& filter, int B, int L, int H, T* du, const LongFilterGradient& d_filter,
+void conv_gradient_all(const T* u, const T* dy, const FilterRows& filter, int B, int L, int H, T* du, const FilterRowsGradient& d_filter,
                        int threads) {
   const D d;
   const auto& t = twiddles(transform_length(L));
@@ -122,18 +122,18 @@ void conv_gradient_all(const T* u, const T* dy, const LongFilter& filter, int B,
   }
 }
 
-void conv_float(const float* u, const LongFilter& filter, int B, int L, int H, float* y, int threads) {
+void conv_float(const float* u, const FilterRows& filter, int B, int L, int H, float* y, int threads) {
   conv_all(u, filter, B, L, H, y, threads);
 }
-void conv_bfloat(const uint16_t* u, const LongFilter& filter, int B, int L, int H, uint16_t* y, int threads) {
+void conv_bfloat(const uint16_t* u, const FilterRows& filter, int B, int L, int H, uint16_t* y, int threads) {
   conv_all(u, filter, B, L, H, y, threads);
 }
-void conv_gradient_float(const float* u, const float* dy, const LongFilter& filter, int B, int L, int H, float* du,
-                         const LongFilterGradient& d_filter, int threads) {
+void conv_gradient_float(const float* u, const float* dy, const FilterRows& filter, int B, int L, int H, float* du,
+                         const FilterRowsGradient& d_filter, int threads) {
   conv_gradient_all(u, dy, filter, B, L, H, du, d_filter, threads);
 }
-void conv_gradient_bfloat(const uint16_t* u, const uint16_t* dy, const LongFilter& filter, int B, int L, int H, uint16_t* du,
-                          const LongFilterGradient& d_filter, int threads) {
+void conv_gradient_bfloat(const uint16_t* u, const uint16_t* dy, const FilterRows& filter, int B, int L, int H, uint16_t* du,
+                          const FilterRowsGradient& d_filter, int threads) {
   conv_gradient_all(u, dy, filter, B, L, H, du, d_filter, threads);
 }
 
@@ -149,21 +149,21 @@ HWY_EXPORT(conv_gradient_float);
 HWY_EXPORT(conv_gradient_bfloat);
 
 template <>
-void long_conv_forward(const float* u, const LongFilter& filter, int B, int L, int H, float* y, int threads) {
+void long_conv_forward(const float* u, const FilterRows& filter, int B, int L, int H, float* y, int threads) {
   HWY_DYNAMIC_DISPATCH(conv_float)(u, filter, B, L, H, y, threads);
 }
 template <>
-void long_conv_forward(const uint16_t* u, const LongFilter& filter, int B, int L, int H, uint16_t* y, int threads) {
+void long_conv_forward(const uint16_t* u, const FilterRows& filter, int B, int L, int H, uint16_t* y, int threads) {
   HWY_DYNAMIC_DISPATCH(conv_bfloat)(u, filter, B, L, H, y, threads);
 }
 template <>
-void long_conv_backward(const float* u, const float* dy, const LongFilter& filter, int B, int L, int H, float* du,
-                        const LongFilterGradient& d_filter, int threads) {
+void long_conv_backward(const float* u, const float* dy, const FilterRows& filter, int B, int L, int H, float* du,
+                        const FilterRowsGradient& d_filter, int threads) {
   HWY_DYNAMIC_DISPATCH(conv_gradient_float)(u, dy, filter, B, L, H, du, d_filter, threads);
 }
 template <>
-void long_conv_backward(const uint16_t* u, const uint16_t* dy, const LongFilter& filter, int B, int L, int H, uint16_t* du,
-                        const LongFilterGradient& d_filter, int threads) {
+void long_conv_backward(const uint16_t* u, const uint16_t* dy, const FilterRows& filter, int B, int L, int H, uint16_t* du,
+                        const FilterRowsGradient& d_filter, int threads) {
   HWY_DYNAMIC_DISPATCH(conv_gradient_bfloat)(u, dy, filter, B, L, H, du, d_filter, threads);
 }
 
