@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <unordered_map>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/axis_pattern.h"
@@ -109,9 +110,9 @@ void add_left(Layout& layout, const PatternDimension& dimension, int ellipsis_di
     }
     return;
   }
-  std::vector<int> group;
+  auto& group = layout.left.emplace_back();
+  group.reserve(dimension.axes.size());
   for (const auto& axis : dimension.axes) group.push_back(add_axis(layout, axis));
-  layout.left.push_back(group);
 }
 
 // The place of an axis of the right side; a new one where the left side lacks it.
@@ -254,6 +255,30 @@ Plan make_plan(Op op, std::string_view text, const mx::Shape& shape, const Axes&
   });
 }
 
+// Everything a plan depends on, as bytes that say it in one way.
+std::string plan_key(Op op, std::string_view text, const mx::Shape& shape, const Axes& axes) {
+  std::string key(1, char(op));
+  const auto add = [&](const std::string_view bytes) { key.append(std::to_string(bytes.size())).append(":").append(bytes); };
+  add(text);
+  for (int length : shape) key.append(std::to_string(length)).append(",");
+  for (const auto& [axis, length] : axes) {
+    add(axis);
+    key.append(std::to_string(length)).append(",");
+  }
+  return key;
+}
+
+// A model asks for the same few plans at every step, and making one costs more than MLX's own work. Valid until the next call.
+const Plan& kept_plan(Op op, std::string_view text, const mx::Shape& shape, const Axes& axes) {
+  constexpr size_t most = 1024;
+  thread_local std::unordered_map<std::string, Plan> plans;
+  auto key = plan_key(op, text, shape, axes);
+  if (const auto found = plans.find(key); found != plans.end()) return found->second;
+  auto plan = make_plan(op, text, shape, axes);
+  if (plans.size() >= most) plans.clear();
+  return plans.emplace(std::move(key), std::move(plan)).first->second;
+}
+
 void check_reduction(const Plan& plan, Reduction reduction, const mx::Dtype& dtype) {
   if (plan.reduced.empty()) return;
   const bool extreme = reduction == Reduction::max || reduction == Reduction::min;
@@ -342,15 +367,15 @@ Axes named_lengths(const PatternSide& side, const mx::Shape& shape) {
 }  // namespace
 
 mx::array rearrange(const mx::array& x, std::string_view pattern, const Axes& axes, mx::StreamOrDevice s) {
-  return apply(x, make_plan(Op::rearrange, pattern, x.shape(), axes), {}, s);
+  return apply(x, kept_plan(Op::rearrange, pattern, x.shape(), axes), {}, s);
 }
 
 mx::array repeat(const mx::array& x, std::string_view pattern, const Axes& axes, mx::StreamOrDevice s) {
-  return apply(x, make_plan(Op::repeat, pattern, x.shape(), axes), {}, s);
+  return apply(x, kept_plan(Op::repeat, pattern, x.shape(), axes), {}, s);
 }
 
 mx::array reduce(const mx::array& x, std::string_view pattern, Reduction reduction, const Axes& axes, mx::StreamOrDevice s) {
-  const auto plan = make_plan(Op::reduce, pattern, x.shape(), axes);
+  const auto& plan = kept_plan(Op::reduce, pattern, x.shape(), axes);
   explained(name(Op::reduce), pattern, x.shape(), axes, [&] { check_reduction(plan, reduction, x.dtype()); });
   return apply(x, plan, reduction, s);
 }

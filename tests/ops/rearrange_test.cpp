@@ -89,6 +89,20 @@ TEST(Rearrange, GivesXBackWhereNothingChanges) {
   EXPECT_EQ(reduce(x, "a ... -> a ...", Reduction::max).id(), x.id());
 }
 
+// Plans are kept: the same pattern again, with another shape, other lengths or another operation, is another plan.
+TEST(Rearrange, SamePatternOfOtherArrays) {
+  for (int twice = 0; twice < 2; ++twice) {
+    EXPECT_EQ(rearrange(counted({2, 12}), "a (b c) -> c a b", {{"b", 3}}).shape(), (mx::Shape{4, 2, 3}));
+    EXPECT_EQ(rearrange(counted({2, 12}), "a (b c) -> c a b", {{"c", 3}}).shape(), (mx::Shape{3, 2, 4}));
+    EXPECT_EQ(rearrange(counted({2, 12}), "a (b c) -> c a b", {{"b", 6}}).shape(), (mx::Shape{2, 2, 6}));
+    EXPECT_EQ(rearrange(counted({3, 12}), "a (b c) -> c a b", {{"b", 6}}).shape(), (mx::Shape{2, 3, 6}));
+    EXPECT_EQ(reduce(counted({2, 3}), "a b -> a", Reduction::sum).shape(), (mx::Shape{2}));
+    expect_error([] { rearrange(counted({2, 3}), "a b -> a"); }, {"rearrange keeps every axis"});
+    EXPECT_EQ(repeat(counted({2}), "a -> a b", {{"b", 3}}).shape(), (mx::Shape{2, 3}));
+    EXPECT_EQ(repeat(counted({2}), "a -> a b", {{"b", 4}}).shape(), (mx::Shape{2, 4}));
+  }
+}
+
 TEST(Rearrange, TakesEveryDtype) {
   for (auto dtype : {mx::bool_, mx::uint8, mx::uint16, mx::uint32, mx::uint64, mx::int8, mx::int16, mx::int32, mx::int64, mx::float16,
                      mx::bfloat16, mx::float32, mx::complex64}) {
