@@ -52,7 +52,17 @@ def check_new_mixer(program, *_):
     check(len(losses) >= 5 and losses[0] > 1.5 and losses[-1] < LEARNED, "the loss should fall below", LEARNED, "\n" + said)
 
 
-CHECKS = {"embed": check_embed, "new_mixer": check_new_mixer}
+def check_einops_and_convolutions(program, *_):
+    said = run(program)
+    check("heads (2,4,64,12), means of 8 positions (2,8,48), spread again (2,64,48)\n" in said, "other shapes:\n" + said)
+    check("heads put together: deviation 0\n" in said, "rearrange and back is not exact:\n" + said)
+    deviation = re.search(r"by taps: deviation ([\d.e+-]+)$", said, re.M)
+    check(deviation and float(deviation[1]) < 2e-6, "the two convolutions differ:\n" + said)
+    errors = re.search(r"squared error ([\d.e+-]+), after 200 gradient steps ([\d.e+-]+)$", said, re.M)
+    check(errors and float(errors[1]) > 0.1 and float(errors[2]) < 1e-3, "no filter was found:\n" + said)
+
+
+CHECKS = {"einops_and_convolutions": check_einops_and_convolutions, "embed": check_embed, "new_mixer": check_new_mixer}
 
 
 def main():
