@@ -14,9 +14,8 @@ import einops
 import torch
 
 REDUCTIONS = ["sum", "mean", "max", "min", "prod", "any", "all"]
-NAMES = ["a", "b", "c", "d", "h", "w", "t", "n1", "h2", "x_y", "head", "Seq", "batch_2", "i", "j", "in", "axis_", "größe"]
-NAMES.remove("axis_")  # may not end with an underscore
-FEW = 6                # values kept as they are
+NAMES = ["a", "b", "c", "d", "h", "w", "t", "n1", "h2", "x_y", "head", "Seq", "batch_2", "i", "j", "in", "größe"]
+FEW = 6  # values kept as they are
 VALID, INVALID = 2400, 700
 
 
