@@ -5,30 +5,14 @@
 #include "m2bert/ops/dtype.h"
 #include "m2bert/ops/kernels/kernel.h"
 #include "m2bert/ops/kernels/long_conv.h"
+#include "m2bert/ops/real_fft.h"
 
 namespace m2bert::ops {
 
 namespace {
 
-// The least number >= n without a prime factor above 5.
-int smooth_size(int n) {
-  for (;; ++n) {
-    int rest = n;
-    for (int factor : {2, 3, 5}) {
-      while (rest % factor == 0) rest /= factor;
-    }
-    if (rest == 1) return n;
-  }
-}
-
-// A transform of length 2 m for L positions.
-int transform_size(int L) { return 2 * smooth_size(L); }
-
-mx::array rfft(const mx::array& x, int n, int axis, mx::StreamOrDevice s) {
-  // Padded here: the transform's own padding does not pass its stream on.
-  auto padded = mx::pad(x, std::vector<int>{axis}, mx::Shape{0}, mx::Shape{n - x.shape(axis)}, mx::array(0.0f), "constant", s);
-  return mx::fft::rfft(padded, n, axis, mx::fft::FFTNorm::Backward, s);
-}
+// A transform for L positions and as many zeros.
+int transform_size(int L) { return real_fft_size(2 * L); }
 
 void check_filter(const char* op, const mx::array& k, const std::optional<mx::array>& k_rev) {
   require(k.ndim() == 2 && k.shape(0) >= 1, "[", op, "] k has shape ", k.shape(), ", wants [L, d] with L >= 1");
@@ -75,10 +59,10 @@ mx::array long_conv_spectrum(const mx::array& k_ld, const std::optional<mx::arra
   check_filter("long_conv_spectrum", k_ld, k_rev_ld);
   const int L = k_ld.shape(0), d = k_ld.shape(1), n = transform_size(L);
   auto k = mx::astype(k_ld, mx::float32, s);
-  if (!k_rev_ld) return rfft(k, n, 0, s);
+  if (!k_rev_ld) return real_fft(k, n, 0, s);
   // Circular: k at 0 .. L-1, k_rev flipped at n-L .. n-1, so that position -1-i holds k_rev[i].
   auto flipped = mx::slice(mx::astype(*k_rev_ld, mx::float32, s), {L - 1, 0}, {-L - 1, d}, {-1, 1}, s);
-  return rfft(mx::concatenate({k, mx::zeros({n - 2 * L, d}, mx::float32, s), flipped}, 0, s), n, 0, s);
+  return real_fft(mx::concatenate({k, mx::zeros({n - 2 * L, d}, mx::float32, s), flipped}, 0, s), n, 0, s);
 }
 
 mx::array long_conv_with_spectrum(const mx::array& u_bld, const mx::array& spectrum, const mx::array& D_d, const LongConvOptions& options,
@@ -90,8 +74,8 @@ mx::array long_conv_with_spectrum(const mx::array& u_bld, const mx::array& spect
   require(spectrum.dtype() == mx::complex64, "[long_conv_with_spectrum] the spectrum has dtype ", spectrum.dtype(), ", wants complex64");
   if (u_bld.size() == 0) return u_bld;  // an FFT of nothing is an error on GPUs
   auto u = mx::astype(u_bld, mx::float32, s);
-  auto product = mx::multiply(rfft(u, n, 1, s), spectrum, s);
-  auto conv = mx::slice(mx::fft::irfft(product, n, 1, mx::fft::FFTNorm::Backward, s), {0, 0, 0}, {B, L, d}, s);
+  auto product = mx::multiply(real_fft(u, n, 1, s), spectrum, s);
+  auto conv = mx::slice(inverse_real_fft(product, n, 1, s), {0, 0, 0}, {B, L, d}, s);
   return mx::astype(finish(conv, u, D_d, options, s), u_bld.dtype(), s);
 }
 
