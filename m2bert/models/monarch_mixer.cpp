@@ -4,7 +4,6 @@
 
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
-#include "m2bert/ops/monarch_mix.h"
 
 namespace m2bert::models {
 
@@ -40,9 +39,11 @@ mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const Enc
   auto u = layernorm ? pass.stage("u_norm", (*layernorm)(input_bld)) : input_bld;
   auto projected = pass.stage("in_linear", in_linear(u));
 
-  const bool values = !pass.shows_inner_stages() && !projected.is_tracer() && !nn::any_traced(filter_weights());
-  if (values && ops::has_prepared_mixer(u.shape(2), projected.dtype())) {
-    auto y = ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, prepared(u.shape(1)), filter_fn2.has_value());
+  if (!pass.shows_inner_stages() && ops::has_mixer_kernel(u.shape(2), projected.dtype())) {
+    const bool values = !projected.is_tracer() && !nn::any_traced(filter_weights());
+    const int L = u.shape(1);
+    auto y = values ? ops::monarch_mix_prepared(projected, u, short_filter_weight, short_filter_bias, prepared(L), filter_fn2.has_value())
+                    : ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, filters(L));
     return out_linear(pass.stage("pre_out", y));
   }
   auto local = pass.stage("short_conv", ops::depthwise_conv1d_causal(projected, short_filter_weight, short_filter_bias));
@@ -72,16 +73,18 @@ std::vector<mx::array> MonarchSequenceMixer::filter_weights() const {
   return all;
 }
 
+ops::MixerFilters MonarchSequenceMixer::filters(int L) const {
+  ops::MixerFilters filters{filter_fn.filter(L), filter_fn.bias, filter_fn.filter_rev(L), {}, {}, {}};
+  if (filter_fn2) {
+    filters.k2 = filter_fn2->filter(L);
+    filters.D2 = filter_fn2->bias;
+    filters.k2_rev = filter_fn2->filter_rev(L);
+  }
+  return filters;
+}
+
 mx::array MonarchSequenceMixer::prepared(int L) const {
-  return prepared_.get(L, filter_weights(), [&] {
-    ops::MixerFilters filters{filter_fn.filter(L), filter_fn.bias, filter_fn.filter_rev(L), {}, {}, {}};
-    if (filter_fn2) {
-      filters.k2 = filter_fn2->filter(L);
-      filters.D2 = filter_fn2->bias;
-      filters.k2_rev = filter_fn2->filter_rev(L);
-    }
-    return ops::prepare_mixer(filters);
-  });
+  return prepared_.get(L, filter_weights(), [&] { return ops::prepare_mixer(filters(L)); });
 }
 
 void MonarchSequenceMixer::visit(nn::Visitor& v) {

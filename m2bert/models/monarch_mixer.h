@@ -8,6 +8,7 @@
 #include "m2bert/nn/hyena_filter.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
+#include "m2bert/ops/monarch_mix.h"
 
 namespace m2bert::models {
 
@@ -27,6 +28,7 @@ class MonarchSequenceMixer : public SequenceMixer {
 
  private:
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
+  ops::MixerFilters filters(int L) const;
   mx::array prepared(int L) const;  // both filters for the fused kernel
   std::vector<mx::array> filter_weights() const;
 

@@ -16,14 +16,17 @@ struct MixerFilters {
 
 // y = x2 * conv(x1 * v; k, D) + conv(u; k2, D2), (x1, x2, v) = thirds of the causal depthwise convolution of `projected`.
 //   projected [B, L, 3 H]; u [B, L, H]; short_weight [3 H, 1, 3], short_bias [3 H]. The result is [B, L, H].
-// Composed of MLX's ops, with gradients for every input.
+// Gradients for every input. On the CPU one kernel, forward and backward, where H is a multiple of 16 (float32, bfloat16);
+// monarch_mix_reference is composed of MLX's ops. Throws Error when the shapes do not fit.
+mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
+                      const MixerFilters& filters, mx::StreamOrDevice s = {});
 mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                                 const MixerFilters& filters, mx::StreamOrDevice s = {});
 
-// The same by the CPU kernel, from filters that prepare_mixer made once for this L. No gradient.
-bool has_prepared_mixer(int H, mx::Dtype dtype, mx::StreamOrDevice s = {});
+// For inference: the kernel, from filters that prepare_mixer made once for this L. No gradient.
+bool has_mixer_kernel(int H, mx::Dtype dtype, mx::StreamOrDevice s = {});
 mx::array prepare_mixer(const MixerFilters& filters, mx::StreamOrDevice s = {});
-mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                      const mx::array& prepared, bool residual, mx::StreamOrDevice s = {});
+mx::array monarch_mix_prepared(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
+                               const mx::array& prepared, bool residual, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -22,7 +22,7 @@ std::ostream& operator<<(std::ostream& out, const Mixer& m) {
 class MonarchMix : public ::testing::TestWithParam<Mixer> {
  protected:
   void SetUp() override {
-    if (!ops::has_prepared_mixer(GetParam().H, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
+    if (!ops::has_mixer_kernel(GetParam().H, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
   }
   ops::MixerFilters filters() const {
     const auto& m = GetParam();
@@ -44,9 +44,9 @@ TEST_P(MonarchMix, KernelEqualsComposedForm) {
        b = random({3 * m.H}, 10);
   auto prepared = ops::prepare_mixer(filters());
   auto reference = ops::monarch_mix_reference(projected, u, w, b, filters());
-  expect_near(ops::monarch_mix(projected, u, w, b, prepared, m.residual), reference, 2e-6);
+  expect_near(ops::monarch_mix_prepared(projected, u, w, b, prepared, m.residual), reference, 2e-6);
   auto half = [](const mx::array& a) { return mx::astype(a, mx::bfloat16); };
-  auto coarse = ops::monarch_mix(half(projected), half(u), w, b, prepared, m.residual);
+  auto coarse = ops::monarch_mix_prepared(half(projected), half(u), w, b, prepared, m.residual);
   EXPECT_EQ(coarse.dtype(), mx::bfloat16);
   expect_near(coarse, reference, 1.5e-2);
 }
@@ -58,13 +58,13 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MonarchMix,
                                            Mixer{1, 4096, 16, true, true}));
 
 TEST(MonarchMix, NamesWrongShapes) {
-  if (!ops::has_prepared_mixer(16, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
+  if (!ops::has_mixer_kernel(16, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
   auto prepared = ops::prepare_mixer({random({8, 16}, 1), random({16}, 2), {}, {}, {}, {}});
   auto w = random({48, 1, 3}, 3), b = random({48}, 4);
-  EXPECT_THROW(ops::monarch_mix(random({1, 8, 48}, 1), random({1, 7, 16}, 1), w, b, prepared, false), Error);
-  EXPECT_THROW(ops::monarch_mix(random({1, 9, 48}, 1), random({1, 9, 16}, 1), w, b, prepared, false), Error);
+  EXPECT_THROW(ops::monarch_mix_prepared(random({1, 8, 48}, 1), random({1, 7, 16}, 1), w, b, prepared, false), Error);
+  EXPECT_THROW(ops::monarch_mix_prepared(random({1, 9, 48}, 1), random({1, 9, 16}, 1), w, b, prepared, false), Error);
   EXPECT_THROW(ops::prepare_mixer({random({8, 16}, 1), random({15}, 2), {}, {}, {}, {}}), Error);
-  EXPECT_FALSE(ops::has_prepared_mixer(18, mx::float32));
+  EXPECT_FALSE(ops::has_mixer_kernel(18, mx::float32));
 }
 
 TEST(GeluGate, KernelEqualsComposedForm) {
