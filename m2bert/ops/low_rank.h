@@ -21,7 +21,7 @@ namespace m2bert::ops {
 std::pair<mx::array, mx::array> low_rank_project(const mx::array& matrix, int rank, mx::StreamOrDevice s = {});
 
 // |matrix - approximation| / |matrix| (Frobenius, over all entries), a float32 scalar; 0 where both are 0. How far a projection is from
-// what it was made of: about 1e-6 or less if the matrix had the structure already. Shapes are the same; differentiable.
+// what it was made of: about 1e-6 or less if the matrix had the structure already. Shapes are the same.
 mx::array projection_residual(const mx::array& matrix, const mx::array& approximation, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops
