@@ -2,7 +2,7 @@
 
 Every file of the original (original_files.txt) has a row, and no row names another file. A row names a file of this repository and a test that
 shows the claim, or begins with "Not needed:" or "Not yet:" and says what. Every path exists, and so does every test that is named as
-`test_ops --gtest_filter=Suite.Name` (a `*` at an end is allowed).
+`test_ops --gtest_filter=Suite.Name` (a `*` at an end is allowed). In the table of functions every name of ops::, nn:: and so on is declared.
 """
 import fnmatch
 import re
@@ -59,6 +59,21 @@ def wrong_table(rows, originals):
         yield from (f"line {row.line}: {what}" for what in wrong_row(row))
 
 
+def declared(layer, name):
+    """Is there a function, class or enum `name` in the headers of m2bert/<layer>?"""
+    word = re.compile(rf"^(?!\s*//).*(?:\b{name}\(|(?:class|struct) {name}\b)", re.M)
+    return any(word.search(path.read_text(encoding="utf-8")) for path in (repository / "m2bert" / layer).glob("*.h"))
+
+
+def wrong_functions(text):
+    """Names in the middle column of the table of functions that no header declares."""
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    named = {match for cells in rows for code in re.findall(r"`([^`]+)`", cells[1]) for match in re.findall(r"^(ops|nn|models|infer|checkpoint)::(\w+)", code)}
+    if not named:
+        yield "the table of functions names none"
+    yield from (f"{layer}::{name} is declared nowhere" for layer, name in sorted(named) if not declared(layer, name))
+
+
 def check_the_checks():
     """A check that cannot fail would be worse than none."""
     bad = [
@@ -75,6 +90,8 @@ def check_the_checks():
         found = list(wrong_table([inventory.Row(1, files, here, proof)], {"bert/a.py"}))
         if not any(says in what for what in found):
             sys.exit(f"the check of docs/porting.md did not find that {says}: {found}")
+    if list(wrong_functions("| `a` | `ops::linear`, `ops::absent(x)` | |")) != ["ops::absent is declared nowhere"]:
+        sys.exit("the check of docs/porting.md does not see a function that is declared nowhere")
     good = inventory.Row(1, ["bert/a.py"], "`m2bert/ops/monarch.h`", "`test_ops --gtest_filter=BlockdiagMultiply.*`, `tests/ops/*_test.cpp`")
     if list(wrong_table([good], {"bert/a.py"})):
         sys.exit(f"the check of docs/porting.md refuses a good row: {list(wrong_table([good], {'bert/a.py'}))}")
@@ -84,7 +101,8 @@ def main():
     check_the_checks()
     rows = inventory.read_rows(repository / "docs/porting.md")
     originals = set((Path(__file__).parent / "original_files.txt").read_text(encoding="utf-8").split())
-    wrong = list(wrong_table(rows, originals))
+    functions = (repository / "docs/porting.md").read_text(encoding="utf-8").split("## Functions")[1].split("\n## ")[0]
+    wrong = [*wrong_table(rows, originals), *wrong_functions(functions)]
     if wrong:
         sys.exit("docs/porting.md:\n" + "\n".join(wrong))
     print(f"{len(rows)} rows cover {len(originals)} files")
