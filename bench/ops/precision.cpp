@@ -14,6 +14,7 @@
 
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/attention.h"
+#include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/layer_norm.h"
 #include "m2bert/ops/linear.h"
 #include "m2bert/ops/long_conv.h"
@@ -73,6 +74,18 @@ mx::array short_conv(const mx::array& x_blc, const mx::array& weight, const mx::
   return y;
 }
 
+// Padding 1 and 3 taps; weight [out, in, 3].
+mx::array conv1d(const mx::array& x_blc, const mx::array& weight, const mx::array& bias) {
+  const int L = x_blc.shape(1);
+  const mx::array padded = mx::pad(x_blc, {{0, 0}, {1, 1}, {0, 0}}, number(0, x_blc));
+  mx::array y = bias;
+  for (int j = 0; j < 3; ++j) {
+    const mx::array tap = mx::squeeze(mx::slice(weight, {0, 0, j}, {weight.shape(0), weight.shape(1), j + 1}), 2);
+    y = y + mx::matmul(mx::slice(padded, {0, j, 0}, {x_blc.shape(0), j + L, x_blc.shape(2)}), mx::transpose(tap));
+  }
+  return y;
+}
+
 mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, const mx::array& bias) {
   const mx::array scores = mx::matmul(q, mx::swapaxes(k, -1, -2)) * number(1 / std::sqrt(double(q.shape(-1))), q);
   return mx::matmul(mx::softmax(scores + bias, -1, true), v);
@@ -101,6 +114,18 @@ std::vector<Case> cases() {
        [](const Arrays& a) { return mx::mean(a[0], 1); }},
       {"`long_conv`, L 256, both directions", conv, [](const Arrays& a) { return ops::long_conv(a[0], a[1], a[2], a[3]); },
        [](const Arrays& a) { return long_conv(a[0], a[1], a[2], a[3]); }},
+      {"`conv1d`, 3 taps, 64 to 64 channels",
+       {{2, 256, 64}, {64, 64, 3}, {64}},
+       [](const Arrays& a) { return ops::conv1d(a[0], a[1], a[2], {.padding = 1}); },
+       [](const Arrays& a) { return conv1d(a[0], a[1], a[2]); }},
+      {"`conv1d_fft`, the same",
+       {{2, 256, 64}, {64, 64, 3}, {64}},
+       [](const Arrays& a) { return ops::conv1d_fft(a[0], a[1], a[2], {.padding = 1}); },
+       [](const Arrays& a) { return conv1d(a[0], a[1], a[2]); }},
+      {"`depthwise_conv1d_causal`, 3 taps",
+       {{2, 256, 768}, {768, 1, 3}, {768}},
+       [](const Arrays& a) { return ops::depthwise_conv1d_causal(a[0], a[1], a[2]); },
+       [](const Arrays& a) { return short_conv(a[0], a[1], a[2]); }},
       {"`monarch_mix_reference`, L 256, both directions, residual", mixer,
        [](const Arrays& a) {
          return ops::monarch_mix_reference(a[0], a[1], a[2], a[3],
