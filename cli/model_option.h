@@ -1,5 +1,6 @@
 #pragma once
 // The options that say which model a command uses, and loading it.
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,10 @@ void add_model_options(CLI::App& app, ModelOption& option);
 // head: the head the command needs; absent: the one the weights have. UsageError without --model, Error if there is no such model; both say
 // how to get one.
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head = std::nullopt);
+
+// The file or folder that a name means: a path that exists, else a model on the hub (ORG/NAME[@REVISION]), which is downloaded if the cache
+// does not have it. Error if it is neither, which says how to get one.
+std::filesystem::path find_model(const std::string& model);
 
 // A fingerprint of weights, configuration and vocabulary: of their content, wherever the files lie.
 std::string model_hash(const models::Pretrained& pretrained);

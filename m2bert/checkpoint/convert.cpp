@@ -9,6 +9,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/log.h"
 
 namespace m2bert::checkpoint {
 namespace {
@@ -126,6 +127,9 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   bool sentence = report.target == Target::sentence_transformers ||
                   (report.target == Target::hugging_face && !options.target && folder && folder->sentence_transformers);
   if (sentence) report.target = Target::sentence_transformers;
+  if (folder && folder->sentence_transformers && report.target == Target::hugging_face)
+    io::warn(clean.string(), ": a Hugging Face folder does not say how vectors are made: pooling, normalisation, length and prompts of ",
+             in.string(), " are left out");
   TensorMap tensors = load_weights(in);
   std::optional<FolderDescription> description;
   if (is_folder(report.target)) description = describe(folder, options, sentence, hidden_of(tensors));

@@ -53,14 +53,30 @@ void FillMask::fill(const Batch& batch, uint64_t first, int top_k, std::vector<s
   for (int row = 0; row < batch.rows(); ++row) {
     const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
     const std::vector<int> positions = masks_of(batch, row, pretrained_.tokenizer.mask_id());
-    require(!positions.empty(), "text ", text + 1, " has no [MASK] within its first ", batcher_.options().max_length, " tokens");
     const mx::array rows = mx::take(mx::take(hidden, row, 0), mx::array(positions.begin(), {static_cast<int>(positions.size())}), 0);
     results[text] = fill(pretrained_.model->masked_lm_logits(rows, pass), positions, top_k);
   }
 }
 
+void FillMask::require_masks(std::span<const std::string> texts) const {
+  const NextText next_text = each_of(texts);
+  uint64_t first = 0;
+  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
+    uint64_t without = texts.size();  // the first one of the window: its batches are not in the texts' order
+    for (const Batch& batch : window.batches) {
+      for (int row = 0; row < batch.rows(); ++row) {
+        const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
+        if (text < without && masks_of(batch, row, pretrained_.tokenizer.mask_id()).empty()) without = text;
+      }
+    }
+    require(without == texts.size(), "text ", without + 1, " has no [MASK] within its first ", batcher_.options().max_length, " tokens");
+    first += window.texts();
+  }
+}
+
 std::vector<std::vector<FilledMask>> FillMask::operator()(std::span<const std::string> texts, int top_k) const {
   require(top_k >= 1, "top_k ", top_k, ": wants at least 1");
+  require_masks(texts);
   std::vector<std::vector<FilledMask>> results(texts.size());
   const NextText next_text = each_of(texts);
   uint64_t first = 0;

@@ -24,11 +24,13 @@ class FillMask {
   // Error: the model has no masked-LM head, or its vocabulary no [MASK].
   FillMask(models::Pretrained pretrained, const EmbedOptions& options);
 
-  // For every text, its masks in order. Error: a text without [MASK] within the maximum length (names its number).
+  // For every text, its masks in order. Error: a text without [MASK] within the maximum length (names its number), before anything is
+  // computed.
   std::vector<std::vector<FilledMask>> operator()(std::span<const std::string> texts, int top_k) const;
 
  private:
   std::vector<FilledMask> fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const;
+  void require_masks(std::span<const std::string> texts) const;
   void fill(const Batch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const;
 
   models::Pretrained pretrained_;

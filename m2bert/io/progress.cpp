@@ -12,11 +12,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string show_rate(double rate) {
-  if (rate >= 100) return show_count(static_cast<uint64_t>(std::llround(rate)));
+std::string show_rate(double rate, const ProgressOptions& options) {
+  if (options.bytes) return show_bytes(static_cast<uint64_t>(rate));
+  if (rate >= 100) return show_count(static_cast<uint64_t>(std::llround(rate))) + " " + options.unit;
   char text[32];
-  std::snprintf(text, sizeof text, "%.*f", rate >= 10 ? 1 : 2, rate);
+  std::snprintf(text, sizeof text, "%.*f %s", rate >= 10 ? 1 : 2, rate, options.unit.c_str());
   return text;
+}
+
+std::string show_units(uint64_t count, const ProgressOptions& options) {
+  return options.bytes ? show_bytes(count) : show_count(count) + " " + options.unit;
 }
 
 }  // namespace
@@ -93,14 +98,13 @@ void Progress::draw() {
 }
 
 std::string Progress::text() const {
-  std::string out = what_ + ": " + show_count(done_);
-  if (options_.total) out += " of " + show_count(*options_.total);
-  out += " " + options_.unit;
+  std::string out = what_ + ": " + (!options_.total ? show_units(done_, options_) : options_.bytes ? show_bytes(done_) : show_count(done_));
+  if (options_.total) out += " of " + show_units(*options_.total, options_);
   std::optional<double> share = fraction_;
   if (options_.total && *options_.total > 0) share = std::min(1.0, static_cast<double>(done_) / static_cast<double>(*options_.total));
   if (share) out += ", " + std::to_string(static_cast<int>(std::floor(*share * 100))) + "%";
   const double speed = rate();
-  if (speed > 0) out += ", " + show_rate(speed) + " " + options_.unit + "/s";
+  if (speed > 0) out += ", " + show_rate(speed, options_) + "/s";
   std::optional<double> left;  // seconds
   if (options_.total && speed > 0) left = static_cast<double>(*options_.total - std::min(done_, *options_.total)) / speed;
   else if (fraction_ && *fraction_ > first_fraction_.value_or(0)) {
@@ -114,9 +118,9 @@ void Progress::finish() {
   if (quiet()) return;
   if (terminal_) set_bottom_line("");
   const uint64_t now = done_ - std::min(done_, before_);
-  std::string line = what_ + ": " + show_count(done_) + " " + options_.unit + " in " + show_duration(seconds());
-  if (before_) line += " (" + show_count(now) + " in this run)";
-  if (rate() > 0) line += ", " + show_rate(rate()) + " " + options_.unit + "/s";
+  std::string line = what_ + ": " + show_units(done_, options_) + " in " + show_duration(seconds());
+  if (before_) line += " (" + (options_.bytes ? show_bytes(now) : show_count(now)) + " in this run)";
+  if (rate() > 0) line += ", " + show_rate(rate(), options_) + "/s";
   print_line(line);
 }
 

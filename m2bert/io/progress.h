@@ -9,6 +9,7 @@ namespace m2bert::io {
 
 struct ProgressOptions {
   std::string unit = "texts";
+  bool bytes = false;                    // the units are bytes: "12.3 MB of 40 MB", whatever `unit` says
   std::optional<uint64_t> total;         // in units; without it there is no share and no ETA unless fraction() is told
   std::chrono::seconds plain_every{30};  // between the lines where stderr is no terminal
   std::optional<bool> terminal;          // default: whether stderr is one

@@ -75,14 +75,22 @@ void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
   p.default_prompt = folder.default_prompt;
 }
 
+// Whether a file describes a model at all: every field has a default, so that any map would be taken for BERT.
+bool says_something(const io::Tree& tree) {
+  if (const io::Tree* model = tree.find("model"); model && model->is_map()) return true;
+  const io::Tree known = Config().to_tree();
+  return std::ranges::any_of(tree.members(), [&](const auto& member) { return known.contains(member.key); });
+}
+
 }  // namespace
 
 Config read_config(const fs::path& file, const std::vector<std::string>& overrides) {
-  if (file.extension() == ".json") {
-    require(overrides.empty(), file.string(), ": key=value overrides need a YAML recipe");
-    return Config::from_tree(io::read_json(file));
-  }
-  return Config::from_tree(io::read_yaml(file, overrides));
+  const bool json = file.extension() == ".json";
+  require(!json || overrides.empty(), file.string(), ": key=value overrides need a YAML recipe");
+  const io::Tree tree = json ? io::read_json(file) : io::read_yaml(file, overrides);
+  require(!tree.is_map() || says_something(tree), file.string(),
+          ": has no field of a model (a recipe has model.model_config, a config.json hidden_size, num_hidden_layers and such)");
+  return Config::from_tree(tree);
 }
 
 Head head_of(const checkpoint::TensorMap& weights) {

@@ -12,7 +12,8 @@
 namespace m2bert::test {
 namespace {
 
-const char* const all_commands[] = {"embed", "classify", "fill-mask", "similarity", "tokenize", "inspect", "convert", "completion"};
+const char* const all_commands[] = {"embed",   "classify", "fill-mask", "similarity", "tokenize",
+                                    "inspect", "convert",  "download",  "completion"};
 
 io::Tree only_line(const Outcome& outcome) {
   const auto lines = json_lines(outcome.out);
@@ -75,6 +76,10 @@ TEST(Program, WrongUsageIsExitCode2WithAHint) {
       {{"convert", "a"}, "out"},
       {{"completion"}, "shell"},
       {{"completion", "tcsh"}, "shell"},
+      {{"download"}, "name"},
+      {{"download", "org/name@v1", "--revision", "v2"}, "twice"},
+      {{"embed", "--model", "x", "--json", "--output-format", "npy", "--text", "a"}, "--output"},
+      {{"embed", "--model", "x", "--normalize", "--no-normalize", "--text", "a"}, "--no-normalize"},
   };
   for (const Case& c : cases) {
     const Outcome outcome = run(c.arguments);
@@ -174,6 +179,9 @@ TEST(FillMask, GivesTheLikeliestTokens) {
   ASSERT_EQ(guesses.size(), 3u);
   EXPECT_GE(guesses[0].at("probability").number(), guesses[1].at("probability").number());
   EXPECT_TRUE(has(run({"fill-mask", "--model", models.masked_lm, "--text", "no mask"}).err, "text 1 has no [MASK]"));
+  const Outcome second = run({"fill-mask", "--model", models.masked_lm, "--text", "a [MASK]", "--text", "no mask"});
+  EXPECT_TRUE(has(second.err, "text 2 has no [MASK]"));
+  EXPECT_EQ(second.out, "");
   EXPECT_EQ(run({"fill-mask", "--model", models.m2, "--text", "a [MASK]"}).code, 1);
 }
 
@@ -204,6 +212,27 @@ TEST(Inspect, ListsTensorsAndTotals) {
   EXPECT_EQ(document.at("format").string(), "safetensors");
   EXPECT_EQ(document.at("tensors").size(), document.at("tensor_count").as<size_t>());
   EXPECT_FALSE(only_line(run({"inspect", "--json", "--summary", models.m2})).contains("tensors"));
+}
+
+TEST(Convert, SaysThatPoolingIsLeftOut) {
+  const Scratch scratch;
+  const std::string sentence = (scratch / "sentence").string(), plain = (scratch / "plain").string();
+  const Outcome made = run({"convert", tiny_models().m2, sentence, "--to", "sentence-transformers"});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_EQ(made.err, "");
+  const Outcome dropped = run({"convert", sentence, plain, "--to", "hugging-face"});
+  EXPECT_EQ(dropped.code, 0) << dropped.err;
+  EXPECT_TRUE(has(dropped.err, "pooling"));
+}
+
+TEST(Config, FileWithoutAnyFieldOfAModelIsAnError) {
+  const Scratch scratch;
+  for (const char* name : {"other.yaml", "other.json"}) {
+    const std::string file = scratch.put(name, "{\"title\": \"no model\"}").string();
+    const Outcome outcome = run({"embed", "--model", tiny_models().checkpoint + "/checkpoint.pt", "--config", file, "--text", "a"});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_TRUE(has(outcome.err, std::string(name) + ": has no field of a model"));
+  }
 }
 
 TEST(Convert, KeepsTheVectors) {

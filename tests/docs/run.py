@@ -1,7 +1,8 @@
 """run.py REPOSITORY M2BERT MAKE_MODELS: runs every command of README.md, ARCHITECTURE.md, CONTRIBUTING.md and docs/*.md.
 
 The language of a code block says what happens to it:
-  sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure
+  sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure. The hub is one of this
+               machine (tests/hub/server.py), so downloads need no network
   sh fails     must fail, with a message that begins "error:"
   sh no-run    sets things up (installs, builds): only that its programs and scripts exist is checked; the same for a block without a language
   text         output that depends on the model or machine: not compared
@@ -19,6 +20,9 @@ from pathlib import Path
 
 import markdown
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "hub"))
+from server import Hub, Repository  # noqa: E402
+
 KNOWN = {"sh": [[], ["fails"], ["no-run"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "yaml": [[]], "": [[]]}
 SET_UP_PROGRAMS = {"cmake", "ctest", "pip", "git", "cd", "source"}
 PATHS = re.compile(r"^(m2bert|cli|cmake|docs|script|tests|tools|bench|examples|\.github)/[\w.*/{},-]+$")
@@ -32,8 +36,19 @@ class Documents:
         self.template = self.scratch / "template"
         self.template.mkdir()
         subprocess.run([make_models, self.template], check=True)
-        self.environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+        self.environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "HF_ENDPOINT": self.hub().address}
+        for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
+                     "http_proxy", "all_proxy", "ALL_PROXY"):
+            self.environment.pop(name, None)
         self.commands, self.options = self.read_help()
+
+    def hub(self):
+        """A hub on this machine with the model that the documents download, made of checkpoint.pt and recipe.yaml."""
+        folder = self.scratch / "hub"
+        subprocess.run([self.program, "convert", self.template / "checkpoint.pt", folder, "--config", self.template / "recipe.yaml"], check=True,
+                       stdout=subprocess.DEVNULL)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        return Hub({"togethercomputer/m2-bert-80M-2k-retrieval": Repository({**files, "README.md": b"text"})})
 
     def read_help(self):
         overview = subprocess.run([self.program, "--help"], capture_output=True, text=True, check=True).stdout

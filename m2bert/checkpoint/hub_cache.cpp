@@ -1,0 +1,127 @@
+#include "m2bert/checkpoint/hub_cache.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "m2bert/checkpoint/hub_name.h"
+#include "m2bert/checkpoint/text.h"
+#include "m2bert/error.h"
+#include "m2bert/io/file.h"
+
+namespace m2bert::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string folder_name(const std::string& repository) {
+  std::string name = "models--" + repository;
+  if (const auto slash = name.find('/'); slash != std::string::npos) name.replace(slash, 1, "--");
+  return name;
+}
+
+void make_folder(const fs::path& folder) {
+  std::error_code failed;
+  fs::create_directory(folder, failed);
+  require(!failed, folder.string(), ": cannot make this folder of the cache: ", failed.message(),
+          ". HF_HOME or HF_HUB_CACHE names another place");
+}
+
+// root/relative with its folders made; none of them may be a link or a file.
+fs::path make_inside(const fs::path& root, const std::string& relative) {
+  const std::string wrong = why_unsafe(relative);
+  require(wrong.empty(), "the name '", printable(relative), "' ", wrong, "; it is not taken");
+  fs::path at = root;
+  const fs::path parts(relative);
+  for (const fs::path& part : parts.parent_path()) {
+    at /= part;
+    const auto kind = fs::symlink_status(at).type();
+    require(kind == fs::file_type::directory || kind == fs::file_type::not_found, at.string(),
+            ": is not a folder, so nothing is written below it; remove it");
+    if (kind == fs::file_type::not_found) make_folder(at);
+  }
+  return root / parts;
+}
+
+fs::path blob_from(const std::string& file, const std::string& etag) {
+  fs::path up = "../..";
+  for (const char c : file)
+    if (c == '/') up /= "..";
+  return up / "blobs" / etag;
+}
+
+}  // namespace
+
+HubCache::HubCache(fs::path cache, const std::string& repository) : cache_(std::move(cache)), folder_(cache_ / folder_name(repository)) {
+  const std::string wrong = why_unsafe(repository);
+  require(wrong.empty() && std::count(repository.begin(), repository.end(), '/') <= 1, "'", printable(repository), "' is no repository");
+}
+
+fs::path HubCache::inside(const std::string& relative) const {
+  std::error_code failed;
+  fs::create_directories(folder_, failed);
+  require(!failed, folder_.string(), ": cannot make this folder of the cache: ", failed.message(),
+          ". HF_HOME or HF_HUB_CACHE names another place");
+  return make_inside(folder_, relative);
+}
+
+fs::path HubCache::snapshot(const std::string& commit) const {
+  require(is_commit(commit), "'", printable(commit), "' is not a commit");
+  return folder_ / "snapshots" / commit;
+}
+
+std::optional<std::string> HubCache::commit_of(const std::string& revision) const {
+  check_revision(revision);
+  if (is_commit(revision)) return revision;
+  const fs::path file = folder_ / "refs" / revision;
+  if (!fs::is_regular_file(file)) return std::nullopt;
+  std::string commit = io::read_file(file, 4096);
+  commit.erase(std::find_if(commit.begin(), commit.end(), [](char c) { return c == '\n' || c == '\r' || c == ' '; }), commit.end());
+  return is_commit(commit) ? std::optional(commit) : std::nullopt;
+}
+
+void HubCache::remember(const std::string& revision, const std::string& commit) const {
+  check_revision(revision);
+  require(is_commit(commit), "'", printable(commit), "' is not a commit");
+  if (is_commit(revision)) return;
+  const fs::path file = inside("refs/" + revision);
+  require(!fs::is_symlink(file), file.string(), ": is a link, and is not followed; remove it");
+  if (commit_of(revision) != commit) io::write_file(file, commit);
+}
+
+std::optional<HubCache::Blob> HubCache::find(const std::string& commit, const std::string& file) const {
+  if (!why_unsafe(file).empty()) return std::nullopt;
+  std::error_code none;
+  const fs::path target = fs::read_symlink(snapshot(commit) / file, none);
+  if (none) return std::nullopt;
+  const std::string etag = target.filename().string();
+  if (target != blob_from(file, etag)) return std::nullopt;
+  const fs::path blob = folder_ / "blobs" / etag;
+  if (fs::symlink_status(blob, none).type() != fs::file_type::regular) return std::nullopt;
+  return Blob{etag, fs::file_size(blob)};
+}
+
+fs::path HubCache::blob(const std::string& etag) const { return inside("blobs/" + plain_etag(etag, etag)); }
+
+fs::path HubCache::lock(const std::string& etag) const {
+  (void)inside("blobs/" + etag);  // makes cache_ too
+  return make_inside(cache_, ".locks/" + folder_.filename().string() + "/" + plain_etag(etag, etag) + ".lock");
+}
+
+void HubCache::link(const std::string& commit, const std::string& file, const std::string& etag) const {
+  require(is_commit(commit), "'", printable(commit), "' is not a commit");
+  const fs::path place = inside("snapshots/" + commit + "/" + file), target = blob_from(file, etag);
+  std::error_code none;
+  const auto there = fs::symlink_status(place, none).type();
+  require(there != fs::file_type::directory, place.string(), ": is a folder, wants a file; remove it");
+  if (there == fs::file_type::symlink && fs::read_symlink(place, none) == target) return;
+  const fs::path temporary = folder_ / ("link-" + std::to_string(::getpid()));
+  fs::remove(temporary, none);
+  std::error_code failed;
+  fs::create_symlink(target, temporary, failed);
+  if (failed) fs::copy_file(folder_ / "blobs" / etag, temporary, failed);  // a file system without links
+  if (!failed) fs::rename(temporary, place, failed);
+  require(!failed, place.string(), ": cannot be made: ", failed.message());
+}
+
+}  // namespace m2bert::checkpoint

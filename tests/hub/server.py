@@ -1,0 +1,157 @@
+"""A small model hub on this machine: the addresses, headers and redirects of Hugging Face's, and every way to misbehave that a test asks for.
+
+The hub's address is http://127.0.0.1:PORT; large files are sent on to http://localhost:PORT/cdn/..., which for a client is another host.
+"""
+import hashlib
+import http.server
+import json
+import socket
+import threading
+import urllib.parse
+
+LARGE = 1 << 12  # bytes from which a file is large: stored by SHA-256 and served by the other host
+
+
+def git_sha1(content):
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class Repository:
+    def __init__(self, files, commit="c" * 40, revisions=("main",)):
+        self.files, self.commit, self.revisions = dict(files), commit, list(revisions)
+
+    def etag(self, name):
+        content = self.files[name]
+        return hashlib.sha256(content).hexdigest() if len(content) >= LARGE else git_sha1(content)
+
+
+class Request:
+    def __init__(self, handler):
+        self.method, self.headers, self.host = handler.command, handler.headers, handler.headers.get("Host", "")
+        address = urllib.parse.urlsplit(handler.path)
+        self.proxied = bool(address.scheme)  # a proxy is given the whole address
+        self.path = urllib.parse.unquote(address.path)
+
+    @property
+    def kind(self):
+        return next((k for k in ("api", "cdn") if self.path.startswith(f"/{k}/")), "resolve")
+
+    @property
+    def token(self):
+        return self.headers.get("Authorization")
+
+    @property
+    def first_byte(self):
+        return int(self.headers.get("Range", "bytes=0-")[len("bytes="):].rstrip("-"))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def handle(self):
+        try:
+            super().handle()
+        except (ConnectionError, BrokenPipeError):
+            pass
+
+    def do_GET(self):
+        hub, request = self.server.hub, Request(self)
+        with hub.lock:
+            hub.requests.append(request)
+        if not (hub.fault and hub.fault(self, request)):
+            hub.serve(self, request)
+
+    do_HEAD = do_GET
+
+    def answer(self, status, headers=(), body=b"", length=True):
+        self.send_response_only(status)
+        for name, value in dict(headers).items():
+            # written as it is: a hostile server need not keep to what a header may hold
+            self._headers_buffer.append(f"{name}: {value}\r\n".encode("utf-8", "surrogateescape"))
+        if length is not None:
+            self.send_header("Content-Length", str(len(body) if length is True else length))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def break_off(self):
+        """Ends the connection, in the middle of an answer too."""
+        self.wfile.flush()
+        self.close_connection = True
+        try:
+            self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+class Hub:
+    """fault(handler, request): answers in the hub's place and returns True, or leaves it to the hub."""
+
+    def __init__(self, repositories):
+        self.repositories = dict(repositories)
+        self.requests, self.fault, self.lock = [], None, threading.Lock()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads, self.server.hub = True, self
+        self.port = self.server.server_address[1]
+        self.address, self.elsewhere = f"http://127.0.0.1:{self.port}", f"http://localhost:{self.port}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def asked(self, kind, method=None):
+        with self.lock:
+            return [r for r in self.requests if r.kind == kind and method in (None, r.method)]
+
+    # ---- what an honest hub does ----
+    def serve(self, handler, request):
+        if request.kind == "api":
+            return self.serve_listing(handler, request)
+        if request.kind == "cdn":
+            name, file = request.path[len("/cdn/"):].split("/files/")
+            return self.serve_bytes(handler, request, self.repositories[name].files[file], {"ETag": '"of-the-other-host"'})
+        name, _, rest = request.path[1:].partition("/resolve/")
+        commit, _, file = rest.partition("/")
+        repository = self.repositories.get(name)
+        if repository is None or commit not in (repository.commit, *repository.revisions) or file not in repository.files:
+            return handler.answer(404, {"X-Error-Code": "EntryNotFound" if repository else "RepoNotFound"})
+        headers = {"X-Repo-Commit": repository.commit}
+        content = repository.files[file]
+        if len(content) < LARGE:
+            return self.serve_bytes(handler, request, content, {**headers, "ETag": f'"{repository.etag(file)}"'})
+        headers |= {"X-Linked-Etag": f'"{repository.etag(file)}"', "X-Linked-Size": len(content)}
+        handler.answer(302, {**headers, "Location": f"{self.elsewhere}/cdn/{name}/files/{urllib.parse.quote(file)}?signature=s3cret"})
+
+    def serve_listing(self, handler, request):
+        if "/tree/" in request.path:
+            return self.serve_tree(handler, request)
+        name, _, revision = request.path[len("/api/models/"):].partition("/revision/")
+        repository = self.repositories.get(name)
+        if repository is None:
+            return handler.answer(404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
+        if revision not in (repository.commit, *repository.revisions):
+            return handler.answer(404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": f"Invalid rev id: {revision}"})
+        siblings = [{"rfilename": file} for file in repository.files]
+        handler.answer(200, {"Content-Type": "application/json"}, json.dumps({"id": name, "sha": repository.commit, "siblings": siblings}).encode())
+
+    def serve_tree(self, handler, request):
+        """What huggingface_hub asks for; m2bert does not."""
+        repository = self.repositories[request.path[len("/api/models/"):].partition("/tree/")[0]]
+        entries = []
+        for file, content in repository.files.items():
+            large = {"lfs": {"oid": repository.etag(file), "size": len(content), "pointerSize": 134}} if len(content) >= LARGE else {}
+            entries.append({"type": "file", "path": file, "size": len(content), "oid": git_sha1(content), **large})
+        handler.answer(200, {"Content-Type": "application/json"}, json.dumps(entries).encode())
+
+    @staticmethod
+    def serve_bytes(handler, request, content, headers=()):
+        first = request.first_byte
+        if first == 0 and "Range" not in request.headers:
+            return handler.answer(200, headers, content)
+        if first >= len(content):
+            return handler.answer(416, {"Content-Range": f"bytes */{len(content)}"})
+        handler.answer(206, {**dict(headers), "Content-Range": f"bytes {first}-{len(content) - 1}/{len(content)}"}, content[first:])
