@@ -25,7 +25,7 @@ TEST(HubName, RepositoryAndRevision) {
 }
 
 TEST(HubName, RefusesWhatNoHubHas) {
-  for (const std::string& text : {"",
+  for (const char* text : {"",
                                   "/",
                                   "org/",
                                   "/name",
