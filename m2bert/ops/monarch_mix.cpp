@@ -2,21 +2,30 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/conv1d.h"
+#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/kernels/kernel.h"
 #include "m2bert/ops/kernels/mixer.h"
-#include "m2bert/ops/long_conv.h"
+#include "m2bert/ops/linear.h"
 
 namespace m2bert::ops {
 
 namespace {
+
+constexpr int kKernelTaps = 3;
+
 void check(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias) {
   require(projected.ndim() == 3 && projected.shape(2) % 3 == 0, "[monarch_mix] projected has shape ", projected.shape(),
           ", wants [B, L, 3 H]");
   const int H = projected.shape(2) / 3;
   require(u.shape() == mx::Shape({projected.shape(0), projected.shape(1), H}), "[monarch_mix] u has shape ", u.shape(), ", projected ",
           projected.shape());
-  require(short_weight.shape() == mx::Shape({3 * H, 1, 3}) && short_bias.size() == size_t(3 * H), "[monarch_mix] short_weight has shape ",
-          short_weight.shape(), ", wants [", 3 * H, ", 1, 3] and a bias of as many");
+  require(short_weight.ndim() == 3 && short_weight.shape(0) == 3 * H && short_weight.shape(1) == 1 && short_weight.shape(2) >= 1 &&
+              short_bias.size() == size_t(3 * H),
+          "[monarch_mix] short_weight has shape ", short_weight.shape(), ", wants [", 3 * H, ", 1, K] and a bias of as many");
+  require_float("monarch_mix", "projected", projected);
+  require_float("monarch_mix", "u", u);
+  require_float("monarch_mix", "short_weight", short_weight);
+  require_float("monarch_mix", "short_bias", short_bias);
 }
 
 void check_filters(const char* op, const MixerFilters& f) {
@@ -27,28 +36,75 @@ void check_filters(const char* op, const MixerFilters& f) {
   require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[", op, "] D does not have ", f.k.shape(1),
           " values");
 }
+
+void check_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
+               const MixerFilters& f) {
+  check(projected, u, short_weight, short_bias);
+  check_filters("monarch_mix", f);
+  require(f.k.shape() == mx::Shape({u.shape(1), u.shape(2)}), "[monarch_mix] k has shape ", f.k.shape(), ", wants [L, H] = [", u.shape(1),
+          ", ", u.shape(2), "]");
+}
+
+// A long convolution or its reference; likewise below.
+using LongConv = decltype(&long_conv);
+
+mx::array compose(LongConv convolve, const mx::array& projected, const mx::array& u, const mx::array& short_weight,
+                  const mx::array& short_bias, const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
+  auto local = mx::astype(depthwise_conv1d_causal(projected, short_weight, short_bias, s), projected.dtype(), s);
+  auto parts = mx::split(local, 3, 2, s);
+  auto y = mx::multiply(parts[1], convolve(mx::multiply(parts[2], parts[0], s), f.k, f.k_rev, f.D, options, s), s);
+  if (f.k2) y = mx::add(y, convolve(mx::astype(u, y.dtype(), s), *f.k2, f.k2_rev, *f.D2, {}, s), s);
+  return y;
+}
+
+void check_mixer(const mx::array& u, const MixerWeights& w) {
+  require(u.ndim() == 3, "[monarch_mixer] u has shape ", u.shape(), ", wants [B, L, H]");
+  const int H = u.shape(2);
+  auto wants = [](const char* name, const mx::array& x, const mx::Shape& shape) {
+    require(x.shape() == shape, "[monarch_mixer] ", name, " has shape ", x.shape(), ", wants ", shape);
+    require_float("monarch_mixer", name, x);
+  };
+  require_float("monarch_mixer", "u", u);
+  wants("in_weight", w.in_weight, {3 * H, H});
+  wants("out_weight", w.out_weight, {H, H});
+  if (w.in_bias) wants("in_bias", *w.in_bias, {3 * H});
+  if (w.out_bias) wants("out_bias", *w.out_bias, {H});
+}
+
 }  // namespace
 
 mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                                const MixerFilters& f, mx::StreamOrDevice s) {
-  check(projected, u, short_weight, short_bias);
-  auto parts = mx::split(depthwise_conv1d_causal(projected, short_weight, short_bias, s), 3, 2, s);
-  auto y = mx::multiply(parts[1], long_conv(mx::multiply(parts[2], parts[0], s), f.k, f.k_rev, f.D, {}, s), s);
-  return f.k2 ? mx::add(y, long_conv(u, *f.k2, f.k2_rev, *f.D2, {}, s), s) : y;
+                                const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
+  check_mix(projected, u, short_weight, short_bias, f);
+  return compose(long_conv_reference, projected, u, short_weight, short_bias, f, options, s);
 }
 
 bool has_mixer_kernel(int H, mx::Dtype dtype, mx::StreamOrDevice s) { return kernels::mixer_takes(H, dtype, s); }
 
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                      const MixerFilters& f, mx::StreamOrDevice s) {
-  check(projected, u, short_weight, short_bias);
-  check_filters("monarch_mix", f);
-  require(f.k.shape() == mx::Shape({u.shape(1), u.shape(2)}), "[monarch_mix] k has shape ", f.k.shape(), ", wants [L, H] = [", u.shape(1),
-          ", ", u.shape(2), "]");
-  if (projected.size() == 0 || !has_mixer_kernel(u.shape(2), projected.dtype(), s)) {
-    return monarch_mix_reference(projected, u, short_weight, short_bias, f, s);
+                      const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
+  check_mix(projected, u, short_weight, short_bias, f);
+  const bool plain = short_weight.shape(2) == kKernelTaps && !options.gelu && !options.dropout_mask;
+  if (!plain || projected.size() == 0 || !has_mixer_kernel(u.shape(2), projected.dtype(), s)) {
+    return compose(long_conv, projected, u, short_weight, short_bias, f, options, s);
   }
   return kernels::mix_from_filters(projected, u, short_weight, short_bias, f, kernels::stream_of(s));
+}
+
+mx::array monarch_mixer(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
+                        mx::StreamOrDevice s) {
+  check_mixer(u, w);
+  auto projected = linear(u, w.in_weight, w.in_bias, s);
+  auto mixed = monarch_mix(projected, u, w.short_weight, w.short_bias, f, options, s);
+  return mx::astype(linear(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
+}
+
+mx::array monarch_mixer_reference(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
+                                  mx::StreamOrDevice s) {
+  check_mixer(u, w);
+  auto projected = linear_reference(u, w.in_weight, w.in_bias, s);
+  auto mixed = monarch_mix_reference(projected, u, w.short_weight, w.short_bias, f, options, s);
+  return mx::astype(linear_reference(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
 }
 
 mx::array prepare_mixer(const MixerFilters& f, mx::StreamOrDevice s) {
@@ -59,6 +115,8 @@ mx::array prepare_mixer(const MixerFilters& f, mx::StreamOrDevice s) {
 mx::array monarch_mix_prepared(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                                const mx::array& prepared, bool residual, mx::StreamOrDevice s) {
   check(projected, u, short_weight, short_bias);
+  require(short_weight.shape(2) == kKernelTaps, "[monarch_mix_prepared] short_weight has shape ", short_weight.shape(), ", wants ",
+          kKernelTaps, " taps");
   return kernels::mix(projected, residual ? std::optional(u) : std::nullopt, short_weight, short_bias, prepared, kernels::stream_of(s));
 }
 

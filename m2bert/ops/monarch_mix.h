@@ -1,9 +1,10 @@
 #pragma once
-// The Monarch Mixer between its two projections, as one op: short convolution, gate, long convolution, gate, residual convolution.
+// The Monarch Mixer as one op, whole or between its two projections: short convolution, gate, long convolution, gate, residual convolution.
 // Source: Fu et al. 2023, "Monarch Mixer"; MonarchSequenceMixing and flash_mm of the reference.
 #include <optional>
 
 #include "m2bert/mx.h"
+#include "m2bert/ops/long_conv.h"
 
 namespace m2bert::ops {
 
@@ -14,16 +15,43 @@ struct MixerFilters {
   std::optional<mx::array> k2, D2, k2_rev;  // the residual convolution, if there is one
 };
 
-// y = x2 * conv(x1 * v; k, D) + conv(u; k2, D2), (x1, x2, v) = thirds of the causal depthwise convolution of `projected`.
-//   projected [B, L, 3 H]; u [B, L, H]; short_weight [3 H, 1, 3], short_bias [3 H]. The result is [B, L, H].
-// Gradients for every input. On the CPU one kernel, forward and backward, where H is a multiple of 16 (float32, bfloat16);
-// monarch_mix_reference is composed of MLX's ops. Throws Error when the shapes do not fit.
+// y = x2 * g(conv(x1 * v; k, D)) + conv(u; k2, D2), (x1, x2, v) = thirds of the causal depthwise convolution of `projected`.
+//   projected [B, L, 3 H]; u [B, L, H]; short_weight [3 H, 1, K], short_bias [3 H], any K >= 1 (the models have 3). The result is [B, L,
+//   H]. g: `options` of the gated long convolution, which are its gelu and dropout mask; none by default.
+// float32, float16 or bfloat16; gradients for every input. Throws Error when shapes or dtypes do not fit.
+// On the CPU one kernel, forward and backward, where H is a multiple of 16 (float32, bfloat16), K is 3 and there are no options;
+// monarch_mix_reference is composed of MLX's ops.
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                      const MixerFilters& filters, mx::StreamOrDevice s = {});
+                      const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                                const MixerFilters& filters, mx::StreamOrDevice s = {});
+                                const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 
-// For inference: the kernel, from filters that prepare_mixer made once for this L. No gradient.
+// The learned arrays of a mixer beside its filters, laid out as torch's Linear and Conv1d have them.
+struct MixerWeights {
+  mx::array in_weight;                // [3 H, H], gives x1, x2, v
+  std::optional<mx::array> in_bias;   // [3 H]
+  mx::array short_weight;             // [3 H, 1, K]
+  mx::array short_bias;               // [3 H]
+  mx::array out_weight;               // [H, H]
+  std::optional<mx::array> out_bias;  // [H]
+};
+
+// The whole mixer in one call: y = monarch_mix(u in_weight^T + in_bias, u) out_weight^T + out_bias, u and y [B, L, H].
+// Gradients for u, every weight, every filter and the mask; it takes the kernels of `linear` and monarch_mix.
+//
+// It is fast_mm_block of the reference (flash_mm, a GPU kernel without a backward pass) with these correspondences:
+//   linear, out_linear         in_weight, in_bias, out_weight, out_bias
+//   x1_s, x2_s, v_s [H, 4]     short_weight: the three below each other, each row turned round (its first tap weighs the position itself)
+//   x1_s_bias, ...             short_bias, the three after each other
+//   k, k_resid [H, 2 L]        k^T = [k, flip(k_rev)] along L, so k_rev[i] = k^T[2 L - 1 - i]; k2 and k2_rev so from k_resid
+//   k, k_resid [H, L]          k and k2 transposed, causal
+//   D, Du, gelu, dropout_mask  D, D2, options (the GELU there is the exact one too)
+mx::array monarch_mixer(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, const LongConvOptions& options = {},
+                        mx::StreamOrDevice s = {});
+mx::array monarch_mixer_reference(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters,
+                                  const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
+
+// For inference: the kernel, from filters that prepare_mixer made once for this L; short_weight [3 H, 1, 3]. No gradient.
 bool has_mixer_kernel(int H, mx::Dtype dtype, mx::StreamOrDevice s = {});
 mx::array prepare_mixer(const MixerFilters& filters, mx::StreamOrDevice s = {});
 mx::array monarch_mix_prepared(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
