@@ -14,8 +14,10 @@ mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
-  auto half = mx::array(0.5f, x.dtype()), one = mx::array(1.0f, x.dtype()), r = mx::array(float(1 / std::numbers::sqrt2), x.dtype());
-  return mx::multiply(mx::multiply(x, half, s), mx::add(one, mx::erf(mx::multiply(x, r, s), s), s), s);
+  const auto wide = mx::astype(x, mx::float32, s);  // 1 + erf loses what is left of a narrow type
+  const auto cdf = mx::multiply(mx::add(mx::erf(mx::multiply(wide, mx::array(float(1 / std::numbers::sqrt2)), s), s), mx::array(1.0f), s),
+                                mx::array(0.5f), s);
+  return mx::astype(mx::multiply(wide, cdf, s), x.dtype(), s);
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
