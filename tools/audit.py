@@ -34,10 +34,13 @@ BAD_HEADER = re.compile(rf"(?:.*/)?Python\.h$|(?:python\d[\d.]*|{PACKAGES}|ATen|
 INTERPRETER = re.compile(r"(?:^|[\s/;&|(\"'`])(?:python|pypy|ipython)[\d.]*(?:\.exe)?(?=$|[\s;&|)\"'`])")
 BAD_LIBRARY = re.compile(r"(?:^|/)(?:lib)?(?:python\d[\w.]*|torch(?:_\w+)?|c10(?:_\w+)?|caffe2\w*|triton|nvfuser\w*)\.(?:so|dylib|dll|framework)"
                          r"|(?:^|/)Python(?:\.framework/|$)|\.cpython-\d+|\.abi3\.so", re.I)
-STARTS = re.compile(r"(?<![\w.>])(system|_?popen|exec[lv]p?e?|execvpe|posix_spawnp?|dlopen|dlmopen|LoadLibrary(?:Ex)?[AW]?|CreateProcess[AW]?)\s*\(")
+STARTS = re.compile(r"(?<![\w.>])(system|_?popen|exec[lv]p?e?|execvpe|posix_spawnp?"
+                    r"|dlopen|dlmopen|LoadLibrary(?:Ex)?[AW]?|CreateProcess[AW]?)\s*\(")
 COMMAND = re.compile(r"\s*(?:\S*/)?(?:env\s+)?(?:python|pypy)[\d.]*(?:\s+\S|$)")
-CMAKE_WORD = re.compile(rf"(?<![\w-])(?:Python\d*|pybind11|nanobind|ATen|c10|libtorch|libpython|{PACKAGES})(?=_(?:EXECUTABLE|LIBRAR|INCLUDE)|[^\w]|$)", re.I)
-CMAKE_LINKS = re.compile(r"\b(target_link_libraries|link_libraries|target_include_directories|include_directories|find_package|find_library)\s*\(([^()]*)\)", re.I)
+CMAKE_WORD = re.compile(rf"(?<![\w-])(?:Python\d*|pybind11|nanobind|ATen|c10|libtorch|libpython|{PACKAGES})"
+                        r"(?=_(?:EXECUTABLE|LIBRAR|INCLUDE)|[^\w]|$)", re.I)
+CMAKE_LINKS = re.compile(r"\b(target_link_libraries|link_libraries|target_include_directories|include_directories|find_package|find_library)"
+                         r"\s*\(([^()]*)\)", re.I)
 VENV = re.compile(r"site-packages|dist-packages|/\.?venv[^/]*/|/lib/python\d|/(?:mini|ana)?conda\d*/")
 BAD_NAME = re.compile(rf"(?:{PACKAGES}|site-packages|dist-packages|__pycache__|pyvenv\.cfg|(?:python|pypy)[\d.]*(?:-config|\.exe)?"
                       rf"|(?:{PACKAGES})-[\d.]+.*-info|.*\.(?:py|pyc|pyo|pyi|pyw|pyd|whl|egg|pxd))$")
@@ -232,7 +235,8 @@ def check_bytes(file: str, data: bytes) -> Iterator[Finding]:
 
 
 def check_file(tree: Tree, path: Path, file: str) -> Iterator[Finding]:
-    if path.is_symlink() and (not path.exists() or VENV.search(str(path.resolve()))):
+    leads_out = path.is_symlink() and not path.resolve().is_relative_to(tree.folder)
+    if path.is_symlink() and not path.exists() or leads_out and VENV.search(str(path.resolve())):
         yield Finding(file, None, f"is a link to {os.readlink(path)}", "it leads to nothing, or into a Python environment")
         return
     data = path.read_bytes()
