@@ -6,77 +6,23 @@ Both programs load the same random weights and the same ids; their hidden states
 take turns, and the minimum of the runs counts. The peer keeps its filter spectra, uses all cores and gets a malloc that does not
 give memory back (page faults cost it up to 4.5 times otherwise).
 """
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
+
 import argparse
 import datetime
 import json
-import os
-import platform
-import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-# tokenize.py of this folder would hide the standard library's module from torch.
-sys.path[:] = [place for place in sys.path if Path(place or ".").resolve() != Path(__file__).resolve().parent]
+from harness import MALLOC, REPOSITORY, SHARED, Side, commit, find_program, hardware, write_record
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-BUILD = Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release"))
-SHARED = Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared"))
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456", "MALLOC_ARENA_MAX": "1"}
 # recipe, batch, length, PyTorch's tokens/s of this kind (fp32, kept spectra) on two Zen 4 cores: a peer under 85% of it there is no peer
 CASES = [("pretrain/monarch-mixer-pretrain-786dim-80m-parameters.yaml", 32, 128, 1048),
          ("embeddings/m2-bert-80M-2k-retrieval.yaml", 2, 2048, 884)]
 PEER_SHARE = 0.85
 TOLERANCE = 2e-4  # largest difference of the hidden states, which are of order 1
-
-
-class Side:
-    """A program that answers run/save on its pipes."""
-
-    def __init__(self, label, command, environment=None):
-        self.label, self.times = label, []
-        self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env={**os.environ, **(environment or {})})
-        self.version = self.answer().removeprefix("ready ")
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            sys.exit(f"{self.label} stopped with {self.process.wait()}")
-        return line.strip()
-
-    def ask(self, line):
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-    def run(self):
-        seconds = float(self.ask("run"))
-        self.times.append(seconds)
-        return seconds
-
-    def stop(self):
-        self.process.stdin.write("quit\n")
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def hardware():
-    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    name = re.search(r"model name\s*: (.*)", text)
-    family, model = re.search(r"cpu family\s*: (\d+)", text), re.search(r"\nmodel\s*: (\d+)", text)
-    flags = set(re.search(r"flags\s*: (.*)", text).group(1).split()) if "flags" in text else set()
-    zen4 = name and "AMD" in name.group(1) and "avx512_bf16" in flags
-    features = [f for f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
-    return {"cpu": name.group(1) if name else platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
-            "family": family.group(1) if family else "", "model": model.group(1) if model else "", "features": features, "zen4": bool(zen4)}
-
-
-def commit():
-    def git(*arguments):
-        return subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True).stdout.strip()
-    return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "m2bert", "bench") else "")
 
 
 def compare(a, b):
@@ -97,7 +43,7 @@ def measure(case, folder, runs):
         sys.exit(f"{source} is absent: M2BERT_SHARED names the folder that holds yamls/")
     peer_program = REPOSITORY / "bench" / "peers" / "torch_embed.py"
     peer = Side("PyTorch", [sys.executable, peer_program, folder, "--make", source, batch, length], MALLOC)
-    ours = Side("m2bert", [find_program(), folder])
+    ours = Side("m2bert", [find_program("m2bert-bench-embed"), folder])
     ours.ask(f"save {folder}/ours.safetensors")
     peer.ask(f"save {folder}/peer.safetensors")
     difference, largest = compare(folder / "ours.safetensors", folder / "peer.safetensors")
@@ -116,14 +62,6 @@ def measure(case, folder, runs):
             "ratio": rates[0] / rates[1], "difference": difference, "largest": largest, "reference_tokens_s": reference,
             "ours_seconds": ours.times, "peer_seconds": peer.times, "ours_version": ours.version, "peer_version": peer.version,
             "stages_seconds": stages}
-
-
-def find_program():
-    for folder in (".", "bench", "bin", "tests/parity"):
-        path = BUILD / folder / "m2bert-bench-embed"
-        if path.is_file():
-            return path
-    sys.exit(f"m2bert-bench-embed is not built in {BUILD} (M2BERT_BUILD names the build folder)")
 
 
 def verdict(result, machine):
@@ -172,13 +110,7 @@ def main():
     text = report(results, machine, f"script/bench embed (bench/embed.py --runs {options.runs})", today)
     print(text)
     if not options.no_record:
-        options.out.mkdir(parents=True, exist_ok=True)
-        words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
-        stem = f"embed_{words}_{today}"
-        (options.out / f"{stem}.md").write_text(text)
-        record = {"command": [sys.argv[0], *sys.argv[1:]], "hardware": machine, "date": today, "commit": commit(), "results": results}
-        (options.out / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
-        print(f"written to {options.out / stem}.md and .json", file=sys.stderr)
+        write_record(options.out, "embed", machine, today, text, results)
 
 
 if __name__ == "__main__":

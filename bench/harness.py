@@ -1,0 +1,91 @@
+"""What the benchmarks share: the two programs, the machine, the commit, the record of a run."""
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BUILD = Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release"))
+SHARED = Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared"))
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456", "MALLOC_ARENA_MAX": "1"}
+
+
+class Stopped(SystemExit):
+    """A program ended while it was asked. Nobody needs to catch this: it ends the benchmark with its message."""
+
+
+class Refused(Exception):
+    """A program answered with an error, and goes on."""
+
+
+class Side:
+    """A program that answers lines on its pipes; "run..." with seconds."""
+
+    def __init__(self, label, command, environment=None):
+        self.label, self.times = label, []
+        self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={**os.environ, **(environment or {})})
+        self.version = self.answer().removeprefix("ready ")
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise Stopped(f"{self.label} stopped with {self.process.wait()}")
+        return line.strip()
+
+    def ask(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        if answer.startswith("error: "):
+            raise Refused(f"{self.label}: {answer.removeprefix('error: ')}")
+        return answer
+
+    def run(self, request="run"):
+        seconds = float(self.ask(request))
+        self.times.append(seconds)
+        return seconds
+
+    def stop(self):
+        self.process.stdin.write("quit\n")
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def hardware():
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = re.search(r"model name\s*: (.*)", text)
+    family, model = re.search(r"cpu family\s*: (\d+)", text), re.search(r"\nmodel\s*: (\d+)", text)
+    flags = set(re.search(r"flags\s*: (.*)", text).group(1).split()) if "flags" in text else set()
+    zen4 = name and "AMD" in name.group(1) and "avx512_bf16" in flags
+    features = [f for f in ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if f in flags]
+    return {"cpu": name.group(1) if name else platform.processor() or platform.machine(), "cores": len(os.sched_getaffinity(0)),
+            "family": family.group(1) if family else "", "model": model.group(1) if model else "", "features": features, "zen4": bool(zen4)}
+
+
+def commit():
+    def git(*arguments):
+        return subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True).stdout.strip()
+    return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "m2bert", "bench") else "")
+
+
+def find_program(name):
+    for folder in (".", "bench", "bin", "tests/parity"):
+        path = BUILD / folder / name
+        if path.is_file():
+            return path
+    sys.exit(f"{name} is not built in {BUILD} (M2BERT_BUILD names the build folder)")
+
+
+def write_record(folder, what, machine, when, text, results):
+    """folder/WHAT_HARDWARE_DATE.md, for people, and .json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    stem = f"{what}_{words}_{when}"
+    (folder / f"{stem}.md").write_text(text)
+    record = {"command": [sys.argv[0], *sys.argv[1:]], "hardware": machine, "date": when, "commit": commit(), "results": results}
+    (folder / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
+    print(f"written to {folder / stem}.md and .json", file=sys.stderr)

@@ -1,0 +1,371 @@
+"""Speed of each operation beside PyTorch's, in the same run, at the shapes of the 80M model. Called by `script/bench ops`.
+
+    M2BERT_BUILD=build/release python bench/ops.py [--only NAME]... [--lengths 128,2048,8192] [--dtype float32|bfloat16] [--runs N]
+        [--out bench/results] [--no-record]
+
+For each case and length the inputs are drawn once, from a fixed seed, and written to a file that both programs load. The results and
+the gradients of sum(result * cotangent) are compared; a case that differs is not timed, and fails the run. Then forward (no gradient
+traced) and forward with backward are timed, the two programs taking turns; the minimum counts. The ratio is PyTorch's time by ours: above
+1, m2bert is faster. PyTorch gets all cores, its favourite layout (bench/peers/torch_ops.py) and a malloc that gives no memory back.
+"""
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
+
+import argparse
+import datetime
+import math
+import tempfile
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness import MALLOC, REPOSITORY, Refused, Side, Stopped, commit, find_program, hardware, write_record
+
+HIDDEN, HEADS, INTERMEDIATE, BLOCKS = 768, 12, 3072, 4
+TOKENS = 4096  # batch times length, where one text is not longer
+DROPOUT = 0.1
+LENGTHS = [128, 2048, 8192]
+# Largest difference of any value, over the largest value of its tensor. bfloat16 has 8 bits, and the two round in different places.
+TOLERANCES = {"float32": 5e-5, "bfloat16": 3e-2}
+# The program lets its threads sleep between loops, and so does its benchmark.
+OURS = {"OMP_WAIT_POLICY": "passive"}
+SHORT_SECONDS = 0.1  # short cases are repeated until they took this much a run that was asked for
+
+
+class Differs(Exception):
+    pass
+
+
+class Draw:
+    """The sizes of a case, and its random tensors."""
+
+    def __init__(self, name, length, dtype):
+        self.length, self.batch, self.dtype = length, max(1, TOKENS // length), dtype
+        self.tokens = self.batch * length
+        self.generator = torch.Generator().manual_seed(zlib.crc32(f"{name} {length}".encode()))
+
+    def normal(self, *shape, scale=1.0):
+        return (torch.randn(*shape, generator=self.generator) * scale).to(self.dtype)
+
+    def weight(self, *shape):
+        """Keeps the size of what it is multiplied with: the last axis is summed over."""
+        return self.normal(*shape, scale=shape[-1] ** -0.5)
+
+    def away_from_zero(self, *shape):
+        x = torch.randn(*shape, generator=self.generator)
+        return (x + 0.25 * torch.where(x < 0, -1.0, 1.0)).to(self.dtype)
+
+    def hidden(self, width=HIDDEN):
+        return self.normal(self.batch, self.length, width)
+
+    def filter(self):
+        """[L, d], dying away along the text as the model's filters do."""
+        decay = torch.exp(-4 * torch.arange(self.length) / self.length)[:, None]
+        return (self.normal(self.length, HIDDEN, scale=self.length ** -0.5).float() * decay).to(self.dtype)
+
+    def mask(self):
+        """[B, L] int32: texts of half to full length, padded behind; the first is full."""
+        lengths = torch.randint(self.length // 2, self.length + 1, (self.batch, 1), generator=self.generator)
+        lengths[0] = self.length
+        return (torch.arange(self.length)[None] < lengths).int()
+
+
+@dataclass
+class Case:
+    name: str
+    inputs: Callable  # Draw -> tensors by name
+    gradients: str  # names of the inputs that get one; empty: forward alone
+    peer: str  # what PyTorch runs, for the record
+    flops: Optional[Callable] = None  # Draw -> of the forward pass; twice as many in the backward pass. Absent: bytes are counted
+    lengths: tuple = ()  # absent: all
+    bfloat16: bool = True
+    # A result that depends on random numbers: which values were kept (inputs, output -> bool), and the result with those kept
+    # (inputs, kept -> output). Each side is checked against its own.
+    kept: Optional[Callable] = None
+    given_kept: Optional[Callable] = None
+
+
+def with_rows(draw):
+    mask = draw.mask()
+    rows = int(mask.sum())
+    return {"rows": draw.normal(rows, HIDDEN), "mask": mask, "indices": mask.flatten().nonzero().flatten().int()}
+
+
+def convolution_inputs(draw, **more):
+    return {"u": draw.hidden(), "k": draw.filter(), "k_rev": draw.filter(), "D": draw.normal(HIDDEN), **more}
+
+
+def mixer_inputs(draw):
+    return convolution_inputs(draw, projected=draw.hidden(3 * HIDDEN), short_weight=draw.weight(3 * HIDDEN, 1, 3),
+                              short_bias=draw.normal(3 * HIDDEN), k2=draw.filter(), k2_rev=draw.filter(), D2=draw.normal(HIDDEN))
+
+
+def attention_inputs(draw):
+    return {"q": draw.hidden(), "k": draw.hidden(), "v": draw.hidden(), "mask": draw.mask()}
+
+
+def product(width_in, width_out, blocks=1):
+    return lambda draw: 2 * draw.tokens * width_in * width_out / blocks
+
+
+def pairs(draw):
+    return 4 * draw.batch * draw.length ** 2 * HIDDEN
+
+
+CASES = [
+    Case("linear", lambda d: {"x": d.hidden(), "weight": d.weight(3 * HIDDEN, HIDDEN), "bias": d.normal(3 * HIDDEN)}, "x weight bias",
+         "F.linear", product(HIDDEN, 3 * HIDDEN)),
+    Case("blockdiag_multiply_up",
+         lambda d: {"x": d.hidden(), "weight": d.weight(BLOCKS, 2 * INTERMEDIATE // BLOCKS, HIDDEN // BLOCKS)}, "x weight",
+         "torch.bmm on strided views, forward and backward", product(HIDDEN, 2 * INTERMEDIATE, BLOCKS)),
+    Case("blockdiag_multiply_down",
+         lambda d: {"x": d.hidden(INTERMEDIATE), "weight": d.weight(BLOCKS, HIDDEN // BLOCKS, INTERMEDIATE // BLOCKS),
+                    "bias": d.normal(HIDDEN)}, "x weight bias",
+         "torch.bmm on strided views, forward and backward, and the bias", product(INTERMEDIATE, HIDDEN, BLOCKS)),
+    Case("gelu", lambda d: {"x": d.hidden(INTERMEDIATE)}, "x", "F.gelu"),
+    Case("gelu_tanh", lambda d: {"x": d.hidden(INTERMEDIATE)}, "x", "F.gelu(approximate='tanh')"),
+    Case("gelu_gate", lambda d: {"x": d.hidden(2 * INTERMEDIATE)}, "x", "F.gelu(half) * half"),
+    Case("layer_norm", lambda d: {"x": d.hidden(), "weight": d.normal(HIDDEN), "bias": d.normal(HIDDEN)}, "x weight bias", "F.layer_norm"),
+    Case("layer_norm_residual",
+         lambda d: {"x": d.hidden(), "residual": d.hidden(), "weight": d.normal(HIDDEN), "bias": d.normal(HIDDEN)},
+         "x residual weight bias", "F.layer_norm of the sum"),
+    Case("dropout", lambda d: {"x": d.away_from_zero(d.batch, d.length, HIDDEN)}, "x", "F.dropout",
+         kept=lambda t, output: output != 0, given_kept=lambda t, kept: t["x"] * kept / (1 - DROPOUT)),
+    Case("self_attention", attention_inputs, "q k v", "F.scaled_dot_product_attention with a mask of the keys", pairs),
+    Case("self_attention_alibi", attention_inputs, "q k v", "F.scaled_dot_product_attention with a bias of all heads and pairs, kept",
+         pairs, lengths=(128, 2048)),
+    Case("depthwise_conv1d_causal",
+         lambda d: {"u": d.hidden(3 * HIDDEN), "weight": d.weight(3 * HIDDEN, 1, 3), "bias": d.normal(3 * HIDDEN)}, "u weight bias",
+         "F.conv1d with groups and padding, cut to L"),
+    Case("long_conv", convolution_inputs, "u k k_rev D", "torch.fft.rfft, irfft"),
+    Case("long_conv_causal", lambda d: {"u": d.hidden(), "k": d.filter(), "D": d.normal(HIDDEN)}, "u k D", "torch.fft.rfft, irfft"),
+    Case("long_conv_gelu_mask",
+         lambda d: convolution_inputs(d, dropout_mask=(torch.rand(d.batch, HIDDEN, generator=d.generator) < 0.9).to(d.dtype) / 0.9),
+         "u k k_rev D", "torch.fft.rfft, irfft, F.gelu, product"),
+    Case("long_conv_with_spectrum", convolution_inputs, "u D", "torch.fft.rfft, irfft; spectrum kept"),
+    Case("monarch_mix", mixer_inputs, "projected u short_weight short_bias k k_rev D k2 k2_rev D2", "F.conv1d, torch.fft, products"),
+    Case("monarch_mix_kept", mixer_inputs, "", "F.conv1d, torch.fft, products; spectra kept"),
+    Case("rearrange_heads", lambda d: {"x": d.hidden()}, "x", "einops.rearrange 'b l (h d) -> b h l d', contiguous"),
+    Case("rearrange_transpose", lambda d: {"x": d.hidden()}, "x", "einops.rearrange 'b l d -> b d l', contiguous"),
+    Case("repeat", lambda d: {"x": d.normal(d.length, HIDDEN)}, "x", "einops.repeat 'l d -> b l d', b = 4, contiguous"),
+    Case("reduce_mean", lambda d: {"x": d.hidden()}, "x", "einops.reduce 'b l d -> b d', mean"),
+    Case("reduce_max_pool", lambda d: {"x": d.hidden()}, "x", "einops.reduce 'b (l 4) d -> b l d', max"),
+    Case("unpad_input", lambda d: {"x": d.hidden(), "mask": d.mask()}, "x", "index_select, indices kept"),
+    Case("pad_input", lambda d: {k: v for k, v in with_rows(d).items() if k != "indices"}, "rows", "index_copy into zeros, indices kept"),
+    Case("index_first_axis",
+         lambda d: {"x": d.normal(d.tokens, HIDDEN), "indices": torch.randperm(d.tokens, generator=d.generator)[:d.tokens * 3 // 4].int()},
+         "x", "index_select"),
+    Case("index_put_first_axis", with_rows, "rows", "index_copy into zeros"),
+]
+
+
+# ---- comparison ----
+
+def difference(name, ours, theirs, tolerance):
+    """Largest difference over the largest value."""
+    if ours.shape != theirs.shape:
+        raise Differs(f"{name} has shape {tuple(ours.shape)}, PyTorch's {tuple(theirs.shape)}")
+    largest = theirs.abs().max().double().item()
+    worst = (ours.double() - theirs.double()).abs().max().item() / (largest or 1.0)
+    if not worst <= tolerance:
+        raise Differs(f"{name} differs by {worst:.1e} of its largest value {largest:.3g} (allowed: {tolerance:.0e})")
+    return worst
+
+
+def compare(ours, theirs, tolerance):
+    if set(ours) != set(theirs):
+        raise Differs(f"{sorted(ours)} and {sorted(theirs)}")
+    return max(difference(name, ours[name], theirs[name], tolerance) for name in ours)
+
+
+def compare_with_own_mask(case, inputs, cotangent, results, tolerance):
+    """A result of random numbers against the definition, given what it kept."""
+    kept = case.kept(inputs, results["output"])
+    share, deviation = kept.double().mean().item(), math.sqrt(DROPOUT * (1 - DROPOUT) / kept.numel())
+    if abs(share - (1 - DROPOUT)) > 5 * deviation:
+        raise Differs(f"{share:.4%} of the values were kept")
+    wanted = case.gradients.split()
+    traced = {name: t.double().requires_grad_(name in wanted) if t.is_floating_point() else t for name, t in inputs.items()}
+    expected = {"output": case.given_kept(traced, kept)}
+    if cotangent is not None:
+        gradients = torch.autograd.grad(expected["output"], [traced[name] for name in wanted], cotangent.double())
+        expected |= {f"gradient.{name}": gradient for name, gradient in zip(wanted, gradients)}
+    return compare(results, {name: t.detach() for name, t in expected.items()}, tolerance)
+
+
+def agree(case, inputs, cotangent, files, tolerance):
+    ours, theirs = (load_file(file) for file in files)
+    if case.kept is None:
+        return compare(ours, theirs, tolerance)
+    return max(compare_with_own_mask(case, inputs, cotangent, results, tolerance) for results in (ours, theirs))
+
+
+# ---- one case ----
+
+def take_turns(ours, peer, request, runs):
+    """Seconds of the fastest run of each."""
+    for side in (ours, peer):
+        side.times.clear()
+    start, turn = time.perf_counter(), 0
+    while turn < runs or (turn < 20 * runs and time.perf_counter() - start < runs * SHORT_SECONDS):
+        for side in (ours, peer) if turn % 2 == 0 else (peer, ours):
+            side.run(request)
+        turn += 1
+    return {"ours_seconds": min(ours.times), "peer_seconds": min(peer.times), "ratio": min(peer.times) / min(ours.times), "runs": turn}
+
+
+def size(tensors):
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def measure(case, length, ours, peer, folder, dtype, runs):
+    draw, tolerance = Draw(case.name, length, getattr(torch, dtype)), TOLERANCES[dtype]
+    inputs = {name: t.contiguous() for name, t in case.inputs(draw).items()}
+    wanted = case.gradients.split()
+    save_file(inputs, folder / "inputs")
+    files = {side: folder / side.label for side in (ours, peer)}
+    for side, file in files.items():
+        side.ask(" ".join(["load", case.name, f"{folder}/inputs", *wanted]))
+        side.ask(f"forward {file}")
+    worst = agree(case, inputs, None, files.values(), tolerance)
+    output = load_file(files[peer])["output"]
+    traffic = size(inputs.values()) + size([output])
+    result = {"name": case.name, "length": length, "batch": draw.batch, "shapes": {name: list(t.shape) for name, t in inputs.items()},
+              "output": list(output.shape), "flops": case.flops(draw) if case.flops else None, "bytes": traffic}
+    if wanted:
+        cotangent = draw.normal(*output.shape).to(output.dtype)
+        save_file({"cotangent": cotangent}, folder / "cotangent")
+        for side, file in files.items():
+            side.ask(f"gradients {folder}/cotangent {file}")
+        worst = max(worst, agree(case, inputs, cotangent, files.values(), tolerance))
+    result["difference"] = worst
+    result["forward"] = rated(take_turns(ours, peer, "run forward", runs), result["flops"], traffic)
+    if wanted:
+        both_ways = traffic + size([output]) + size(inputs[name] for name in wanted)
+        flops = case.flops and 3 * result["flops"]
+        result["with_backward"] = rated(take_turns(ours, peer, "run gradients", runs), flops, both_ways)
+    return result
+
+
+def rated(timing, flops, traffic):
+    """Products count arithmetic; the rest counts the bytes that must be read or written at least."""
+    amount, unit = (flops, "GFLOP/s") if flops else (traffic, "GB/s")
+    return {**timing, "rate": amount / timing["ours_seconds"] / 1e9, "unit": unit}
+
+
+# ---- the run ----
+
+class Sides:
+    """Both programs, started again after one of them broke off."""
+
+    def __init__(self):
+        self.start()
+
+    def start(self):
+        self.ours = Side("m2bert", [find_program("m2bert-bench-ops")], OURS)
+        self.peer = Side("PyTorch", [sys.executable, REPOSITORY / "bench" / "peers" / "torch_ops.py"], MALLOC)
+
+    def stop(self):
+        for side in (self.ours, self.peer):
+            if side.process.poll() is None:
+                side.stop()
+
+
+def shown(result):
+    parts = []
+    for way in ("forward", "with_backward"):
+        if way in result:
+            r = result[way]
+            parts.append(f"{way.replace('_', ' ')} {r['ours_seconds'] * 1e3:.2f} ms, PyTorch {r['peer_seconds'] * 1e3:.2f} ms, ratio {r['ratio']:.2f}")
+    return "; ".join(parts)
+
+
+def run(cases, lengths, dtype, runs):
+    sides, results, failures = Sides(), [], []
+    for length in lengths:
+        for case in cases:
+            if case.lengths and length not in case.lengths:
+                continue
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    results.append(measure(case, length, sides.ours, sides.peer, Path(folder), dtype, runs))
+                print(f"L = {length} {case.name}: {shown(results[-1])}", file=sys.stderr, flush=True)
+            except (Differs, Refused, Stopped) as reason:
+                failures.append(f"L = {length} {case.name}: not timed: {reason}")
+                print(failures[-1], file=sys.stderr, flush=True)
+                if isinstance(reason, Stopped):
+                    sides.stop()
+                    sides.start()
+    sides.stop()
+    return results, failures, (sides.ours.version, sides.peer.version)
+
+
+# ---- the report ----
+
+def cells(timing):
+    if timing is None:
+        return ["", "", "", ""]
+    return [f"{timing['ours_seconds'] * 1e3:.2f}", f"{timing['peer_seconds'] * 1e3:.2f}", f"{timing['ratio']:.2f}",
+            f"{timing['rate']:.1f} {timing['unit']}"]
+
+
+def table(results):
+    lines = ["| operation | input | forward, ms | PyTorch | ratio | rate | with backward, ms | PyTorch | ratio | rate | difference |",
+             "|" + " --- |" * 11]
+    for r in results:
+        first = "x".join(map(str, next(iter(r["shapes"].values()))))
+        lines.append("| " + " | ".join([r["name"], first, *cells(r["forward"]), *cells(r.get("with_backward")), f"{r['difference']:.0e}"]) + " |")
+    return lines
+
+
+def report(results, failures, versions, cases, machine, command, when, dtype):
+    lines = [f"# Speed of the operations, {dtype}", "",
+             f"- Command: `{command}`", f"- Date: {when}", f"- Commit: {commit()}",
+             f"- Hardware: {machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores, "
+             f"{' '.join(machine['features'])}", f"- m2bert: {versions[0]}", f"- Peer: {versions[1]}, malloc tuned",
+             f"- Results and gradients compared first: no value differs by more than {TOLERANCES[dtype]:.0e} of the largest of its tensor "
+             "(`difference`: the worst of a case).",
+             "- Minimum of the runs, the two taking turns. Ratio: PyTorch's time by m2bert's; above 1, m2bert is faster.",
+             "- Rate of m2bert: GFLOP/s of products (backward: twice the forward's), else GB/s of what must be read and written at least.",
+             "- Forward: no gradient traced. With backward: the result and the gradients of all floating inputs."]
+    for length in dict.fromkeys(r["length"] for r in results):
+        rows = [r for r in results if r["length"] == length]
+        lines += ["", f"## L = {length}", "", *table(rows)]
+    if failures:
+        lines += ["", "## Not timed", "", *(f"- {failure}" for failure in failures)]
+    lines += ["", "## What PyTorch runs", "", *(f"- {case.name}: {case.peer}" for case in cases)]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--only", action="append", metavar="NAME", help="cases whose name contains this")
+    arguments.add_argument("--lengths", type=lambda text: [int(word) for word in text.split(",")], default=LENGTHS)
+    arguments.add_argument("--dtype", choices=sorted(TOLERANCES), default="float32")
+    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    arguments.add_argument("--no-record", action="store_true", help="print only")
+    options = arguments.parse_args()
+    cases = [case for case in CASES if (not options.only or any(word in case.name for word in options.only))
+             and (options.dtype == "float32" or case.bfloat16)]
+    if not cases:
+        sys.exit(f"no case is called like {options.only}; there are {', '.join(case.name for case in CASES)}")
+    results, failures, versions = run(cases, options.lengths, options.dtype, options.runs)
+    machine, today = hardware(), datetime.date.today().isoformat()
+    command = " ".join(["script/bench ops", *sys.argv[1:]])
+    text = report(results, failures, versions, cases, machine, command, today, options.dtype)
+    print(text)
+    if not options.no_record:
+        what = "ops" if options.dtype == "float32" else f"ops_{options.dtype}"
+        write_record(options.out, what, machine, today, text, {"cases": results, "not_timed": failures, "versions": versions})
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,331 @@
+"""The PyTorch side of bench/ops.py: each operation as PyTorch does it best, and in the layout it likes best.
+
+    python bench/peers/torch_ops.py
+
+Answers the same lines as bench/ops/main.cpp, whose operations have the same names: load, forward, gradients, run.
+An operation is a function of its inputs by name. Inputs, cotangent and result of those under `channels_first` are held as
+[..., channels, positions], which suits PyTorch's convolutions and transforms; that order is made when a case is loaded and undone when
+a result is saved, neither of which is timed.
+"""
+import math
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce, repeat
+from safetensors.torch import load_file, save_file
+
+HEADS, LAYER_NORM_EPS, DROPOUT = 12, 1e-12, 0.1
+OPERATIONS = {}
+
+
+class Operation:
+    def __init__(self, prepare, channels_first):
+        self.prepare, self.channels_first = prepare, channels_first
+
+
+def op(*names, channels_first=()):
+    """The function computes it. `channels_first` names inputs, and `output`, whose last two axes are exchanged."""
+    def add(function):
+        for name in names or [function.__name__]:
+            OPERATIONS[name] = Operation(lambda inputs: function, channels_first)
+        return function
+    return add
+
+
+def prepared(name=None, channels_first=()):
+    """The function gets all inputs, once and untimed, and returns the function that computes it."""
+    def add(prepare):
+        OPERATIONS[name or prepare.__name__] = Operation(lambda inputs: prepare(**inputs), channels_first)
+        return prepare
+    return add
+
+
+# ---- matrix products ----
+
+@op()
+def linear(x, weight, bias):
+    return F.linear(x, weight, bias)
+
+
+class BlockdiagMultiply(torch.autograd.Function):
+    """A batched product over the blocks whose results are written in place, forward and backward: no copy of x or of the result."""
+
+    @staticmethod
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return blocks_times(x, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, weight = ctx.saved_tensors
+        blocks = weight.shape[0]
+        x_kni, cotangent_kno = (t.reshape(-1, blocks, t.shape[-1] // blocks).transpose(0, 1) for t in (x, cotangent))
+        return blocks_times(cotangent, weight), torch.bmm(cotangent_kno.transpose(1, 2), x_kni)
+
+
+def blocks_times(x, weight_kio):
+    blocks, block_in, block_out = weight_kio.shape
+    x_kni = x.reshape(-1, blocks, block_in).transpose(0, 1)
+    y_nko = torch.empty(x_kni.shape[1], blocks, block_out, dtype=x.dtype)
+    torch.bmm(x_kni, weight_kio, out=y_nko.transpose(0, 1))
+    return y_nko.view(*x.shape[:-1], blocks * block_out)
+
+
+@op()
+def blockdiag_multiply_up(x, weight):
+    return BlockdiagMultiply.apply(x, weight)
+
+
+@op()
+def blockdiag_multiply_down(x, weight, bias):
+    return BlockdiagMultiply.apply(x, weight) + bias
+
+
+# ---- pointwise ----
+
+@op()
+def gelu(x):
+    return F.gelu(x)
+
+
+@op()
+def gelu_tanh(x):
+    return F.gelu(x, approximate="tanh")
+
+
+@op()
+def gelu_gate(x):
+    gate, value = x.chunk(2, dim=-1)
+    return F.gelu(gate) * value
+
+
+@op()
+def layer_norm(x, weight, bias):
+    return F.layer_norm(x, weight.shape, weight, bias, LAYER_NORM_EPS)
+
+
+@op()
+def layer_norm_residual(x, residual, weight, bias):
+    return F.layer_norm(x + residual, weight.shape, weight, bias, LAYER_NORM_EPS)
+
+
+@op()
+def dropout(x):
+    return F.dropout(x, DROPOUT)
+
+
+# ---- attention ----
+
+def heads_of(x):
+    return x.view(*x.shape[:-1], HEADS, -1).transpose(1, 2)
+
+
+def attend(q, k, v, bias):
+    y = F.scaled_dot_product_attention(heads_of(q), heads_of(k), heads_of(v), attn_mask=bias)
+    return y.transpose(1, 2).reshape(q.shape)
+
+
+@op()
+def self_attention(q, k, v, mask):
+    return attend(q, k, v, mask[:, None, None, :] != 0)
+
+
+def alibi_slopes(heads):
+    def powers(n):
+        return [2 ** (-8 * (i + 1) / n) for i in range(n)]
+    below = 2 ** math.floor(math.log2(heads))
+    return powers(below) + powers(2 * below)[0::2][:heads - below]
+
+
+@prepared()
+def self_attention_alibi(mask, q, **_):
+    """The bias of all heads and pairs is made once, as the reference's model does."""
+    places = torch.arange(mask.shape[1])
+    distance = (places[:, None] - places[None, :]).abs()
+    alibi = -torch.tensor(alibi_slopes(HEADS))[:, None, None] * distance
+    bias = (alibi + torch.where(mask[:, None, None, :] != 0, 0.0, -1e9)).to(q.dtype)
+    return lambda q, k, v, mask: attend(q, k, v, bias)
+
+
+# ---- convolutions ----
+
+def filter_spectrum(k, k_rev=None):
+    """k, k_rev [d, L]: of the kernel of length 2 L whose second half holds the later positions."""
+    length = k.shape[-1]
+    kernel = F.pad(k, (0, length))
+    if k_rev is not None:
+        kernel = kernel + F.pad(k_rev.flip(-1), (length, 0))
+    return torch.fft.rfft(kernel.float(), n=2 * length)
+
+
+def convolve(u, spectrum, D):
+    length = u.shape[-1]
+    y = torch.fft.irfft(torch.fft.rfft(u.float(), n=2 * length) * spectrum, n=2 * length)[..., :length]
+    return (y + u * D[:, None]).to(u.dtype)
+
+
+def short_conv(u, weight, bias):
+    return F.conv1d(u, weight, bias, padding=weight.shape[-1] - 1, groups=weight.shape[0])[..., :u.shape[-1]]
+
+
+@op(channels_first=("u", "output"))
+def depthwise_conv1d_causal(u, weight, bias):
+    return short_conv(u, weight, bias)
+
+
+@op("long_conv", "long_conv_causal", channels_first=("u", "k", "k_rev", "output"))
+def long_conv(u, k, D, k_rev=None):
+    return convolve(u, filter_spectrum(k, k_rev), D)
+
+
+@op(channels_first=("u", "k", "k_rev", "output"))
+def long_conv_gelu_mask(u, k, k_rev, D, dropout_mask):
+    return F.gelu(long_conv(u, k, D, k_rev)) * dropout_mask[:, :, None]
+
+
+@prepared(channels_first=("u", "k", "k_rev", "output"))
+def long_conv_with_spectrum(k, k_rev, **_):
+    spectrum = filter_spectrum(k, k_rev)
+    return lambda u, D, k, k_rev: convolve(u, spectrum, D)
+
+
+MIXED = ("projected", "u", "k", "k_rev", "k2", "k2_rev", "output")
+
+
+def mix(projected, u, short_weight, short_bias, spectrum, D, spectrum2, D2):
+    x1, x2, v = short_conv(projected, short_weight, short_bias).chunk(3, dim=1)
+    return x2 * convolve(x1 * v, spectrum, D) + convolve(u, spectrum2, D2)
+
+
+@op(channels_first=MIXED)
+def monarch_mix(projected, u, short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2):
+    return mix(projected, u, short_weight, short_bias, filter_spectrum(k, k_rev), D, filter_spectrum(k2, k2_rev), D2)
+
+
+@prepared(channels_first=MIXED)
+def monarch_mix_kept(k, k_rev, D, k2, k2_rev, D2, **_):
+    spectrum, spectrum2 = filter_spectrum(k, k_rev), filter_spectrum(k2, k2_rev)
+    return lambda projected, u, short_weight, short_bias, **_: mix(projected, u, short_weight, short_bias, spectrum, D, spectrum2, D2)
+
+
+# ---- einops: a view costs nothing, so the copy that its next reader would make is timed ----
+
+@op()
+def rearrange_heads(x):
+    return rearrange(x, "b l (h d) -> b h l d", h=HEADS).contiguous()
+
+
+@op()
+def rearrange_transpose(x):
+    return rearrange(x, "b l d -> b d l").contiguous()
+
+
+@op("repeat")
+def repeat_rows(x):
+    return repeat(x, "l d -> b l d", b=4).contiguous()
+
+
+@op()
+def reduce_mean(x):
+    return reduce(x, "b l d -> b d", "mean")
+
+
+@op()
+def reduce_max_pool(x):
+    return reduce(x, "b (l p) d -> b l d", "max", p=4)
+
+
+# ---- padding ----
+
+@prepared()
+def unpad_input(mask, **_):
+    indices = mask.flatten().nonzero().flatten()
+    return lambda x, mask: x.flatten(0, 1).index_select(0, indices)
+
+
+@prepared()
+def pad_input(mask, **_):
+    indices = mask.flatten().nonzero().flatten()
+    return lambda rows, mask: rows.new_zeros(mask.numel(), *rows.shape[1:]).index_copy(0, indices, rows).view(*mask.shape, *rows.shape[1:])
+
+
+@op()
+def index_first_axis(x, indices):
+    return x.index_select(0, indices)
+
+
+@prepared()
+def index_put_first_axis(indices, **_):
+    places = indices.long()  # the one kind that index_copy takes
+    return lambda rows, indices, mask: rows.new_zeros(mask.numel(), *rows.shape[1:]).index_copy(0, places, rows)
+
+
+# ---- the program ----
+
+class Case:
+    def __init__(self, name, file, *wanted):
+        operation = OPERATIONS[name]
+        self.channels_first, self.wanted = operation.channels_first, wanted
+        self.inputs = {key: self.turned(key, value) for key, value in load_file(file).items()}
+        self.function = operation.prepare(self.inputs)
+        self.traced = {key: value.detach().requires_grad_() if key in wanted else value for key, value in self.inputs.items()}
+
+    def turned(self, key, value):
+        return (value.transpose(-1, -2) if key in self.channels_first else value).contiguous()
+
+    def forward(self):
+        with torch.inference_mode():
+            return self.function(**self.inputs)
+
+    def gradients(self):
+        output = self.function(**self.traced)
+        return output.detach(), torch.autograd.grad(output, [self.traced[key] for key in self.wanted], self.cotangent)
+
+    def save_forward(self, file):
+        save_file({"output": self.turned("output", self.forward())}, file)
+
+    def save_gradients(self, cotangent, file):
+        self.cotangent = self.turned("output", load_file(cotangent)["cotangent"])
+        output, gradients = self.gradients()
+        named = {f"gradient.{key}": self.turned(key, value) for key, value in zip(self.wanted, gradients)}
+        # Cloned: some gradients are one tensor, which the format forbids.
+        save_file({name: t.clone() for name, t in {"output": self.turned("output", output), **named}.items()}, file)
+
+    def run(self, what):
+        work = {"forward": self.forward, "gradients": self.gradients}[what]
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+
+def answer(request, words, case):
+    """The case that is loaded afterwards, and the answer."""
+    if request == "load":
+        return Case(*words), "loaded"
+    if request == "run":
+        return case, f"{case.run(*words):.6f}"
+    {"forward": case.save_forward, "gradients": case.save_gradients}[request](*words)
+    return case, "saved"
+
+
+def main():
+    torch.manual_seed(0)
+    print(f"ready torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+    case = None
+    for line in sys.stdin:
+        request, *words = line.split()
+        if request == "quit":
+            return
+        if request == "load":
+            case = None  # two cases need not fit into memory together
+        try:
+            case, text = answer(request, words, case)
+        except Exception as error:
+            text = f"error: {type(error).__name__}: {error}".replace("\n", " ")
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
