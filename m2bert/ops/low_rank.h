@@ -12,8 +12,10 @@ namespace m2bert::ops {
 //
 // float32, float64 (CPU), complex64; bfloat16 and float16 are decomposed in float32, and the result has their dtype. Batches of matrices.
 // MLX decomposes on the CPU alone, so that runs on a CPU stream whatever s is; the factors are for s again. Evaluates the matrix.
-// Deviation of U Vt in float32, measured against float64 (bench/ops/precision.cpp): 1e-5 of the largest entry for a Gaussian matrix of
-// 256 x 256 and rank 32. It grows as S[0] / (S[rank-1] - S[rank]): where the gap closes, the nearest matrix itself jumps.
+// Deviation of float32, measured against float64 on Gaussian matrices of 5 x 7 to 512 x 512 and 1024 x 64, ranks 1 to 32: how well U Vt
+// approximates differs by less than 1e-6 (relative, projection_residual). U Vt itself differs more where singular values lie close
+// together, as S[0] / (S[rank-1] - S[rank]): by 1e-6 of its largest entry up to 5 x 7, 7e-6 up to 64 x 32, up to 2e-4 beyond. A matrix that
+// has this rank comes back within 3e-7.
 //
 // There is no gradient (the reference's own is undefined where singular values coincide): one that is traced through it throws Error.
 // mx::stop_gradient(matrix) takes it as a constant. Throws Error where the matrix is empty, has values that are not finite or is not
@@ -21,7 +23,7 @@ namespace m2bert::ops {
 std::pair<mx::array, mx::array> low_rank_project(const mx::array& matrix, int rank, mx::StreamOrDevice s = {});
 
 // |matrix - approximation| / |matrix| (Frobenius, over all entries), a float32 scalar; 0 where both are 0. How far a projection is from
-// what it was made of: about 1e-6 or less if the matrix had the structure already. Shapes are the same.
+// what it was made of: below 1e-6 if the matrix had the structure already. Shapes are the same.
 mx::array projection_residual(const mx::array& matrix, const mx::array& approximation, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

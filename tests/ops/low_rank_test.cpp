@@ -90,6 +90,19 @@ TEST(LowRankProject, TakesStridedMatricesBatchesAndNone) {
   expect_near(mx::matmul(one_u, one_vt), mx::full({1, 1}, -4.0f), 1e-6);
 }
 
+// What the header says of float32, beside float64 (which GPUs do not have).
+TEST(LowRankProject, ApproximatesAsWellAsInDouble) {
+  for (auto [m, n, rank] : {std::tuple{5, 7, 2}, {32, 32, 3}, {128, 64, 1}, {24, 96, 8}}) {
+    auto matrix = random({m, n}, m);
+    auto [u, vt] = ops::low_rank_project(mx::astype(matrix, mx::float64, mx::Device::cpu), rank, mx::Device::cpu);
+    EXPECT_EQ(u.dtype(), mx::float64);
+    auto in_double = mx::astype(mx::matmul(u, vt, mx::Device::cpu), mx::float32, mx::Device::cpu);
+    const double ours = residual(matrix, product(matrix, rank)), expected = residual(matrix, in_double);
+    EXPECT_NEAR(ours, expected, 2e-6 * expected);
+    expect_near(product(matrix, rank), in_double, 2e-4);
+  }
+}
+
 TEST(LowRankProject, OfZeroIsZero) {
   auto [u, vt] = ops::low_rank_project(mx::zeros({3, 5}), 2);
   expect_near(u, mx::zeros({3, 2}), 0);
