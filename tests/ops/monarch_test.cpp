@@ -63,7 +63,8 @@ TEST_P(BlockdiagMultiply, BfloatStaysNearFloat) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, BlockdiagMultiply,
                          ::testing::Values(BlockShapes{{5}, 4, 6, 3}, BlockShapes{{2, 7}, 4, 16, 8}, BlockShapes{{1}, 1, 1, 1},
-                                           BlockShapes{{3, 1, 4}, 3, 5, 7}, BlockShapes{{33}, 1, 40, 24}, BlockShapes{{64}, 4, 48, 192}));
+                                           BlockShapes{{3, 1, 4}, 3, 5, 7}, BlockShapes{{33}, 1, 40, 24}, BlockShapes{{64}, 4, 48, 192},
+                                           BlockShapes{{2, 65}, 4, 48, 20}));
 
 TEST(BlockdiagMultiply, EqualsTheDenseMatrix) {
   auto x = random({3, 8}, 1), w = random({2, 5, 4}, 2);
