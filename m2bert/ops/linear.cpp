@@ -17,6 +17,11 @@ void check(const mx::array& x, const mx::array& weight, const std::optional<mx::
 
 mx::array linear_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
+  if (x.size() == 0) {  // MLX's CUDA product of no rows divides by 0
+    auto shape = x.shape();
+    shape.back() = weight.shape(0);
+    return mx::zeros(shape, x.dtype(), s);
+  }
   auto w = mx::transpose(weight, s);
   return bias ? mx::addmm(*bias, x, w, 1.0f, 1.0f, s) : mx::matmul(x, w, s);
 }
