@@ -4,6 +4,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/monarch.h"
+#include "m2bert/ops/rearrange.h"
 
 namespace m2bert::nn {
 
@@ -11,8 +12,8 @@ namespace {
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 }  // namespace
 
-BlockdiagLinear::BlockdiagLinear(int in, int out, int nblocks, bool with_bias)
-    : weight(mx::zeros({nblocks, ceil_div(out, nblocks), ceil_div(in, nblocks)})), in_(in), out_(out) {
+BlockdiagLinear::BlockdiagLinear(int in, int out, int nblocks, bool with_bias, bool shuffle)
+    : weight(mx::zeros({nblocks, ceil_div(out, nblocks), ceil_div(in, nblocks)})), in_(in), out_(out), shuffle_(shuffle) {
   if (with_bias) bias = mx::zeros({out});
 }
 
@@ -20,6 +21,7 @@ mx::array BlockdiagLinear::operator()(const mx::array& x) const {
   require(x.ndim() >= 1 && x.shape(-1) == in_, "[BlockdiagLinear] x has shape ", x.shape(), ", wants ", in_, " columns");
   const int in_padded = weight.shape(0) * weight.shape(2), out_padded = weight.shape(0) * weight.shape(1);
   auto padded = in_padded == in_ ? x : mx::pad(x, std::vector<int>{-1}, mx::Shape{0}, mx::Shape{in_padded - in_});
+  if (shuffle_) padded = ops::rearrange(padded, "... (group c) -> ... (c group)", {{"group", weight.shape(0)}});
   if (out_padded == out_) return ops::blockdiag_multiply(padded, weight, bias);
   auto y = ops::blockdiag_multiply(padded, weight);
   auto stop = y.shape();

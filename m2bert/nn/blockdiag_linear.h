@@ -8,9 +8,11 @@ namespace m2bert::nn {
 
 // A linear layer whose matrix is block diagonal: nblocks times fewer weights and products. Source: BlockdiagLinear of the reference.
 // Sizes that nblocks does not divide are padded up with zeros on the way in and cut on the way out.
+// With `shuffle`, the padded columns change places first, so that each block sees some of every block's: column g c_per_block + c goes to
+// c nblocks + g.
 class BlockdiagLinear : public Module {
  public:
-  BlockdiagLinear(int in, int out, int nblocks, bool with_bias = true);
+  BlockdiagLinear(int in, int out, int nblocks, bool with_bias = true, bool shuffle = false);
   mx::array operator()(const mx::array& x) const;  // [..., in] -> [..., out]
   void visit(Visitor& v) override;
   void init(KeySequence& keys);  // the reference's: as a dense Kaiming-uniform matrix, scaled by sqrt(nblocks); bias in +-1/sqrt(out)
@@ -20,6 +22,7 @@ class BlockdiagLinear : public Module {
 
  private:
   int in_, out_;
+  bool shuffle_;
 };
 
 }  // namespace m2bert::nn

@@ -36,6 +36,11 @@ std::vector<Linear> make_network(const HyenaFilterOptions& o) {
 
 }  // namespace
 
+mx::array modulate(const mx::array& x, const mx::array& t, const mx::array& deltas, float shift) {
+  auto decay = mx::exp(-t * mx::abs(deltas));
+  return x * (shift == 0 ? decay : decay + mx::array(shift, decay.dtype()));
+}
+
 HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
     : bias(mx::zeros({o.d_model})),
       z(initial_positions(o.l_max, o.emb_dim)),
@@ -54,8 +59,7 @@ mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
   auto h = rows(z);
   auto f = mx::astype(freq, mx::float32) * mx::array(options_.w_mod);
   for (size_t i = 0; i < 3; ++i) h = mx::sin(f * net[i](h));
-  h = net[3](h) * mx::exp(-rows(t) * mx::abs(mx::astype(deltas, mx::float32)));
-  return mx::reshape(h, {L, options_.d_model});
+  return mx::reshape(modulate(net[3](h), rows(t), mx::astype(deltas, mx::float32)), {L, options_.d_model});
 }
 
 mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }

@@ -20,6 +20,10 @@ struct HyenaFilterOptions {
   bool train_positions = true;  // false (hyena_lr_pos_emb 0): z is a buffer
 };
 
+// x * (exp(-t |deltas|) + shift): channels that decay along the text, each at its own rate. x [..., L, d], t [..., L, 1], deltas [..., 1,
+// d]. ExponentialModulation of the reference.
+mx::array modulate(const mx::array& x, const mx::array& t, const mx::array& deltas, float shift = 0);
+
 // k[t] = W6 sin(f (W4 sin(f (W2 sin(f (W0 z[t] + b0)) + b2)) + b4)) * exp(-t |deltas|), f = w_mod * freq, one freq for all sines.
 class HyenaFilter : public Module {
  public:

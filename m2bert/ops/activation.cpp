@@ -4,16 +4,25 @@
 #include <numbers>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/kernels/kernel.h"
 #include "m2bert/ops/kernels/pointwise.h"
 
 namespace m2bert::ops {
+
+namespace {
+void check_gate(const mx::array& x) {
+  require(x.ndim() >= 1 && x.shape(-1) % 2 == 0, "[gelu_gate] x has shape ", x.shape(), ", wants an even last axis");
+  require_float("gelu_gate", "x", x);
+}
+}  // namespace
 
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
   return kernels::pointwise_takes(x, s) ? kernels::gelu(x, kernels::stream_of(s)) : gelu_reference(x, s);
 }
 
 mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
+  require_float("gelu", "x", x);
   const auto wide = mx::astype(x, mx::float32, s);  // 1 + erf loses what is left of a narrow type
   const auto cdf = mx::multiply(mx::add(mx::erf(mx::multiply(wide, mx::array(float(1 / std::numbers::sqrt2)), s), s), mx::array(1.0f), s),
                                 mx::array(0.5f), s);
@@ -21,6 +30,7 @@ mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
+  require_float("gelu_tanh", "x", x);
   auto value = [&](double v) { return mx::array(float(v), x.dtype()); };
   auto cube = mx::multiply(mx::multiply(x, x, s), x, s);
   auto inner = mx::multiply(value(std::sqrt(2 / std::numbers::pi)), mx::add(x, mx::multiply(value(0.044715), cube, s), s), s);
@@ -28,13 +38,13 @@ mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s) {
-  require(x.ndim() >= 1 && x.shape(-1) % 2 == 0, "[gelu_gate] x has shape ", x.shape(), ", wants an even last axis");
+  check_gate(x);
   auto halves = mx::split(x, 2, -1, s);
   return mx::multiply(gelu_reference(halves[0], s), halves[1], s);
 }
 
 mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s) {
-  require(x.ndim() >= 1 && x.shape(-1) % 2 == 0, "[gelu_gate] x has shape ", x.shape(), ", wants an even last axis");
+  check_gate(x);
   return kernels::pointwise_takes(x, s) ? kernels::gelu_gate(x, kernels::stream_of(s)) : gelu_gate_reference(x, s);
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Pointwise functions of the model.
+// Pointwise functions of the model, of float32, float16 and bfloat16; the result has x's dtype. Throws Error for any other dtype.
 #include "m2bert/mx.h"
 
 namespace m2bert::ops {

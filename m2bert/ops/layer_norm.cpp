@@ -1,6 +1,7 @@
 #include "m2bert/ops/layer_norm.h"
 
 #include "m2bert/error.h"
+#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/kernels/kernel.h"
 #include "m2bert/ops/kernels/pointwise.h"
 
@@ -10,6 +11,10 @@ namespace {
 void check(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias) {
   require(x.ndim() >= 1 && weight.shape() == mx::Shape{x.shape(-1)} && bias.shape() == weight.shape(), "[layer_norm] x has shape ",
           x.shape(), ", weight ", weight.shape(), ", bias ", bias.shape());
+  require_float("layer_norm", "x", x);
+  require_float("layer_norm", "weight", weight);
+  require_float("layer_norm", "bias", bias);
+  if (residual) require_float("layer_norm", "residual", *residual);
   require(!residual || residual->shape() == x.shape(), "[layer_norm] the residual has another shape than x, ", x.shape());
 }
 

@@ -6,7 +6,8 @@
 namespace m2bert::ops {
 
 // (s - mean) / sqrt(var + eps) * weight + bias over the last axis, s = x + residual (absent: x). x, residual [..., n]; weight, bias [n].
-// Throws Error when the shapes do not fit. On the CPU one pass of our kernel, forward and gradient; the reference is composed.
+// float32, float16 or bfloat16 each. Throws Error when shapes or dtypes do not fit. On the CPU one pass of our kernel, forward and
+// gradient; the reference is composed.
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s = {});
 mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
