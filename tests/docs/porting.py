@@ -19,7 +19,7 @@ TEST = re.compile(r"^\s*(?:TEST|TEST_F|TEST_P|TYPED_TEST|RC_GTEST_PROP|RC_GTEST_
 
 def cxx_tests(program):
     """The tests of test_ops and its like: Suite.Name."""
-    sources = (repository / "tests" / program.removeprefix("test_")).glob("*.cpp")
+    sources = (repository / "tests" / program.removeprefix("test_")).rglob("*.cpp")
     return {f"{suite}.{name}" for path in sources for suite, name in TEST.findall(path.read_text(encoding="utf-8"))}
 
 
