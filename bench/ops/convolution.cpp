@@ -14,16 +14,14 @@ Function with_kept_spectrum(const Inputs& inputs) {
   return [spectrum](const Inputs& in) { return ops::long_conv_with_spectrum(in["u"], spectrum, in["D"]); };
 }
 
-mx::array composed_mix(const Inputs& in) {
-  return ops::monarch_mix_reference(in["projected"], in["u"], in["short_weight"], in["short_bias"], filters(in));
-}
+mx::array mix(const Inputs& in) { return ops::monarch_mix(in["projected"], in["u"], in["short_weight"], in["short_bias"], filters(in)); }
 
 Function mix_with_kept_filters(const Inputs& inputs) {
-  if (!ops::has_prepared_mixer(inputs["u"].shape(-1), inputs["u"].dtype())) return composed_mix;
+  if (!ops::has_mixer_kernel(inputs["u"].shape(-1), inputs["u"].dtype())) return mix;
   auto prepared = ops::prepare_mixer(filters(inputs));
   mx::eval(prepared);
   return [prepared](const Inputs& in) {
-    return ops::monarch_mix(in["projected"], in["u"], in["short_weight"], in["short_bias"], prepared, true);
+    return ops::monarch_mix_prepared(in["projected"], in["u"], in["short_weight"], in["short_bias"], prepared, true);
   };
 }
 
@@ -37,7 +35,7 @@ void add_convolution(Registry& registry) {
     return ops::long_conv(in["u"], in["k"], in["k_rev"], in["D"], {.gelu = true, .dropout_mask = in["dropout_mask"]});
   });
   registry.add_prepared("long_conv_with_spectrum", with_kept_spectrum);
-  registry.add("monarch_mix", composed_mix);
+  registry.add("monarch_mix", mix);
   registry.add_prepared("monarch_mix_kept", mix_with_kept_filters);
 }
 
