@@ -197,6 +197,7 @@ RemoteFile Hub::look_up(const std::string& commit, const std::string& file) {
     require(*served == commit, name_.shown(), ": ", file, ": the hub serves it from the commit '", printable(*served), "' instead of ",
             commit);
   const std::string* linked = response.header("x-linked-etag");
+  if (!linked) linked = response.first_header("x-linked-etag");
   const std::string* etag = linked ? linked : elsewhere ? nullptr : response.header("etag");
   require(etag != nullptr, name_.shown(), ": ", file, ": the server names no ETag, so this is no hub");
   RemoteFile remote{.name = file, .etag = plain_etag(*etag, file)};
@@ -219,11 +220,11 @@ bool is_hex(const std::string& text, size_t digits) {
 }
 
 // The checksum that an ETag is: SHA-256 of a large file, git's SHA-1 of a small one. Others cannot be checked.
-std::optional<io::Digest> digest_for(const RemoteFile& remote) {
-  if (is_hex(remote.etag, 64)) return io::Digest(io::Digest::Kind::sha256);
-  if (!is_hex(remote.etag, 40) || !remote.size) return std::nullopt;
+std::optional<io::Digest> digest_for(const std::string& etag, uint64_t size) {
+  if (is_hex(etag, 64)) return io::Digest(io::Digest::Kind::sha256);
+  if (!is_hex(etag, 40)) return std::nullopt;
   io::Digest digest(io::Digest::Kind::sha1);
-  digest.update("blob " + std::to_string(*remote.size) + std::string(1, '\0'));
+  digest.update("blob " + std::to_string(size) + std::string(1, '\0'));
   return digest;
 }
 
@@ -251,15 +252,11 @@ class BlobFile : public io::HttpSink {
     const std::string* now = response.first_header("x-linked-etag");
     if (!now && !response.first_header("location")) now = response.header("etag");
     if (now && plain_etag(*now, remote_.name) != remote_.etag) throw ChangedFile(remote_.name + ": changed on the hub while it was taken");
-    std::optional<uint64_t> size;
-    if (response.status == 206) {
-      size = size_of_range(response);
-    } else {
-      if (file_.size() > 0) restart();  // the server has no ranges
-      size = io::header_number(response.header("content-length"));
-    }
+    const bool rest = response.status == 206;
+    const auto size = rest ? size_of_range(response) : io::header_number(response.header("content-length"));
     require(!size || !remote_.size || *size == *remote_.size, remote_.name, ": ", io::shown_url(response.url), " has ", size.value_or(0),
             " bytes of it, while the hub says ", remote_.size.value_or(0));
+    if (!rest && file_.size() > 0) restart();  // the server has no ranges
   }
 
   void write(std::string_view bytes) override {
@@ -272,7 +269,7 @@ class BlobFile : public io::HttpSink {
   // Whether size and checksum are right. Reads the file back: what is checked is what the disk has.
   bool correct() const {
     if (!complete()) return false;
-    auto digest = digest_for(remote_);
+    auto digest = digest_for(remote_.etag, file_.size());
     if (!digest) return true;
     const io::RandomFile in(file_.path());
     std::string piece(size_t{1} << 20, '\0');
@@ -515,9 +512,14 @@ HubSettings hub_settings() {
 HubSnapshot download(const HubName& name, const HubSettings& settings, const HubSelection& selection) {
   if (!settings.offline) return download_now(name, settings, selection, 5);
   const HubCache cache(settings.cache, name.repository);
-  const auto commit = cache.commit_of(name.revision);
+  const bool for_a_model = selection.include.empty() && selection.exclude.empty() && !selection.all;
+  const auto commit = for_a_model ? commit_with_model(name, cache) : cache.commit_of(name.revision);
   if (!commit || !fs::is_directory(cache.snapshot(*commit))) fail_offline(name, settings);
   HubSnapshot snapshot = cached_snapshot(name, cache, *commit);
+  std::vector<std::string> names;
+  for (const HubFile& file : snapshot.files) names.push_back(file.name);
+  names = selected_files(names, selection);
+  std::erase_if(snapshot.files, [&](const HubFile& file) { return std::find(names.begin(), names.end(), file.name) == names.end(); });
   if (snapshot.files.empty()) fail_offline(name, settings);
   return snapshot;
 }

@@ -32,6 +32,7 @@ FileLock::FileLock(const std::filesystem::path& file, const std::function<void()
     require(fd_ >= 0, file.string(), ": cannot open it for a lock: ", std::strerror(errno));
     const int code = ::flock(fd_, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
     if (code == 0 && still_there(fd_, file)) return;
+    if (code == ENOSYS || code == EOPNOTSUPP || code == ENOLCK) return;
     ::close(std::exchange(fd_, -1));
     require(code == 0 || code == EWOULDBLOCK || code == EINTR, file.string(), ": cannot lock it: ", std::strerror(code));
     throw_if_interrupted();

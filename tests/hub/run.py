@@ -15,7 +15,7 @@ import unittest
 from email.utils import formatdate
 from pathlib import Path
 
-from server import Hub, Repository, git_sha1
+from server import Hub, Repository, git_sha1, make_certificate
 
 TOKEN = "hf_TheSecretOfTheTests0123456789"
 COMMIT, OTHER_COMMIT = "c" * 40, "d" * 40
@@ -743,6 +743,44 @@ class Hostile(HubTest):
         self.assertEqual(outside.read_text(), "mine")
 
 
+class Encrypted(HubTest):
+    def setUp(self):
+        super().setUp()
+        self.plain, work = self.hub, self.scratch / "work"
+        work.mkdir()
+        if not make_certificate(work / "key.pem"):
+            self.skipTest("the program openssl is absent")
+        self.hub = Hub(self.plain.repositories, work / "key.pem")
+        self.trusted = {"CURL_CA_BUNDLE": str(work / "key.pem.crt")}
+
+    def tearDown(self):
+        self.plain.close()
+        super().tearDown()
+
+    def test_certificates_that_are_trusted_and_not(self):
+        began = time.monotonic()
+        self.fails("certificate")
+        self.assertLess(time.monotonic() - began, 5)  # not tried again
+        for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+            shutil.rmtree(self.home, ignore_errors=True)
+            self.download(**{name: self.trusted["CURL_CA_BUNDLE"]})
+            self.has_all()
+
+    def test_never_from_https_to_http(self):
+        for kind in ("api", "resolve", "cdn"):
+            self.on(kind, lambda h, r: h.answer(302, {"Location": self.plain.address + r.path}))
+            self.fails("from https to http", **self.trusted)
+        self.assertEqual(self.plain.requests, [])
+
+    def test_through_a_proxys_tunnel(self):
+        self.download(HF_ENDPOINT=f"https://hub.invalid:{self.hub.port}", https_proxy=self.plain.address, **self.trusted)
+        self.has_all()
+        self.assertTrue(self.plain.tunnels)
+        self.assertTrue(all(headers.get("Authorization") is None for headers in self.plain.tunnels))
+        self.assertEqual(self.plain.requests, [])
+        self.assertIn("Bearer " + TOKEN, {r.token for r in self.hub.requests})
+
+
 class ModelNames(HubTest):
     """Hub names after --model."""
 
@@ -806,6 +844,11 @@ class ModelNames(HubTest):
         self.assertEqual((outcome.code, outcome.out), (0, wanted), outcome.err)
         self.assertEqual(self.labels("org/model", HF_HUB_OFFLINE="1"), wanted)
 
+    def test_offline_download_of_half_a_snapshot(self):
+        self.download("--include", "config.json")
+        self.fails("HF_HUB_OFFLINE", HF_HUB_OFFLINE="1")
+        self.assertEqual([f["name"] for f in self.download("--include", "*.json", HF_HUB_OFFLINE="1")["files"]], ["config.json"])
+
     def test_half_a_snapshot_is_no_model(self):
         self.on("cdn", no_answer)
         self.assertEqual(self.run_program("download", "org/model@" + COMMIT).code, 1)
@@ -843,7 +886,7 @@ class ModelNames(HubTest):
 def run_test(test):
     stream = io.StringIO()
     result = unittest.TextTestRunner(stream=stream, verbosity=0).run(test)
-    return test.id(), result.wasSuccessful(), stream.getvalue()
+    return test.id(), result.wasSuccessful(), stream.getvalue(), [reason for _, reason in result.skipped]
 
 
 def main():
@@ -858,7 +901,10 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(8) as pool:  # most of them wait
         results = list(pool.map(run_test, tests))
     shutil.rmtree(work, ignore_errors=True)
-    failed = [(name, text) for name, good, text in results if not good]
+    failed = [(name, text) for name, good, text, _ in results if not good]
+    for name, _, _, skipped in results:
+        if skipped:
+            print(f"SKIPPED {name}: {skipped[0]}")
     for name, text in failed:
         print(f"==== {name}\n{text}")
     print(f"{len(results) - len(failed)} of {len(results)} tests passed")

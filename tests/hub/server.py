@@ -6,6 +6,8 @@ import hashlib
 import http.server
 import json
 import socket
+import ssl
+import subprocess
 import threading
 import urllib.parse
 
@@ -57,6 +59,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except (ConnectionError, BrokenPipeError):
             pass
 
+    def do_CONNECT(self):
+        """As a proxy: a tunnel to the port asked for, whatever the host's name."""
+        hub = self.server.hub
+        with hub.lock:
+            hub.tunnels.append(self.headers)
+        with socket.create_connection(("127.0.0.1", int(self.path.rsplit(":", 1)[1]))) as other:
+            self.answer(200, length=None)
+            self.close_connection = True
+            back = threading.Thread(target=self.pass_on, args=(other, self.connection), daemon=True)
+            back.start()
+            self.pass_on(self.connection, other)
+            back.join(5)
+
+    @staticmethod
+    def pass_on(source, target):
+        try:
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
     def do_GET(self):
         hub, request = self.server.hub, Request(self)
         with hub.lock:
@@ -87,16 +111,34 @@ class Handler(http.server.BaseHTTPRequestHandler):
             pass
 
 
+def make_certificate(file):
+    """One for this machine that nobody has signed; False without the program openssl."""
+    try:
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=m2bert test",
+                        "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:hub.invalid", "-keyout", file, "-out", str(file) + ".crt"], check=True,
+                       capture_output=True)
+    except FileNotFoundError:
+        return False
+    with open(file, "a") as out, open(str(file) + ".crt") as certificate:
+        out.write(certificate.read())
+    return True
+
+
 class Hub:
     """fault(handler, request): answers in the hub's place and returns True, or leaves it to the hub."""
 
-    def __init__(self, repositories):
+    def __init__(self, repositories, certificate=None):
         self.repositories = dict(repositories)
-        self.requests, self.fault, self.lock = [], None, threading.Lock()
+        self.requests, self.tunnels, self.fault, self.lock = [], [], None, threading.Lock()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads, self.server.hub = True, self
         self.port = self.server.server_address[1]
-        self.address, self.elsewhere = f"http://127.0.0.1:{self.port}", f"http://localhost:{self.port}"
+        scheme = "http"
+        if certificate:
+            context, scheme = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "https"
+            context.load_cert_chain(certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.address, self.elsewhere = f"{scheme}://127.0.0.1:{self.port}", f"{scheme}://localhost:{self.port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self):
