@@ -347,20 +347,19 @@ class Download {
     require_space(total - std::min(total, there));
     io::ProgressOptions options{.bytes = true, .plain_every = std::chrono::seconds(10)};
     if (known) options.total = total;
-    io::Progress progress("download", options, there);
-    progress_ = &progress;
+    progress_ = std::make_unique<io::Progress>("download", options, there);
     try {
       for (RemoteFile& remote : missing) {
         files.push_back(take(remote));
         done_ += files.back().size;
-        progress.update(done_);
+        progress_->update(done_);
       }
     } catch (const io::HttpError& e) {
       throw io::HttpError(e.what() + kept_text());
     } catch (const Error& e) {
       fail(e.what(), kept_text());
     }
-    progress.finish();
+    progress_->finish();
   }
 
   std::string kept_text() const {
@@ -441,7 +440,7 @@ class Download {
   Hub& hub_;
   const HubCache& cache_;
   std::string commit_;
-  io::Progress* progress_ = nullptr;
+  std::unique_ptr<io::Progress> progress_;
   uint64_t done_ = 0, kept_ = 0;
 };
 

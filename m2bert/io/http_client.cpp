@@ -255,8 +255,7 @@ HttpResponse HttpClient::one_hop(const HttpRequest& request, const std::string& 
   const auto add = [&](const std::string& line) {
     curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
     require(longer != nullptr, "out of memory for a request");
-    (void)headers.release();
-    headers.reset(longer);
+    if (!headers) headers.reset(longer);  // otherwise it was added at the end of what is there
   };
   add("Accept-Encoding: identity");  // sizes and ranges are those of the file
   if (!options_.token.empty() && origin_of(url) == options_.token_origin) add("Authorization: Bearer " + options_.token);

@@ -37,9 +37,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (looks_like_hub_name(text)) std::abort();
   }
   std::vector<std::string> files;
-  for (size_t start = 0; start <= text.size() && files.size() < 100;) {
+  for (size_t start = 0; start <= text.size() && files.size() < 20;) {
     const size_t end = std::min(text.find('\n', start), text.size());
-    files.push_back(text.substr(start, end - start));
+    if (const std::string file = text.substr(start, end - start); why_unsafe(file).empty()) files.push_back(file);
     start = end + 1;
   }
   if (selected_files(files, {}).size() > files.size()) std::abort();

@@ -56,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle(self):
         try:
             super().handle()
-        except (ConnectionError, BrokenPipeError):
+        except OSError:  # a client that left, or does not trust the certificate
             pass
 
     def do_CONNECT(self):
