@@ -516,6 +516,7 @@ HubSnapshot download(const HubName& name, const HubSettings& settings, const Hub
   if (!commit || !fs::is_directory(cache.snapshot(*commit))) fail_offline(name, settings);
   HubSnapshot snapshot = cached_snapshot(name, cache, *commit);
   std::vector<std::string> names;
+  names.reserve(snapshot.files.size());
   for (const HubFile& file : snapshot.files) names.push_back(file.name);
   names = selected_files(names, selection);
   std::erase_if(snapshot.files, [&](const HubFile& file) { return std::find(names.begin(), names.end(), file.name) == names.end(); });
