@@ -1,15 +1,16 @@
 // Tolerances, relative to each tensor's largest value: golden tensors as golden.h says; 1e-5 to definitions in double with finite
-// differences; 1e-5 (values) and 2e-5 (gradients) between the oneDNN and the composed form; bfloat16 2e-2, float16 4e-3.
+// differences; 1e-5 (values) and 2e-5 (gradients) between the oneDNN and the composed form; bfloat16 2e-2, float16 4e-3 (gradients 4e-2,
+// 5e-3).
 #include "m2bert/ops/monarch.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
 #include <complex>
+#include <limits>
 
 #include "golden.h"
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/kernel.h"
 #include "plain.h"
 
 namespace m2bert {
@@ -315,6 +316,21 @@ TEST(ButterflyMultiply, NarrowTypesStayNearTheDefinition) {
   expect_value_as_plain(multiply_reference, plain_butterfly(false), in, mx::bfloat16, 2e-2);
   in = {random({5, 15}, 1), random({3, 8, 5}, 2), random({4, 18, 6}, 3)};
   expect_value_as_plain(einsum(3), plain_einsum(3, false), in, mx::bfloat16, 2e-2);
+}
+
+TEST(ButterflyMultiply, NarrowGradientsStayNearFloats) {
+  std::vector<mx::array> in{random({5, 24}, 1), random({4, 6, 6}, 2), random({3, 5, 8}, 3)};
+  auto cotangent = random({5, 15}, 4);
+  const auto full = gradients(multiply, in, cotangent);
+  for (auto [dtype, tolerance] : {std::pair{mx::bfloat16, 4e-2}, {mx::float16, 5e-3}}) {
+    std::vector<mx::array> narrow;
+    for (const auto& a : in) narrow.push_back(mx::astype(a, dtype));
+    const auto ours = gradients(multiply, narrow, cotangent);
+    for (size_t i = 0; i < in.size(); ++i) {
+      EXPECT_EQ(ours[i].dtype(), dtype);
+      expect_near(ours[i], full[i], tolerance);
+    }
+  }
 }
 
 TEST(ButterflyMultiply, TakesAnyBatchAndNoRows) {
