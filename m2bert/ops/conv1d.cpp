@@ -89,6 +89,7 @@ mx::array groups_last(const mx::array& y, const Sizes& n, mx::StreamOrDevice s) 
 // All taps side by side, then one product a group.
 mx::array by_group(const mx::array& padded, const mx::array& weight, const Sizes& n, const Conv1dOptions& o, mx::StreamOrDevice s) {
   std::vector<mx::array> seen;
+  seen.reserve(size_t(n.K));
   for (int j = 0; j < n.K; ++j) seen.push_back(groups_first(seen_by(j, padded, n, o, s), n, n.I, s));
   auto taps = mx::reshape(mx::astype(weight, mx::float32, s), {n.groups, n.O, n.I, n.K}, s);
   auto matrix = mx::reshape(mx::transpose(taps, {0, 3, 2, 1}, s), {n.groups, n.K * n.I, n.O}, s);

@@ -20,7 +20,7 @@ void check(const mx::array& projected, const mx::array& u, const mx::array& shor
   require(u.shape() == mx::Shape({projected.shape(0), projected.shape(1), H}), "[monarch_mix] u has shape ", u.shape(), ", projected ",
           projected.shape());
   require(short_weight.ndim() == 3 && short_weight.shape(0) == 3 * H && short_weight.shape(1) == 1 && short_weight.shape(2) >= 1 &&
-              short_bias.size() == size_t(3 * H),
+              short_bias.size() == size_t(short_weight.shape(0)),
           "[monarch_mix] short_weight has shape ", short_weight.shape(), ", wants [", 3 * H, ", 1, K] and a bias of as many");
   require_float("monarch_mix", "projected", projected);
   require_float("monarch_mix", "u", u);
