@@ -25,9 +25,29 @@ Function mix_with_kept_filters(const Inputs& inputs) {
   };
 }
 
+mx::array mixer(const Inputs& in) {
+  const ops::MixerWeights weights = {in["in_weight"],  in["in_bias"],    in["short_weight"],
+                                     in["short_bias"], in["out_weight"], in["out_bias"]};
+  return ops::monarch_mixer(in["u"], weights, filters(in));
+}
+
+// The result is as long as the text.
+mx::array centred(const Inputs& in, decltype(ops::conv1d)* convolve) {
+  return convolve(in["x"], in["weight"], in["bias"], {.padding = in["weight"].shape(2) / 2}, {});
+}
+
+// The same with a filter a channel.
+mx::array centred_by_channel(const Inputs& in, decltype(ops::conv1d)* convolve) {
+  const int channels = in["x"].shape(2);
+  return convolve(in["x"], in["weight"], in["bias"], {.padding = in["weight"].shape(2) / 2, .groups = channels}, {});
+}
+
 }  // namespace
 
 void add_convolution(Registry& registry) {
+  registry.add("conv1d", [](const Inputs& in) { return centred(in, ops::conv1d); });
+  registry.add("conv1d_fft", [](const Inputs& in) { return centred_by_channel(in, ops::conv1d_fft); });
+  registry.add("depthwise_conv1d", [](const Inputs& in) { return centred_by_channel(in, ops::depthwise_conv1d); });
   registry.add("depthwise_conv1d_causal", [](const Inputs& in) { return ops::depthwise_conv1d_causal(in["u"], in["weight"], in["bias"]); });
   registry.add("long_conv", [](const Inputs& in) { return ops::long_conv(in["u"], in["k"], in["k_rev"], in["D"]); });
   registry.add("long_conv_causal", [](const Inputs& in) { return ops::long_conv(in["u"], in["k"], std::nullopt, in["D"]); });
@@ -36,6 +56,7 @@ void add_convolution(Registry& registry) {
   });
   registry.add_prepared("long_conv_with_spectrum", with_kept_spectrum);
   registry.add("monarch_mix", mix);
+  registry.add("monarch_mixer", mixer);
   registry.add_prepared("monarch_mix_kept", mix_with_kept_filters);
 }
 

@@ -1,23 +1,23 @@
 // Our side of bench/ops.py: one operation at a time, on inputs from a file.
 //   m2bert-bench-ops
 // Prints "ready ..." and then answers lines on stdin:
-//   load NAME FILE [INPUT...]   an operation of the registry, a safetensors file of its inputs, and the inputs that get a gradient
+//   load NAME FILE [INPUT...]   an operation of the registry, a file of its inputs, and the inputs that get a gradient
 //   forward FILE                writes `output`, computed with no gradient traced
 //   gradients COTANGENT FILE    writes `output` and `gradient.INPUT` of sum(output * cotangent) for each; COTANGENT has `cotangent`
 //   run forward, run gradients  does the same, keeps nothing, prints the seconds (`gradients` needs the request above once)
 //   quit
+// Files are safetensors, and their names end so.
 // A request that fails is answered with "error: ..." and changes nothing else.
 #include <chrono>
-#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <sstream>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "bench/ops/registry.h"
-#include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/memory.h"
 #include "m2bert/threads.h"
 #include "m2bert/version.h"
@@ -25,25 +25,21 @@
 namespace m2bert::bench {
 namespace {
 
-namespace fs = std::filesystem;
-
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-checkpoint::TensorMap read(const fs::path& path) {
-  const auto file = checkpoint::open_safetensors(path);
-  checkpoint::TensorMap tensors;
+using Tensors = std::unordered_map<std::string, mx::array>;
+
+Tensors read(const std::string& file) {
+  auto tensors = mx::load_safetensors(file).first;
   std::vector<mx::array> arrays;
-  for (const auto& tensor : file->tensors()) {
-    tensors.emplace_back(tensor.name, file->read(tensor));
-    arrays.push_back(tensors.back().second);
-  }
+  for (const auto& [name, value] : tensors) arrays.push_back(value);
   mx::eval(arrays);
   return tensors;
 }
 
 class Case {
  public:
-  Case(const Registry& registry, const std::string& name, const fs::path& file, std::vector<std::string> wanted)
+  Case(const Registry& registry, const std::string& name, const std::string& file, std::vector<std::string> wanted)
       : wanted_(std::move(wanted)) {
     for (auto& [input, value] : read(file)) inputs_.set(input, value);
     for (const auto& input : wanted_) primals_.push_back(inputs_[input]);
@@ -119,18 +115,18 @@ class Session {
   std::string forward(std::istream& words) const {
     std::string file;
     words >> file;
-    checkpoint::save_safetensors(file, {{"output", case_->forward()}});
+    mx::save_safetensors(file, {{"output", case_->forward()}});
     return "saved";
   }
 
   std::string gradients(std::istream& words) {
     std::string cotangent, file;
     words >> cotangent >> file;
-    case_->set_cotangent(read(cotangent).front().second);
+    case_->set_cotangent(read(cotangent).at("cotangent"));
     const auto results = case_->gradients();
-    checkpoint::TensorMap tensors = {{"output", results.front()}};
-    for (size_t i = 0; i < case_->wanted().size(); ++i) tensors.emplace_back("gradient." + case_->wanted()[i], results[i + 1]);
-    checkpoint::save_safetensors(file, tensors);
+    Tensors tensors = {{"output", results.front()}};
+    for (size_t i = 0; i < case_->wanted().size(); ++i) tensors.emplace("gradient." + case_->wanted()[i], results[i + 1]);
+    mx::save_safetensors(file, tensors);
     return "saved";
   }
 

@@ -1,6 +1,6 @@
 #pragma once
 // The operations that m2bert-bench-ops can run, by the names of bench/ops.py's cases. Sizes come with the inputs; what an operation is
-// told beside them (heads, eps) is the 80M model's.
+// told beside them (heads, eps) is the 80M model's, where it has it.
 #include <functional>
 #include <map>
 #include <string>
@@ -14,6 +14,9 @@ namespace m2bert::bench {
 inline constexpr int kHeads = 12;
 inline constexpr float kLayerNormEps = 1e-12F;
 inline constexpr float kDropout = 0.1F;
+inline constexpr int kRank = 32;   // of low_rank_project
+inline constexpr int kB2 = 2;      // of the einsum form with b1 and b2
+inline constexpr int kFactor = 4;  // which factor of a butterfly matrix
 
 class Inputs {
  public:

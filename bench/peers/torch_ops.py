@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from safetensors.torch import load_file, save_file
 
-HEADS, LAYER_NORM_EPS, DROPOUT = 12, 1e-12, 0.1
+HEADS, LAYER_NORM_EPS, DROPOUT, RANK, B2, FACTOR = 12, 1e-12, 0.1, 32, 2, 4
 OPERATIONS = {}
 
 
@@ -81,6 +81,108 @@ def blockdiag_multiply_up(x, weight):
 @op()
 def blockdiag_multiply_down(x, weight, bias):
     return BlockdiagMultiply.apply(x, weight) + bias
+
+
+class ButterflyMultiply(torch.autograd.Function):
+    """x [.., k p], w1 [k, q, p], w2 [l, s, r]: two batched products into place, and the permutations' copies between them."""
+
+    @staticmethod
+    def forward(ctx, x, w1, w2):
+        middle_lnr = across(blocks_times(x, w1.transpose(1, 2)), len(w2))
+        ctx.save_for_backward(x, w1, w2, middle_lnr)
+        return along(blocks_into_place(middle_lnr, w2.transpose(1, 2)), x.shape[:-1])
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, w1, w2, middle_lnr = ctx.saved_tensors
+        cotangent_lns = across(cotangent, len(w2))
+        by_middle = along(blocks_into_place(cotangent_lns, w2), x.shape[:-1])
+        x_knp, by_middle_knq = (t.reshape(-1, len(w1), t.shape[-1] // len(w1)).transpose(0, 1) for t in (x, by_middle))
+        return (blocks_times(by_middle, w1), torch.bmm(by_middle_knq.transpose(1, 2), x_knp),
+                torch.bmm(cotangent_lns.transpose(1, 2), middle_lnr))
+
+
+def across(x, blocks):
+    """[.., (r l)] -> [l, n, r], contiguous in l of each row."""
+    return x.reshape(-1, x.shape[-1] // blocks, blocks).transpose(1, 2).contiguous().transpose(0, 1)
+
+
+def along(y_nls, batch):
+    """[n, l, s] -> [.., (s l)]"""
+    return y_nls.transpose(1, 2).reshape(*batch, -1)
+
+
+def blocks_into_place(x_lnr, weight_lrs):
+    y_nls = torch.empty(x_lnr.shape[1], weight_lrs.shape[0], weight_lrs.shape[2], dtype=x_lnr.dtype)
+    torch.bmm(x_lnr, weight_lrs, out=y_nls.transpose(0, 1))
+    return y_nls
+
+
+@op()
+def blockdiag_butterfly_multiply(x, w1, w2):
+    return ButterflyMultiply.apply(x, w1, w2)
+
+
+@op()
+def einsum_simple(x, w1, w2):
+    k, j, i = w1.shape
+    y = torch.einsum("nki,kji,jlk->nlj", x.view(-1, k, i), w1, w2)
+    return y.reshape(*x.shape[:-1], -1)
+
+
+@op()
+def einsum(x, w1, w2):
+    k, jb, i = w1.shape
+    j, lb, kb = w2.shape
+    z = torch.einsum("nki,kjbi->njkb", x.view(-1, k, i), w1.view(k, j, kb // k, i))
+    y = torch.einsum("njkb,jlckb->nljc", z, w2.view(j, lb // B2, B2, k, kb // k))
+    return y.reshape(*x.shape[:-1], -1)
+
+
+@op()
+def einsum_rank(x, w1, w2):
+    k, rj, i = w1.shape
+    j, l, kr = w2.shape
+    z = torch.einsum("nki,krji->njkr", x.view(-1, k, i), w1.view(k, kr // k, j, i))
+    y = torch.einsum("njkr,jlkr->nlj", z, w2.view(j, l, k, kr // k))
+    return y.reshape(*x.shape[:-1], -1)
+
+
+@op()
+def butterfly_fft(x, w1, w2):
+    permuted = x.unflatten(-1, (len(w2), len(w1))).transpose(-1, -2).flatten(-2)
+    return ButterflyMultiply.apply(permuted.to(w1.dtype), w1, w2)
+
+
+@op()
+def butterfly_factor_to_matrix(twiddle):
+    blocks, b, _ = twiddle.shape
+    t = b ** FACTOR
+    diagonals = torch.diag_embed(twiddle.view(blocks // t, t, b, b).permute(0, 2, 3, 1))  # d i j t t
+    return torch.block_diag(*diagonals.transpose(2, 3).reshape(blocks // t, b * t, b * t).unbind())
+
+
+@op()
+def blockdiag_weight_to_dense_weight(weight):
+    return torch.block_diag(*weight.unbind())
+
+
+def nearest_of_rank(matrix, rank):
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return (U[..., :rank] * S[..., None, :rank]) @ Vh[..., :rank, :]
+
+
+@op()
+def blockdiag_butterfly_project(matrix):
+    small = max(i for i in range(1, math.isqrt(len(matrix)) + 1) if len(matrix) % i == 0)
+    large = len(matrix) // small
+    pieces = rearrange(matrix, "(p b) (q s) -> b q p s", b=small, s=small)
+    return rearrange(nearest_of_rank(pieces, 1), "b q p s -> (p b) (q s)", p=large)
+
+
+@op()
+def low_rank_project(matrix):
+    return nearest_of_rank(matrix, RANK)
 
 
 # ---- pointwise ----
@@ -170,6 +272,26 @@ def short_conv(u, weight, bias):
     return F.conv1d(u, weight, bias, padding=weight.shape[-1] - 1, groups=weight.shape[0])[..., :u.shape[-1]]
 
 
+@op("conv1d", channels_first=("x", "output"))
+def centred(x, weight, bias):
+    return F.conv1d(x, weight, bias, padding="same")
+
+
+@op("depthwise_conv1d", channels_first=("x", "output"))
+def centred_by_channel(x, weight, bias):
+    return F.conv1d(x, weight, bias, padding="same", groups=len(weight))
+
+
+@op(channels_first=("x", "output"))
+def conv1d_fft(x, weight, bias):
+    """A filter a channel, in torch's sense: not turned round."""
+    length, taps = x.shape[-1], weight.shape[-1]
+    size = 2 ** math.ceil(math.log2(length + taps - 1))
+    spectrum = torch.fft.rfft(weight[:, 0].flip(-1).float(), n=size)
+    y = torch.fft.irfft(torch.fft.rfft(x.float(), n=size) * spectrum, n=size)
+    return y[..., taps // 2:taps // 2 + length].to(x.dtype) + bias[:, None]
+
+
 @op(channels_first=("u", "output"))
 def depthwise_conv1d_causal(u, weight, bias):
     return short_conv(u, weight, bias)
@@ -202,6 +324,13 @@ def mix(projected, u, short_weight, short_bias, spectrum, D, spectrum2, D2):
 @op(channels_first=MIXED)
 def monarch_mix(projected, u, short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2):
     return mix(projected, u, short_weight, short_bias, filter_spectrum(k, k_rev), D, filter_spectrum(k2, k2_rev), D2)
+
+
+@op(channels_first=("k", "k_rev", "k2", "k2_rev"))
+def monarch_mixer(u, in_weight, in_bias, short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2, out_weight, out_bias):
+    projected = F.linear(u, in_weight, in_bias).transpose(1, 2)
+    y = monarch_mix(projected, u.transpose(1, 2), short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2)
+    return F.linear(y.transpose(1, 2), out_weight, out_bias)
 
 
 @prepared(channels_first=MIXED)
@@ -273,7 +402,8 @@ class Case:
         self.traced = {key: value.detach().requires_grad_() if key in wanted else value for key, value in self.inputs.items()}
 
     def turned(self, key, value):
-        return (value.transpose(-1, -2) if key in self.channels_first else value).contiguous()
+        """In memory of its own: what load_file gives is the file's."""
+        return (value.transpose(-1, -2) if key in self.channels_first else value).clone(memory_format=torch.contiguous_format)
 
     def forward(self):
         with torch.inference_mode():
@@ -290,8 +420,7 @@ class Case:
         self.cotangent = self.turned("output", load_file(cotangent)["cotangent"])
         output, gradients = self.gradients()
         named = {f"gradient.{key}": self.turned(key, value) for key, value in zip(self.wanted, gradients)}
-        # Cloned: some gradients are one tensor, which the format forbids.
-        save_file({name: t.clone() for name, t in {"output": self.turned("output", output), **named}.items()}, file)
+        save_file({"output": self.turned("output", output), **named}, file)
 
     def run(self, what):
         work = {"forward": self.forward, "gradients": self.gradients}[what]
