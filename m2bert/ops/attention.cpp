@@ -2,11 +2,12 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/attention.h"
+#include "m2bert/ops/attention_options.h"
 #include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/pointwise.h"
+#include "m2bert/ops/streaming_attention.h"
 
 namespace m2bert::ops {
 
@@ -52,11 +53,77 @@ mx::array self_attention_reference(const mx::array& q, const mx::array& k, const
 mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
                          const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
   check(q, k, v, heads, key_bias);
-  const bool values = !q.is_tracer() && !k.is_tracer() && !v.is_tracer() && !key_bias.is_tracer() && k.dtype() == q.dtype() && v.dtype() == q.dtype();
-  if (on_probabilities || !values || !kernels::pointwise_takes(q, s)) {
-    return self_attention_reference(q, k, v, heads, key_bias, alibi, on_probabilities, s);
+  if (on_probabilities || q.size() == 0) return self_attention_reference(q, k, v, heads, key_bias, alibi, on_probabilities, s);
+  const int B = q.shape(0), S = q.shape(1), d = q.shape(2) / heads;
+  StreamingAttention what{1 / std::sqrt(float(d))};
+  if (alibi) what.alibi_slopes = alibi_slopes(heads);
+  auto bias = mx::reshape(mx::astype(key_bias, mx::float32, s), {B, 1, 1, S}, s);
+  auto wide = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
+  if (!kernels::cpu_kernels(s)) {
+    auto heads_first = [&](const mx::array& x) { return split_heads(wide(x), heads, s); };
+    auto y = streaming_attention({heads_first(q), heads_first(k), heads_first(v), bias}, what, s);
+    return mx::astype(mx::reshape(mx::transpose(y, {0, 2, 1, 3}, s), q.shape(), s), q.dtype(), s);
   }
-  return kernels::self_attention(q, k, v, heads, key_bias, alibi ? alibi_slopes(heads) : std::vector<float>(), kernels::stream_of(s));
+  // For the kernel heads may stay where they are: the texts are sequences of S rows.
+  std::vector<int> offsets;
+  for (int b = 0; b <= B; ++b) offsets.push_back(b * S);
+  what.offsets = {offsets, offsets};
+  auto rows = [&](const mx::array& x) { return mx::reshape(wide(x), {B * S, heads, d}, s); };
+  auto y = streaming_attention({rows(q), rows(k), rows(v), bias}, what, s);
+  return mx::astype(mx::reshape(y, q.shape(), s), q.dtype(), s);
+}
+
+namespace {
+
+void check(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options) {
+  const char* op = "scaled_dot_product_attention";
+  const bool fits = q.ndim() == 4 && k.ndim() == 4 && v.ndim() == 4 && k.shape(0) == q.shape(0) && v.shape(0) == q.shape(0) &&
+                    k.shape(1) == q.shape(1) && v.shape(1) == q.shape(1) && k.shape(3) == q.shape(3) && v.shape(2) == k.shape(2);
+  require(fits, "[", op, "] q, k and v have shapes ", q.shape(), ", ", k.shape(), ", ", v.shape(),
+          ", want [B, heads, Lq, d], [B, heads, Lk, d], [B, heads, Lk, dv]");
+  check_attention(op, q, k, v, options, {q.shape(0), q.shape(1), q.shape(2), k.shape(2)});
+  if (!options.key_mask) return;
+  require(options.key_mask->shape() == mx::Shape({k.shape(0), k.shape(2)}), "[", op, "] key_mask has shape ", options.key_mask->shape(),
+          ", wants [", k.shape(0), ", ", k.shape(2), "]");
+}
+
+}  // namespace
+
+mx::array scaled_dot_product_attention(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options,
+                                       mx::StreamOrDevice s) {
+  check(q, k, v, options);
+  auto in = streaming_inputs(q, k, v, options, s);
+  if (options.key_mask) in.key_bias = mask_bias(*options.key_mask, -std::numeric_limits<float>::infinity(), s);
+  return mx::astype(streaming_attention(in, streaming_options(q, options), s), q.dtype(), s);
+}
+
+mx::array scaled_dot_product_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v,
+                                                 const AttentionOptions& options, mx::StreamOrDevice s) {
+  check(q, k, v, options);
+  const auto what = streaming_options(q, options);
+  const auto in = streaming_inputs(q, k, v, options, s);
+  const int B = q.shape(0), heads = q.shape(1), Lq = q.shape(2), Lk = k.shape(2);
+  auto shape = q.shape();
+  shape[3] = v.shape(3);
+  if (Lk == 0 || mx::zeros(shape, mx::float32, s).size() == 0) return mx::zeros(shape, q.dtype(), s);
+  auto scores = mx::matmul(mx::multiply(in.q, mx::array(what.scale), s), mx::swapaxes(in.k, 2, 3, s), s);
+  if (in.bias) scores = mx::add(scores, *in.bias, s);
+  auto ahead = mx::subtract(mx::arange(0, Lk, mx::int32, s), mx::reshape(mx::arange(0, Lq, mx::int32, s), {Lq, 1}, s), s);
+  if (!what.alibi_slopes.empty()) {
+    auto distance = mx::astype(mx::abs(ahead, s), mx::float32, s);
+    scores = mx::subtract(scores, mx::multiply(mx::array(what.alibi_slopes.data(), {heads, 1, 1}), distance, s), s);
+  }
+  auto off = mx::less(scores, mx::array(std::numeric_limits<float>::lowest()), s);  // minus infinity
+  if (options.causal) off = mx::logical_or(off, mx::greater(ahead, mx::array(0), s), s);
+  if (options.key_mask) {
+    auto masked = mx::equal(*options.key_mask, mx::array(0, options.key_mask->dtype()), s);
+    off = mx::logical_or(off, mx::reshape(masked, {B, 1, 1, Lk}, s), s);
+  }
+  // Finite numbers in place of minus infinity: a row without a key would be a NaN, which its zeros in the gradient would not cover.
+  scores = mx::where(off, mx::array(std::numeric_limits<float>::lowest()), scores, s);
+  auto p = mx::where(off, mx::array(0.0f), mx::softmax(scores, -1, true, s), s);
+  if (what.dropout > 0) p = mx::multiply(p, attention_dropout(*in.dropout_key, what.dropout, 0, B, heads, 0, Lq, 0, Lk, s), s);
+  return mx::astype(mx::matmul(p, in.v, s), q.dtype(), s);
 }
 
 std::vector<float> alibi_slopes(int heads) {

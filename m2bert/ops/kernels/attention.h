@@ -1,12 +1,24 @@
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "m2bert/mx.h"
+#include "m2bert/ops/kernels/attention_blocks.h"
 
 namespace m2bert::ops::kernels {
 
-// Self-attention on the CPU for inference; arguments as ops::self_attention, slopes empty: no ALiBi. float32 or bfloat16.
-mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
-                         const std::vector<float>& slopes, mx::Stream s);
+// q, k, v float32, laid out as a plan tells. bias float32 with the plan's steps; key_bias [sequences, keys of the longest] float32;
+// dropout_key [2] uint32 takes the place of plan.dropout.key.
+struct AttentionArrays {
+  mx::array q, k, v;
+  std::optional<mx::array> bias, key_bias, dropout_key;
+};
+
+// Attention with a streaming softmax on the CPU. No gradient: attention_backward is it.
+// -> y as q with dv columns, softmax's maxima and sums as q without columns.
+std::vector<mx::array> attention_forward(const AttentionArrays& in, const AttentionPlan& plan, mx::Stream s);
+// -> dq, dk, dv. results: those of attention_forward.
+std::vector<mx::array> attention_backward(const AttentionArrays& in, const AttentionPlan& plan, const std::vector<mx::array>& results,
+                                          const mx::array& dy, mx::Stream s);
 
 }  // namespace m2bert::ops::kernels

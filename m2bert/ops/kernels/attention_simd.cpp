@@ -1,5 +1,3 @@
-// A work item is one head of one text. Its keys are transposed once, so that a vector holds one channel of several keys; four queries
-// share every load of keys and values.
 #include "m2bert/ops/kernels/attention_simd.h"
 
 #include <algorithm>
@@ -11,7 +9,6 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 
-#include <hwy/aligned_allocator.h>
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
@@ -22,145 +19,184 @@ namespace m2bert::ops::kernels::HWY_NAMESPACE {
 
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
+using U = hn::Vec<hn::RebindToUnsigned<D>>;
 
-inline float widen(float x) { return x; }
-inline float widen(uint16_t x) { return hwy::F32FromBF16(hwy::bfloat16_t{x}); }
+inline V minus_infinity() { return hn::Set(D(), -std::numeric_limits<float>::infinity()); }
 
-constexpr int kRows = 4;  // queries worked on together
-
-size_t round_up(size_t n) {
-  const size_t N = hn::Lanes(D());
-  return (n + N - 1) / N * N;
+// exp(x) for x <= 0; 0 for minus infinity and a NaN for a NaN.
+HWY_INLINE V exp_below(V x) {
+  const D df;
+  const V e = hn::Exp(df, hn::Max(x, hn::Set(df, -100.0f)));
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenElseZero(hn::Gt(x, hn::Set(df, -100.0f)), e));
 }
 
-// One head of one text in float, padded to whole vectors.
-struct Head {
-  Head(int S, int d)
-      : keys(round_up(size_t(S))),
-        width(round_up(size_t(d))),
-        k_t(hwy::AllocateAligned<float>(size_t(d) * keys)),
-        v(hwy::AllocateAligned<float>(size_t(S) * width)),
-        bias(hwy::AllocateAligned<float>(keys)),
-        scores(hwy::AllocateAligned<float>(kRows * keys)),
-        queries(hwy::AllocateAligned<float>(kRows * size_t(d))) {}
-  size_t keys, width;                                  // S and d in whole vectors
-  hwy::AlignedFreeUniquePtr<float[]> k_t, v, bias;     // [d][keys], [S][width], [keys]
-  hwy::AlignedFreeUniquePtr<float[]> scores, queries;  // [rows][keys], [rows][d]
+// The finalizer of MurmurHash3 (public domain): every bit of the input moves every bit of the result.
+inline uint32_t mix(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x85ebca6bu;
+  x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+  return x ^ (x >> 16);
+}
+HWY_INLINE U mix(U x) {
+  const hn::RebindToUnsigned<D> du;
+  x = hn::Mul(hn::Xor(x, hn::ShiftRight<16>(x)), hn::Set(du, 0x85ebca6bu));
+  x = hn::Mul(hn::Xor(x, hn::ShiftRight<13>(x)), hn::Set(du, 0xc2b2ae35u));
+  return hn::Xor(x, hn::ShiftRight<16>(x));
+}
+
+// What dropout multiplies the probabilities of one query by.
+class RowDropout {
+ public:
+  RowDropout(const DropoutHash& hash, uint32_t line, int i)
+      : first_(mix(mix(hash.key[0] + line) + uint32_t(i))),
+        step_(mix(mix(hash.key[1] + line) + uint32_t(i)) | 1),
+        threshold_(hash.threshold),
+        scale_(hash.scale) {}
+  HWY_INLINE V factor(int j) const {
+    const D df;
+    const hn::RebindToUnsigned<D> du;
+    const U at = hn::Iota(du, uint32_t(j));
+    const U hashed = mix(hn::Add(hn::Mul(at, hn::Set(du, step_)), hn::Set(du, first_)));
+    // Unsigned comparison by the sign bit turned over.
+    const hn::RebindToSigned<D> ds;
+    const auto top = hn::Set(du, 0x80000000u);
+    const auto dropped = hn::Lt(hn::BitCast(ds, hn::Xor(hashed, top)), hn::BitCast(ds, hn::Xor(hn::Set(du, threshold_), top)));
+    return hn::IfThenZeroElse(hn::RebindMask(df, dropped), hn::Set(df, scale_));
+  }
+
+ private:
+  uint32_t first_, step_, threshold_;
+  float scale_;
 };
 
-template <class T>
-void load_head(const T* k, const T* v, const float* key_bias, int S, int d, size_t stride, Head& h) {
-  std::fill_n(h.k_t.get(), size_t(d) * h.keys, 0.0f);
-  std::fill_n(h.v.get(), size_t(S) * h.width, 0.0f);
-  for (int j = 0; j < S; ++j) {
-    for (int c = 0; c < d; ++c) {
-      h.k_t[size_t(c) * h.keys + size_t(j)] = widen(k[size_t(j) * stride + size_t(c)]);
-      h.v[size_t(j) * h.width + size_t(c)] = widen(v[size_t(j) * stride + size_t(c)]);
-    }
-    h.bias[size_t(j)] = key_bias[j];
-  }
-  std::fill(h.bias.get() + S, h.bias.get() + h.keys, -std::numeric_limits<float>::infinity());
-}
-
-// scores[r][j] = queries[r] . k[j] + bias[j] - slope |i + r - j|, turned into exp(score - max) in place; sums[r] their sum.
-void softmax_rows(Head& h, int i, int d, float slope, float* sums) {
+// Reads n <= N lanes; the others are `fill`. Nothing behind them is touched.
+HWY_INLINE V load_part(const float* at, size_t n, V fill) {
   const D df;
-  const size_t N = hn::Lanes(df);
-  V most[kRows];
-  for (auto& m : most) m = hn::Set(df, -std::numeric_limits<float>::infinity());
-  for (size_t j = 0; j < h.keys; j += N) {
-    V sum[kRows];
-    for (auto& s : sum) s = hn::Zero(df);
-    for (int c = 0; c < d; ++c) {
-      const V key = hn::Load(df, h.k_t.get() + size_t(c) * h.keys + j);
-      for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(hn::Set(df, h.queries[size_t(r * d + c)]), key, sum[r]);
-    }
-    const V bias = hn::Load(df, h.bias.get() + j);
-    const V at = hn::Add(hn::Iota(df, 0), hn::Set(df, float(j)));
-    for (int r = 0; r < kRows; ++r) {
-      const V distance = hn::Abs(hn::Sub(at, hn::Set(df, float(i + r))));
-      const V score = hn::Add(sum[r], hn::NegMulAdd(hn::Set(df, slope), distance, bias));
-      hn::Store(score, df, h.scores.get() + size_t(r) * h.keys + j);
-      most[r] = hn::Max(most[r], score);
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    const V top = hn::MaxOfLanes(df, most[r]);
-    V total = hn::Zero(df);
-    float* row = h.scores.get() + size_t(r) * h.keys;
-    for (size_t j = 0; j < h.keys; j += N) {
-      const V score = hn::Load(df, row + j);
-      // The padding's score is minus infinity, which Exp need not take.
-      const V e = hn::IfThenElseZero(hn::Gt(score, hn::Set(df, -std::numeric_limits<float>::infinity())),
-                                     hn::Exp(df, hn::Max(hn::Sub(score, top), hn::Set(df, -100.0f))));
-      hn::Store(e, df, row + j);
-      total = hn::Add(total, e);
-    }
-    sums[r] = hn::GetLane(hn::SumOfLanes(df, total));
-  }
-}
-
-template <class T>
-void weigh_values(const Head& h, int S, int d, int rows, const float* sums, size_t stride, T* y) {
-  const D df;
-  const size_t N = hn::Lanes(df);
+  if (n == hn::Lanes(df)) return hn::LoadU(df, at);
   HWY_ALIGN float part[hn::MaxLanes(D())];
-  for (size_t c = 0; c < size_t(d); c += N) {
-    V sum[kRows];
-    for (auto& s : sum) s = hn::Zero(df);
-    for (int j = 0; j < S; ++j) {
-      const V value = hn::Load(df, h.v.get() + size_t(j) * h.width + c);
-      for (int r = 0; r < kRows; ++r) sum[r] = hn::MulAdd(hn::Set(df, h.scores[size_t(r) * h.keys + size_t(j)]), value, sum[r]);
+  hn::Store(fill, df, part);
+  std::copy_n(at, n, part);
+  return hn::Load(df, part);
+}
+HWY_INLINE void store_part(V v, float* at, size_t n) {
+  const D df;
+  if (n == hn::Lanes(df)) return hn::StoreU(v, df, at);
+  HWY_ALIGN float part[hn::MaxLanes(D())];
+  hn::Store(v, df, part);
+  std::copy_n(part, n, at);
+}
+
+// The scores of row r at keys j ... j + n - 1 with every bias; minus infinity in the lanes behind them.
+HWY_INLINE V biased(const ScoreBlock& b, int r, int j, size_t n) {
+  const D df;
+  V s = load_part(b.scores + r * b.stride + j, n, minus_infinity());
+  if (b.key_bias) s = hn::Add(s, load_part(b.key_bias + j, n, hn::Zero(df)));
+  if (b.bias) {
+    const float* row = b.bias + r * b.bias_row;
+    s = hn::Add(s, b.bias_key == 0 ? hn::Set(df, *row) : load_part(row + j, n, hn::Zero(df)));
+  }
+  if (b.slope != 0 || b.causal) {
+    const V ahead = hn::Sub(hn::Iota(df, float(b.j0 + j)), hn::Set(df, float(b.i0 + r)));
+    s = hn::NegMulAdd(hn::Set(df, b.slope), hn::Abs(ahead), s);
+    if (b.causal) s = hn::IfThenElse(hn::Gt(ahead, hn::Zero(df)), minus_infinity(), s);
+  }
+  return s;
+}
+
+bool has_bias(const ScoreBlock& b) { return b.key_bias || b.bias || b.slope != 0 || b.causal; }
+
+template <class F>
+HWY_INLINE void for_lanes(int keys, const F& f) {
+  const int N = int(hn::Lanes(D()));
+  int j = 0;
+  for (; j + N <= keys; j += N) f(j, size_t(N));
+  if (j < keys) f(j, size_t(keys - j));
+}
+
+void softmax_block(const ScoreBlock& b, float* maxima, float* sums, float* correction) {
+  const D df;
+  for (int r = 0; r < b.rows; ++r) {
+    float* row = b.scores + r * b.stride;
+    V most = minus_infinity();
+    const bool with_bias = has_bias(b);
+    for_lanes(b.keys, [&](int j, size_t n) {
+      const V s = biased(b, r, j, n);
+      if (with_bias) store_part(s, row + j, n);
+      most = hn::Max(most, s);
+    });
+    const float top = std::max(maxima[r], hn::GetLane(hn::MaxOfLanes(df, most)));
+    if (top == -std::numeric_limits<float>::infinity()) {  // no key counts so far
+      std::fill_n(row, b.keys, 0.0f);
+      correction[r] = 1;
+      continue;
     }
-    for (int r = 0; r < rows; ++r) {
-      const V mixed = hn::Div(sum[r], hn::Set(df, sums[r]));
-      T* to = y + size_t(r) * stride + c;
-      if (c + N <= size_t(d)) {
-        store(mixed, df, to);
-        continue;
-      }
-      T narrow[hn::MaxLanes(D())];
-      hn::Store(mixed, df, part);
-      store(hn::Load(df, part), df, narrow);
-      std::copy_n(narrow, size_t(d) - c, to);
+    correction[r] = std::exp(maxima[r] - top);
+    maxima[r] = top;
+    V total = hn::Zero(df);
+    auto exponentials = [&](auto dropped) {
+      for_lanes(b.keys, [&](int j, size_t n) {
+        const V e = exp_below(hn::Sub(load_part(row + j, n, minus_infinity()), hn::Set(df, top)));
+        total = hn::Add(total, e);
+        store_part(dropped(e, j), row + j, n);
+      });
+    };
+    if (b.dropout) {
+      const RowDropout dropout(*b.dropout, b.line, b.i0 + r);
+      exponentials([&](V e, int j) { return hn::Mul(e, dropout.factor(b.j0 + j)); });
+    } else {
+      exponentials([](V e, int) { return e; });
+    }
+    sums[r] = sums[r] * correction[r] + hn::GetLane(hn::SumOfLanes(df, total));
+  }
+}
+
+void gradient_block(const ScoreBlock& b, const float* maxima, const float* sums, const float* delta, float* probability_gradient) {
+  const D df;
+  for (int r = 0; r < b.rows; ++r) {
+    float* row = b.scores + r * b.stride;
+    float* gradient = probability_gradient + r * b.stride;
+    if (sums[r] == 0) {
+      std::fill_n(row, b.keys, 0.0f);
+      std::fill_n(gradient, b.keys, 0.0f);
+      continue;
+    }
+    const V top = hn::Set(df, maxima[r]), share = hn::Set(df, 1 / sums[r]), less = hn::Set(df, delta[r]);
+    auto finish = [&](auto factor) {
+      for_lanes(b.keys, [&](int j, size_t n) {
+        const V p = hn::Mul(exp_below(hn::Sub(biased(b, r, j, n), top)), share);
+        const V m = factor(j);
+        const V dp = hn::Mul(load_part(gradient + j, n, hn::Zero(df)), m);
+        store_part(hn::Mul(p, hn::Sub(dp, less)), gradient + j, n);
+        store_part(hn::Mul(p, m), row + j, n);
+      });
+    };
+    if (b.dropout) {
+      const RowDropout dropout(*b.dropout, b.line, b.i0 + r);
+      finish([&](int j) { return dropout.factor(b.j0 + j); });
+    } else {
+      finish([&](int) { return hn::Set(df, 1.0f); });
     }
   }
 }
 
-template <class T>
-void attend_all(const T* q, const T* k, const T* v, const float* key_bias, const float* slopes, int B, int S, int heads, int d, T* y,
-                int threads) {
-  const size_t stride = size_t(heads) * size_t(d);
-  const float scale = 1 / std::sqrt(float(d));
-#pragma omp parallel num_threads(threads)
-  {
-    Head head(S, d);
-#pragma omp for schedule(dynamic)
-    for (int item = 0; item < B * heads; ++item) {
-      const int b = item / heads, h = item % heads;
-      const size_t first = size_t(b) * size_t(S) * stride + size_t(h) * size_t(d);
-      load_head(k + first, v + first, key_bias + size_t(b) * size_t(S), S, d, stride, head);
-      for (int i = 0; i < S; i += kRows) {
-        const int rows = std::min(kRows, S - i);
-        for (int r = 0; r < kRows; ++r) {  // rows beyond the text repeat its last one
-          const T* from = q + first + size_t(std::min(i + r, S - 1)) * stride;
-          for (int c = 0; c < d; ++c) head.queries[size_t(r * d + c)] = scale * widen(from[c]);
-        }
-        float sums[kRows];
-        softmax_rows(head, i, d, slopes ? slopes[h] : 0, sums);
-        weigh_values(head, S, d, rows, sums, stride, y + first + size_t(i) * stride);
-      }
-    }
-  }
+void scale_row(const float* x, float factor, int n, float* y) {
+  const D df;
+  for_lanes(n, [&](int c, size_t lanes) { store_part(hn::Mul(load_part(x + c, lanes, hn::Zero(df)), hn::Set(df, factor)), y + c, lanes); });
 }
 
-void attend_float(const float* q, const float* k, const float* v, const float* key_bias, const float* slopes, int B, int S, int heads,
-                  int d, float* y, int threads) {
-  attend_all(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
+float dot_row(const float* x, const float* y, int n) {
+  const D df;
+  V sum = hn::Zero(df);
+  for_lanes(
+      n, [&](int c, size_t lanes) { sum = hn::MulAdd(load_part(x + c, lanes, hn::Zero(df)), load_part(y + c, lanes, hn::Zero(df)), sum); });
+  return hn::GetLane(hn::SumOfLanes(df, sum));
 }
-void attend_bfloat(const uint16_t* q, const uint16_t* k, const uint16_t* v, const float* key_bias, const float* slopes, int B, int S,
-                   int heads, int d, uint16_t* y, int threads) {
-  attend_all(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
+
+void add_row(const float* x, int64_t n, float* y) {
+  const D df;
+  const int64_t N = int64_t(hn::Lanes(df));
+  int64_t c = 0;
+  for (; c + N <= n; c += N) hn::StoreU(hn::Add(hn::LoadU(df, x + c), hn::LoadU(df, y + c)), df, y + c);
+  for (; c < n; ++c) y[c] += x[c];
 }
 
 }  // namespace m2bert::ops::kernels::HWY_NAMESPACE
@@ -169,19 +205,21 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace m2bert::ops::kernels {
 
-HWY_EXPORT(attend_float);
-HWY_EXPORT(attend_bfloat);
+HWY_EXPORT(softmax_block);
+HWY_EXPORT(gradient_block);
+HWY_EXPORT(scale_row);
+HWY_EXPORT(dot_row);
+HWY_EXPORT(add_row);
 
-template <>
-void self_attention_rows(const float* q, const float* k, const float* v, const float* key_bias, const float* slopes, int B, int S,
-                         int heads, int d, float* y, int threads) {
-  HWY_DYNAMIC_DISPATCH(attend_float)(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
+void softmax_block(const ScoreBlock& block, float* maxima, float* sums, float* correction) {
+  HWY_DYNAMIC_DISPATCH(softmax_block)(block, maxima, sums, correction);
 }
-template <>
-void self_attention_rows(const uint16_t* q, const uint16_t* k, const uint16_t* v, const float* key_bias, const float* slopes, int B, int S,
-                         int heads, int d, uint16_t* y, int threads) {
-  HWY_DYNAMIC_DISPATCH(attend_bfloat)(q, k, v, key_bias, slopes, B, S, heads, d, y, threads);
+void gradient_block(const ScoreBlock& block, const float* maxima, const float* sums, const float* delta, float* probability_gradient) {
+  HWY_DYNAMIC_DISPATCH(gradient_block)(block, maxima, sums, delta, probability_gradient);
 }
+void scale_row(const float* x, float factor, int n, float* y) { HWY_DYNAMIC_DISPATCH(scale_row)(x, factor, n, y); }
+float dot_row(const float* x, const float* y, int n) { return HWY_DYNAMIC_DISPATCH(dot_row)(x, y, n); }
+void add_row(const float* x, int64_t n, float* y) { HWY_DYNAMIC_DISPATCH(add_row)(x, n, y); }
 
 }  // namespace m2bert::ops::kernels
 #endif

@@ -1,0 +1,47 @@
+#pragma once
+// Attention inside each of several sequences that lie one behind another, without padding, and its packed forms.
+// Source: Dao et al., FlashAttention (2022); the functions of the reference's ops/bert_flashattention, whose names the packed forms have.
+#include <vector>
+
+#include "m2bert/ops/attention.h"
+
+namespace m2bert::ops {
+
+// Where sequences begin in rows without padding: [n + 1], from 0, ascending; sequence b is rows values()[b] ... values()[b + 1] - 1, and
+// may be empty. Throws Error otherwise.
+class CuSeqlens {
+ public:
+  CuSeqlens(std::vector<int> values);  // NOLINT: Unpadding::cu_seqlens is one
+  CuSeqlens(const mx::array& values);  // NOLINT: [n + 1] int32 or int64; evaluated here, so it cannot be traced
+  const std::vector<int>& values() const { return values_; }
+  int sequences() const { return int(values_.size()) - 1; }
+  int longest() const;
+
+ private:
+  void check() const;
+  std::vector<int> values_;
+};
+
+// scaled_dot_product_attention of each sequence: the queries q [nnz_q, heads, d] of sequence b with the keys k [nnz_k, heads, d] and
+// values v [nnz_k, heads, dv] of sequence b -> [nnz_q, heads, dv]. Both have the same number of sequences, and the last offsets are nnz_q
+// and nnz_k. Options as there, with positions counted inside a sequence: bias [n or 1, heads or 1, longest_q or 1, longest_k or 1] (or
+// longer), and no key_mask, since the lengths say which keys there are. A query whose sequence has no keys gets zeros.
+mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
+                           const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
+// The same by scaled_dot_product_attention_reference, a sequence after another.
+mx::array attention_varlen_reference(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
+                                     const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
+
+// The reference's forms: qkv [nnz, 3, heads, d]; q [nnz_q, heads, d] with kv [nnz_k, 2, heads, d]; all apart. The result is
+// [nnz_q, heads, d]. max_seqlen is checked: no sequence may be longer (nothing else depends on it). options.dropout, .scale and .causal
+// are the reference's dropout_p, softmax_scale and causal. Its split form is the first of these, in two launches, and has the same result.
+mx::array flash_attn_unpadded_qkvpacked_func(const mx::array& qkv, const CuSeqlens& cu_seqlens, int max_seqlen,
+                                             const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
+mx::array flash_attn_unpadded_kvpacked_func(const mx::array& q, const mx::array& kv, const CuSeqlens& cu_seqlens_q,
+                                            const CuSeqlens& cu_seqlens_k, int max_seqlen_q, int max_seqlen_k,
+                                            const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
+mx::array flash_attn_unpadded_func(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
+                                   const CuSeqlens& cu_seqlens_k, int max_seqlen_q, int max_seqlen_k, const AttentionOptions& options = {},
+                                   mx::StreamOrDevice s = {});
+
+}  // namespace m2bert::ops
