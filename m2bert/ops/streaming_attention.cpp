@@ -79,7 +79,7 @@ class Composed {
         if (what_.dropout > 0) e = mx::multiply(e, dropout(i, j), s_);
         mixed = mx::add(mx::multiply(mixed, correction, s_), mx::matmul(e, part(in_.v, 2, j, s_), s_), s_);
         top = higher;
-        before = mixed;
+        before = mx::depends({mixed}, {sum})[0];
       }
       y.push_back(mx::divide(mixed, positive(sum), s_));
       maxima.push_back(mx::squeeze(top, 3, s_));
@@ -102,7 +102,8 @@ class Composed {
         if (hidden(i, j)) continue;
         auto rows = [&](const mx::array& x) { return part(x, 2, i, s_); };
         auto p = mx::divide(mx::exp(mx::subtract(scores(i, j, before), rows(base), s_), s_), rows(sum), s_);
-        auto dp = mx::matmul(rows(dy), swap_last(part(in_.v, 2, j, s_), s_), s_);
+        auto dy_i = before ? mx::depends({rows(dy)}, {*before})[0] : rows(dy);
+        auto dp = mx::matmul(dy_i, swap_last(part(in_.v, 2, j, s_), s_), s_);
         auto kept = p;
         if (what_.dropout > 0) {
           auto factor = dropout(i, j);
@@ -111,7 +112,7 @@ class Composed {
         }
         auto ds = mx::multiply(p, mx::subtract(dp, rows(delta), s_), s_);
         auto scaled = mx::multiply(ds, mx::array(what_.scale), s_);
-        add(dv[b], mx::matmul(swap_last(kept, s_), rows(dy), s_));
+        add(dv[b], mx::matmul(swap_last(kept, s_), dy_i, s_));
         add(dk[b], mx::matmul(swap_last(scaled, s_), rows(in_.q), s_));
         add(dq[a], mx::matmul(scaled, part(in_.k, 2, j, s_), s_));
         dbias.add(a, b, ds);

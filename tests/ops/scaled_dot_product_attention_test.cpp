@@ -114,7 +114,18 @@ TEST(ScaledDotProductAttention, BiasOfEveryShape) {
       if (broadcast >> axis & 1) shape[size_t(axis)] = 1;
     }
     in.push_back(random(shape, 4));
-    expect_definition(in, {{}, broadcast % 3 == 0});
+    const Setting set{{}, broadcast % 3 == 0};
+    if (shape[3] != 1) {
+      expect_definition(in, set);
+      continue;
+    }
+    // What is added to all keys alike changes nothing: its gradient is 0, and only rounding.
+    for (const auto& f : {dispatched(set), reference(set), blocks(set, {2, 3})}) {
+      expect_near(f(in), f({in[0], in[1], in[2]}), 1e-5);
+      auto g = gradients(f, in, random({2, 2, 3, 2}, 5));
+      EXPECT_EQ(g[3].shape(), shape);
+      EXPECT_LT(mx::max(mx::abs(g[3])).item<float>(), 1e-5);
+    }
   }
 }
 
@@ -376,7 +387,7 @@ TEST(ScaledDotProductAttention, NeverHoldsTheScores) {
     });
   };
   EXPECT_LT(all(dispatched({})), scores / 8);
-  EXPECT_LT(all(blocks({}, {})), scores / 2);
+  EXPECT_LT(all(blocks({}, {128, 128})), scores / 8);
   EXPECT_GT(all(reference({})), scores);  // what the two spare
 }
 
