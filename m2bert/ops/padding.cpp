@@ -8,6 +8,7 @@ namespace m2bert::ops {
 
 Unpadding unpadding(const mx::array& mask) {
   require(mask.ndim() == 2, "[unpadding] mask has shape ", mask.shape(), ", wants [B, S]");
+  require(!mask.is_tracer(), "[unpadding] mask is traced; it is read on the host, so take it from outside the function");
   auto m = mx::contiguous(mx::astype(mx::not_equal(mask, mx::array(0, mask.dtype())), mx::uint8));
   m.eval();
   const int B = m.shape(0), S = m.shape(1);
@@ -25,38 +26,84 @@ Unpadding unpadding(const mx::array& mask) {
   return u;
 }
 
+namespace {
+
+void check_indices(const char* op, const mx::array& indices) {
+  require(indices.ndim() == 1, "[", op, "] indices has shape ", indices.shape(), ", wants [n]");
+  require(mx::issubdtype(indices.dtype(), mx::integer), "[", op, "] indices is ", indices.dtype(), ", wants integers");
+}
+
+// f(x), whose gradient is an error where x has none: integers and booleans.
+template <class F>
+mx::array differentiable(const char* op, const mx::array& x, const F& f) {
+  if (mx::issubdtype(x.dtype(), mx::inexact)) return f(x);
+  auto forward = [f](const std::vector<mx::array>& in) { return std::vector<mx::array>{f(in[0])}; };
+  auto backward = [op](const std::vector<mx::array>& in, const std::vector<mx::array>&,
+                       const std::vector<mx::array>&) -> std::vector<mx::array> {
+    fail("[", op, "] has no gradient for an input of dtype ", in[0].dtype());
+  };
+  return mx::custom_function(forward, backward)({x})[0];
+}
+
+}  // namespace
+
 mx::array index_first_axis(const mx::array& x, const mx::array& indices, mx::StreamOrDevice s) {
   require(x.ndim() >= 1, "[index_first_axis] x is a scalar");
-  require(indices.ndim() == 1, "[index_first_axis] indices has shape ", indices.shape(), ", wants [n]");
-  return mx::take(x, indices, 0, s);
+  check_indices("index_first_axis", indices);
+  require(x.shape(0) > 0 || indices.size() == 0, "[index_first_axis] x has shape ", x.shape(), ", and there are ", indices.size(),
+          " indices");
+  return differentiable("index_first_axis", x, [=](const mx::array& from) { return mx::take(from, indices, 0, s); });
 }
 
 mx::array index_put_first_axis(const mx::array& v, const mx::array& indices, int first_axis_dim, mx::StreamOrDevice s) {
-  require(v.ndim() >= 1 && indices.ndim() == 1 && indices.shape(0) == v.shape(0), "[index_put_first_axis] v has shape ", v.shape(),
-          ", indices has ", indices.shape(), ", wants one index a row of v");
+  check_indices("index_put_first_axis", indices);
+  require(v.ndim() >= 1 && indices.shape(0) == v.shape(0), "[index_put_first_axis] v has shape ", v.shape(), ", indices has ",
+          indices.shape(), ", wants one index a row of v");
+  require(first_axis_dim >= 0 && (first_axis_dim > 0 || v.shape(0) == 0), "[index_put_first_axis] first_axis_dim is ", first_axis_dim,
+          ", v has ", v.shape(0), " rows");
   auto shape = v.shape();
   shape[0] = first_axis_dim;
-  auto zeros = mx::zeros(shape, v.dtype(), s);
-  if (v.shape(0) == 0) return zeros;
   auto update = v.shape();
   update.insert(update.begin() + 1, 1);
-  return mx::scatter(zeros, indices, mx::reshape(v, update, s), 0, s);
+  if (v.size() == 0) return mx::zeros(shape, v.dtype(), s);
+  return differentiable("index_put_first_axis", v, [=](const mx::array& rows) {
+    return mx::scatter(mx::zeros(shape, rows.dtype(), s), indices, mx::reshape(rows, update, s), 0, s);
+  });
 }
 
 mx::array unpad_input(const mx::array& x, const Unpadding& u, mx::StreamOrDevice s) {
   require(x.ndim() >= 2, "[unpad_input] x has shape ", x.shape(), ", wants [B, S, ...]");
+  require(x.shape(0) + 1 == int(u.cu_seqlens.size()), "[unpad_input] x has shape ", x.shape(), ", the unpadding is of ",
+          u.cu_seqlens.size() - 1, " texts");
   auto shape = x.shape();
   shape.erase(shape.begin());
   shape[0] = x.shape(0) * x.shape(1);
   return index_first_axis(mx::reshape(x, shape, s), u.indices, s);
 }
 
-mx::array pad_input(const mx::array& rows, const Unpadding& u, int batch, int seqlen, mx::StreamOrDevice s) {
-  auto flat = index_put_first_axis(rows, u.indices, batch * seqlen, s);
+std::pair<mx::array, Unpadding> unpad_input(const mx::array& x, const mx::array& mask, mx::StreamOrDevice s) {
+  require(x.ndim() >= 2 && mask.ndim() == 2 && mask.shape(0) == x.shape(0) && mask.shape(1) == x.shape(1), "[unpad_input] x has shape ",
+          x.shape(), ", mask has ", mask.shape(), ", want [B, S, ...] and [B, S]");
+  auto u = unpadding(mask);
+  auto rows = unpad_input(x, u, s);
+  return {rows, std::move(u)};
+}
+
+mx::array unpad_input_only(const mx::array& x, const mx::array& mask, mx::StreamOrDevice s) { return unpad_input(x, mask, s).first; }
+
+mx::array pad_input(const mx::array& rows, const mx::array& indices, int batch, int seqlen, mx::StreamOrDevice s) {
+  require(batch >= 0 && seqlen >= 0, "[pad_input] batch is ", batch, ", seqlen is ", seqlen);
+  auto flat = index_put_first_axis(rows, indices, batch * seqlen, s);
   auto shape = flat.shape();
   shape[0] = seqlen;
   shape.insert(shape.begin(), batch);
   return mx::reshape(flat, shape, s);
+}
+
+mx::array pad_input(const mx::array& rows, const Unpadding& u, int batch, int seqlen, mx::StreamOrDevice s) {
+  require(batch + 1 == int(u.cu_seqlens.size()) && seqlen >= u.max_seqlen, "[pad_input] batch is ", batch, " and seqlen ", seqlen,
+          ", the unpadding is of ", u.cu_seqlens.size() - 1, " texts of up to ", u.max_seqlen, " rows");
+  return pad_input(rows, u.indices, batch, seqlen, s);
 }
 
 }  // namespace m2bert::ops

@@ -1,8 +1,9 @@
 #include "m2bert/ops/attention.h"
 
+#include "golden.h"
 #include "m2bert/error.h"
-#include "m2bert/ops/dropout.h"
-#include "m2bert/ops/padding.h"
+#include "m2bert/ops/dense.h"
+#include "m2bert/ops/linear.h"
 #include "near.h"
 
 namespace m2bert {
@@ -68,41 +69,43 @@ TEST(SelfAttention, NamesWrongShapes) {
   EXPECT_THROW(ops::self_attention(x, x, x, 2, mx::zeros({1, 5}), false), Error);
 }
 
-TEST(Padding, RowsGoOutAndComeBack) {
-  auto mask = mx::array({1, 0, 1, 0, 0, 0, 1, 1, 1}, {3, 3}, mx::int32);  // a hole, an empty text, a full one
-  auto u = ops::unpadding(mask);
-  EXPECT_EQ(u.cu_seqlens, (std::vector<int>{0, 2, 2, 5}));
-  EXPECT_EQ(u.max_seqlen, 3);
-  auto x = random({3, 3, 2}, 1);
-  auto rows = ops::unpad_input(x, u);
-  EXPECT_EQ(rows.shape(), (mx::Shape{5, 2}));
-  expect_near(ops::pad_input(rows, u, 3, 3), x * mx::astype(mx::expand_dims(mask, -1), mx::float32), 0);
+TEST(Alibi, IsTheReferences) {
+  for (const char* name : {"alibi_h4", "alibi_h6", "alibi_h12"}) {
+    Golden golden(name);
+    golden.expect_near(ops::alibi_bias(golden.attr("heads"), golden.attr("size")), "out.alibi");
+  }
 }
 
-TEST(Padding, GradientsOfRepeatedIndicesAddUp) {
-  auto x = random({3, 2}, 1);
-  auto indices = mx::array({1, 1, 2}, {3}, mx::int32);
-  auto g = gradients([&](const auto& in) { return ops::index_first_axis(in[0], indices); }, {x}, mx::ones({3, 2}));
-  expect_near(g[0], mx::array({0.0f, 0.0f, 2.0f, 2.0f, 1.0f, 1.0f}, {3, 2}), 0);
-  auto put = gradients([&](const auto& in) { return ops::index_put_first_axis(in[0], mx::array({2, 0}, {2}, mx::int32), 4); },
-                       {random({2, 2}, 3)}, mx::reshape(mx::arange(0.0, 8.0, 1.0), {4, 2}));
-  expect_near(put[0], mx::array({4.0f, 5.0f, 0.0f, 1.0f}, {2, 2}), 0);
+TEST(MaskBias, IsTheReferences) {
+  Golden golden("mask_bias");
+  auto mask = golden.real("in.mask");
+  auto shaped = [](const mx::array& bias) { return mx::reshape(bias, {bias.shape(0), 1, 1, bias.shape(1)}); };
+  golden.expect_near(shaped(ops::mask_bias(mask, -9984.0f)), "out.bias");
+  golden.expect_near(shaped(ops::mask_bias(mx::astype(mask, mx::bool_), -9984.0f)), "out.bias");
+  EXPECT_THROW(ops::mask_bias(mx::zeros({4}), -1.0f), Error);
 }
 
-TEST(Padding, NoRealToken) {
-  auto u = ops::unpadding(mx::zeros({2, 3}, mx::int32));
-  auto rows = ops::unpad_input(random({2, 3, 4}, 1), u);
-  EXPECT_EQ(rows.shape(), (mx::Shape{0, 4}));
-  EXPECT_EQ(mx::max(mx::abs(ops::pad_input(rows, u, 2, 3))).item<float>(), 0);
-}
-
-TEST(Dropout, KeepsTheMeanAndFollowsItsKey) {
-  auto x = mx::ones({200, 200});
-  auto y = ops::dropout(x, 0.25f, mx::random::key(1));
-  EXPECT_NEAR(mx::mean(y).item<float>(), 1, 0.02);
-  EXPECT_NEAR(mx::mean(mx::astype(mx::equal(y, mx::array(0.0f)), mx::float32)).item<float>(), 0.25, 0.02);
-  expect_near(ops::dropout(x, 0.25f, mx::random::key(1)), y, 0);
-  EXPECT_THROW(ops::dropout(x, 1.0f, mx::random::key(1)), Error);
+// The reference's AttentionPooler from the library's operations: softmax over the queries, the mask multiplied onto the scores, two
+// rounds with one Wqkv.
+TEST(AttentionPooler, IsTheReferences) {
+  std::vector<std::string> names{"x", "mask", "Wqkv__weight", "Wqkv__bias"};
+  for (const char* dense : {"dense1", "dense2", "dense3", "dense4", "dense"}) {
+    for (const char* what : {"__weight", "__bias"}) names.push_back(std::string(dense) + what);
+  }
+  expect_golden("attention_pooler", names, [](const auto& in) {
+    auto mask = mx::expand_dims(mx::astype(in[1], mx::float32), -1);
+    auto attend = [&](const mx::array& x) {
+      auto qkv = mx::split(ops::linear(x, in[2], in[3]), 3, -1);
+      auto scores = mx::matmul(qkv[0], mx::swapaxes(qkv[1], 1, 2)) * mx::array(1 / std::sqrt(float(x.shape(2)))) * mask;
+      return mx::matmul(mx::softmax(scores, 1, true), qkv[2]);
+    };
+    auto wide = [&](const mx::array& x, size_t at) {
+      return ops::fused_dense(ops::fused_dense_gelu(x, in[at], in[at + 1]), in[at + 2], in[at + 3]);
+    };
+    auto mixed = wide(attend(wide(attend(in[0]), 4)), 8);
+    auto first = mx::squeeze(mx::slice(mixed, {0, 0, 0}, {mixed.shape(0), 1, mixed.shape(2)}), 1);
+    return mx::tanh(ops::fused_dense(first, in[12], in[13]));
+  });
 }
 
 }  // namespace

@@ -1,0 +1,164 @@
+#include "m2bert/ops/padding.h"
+
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include "golden.h"
+#include "m2bert/error.h"
+#include "plain.h"
+
+namespace m2bert {
+namespace {
+
+using namespace testing_ops;
+
+mx::array int_array(const std::vector<int>& values, mx::Dtype dtype = mx::int32) {
+  return mx::astype(mx::array(values.data(), {int(values.size())}, mx::int32), dtype);
+}
+
+TEST(IndexFirstAxis, IsTheReferences) {
+  for (const char* name : {"index_first_axis", "ops_index_first_axis_2d"}) {
+    expect_golden(name, {"x", "indices"}, [](const auto& in) { return ops::index_first_axis(in[0], in[1]); });
+  }
+}
+
+TEST(IndexPutFirstAxis, IsTheReferences) {
+  const int n = Golden("index_put_first_axis").attr("first_axis_dim");
+  expect_golden("index_put_first_axis", {"v", "indices"}, [n](const auto& in) { return ops::index_put_first_axis(in[0], in[1], n); });
+}
+
+TEST(UnpadInput, IsTheReferences) {
+  Golden golden("unpad_input");
+  auto mask = golden.real("in.mask");
+  auto [rows, u] = ops::unpad_input(golden.real("in.x"), mask);
+  golden.expect_near(rows, "out.h");
+  golden.expect_near(u.indices, "out.indices");
+  golden.expect_near(int_array(u.cu_seqlens), "out.cu_seqlens");
+  EXPECT_EQ(u.max_seqlen, int(mx::astype(golden.real("out.max_seqlen"), mx::int32).item<int>()));
+  golden.expect_near(ops::unpad_input_only(golden.real("in.x"), mask), "out.only");
+  expect_golden("unpad_input", {"x"}, [&](const auto& in) { return ops::unpad_input(in[0], mask).first; }, "h");
+}
+
+TEST(PadInput, IsTheReferences) {
+  auto indices = Golden("unpad_input").real("out.indices");  // of the same batch
+  auto shape = Golden("pad_input").real("out.y").shape();
+  expect_golden("pad_input", {"h"}, [&](const auto& in) { return ops::pad_input(in[0], indices, shape[0], shape[1]); });
+}
+
+TEST(Padding, RowsGoOutAndComeBack) {
+  auto mask = mx::array({1, 0, 1, 0, 0, 0, 1, 1, 1}, {3, 3}, mx::int32);  // a hole, an empty text, a full one
+  auto x = random({3, 3, 2}, 1);
+  for (auto dtype : {mx::int32, mx::int64, mx::bool_, mx::float32, mx::bfloat16}) {
+    auto u = ops::unpadding(mx::astype(mask, dtype));
+    EXPECT_EQ(u.cu_seqlens, (std::vector<int>{0, 2, 2, 5}));
+    EXPECT_EQ(u.max_seqlen, 3);
+    auto rows = ops::unpad_input(x, u);
+    EXPECT_EQ(rows.shape(), (mx::Shape{5, 2}));
+    expect_near(ops::pad_input(rows, u, 3, 3), x * mx::astype(mx::expand_dims(mask, -1), mx::float32), 0);
+  }
+}
+
+RC_GTEST_PROP(Padding, AnyMaskGoesOutAndComesBack, ()) {
+  const int B = *rc::gen::inRange(0, 5), S = *rc::gen::inRange(1, 9);
+  const auto on = *rc::gen::container<std::vector<int>>(size_t(B * S), rc::gen::inRange(0, 2));
+  auto mask = mx::reshape(int_array(on), {B, S});
+  auto keep = mx::astype(mx::reshape(mask, {B, S, 1, 1}), mx::float32);
+  auto x = random({B, S, 2, 3}, 1);
+  auto u = ops::unpadding(mask);
+  Op there = [&](const auto& in) { return ops::unpad_input(in[0], u); };
+  Op and_back = [&](const auto& in) { return ops::pad_input(there(in), u, B, S); };
+  RC_ASSERT(there({x}).shape(0) == u.cu_seqlens.back());
+  RC_ASSERT(int(u.cu_seqlens.size()) == B + 1);
+  RC_ASSERT(mx::array_equal(and_back({x}), x * keep).item<bool>());
+  auto cotangent = random({B, S, 2, 3}, 2);
+  RC_ASSERT(mx::array_equal(gradients(and_back, {x}, cotangent)[0], cotangent * keep).item<bool>());
+}
+
+TEST(IndexFirstAxis, IsItsDefinition) {
+  const std::vector<int> at{3, 0, 3, 1};
+  auto plain = [&](const std::vector<Plain>& in) {
+    Plain y(mx::Shape{4, in[0].dim(1)});
+    for (int i = 0; i < 4; ++i) {
+      for (int c = 0; c < in[0].dim(1); ++c) y(i, c) = in[0](at[size_t(i)], c);
+    }
+    return y;
+  };
+  for (auto dtype : {mx::int32, mx::int64, mx::uint32}) {
+    auto indices = int_array(at, dtype);
+    Op f = [&](const auto& in) { return ops::index_first_axis(in[0], indices); };
+    expect_as_plain(f, plain, {random({5, 3}, 1)}, 1e-6);  // repeated indices add their gradients
+    expect_value_as_plain(f, plain, {random({5, 3}, 1)}, mx::bfloat16, 0);
+  }
+}
+
+TEST(IndexPutFirstAxis, IsItsDefinition) {
+  const std::vector<int> at{3, 0, 2};
+  auto plain = [&](const std::vector<Plain>& in) {
+    Plain y(mx::Shape{5, in[0].dim(1)});
+    for (int i = 0; i < 3; ++i) {
+      for (int c = 0; c < in[0].dim(1); ++c) y(at[size_t(i)], c) = in[0](i, c);
+    }
+    return y;
+  };
+  Op f = [&](const auto& in) { return ops::index_put_first_axis(in[0], int_array(at), 5); };
+  expect_as_plain(f, plain, {random({3, 2}, 1)}, 1e-6);
+  expect_value_as_plain(f, plain, {random({3, 2}, 1)}, mx::float16, 0);
+}
+
+TEST(IndexFirstAxis, GradientsOfRepeatedIndicesAddUp) {
+  auto indices = int_array({1, 1, 2});
+  auto g = gradients([&](const auto& in) { return ops::index_first_axis(in[0], indices); }, {random({3, 2}, 1)}, mx::ones({3, 2}));
+  expect_near(g[0], mx::array({0.0f, 0.0f, 2.0f, 2.0f, 1.0f, 1.0f}, {3, 2}), 0);
+}
+
+TEST(Padding, NoRealTokenAndNoText) {
+  auto u = ops::unpadding(mx::zeros({2, 3}, mx::int32));
+  auto rows = ops::unpad_input(random({2, 3, 4}, 1), u);
+  EXPECT_EQ(rows.shape(), (mx::Shape{0, 4}));
+  EXPECT_EQ(mx::max(mx::abs(ops::pad_input(rows, u, 2, 3))).item<float>(), 0);
+  auto none = ops::unpadding(mx::zeros({0, 3}, mx::int32));
+  EXPECT_EQ(ops::unpad_input(mx::zeros({0, 3, 4}), none).shape(), (mx::Shape{0, 4}));
+  EXPECT_EQ(ops::pad_input(mx::zeros({0, 4}), none, 0, 3).shape(), (mx::Shape{0, 3, 4}));
+}
+
+TEST(Padding, IntegersGoThroughAndHaveNoGradient) {
+  auto x = mx::array({10, 11, 12, 13, 14, 15}, {2, 3}, mx::int32), mask = mx::array({1, 0, 1, 0, 1, 1}, {2, 3}, mx::int32);
+  auto [rows, u] = ops::unpad_input(x, mask);
+  EXPECT_TRUE(mx::array_equal(rows, mx::array({10, 12, 14, 15}, {4}, mx::int32)).item<bool>());
+  EXPECT_TRUE(mx::array_equal(ops::pad_input(rows, u, 2, 3), x * mask).item<bool>());
+  auto gradient = [&, &u = u](auto f, const mx::array& at) -> std::string {
+    try {
+      auto loss = [&](const mx::array& in) { return mx::sum(mx::astype(f(in), mx::float32)); };
+      mx::eval(mx::grad(loss)(at));
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+    return "nothing was thrown";
+  };
+  auto put = gradient([&, &u = u](const mx::array& in) { return ops::pad_input(in, u, 2, 3); }, rows);
+  auto take = gradient([&, &u = u](const mx::array& in) { return ops::unpad_input(in, u); }, x);
+  EXPECT_EQ(put, "[index_put_first_axis] has no gradient for an input of dtype int32");
+  EXPECT_EQ(take, "[index_first_axis] has no gradient for an input of dtype int32");
+}
+
+TEST(Padding, NamesWhatIsWrong) {
+  auto x = random({2, 3, 4}, 1), mask = mx::ones({2, 3}, mx::int32), three = int_array({0, 1, 2});
+  auto u = ops::unpadding(mask);
+  EXPECT_THROW(ops::unpadding(mx::ones({6})), Error);
+  EXPECT_THROW(ops::unpad_input(x, mx::ones({3, 2})), Error);
+  EXPECT_THROW(ops::unpad_input(random({3, 3, 4}, 1), u), Error);
+  EXPECT_THROW(ops::unpad_input_only(random({6}, 1), mask), Error);
+  EXPECT_THROW(ops::index_first_axis(x, mx::zeros({2, 2}, mx::int32)), Error);
+  EXPECT_THROW(ops::index_first_axis(x, mx::zeros({2})), Error);  // float indices
+  EXPECT_THROW(ops::index_first_axis(mx::array(1.0f), three), Error);
+  EXPECT_THROW(ops::index_first_axis(mx::zeros({0, 4}), three), Error);
+  EXPECT_THROW(ops::index_put_first_axis(x, three, 4), Error);  // two rows, three indices
+  EXPECT_THROW(ops::index_put_first_axis(random({3, 2}, 1), three, 0), Error);
+  EXPECT_THROW(ops::index_put_first_axis(random({3, 2}, 1), three, -1), Error);
+  EXPECT_THROW(ops::pad_input(random({6, 4}, 1), u, 3, 3), Error);
+  EXPECT_THROW(ops::pad_input(random({6, 4}, 1), u, 2, 2), Error);
+  EXPECT_THROW(mx::grad([&](const mx::array& m) { return mx::sum(ops::unpad_input_only(x, m)); })(mx::ones({2, 3})), Error);
+}
+
+}  // namespace
+}  // namespace m2bert
