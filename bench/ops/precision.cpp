@@ -15,6 +15,8 @@
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/attention.h"
 #include "m2bert/ops/conv1d.h"
+#include "m2bert/ops/dense.h"
+#include "m2bert/ops/dropout.h"
 #include "m2bert/ops/layer_norm.h"
 #include "m2bert/ops/linear.h"
 #include "m2bert/ops/long_conv.h"
@@ -23,6 +25,8 @@
 #include "m2bert/ops/monarch_factor.h"
 #include "m2bert/ops/monarch_mix.h"
 #include "m2bert/ops/rearrange.h"
+#include "m2bert/ops/softmax_dropout.h"
+#include "m2bert/ops/varlen_attention.h"
 
 namespace m2bert {
 namespace {
@@ -194,10 +198,44 @@ std::vector<Case> cases() {
          const mx::array x1 = columns(p, 0, H), x2 = columns(p, H, 2 * H), v = columns(p, 2 * H, 3 * H);
          return x2 * long_conv(x1 * v, a[4], a[5], a[6]) + long_conv(a[1], a[7], a[8], a[9]);
        }},
+      {"`scaled_dot_product_attention`, 128 keys",
+       {qkv[0], qkv[1], qkv[2], {2, 1, 1, 128}},
+       [](const Arrays& a) { return ops::scaled_dot_product_attention(a[0], a[1], a[2], {.bias = a[3]}); },
+       [](const Arrays& a) { return attention(a[0], a[1], a[2], a[3]); }},
       {"`attention`, 128 keys",
        {qkv[0], qkv[1], qkv[2], {2, 1, 1, 128}},
        [](const Arrays& a) { return ops::attention(a[0], a[1], a[2], a[3]); },
        [](const Arrays& a) { return attention(a[0], a[1], a[2], a[3]); }},
+      {"`attention_varlen`, 100 and 28 rows",
+       {{128, 4, 64}, {128, 4, 64}, {128, 4, 64}},
+       [](const Arrays& a) {
+         const ops::CuSeqlens cu(std::vector<int>{0, 100, 128});
+         return ops::attention_varlen(a[0], a[1], a[2], cu, cu);
+       },
+       [](const Arrays& a) {
+         Arrays texts;
+         for (auto [from, to] : {std::pair(0, 100), std::pair(100, 128)}) {
+           Arrays qkv;
+           for (const mx::array& x : a) qkv.push_back(mx::swapaxes(mx::slice(x, {from, 0, 0}, {to, 4, 64}), 0, 1));
+           texts.push_back(mx::swapaxes(attention(qkv[0], qkv[1], qkv[2], number(0, a[0])), 0, 1));
+         }
+         return mx::concatenate(texts, 0);
+       }},
+      {"`fused_softmax_dropout`, 128 keys, p = 0",
+       {{2, 4, 128, 128}, {2, 128}},
+       [](const Arrays& a) { return ops::fused_softmax_dropout(a[0], 0, a[1], std::nullopt); },
+       [](const Arrays& a) { return mx::softmax(a[0] + mx::reshape(a[1], {2, 1, 1, 128}), -1); }},
+      {"`fused_dense_gelu`, 768 to 768",
+       {{256, 768}, {768, 768}, {768}},
+       [](const Arrays& a) { return ops::fused_dense_gelu(a[0], a[1], a[2]); },
+       [](const Arrays& a) { return gelu(mx::matmul(a[0], mx::transpose(a[1])) + a[2]); }},
+      {"`fused_bias_dropout_add`, p = 0.1",
+       {{256, 768}, {768}, {256, 768}},
+       [](const Arrays& a) { return ops::fused_bias_dropout_add(a[0], a[1], a[2], 0.1f, mx::random::key(5)); },
+       [](const Arrays& a) {
+         const mx::array kept = mx::astype(ops::dropout_kept(a[0].shape(), 0.1f, mx::random::key(5)), a[0].dtype());
+         return (a[0] + a[1]) * kept / number(1 - double(0.1f), a[0]) + a[2];
+       }},
       {"`layer_norm`, 768 values",
        {{256, 768}, {768}, {768}},
        [](const Arrays& a) { return ops::layer_norm(a[0], std::nullopt, a[1], a[2], 1e-12f); },
