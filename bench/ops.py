@@ -15,6 +15,7 @@ sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py woul
 import argparse
 import datetime
 import math
+import os
 import tempfile
 import time
 import zlib
@@ -75,6 +76,7 @@ class Draw:
         """[B, L] int32: texts of half to full length, padded behind; the first is full."""
         lengths = torch.randint(self.length // 2, self.length + 1, (self.batch, 1), generator=self.generator)
         lengths[0] = self.length
+        self.lengths = lengths
         return (torch.arange(self.length)[None] < lengths).int()
 
 
@@ -128,6 +130,35 @@ def attention_inputs(draw):
     return {"q": draw.hidden(), "k": draw.hidden(), "v": draw.hidden(), "mask": draw.mask()}
 
 
+def attention_rows(draw):
+    mask = draw.mask()
+    rows = int(mask.sum())
+    return {"mask": mask, **{name: draw.normal(rows, HEADS, HIDDEN // HEADS) for name in "qkv"}}
+
+
+def pairs_of_rows(draw):
+    return 4 * int((draw.lengths.long() ** 2).sum()) * HIDDEN
+
+
+def scores(draw):
+    """All heads of a text, where that is not too large."""
+    batch, heads = (draw.batch if draw.length < 1024 else 1), (HEADS if draw.length < 4096 else 1)
+    return {"x": draw.normal(batch, heads, draw.length, draw.length), "mask": draw.normal(batch, 1, 1, draw.length)}
+
+
+def dropped_inputs(draw):
+    """Far enough from zero, with the bias too, to see in a sum whether it was dropped."""
+    return {"x": draw.away_from_zero(draw.batch, draw.length, HIDDEN), "residual": draw.hidden()}
+
+
+def seen_in_sum(inputs, output):
+    return (output - inputs["residual"]).abs() > 0.05
+
+
+def small_bias(draw):
+    return draw.normal(HIDDEN).clamp(-1, 1) * 0.1
+
+
 def product(width_in, width_out, blocks=1):
     return lambda draw: 2 * draw.tokens * width_in * width_out / blocks
 
@@ -174,9 +205,24 @@ CASES = [
          "x residual weight bias", "F.layer_norm of the sum"),
     Case("dropout", lambda d: {"x": d.away_from_zero(d.batch, d.length, HIDDEN)}, "x", "F.dropout",
          kept=lambda t, output: output != 0, given_kept=lambda t, kept: t["x"] * kept / (1 - DROPOUT)),
+    Case("fused_dense", lambda d: {"x": d.hidden(), "weight": d.weight(INTERMEDIATE, HIDDEN), "bias": d.normal(INTERMEDIATE)},
+         "x weight bias", "F.linear", product(HIDDEN, INTERMEDIATE)),
+    Case("fused_dense_gelu", lambda d: {"x": d.hidden(), "weight": d.weight(INTERMEDIATE, HIDDEN), "bias": d.normal(INTERMEDIATE)},
+         "x weight bias", "F.gelu(F.linear)", product(HIDDEN, INTERMEDIATE)),
+    Case("fused_dropout_add", dropped_inputs, "x residual", "F.dropout(x) + residual", kept=seen_in_sum,
+         given_kept=lambda t, kept: t["x"] * kept / (1 - DROPOUT) + t["residual"]),
+    Case("fused_bias_dropout_add", lambda d: {**dropped_inputs(d), "bias": small_bias(d)}, "x bias residual",
+         "F.dropout(x + bias) + residual", kept=seen_in_sum,
+         given_kept=lambda t, kept: (t["x"] + t["bias"]) * kept / (1 - DROPOUT) + t["residual"]),
+    Case("fused_softmax_dropout", scores, "x", "F.dropout(torch.softmax(x + mask))", kept=lambda t, output: output != 0,
+         given_kept=lambda t, kept: torch.softmax(t["x"] + t["mask"], dim=-1) * kept / (1 - DROPOUT)),
     Case("self_attention", attention_inputs, "q k v", "F.scaled_dot_product_attention with a mask of the keys", pairs),
     Case("self_attention_alibi", attention_inputs, "q k v", "F.scaled_dot_product_attention with a bias of all heads and pairs, kept",
          pairs, lengths=(128, 2048)),
+    Case("scaled_dot_product_attention_causal",
+         lambda d: {name: d.normal(d.batch, HEADS, d.length, HIDDEN // HEADS) for name in "qkv"}, "q k v",
+         "F.scaled_dot_product_attention(is_causal=True)", lambda d: pairs(d) / 2),
+    Case("attention_varlen", attention_rows, "q k v", "F.scaled_dot_product_attention of a text after another", pairs_of_rows),
     Case("conv1d", lambda d: {"x": d.hidden(), "weight": d.normal(HIDDEN, HIDDEN, 3, scale=(3 * HIDDEN) ** -0.5), "bias": d.normal(HIDDEN)},
          "x weight bias", "F.conv1d", product(3 * HIDDEN, HIDDEN)),
     Case("conv1d_fft", lambda d: {"x": d.hidden(), "weight": d.weight(HIDDEN, 1, 129), "bias": d.normal(HIDDEN)}, "x weight bias",
@@ -401,11 +447,11 @@ def table(results):
     return lines
 
 
-def report(results, failures, versions, cases, machine, command, when, dtype):
+def report(results, failures, versions, cases, machine, load, command, when, dtype):
     lines = [f"# Speed of the operations, {dtype}", "",
              f"- Command: `{command}`", f"- Date: {when}", f"- Commit: {commit()}",
              f"- Hardware: {machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores, "
-             f"{' '.join(machine['features'])}", f"- m2bert: {versions[0]}", f"- Peer: {versions[1]}, malloc tuned",
+             f"{' '.join(machine['features'])}; load before the run {load:.1f}", f"- m2bert: {versions[0]}", f"- Peer: {versions[1]}, malloc tuned",
              f"- Results and gradients compared first: no value differs by more than {TOLERANCES[dtype]:.0e} of the largest of its tensor "
              "(`difference`: the worst of a case).",
              "- Minimum of the runs, the two taking turns. Ratio: PyTorch's time by m2bert's; above 1, m2bert is faster.",
@@ -434,10 +480,14 @@ def main():
              and (options.dtype == "float32" or (case.bfloat16 and (not case.flops or "avx512_bf16" in hardware()["features"])))]
     if not cases:
         sys.exit(f"no case is called like {options.only}; there are {', '.join(case.name for case in CASES)}")
+    load = os.getloadavg()[0]
+    if load > 1:
+        print(f"warning: the load of this machine is {load:.1f}. Wait for others to end: PyTorch's threads spin, and suffer most",
+              file=sys.stderr)
     results, failures, versions = run(cases, options.lengths, options.dtype, options.runs)
     machine, today = hardware(), datetime.date.today().isoformat()
     command = " ".join(["script/bench ops", *sys.argv[1:]])
-    text = report(results, failures, versions, cases, machine, command, today, options.dtype)
+    text = report(results, failures, versions, cases, machine, load, command, today, options.dtype)
     print(text)
     if not options.no_record:
         what = "ops" if options.dtype == "float32" else f"ops_{options.dtype}"

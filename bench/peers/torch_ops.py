@@ -44,9 +44,14 @@ def prepared(name=None, channels_first=()):
 
 # ---- matrix products ----
 
-@op()
+@op("linear", "fused_dense")
 def linear(x, weight, bias):
     return F.linear(x, weight, bias)
+
+
+@op()
+def fused_dense_gelu(x, weight, bias):
+    return F.gelu(F.linear(x, weight, bias))
 
 
 class BlockdiagMultiply(torch.autograd.Function):
@@ -218,6 +223,21 @@ def dropout(x):
     return F.dropout(x, DROPOUT)
 
 
+@op()
+def fused_dropout_add(x, residual):
+    return F.dropout(x, DROPOUT) + residual
+
+
+@op()
+def fused_bias_dropout_add(x, bias, residual):
+    return F.dropout(x + bias, DROPOUT) + residual
+
+
+@op()
+def fused_softmax_dropout(x, mask):
+    return F.dropout(torch.softmax(x + mask, dim=-1), DROPOUT)
+
+
 # ---- attention ----
 
 def heads_of(x):
@@ -249,6 +269,22 @@ def self_attention_alibi(mask, q, **_):
     alibi = -torch.tensor(alibi_slopes(HEADS))[:, None, None] * distance
     bias = (alibi + torch.where(mask[:, None, None, :] != 0, 0.0, -1e9)).to(q.dtype)
     return lambda q, k, v, mask: attend(q, k, v, bias)
+
+
+@op()
+def scaled_dot_product_attention_causal(q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+@prepared()
+def attention_varlen(mask, **_):
+    """A text after another: nothing is padded, and each is long enough to keep all cores busy."""
+    lengths = mask.sum(1).tolist()
+
+    def attend_each(q, k, v, mask):
+        texts = zip(*(t.transpose(0, 1).split(lengths, dim=1) for t in (q, k, v)))
+        return torch.cat([F.scaled_dot_product_attention(*(t[None] for t in text))[0] for text in texts], dim=1).transpose(0, 1)
+    return attend_each
 
 
 # ---- convolutions ----
