@@ -1,6 +1,7 @@
 #include "golden.h"
 
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <numeric>
 #include <regex>
@@ -42,6 +43,10 @@ mx::array to_pairs(const mx::array& z) { return mx::stack({mx::real(z), mx::imag
 
 Golden::Golden(const std::string& name) : name_(name), tensors_(mx::load_safetensors(folder + name + ".safetensors").first), tolerance_(0) {
   tolerance_ = 8 * figure(name) + 2e-6;
+  if (const char* list = std::getenv("M2BERT_GOLDEN_USED")) {  // read by golden_used.cmake
+    static std::ofstream used(list);
+    used << name << std::endl;
+  }
 }
 
 bool Golden::has(const std::string& key) const { return tensors_.count(key) > 0; }
