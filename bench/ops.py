@@ -367,7 +367,7 @@ def measure(case, length, ours, peer, folder, dtype, runs):
     traffic = size(inputs.values()) + size([output])
     flops = case.flops(draw) if case.flops else None
     result = {"name": case.name, "length": length, "batch": draw.batch, "shapes": {name: list(t.shape) for name, t in inputs.items()},
-              "output": list(output.shape), "flops": flops, "bytes": traffic, "difference": worst,
+              "gradients": case.gradients.split(), "output": list(output.shape), "flops": flops, "bytes": traffic, "difference": worst,
               "forward": rated(take_turns(ours, peer, "run forward", runs), flops, traffic)}
     wanted = case.gradients.split()
     if wanted:
@@ -452,11 +452,11 @@ def report(results, failures, versions, cases, machine, load, command, when, dty
              f"- Command: `{command}`", f"- Date: {when}", f"- Commit: {commit()}",
              f"- Hardware: {machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores, "
              f"{' '.join(machine['features'])}; load before the run {load:.1f}", f"- m2bert: {versions[0]}", f"- Peer: {versions[1]}, malloc tuned",
-             f"- Results and gradients compared first: no value differs by more than {TOLERANCES[dtype]:.0e} of the largest of its tensor "
-             "(`difference`: the worst of a case).",
+             f"- Results and gradients compared first: no value of m2bert differs from PyTorch's in float32 by more than "
+             f"{TOLERANCES[dtype]:.0e} of the largest of its tensor (`difference`: the worst of a case).",
              "- Minimum of the runs, the two taking turns. Ratio: PyTorch's time by m2bert's; above 1, m2bert is faster.",
              "- Rate of m2bert: GFLOP/s of products (backward: twice the forward's), else GB/s of what must be read and written at least.",
-             "- Forward: no gradient traced. With backward: the result and the gradients of all floating inputs."]
+             "- Forward: no gradient traced. With backward: the result and the gradients of the inputs named in the .json as `gradients`."]
     for length in dict.fromkeys(r["length"] for r in results):
         rows = [r for r in results if r["length"] == length]
         lines += ["", f"## L = {length}", "", *table(rows)]
