@@ -30,11 +30,16 @@ mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
+  return kernels::pointwise_takes(x, s) ? kernels::gelu_tanh(x, kernels::stream_of(s)) : gelu_tanh_reference(x, s);
+}
+
+mx::array gelu_tanh_reference(const mx::array& x, mx::StreamOrDevice s) {
   require_float("gelu_tanh", "x", x);
-  auto value = [&](double v) { return mx::array(float(v), x.dtype()); };
-  auto cube = mx::multiply(mx::multiply(x, x, s), x, s);
-  auto inner = mx::multiply(value(std::sqrt(2 / std::numbers::pi)), mx::add(x, mx::multiply(value(0.044715), cube, s), s), s);
-  return mx::multiply(mx::multiply(value(0.5), x, s), mx::add(value(1), mx::tanh(inner, s), s), s);
+  // (1 + tanh(z)) / 2 is sigmoid(2 z).
+  const float linear = float(2 * std::sqrt(2 / std::numbers::pi)), cubic = linear * 0.044715f;
+  const auto wide = mx::astype(x, mx::float32, s);
+  const auto slope = mx::add(mx::multiply(mx::square(wide, s), mx::array(cubic), s), mx::array(linear), s);
+  return mx::astype(mx::multiply(wide, mx::sigmoid(mx::multiply(wide, slope, s), s), s), x.dtype(), s);
 }
 
 mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s) {

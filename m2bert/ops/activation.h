@@ -9,8 +9,9 @@ namespace m2bert::ops {
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s = {});
 
-// The tanh approximation of gelu ("gelu_new" and "gelu_pytorch_tanh" of Hugging Face).
+// The tanh approximation of gelu ("gelu_new" and "gelu_pytorch_tanh" of Hugging Face). The kernel and the reference as for gelu.
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s = {});
+mx::array gelu_tanh_reference(const mx::array& x, mx::StreamOrDevice s = {});
 
 // gelu(x[..., :I]) * x[..., I:] for x [..., 2 I]; the result is [..., I]. Throws Error when the last axis is odd.
 // On the CPU one pass of our kernel, forward and gradient; the reference is composed.

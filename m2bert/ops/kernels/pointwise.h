@@ -10,6 +10,7 @@ namespace m2bert::ops::kernels {
 bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s);
 
 mx::array gelu(const mx::array& x, mx::Stream s);       // [...] -> [...]
+mx::array gelu_tanh(const mx::array& x, mx::Stream s);  // [...] -> [...]
 mx::array gelu_gate(const mx::array& x, mx::Stream s);  // [..., 2 I] -> [..., I]
 
 mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,

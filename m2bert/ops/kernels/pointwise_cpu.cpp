@@ -19,11 +19,12 @@ namespace {
 // Inputs: x. As a gradient: x and dy.
 class Gelu : public mx::UnaryPrimitive {
  public:
-  Gelu(mx::Stream s, bool gated, bool gradient = false) : UnaryPrimitive(s), gated_(gated), gradient_(gradient) {}
+  Gelu(mx::Stream s, bool gated, GeluCurve curve, bool gradient = false)
+      : UnaryPrimitive(s), gated_(gated), gradient_(gradient), curve_(curve) {}
   const char* name() const override { return gated_ ? "GeluGate" : "Gelu"; }
   bool is_equivalent(const Primitive& other) const override {
     const auto& o = static_cast<const Gelu&>(other);
-    return o.gated_ == gated_ && o.gradient_ == gradient_;
+    return o.gated_ == gated_ && o.gradient_ == gradient_ && o.curve_ == curve_;
   }
   void eval_gpu(const std::vector<mx::array>&, mx::array&) override { no_gpu("gelu"); }
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
@@ -37,7 +38,7 @@ class Gelu : public mx::UnaryPrimitive {
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
                              const std::vector<mx::array>&) override {
     if (gradient_) no_second_derivative("gelu");
-    return {mx::array(in[0].shape(), in[0].dtype(), std::make_shared<Gelu>(stream(), gated_, true),
+    return {mx::array(in[0].shape(), in[0].dtype(), std::make_shared<Gelu>(stream(), gated_, curve_, true),
                       {in[0], mx::contiguous(cotangents[0], false, stream())})};
   }
 
@@ -46,17 +47,18 @@ class Gelu : public mx::UnaryPrimitive {
   void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
     const auto& rows_of = gradient_ ? in[1] : out;  // [rows, width] of a gate
     encoder.dispatch([x = in[0].data<T>(), dy = gradient_ ? in[1].data<T>() : nullptr, y = out.data<T>(), size = int64_t(rows_of.size()),
-                      width = int64_t(rows_of.shape(-1)), gated = gated_] {
+                      width = int64_t(rows_of.shape(-1)), gated = gated_, curve = curve_] {
       enter_pool();
       if (gated) {
         dy ? gelu_gate_gradient(x, dy, y, size / width, width, threads()) : gelu_gate_rows(x, y, size / width, width, threads());
       } else {
-        dy ? gelu_gradient(x, dy, y, size, threads()) : gelu_values(x, y, size, threads());
+        dy ? gelu_gradient(x, dy, y, size, curve, threads()) : gelu_values(x, y, size, curve, threads());
       }
     });
   }
 
   bool gated_, gradient_;
+  GeluCurve curve_;
 };
 
 // Inputs: those of AddLayerNorm without the bias, dy before the residual. Outputs: the gradients of x (and residual), weight, bias.
@@ -140,13 +142,17 @@ bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu(const mx::array& x, mx::Stream s) {
-  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false), {mx::contiguous(x, false, s)});
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, GeluCurve::erf), {mx::contiguous(x, false, s)});
+}
+
+mx::array gelu_tanh(const mx::array& x, mx::Stream s) {
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, GeluCurve::tanh), {mx::contiguous(x, false, s)});
 }
 
 mx::array gelu_gate(const mx::array& x, mx::Stream s) {
   auto shape = x.shape();
   shape.back() /= 2;
-  return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true), {mx::contiguous(x, false, s)});
+  return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true, GeluCurve::erf), {mx::contiguous(x, false, s)});
 }
 
 mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
@@ -165,6 +171,7 @@ namespace m2bert::ops::kernels {
 
 bool pointwise_takes(const mx::array&, mx::StreamOrDevice) { return false; }
 mx::array gelu(const mx::array&, mx::Stream) { fail("[gelu] this build has no CPU kernels"); }
+mx::array gelu_tanh(const mx::array&, mx::Stream) { fail("[gelu_tanh] this build has no CPU kernels"); }
 mx::array gelu_gate(const mx::array&, mx::Stream) { fail("[gelu_gate] this build has no CPU kernels"); }
 mx::array add_layer_norm(const mx::array&, const std::optional<mx::array>&, const mx::array&, const mx::array&, float, mx::Stream) {
   fail("[add_layer_norm] this build has no CPU kernels");

@@ -48,6 +48,30 @@ HWY_INLINE GeluParts gelu_parts(V x) {
   return {hn::Mul(x, cdf), hn::MulAdd(x, phi, cdf)};
 }
 
+// x sigmoid(w), w = 2 sqrt(2 / pi) (x + 0.044715 x^3), which is the approximation by tanh; and its derivative. Beyond 12 the sigmoid is 0
+// or 1.
+HWY_INLINE GeluParts gelu_tanh_parts(V x) {
+  const D d;
+  const V near = hn::Clamp(x, hn::Set(d, -12.0f), hn::Set(d, 12.0f)), square = hn::Mul(near, near);
+  const V twice = hn::Set(d, 1.5957691216057308f), cubic = hn::Set(d, 0.07135481627f), one = hn::Set(d, 1.0f);
+  const V minus_w = hn::Neg(hn::Mul(near, hn::MulAdd(cubic, square, twice)));
+  const V logistic = hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(minus_w, hn::Set(d, 88.0f)))));
+  const V sigmoid = hn::IfThenElseZero(hn::Gt(x, hn::Set(d, -12.0f)), logistic);
+  const V slope_w = hn::MulAdd(hn::Mul(hn::Set(d, 3.0f), cubic), square, twice);
+  const V bend = hn::Mul(hn::Mul(near, slope_w), hn::NegMulAdd(sigmoid, sigmoid, sigmoid));
+  return {hn::Mul(x, sigmoid), hn::Add(sigmoid, bend)};
+}
+
+struct ErfCurve {
+  static HWY_INLINE V value(V x) { return gelu(x); }
+  static HWY_INLINE V slope(V x) { return gelu_parts(x).slope; }
+};
+
+struct TanhCurve {
+  static HWY_INLINE V value(V x) { return gelu_tanh_parts(x).value; }
+  static HWY_INLINE V slope(V x) { return gelu_tanh_parts(x).slope; }
+};
+
 // Calls f(i) for whole vectors; what is left goes through the same code on padded copies (rest(i, count)).
 template <class F, class R>
 HWY_INLINE void over(int64_t width, F&& whole, R&& rest) {
@@ -180,7 +204,7 @@ void layer_norm_gradient_row(const T* x, const T* residual, const float* weight,
   });
 }
 
-template <class T>
+template <class Curve, class T>
 void gelu_all(const T* x, T* y, int64_t n, int threads) {
   const D d;
   constexpr int64_t piece = 4096;
@@ -189,8 +213,8 @@ void gelu_all(const T* x, T* y, int64_t n, int threads) {
     const T* from = x + start;
     T* to = y + start;
     over(
-        n - start < piece ? n - start : piece, [&](int64_t i) { store(gelu(load(d, from + i)), d, to + i); },
-        [&](int64_t i, int64_t count) { store_part(gelu(load(d, Padded<T>(from + i, count).at)), to + i, count); });
+        n - start < piece ? n - start : piece, [&](int64_t i) { store(Curve::value(load(d, from + i)), d, to + i); },
+        [&](int64_t i, int64_t count) { store_part(Curve::value(load(d, Padded<T>(from + i, count).at)), to + i, count); });
   }
 }
 
@@ -213,7 +237,7 @@ void layer_norm_all(const T* x, const T* residual, const float* weight, const fl
   }
 }
 
-template <class T>
+template <class Curve, class T>
 void gelu_gradient_all(const T* x, const T* dy, T* dx, int64_t n, int threads) {
   const D d;
   constexpr int64_t piece = 4096;
@@ -221,10 +245,10 @@ void gelu_gradient_all(const T* x, const T* dy, T* dx, int64_t n, int threads) {
   for (int64_t start = 0; start < n; start += piece) {
     over(
         n - start < piece ? n - start : piece,
-        [&](int64_t i) { store(hn::Mul(load(d, dy + start + i), gelu_parts(load(d, x + start + i)).slope), d, dx + start + i); },
+        [&](int64_t i) { store(hn::Mul(load(d, dy + start + i), Curve::slope(load(d, x + start + i))), d, dx + start + i); },
         [&](int64_t i, int64_t count) {
           const Padded<T> at(x + start + i, count), cotangent(dy + start + i, count);
-          store_part(hn::Mul(load(d, cotangent.at), gelu_parts(load(d, at.at)).slope), dx + start + i, count);
+          store_part(hn::Mul(load(d, cotangent.at), Curve::slope(load(d, at.at))), dx + start + i, count);
         });
   }
 }
@@ -278,8 +302,17 @@ void layer_norm_gradient_all(const T* x, const T* residual, const float* weight,
   }
 }
 
-void gelu_float(const float* x, float* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
-void gelu_bfloat(const uint16_t* x, uint16_t* y, int64_t n, int threads) { gelu_all(x, y, n, threads); }
+template <class T>
+void gelu_by(GeluCurve curve, const T* x, T* y, int64_t n, int threads) {
+  curve == GeluCurve::erf ? gelu_all<ErfCurve>(x, y, n, threads) : gelu_all<TanhCurve>(x, y, n, threads);
+}
+template <class T>
+void gelu_gradient_by(GeluCurve curve, const T* x, const T* dy, T* dx, int64_t n, int threads) {
+  curve == GeluCurve::erf ? gelu_gradient_all<ErfCurve>(x, dy, dx, n, threads) : gelu_gradient_all<TanhCurve>(x, dy, dx, n, threads);
+}
+
+void gelu_float(const float* x, float* y, int64_t n, GeluCurve curve, int threads) { gelu_by(curve, x, y, n, threads); }
+void gelu_bfloat(const uint16_t* x, uint16_t* y, int64_t n, GeluCurve curve, int threads) { gelu_by(curve, x, y, n, threads); }
 void gate_float(const float* x, float* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
 void gate_bfloat(const uint16_t* x, uint16_t* y, int64_t rows, int64_t width, int threads) { gelu_gate_all(x, y, rows, width, threads); }
 void norm_float(const float* x, const float* residual, const float* w, const float* b, float eps, float* y, int64_t rows, int64_t width,
@@ -291,9 +324,11 @@ void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, co
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
 
-void gelu_gradient_float(const float* x, const float* dy, float* dx, int64_t n, int threads) { gelu_gradient_all(x, dy, dx, n, threads); }
-void gelu_gradient_bfloat(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t n, int threads) {
-  gelu_gradient_all(x, dy, dx, n, threads);
+void gelu_gradient_float(const float* x, const float* dy, float* dx, int64_t n, GeluCurve curve, int threads) {
+  gelu_gradient_by(curve, x, dy, dx, n, threads);
+}
+void gelu_gradient_bfloat(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t n, GeluCurve curve, int threads) {
+  gelu_gradient_by(curve, x, dy, dx, n, threads);
 }
 void gate_gradient_float(const float* x, const float* dy, float* dx, int64_t rows, int64_t width, int threads) {
   gelu_gate_gradient_all(x, dy, dx, rows, width, threads);
@@ -330,12 +365,12 @@ HWY_EXPORT(norm_gradient_float);
 HWY_EXPORT(norm_gradient_bfloat);
 
 template <>
-void gelu_values(const float* x, float* y, int64_t n, int threads) {
-  HWY_DYNAMIC_DISPATCH(gelu_float)(x, y, n, threads);
+void gelu_values(const float* x, float* y, int64_t n, GeluCurve curve, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_float)(x, y, n, curve, threads);
 }
 template <>
-void gelu_values(const uint16_t* x, uint16_t* y, int64_t n, int threads) {
-  HWY_DYNAMIC_DISPATCH(gelu_bfloat)(x, y, n, threads);
+void gelu_values(const uint16_t* x, uint16_t* y, int64_t n, GeluCurve curve, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_bfloat)(x, y, n, curve, threads);
 }
 template <>
 void gelu_gate_rows(const float* x, float* y, int64_t rows, int64_t width, int threads) {
@@ -357,8 +392,8 @@ void layer_norm_rows(const uint16_t* x, const uint16_t* residual, const float* w
 }
 
 template <>
-void gelu_gradient(const float* x, const float* dy, float* dx, int64_t n, int threads) {
-  HWY_DYNAMIC_DISPATCH(gelu_gradient_float)(x, dy, dx, n, threads);
+void gelu_gradient(const float* x, const float* dy, float* dx, int64_t n, GeluCurve curve, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_gradient_float)(x, dy, dx, n, curve, threads);
 }
 template <>
 void gelu_gate_gradient(const float* x, const float* dy, float* dx, int64_t rows, int64_t width, int threads) {
@@ -370,8 +405,8 @@ void layer_norm_gradient(const float* x, const float* residual, const float* w, 
   HWY_DYNAMIC_DISPATCH(norm_gradient_float)(x, residual, w, eps, dy, ds, dw, db, rows, width, threads);
 }
 template <>
-void gelu_gradient(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t n, int threads) {
-  HWY_DYNAMIC_DISPATCH(gelu_gradient_bfloat)(x, dy, dx, n, threads);
+void gelu_gradient(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t n, GeluCurve curve, int threads) {
+  HWY_DYNAMIC_DISPATCH(gelu_gradient_bfloat)(x, dy, dx, n, curve, threads);
 }
 template <>
 void gelu_gate_gradient(const uint16_t* x, const uint16_t* dy, uint16_t* dx, int64_t rows, int64_t width, int threads) {

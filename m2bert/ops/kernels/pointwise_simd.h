@@ -5,9 +5,12 @@
 
 namespace m2bert::ops::kernels {
 
+// gelu by the error function, or its approximation by tanh.
+enum class GeluCurve { erf, tanh };
+
 // y[i] = gelu(x[i]) for n values.
 template <class T>
-void gelu_values(const T* x, T* y, int64_t n, int threads);
+void gelu_values(const T* x, T* y, int64_t n, GeluCurve curve, int threads);
 
 // y[r, i] = gelu(x[r, i]) * x[r, width + i]; x [rows, 2 width], y [rows, width].
 template <class T>
@@ -20,7 +23,7 @@ void layer_norm_rows(const T* x, const T* residual, const float* weight, const f
 
 // The gradients of sum(y * dy) for each of these, in the shapes of what they belong to. ds is that of x and of the residual alike.
 template <class T>
-void gelu_gradient(const T* x, const T* dy, T* dx, int64_t n, int threads);
+void gelu_gradient(const T* x, const T* dy, T* dx, int64_t n, GeluCurve curve, int threads);
 template <class T>
 void gelu_gate_gradient(const T* x, const T* dy, T* dx, int64_t rows, int64_t width, int threads);
 template <class T>

@@ -33,6 +33,30 @@ TEST(PointwiseKernels, GradientOfGelu) {
   }
 }
 
+TEST(PointwiseKernels, GeluTanhAndItsGradient) {
+  const Op op = [](const auto& in) { return ops::gelu_tanh(in[0]); };
+  const Op composed = [](const auto& in) { return ops::gelu_tanh_reference(in[0]); };
+  auto definition = [](const std::vector<Plain>& in) {
+    Plain y(in[0].shape);
+    for (size_t i = 0; i < y.values.size(); ++i) {
+      const double x = in[0].values[i];
+      y.values[i] = 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+    }
+    return y;
+  };
+  for (int n : {1, 7, 16, 300}) {
+    auto x = random({n}, n) * mx::array(3.0f);
+    expect_as_plain(op, definition, {x}, 2e-6);
+    expect_as_plain(composed, definition, {x}, 2e-6);
+    auto coarse = half(x), cotangent = random({n}, 2);
+    expect_near(op({coarse}), composed({mx::astype(coarse, mx::float32)}), 4e-3);
+    expect_near(gradients(op, {coarse}, cotangent)[0], gradients(composed, {mx::astype(coarse, mx::float32)}, cotangent)[0], 1e-2);
+  }
+  auto far = mx::array({-1e30f, -100.0f, -13.0f, 13.0f, 100.0f, 1e30f});
+  EXPECT_TRUE(mx::array_equal(op({far}), mx::maximum(far, mx::array(0.0f))).item<bool>());
+  EXPECT_TRUE(mx::array_equal(gradients(op, {far}, mx::ones({6}))[0], mx::array({0.0f, 0.0f, 0.0f, 1.0f, 1.0f, 1.0f})).item<bool>());
+}
+
 TEST(PointwiseKernels, GradientOfGeluGate) {
   auto op = [](const auto& in) { return ops::gelu_gate(in[0]); };
   auto composed = [](const auto& in) { return ops::gelu_gate_reference(in[0]); };
