@@ -38,8 +38,9 @@ mx::array gelu_tanh_reference(const mx::array& x, mx::StreamOrDevice s) {
   // (1 + tanh(z)) / 2 is sigmoid(2 z).
   const float linear = float(2 * std::sqrt(2 / std::numbers::pi)), cubic = linear * 0.044715f;
   const auto wide = mx::astype(x, mx::float32, s);
-  const auto slope = mx::add(mx::multiply(mx::square(wide, s), mx::array(cubic), s), mx::array(linear), s);
-  return mx::astype(mx::multiply(wide, mx::sigmoid(mx::multiply(wide, slope, s), s), s), x.dtype(), s);
+  const auto near = mx::clip(wide, mx::array(-12.0f), mx::array(12.0f), s);  // beyond, the sigmoid is 0 or 1, and the cube would overflow
+  const auto slope = mx::add(mx::multiply(mx::square(near, s), mx::array(cubic), s), mx::array(linear), s);
+  return mx::astype(mx::multiply(wide, mx::sigmoid(mx::multiply(near, slope, s), s), s), x.dtype(), s);
 }
 
 mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s) {

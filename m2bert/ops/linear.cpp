@@ -23,7 +23,7 @@ mx::array linear_reference(const mx::array& x, const mx::array& weight, const st
     return mx::zeros(shape, x.dtype(), s);
   }
   auto w = mx::transpose(weight, s);
-  return bias ? mx::addmm(*bias, x, w, 1.0f, 1.0f, s) : mx::matmul(x, w, s);
+  return mx::astype(bias ? mx::addmm(*bias, x, w, 1.0f, 1.0f, s) : mx::matmul(x, w, s), x.dtype(), s);
 }
 
 mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {

@@ -53,7 +53,10 @@ mx::array finish(const mx::array& conv, const mx::array& u, const mx::array& D, 
 
 }  // namespace
 
-int spectrum_rows(int L) { return transform_size(L) / 2 + 1; }
+int spectrum_rows(int L) {
+  require(L >= 1 && L <= (1 << 28), "[spectrum_rows] L is ", L, ", wants 1 to 2^28");
+  return transform_size(L) / 2 + 1;
+}
 
 mx::array long_conv_spectrum(const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, mx::StreamOrDevice s) {
   check_filter("long_conv_spectrum", k_ld, k_rev_ld);

@@ -1,5 +1,5 @@
-// One vector lane is one channel, and a transform carries two texts: one as the real part, the next as the imaginary part. Both meet the
-// same filter, so that the product of spectra takes no notice.
+// One vector lane is one channel. A transform carries one text, its imaginary part 0: two texts in one would save half of the transforms,
+// but round each other's values, and a NaN of one would be in both.
 #include "m2bert/ops/kernels/long_conv_simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -30,32 +30,21 @@ void filter_spectrum(const FilterRows& filter, int L, int H, int h, Buffer x, co
   forward(x, 0, t.n, t);
 }
 
-// Texts b and b + 1 (or 0) of [B, L, H], transformed.
+// One text [L, H], transformed; channels from h on.
 template <class T>
-void pair_spectrum(const T* u, int b, int B, int L, int H, int h, Buffer x, const Twiddles& t) {
+void text_spectrum(const T* u, int L, int H, int h, Buffer x, const Twiddles& t) {
   const D d;
-  const V zero = hn::Zero(d);
-  const size_t width = size_t(H), text = size_t(L) * width;
-  const T* at = u + size_t(b) * text + h;
-  const T* next = b + 1 < B ? at + text : nullptr;
-  for (size_t s = 0; s < size_t(L); ++s) x.put(d, s, {load(d, at + s * width), next ? load(d, next + s * width) : zero});
+  for (size_t s = 0; s < size_t(L); ++s) x.put(d, s, {load(d, u + s * size_t(H) + h), hn::Zero(d)});
   clear(x, size_t(L), t.n / 2);
   forward_of_half(x, t);
 }
 
-// Transforms back and stores both texts.
+// Transforms back and stores the text.
 template <class T>
-void store_pair(Buffer x, const Twiddles& t, int b, int B, int L, int H, int h, T* y) {
+void store_text(Buffer x, const Twiddles& t, int L, int H, int h, T* y) {
   const D d;
   inverse_to_half(x, t);
-  const size_t width = size_t(H), text = size_t(L) * width;
-  T* at = y + size_t(b) * text + h;
-  T* next = b + 1 < B ? at + text : nullptr;
-  for (size_t s = 0; s < size_t(L); ++s) {
-    const Complex c = x.get(d, s);
-    store(c.re, d, at + s * width);
-    if (next) store(c.im, d, next + s * width);
-  }
+  for (size_t s = 0; s < size_t(L); ++s) store(x.get(d, s).re, d, y + s * size_t(H) + h);
 }
 
 template <class T>
@@ -70,10 +59,11 @@ void conv_all(const T* u, const FilterRows& filter, int B, int L, int H, T* y, i
 #pragma omp for schedule(static)
     for (int h = 0; h < H; h += N) {
       filter_spectrum(filter, L, H, h, k, t);
-      for (int b = 0; b < B; b += 2) {
-        pair_spectrum(u, b, B, L, H, h, x, t);
+      for (int b = 0; b < B; ++b) {
+        const size_t text = size_t(b) * size_t(L) * size_t(H);
+        text_spectrum(u + text, L, H, h, x, t);
         for (size_t p = 0; p < t.n; ++p) x.put(d, p, mul(x.get(d, p), k.get(d, p)));
-        store_pair(x, t, b, B, L, H, h, y);
+        store_text(x, t, L, H, h, y + text);
       }
     }
   }
@@ -107,15 +97,16 @@ void conv_gradient_all(const T* u, const T* dy, const FilterRows& filter, int B,
     for (int h = 0; h < H; h += N) {
       filter_spectrum(filter, L, H, h, k, t);
       clear(q, 0, t.n);
-      for (int b = 0; b < B; b += 2) {
-        pair_spectrum(u, b, B, L, H, h, x, t);
-        pair_spectrum(dy, b, B, L, H, h, w, t);
+      for (int b = 0; b < B; ++b) {
+        const size_t text = size_t(b) * size_t(L) * size_t(H);
+        text_spectrum(u + text, L, H, h, x, t);
+        text_spectrum(dy + text, L, H, h, w, t);
         for (size_t p = 0; p < t.n; ++p) {
           const Complex cotangent = w.get(d, p);
           q.put(d, p, add(q.get(d, p), mul_conj(cotangent, x.get(d, p))));
           w.put(d, p, mul_conj(cotangent, k.get(d, p)));
         }
-        store_pair(w, t, b, B, L, H, h, du);
+        store_text(w, t, L, H, h, du + text);
       }
       store_filter_gradient(q, t, L, H, h, d_filter);
     }

@@ -67,6 +67,20 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LongConvKernel,
                                            Case{3, 16, 48, true}, Case{2, 33, 16, false}, Case{5, 97, 16, true}, Case{2, 128, 64, true},
                                            Case{1, 1000, 16, true}, Case{1, 4096, 16, true}));
 
+// The other text of a batch is neither rounded nor spoilt, forward and backward.
+TEST(LongConvKernel, TextsDoNotTouchEachOther) {
+  if (!ops::kernels::long_conv_takes(mx::zeros({1, 1, 16}), {})) GTEST_SKIP() << "no CPU kernels in this build or on this device";
+  auto k = random({8, 16}, 1), k_rev = random({8, 16}, 2), D = random({16}, 3), one = random({1, 8, 16}, 4);
+  auto alone = ops::long_conv(one, k, k_rev, D);
+  for (float other : {1e30f, INFINITY, NAN}) {
+    auto both = mx::concatenate({one, mx::full({1, 8, 16}, other)}, 0);
+    EXPECT_TRUE(mx::array_equal(mx::slice(ops::long_conv(both, k, k_rev, D), {0, 0, 0}, {1, 8, 16}), alone).item<bool>());
+    auto loss = [&](const mx::array& u) { return mx::sum(ops::long_conv(u, k, k_rev, D) * both); };
+    auto expected = mx::grad([&](const mx::array& u) { return mx::sum(ops::long_conv(u, k, k_rev, D) * one); })(one);
+    EXPECT_TRUE(mx::array_equal(mx::slice(mx::grad(loss)(both), {0, 0, 0}, {1, 8, 16}), expected).item<bool>());
+  }
+}
+
 TEST(LongConvKernel, LeavesOtherInputsToTheComposedForm) {
   EXPECT_FALSE(ops::kernels::long_conv_takes(mx::zeros({1, 4, 18}), {}));
   EXPECT_FALSE(ops::kernels::long_conv_takes(mx::zeros({0, 4, 16}), {}));
