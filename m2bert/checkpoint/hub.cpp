@@ -455,12 +455,26 @@ HubSnapshot cached_snapshot(const HubName& name, const HubCache& cache, const st
   return snapshot;
 }
 
-// Whether a model can be read from the snapshot: weights come last, so with them all is there.
+// Whether there is a file of weights, and no list of parts, of which some may be missing.
+bool holds_weights(const fs::path& snapshot) {
+  bool weights = false, parts = false;
+  for (const auto& entry : fs::directory_iterator(snapshot)) {
+    const std::string name = entry.path().filename().string(), kind = entry.path().extension().string();
+    const bool of_weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth";
+    weights = weights || (of_weights && entry.is_regular_file() && name != "training_args.bin");
+    parts = parts || name.ends_with(".index.json");
+  }
+  return weights && !parts;
+}
+
+// Whether the snapshot is a whole model: weights come last, so with them all is there. One whose description cannot be read is there too;
+// who loads it is told what is wrong with it.
 bool holds_model(const fs::path& snapshot) {
+  if (!fs::is_directory(snapshot)) return false;
   try {
-    return fs::is_directory(snapshot) && !read_folder(snapshot).weights.empty();
+    return !read_folder(snapshot).weights.empty();
   } catch (const std::exception&) {
-    return false;
+    return holds_weights(snapshot);
   }
 }
 
