@@ -44,9 +44,7 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
   }
   std::vector<fs::path> others;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    auto extension = entry.path().extension();
-    bool weights = extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".pth";
-    if (weights && entry.is_regular_file() && entry.path().filename() != "training_args.bin") others.push_back(entry.path());
+    if (is_weights_file(entry.path())) others.push_back(entry.path());
   }
   require(!others.empty(), folder.string(),
           ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
@@ -176,6 +174,12 @@ std::string modules_json(bool normalize) {
 }
 
 }  // namespace
+
+bool is_weights_file(const fs::path& file) {
+  const auto extension = file.extension();
+  const bool weights = extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".pth";
+  return weights && fs::is_regular_file(file) && file.filename() != "training_args.bin";
+}
 
 ModelFolder read_folder(const fs::path& folder) {
   require(fs::is_directory(folder), folder.string(), ": not a folder");

@@ -43,6 +43,9 @@ struct ModelFolder {
 // missing, contradictory or of an unknown kind, and for a path that leads out of the folder.
 ModelFolder read_folder(const std::filesystem::path& folder);
 
+// Whether it is a file that may hold a model's weights, by its name.
+bool is_weights_file(const std::filesystem::path& file);
+
 // Files that write_folder_description makes beside the weights.
 struct FolderDescription {
   std::string config_json;  // text of config.json

@@ -459,10 +459,8 @@ HubSnapshot cached_snapshot(const HubName& name, const HubCache& cache, const st
 bool holds_weights(const fs::path& snapshot) {
   bool weights = false, parts = false;
   for (const auto& entry : fs::directory_iterator(snapshot)) {
-    const std::string name = entry.path().filename().string(), kind = entry.path().extension().string();
-    const bool of_weights = kind == ".safetensors" || kind == ".bin" || kind == ".pt" || kind == ".pth";
-    weights = weights || (of_weights && entry.is_regular_file() && name != "training_args.bin");
-    parts = parts || name.ends_with(".index.json");
+    weights = weights || is_weights_file(entry.path());
+    parts = parts || entry.path().string().ends_with(".index.json");
   }
   return weights && !parts;
 }

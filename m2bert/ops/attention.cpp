@@ -103,9 +103,7 @@ mx::array scaled_dot_product_attention_reference(const mx::array& q, const mx::a
   const auto what = streaming_options(q, options);
   const auto in = streaming_inputs(q, k, v, options, s);
   const int B = q.shape(0), heads = q.shape(1), Lq = q.shape(2), Lk = k.shape(2);
-  auto shape = q.shape();
-  shape[3] = v.shape(3);
-  if (Lk == 0 || mx::zeros(shape, mx::float32, s).size() == 0) return mx::zeros(shape, q.dtype(), s);
+  if (q.size() == 0 || v.size() == 0) return mx::zeros({B, heads, Lq, v.shape(3)}, q.dtype(), s);
   auto scores = mx::matmul(mx::multiply(in.q, mx::array(what.scale), s), mx::swapaxes(in.k, 2, 3, s), s);
   if (in.bias) scores = mx::add(scores, *in.bias, s);
   auto ahead = mx::subtract(mx::arange(0, Lk, mx::int32, s), mx::reshape(mx::arange(0, Lq, mx::int32, s), {Lq, 1}, s), s);

@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include "m2bert/error.h"
+#include "m2bert/ops/dtype.h"
 
 namespace m2bert::ops {
 
 void check_attention(const char* op, const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options,
                      const mx::Shape& scores) {
-  const bool floating = q.dtype() == mx::float32 || q.dtype() == mx::bfloat16 || q.dtype() == mx::float16;
-  require(floating && k.dtype() == q.dtype() && v.dtype() == q.dtype(), "[", op, "] q, k and v are ", q.dtype(), ", ", k.dtype(), ", ",
+  require(is_float(q) && k.dtype() == q.dtype() && v.dtype() == q.dtype(), "[", op, "] q, k and v are ", q.dtype(), ", ", k.dtype(), ", ",
           v.dtype(), ", want one of float32, bfloat16, float16");
   require(q.shape(-1) > 0, "[", op, "] q has shape ", q.shape(), ": no columns");
   if (options.bias) {

@@ -41,7 +41,7 @@ mx::array fused_dense_gelu_reference(const mx::array& x, const mx::array& weight
                                      mx::StreamOrDevice s) {
   check("fused_dense_gelu", x, weight, bias);
   auto y = linear_reference(x, weight, bias, s);
-  return kind == GeluKind::exact ? gelu_reference(y, s) : gelu_tanh(y, s);
+  return kind == GeluKind::exact ? gelu_reference(y, s) : gelu_tanh_reference(y, s);
 }
 
 }  // namespace m2bert::ops

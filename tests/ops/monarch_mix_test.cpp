@@ -7,6 +7,7 @@
 
 #include "golden.h"
 #include "m2bert/error.h"
+#include "mixer_case.h"
 #include "plain.h"
 
 namespace m2bert {
@@ -14,32 +15,12 @@ namespace {
 
 using namespace testing_ops;
 
-struct Mixer {
-  int B, L, H;
-  bool bidirectional, residual;
-};
-
-std::ostream& operator<<(std::ostream& out, const Mixer& m) {
-  return out << "B" << m.B << " L" << m.L << " H" << m.H << (m.bidirectional ? " both ways" : " causal") << (m.residual ? " residual" : "");
-}
-
 class MonarchMix : public ::testing::TestWithParam<Mixer> {
  protected:
   void SetUp() override {
     if (!ops::has_mixer_kernel(GetParam().H, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
   }
-  ops::MixerFilters filters() const {
-    const auto& m = GetParam();
-    auto filter = [&](int seed) { return random({m.L, m.H}, seed) * mx::array(1 / std::sqrt(float(m.L))); };
-    ops::MixerFilters f{filter(1), random({m.H}, 2), {}, {}, {}, {}};
-    if (m.bidirectional) f.k_rev = filter(3);
-    if (m.residual) {
-      f.k2 = filter(4);
-      f.D2 = random({m.H}, 5);
-      if (m.bidirectional) f.k2_rev = filter(6);
-    }
-    return f;
-  }
+  ops::MixerFilters filters() const { return filters_of(GetParam()); }
 };
 
 TEST_P(MonarchMix, KernelEqualsComposedForm) {

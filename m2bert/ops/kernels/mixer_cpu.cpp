@@ -3,9 +3,7 @@
 #include "m2bert/ops/kernels/mixer.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <mlx/primitives.h>
-
-#include "m2bert/ops/kernels/encode.h"
+#include "m2bert/ops/kernels/float_kernel.h"
 #include "m2bert/ops/kernels/mixer_simd.h"
 #include "m2bert/threads.h"
 
@@ -13,86 +11,58 @@ namespace m2bert::ops::kernels {
 
 namespace {
 
-mx::array plain(const mx::array& a, mx::Stream s) { return mx::contiguous(mx::astype(a, mx::float32, s), false, s); }
-
-// k, D, (k_rev), (k2, D2), (k2_rev)
-std::vector<mx::array> filter_arrays(const MixerFilters& f, mx::Stream s) {
-  std::vector<mx::array> arrays{plain(f.k, s), plain(f.D, s)};
-  if (f.k_rev) arrays.push_back(plain(*f.k_rev, s));
-  if (f.k2) {
-    arrays.push_back(plain(*f.k2, s));
-    arrays.push_back(plain(*f.D2, s));
-    if (f.k_rev) arrays.push_back(plain(*f.k2_rev, s));
-  }
-  return arrays;
-}
-
-// k and D, then in this order what is there: k_rev, k2 and D2, k2_rev.
-class PrepareMixer : public mx::UnaryPrimitive {
- public:
-  PrepareMixer(mx::Stream s, bool reverse, bool residual) : UnaryPrimitive(s), reverse_(reverse), residual_(residual) {}
-  const char* name() const override { return "PrepareMixer"; }
-  bool is_equivalent(const Primitive& other) const override {
-    const auto& o = static_cast<const PrepareMixer&>(other);
-    return o.reverse_ == reverse_ && o.residual_ == residual_;
-  }
-  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[monarch_mix] the kernel runs on the CPU alone"); }
-  void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    auto& encoder = encode(stream(), in, out);
-    size_t next = 2;
-    auto take = [&](bool there) -> const float* { return there ? in[next++].data<float>() : nullptr; };
-    const float* k_rev = take(reverse_);
-    const float* k2 = take(residual_);
-    const float* D2 = take(residual_);
-    const float* k2_rev = take(residual_ && reverse_);
-    encoder.dispatch([k = in[0].data<float>(), D = in[1].data<float>(), k_rev, k2, D2, k2_rev, L = in[0].shape(0), H = in[0].shape(1),
-                      prepared = out.data<float>()] {
-      enter_pool();
-      mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads());
-    });
-  }
-
- private:
-  bool reverse_, residual_;
-};
-
 // Which filters a mixer has.
 struct Parts {
   bool reverse, residual;
   bool operator==(const Parts&) const = default;
 };
 
+// k, D, (k_rev), (k2, D2), (k2_rev)
+std::vector<mx::array> filter_arrays(const MixerFilters& f, mx::Stream s) {
+  std::vector<mx::array> arrays{plain_float(f.k, s), plain_float(f.D, s)};
+  for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev}) {
+    if (*a) arrays.push_back(plain_float(**a, s));
+  }
+  return arrays;
+}
+
 template <class T>
 T* data_or_null(const std::vector<mx::array>& arrays, size_t& next, bool there) {
   return there ? const_cast<T*>(arrays[next++].data<T>()) : nullptr;
 }
 
-[[noreturn]] void no_gpu() { fail("[monarch_mix] the kernel runs on the CPU alone"); }
-
-// Inputs: projected, short_weight, short_bias, prepared, dy; u where there is a residual convolution.
-// Outputs: the gradients of projected, short_weight, short_bias, (u), k, D, (k_rev), (k2, D2), (k2_rev).
-class MixGradient : public mx::Primitive {
+// Inputs: the filter_arrays.
+class PrepareMixer : public FloatKernel<PrepareMixer> {
  public:
-  MixGradient(mx::Stream s, Parts parts) : Primitive(s), parts_(parts) {}
-  const char* name() const override { return "MonarchMixGradient"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const MixGradient&>(other).parts_ == parts_; }
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { no_gpu(); }
-  void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
-    auto& encoder = encode(stream(), in, out);
-    if (in[0].dtype() == mx::float32) {
-      dispatch<float>(encoder, in, out);
-    } else {
-      dispatch<uint16_t>(encoder, in, out);
-    }
-  }
-  std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
-                             const std::vector<mx::array>&) override {
-    fail("[monarch_mix] has no second derivative; monarch_mix_reference has one");
+  PrepareMixer(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
+  const char* name() const override { return "PrepareMixer"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const PrepareMixer&>(other).parts_ == parts_; }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    size_t next = 0;
+    auto take = [&](bool there) { return data_or_null<float>(in, next, there); };
+    const float *k = take(true), *D = take(true), *k_rev = take(parts_.reverse), *k2 = take(parts_.residual), *D2 = take(parts_.residual);
+    const float* k2_rev = take(parts_.residual && parts_.reverse);
+    return [=, L = in[0].shape(0), H = in[0].shape(1), prepared = out[0].data<float>()] {
+      mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads());
+    };
   }
 
  private:
+  Parts parts_;
+};
+
+// Inputs: projected, short_weight, short_bias, prepared, dy; u where there is a residual convolution.
+// Outputs: the gradients of projected, short_weight, short_bias, (u), k, D, (k_rev), (k2, D2), (k2_rev).
+class MixGradient : public FloatKernel<MixGradient> {
+ public:
+  MixGradient(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
+  const char* name() const override { return "MonarchMixGradient"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const MixGradient&>(other).parts_ == parts_; }
+
   template <class T>
-  void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, const std::vector<mx::array>& out) const {
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     const auto& dy = in[4];
     MixerInputs<T> inputs{in[0].data<T>(),     parts_.residual ? in[5].data<T>() : nullptr,
                           dy.data<T>(),        in[1].data<float>(),
@@ -110,66 +80,43 @@ class MixGradient : public mx::Primitive {
     to.k2 = data_or_null<float>(out, next, parts_.residual);
     to.D2 = data_or_null<float>(out, next, parts_.residual);
     to.k2_rev = data_or_null<float>(out, next, parts_.residual && parts_.reverse);
-    encoder.dispatch([inputs, to, prepared = in[3].data<float>()] {
-      enter_pool();
-      mixer_backward<T>(inputs, prepared, to, threads());
-    });
+    return [inputs, to, prepared = in[3].data<float>()] { mixer_backward<T>(inputs, prepared, to, threads()); };
   }
 
+ private:
   Parts parts_;
 };
 
 // Inputs: projected, short_weight, short_bias, prepared; u where there is a residual convolution; then, to be differentiated by them, the
 // filters that `prepared` was made from: k, D, (k_rev), (k2, D2), (k2_rev), or nothing.
-class Mix : public mx::UnaryPrimitive {
+class Mix : public FloatKernel<Mix> {
  public:
-  Mix(mx::Stream s, Parts parts) : UnaryPrimitive(s), parts_(parts) {}
+  Mix(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
   const char* name() const override { return "MonarchMix"; }
   bool is_equivalent(const Primitive& other) const override { return static_cast<const Mix&>(other).parts_ == parts_; }
-  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { no_gpu(); }
-  void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
-    auto& encoder = encode(stream(), in, out);
-    if (out.dtype() == mx::float32) {
-      dispatch<float>(encoder, in, out);
-    } else {
-      dispatch<uint16_t>(encoder, in, out);
-    }
-  }
-
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
                              const std::vector<mx::array>&) override {
     const size_t filters = parts_.residual ? 5 : 4;
     require(in.size() > filters, "[monarch_mix] has no gradient from prepared filters; give the filters themselves");
     std::vector<mx::array> inputs{in[0], in[1], in[2], in[3], mx::contiguous(cotangents[0], false, stream())};
     if (parts_.residual) inputs.push_back(in[4]);
-    std::vector<int> outputs;  // of MixGradient, the input each belongs to
-    for (int i = 0; i < int(in.size()); ++i) {
-      if (i != 3) outputs.push_back(i);
-    }
-    std::vector<mx::Shape> shapes;
-    std::vector<mx::Dtype> dtypes;
-    for (int i : outputs) {
-      shapes.push_back(in[size_t(i)].shape());
-      dtypes.push_back(in[size_t(i)].dtype());
-    }
-    const auto all = mx::array::make_arrays(std::move(shapes), dtypes, std::make_shared<MixGradient>(stream(), parts_), inputs);
+    auto differentiated = in;
+    differentiated.erase(differentiated.begin() + 3);  // all but `prepared`
+    const auto all = arrays_like(differentiated, std::make_shared<MixGradient>(stream(), parts_), inputs);
     std::vector<mx::array> wanted;
     for (int argument : argnums)
       wanted.push_back(argument == 3 ? mx::zeros_like(in[3], stream()) : all[size_t(argument < 3 ? argument : argument - 1)]);
     return wanted;
   }
 
- private:
   template <class T>
-  void dispatch(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
-    encoder.dispatch([projected = in[0].data<T>(), weight = in[1].data<float>(), bias = in[2].data<float>(), prepared = in[3].data<float>(),
-                      u = parts_.residual ? in[4].data<T>() : nullptr, B = out.shape(0), L = out.shape(1), H = out.shape(2),
-                      y = out.data<T>()] {
-      enter_pool();
-      mixer_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads());
-    });
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [projected = in[0].data<T>(), weight = in[1].data<float>(), bias = in[2].data<float>(), prepared = in[3].data<float>(),
+            u = parts_.residual ? in[4].data<T>() : nullptr, B = out[0].shape(0), L = out[0].shape(1), H = out[0].shape(2),
+            y = out[0].data<T>()] { mixer_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads()); };
   }
 
+ private:
   Parts parts_;
 };
 
@@ -178,7 +125,7 @@ std::vector<mx::array> mix_inputs(const mx::array& projected, const std::optiona
                                   const mx::array& short_bias, const mx::array& prepared, mx::Stream s) {
   require(prepared.size() == mixer_prepared_size(projected.shape(2) / 3, projected.shape(1)),
           "[monarch_mix] the prepared filters are for another length or width");
-  std::vector<mx::array> inputs{mx::contiguous(projected, false, s), plain(short_weight, s), plain(short_bias, s), prepared};
+  std::vector<mx::array> inputs{mx::contiguous(projected, false, s), plain_float(short_weight, s), plain_float(short_bias, s), prepared};
   if (u) inputs.push_back(mx::contiguous(mx::astype(*u, projected.dtype(), s), false, s));
   return inputs;
 }
@@ -191,13 +138,13 @@ mx::array make_mix(const mx::array& projected, Parts parts, std::vector<mx::arra
 }  // namespace
 
 bool mixer_takes(int H, mx::Dtype dtype, mx::StreamOrDevice s) {
-  return cpu_kernels(s) && H % kChannelBlock == 0 && (dtype == mx::float32 || dtype == mx::bfloat16);
+  return cpu_kernels(s) && H % kChannelBlock == 0 && float_kernel_takes(dtype);
 }
 
 mx::array prepare_mixer(const MixerFilters& f, mx::Stream s) {
   const size_t size = mixer_prepared_size(f.k.shape(1), f.k.shape(0));
   return mx::array({int(size / (4 * kChannelBlock)), 4 * kChannelBlock}, mx::float32,
-                   std::make_shared<PrepareMixer>(s, f.k_rev.has_value(), f.k2.has_value()), filter_arrays(f, s));
+                   std::make_shared<PrepareMixer>(s, Parts{f.k_rev.has_value(), f.k2.has_value()}), filter_arrays(f, s));
 }
 
 mx::array mix(const mx::array& projected, const std::optional<mx::array>& u, const mx::array& short_weight, const mx::array& short_bias,

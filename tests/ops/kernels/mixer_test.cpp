@@ -2,21 +2,12 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/kernels/kernel.h"
-#include "near.h"
+#include "mixer_case.h"
 
 namespace m2bert {
 namespace {
 
 using namespace testing_ops;
-
-struct Mixer {
-  int B, L, H;
-  bool bidirectional, residual;
-};
-
-std::ostream& operator<<(std::ostream& out, const Mixer& m) {
-  return out << "B" << m.B << " L" << m.L << " H" << m.H << (m.bidirectional ? " both ways" : " causal") << (m.residual ? " residual" : "");
-}
 
 class MixerKernel : public ::testing::TestWithParam<Mixer> {
  protected:
@@ -27,18 +18,12 @@ class MixerKernel : public ::testing::TestWithParam<Mixer> {
   // projected, u, short_weight, short_bias, k, D, (k_rev), (k2, D2), (k2_rev)
   static std::vector<mx::array> inputs() {
     const auto& m = GetParam();
-    auto filter = [&](int seed) { return random({m.L, m.H}, seed) * mx::array(1 / std::sqrt(float(m.L))); };
-    std::vector<mx::array> in{random({m.B, m.L, 3 * m.H}, 7),
-                              random({m.B, m.L, m.H}, 8),
-                              random({3 * m.H, 1, 3}, 9),
-                              random({3 * m.H}, 10),
-                              filter(1),
-                              random({m.H}, 2)};
-    if (m.bidirectional) in.push_back(filter(3));
-    if (m.residual) {
-      in.push_back(filter(4));
-      in.push_back(random({m.H}, 5));
-      if (m.bidirectional) in.push_back(filter(6));
+    std::vector<mx::array> in{random({m.B, m.L, 3 * m.H}, 7), random({m.B, m.L, m.H}, 8), random({3 * m.H, 1, 3}, 9),
+                              random({3 * m.H}, 10)};
+    const auto f = filters_of(m);
+    in.insert(in.end(), {f.k, f.D});
+    for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev}) {
+      if (*a) in.push_back(**a);
     }
     return in;
   }
