@@ -27,16 +27,11 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 // What a reader calls the work that ends with a stage; empty for stages that are not on the way to the result.
 std::string work(const std::string& stage) {
-  static const std::map<std::string, std::string> names = {{"embeddings", "embeddings"},
-                                                           {"mixer.u_norm", "input norm"},
-                                                           {"mixer.in_linear", "in_linear"},
-                                                           {"mixer.pre_out", "convolutions and gates"},
-                                                           {"mixer", "out_linear"},
-                                                           {"mlp.gated_layers", "MLP first product"},
-                                                           {"mlp.act", "GELU and gate"},
-                                                           {"mlp.wo", "MLP second product"},
-                                                           {"out", "MLP residual and norm"},
-                                                           {"mixer.qkv", "Wqkv"},
+  static const std::map<std::string, std::string> names = {{"embeddings", "embeddings"},     {"mixer.u_norm", "input norm"},
+                                                           {"mixer.in_linear", "in_linear"}, {"mixer.pre_out", "convolutions and gates"},
+                                                           {"mixer", "out_linear"},          {"mlp.gated_layers", "MLP first product"},
+                                                           {"mlp.act", "GELU and gate"},     {"mlp.wo", "MLP second product"},
+                                                           {"out", "MLP residual and norm"}, {"mixer.qkv", "Wqkv"},
                                                            {"mixer.context", "attention"}};
   const auto inner = stage.starts_with("layer.") ? stage.substr(stage.find('.', 6) + 1) : stage;
   const auto found = names.find(inner);
