@@ -70,7 +70,8 @@ RC_GTEST_PROP(FusedDense, FormsAgree, ()) {
   const auto all = forms();
   for (size_t i = 0; i < all.size(); i += 2) {
     auto y = all[i + 1].op(x), cotangent = random({B, S, out}, 4);
-    auto near = [](const mx::array& a, const mx::array& b) { return a.shape() == b.shape() && relative_error(a, b) <= 2e-5; };
+    // Sums of up to 529 terms near 1 may cancel to a result near 0: the terms set the scale then.
+    auto near = [](const mx::array& a, const mx::array& b) { return a.shape() == b.shape() && relative_error(a, b, 1) <= 2e-5; };
     RC_ASSERT(near(all[i].op(x), y));
     auto ours = gradients(all[i].op, x, cotangent), composed = gradients(all[i + 1].op, x, cotangent);
     for (size_t n = 0; n < 3; ++n) RC_ASSERT(near(ours[n], composed[n]));

@@ -2,14 +2,16 @@
 // Comparison of arrays, and random inputs that do not depend on the run.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "m2bert/mx.h"
 
 namespace m2bert::testing_ops {
 
-// max |a - b| over max |b| (over 1 where b is all 0)
-inline double relative_error(const mx::array& a, const mx::array& b) {
+// max |a - b| over max |b| (over 1 where b is all 0), or over `least` where that is more
+inline double relative_error(const mx::array& a, const mx::array& b, double least = 0) {
   auto wide = [](const mx::array& x) { return mx::astype(x, mx::float32); };
-  const double scale = mx::max(mx::abs(wide(b))).item<float>();
+  const double scale = std::max(least, double(mx::max(mx::abs(wide(b))).item<float>()));
   return mx::max(mx::abs(wide(a) - wide(b))).item<float>() / (scale > 0 ? scale : 1);
 }
 

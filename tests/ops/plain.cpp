@@ -32,13 +32,13 @@ size_t Plain::place(std::initializer_list<int> at) const {
 
 double relative_error(const mx::array& ours, const Plain& expected) {
   const Plain a(ours);
-  double error = 0, scale = 0;
+  double error = 0, scale = kLeastScale;
   for (size_t i = 0; i < a.values.size(); ++i) {
     const double difference = std::abs(a.values[i] - expected.values.at(i));
     if (!(difference <= error)) error = difference;  // a NaN stays
     scale = std::max(scale, std::abs(expected.values[i]));
   }
-  return error / (scale > 0 ? scale : 1);
+  return error / scale;
 }
 
 namespace {

@@ -35,7 +35,10 @@ struct Plain {
 using PlainOp = std::function<Plain(const std::vector<Plain>&)>;
 using Op = std::function<mx::array(const std::vector<mx::array>&)>;
 
-// max |a - b| over max |b| (over 1 where b is all 0).
+// Random inputs are of order 1. A result that is smaller everywhere comes from terms that cancel, and has their rounding errors.
+inline constexpr double kLeastScale = 0.5;
+
+// max |a - b| over max |b|, or over kLeastScale where that is more.
 double relative_error(const mx::array& ours, const Plain& expected);
 
 // Holds `op` to `plain`: its value at `inputs`, and its gradients of sum(op * cotangent), cotangent random, to central differences of
