@@ -110,6 +110,13 @@ def mixer_inputs(draw):
                               short_bias=draw.normal(3 * HIDDEN), k2=draw.filter(), k2_rev=draw.filter(), D2=draw.normal(HIDDEN))
 
 
+def whole_mixer_inputs(draw):
+    inputs = mixer_inputs(draw)
+    del inputs["projected"]
+    return {**inputs, "in_weight": draw.weight(3 * HIDDEN, HIDDEN), "in_bias": draw.normal(3 * HIDDEN),
+            "out_weight": draw.weight(HIDDEN, HIDDEN), "out_bias": draw.normal(HIDDEN)}
+
+
 def fourier_inputs(draw):
     """The factors of the transform of 768 points, by Cooley and Tukey: 768 = 32 x 24."""
     large, small = 32, 24
@@ -239,12 +246,9 @@ CASES = [
          "u k k_rev D", "torch.fft.rfft, irfft, F.gelu, product"),
     Case("long_conv_with_spectrum", convolution_inputs, "u D", "torch.fft.rfft, irfft; spectrum kept"),
     Case("monarch_mix", mixer_inputs, "projected u short_weight short_bias k k_rev D k2 k2_rev D2", "F.conv1d, torch.fft, products"),
-    Case("monarch_mix_kept", mixer_inputs, "", "F.conv1d, torch.fft, products; spectra kept"),
-    Case("monarch_mixer",
-         lambda d: {**{k: v for k, v in mixer_inputs(d).items() if k != "projected"}, "in_weight": d.weight(3 * HIDDEN, HIDDEN),
-                    "in_bias": d.normal(3 * HIDDEN), "out_weight": d.weight(HIDDEN, HIDDEN), "out_bias": d.normal(HIDDEN)},
-         "u in_weight in_bias short_weight short_bias k k_rev D k2 k2_rev D2 out_weight out_bias",
+    Case("monarch_mixer", whole_mixer_inputs, "u in_weight in_bias short_weight short_bias k k_rev D k2 k2_rev D2 out_weight out_bias",
          "F.linear, F.conv1d, torch.fft, products"),
+    Case("monarch_mixer_kept", whole_mixer_inputs, "", "F.linear, F.conv1d, torch.fft, products; spectra kept"),
     Case("rearrange_heads", lambda d: {"x": d.hidden()}, "x", "einops.rearrange 'b l (h d) -> b h l d', contiguous"),
     Case("rearrange_transpose", lambda d: {"x": d.hidden()}, "x", "einops.rearrange 'b l d -> b d l', contiguous"),
     Case("repeat", lambda d: {"x": d.normal(d.length, HIDDEN)}, "x", "einops.repeat 'l d -> b l d', b = 4, contiguous"),
