@@ -26,7 +26,7 @@ from typing import Callable, Optional
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness import MALLOC, REPOSITORY, Refused, Side, Stopped, commit, find_program, hardware, write_record
+from harness import MALLOC, OURS, REPOSITORY, Refused, Side, Stopped, commit, find_program, hardware, write_record
 
 HIDDEN, HEADS, INTERMEDIATE, BLOCKS = 768, 12, 3072, 4
 TOKENS = 4096  # batch times length, where one text is not longer
@@ -36,8 +36,6 @@ LENGTHS = [128, 2048, 8192]
 TOLERANCES = {"float32": 5e-5, "bfloat16": 2e-2}
 # PyTorch's own bfloat16 is less exact: its layer norm adds the bias' gradient up in bfloat16, and an attention bias is rounded to it.
 PEER_TOLERANCE = 0.2
-# The program lets its threads sleep between loops, and so does its benchmark.
-OURS = {"OMP_WAIT_POLICY": "passive"}
 SHORT_SECONDS = 0.1  # short cases are repeated until they took this much a run that was asked for
 
 

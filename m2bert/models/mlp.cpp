@@ -73,7 +73,7 @@ Mlp::Mlp(const Config& c)
       dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
-  if (gated_layers_.is_plain() && wo_.is_plain()) {
+  if (!pass.shows_inner_stages() && gated_layers_.is_plain() && wo_.is_plain()) {
     const ops::FeedForwardWeights weights{gated_layers_.matrix(),
                                           gated_layers_.bias(),
                                           wo_.matrix(),
@@ -84,6 +84,7 @@ mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
                                           ops::Activation::gelu,
                                           gated_};
     if (auto y = kernel_(x, weights, pass)) return *y;
+    return ops::feed_forward(x, weights, dropout_, pass.dropout_key(dropout_));
   }
   auto hidden = pass.stage("gated_layers", gated_layers_(x));
   hidden = gated_ ? ops::gelu_gate(hidden) : ops::gelu(hidden);

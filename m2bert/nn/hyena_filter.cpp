@@ -65,7 +65,7 @@ mx::array HyenaFilter::features(const std::vector<Linear>& net, int L) const {
 
 mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
   auto x = ops::linear(features(net, L), mx::astype(net[3].weight, mx::float32), std::nullopt);
-  return modulate(x, mx::reshape(times(L), {L, 1}), mx::reshape(mx::astype(deltas, mx::float32), {1, -1}));
+  return ops::exponential_decay(x, times(L), mx::reshape(deltas, {-1}));
 }
 
 mx::array HyenaFilter::times(int L) const { return mx::slice(mx::reshape(mx::astype(t, mx::float32), {-1}), {0}, {L}); }

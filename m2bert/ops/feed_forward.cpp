@@ -2,6 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
+#include "m2bert/ops/dropout.h"
 #include "m2bert/ops/kernels/feed_forward_cpu.h"
 #include "m2bert/ops/kernels/kernel.h"
 #include "m2bert/ops/layer_norm.h"
@@ -22,7 +23,8 @@ mx::array activate(Activation activation, const mx::array& x, mx::StreamOrDevice
 
 }  // namespace
 
-mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& w, mx::StreamOrDevice s) {
+mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
+                                 mx::StreamOrDevice s) {
   auto h = weighted_product(x, w.up, w.up_bias, s);
   if (w.gated && w.activation == Activation::gelu) {
     h = gelu_gate(h, s);
@@ -33,7 +35,16 @@ mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& w
   } else {
     h = activate(w.activation, h, s);
   }
+  if (key) h = dropout(h, p, *key, s);
   return layer_norm(weighted_product(h, w.down, w.down_bias, s), x, w.norm_weight, w.norm_bias, w.eps, s);
+}
+
+mx::array feed_forward(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
+                       mx::StreamOrDevice s) {
+  if (!kernels::feed_forward_products_take(x, w, s)) return feed_forward_reference(x, w, p, key, s);
+  require(p >= 0 && p < 1, "[feed_forward] p is ", p, ", wants 0 <= p < 1");
+  auto y = kernels::feed_forward_products(x, w, p, key, kernels::stream_of(s));
+  return layer_norm(y, x, w.norm_weight, w.norm_bias, w.eps, s);
 }
 
 PreparedFeedForward prepare_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s) {

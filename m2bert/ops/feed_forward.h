@@ -21,9 +21,15 @@ struct FeedForwardWeights {
   bool gated = false;
 };
 
-// y = layer_norm(down(a) + x) with a = act(up(x)), or with a gate a = act(up(x)[..., :I]) * up(x)[..., I:]. x, y [..., H].
-// Composed of ops, with their gradients (none with int8 weights). Throws Error when shapes or dtypes do not fit.
-mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& weights, mx::StreamOrDevice s = {});
+// y = layer_norm(down(dropout(a, p)) + x) with a = act(up(x)), or with a gate a = act(up(x)[..., :I]) * up(x)[..., I:]. x, y [..., H].
+// No key: no dropout. Gradients for x and the weights (none with int8 weights). Throws Error when shapes or dtypes do not fit.
+// On the CPU both products and what lies between them are one kernel, forward and backward, which keeps the result of `up` alone; where up
+// and down have as many blocks, I/nb is a multiple of 16, the activation is a GELU and everything is float32 or bfloat16. The reference is
+// composed.
+mx::array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
+                       const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
+mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
+                                 const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
 
 // Weights laid out once for the CPU kernel, which works tile by tile and keeps no intermediate values of the whole batch.
 namespace kernels {

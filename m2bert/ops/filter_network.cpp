@@ -17,6 +17,12 @@ void check(const mx::array& x, const mx::array& weight, const mx::array& bias, c
           ", want ", columns);
 }
 
+void check_decay(const mx::array& x, const mx::array& times, const mx::array& deltas) {
+  require(x.ndim() == 2 && times.shape() == mx::Shape{x.shape(0)} && deltas.shape() == mx::Shape{x.shape(1)},
+          "[exponential_decay] x has shape ", x.shape(), ", times ", times.shape(), ", deltas ", deltas.shape(),
+          ", want [L, H], [L] and [H]");
+}
+
 mx::array wide(const mx::array& x, mx::StreamOrDevice s) { return mx::astype(x, mx::float32, s); }
 
 }  // namespace
@@ -29,9 +35,21 @@ mx::array sine_linear_reference(const mx::array& x, const mx::array& weight, con
 
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s) {
   check(x, weight, bias, freq);
-  const bool traced = x.is_tracer() || weight.is_tracer() || bias.is_tracer() || freq.is_tracer();
-  if (traced || x.size() == 0 || !kernels::cpu_kernels(s)) return sine_linear_reference(x, weight, bias, freq, s);
+  if (x.size() == 0 || !kernels::cpu_kernels(s)) return sine_linear_reference(x, weight, bias, freq, s);
   return kernels::sine_linear(x, weight, bias, freq, kernels::stream_of(s));
+}
+
+mx::array exponential_decay_reference(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
+  check_decay(x, times, deltas);
+  auto t = mx::reshape(wide(times, s), {-1, 1}, s);
+  return mx::multiply(wide(x, s), mx::exp(mx::negative(mx::multiply(t, mx::abs(wide(deltas, s), s), s), s), s), s);
+}
+
+mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
+  check_decay(x, times, deltas);
+  const bool learned = times.is_tracer() || deltas.is_tracer();
+  if (learned || x.size() == 0 || !kernels::cpu_kernels(s)) return exponential_decay_reference(x, times, deltas, s);
+  return kernels::exponential_decay(x, times, deltas, kernels::stream_of(s));
 }
 
 }  // namespace m2bert::ops

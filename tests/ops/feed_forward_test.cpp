@@ -99,6 +99,62 @@ TEST(FeedForward, ReferenceFollowsItsDefinition) {
   }
 }
 
+// The kernel for training beside the composed form: values and gradients by x and every weight, with the same values dropped.
+std::vector<mx::array> arrays_of(const mx::array& x, const FeedForwardWeights& w) {
+  std::vector<mx::array> all{x, w.up.values, w.down.values, w.norm_weight, w.norm_bias};
+  for (const auto* a : {&w.up_bias, &w.down_bias}) {
+    if (*a) all.push_back(**a);
+  }
+  return all;
+}
+
+FeedForwardWeights with_arrays(FeedForwardWeights w, const std::vector<mx::array>& in) {
+  w.up.values = in[1], w.down.values = in[2], w.norm_weight = in[3], w.norm_bias = in[4];
+  size_t next = 5;
+  for (auto* a : {&w.up_bias, &w.down_bias}) {
+    if (*a) *a = in[next++];
+  }
+  return w;
+}
+
+TEST(FeedForward, TrainsAsItsReference) {
+  for (const auto& sizes : kSizes) {
+    for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu}) {
+      for (float p : {0.0f, 0.3f}) {
+        const auto w = weights(sizes, activation);
+        const auto key = p > 0 ? std::optional(mx::random::key(3)) : std::nullopt;
+        auto ours = [&](const std::vector<mx::array>& in) { return ops::feed_forward(in[0], with_arrays(w, in), p, key); };
+        auto composed = [&](const std::vector<mx::array>& in) { return ops::feed_forward_reference(in[0], with_arrays(w, in), p, key); };
+        for (int rows : {1, 300}) {
+          const auto in = arrays_of(random({rows, sizes.H}, rows), w);
+          expect_near(ours(in), composed(in), 2e-5);
+          const auto cotangent = random({rows, sizes.H}, 17);
+          const auto g = gradients(ours, in, cotangent), expected = gradients(composed, in, cotangent);
+          for (size_t i = 0; i < in.size(); ++i) expect_near(g[i], expected[i], 5e-5, 0.5);
+        }
+      }
+    }
+  }
+}
+
+TEST(FeedForward, TrainsInBfloat16CloseToFloat32) {
+  for (const auto& sizes : kSizes) {
+    const auto w = weights(sizes);
+    auto op = [&](const std::vector<mx::array>& in) { return ops::feed_forward(in[0], with_arrays(w, in), 0.3f, mx::random::key(3)); };
+    auto in = arrays_of(random({40, sizes.H}, 5), w);
+    for (auto& a : in) a = mx::astype(mx::astype(a, mx::bfloat16), mx::float32);
+    const auto cotangent = random({40, sizes.H}, 17), y = op(in);
+    const auto expected = gradients(op, in, cotangent);
+    for (auto& a : in) a = mx::astype(a, mx::bfloat16);
+    expect_near(op(in), y, 3e-2);
+    const auto g = gradients(op, in, cotangent);
+    for (size_t i = 0; i < in.size(); ++i) {
+      EXPECT_EQ(g[i].dtype(), mx::bfloat16);
+      expect_near(g[i], expected[i], 3e-2, 0.5);
+    }
+  }
+}
+
 class FeedForwardKernel : public ::testing::TestWithParam<Sizes> {
  protected:
   void SetUp() override {
@@ -169,7 +225,8 @@ TEST(FeedForward, LeavesOtherShapesToTheReference) {
 
 TEST(FeedForward, NamesWhatIsWrong) {
   const auto w = weights({48, 96});
-  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), nullptr), Error);
+  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), ops::PreparedFeedForward()), Error);
+  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), w, 1.0f, mx::random::key(1)), Error);
   EXPECT_THROW(ops::feed_forward_reference(random({3, 47}, 1), w), Error);
   if (!ops::kernels::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
   const auto prepared = ops::prepare_feed_forward(w);

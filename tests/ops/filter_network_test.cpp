@@ -41,6 +41,32 @@ TEST(SineLinear, FormsAgreeForAnySizes) {
   }
 }
 
+TEST(SineLinear, GradientsOfBothFormsAgree) {
+  for (auto [rows, in, out] : {std::array{1, 5, 64}, {9, 64, 64}, {2050, 5, 20}, {300, 64, 64}}) {
+    const auto x = inputs(rows, in, out);
+    const auto cotangent = random({rows, out}, 9);
+    auto of = [&](auto op) { return gradients([op](const auto& a) { return op(a[0], a[1], a[2], a[3], {}); }, x, cotangent); };
+    const auto ours = of(ops::sine_linear), composed = of(ops::sine_linear_reference);
+    for (size_t i = 0; i < x.size(); ++i) expect_near(ours[i], composed[i], 5e-5, 1);
+  }
+}
+
+TEST(ExponentialDecay, FollowsItsDefinitionWithGradients) {
+  const std::vector<mx::array> in{random({6, 21}, 1), mx::abs(random({6}, 2)), random({21}, 3)};
+  auto plain = [](const std::vector<Plain>& a) {
+    Plain y(a[0].shape);
+    for (int t = 0; t < y.dim(0); ++t) {
+      for (int c = 0; c < y.dim(1); ++c) y(t, c) = a[0](t, c) * std::exp(-a[1](t) * std::abs(a[2](c)));
+    }
+    return y;
+  };
+  for (auto op : {ops::exponential_decay, ops::exponential_decay_reference}) {
+    expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5);  // deltas learned, too
+    expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5, {0});
+    EXPECT_THROW(op(in[0], in[2], in[1], {}), Error);
+  }
+}
+
 TEST(SineLinear, NamesWhatIsWrong) {
   for (auto op : {ops::sine_linear, ops::sine_linear_reference}) {
     const auto x = inputs(4, 3, 6);

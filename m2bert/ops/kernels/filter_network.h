@@ -7,7 +7,9 @@
 
 namespace m2bert::ops::kernels {
 
+// Differentiable once, exponential_decay in x alone.
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s);
+mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s);
 
 // What prepare_filters (mixer.h) makes of these filters in time.
 mx::array prepare_filters(const FilterNetworks& networks, mx::Stream s);

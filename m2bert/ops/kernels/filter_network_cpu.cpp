@@ -3,13 +3,34 @@
 #include "m2bert/ops/kernels/kernel.h"
 
 #ifdef M2BERT_CPU_KERNELS
+#include "m2bert/ops/kernels/filter_simd.h"
 #include "m2bert/ops/kernels/float_kernel.h"
-#include "m2bert/ops/kernels/sine_linear_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::kernels {
 
 namespace {
+
+SineLayer sine_layer(const std::vector<mx::array>& in) {
+  return {in[0].data<float>(), in[1].data<float>(), in[2].data<float>(), in[3].data<float>(),
+          in[0].shape(0),      in[0].shape(1),      in[1].shape(0)};
+}
+
+// Inputs: x, weight, bias, freq, dy. Outputs: the gradients of the first four.
+class SineLinearGradient : public FloatKernel<SineLinearGradient> {
+ public:
+  explicit SineLinearGradient(mx::Stream s) : FloatKernel(s, "sine_linear") {}
+  const char* name() const override { return "SineLinearGradient"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [layer = sine_layer(in), dy = in[4].data<float>(),
+            to = SineGradients{out[0].data<float>(), out[1].data<float>(), out[2].data<float>(), out[3].data<float>()}] {
+      sine_linear_gradient(layer, dy, to, threads());
+    };
+  }
+};
 
 // Inputs: x, weight, bias, freq.
 class SineLinear : public FloatKernel<SineLinear> {
@@ -17,12 +38,37 @@ class SineLinear : public FloatKernel<SineLinear> {
   explicit SineLinear(mx::Stream s) : FloatKernel(s, "sine_linear") {}
   const char* name() const override { return "SineLinear"; }
   bool is_equivalent(const Primitive&) const override { return true; }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
+                             const std::vector<mx::array>&) override {
+    auto inputs = in;
+    inputs.push_back(mx::contiguous(cotangents[0], false, stream()));
+    const auto all = arrays_like(in, std::make_shared<SineLinearGradient>(stream()), inputs);
+    std::vector<mx::array> wanted;
+    for (int argument : argnums) wanted.push_back(all[size_t(argument)]);
+    return wanted;
+  }
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [x = in[0].data<float>(), weight = in[1].data<float>(), bias = in[2].data<float>(), freq = in[3].data<float>(),
-            y = out[0].data<float>(), rows = in[0].shape(0), width = in[0].shape(1),
-            columns = in[1].shape(0)] { sine_linear_rows(x, weight, bias, freq, rows, width, columns, y, threads()); };
+    return [layer = sine_layer(in), y = out[0].data<float>()] { sine_linear_rows(layer, y, threads()); };
+  }
+};
+
+// Inputs: x, times, deltas. The gradient by x is the same with dy in x's place.
+class ExponentialDecay : public FloatKernel<ExponentialDecay> {
+ public:
+  explicit ExponentialDecay(mx::Stream s) : FloatKernel(s, "exponential_decay") {}
+  const char* name() const override { return "ExponentialDecay"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    return {kernels::exponential_decay(cotangents[0], in[1], in[2], stream())};
+  }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [x = in[0].data<float>(), times = in[1].data<float>(), deltas = in[2].data<float>(), y = out[0].data<float>(),
+            rows = in[0].shape(0), columns = in[0].shape(1)] { decay_rows(x, times, deltas, rows, columns, y, threads()); };
   }
 };
 
@@ -54,6 +100,11 @@ class PrepareNetworks : public FloatKernel<PrepareNetworks> {
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s) {
   return mx::array({x.shape(0), weight.shape(0)}, mx::float32, std::make_shared<SineLinear>(s),
                    {plain_float(x, s), plain_float(weight, s), plain_float(bias, s), plain_float(freq, s)});
+}
+
+mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s) {
+  return mx::array(x.shape(), mx::float32, std::make_shared<ExponentialDecay>(s),
+                   {plain_float(x, s), plain_float(times, s), plain_float(deltas, s)});
 }
 
 void check_networks(const char* op, const FilterNetworks& f, int L, int H) {
@@ -133,6 +184,9 @@ namespace m2bert::ops::kernels {
 
 mx::array sine_linear(const mx::array&, const mx::array&, const mx::array&, const mx::array&, mx::Stream) {
   fail("[sine_linear] this build has no CPU kernels");
+}
+mx::array exponential_decay(const mx::array&, const mx::array&, const mx::array&, mx::Stream) {
+  fail("[exponential_decay] this build has no CPU kernels");
 }
 void check_networks(const char*, const FilterNetworks&, int, int) {}
 mx::array prepare_filters(const FilterNetworks&, mx::Stream) { fail("[prepare_filters] this build has no CPU kernels"); }

@@ -77,6 +77,22 @@ HWY_INLINE V gelu_for_bfloat16(D d, V x) {
   return hn::Mul(x, cdf_of_tail(d, x, hn::Max(hn::Zero(d), hn::NegMulAdd(a, p, hn::Set(d, 0.499997f)))));
 }
 
+// The same with the derivative Phi(x) + x phi(x), phi by the polynomial's derivative: off by at most 6e-4, and 3e-3 where |x| is near 4.25.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE GeluParts<V> gelu_parts_for_bfloat16(D d, V x) {
+  const V bound = hn::Set(d, 4.25f), a = hn::Min(hn::Abs(x), bound), square = hn::Mul(a, a);
+  V p = hn::Set(d, -8.46037129e-10f), density = hn::Set(d, 15 * -8.46037129e-10f);
+  float odd = 13;
+  for (float c : {7.57080656e-08f, -2.93879498e-06f, 6.55269832e-05f, -0.000940446742f, 0.0092578195f, -0.0654534921f, 0.398420036f}) {
+    p = hn::MulAdd(p, square, hn::Set(d, c));
+    density = hn::MulAdd(density, square, hn::Set(d, odd * c));
+    odd -= 2;
+  }
+  const V cdf = cdf_of_tail(d, x, hn::Max(hn::Zero(d), hn::NegMulAdd(a, p, hn::Set(d, 0.499997f))));
+  const V phi = hn::IfThenElseZero(hn::Lt(hn::Abs(x), bound), density);
+  return {hn::Mul(x, cdf), hn::MulAdd(x, phi, cdf)};
+}
+
 }  // namespace m2bert::ops::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

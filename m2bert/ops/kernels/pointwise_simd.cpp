@@ -194,6 +194,27 @@ void layer_norm_all(const T* x, const T* residual, const float* weight, const fl
   }
 }
 
+// Columns are shared out; a task reads some vectors of each row.
+template <class T>
+void column_sums_all(const T* x, int64_t rows, int64_t width, T* y, int threads) {
+  const D d;
+  const int64_t N = int64_t(hn::Lanes(d)), step = 8 * N;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t first = 0; first < width; first += step) {
+    const int64_t count = width - first < step ? width - first : step;
+    float sums[8 * hn::MaxLanes(D())] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* row = x + r * width + first;
+      over(
+          count, [&](int64_t i) { hn::StoreU(hn::Add(hn::LoadU(d, sums + i), load(d, row + i)), d, sums + i); },
+          [&](int64_t i, int64_t n) { hn::StoreU(hn::Add(hn::LoadU(d, sums + i), load(d, Padded<T>(row + i, n).at)), d, sums + i); });
+    }
+    over(
+        count, [&](int64_t i) { store(hn::LoadU(d, sums + i), d, y + first + i); },
+        [&](int64_t i, int64_t n) { store_part(hn::LoadU(d, sums + i), y + first + i, n); });
+  }
+}
+
 template <class Curve, class T>
 void gelu_gradient_all(const T* x, const T* dy, T* dx, int64_t n, int threads) {
   const D d;
@@ -281,6 +302,11 @@ void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, co
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
 
+void column_sums_float(const float* x, int64_t rows, int64_t width, float* y, int threads) { column_sums_all(x, rows, width, y, threads); }
+void column_sums_bfloat(const uint16_t* x, int64_t rows, int64_t width, uint16_t* y, int threads) {
+  column_sums_all(x, rows, width, y, threads);
+}
+
 void gelu_gradient_float(const float* x, const float* dy, float* dx, int64_t n, GeluCurve curve, int threads) {
   gelu_gradient_by(curve, x, dy, dx, n, threads);
 }
@@ -314,6 +340,8 @@ HWY_EXPORT(gate_float);
 HWY_EXPORT(gate_bfloat);
 HWY_EXPORT(norm_float);
 HWY_EXPORT(norm_bfloat);
+HWY_EXPORT(column_sums_float);
+HWY_EXPORT(column_sums_bfloat);
 HWY_EXPORT(gelu_gradient_float);
 HWY_EXPORT(gelu_gradient_bfloat);
 HWY_EXPORT(gate_gradient_float);
@@ -346,6 +374,15 @@ template <>
 void layer_norm_rows(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows,
                      int64_t width, int threads) {
   HWY_DYNAMIC_DISPATCH(norm_bfloat)(x, residual, w, b, eps, y, rows, width, threads);
+}
+
+template <>
+void column_sums(const float* x, int64_t rows, int64_t width, float* y, int threads) {
+  HWY_DYNAMIC_DISPATCH(column_sums_float)(x, rows, width, y, threads);
+}
+template <>
+void column_sums(const uint16_t* x, int64_t rows, int64_t width, uint16_t* y, int threads) {
+  HWY_DYNAMIC_DISPATCH(column_sums_bfloat)(x, rows, width, y, threads);
 }
 
 template <>

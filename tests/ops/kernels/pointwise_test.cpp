@@ -107,5 +107,15 @@ TEST(PointwiseKernels, HaveNoSecondDerivative) {
   EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum(slope(x)); })(random({4}, 1)), Error);
 }
 
+TEST(PointwiseKernels, ColumnSum) {
+  if (!ops::kernels::pointwise_takes(mx::ones({1}), {})) GTEST_SKIP() << "a CPU kernel";
+  const auto s = mx::default_stream(mx::default_device());
+  for (auto [rows, width] : {std::pair{1, 1}, {5, 17}, {300, 768}, {7, 1000}}) {
+    const auto x = random({rows, width}, width);
+    expect_near(ops::kernels::column_sum(x, s), mx::sum(x, 0), 2e-6, 1);
+    expect_near(ops::kernels::column_sum(half(x), s), mx::sum(mx::astype(half(x), mx::float32), 0), 4e-3, 1);
+  }
+}
+
 }  // namespace
 }  // namespace m2bert
