@@ -124,7 +124,8 @@ bool cast_weights(Model& model, mx::Dtype dtype) {
       *m.weight = quantized.values;
       *m.scale = quantized.scale;
     }
-    model.set_activations(narrow ? mx::bfloat16 : mx::float32);
+    // Attention is computed in float32 anyway, and gains precision by states that are.
+    model.set_activations(narrow && model.config().monarch_mixer_sequence_mixing ? mx::bfloat16 : mx::float32);
     return false;
   }
   const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
