@@ -32,6 +32,7 @@ constexpr Command commands[] = {
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
     {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
     {"download", "Fetch a model from Hugging Face's hub", "m2bert download ORG/NAME", download_command},
+    {"bench", "Measure how fast a model runs here", "m2bert bench forward --config recipe.yaml --batch-size 32 --profile", bench_command},
     {"completion", "Print a completion script for a shell", "m2bert completion bash > ~/.local/share/bash-completion/completions/m2bert",
      completion_command},
 };

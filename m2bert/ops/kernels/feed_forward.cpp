@@ -117,9 +117,10 @@ void FeedForward::tile(const T* x, int rows, T* y) const {
   float* row_scale = input_scales.of<float>(size_t(kTileRows) * size_t(up_blocks_));
   const char* from = blocks;
   if (quantized) {
+    const Stage timed(StageKind::quantize, 0, int64_t(rows) * hidden_ * int64_t(sizeof(T) + 1));
     for (int k = 0; k < up_blocks_; ++k)
-      quantize_tile(x + k * up_width_, hidden_, rows, up_width_, rotation_of(up_width_), reinterpret_cast<int8_t*>(blocks + size_t(k) * block_bytes),
-                    row_scale + k * kTileRows);
+      quantize_tile(x + k * up_width_, hidden_, rows, up_width_, rotation_of(up_width_),
+                    reinterpret_cast<int8_t*>(blocks + size_t(k) * block_bytes), row_scale + k * kTileRows);
   } else if (up_blocks_ == 1 && rows % kRowStep == 0) {
     from = reinterpret_cast<const char*>(x);
   } else {
@@ -138,21 +139,24 @@ void FeedForward::tile(const T* x, int rows, T* y) const {
   for (size_t j = 0; j < down_.size(); ++j) {
     for (const Piece& piece : pieces_[j]) {
       const bool gated = !piece.gate.empty();
-      piece.value.multiply(rows, from + size_t(piece.block) * block_bytes, value, NumberOf<T>::value);
-      if (gated) piece.gate[0].multiply(rows, from + size_t(piece.gate_block) * block_bytes, gate, NumberOf<T>::value);
+      piece.value.multiply(rows, from + size_t(piece.block) * block_bytes, value, NumberOf<T>::value, StageKind::mlp_up);
+      if (gated) piece.gate[0].multiply(rows, from + size_t(piece.gate_block) * block_bytes, gate, NumberOf<T>::value, StageKind::mlp_up);
+      const Stage timed(StageKind::activation, 0, int64_t(rows) * piece.count * int64_t(sizeof(T)) * (gated ? 3 : 2));
       activate_tile(activation_, value, columns(row_scale + piece.block * kTileRows, piece.first), gated ? gate : nullptr,
                     columns(row_scale + piece.gate_block * kTileRows, intermediate_ + piece.first), rows, piece.count,
                     activation + piece.first - int(j) * down_width_, down_width_);
     }
     const void* a = activation;
     if (quantized) {
+      const Stage timed(StageKind::quantize, 0, int64_t(rows) * down_width_ * int64_t(sizeof(T) + 1));
       int8_t* q = narrow.of<int8_t>(tile_rows * size_t(down_width_));
       quantize_tile(activation, down_width_, rows, down_width_, rotation_of(down_width_), q, activation_scale + j * kTileRows);
       a = q;
     }
-    down_[j].multiply(rows, a, output + j * tile_rows * size_t(down_out_), Number::float32);
+    down_[j].multiply(rows, a, output + j * tile_rows * size_t(down_out_), Number::float32, StageKind::mlp_down);
   }
 
+  const Stage timed(StageKind::norm, 0, int64_t(rows) * hidden_ * int64_t(sizeof(float) + 2 * sizeof(T)));
   const BlockedRows result{output, int64_t(tile_rows) * down_out_, down_out_};
   const BlockedDequantize scales{activation_scale, kTileRows, quantized ? down_scale_.data() : nullptr};
   norm_tile(result, scales, x, {down_bias_.data(), norm_weight_.data(), norm_shift_.data(), eps_}, rows, hidden_, y,

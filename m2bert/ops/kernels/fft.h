@@ -17,11 +17,11 @@ inline constexpr int kChannelBlock = 16;
 // Length of the transform for texts of L tokens: the power of two from 2 L up, at least 4.
 inline int transform_length(int L) { return int(std::bit_ceil(std::max(4u, 2 * unsigned(L)))); }
 
-// For each radix-4 step of size m = n, n/4, ...: w^j, w^2j, w^3j for j < m/4, w = exp(-2 pi i / m); six floats a j.
+// For each step of size m = n, n/2, ..., 4: w^j, w^2j, w^3j for j < m/4, w = exp(-2 pi i / m); six floats a j.
 class Twiddles {
  public:
   explicit Twiddles(size_t length) : n(length) {
-    for (size_t m = n; m >= 4; m /= 4) {
+    for (size_t m = n; m >= 4; m /= 2) {
       auto& table = tables_[m];
       for (size_t j = 0; j < m / 4; ++j) {
         for (size_t power = 1; power <= 3; ++power) {

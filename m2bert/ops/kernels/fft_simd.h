@@ -9,6 +9,7 @@
 #define M2BERT_OPS_KERNELS_FFT_SIMD_H
 #endif
 
+#include <bit>
 #include <cstddef>
 
 #include <hwy/aligned_allocator.h>
@@ -58,68 +59,106 @@ struct Buffer {
   }
 };
 
-// Two radix-2 steps of decimation in frequency on positions [start, start + m). upper_half_zero: the second half counts as 0.
+// Four values of a transform, a quarter of it apart.
+struct Four {
+  Complex v[4];
+};
+
+// Two radix-2 steps of decimation in frequency; w: w^j, w^2j, w^3j. upper_half_zero: v[2] and v[3] count as 0.
 template <bool upper_half_zero>
-HWY_INLINE void forward_step(Buffer x, size_t start, size_t m, const float* w) {
+HWY_INLINE Four forward_step(const Four& a, const float* w) {
   const D d;
-  const size_t q = m / 4;
-  for (size_t j = 0; j < q; ++j, w += 6) {
-    const size_t p = start + j;
-    const Complex a0 = x.get(d, p), a1 = x.get(d, p + q);
-    Complex even0 = a0, even1 = a1, odd0 = a0, odd1 = times_minus_i(a1);
-    if constexpr (!upper_half_zero) {
-      const Complex a2 = x.get(d, p + 2 * q), a3 = x.get(d, p + 3 * q);
-      even0 = add(a0, a2);
-      even1 = add(a1, a3);
-      odd0 = sub(a0, a2);
-      odd1 = times_minus_i(sub(a1, a3));
-    }
-    x.put(d, p, add(even0, even1));
-    x.put(d, p + q, mul(sub(even0, even1), hn::Set(d, w[2]), hn::Set(d, w[3])));
-    x.put(d, p + 2 * q, mul(add(odd0, odd1), hn::Set(d, w[0]), hn::Set(d, w[1])));
-    x.put(d, p + 3 * q, mul(sub(odd0, odd1), hn::Set(d, w[4]), hn::Set(d, w[5])));
+  Complex even0 = a.v[0], even1 = a.v[1], odd0 = a.v[0], odd1 = times_minus_i(a.v[1]);
+  if constexpr (!upper_half_zero) {
+    even0 = add(a.v[0], a.v[2]);
+    even1 = add(a.v[1], a.v[3]);
+    odd0 = sub(a.v[0], a.v[2]);
+    odd1 = times_minus_i(sub(a.v[1], a.v[3]));
   }
+  return {{add(even0, even1), mul(sub(even0, even1), hn::Set(d, w[2]), hn::Set(d, w[3])),
+           mul(add(odd0, odd1), hn::Set(d, w[0]), hn::Set(d, w[1])), mul(sub(odd0, odd1), hn::Set(d, w[4]), hn::Set(d, w[5]))}};
 }
 
-// Undoes forward_step (times 4). lower_half_only: the second half of the result is not wanted.
-template <bool lower_half_only>
-HWY_INLINE void inverse_step(Buffer x, size_t start, size_t m, const float* w) {
+// Undoes forward_step (times 4).
+HWY_INLINE Four inverse_step(const Four& c, const float* w) {
   const D d;
-  const size_t q = m / 4;
-  for (size_t j = 0; j < q; ++j, w += 6) {
-    const size_t p = start + j;
-    const Complex c0 = x.get(d, p), c1 = mul_conj(x.get(d, p + q), hn::Set(d, w[2]), hn::Set(d, w[3]));
-    const Complex c2 = mul_conj(x.get(d, p + 2 * q), hn::Set(d, w[0]), hn::Set(d, w[1]));
-    const Complex c3 = mul_conj(x.get(d, p + 3 * q), hn::Set(d, w[4]), hn::Set(d, w[5]));
-    const Complex even0 = add(c0, c1), even1 = sub(c0, c1), odd0 = add(c2, c3), odd1 = times_i(sub(c2, c3));
-    x.put(d, p, add(even0, odd0));
-    x.put(d, p + q, add(even1, odd1));
-    if constexpr (!lower_half_only) {
-      x.put(d, p + 2 * q, sub(even0, odd0));
-      x.put(d, p + 3 * q, sub(even1, odd1));
-    }
-  }
+  const Complex c1 = mul_conj(c.v[1], hn::Set(d, w[2]), hn::Set(d, w[3])), c2 = mul_conj(c.v[2], hn::Set(d, w[0]), hn::Set(d, w[1])),
+                c3 = mul_conj(c.v[3], hn::Set(d, w[4]), hn::Set(d, w[5]));
+  const Complex even0 = add(c.v[0], c1), even1 = sub(c.v[0], c1), odd0 = add(c2, c3), odd1 = times_i(sub(c2, c3));
+  return {{add(even0, odd0), add(even1, odd1), sub(even0, odd0), sub(even1, odd1)}};
 }
 
 // The steps of size 4, whose root is 1.
-HWY_INLINE void forward_of_four(Buffer x, size_t p) {
-  const D d;
-  const Complex a0 = x.get(d, p), a1 = x.get(d, p + 1), a2 = x.get(d, p + 2), a3 = x.get(d, p + 3);
-  const Complex even0 = add(a0, a2), even1 = add(a1, a3), odd0 = sub(a0, a2), odd1 = times_minus_i(sub(a1, a3));
-  x.put(d, p, add(even0, even1));
-  x.put(d, p + 1, sub(even0, even1));
-  x.put(d, p + 2, add(odd0, odd1));
-  x.put(d, p + 3, sub(odd0, odd1));
+HWY_INLINE Four forward_step(const Four& a) {
+  const Complex even0 = add(a.v[0], a.v[2]), even1 = add(a.v[1], a.v[3]), odd0 = sub(a.v[0], a.v[2]),
+                odd1 = times_minus_i(sub(a.v[1], a.v[3]));
+  return {{add(even0, even1), sub(even0, even1), add(odd0, odd1), sub(odd0, odd1)}};
+}
+HWY_INLINE Four inverse_step(const Four& c) {
+  const Complex even0 = add(c.v[0], c.v[1]), even1 = sub(c.v[0], c.v[1]), odd0 = add(c.v[2], c.v[3]), odd1 = times_i(sub(c.v[2], c.v[3]));
+  return {{add(even0, odd0), add(even1, odd1), sub(even0, odd0), sub(even1, odd1)}};
 }
 
-HWY_INLINE void inverse_of_four(Buffer x, size_t p) {
+// Positions p, p + q, p + 2 q, p + 3 q; of the first `count` of them.
+template <int count = 4>
+HWY_INLINE Four get_four(Buffer x, size_t p, size_t q) {
   const D d;
-  const Complex c0 = x.get(d, p), c1 = x.get(d, p + 1), c2 = x.get(d, p + 2), c3 = x.get(d, p + 3);
-  const Complex even0 = add(c0, c1), even1 = sub(c0, c1), odd0 = add(c2, c3), odd1 = times_i(sub(c2, c3));
-  x.put(d, p, add(even0, odd0));
-  x.put(d, p + 1, add(even1, odd1));
-  x.put(d, p + 2, sub(even0, odd0));
-  x.put(d, p + 3, sub(even1, odd1));
+  Four four{};
+  for (size_t i = 0; i < count; ++i) four.v[i] = x.get(d, p + i * q);
+  return four;
+}
+template <int count = 4>
+HWY_INLINE void put_four(Buffer x, size_t p, size_t q, const Four& four) {
+  const D d;
+  for (size_t i = 0; i < count; ++i) x.put(d, p + i * q, four.v[i]);
+}
+
+// One step on positions [start, start + m).
+template <bool upper_half_zero>
+HWY_INLINE void forward_pass(Buffer x, size_t start, size_t m, const float* w) {
+  const size_t q = m / 4;
+  for (size_t j = 0; j < q; ++j, w += 6)
+    put_four(x, start + j, q, forward_step<upper_half_zero>(get_four<upper_half_zero ? 2 : 4>(x, start + j, q), w));
+}
+template <bool lower_half_only>
+HWY_INLINE void inverse_pass(Buffer x, size_t start, size_t m, const float* w) {
+  const size_t q = m / 4;
+  for (size_t j = 0; j < q; ++j, w += 6) put_four<lower_half_only ? 2 : 4>(x, start + j, q, inverse_step(get_four(x, start + j, q), w));
+}
+
+// Two steps in one pass over the memory, those of size m and of size m / 4: sixteen values, an m / 16 apart, are worked on together. A
+// quarter of size 4 has the root 1 (last_of_four).
+template <bool upper_half_zero, bool last_of_four>
+HWY_INLINE void forward_double_pass(Buffer x, size_t start, size_t m, const Twiddles& t) {
+  const size_t q = m / 4, r = m / 16;
+  const float *outer = t.of(m), *inner = last_of_four ? nullptr : t.of(q);
+  for (size_t j = 0; j < r; ++j) {
+    const size_t p = start + j;
+    Four quarter[4];  // [place in its quarter]: of each quarter one value
+    for (size_t k = 0; k < 4; ++k)
+      quarter[k] = forward_step<upper_half_zero>(get_four<upper_half_zero ? 2 : 4>(x, p + k * r, q), outer + 6 * (j + k * r));
+    for (size_t i = 0; i < 4; ++i) {
+      const Four of_quarter{{quarter[0].v[i], quarter[1].v[i], quarter[2].v[i], quarter[3].v[i]}};
+      put_four(x, p + i * q, r, last_of_four ? forward_step(of_quarter) : forward_step<false>(of_quarter, inner + 6 * j));
+    }
+  }
+}
+template <bool lower_half_only, bool first_of_four>
+HWY_INLINE void inverse_double_pass(Buffer x, size_t start, size_t m, const Twiddles& t) {
+  const size_t q = m / 4, r = m / 16;
+  const float *outer = t.of(m), *inner = first_of_four ? nullptr : t.of(q);
+  for (size_t j = 0; j < r; ++j) {
+    const size_t p = start + j;
+    Four quarter[4];  // [quarter]
+    for (size_t i = 0; i < 4; ++i) {
+      const Four four = get_four(x, p + i * q, r);
+      quarter[i] = first_of_four ? inverse_step(four) : inverse_step(four, inner + 6 * j);
+    }
+    for (size_t k = 0; k < 4; ++k) {
+      const Four across{{quarter[0].v[k], quarter[1].v[k], quarter[2].v[k], quarter[3].v[k]}};
+      put_four<lower_half_only ? 2 : 4>(x, p + k * r, q, inverse_step(across, outer + 6 * (j + k * r)));
+    }
+  }
 }
 
 HWY_INLINE void butterfly(Buffer x, size_t start) {
@@ -129,34 +168,104 @@ HWY_INLINE void butterfly(Buffer x, size_t start) {
   x.put(d, start + 1, sub(a, b));
 }
 
-// Both cut a transform into four by one step and go on inside each quarter while it is in the cache.
-HWY_ATTR inline void forward(Buffer x, size_t start, size_t m, const Twiddles& t) {
-  if (m == 1) return;
-  if (m == 2) return butterfly(x, start);
-  if (m == 4) return forward_of_four(x, start);
-  forward_step<false>(x, start, m, t.of(m));
-  for (size_t i = 0; i < 4; ++i) forward(x, start + i * (m / 4), m / 4, t);
+// One radix-2 step on positions [start, start + m); w: w^j of each j < m / 4 at w[6 j].
+template <bool upper_half_zero>
+HWY_INLINE void forward_halving(Buffer x, size_t start, size_t m, const float* w) {
+  const D d;
+  const size_t q = m / 4;
+  for (size_t j = 0; j < q; ++j, w += 6) {
+    const Four a = get_four<upper_half_zero ? 2 : 4>(x, start + j, q);
+    Complex even0 = a.v[0], even1 = a.v[1], odd0 = a.v[0], odd1 = times_minus_i(a.v[1]);
+    if constexpr (!upper_half_zero) {
+      even0 = add(a.v[0], a.v[2]);
+      even1 = add(a.v[1], a.v[3]);
+      odd0 = sub(a.v[0], a.v[2]);
+      odd1 = times_minus_i(sub(a.v[1], a.v[3]));
+    }
+    const V re = hn::Set(d, w[0]), im = hn::Set(d, w[1]);
+    put_four(x, start + j, q, {{even0, even1, mul(odd0, re, im), mul(odd1, re, im)}});
+  }
+}
+template <bool lower_half_only>
+HWY_INLINE void inverse_halving(Buffer x, size_t start, size_t m, const float* w) {
+  const D d;
+  const size_t q = m / 4;
+  for (size_t j = 0; j < q; ++j, w += 6) {
+    const Four c = get_four(x, start + j, q);
+    const V re = hn::Set(d, w[0]), im = hn::Set(d, w[1]);
+    const Complex odd0 = mul_conj(c.v[2], re, im), odd1 = times_i(mul_conj(c.v[3], re, im));
+    put_four<lower_half_only ? 2 : 4>(x, start + j, q, {{add(c.v[0], odd0), add(c.v[1], odd1), sub(c.v[0], odd0), sub(c.v[1], odd1)}});
+  }
 }
 
-HWY_ATTR inline void inverse(Buffer x, size_t start, size_t m, const Twiddles& t) {
-  if (m == 1) return;
-  if (m == 2) return butterfly(x, start);
-  if (m == 4) return inverse_of_four(x, start);
-  for (size_t i = 0; i < 4; ++i) inverse(x, start + i * (m / 4), m / 4, t);
-  inverse_step<false>(x, start, m, t.of(m));
+// Transforms end in blocks of this many positions, each two steps by itself.
+inline constexpr size_t kBlock = 16;
+
+// Into how many parts a step cuts a transform of size m > kBlock, so that all end in blocks: 2, 4, or by a double pass 16.
+HWY_INLINE size_t parts_of(size_t m) {
+  const int levels = std::countr_zero(m) - std::countr_zero(kBlock);
+  return levels % 2 == 1 ? 2 : levels % 4 == 2 ? 4 : 16;
 }
 
-HWY_ATTR inline void forward_of_half(Buffer x, const Twiddles& t) {  // positions from n / 2 on count as 0
-  forward_step<true>(x, 0, t.n, t.of(t.n));
-  for (size_t i = 0; i < 4; ++i) forward(x, i * (t.n / 4), t.n / 4, t);
+// Both cut a transform and go on inside each part while it is in the cache. half: positions from n / 2 on count as 0, or are left
+// undefined. blocks: the blocks' own steps, too.
+template <bool half, bool blocks>
+HWY_ATTR inline void forward_parts(Buffer x, size_t start, size_t m, const Twiddles& t) {
+  if (m == kBlock) {
+    if constexpr (blocks) forward_double_pass<half, true>(x, start, m, t);
+    return;
+  }
+  const size_t parts = parts_of(m);
+  if (parts == 2) {
+    forward_halving<half>(x, start, m, t.of(m));
+  } else if (parts == 4) {
+    forward_pass<half>(x, start, m, t.of(m));
+  } else {
+    forward_double_pass<half, false>(x, start, m, t);
+  }
+  for (size_t i = 0; i < parts; ++i) forward_parts<false, blocks>(x, start + i * (m / parts), m / parts, t);
 }
 
-HWY_ATTR inline void inverse_to_half(Buffer x, const Twiddles& t) {  // positions from n / 2 on are left undefined
-  for (size_t i = 0; i < 4; ++i) inverse(x, i * (t.n / 4), t.n / 4, t);
-  inverse_step<true>(x, 0, t.n, t.of(t.n));
+template <bool half, bool blocks>
+HWY_ATTR inline void inverse_parts(Buffer x, size_t start, size_t m, const Twiddles& t) {
+  if (m == kBlock) {
+    if constexpr (blocks) inverse_double_pass<half, true>(x, start, m, t);
+    return;
+  }
+  const size_t parts = parts_of(m);
+  for (size_t i = 0; i < parts; ++i) inverse_parts<false, blocks>(x, start + i * (m / parts), m / parts, t);
+  if (parts == 2) {
+    inverse_halving<half>(x, start, m, t.of(m));
+  } else if (parts == 4) {
+    inverse_pass<half>(x, start, m, t.of(m));
+  } else {
+    inverse_double_pass<half, false>(x, start, m, t);
+  }
 }
 
-// Calls f(p, partner, index) for each pair of positions that hold frequencies f and -f; positions 0 and 1 are their own partners.
+template <bool half = false>
+HWY_ATTR inline void forward(Buffer x, const Twiddles& t) {
+  if (t.n >= kBlock) return forward_parts<half, true>(x, 0, t.n, t);
+  if (t.n == 8) {
+    forward_pass<half>(x, 0, 8, t.of(8));
+    for (size_t i = 0; i < 4; ++i) butterfly(x, 2 * i);
+  } else {
+    put_four(x, 0, 1, half ? forward_step<true>(get_four<2>(x, 0, 1), t.of(4)) : forward_step(get_four(x, 0, 1)));
+  }
+}
+
+template <bool half = false>
+HWY_ATTR inline void inverse(Buffer x, const Twiddles& t) {
+  if (t.n >= kBlock) return inverse_parts<half, true>(x, 0, t.n, t);
+  if (t.n == 8) {
+    for (size_t i = 0; i < 4; ++i) butterfly(x, 2 * i);
+    inverse_pass<half>(x, 0, 8, t.of(8));
+  } else {
+    put_four<half ? 2 : 4>(x, 0, 1, inverse_step(get_four(x, 0, 1)));
+  }
+}
+
+// Calls f(p, partner, index) for each pair of positions below n that hold frequencies f and -f; positions 0 and 1 are their own partners.
 // In bit-reversed order the partners mirror each other inside [2^k, 2^(k+1)).
 template <class F>
 HWY_INLINE void for_pairs(size_t n, F&& f) {
@@ -166,6 +275,37 @@ HWY_INLINE void for_pairs(size_t n, F&& f) {
   for (size_t k = 2; k < n; k *= 2) {
     for (size_t p = k; p < k + k / 2; ++p) f(p, 3 * k - 1 - p, index++);
   }
+}
+
+// Forward transform of the lower half, f of every pair of frequencies as in for_pairs, inverse transform of which the lower half is wanted.
+// The steps inside blocks and f are one pass over the memory: a block and its mirror image at a time.
+template <class F>
+HWY_ATTR inline void transform_and_back(Buffer x, const Twiddles& t, const F& f) {
+  if (t.n < 2 * kBlock) {
+    forward<true>(x, t);
+    for_pairs(t.n, f);
+    return inverse<true>(x, t);
+  }
+  forward_parts<true, false>(x, 0, t.n, t);
+  auto there = [&](size_t block) HWY_ATTR { forward_double_pass<false, true>(x, block, kBlock, t); };
+  auto back = [&](size_t block) HWY_ATTR { inverse_double_pass<false, true>(x, block, kBlock, t); };
+  // The first two blocks have their pairs inside them.
+  there(0);
+  there(kBlock);
+  for_pairs(2 * kBlock, f);
+  back(0);
+  back(kBlock);
+  for (size_t k = 2 * kBlock; k < t.n; k *= 2) {
+    for (size_t block = k; block < k + k / 2; block += kBlock) {
+      const size_t mirror = 3 * k - kBlock - block;
+      there(block);
+      there(mirror);
+      for (size_t p = block; p < block + kBlock; ++p) f(p, 3 * k - 1 - p, k / 2 + 1 + (p - k));
+      back(block);
+      back(mirror);
+    }
+  }
+  inverse_parts<true, false>(x, 0, t.n, t);
 }
 
 inline hwy::AlignedFreeUniquePtr<float[]> working_memory(size_t n) { return hwy::AllocateAligned<float>(2 * n * hn::Lanes(D())); }

@@ -5,6 +5,7 @@
 #ifdef M2BERT_CPU_KERNELS
 #include "m2bert/ops/kernels/filter_simd.h"
 #include "m2bert/ops/kernels/float_kernel.h"
+#include "m2bert/ops/kernels/stage.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::kernels {
@@ -86,6 +87,7 @@ class PrepareNetworks : public FloatKernel<PrepareNetworks> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [networks = networks_.host(in, 0), L = L_, H = H_, prepared = out[0].data<float>()] {
+      const Stage timed(StageKind::filters);
       mixer_prepare(networks, L, H, prepared, threads());
     };
   }

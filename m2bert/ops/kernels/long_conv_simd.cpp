@@ -27,7 +27,7 @@ void filter_spectrum(const FilterRows& filter, int L, int H, int h, Buffer x, co
   }
   const Complex first = x.get(d, 0);
   x.put(d, 0, {hn::MulAdd(scaled, hn::LoadU(d, filter.D + h), first.re), zero});
-  forward(x, 0, t.n, t);
+  forward(x, t);
 }
 
 // One text [L, H], transformed; channels from h on.
@@ -36,14 +36,14 @@ void text_spectrum(const T* u, int L, int H, int h, Buffer x, const Twiddles& t)
   const D d;
   for (size_t s = 0; s < size_t(L); ++s) x.put(d, s, {load(d, u + s * size_t(H) + h), hn::Zero(d)});
   clear(x, size_t(L), t.n / 2);
-  forward_of_half(x, t);
+  forward<true>(x, t);
 }
 
 // Transforms back and stores the text.
 template <class T>
 void store_text(Buffer x, const Twiddles& t, int L, int H, int h, T* y) {
   const D d;
-  inverse_to_half(x, t);
+  inverse<true>(x, t);
   for (size_t s = 0; s < size_t(L); ++s) store(x.get(d, s).re, d, y + s * size_t(H) + h);
 }
 
@@ -72,7 +72,7 @@ void conv_all(const T* u, const FilterRows& filter, int B, int L, int H, T* y, i
 // The real part of q's transform is the correlation of input and cotangent, summed over the texts; a lag's row is a filter's row.
 void store_filter_gradient(Buffer q, const Twiddles& t, int L, int H, int h, const FilterRowsGradient& to) {
   const D d;
-  inverse(q, 0, t.n, t);
+  inverse(q, t);
   const size_t width = size_t(H);
   const V scaled = hn::Set(d, 1 / float(t.n));
   for (size_t s = 0; s < size_t(L); ++s) {

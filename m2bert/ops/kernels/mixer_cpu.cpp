@@ -5,6 +5,7 @@
 #ifdef M2BERT_CPU_KERNELS
 #include "m2bert/ops/kernels/float_kernel.h"
 #include "m2bert/ops/kernels/mixer_simd.h"
+#include "m2bert/ops/kernels/stage.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::kernels {
@@ -45,6 +46,7 @@ class PrepareFilters : public FloatKernel<PrepareFilters> {
     const float *k = take(true), *D = take(true), *k_rev = take(parts_.reverse), *k2 = take(parts_.residual), *D2 = take(parts_.residual);
     const float* k2_rev = take(parts_.residual && parts_.reverse);
     return [=, L = in[0].shape(0), H = in[0].shape(1), prepared = out[0].data<float>()] {
+      const Stage timed(StageKind::filters);
       mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads());
     };
   }

@@ -32,14 +32,12 @@ HWY_INLINE FilterPair filter_pair(const float* prepared, size_t index) {
 
 // W[f] = Z[f] A[f] + conj(Z[-f]) B[f] with A = (K1 + K2) / 2 and B = (K1 - K2) / 2: the product of both signals, taken apart and put
 // together again, with the two filters. A and B at -f are the conjugates of those at f.
-void apply_filters(Buffer x, size_t n, const float* prepared) {
+HWY_INLINE void apply_filters(Buffer x, const float* prepared, size_t p, size_t partner, size_t index) {
   const D d;
-  for_pairs(n, [&](size_t p, size_t partner, size_t index) {
-    const auto [a, b] = filter_pair(prepared, index);
-    const Complex z = x.get(d, p), other = x.get(d, partner);
-    x.put(d, p, add(mul(z, a), mul(conj(other), b)));
-    if (partner != p) x.put(d, partner, add(mul_conj(other, a), mul_conj(conj(z), b)));
-  });
+  const auto [a, b] = filter_pair(prepared, index);
+  const Complex z = x.get(d, p), other = x.get(d, partner);
+  x.put(d, p, add(mul(z, a), mul(conj(other), b)));
+  if (partner != p) x.put(d, partner, add(mul_conj(other, a), mul_conj(conj(z), b)));
 }
 
 // x holds both filters in time, later weights from position 0 on, earlier ones from the end back: what apply_filters wants of them.
@@ -50,7 +48,7 @@ void prepare_spectra(const float* skip, const float* skip2, Buffer x, const Twid
   const Complex first = x.get(d, 0);
   auto value = [&](const float* from) { return from ? hn::LoadU(d, from) : hn::Zero(d); };
   x.put(d, 0, {hn::Add(first.re, value(skip)), hn::Add(first.im, value(skip2))});
-  forward(x, 0, n, t);
+  forward(x, t);
   const V quarter = hn::Set(d, 0.25f / float(n));
   for_pairs(n, [&](size_t p, size_t partner, size_t index) {
     // K1 = (Z + conj Z') / 2, K2 = (Z - conj Z') / 2i; stored are (K1 +- K2) / 2n.
@@ -164,9 +162,7 @@ template <class T>
 void mix_lanes(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h, Buffer x, const Twiddles& t) {
   const D d;
   load_signals(rows, row, L, h, x, t.n);
-  forward_of_half(x, t);
-  apply_filters(x, t.n, prepared);
-  inverse_to_half(x, t);
+  transform_and_back(x, t, [&](size_t p, size_t partner, size_t index) HWY_ATTR { apply_filters(x, prepared, p, partner, index); });
   auto x2 = short_conv(rows, row, 1, h);
   T* y = rows.y.element(row, h);
   for (int s = 0; s < L; ++s, y += rows.y.row_stride) {
@@ -291,7 +287,7 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
   const T* dy = in.dy + row;
   const MixerRows<T> rows{whole_rows(in.projected, 3 * H), whole_rows(in.u, H), {}, in.short_weight, in.short_bias, H};
   load_signals(rows, int64_t(b) * L, L, h, z, t.n);
-  forward_of_half(z, t);
+  forward<true>(z, t);
   {
     auto x2 = short_conv(rows, int64_t(b) * L, 1, h);
     for (size_t s = 0; s < size_t(L); ++s) {
@@ -300,10 +296,10 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
     }
     clear(w, size_t(L), t.n / 2);
   }
-  forward_of_half(w, t);
+  forward<true>(w, t);
   apply_filters_backward(z, w, q, t.n, prepared);
-  inverse_to_half(z, t);  // real part: the first convolution's value
-  inverse_to_half(w, t);  // the cotangents of x1 * v and of u
+  inverse<true>(z, t);  // real part: the first convolution's value
+  inverse<true>(w, t);  // the cotangents of x1 * v and of u
   auto third = [&](int i) { return ShortConvGradient<T>(projected, out.projected + 3 * row, in.short_weight, in.short_bias, L, H, i, h); };
   auto x1 = third(0), x2 = third(1), v = third(2);
   for (size_t s = size_t(L); s-- > 0;) {
@@ -323,7 +319,7 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
 void filter_gradients(Buffer q, const Twiddles& t, int L, int H, int h, float* k, float* k_rev, float* skip, float* k2, float* k2_rev,
                       float* skip2) {
   const D d;
-  inverse(q, 0, t.n, t);
+  inverse(q, t);
   const V scaled = hn::Set(d, 1 / float(t.n)), zero = hn::Zero(d);
   auto put = [&](float* table, size_t row, V value) {
     if (table) hn::StoreU(value, d, table + row * size_t(H) + h);

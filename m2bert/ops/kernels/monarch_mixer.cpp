@@ -4,6 +4,7 @@
 #include "m2bert/ops/kernels/monarch_mixer.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 
@@ -22,6 +23,17 @@ template <class T>
 constexpr Number number_of = sizeof(T) == 4 ? Number::float32 : Number::bfloat16;
 
 std::vector<float> floats(const float* from, int count) { return from ? std::vector<float>(from, from + count) : std::vector<float>(); }
+// Of kChannelBlock channels of one text: two transforms of n complex numbers, 5 n log2 n operations each.
+int64_t mixing_flops(int L) {
+  const int64_t n = transform_length(L);
+  return kChannelBlock * 2 * 5 * n * std::countr_zero(size_t(n));
+}
+// projected, u and the result.
+template <class T>
+int64_t mixing_bytes(int L) {
+  return int64_t(kChannelBlock) * L * 5 * int64_t(sizeof(T));
+}
+
 const float* or_null(const std::vector<float>& v, int first = 0) { return v.empty() ? nullptr : v.data() + first; }
 
 }  // namespace
@@ -30,6 +42,7 @@ const float* FilterSource::channels(int L, int h) const {
   if (prepared) return prepared + size_t(h / kChannelBlock) * mixer_prepared_size(kChannelBlock, L);
   static thread_local Scratch memory;
   float* made = memory.of<float>(mixer_prepared_size(kChannelBlock, L));
+  const Stage timed(StageKind::filters);
   mixer_prepare_channels(*networks, L, h, made);
   return made;
 }
@@ -103,7 +116,7 @@ void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Planes<T>
   }
   for (int c = 0; c < 3 * hidden_ / chunk_; ++c) {
     T* to = planes.at(planes.projected, c, row);
-    in_[size_t(c)].multiply(rows, x, to, number_of<T>);
+    in_[size_t(c)].multiply(rows, x, to, number_of<T>, StageKind::in_linear);
     if (number_ == Number::int8)
       dequantize_tile({row_scale, in_scale_.data() + c * chunk_, or_null(in_bias_, c * chunk_)}, rows, chunk_, to);
   }
@@ -128,10 +141,10 @@ void MonarchMixer::project_out(const Planes<T>& planes, int64_t row, int rows, T
     int8_t* q = narrow.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
     float* row_scale = scales.of<float>(kTileRows);
     quantize_tile(x, hidden_, rows, hidden_, rotation_of(hidden_), q, row_scale);
-    out_[0].multiply(rows, q, to, number_of<T>);
+    out_[0].multiply(rows, q, to, number_of<T>, StageKind::out_linear);
     dequantize_tile({row_scale, out_scale_.data(), or_null(out_bias_)}, rows, hidden_, to);
   } else {
-    out_[0].multiply(rows, x, to, number_of<T>);
+    out_[0].multiply(rows, x, to, number_of<T>, StageKind::out_linear);
   }
   if (to != y) std::memcpy(y, to, size_t(rows) * size_t(hidden_) * sizeof(T));
 }
@@ -161,6 +174,7 @@ void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& fi
     const auto mixed = rows_of(planes);
     for (int h = 0; h < hidden_; h += kChannelBlock) {
       const float* filter = filters.channels(L, h);
+      const Stage timed(StageKind::mixing, mixing_flops(L) * count, mixing_bytes<T>(L) * count);
       for (int text = 0; text < count; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
     }
     for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_out(planes, r, n, to + r * hidden_); });
@@ -182,6 +196,7 @@ void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& f
   parallel_for(hidden_ / channels, threads, [&](int64_t i) {
     for (int h = int(i) * channels, end = h + channels; h < end; h += kChannelBlock) {
       const float* filter = filters.channels(L, h);
+      const Stage timed(StageKind::mixing, mixing_flops(L) * B, mixing_bytes<T>(L) * B);
       for (int text = 0; text < B; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
     }
   });

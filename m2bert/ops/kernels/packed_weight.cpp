@@ -85,7 +85,9 @@ PackedWeight::~PackedWeight() = default;
 
 size_t PackedWeight::bytes() const { return layout_->desc.get_size() + layout_->bias.size() * sizeof(float); }
 
-void PackedWeight::multiply(int rows, const void* x, void* y, Number result) const {
+void PackedWeight::multiply(int rows, const void* x, void* y, Number result, StageKind stage) const {
+  const Stage timed(stage, int64_t(2) * rows * p_ * q_,
+                    int64_t(rows) * (p_ * int64_t(size_of(number_)) + q_ * int64_t(size_of(result))) + int64_t(bytes()));
   static thread_local dnnl::stream line(engine());
   // Layers of a model share their shapes, and oneDNN's layout of a weight follows from those.
   using Key = std::tuple<int, int, int, Number, Number, bool>;

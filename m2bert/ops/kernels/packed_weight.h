@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "m2bert/ops/kernels/stage.h"
+
 namespace m2bert::ops::kernels {
 
 // Rows that a thread works on at a time: what they need stays in the second-level cache.
@@ -38,8 +40,9 @@ class PackedWeight {
   ~PackedWeight();
 
   // y [rows, q] = x [rows, p] weight^T + bias, both dense, x of the weight's numbers, y of `result`: float32, or what x is made of (for
-  // int8 bfloat16). x and y have memory for round_up(rows) rows; rows up to kTileRows. May be called by many threads.
-  void multiply(int rows, const void* x, void* y, Number result) const;
+  // int8 bfloat16). x and y have memory for round_up(rows) rows; rows up to kTileRows. May be called by many threads. stage: what the time
+  // is counted as.
+  void multiply(int rows, const void* x, void* y, Number result, StageKind stage) const;
 
   int q() const { return q_; }
   int p() const { return p_; }

@@ -234,8 +234,8 @@ void norm(const BlockedRows& x, const BlockedDequantize& dequantize, const T* re
     activate(activation, h, h_columns, gate, gate_columns, rows, width, y, y_stride);                                                  \
   }                                                                                                                                    \
   void dequantize_##name(const Dequantize& columns, int rows, int width, T* x) { dequantize(columns, rows, width, x); }                \
-  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                                   \
-    quantize(x, x_stride, rows, width, rotation, q, scale);                                                                                      \
+  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                     \
+    quantize(x, x_stride, rows, width, rotation, q, scale);                                                                            \
   }                                                                                                                                    \
   void norm_##name(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& n, int rows, int columns, \
                    T* y, float* sum) {                                                                                                 \
@@ -266,8 +266,8 @@ namespace m2bert::ops::kernels {
     HWY_DYNAMIC_DISPATCH(dequantize_##name)(columns, rows, width, x);                                                                   \
   }                                                                                                                                     \
   template <>                                                                                                                           \
-  void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                                      \
-    HWY_DYNAMIC_DISPATCH(quantize_##name)(x, x_stride, rows, width, rotation, q, scale);                                                          \
+  void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                        \
+    HWY_DYNAMIC_DISPATCH(quantize_##name)(x, x_stride, rows, width, rotation, q, scale);                                                \
   }                                                                                                                                     \
   template <>                                                                                                                           \
   void norm_tile(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, \

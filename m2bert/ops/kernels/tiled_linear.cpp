@@ -62,7 +62,8 @@ void TiledLinear::tile(const T* x, const T* residual, int rows, T* y) const {
   }
   if (has_norm()) {
     float* sum = outputs.of<float>(tile_rows * size_t(out_));
-    for (size_t i = 0; i < pieces_.size(); ++i) pieces_[i].multiply(rows, from, sum + i * tile_rows * size_t(piece_), Number::float32);
+    for (size_t i = 0; i < pieces_.size(); ++i)
+      pieces_[i].multiply(rows, from, sum + i * tile_rows * size_t(piece_), Number::float32, StageKind::linear);
     // One row of scales for all pieces.
     const BlockedDequantize columns{row_scale, 0, number_ == Number::int8 ? scale_.data() : nullptr};
     norm_tile({sum, int64_t(tile_rows) * piece_, piece_}, columns, residual, {bias_.data(), norm_weight_.data(), norm_shift_.data(), eps_},
@@ -71,7 +72,7 @@ void TiledLinear::tile(const T* x, const T* residual, int rows, T* y) const {
   }
   T* piece = outputs.of<T>(tile_rows * size_t(piece_));
   for (size_t i = 0; i < pieces_.size(); ++i) {
-    pieces_[i].multiply(rows, from, piece, number);
+    pieces_[i].multiply(rows, from, piece, number, StageKind::linear);
     const int first = int(i) * piece_;
     if (number_ == Number::int8) dequantize_tile({row_scale, scale_.data() + first, bias_.data() + first}, rows, piece_, piece);
     for (int r = 0; r < rows; ++r) std::memcpy(y + int64_t(r) * out_ + first, piece + int64_t(r) * piece_, size_t(piece_) * sizeof(T));

@@ -10,9 +10,9 @@ namespace m2bert::ops::kernels {
 
 struct TiledLinearSource {
   Number number;
-  HostWeight weight;                       // dense
-  const float* bias;                       // [q] or null
-  const float *norm_weight, *norm_shift;   // [q] each, or null: no norm
+  HostWeight weight;                      // dense
+  const float* bias;                      // [q] or null
+  const float *norm_weight, *norm_shift;  // [q] each, or null: no norm
   float eps;
 };
 
