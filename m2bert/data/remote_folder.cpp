@@ -22,8 +22,8 @@ constexpr size_t kPiece = size_t{1} << 20;
 // A file that grows as it comes, and goes on where an earlier attempt stopped.
 class PartFile : public io::HttpSink {
  public:
-  PartFile(const fs::path& file, std::optional<uint64_t> bytes, std::string shown)
-      : file_(file, size_there(file, bytes)), bytes_(bytes), shown_(std::move(shown)) {}
+  PartFile(const fs::path& file, std::optional<uint64_t> bytes, std::string shown, std::function<bool()> stopped)
+      : file_(file, size_there(file, bytes)), bytes_(bytes), shown_(std::move(shown)), stopped_(std::move(stopped)) {}
   ~PartFile() override {
     std::error_code none;
     if (file_.size() == 0) fs::remove(file_.path(), none);
@@ -44,6 +44,7 @@ class PartFile : public io::HttpSink {
     fail(shown_, ": the server answers with another part than it was asked for; nothing of it is kept, try again");
   }
   void write(std::string_view bytes) override {
+    require(!stopped_ || !stopped_(), shown_, ": is not needed any more");
     const uint64_t most = bytes_.value_or(kMostBytes);
     if (bytes.size() > most - file_.size()) {
       file_.truncate(0);
@@ -70,6 +71,7 @@ class PartFile : public io::HttpSink {
   io::GrowingFile file_;
   std::optional<uint64_t> bytes_;
   std::string shown_;
+  std::function<bool()> stopped_;
 };
 
 bool is_web(const std::string& place) { return place.starts_with("http://") || place.starts_with("https://"); }
@@ -111,6 +113,7 @@ void RemoteFolder::copy(const std::string& name, const fs::path& to, std::option
   std::string piece(kPiece, '\0');
   for (uint64_t at = 0; at < from.size(); at += piece.size()) {
     io::throw_if_interrupted();
+    require(!options_.stopped || !options_.stopped(), shown(name), ": is not needed any more");
     piece.resize(std::min<uint64_t>(kPiece, from.size() - at));
     from.read(at, std::as_writable_bytes(std::span(piece)));
     out.write(piece);
@@ -124,7 +127,7 @@ void RemoteFolder::download(const std::string& name, const fs::path& to, std::op
                       .connect_timeout = options_.timeout,
                       .stall_timeout = options_.timeout};
   io::HttpClient client(how);
-  PartFile part(to.string() + ".part", bytes, shown(name));
+  PartFile part(to.string() + ".part", bytes, shown(name), options_.stopped);
   const std::string url = place_ + "/" + io::url_escaped(name, true);
   io::HttpResponse response = client.send({.url = url, .sink = &part});
   if (response.status == 416) {  // what an earlier attempt left does not fit

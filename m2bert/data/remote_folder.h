@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -11,6 +12,7 @@ namespace m2bert::data {
 struct FetchOptions {
   int attempts = 3;
   std::chrono::seconds timeout{60};  // to connect, and without data
+  std::function<bool()> stopped;     // asked with every piece: true gives up with an Error. Any thread
 };
 
 class RemoteFolder {
