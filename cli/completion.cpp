@@ -79,8 +79,8 @@ std::string bash_script(const CLI::App& program) {
       << shell_quoted(joined(command_names(program), " ") + " " + joined(option_names(program, program), " ")) << " -- \"$cur\")) ;;\n";
   for (const CLI::App* command : commands_of(program))
     out << "    " << command->get_name() << ")\n      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "
-        << shell_quoted(joined(option_names(*command, program), " "))
-        << " -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n";
+        << shell_quoted(joined(option_names(*command, program), " ")) << " -- \"$cur\")); else COMPREPLY=($(compgen -f"
+        << inner_words(*command) << " -- \"$cur\")); fi ;;\n";
   out << "  esac\n}\ncomplete -o filenames -F _m2bert m2bert\n";
   return out.str();
 }
