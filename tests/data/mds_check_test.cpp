@@ -17,7 +17,7 @@ TEST(MdsCheck, FindsWhatIsWrong) {
   MdsWriter writer(scratch / "d", format);
   for (int64_t i = 0; i < 60; ++i) writer.write({i, "text " + std::to_string(i)});
   const MdsIndex index = writer.finish();
-  const auto stream = [&] { return MdsStream({.local = (scratch / "d").string()}); };
+  const auto stream = [&] { return MdsStream({.local = (scratch / "d").string(), .validate_all = true}); };
   uint64_t last = 0;
   const MdsReport good = check_mds(stream(), [&](uint64_t done) { last = done; });
   EXPECT_EQ(good.problem_count, 0u);
