@@ -316,13 +316,18 @@ std::string joined(const std::vector<std::string>& words) {
 }
 
 void print_report(const data::MdsStream& stream, const data::MdsReport& report) {
-  std::vector<std::string> columns;
-  for (const auto& [name, encoding] : report.columns) columns.push_back(name + " (" + encoding + ")");
+  std::string columns;
+  for (const auto& [name, encoding] : report.columns)
+    columns.append(columns.empty() ? "" : ", ")
+        .append(io::printable(name, 60))
+        .append(" (")
+        .append(io::printable(encoding, 60))
+        .append(")");
   std::cout << stream.folder().string() << "\n  samples      " << io::show_count(report.samples) << "\n  shards       " << report.shards
             << ", of which " << report.raw_here << " are here unpacked and " << report.packed_here << " packed\n  bytes        "
             << io::show_bytes(report.bytes);
   if (report.packed_bytes > 0) std::cout << ", " << io::show_bytes(report.packed_bytes) << " packed";
-  std::cout << "\n  columns      " << joined(columns) << "\n  compression  " << joined(report.compressions) << "\n  hashes       "
+  std::cout << "\n  columns      " << columns << "\n  compression  " << joined(report.compressions) << "\n  hashes       "
             << joined(report.hashes) << "\n";
   if (report.samples_checked > 0) std::cout << "  checked      " << io::show_count(report.samples_checked) << " samples\n";
   for (const std::string& problem : report.problems) std::cout << "  problem      " << io::printable(problem, 1000) << "\n";

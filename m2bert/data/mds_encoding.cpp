@@ -49,10 +49,11 @@ std::optional<MdsType> type_named(std::string_view name) {
   return std::nullopt;
 }
 
+// The value at the front of at least that many bytes.
 template <class T>
 T taken(std::string_view bytes) {
   T value;
-  std::memcpy(&value, bytes.data(), sizeof value);
+  std::copy_n(bytes.begin(), sizeof value, reinterpret_cast<char*>(&value));
   return value;
 }
 

@@ -18,15 +18,14 @@ constexpr uint64_t kMostShardBytes = UINT32_MAX;  // a shard's offsets have 32 b
 
 // ---- reading ----
 
-const io::Tree& known_map(const io::Tree& tree, const std::vector<std::string>& keys) {
+void check_keys(const io::Tree& tree, const std::vector<std::string>& keys) {
   if (!tree.is_map()) tree.wants("a map");
   for (const io::Tree::Member* member : tree.unknown(keys))
     fail(member->value.where(), "this key of a shard is not known here; was the index written by another version of streaming?");
-  return tree;
 }
 
 MdsFile read_file_info(const io::Tree& tree) {
-  known_map(tree, {"basename", "bytes", "hashes"});
+  check_keys(tree, {"basename", "bytes", "hashes"});
   MdsFile file;
   file.name = tree.at("basename").string();
   const std::string wrong = io::why_unsafe(file.name);
@@ -73,8 +72,8 @@ void check_sizes(const io::Tree& tree, const MdsShardInfo& info) {
 }
 
 MdsShardInfo read_shard(const io::Tree& tree) {
-  known_map(tree, {"column_encodings", "column_names", "column_sizes", "compression", "format", "hashes", "raw_data", "samples",
-                   "size_limit", "version", "zip_data"});
+  check_keys(tree, {"column_encodings", "column_names", "column_sizes", "compression", "format", "hashes", "raw_data", "samples",
+                    "size_limit", "version", "zip_data"});
   require(tree.at("version").integer() == 2, tree.at("version").where(), "only version 2 is read");
   const std::string& format = tree.at("format").string();
   require(format == "mds", tree.at("format").where(), "shards of the format '", io::printable(format), "' are not read, only mds");

@@ -73,6 +73,7 @@ std::vector<uint64_t> samples_to_choose(const std::vector<StreamWeight>& weights
   std::vector<uint64_t> chosen;
   if (relative > 0) {
     std::vector<double> proportions;
+    proportions.reserve(weights.size());
     for (const StreamWeight& weight : weights) proportions.push_back(*weight.proportion);
     chosen = shared_out(samples_per_epoch.value_or(all), proportions);
   } else if (samples_per_epoch) {

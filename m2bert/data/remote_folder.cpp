@@ -84,7 +84,7 @@ void make_folder_of(const fs::path& file) {
   require(!failed, file.parent_path().string(), ": cannot make this folder: ", failed.message());
 }
 
-RemoteFolder::RemoteFolder(std::string place, FetchOptions options) : place_(std::move(place)), options_(options) {
+RemoteFolder::RemoteFolder(std::string place, FetchOptions options) : place_(std::move(place)), options_(std::move(options)) {
   while (place_.size() > 1 && place_.ends_with('/')) place_.pop_back();
   if (is_web(place_)) {
     (void)io::origin_of(place_);

@@ -201,7 +201,7 @@ class TextData : public BatchSource {
     pool_ = std::make_shared<ShardPool>(streams, kOpeners);
     maker_ = std::make_shared<BatchMaker>(config, tokenizer, pool_);
     for (const MdsStream& stream : *streams) maker_->check(stream);
-    seek({});
+    begin({});
   }
   ~TextData() override { *stop_ = true; }
   TextData(const TextData&) = delete;
@@ -213,7 +213,13 @@ class TextData : public BatchSource {
     return job ? std::optional(maker_->make(*job)) : std::nullopt;
   }
 
-  void seek(const DataPosition& position) override {
+  void seek(const DataPosition& position) override { begin(position); }
+
+  uint64_t samples_per_epoch() const override { return samples_per_epoch_; }
+  uint64_t skipped() const override { return maker_->skipped(); }
+
+ private:
+  void begin(const DataPosition& position) {
     EpochOrder order(samples_, {config_.shuffle, config_.shuffle_seed, config_.shuffle_block_size}, position.epoch);
     require(position.samples <= order.samples(), "the data has ", order.samples(), " samples an epoch, cannot go on after ",
             position.samples, "; is it the data that the run began with?");
@@ -226,10 +232,6 @@ class TextData : public BatchSource {
         [dealer = dealer_] { return dealer->next(); }, [maker = maker_](const BatchJob& job) { return maker->make(job); });
   }
 
-  uint64_t samples_per_epoch() const override { return samples_per_epoch_; }
-  uint64_t skipped() const override { return maker_->skipped(); }
-
- private:
   void describe(const std::vector<MdsStream>& streams) {
     std::vector<StreamWeight> weights;
     std::vector<uint64_t> sizes;
