@@ -43,7 +43,7 @@ mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
   if (batch.token_type_ids) {
     x = x + token_type_embeddings(*batch.token_type_ids);
   } else {
-    x = x + mx::take(token_type_embeddings.weight, 0, 0);
+    x = x + token_type_embeddings(mx::array(0));
   }
   if (position_embeddings) {
     const int most = position_embeddings->weight.shape(0);
@@ -51,7 +51,9 @@ mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
     auto at = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
     x = x + mx::expand_dims((*position_embeddings)(at), 0);
   }
-  return pass.dropout(norm(x), dropout_);
+  x = norm(x);
+  if (activations) x = mx::astype(x, *activations);
+  return pass.dropout(x, dropout_);
 }
 
 void Embeddings::visit(nn::Visitor& v) {
@@ -105,7 +107,11 @@ Encoder::Encoder(const Config& c)
   for (int i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c);
 }
 
-EncoderContext Encoder::context(const mx::array& mask) const {
+namespace {
+bool has_padding(const mx::array& mask) { return mx::any(mx::equal(mask, mx::array(0, mask.dtype()))).item<bool>(); }
+}  // namespace
+
+EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const {
   EncoderContext context;
   context.batch = mask.shape(0);
   context.seqlen = mask.shape(1);
@@ -114,6 +120,8 @@ EncoderContext Encoder::context(const mx::array& mask) const {
     // The reference adds -10000 in bfloat16, which rounds to -9984.
     context.key_bias = ops::mask_bias(mask, -9984.0f);
     context.alibi = true;
+  } else if (adds_mask_ && skip_padding && has_padding(mask)) {
+    context.unpadding = ops::unpadding(mask);
   } else if (adds_mask_) {
     context.key_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
   }
@@ -121,7 +129,7 @@ EncoderContext Encoder::context(const mx::array& mask) const {
 }
 
 mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
-  auto c = context(attention_mask);
+  auto c = context(attention_mask, pass.skips_padding() && !x.is_tracer());
   auto h = c.unpadding ? ops::unpad_input(x, *c.unpadding) : x;
   for (size_t i = 0; i < layers_.size(); ++i) {
     nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
