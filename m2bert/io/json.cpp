@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "m2bert/io/file.h"
 #include "m2bert/io/utf8.h"
@@ -93,7 +94,7 @@ class Handler {
     // The parser has taken the character it stumbled over, unless that is the end.
     const bool at_end = message.find("unexpected end of input") != std::string::npos;
     lines_.advance(taken_ > 0 && !at_end ? taken_ - 1 : taken_);
-    refuse(message);
+    refuse(printable(message, 1000));  // it quotes what it stumbled over
   }
 
  protected:
@@ -292,7 +293,8 @@ class FieldHandler : public Handler {
 template <class H>
 void run(std::string_view text, H& handler, size_t& taken) {
   handler.refuse_nul();
-  const Counted begin{text.data(), &taken}, end{text.data() + text.size(), &taken};
+  const std::span characters(text);
+  const Counted begin{characters.data(), &taken}, end{characters.data() + characters.size(), &taken};
   Json::sax_parse(begin, end, &handler);
 }
 

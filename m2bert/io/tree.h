@@ -184,7 +184,7 @@ T Tree::as() const {
 template <class T>
 T Tree::get(std::string_view key, T fallback) const {
   const Tree* member = find(key);
-  return member && !member->is_null() ? member->as<T>() : fallback;
+  return member && !member->is_null() ? member->as<T>() : std::move(fallback);
 }
 
 template <class T>

@@ -57,6 +57,9 @@ class Documents:
         for command in commands:
             said = subprocess.run([self.program, command, "--help"], capture_output=True, text=True, check=True).stdout
             options |= set(re.findall(r"--[a-z][a-z-]*", said))
+            for inner in re.findall(r"^  ([a-z-]+) {2,}[A-Z]", said.partition("Subcommands:")[2], re.M):
+                said_inside = subprocess.run([self.program, command, inner, "--help"], capture_output=True, text=True, check=True).stdout
+                options |= set(re.findall(r"--[a-z][a-z-]*", said_inside))
         return set(commands), options
 
     def fail(self, place, what):
