@@ -1,0 +1,70 @@
+#include "m2bert/train/processes.h"
+
+#include "m2bert/error.h"
+
+namespace m2bert::train {
+
+namespace {
+
+// Arrays below this size travel together: a message of its own would cost more than its bytes.
+constexpr size_t kSmall = 1 << 16;
+
+// MLX's exception of a lost connection, said for people.
+void evaluate(const nn::Arrays& arrays) {
+  try {
+    mx::eval(arrays);
+  } catch (const std::exception& e) {
+    fail("another process of this run is gone (", e.what(), ")");
+  }
+}
+
+// Sums small arrays as one.
+void sum_together(const std::vector<mx::array*>& arrays, const mx::distributed::Group& group) {
+  if (arrays.empty()) return;
+  nn::Arrays flat;
+  for (const auto* a : arrays) flat.push_back(mx::flatten(*a));
+  const auto total = mx::distributed::all_sum(mx::concatenate(flat, 0), group);
+  int at = 0;
+  for (auto* a : arrays) {
+    const int size = int(a->size());
+    *a = mx::reshape(mx::slice(total, {at}, {at + size}), a->shape());
+    at += size;
+  }
+}
+
+}  // namespace
+
+void Processes::sum(nn::Arrays& arrays) const {
+  if (size() == 1) return;
+  std::vector<mx::array*> small;
+  for (auto& a : arrays) {
+    if (a.size() < kSmall) small.push_back(&a);
+    else a = mx::distributed::all_sum(a, group_);
+  }
+  sum_together(small, *group_);
+  evaluate(arrays);
+}
+
+std::vector<int64_t> Processes::sum(const std::vector<int64_t>& values) const {
+  if (size() == 1) return values;
+  auto total = mx::distributed::all_sum(mx::array(values.data(), {int(values.size())}, mx::int64), group_);
+  evaluate({total});
+  return {total.data<int64_t>(), total.data<int64_t>() + total.size()};
+}
+
+double Processes::sum(double value) const {
+  if (size() == 1) return value;
+  auto total = mx::distributed::all_sum(mx::array({float(value)}), group_);
+  evaluate({total});
+  return total.data<float>()[0];
+}
+
+void Processes::copy_from_first(const std::vector<mx::array*>& arrays) const {
+  if (size() == 1) return;
+  nn::Arrays all;
+  for (auto* a : arrays) all.push_back(first() ? *a : mx::zeros_like(*a));
+  sum(all);
+  for (size_t i = 0; i < arrays.size(); ++i) *arrays[i] = all[i];
+}
+
+}  // namespace m2bert::train
