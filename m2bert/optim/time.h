@@ -26,7 +26,6 @@ std::string show(const Time& time);
 // What is done so far.
 struct Timestamp {
   int64_t batch = 0, epoch = 0, sample = 0, token = 0;
-  int64_t batch_in_epoch = 0;
   // In a unit other than duration.
   int64_t in(TimeUnit unit) const;
   bool operator==(const Timestamp&) const = default;

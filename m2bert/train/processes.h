@@ -2,6 +2,7 @@
 // The processes of one run, and what they add up together.
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "m2bert/nn/module.h"
@@ -21,17 +22,23 @@ class Processes {
 
   // Sums over all processes, the same bits in each; every process must call them in the same order with the same shapes. Error when a
   // process is gone.
-  void sum(nn::Arrays& arrays) const;
-  std::vector<int64_t> sum(const std::vector<int64_t>& values) const;
-  double sum(double value) const;  // in float32
-  bool any(bool value) const { return sum(std::vector<int64_t>{value ? 1 : 0})[0] > 0; }
+  void sum_arrays(nn::Arrays& arrays) const;
+  std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
+  double sum_value(double value) const;  // in float32
+  bool any(bool value) const { return sum_counts({value ? 1 : 0})[0] > 0; }
+  int64_t largest(int64_t value) const;
+  // How many of the processes share this machine; see distributed.h.
+  int on_this_host() const { return on_this_host_; }
+  void set_on_this_host(int count) { on_this_host_ = count; }
   // Waits for the others.
   void wait() const { any(false); }
   // Arrays of the first process in all others.
   void copy_from_first(const std::vector<mx::array*>& arrays) const;
+  std::string copy_from_first(const std::string& text) const;
 
  private:
   std::optional<mx::distributed::Group> group_;
+  int on_this_host_ = 1;
 };
 
 }  // namespace m2bert::train

@@ -77,7 +77,7 @@ nn::ValueAndGrad Step::microbatch(const data::TrainBatch& batch, int first, int 
 std::optional<Gradient> Step::gradient(const data::TrainBatch& batch, int64_t number) {
   const int piece = options_.microbatch_rows > 0 ? std::min(options_.microbatch_rows, batch.rows) : batch.rows;
   const auto& config = model_.config();
-  const auto totals = processes_.sum(
+  const auto totals = processes_.sum_counts(
       {batch.rows, int64_t(batch.rows) * batch.length, count_predicted(config, batch, 0, batch.rows), io::interrupted() ? 1 : 0});
   if (totals[3] > 0) return std::nullopt;
   Gradient g{0, 0, totals[0], totals[1], totals[2], {}};
@@ -97,10 +97,27 @@ std::optional<Gradient> Step::gradient(const data::TrainBatch& batch, int64_t nu
   if (g.arrays.empty()) {
     for (const auto& p : optimizer_.parameters()) g.arrays.push_back(mx::zeros_like(*p.array));
   }
-  processes_.sum(g.arrays);
-  g.loss = processes_.sum(g.loss);
+  processes_.sum_arrays(g.arrays);
+  g.loss = processes_.sum_value(g.loss);
   g.norm = ops::global_norm(g.arrays);
   return g;
+}
+
+uint64_t Step::measure_memory(int rows, int length) {
+  data::TrainBatch batch;
+  batch.rows = rows;
+  batch.length = length;
+  const auto size = size_t(rows) * size_t(length);
+  for (size_t i = 0; i < size; ++i) {
+    batch.ids.push_back(int32_t(i * 7919 % size_t(model_.config().vocab_size)));
+    batch.labels.push_back(i % 3 == 0 ? std::max(batch.ids.back(), 1) : -100);
+  }
+  batch.mask.assign(size, 1);
+  batch.type_ids.assign(size, 0);
+  const size_t before = mx::get_active_memory();
+  mx::reset_peak_memory();
+  microbatch(batch, 0, rows, 1, 0);
+  return mx::get_peak_memory() - std::min(before, mx::get_peak_memory());
 }
 
 void Step::update(Gradient& gradient, double factor) { optimizer_.step(gradient.arrays, factor, options_.clipping, gradient.norm); }

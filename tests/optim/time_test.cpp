@@ -47,7 +47,7 @@ TEST(Interval, PassesOnceInEach) {
   auto times = [&](const char* interval) {
     int passed = 0;
     for (int64_t b = 0; b < 100; ++b) {
-      const Timestamp before{b, b / 10, 3 * b, 6 * b, 0}, now{b + 1, (b + 1) / 10, 3 * (b + 1), 6 * (b + 1), 0};
+      const Timestamp before{b, b / 10, 3 * b, 6 * b}, now{b + 1, (b + 1) / 10, 3 * (b + 1), 6 * (b + 1)};
       passed += interval_passed(parse_time(interval, "t"), run, before, now);
     }
     return passed;
