@@ -148,6 +148,8 @@ int run(int argc, char** argv) {
 int run_and_catch(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const QuietExit& quiet) {
+    leave(quiet.code);
   } catch (const std::bad_alloc&) {
     std::cerr << "error: out of memory; try a smaller --batch-size\n";
   } catch (const std::exception& e) {

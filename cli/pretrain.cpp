@@ -7,7 +7,9 @@
 #include <memory>
 #include <new>
 
+#include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/launch.h"
 #include "cli/number_text.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
@@ -15,13 +17,15 @@
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/io/yaml_writer.h"
+#include "m2bert/train/distributed.h"
 
 namespace m2bert::cli {
 namespace {
 
 struct PretrainCommand {
-  std::string recipe;
+  std::string recipe, hostfile;
   std::vector<std::string> overrides;
+  int launch = 1, rank = -1;
 };
 
 io::Tree number(double value) { return std::isfinite(value) ? io::Tree(value) : io::Tree(); }
@@ -57,23 +61,56 @@ void set_device(const train::Recipe& recipe, const Globals& globals) {
   mx::set_default_device(device);
 }
 
-train::PretrainResult run_recipe(const PretrainCommand& command, const Globals& globals) {
-  const auto recipe = train::read_recipe(command.recipe, command.overrides);
-  set_device(recipe, globals);
+// This command's line for the processes of launch().
+std::vector<std::string> arguments_of(const PretrainCommand& command, const Globals& globals) {
+  std::vector<std::string> all = {"pretrain", command.recipe};
+  all.insert(all.end(), command.overrides.begin(), command.overrides.end());
+  if (globals.json) all.emplace_back("--json");
+  if (globals.quiet) all.emplace_back("--quiet");
+  if (!globals.device.empty()) all.insert(all.end(), {"--device", globals.device});
+  if (globals.threads > 0) all.insert(all.end(), {"--threads", std::to_string(globals.threads)});
+  return all;
+}
+
+// The first process alone talks.
+void be_quiet() {
+  io::set_quiet(true);
+  io::set_log_level(io::LogLevel::off);
+}
+
+train::Processes join(const PretrainCommand& command) {
+  if (!command.hostfile.empty()) train::use_hostfile(command.hostfile, command.rank);
+  auto processes = train::join_processes();
+  if (!processes.first()) be_quiet();
+  return processes;
+}
+
+train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
   io::info(io::to_yaml(recipe.tree));
   if (!recipe.warning.empty()) io::warn(recipe.warning);
-  return train::pretrain(recipe, train::Processes());
+  try {
+    return train::pretrain(recipe, processes);
+  } catch (const train::ProcessLost&) {
+    if (is_launched()) throw QuietExit{kProcessLost};
+    throw;
+  } catch (const std::bad_alloc&) {
+    fail("out of memory; lower device_train_microbatch_size (auto chooses one that fits)");
+  }
 }
 
 void run_pretrain(const PretrainCommand& command, const Globals& globals) {
+  const auto recipe = train::read_recipe(command.recipe, command.overrides);
+  if (command.launch > 1 && !is_launched()) {
+    const int code = launch(command.launch, arguments_of(command, globals), globals);
+    if (code != 0) throw QuietExit{code};
+    return;
+  }
   io::install_interrupt_handlers();
-  const auto result = [&] {
-    try {
-      return run_recipe(command, globals);
-    } catch (const std::bad_alloc&) {
-      fail("out of memory; lower device_train_microbatch_size (auto chooses one that fits)");
-    }
-  }();
+  set_device(recipe, globals);
+  const WithoutRingMessages no_ring_messages;
+  const auto processes = join(command);
+  const auto result = run_recipe(recipe, processes);
+  if (!processes.first()) throw QuietExit{io::interrupted() ? 128 + io::interrupt_signal() : 0};
   require(result.end == train::TrainingEnd::finished, "stopped after ", result.time.batch, " batches; they are saved in ",
           result.folder.string(), ", and the same command with autoresume=true goes on from there");
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
@@ -87,6 +124,15 @@ Run pretrain_command(CLI::App& app, const Globals& globals) {
   app.add_option("recipe", command->recipe, "Recipe (YAML)")->required()->type_name("RECIPE");
   app.add_option("overrides", command->overrides, "Values in place of the recipe's: optimizer.lr=1e-4 max_duration=100ba")
       ->type_name("KEY=VALUE");
+  add_number(app, "--launch", command->launch, 1, 1024, "Processes to start on this machine, which share each batch")
+      ->capture_default_str();
+  auto* hostfile = app.add_option("--hostfile", command->hostfile,
+                                  "Processes on several machines: MLX's hostfile, [[\"10.0.0.1:5000\"], [\"10.0.0.2:5000\"]],\n"
+                                  "in the order of --rank. Give the same command on each machine.")
+                       ->type_name("FILE");
+  auto* rank = add_number(app, "--rank", command->rank, 0, 1 << 20, "This machine's place in the hostfile, from 0");
+  hostfile->needs(rank);
+  rank->needs(hostfile);
   return [command, &globals] { run_pretrain(*command, globals); };
 }
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "m2bert/error.h"
-
 namespace m2bert::train {
 
 namespace {
@@ -16,7 +14,7 @@ void evaluate(const nn::Arrays& arrays) {
   try {
     mx::eval(arrays);
   } catch (const std::exception& e) {
-    fail("another process of this run is gone (", e.what(), ")");
+    throw ProcessLost(std::string("another process of this run is gone (") + e.what() + ")");
   }
 }
 
@@ -40,7 +38,7 @@ void Processes::sum_arrays(nn::Arrays& arrays) const {
   if (size() == 1) return;
   std::vector<mx::array*> small;
   for (auto& a : arrays) {
-    if (a.size() < kSmall) small.push_back(&a);
+    if (a.size() < kSmall && a.dtype() == mx::float32) small.push_back(&a);
     else a = mx::distributed::all_sum(a, group_);
   }
   sum_together(small, *group_);

@@ -5,9 +5,16 @@
 #include <string>
 #include <vector>
 
+#include "m2bert/error.h"
 #include "m2bert/nn/module.h"
 
 namespace m2bert::train {
+
+// Another process of the run is gone: what it was to add can never come.
+class ProcessLost : public Error {
+ public:
+  using Error::Error;
+};
 
 class Processes {
  public:
@@ -20,8 +27,8 @@ class Processes {
   int size() const { return group_ ? group_->size() : 1; }
   bool first() const { return rank() == 0; }
 
-  // Sums over all processes, the same bits in each; every process must call them in the same order with the same shapes. Error when a
-  // process is gone.
+  // Sums over all processes, the same bits in each; every process must call them in the same order with the same shapes.
+  // ProcessLost when one is gone.
   void sum_arrays(nn::Arrays& arrays) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
   double sum_value(double value) const;  // in float32
