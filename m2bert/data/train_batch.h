@@ -1,25 +1,36 @@
 #pragma once
+// Batches for training as plain vectors, and where a run stands in its data.
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 namespace m2bert::data {
 
+// [rows, length], row after row.
 struct TrainBatch {
   int rows = 0, length = 0;
-  std::vector<int32_t> ids, mask, labels, type_ids;
+  std::vector<int32_t> ids;
+  std::vector<int32_t> mask;      // 1: a token, 0: padding
+  std::vector<int32_t> labels;    // -100: not counted
+  std::vector<int32_t> type_ids;  // empty: all 0
 };
 
+// The order of an epoch's samples depends on the data, seed and epoch alone: not on batch size or number of processes. So this
+// is all that a resumed run needs.
 struct DataPosition {
-  int64_t epoch = 0, samples = 0;
+  uint64_t epoch = 0;
+  uint64_t samples = 0;  // of this epoch's global order that were consumed
 };
 
+// This rank's share of each global batch.
 class BatchSource {
  public:
   virtual ~BatchSource() = default;
+  // nullopt: the epoch is over. Errors name the file or field.
   virtual std::optional<TrainBatch> next() = 0;
+  // The next batch begins there; also starts an epoch.
   virtual void seek(const DataPosition& position) = 0;
-  virtual int64_t samples_per_epoch() const = 0;
+  virtual uint64_t samples_per_epoch() const = 0;
 };
 
 }  // namespace m2bert::data
