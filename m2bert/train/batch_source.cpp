@@ -45,7 +45,7 @@ BatchStream::BatchStream(std::unique_ptr<data::BatchSource> source, int64_t glob
     : source_(std::move(source)), global_batch_(global_batch), length_(length), drop_last_(drop_last), vocabulary_(std::move(vocabulary)) {}
 
 int64_t BatchStream::samples_per_epoch(int64_t subset) const {
-  const int64_t all = source_->samples_per_epoch();
+  const auto all = int64_t(source_->samples_per_epoch());
   const int64_t used = drop_last_ ? all / global_batch_ * global_batch_ : all;
   return subset < 0 ? used : std::min(used, subset * global_batch_);
 }

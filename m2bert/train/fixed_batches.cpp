@@ -39,7 +39,7 @@ FixedBatches::FixedBatches(const std::filesystem::path& path, int rank, int size
   first_ = rank * rows_;
   mask_ = same("attention_mask");
   labels_ = same("labels");
-  type_ids_ = file->find("token_type_ids") ? same("token_type_ids") : std::vector<int32_t>(ids.values.size(), 0);
+  if (file->find("token_type_ids")) type_ids_ = same("token_type_ids");
   ids_ = ids.values;
 }
 
@@ -66,11 +66,11 @@ std::optional<data::TrainBatch> FixedBatches::next() {
   batch.ids = share_of(ids_);
   batch.mask = share_of(mask_);
   batch.labels = share_of(labels_);
-  batch.type_ids = share_of(type_ids_);
+  if (!type_ids_.empty()) batch.type_ids = share_of(type_ids_);
   ++next_;
   return batch;
 }
 
-void FixedBatches::seek(const data::DataPosition& position) { next_ = position.samples / global_rows_; }
+void FixedBatches::seek(const data::DataPosition& position) { next_ = int64_t(position.samples) / global_rows_; }
 
 }  // namespace m2bert::train

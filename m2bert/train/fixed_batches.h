@@ -15,7 +15,7 @@ class FixedBatches : public data::BatchSource {
   FixedBatches(const std::filesystem::path& file, int rank, int size);
   std::optional<data::TrainBatch> next() override;
   void seek(const data::DataPosition& position) override;
-  int64_t samples_per_epoch() const override { return int64_t(batches_) * global_rows_; }
+  uint64_t samples_per_epoch() const override { return uint64_t(batches_) * uint64_t(global_rows_); }
 
   // Error that names the file unless 0 <= id < vocab_size for all ids and counted labels.
   void require_ids_below(int vocab_size) const;

@@ -102,8 +102,8 @@ io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
 RunState state_of(const io::Tree& tree) {
   RunState s;
   s.time = timestamp_of(tree.at("time"));
-  s.position.epoch = tree.at("position").at("epoch").integer(0, kMost);
-  s.position.samples = tree.at("position").at("samples").integer(0, kMost);
+  s.position.epoch = uint64_t(tree.at("position").at("epoch").integer(0, kMost));
+  s.position.samples = uint64_t(tree.at("position").at("samples").integer(0, kMost));
   s.attempts = tree.at("attempts").integer(0, kMost);
   s.microbatch_rows = int(tree.at("microbatch_rows").integer(0, 1 << 30));
   s.log_bytes = uint64_t(tree.at("log_bytes").integer(0, kMost));

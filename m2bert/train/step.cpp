@@ -113,7 +113,6 @@ uint64_t Step::measure_memory(int rows, int length) {
     batch.labels.push_back(i % 3 == 0 ? std::max(batch.ids.back(), 1) : -100);
   }
   batch.mask.assign(size, 1);
-  batch.type_ids.assign(size, 0);
   const size_t before = mx::get_active_memory();
   mx::reset_peak_memory();
   microbatch(batch, 0, rows, 1, 0);

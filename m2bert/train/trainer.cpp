@@ -115,10 +115,10 @@ void Trainer::update(Gradient& gradient) {
 // The next batch is behind this one.
 void Trainer::pass_over(const Gradient& gradient) {
   ++attempts_;
-  position_.samples += gradient.samples;
-  if (position_.samples < options_.samples_per_epoch) return;
+  position_.samples += uint64_t(gradient.samples);
+  if (int64_t(position_.samples) < options_.samples_per_epoch) return;
   position_ = {position_.epoch + 1, 0};
-  time_.epoch = position_.epoch;
+  time_.epoch = int64_t(position_.epoch);
   parts_.data.seek(position_);
 }
 
@@ -199,7 +199,7 @@ void Trainer::roll_back() {
   share_arrays(parts_.trained, parts_.processes);
   parts_.trained.optimizer.set_steps(tree.at("optimizer_steps").integer());
   time_ = state_of(tree).time;
-  time_.epoch = position_.epoch;  // the data go on behind the batch that failed
+  time_.epoch = int64_t(position_.epoch);  // the data go on behind the batch that failed
   saved_at_ = time_;
   parts_.guard.rolled_back(state_of(tree).guard);
 }

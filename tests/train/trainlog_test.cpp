@@ -30,7 +30,6 @@ data::TrainBatch batch_of(const Tensors& inputs, int step) {
   batch.ids = step_of(ids, step);
   batch.mask = step_of(inputs.at("attention_mask"), step);
   batch.labels = step_of(inputs.at("labels"), step);
-  batch.type_ids.assign(batch.ids.size(), 0);
   return batch;
 }
 
