@@ -50,6 +50,7 @@ Run inspect_command(CLI::App& app, const Globals& globals);
 Run convert_command(CLI::App& app, const Globals& globals);
 Run download_command(CLI::App& app, const Globals& globals);
 Run pretrain_command(CLI::App& app, const Globals& globals);
+Run report_command(CLI::App& app, const Globals& globals);
 Run completion_command(CLI::App& app, const Globals& globals);
 
 // Version, MLX's version, device and CPU features, as lines or as one JSON document.

@@ -29,6 +29,7 @@ constexpr Command commands[] = {
     {"similarity", "Compare texts, or find the passages nearest to a question",
      "m2bert similarity --model MODEL --query \"Where do monarchs spend the winter?\" --corpus passages.txt --top-k 3", similarity_command},
     {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
+    {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
     {"tokenize", "Show how a text is cut into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
     {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
