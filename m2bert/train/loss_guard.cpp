@@ -35,20 +35,28 @@ Reaction reaction_named(const std::string& name, const std::string& where) {
   fail(where, ": \"", name, "\" is no reaction; wants ignore, warn, skip, roll_back or stop");
 }
 
-LossGuard::Verdict LossGuard::judge(const Gradient& g) {
+LossGuard::Verdict LossGuard::found(const Gradient& g) const {
   if (!g.finite()) {
     const bool mild = options_.on_nan == Reaction::ignore || options_.on_nan == Reaction::warn;
     return {mild ? Reaction::skip : options_.on_nan, text("loss ", g.loss, ", gradient norm ", g.norm)};
   }
-  if (options_.on_spike != Reaction::ignore && int(losses_.size()) >= std::max(2, options_.window / 2)) {
-    const double usual = median(losses_);
-    if (g.loss > options_.spike_factor * usual) {
-      return {options_.on_spike, text("loss ", g.loss, " is ", g.loss / usual, " times the median of the last ", losses_.size())};
-    }
+  if (options_.on_spike == Reaction::ignore || int(losses_.size()) < std::max(2, options_.window / 2)) return {};
+  const double usual = median(losses_);
+  if (g.loss <= options_.spike_factor * usual) return {};
+  return {options_.on_spike, text("loss ", g.loss, " is ", g.loss / usual, " times the median of the last ", losses_.size())};
+}
+
+LossGuard::Verdict LossGuard::judge(const Gradient& g) {
+  const auto verdict = found(g);
+  if (verdict.reaction == Reaction::skip) {
+    require(++skips_ <= options_.max_skips, verdict.reason, ": ", options_.max_skips,
+            " batches in a row were left out already; try a lower learning rate or a longer warm-up");
+    return verdict;
   }
-  losses_.push_back(g.loss);
+  skips_ = 0;
+  if (verdict.reaction == Reaction::ignore && g.finite()) losses_.push_back(g.loss);
   if (int(losses_.size()) > options_.window) losses_.pop_front();
-  return {};
+  return verdict;
 }
 
 void LossGuard::rolled_back(const io::Tree& memory) {

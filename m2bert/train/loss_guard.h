@@ -24,7 +24,8 @@ struct LossGuardOptions {
   Reaction on_spike = Reaction::ignore;  // the loss is more than spike_factor times the median of the last `window`
   int window = 100;
   double spike_factor = 2;
-  int max_roll_backs = 3;  // in a row, without a checkpoint between; then the run stops
+  int max_roll_backs = 3;  // to the same checkpoint; then the run stops
+  int max_skips = 50;      // in a row; then the run stops
 };
 
 class LossGuard {
@@ -35,6 +36,7 @@ class LossGuard {
     Reaction reaction = Reaction::ignore;
     std::string reason;  // "loss 12.1 is 2.4 times the median of the last 100"
   };
+  // Error once too many batches in a row were to be left out.
   Verdict judge(const Gradient& gradient);
   // A checkpoint was saved: roll-backs are counted anew.
   void saved() { roll_backs_ = 0; }
@@ -47,8 +49,10 @@ class LossGuard {
 
  private:
   LossGuardOptions options_;
+  Verdict found(const Gradient& gradient) const;
+
   std::deque<double> losses_;
-  int roll_backs_ = 0;
+  int roll_backs_ = 0, skips_ = 0;
 };
 
 }  // namespace m2bert::train

@@ -143,6 +143,7 @@ void read_guard(LossGuardOptions& guard, RecipeKeys& keys) {
   guard.on_spike = get_reaction(keys, at + "spike", guard.on_spike);
   guard.window = int(keys.integer(at + "window", guard.window, 2, 1000000));
   guard.spike_factor = keys.number(at + "spike_factor", guard.spike_factor, 1);
+  guard.max_skips = int(keys.integer(at + "max_skips", guard.max_skips, 1, 1000000));
   guard.max_roll_backs = int(keys.integer(at + "max_roll_backs", guard.max_roll_backs, 0, 1000000));
 }
 

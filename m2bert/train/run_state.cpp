@@ -67,7 +67,10 @@ std::map<std::string, mx::array> read_arrays(checkpoint::TensorFile& file) {
   for (const auto& tensor : file.tensors()) all.emplace(tensor.name, file.read(tensor));
   for (const auto& [name, stored_as] : file.metadata()) {
     const auto it = all.find(stored_as);
-    if (it != all.end()) all.emplace(name, mx::copy(it->second));
+    if (it == all.end()) continue;
+    auto copy = mx::copy(it->second);
+    copy.eval();
+    all.emplace(name, copy);
   }
   return all;
 }
