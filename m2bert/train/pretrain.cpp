@@ -87,7 +87,6 @@ class Pretraining {
 
 std::vector<nn::NamedArray> Pretraining::initialised() {
   model_.init(recipe_.seed, recipe_.independent_layers);
-  for (auto& p : nn::parameters(model_)) *p.array = mx::copy(*p.array);  // layers that begin alike are arrays of their own
   return nn::parameters(model_);
 }
 
@@ -132,7 +131,6 @@ void Pretraining::load_initial_weights() {
   const auto path = weights_path(recipe_.save.load_path);
   const auto report = checkpoint::match(model_, load_weights(path, recipe_.model, recipe_.save.grow), {.source = path.string()});
   io::info("starting from the weights of ", path.string(), " (", report.loaded.size(), " arrays)");
-  for (auto& p : nn::parameters(model_)) *p.array = mx::copy(*p.array);
 }
 
 // Where the run begins: the same in every process.
@@ -236,15 +234,13 @@ fs::path Pretraining::write_model() {
   if (!folder_) return {};
   const fs::path folder = folder_->path() / "model";
   if (average_) average_->swap();
-  checkpoint::TensorMap tensors;
-  for (const auto& a : nn::named_arrays(model_)) {
-    if (a.role != nn::Role::alias) tensors.emplace_back(a.name, *a.array);
-  }
+  auto owners = nn::named_arrays(model_);
+  std::erase_if(owners, [](const nn::NamedArray& a) { return a.role == nn::Role::alias; });
   checkpoint::FolderDescription description;
   description.config_json = io::to_json(recipe_.model.to_tree(), 2) + "\n";
   checkpoint::write_folder_description(folder, description);
   if (!data_->vocabulary().empty()) io::write_file(folder / "vocab.txt", data_->vocabulary());
-  checkpoint::save_safetensors(folder / "model.safetensors", tensors);
+  checkpoint::save_safetensors(folder / "model.safetensors", separate_tensors(owners));
   if (average_) average_->swap();
   return folder;
 }

@@ -1,8 +1,9 @@
 #include "m2bert/train/run_state.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
-#include <unordered_map>
+#include <set>
 
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/error.h"
@@ -29,6 +30,13 @@ std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
   if (!trained.average) return all;
   for (auto a : trained.average->state()) all.push_back({"algorithms.ema." + a.name, a.array, a.role});
   return all;
+}
+
+// mx::copy would share the memory.
+mx::array in_memory_of_its_own(const mx::array& a) {
+  mx::array copy(mx::allocator::malloc(a.nbytes()), a.shape(), a.dtype());
+  std::memcpy(copy.data<char>(), a.data<char>(), a.nbytes());
+  return copy;
 }
 
 std::string_view bytes_of(const mx::array& a) { return {a.data<char>(), a.nbytes()}; }
@@ -61,17 +69,9 @@ io::Tree metadata_of(const checkpoint::TensorFile& file, const fs::path& path) {
   return tree;
 }
 
-// The file's arrays, those that were stored once under several names included.
 std::map<std::string, mx::array> read_arrays(checkpoint::TensorFile& file) {
   std::map<std::string, mx::array> all;
   for (const auto& tensor : file.tensors()) all.emplace(tensor.name, file.read(tensor));
-  for (const auto& [name, stored_as] : file.metadata()) {
-    const auto it = all.find(stored_as);
-    if (it == all.end()) continue;
-    auto copy = mx::copy(it->second);
-    copy.eval();
-    all.emplace(name, copy);
-  }
   return all;
 }
 
@@ -117,17 +117,22 @@ RunState state_of(const io::Tree& tree) {
   return s;
 }
 
-void save_run(const fs::path& file, const Trained& trained, const RunState& state) {
-  checkpoint::TensorMap tensors;
-  std::map<std::string, mx::array> sorted;
+checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays) {
   nn::Arrays all;
-  for (const auto& a : arrays_of(trained)) {
-    const auto plain = mx::contiguous(*a.array);
-    all.push_back(plain);
-    tensors.emplace_back(a.name, plain);
-    sorted.emplace(a.name, plain);
-  }
+  for (const auto& a : arrays) all.push_back(mx::contiguous(*a.array));
   mx::eval(all);
+  checkpoint::TensorMap tensors;
+  std::set<const void*> seen;
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const bool first = seen.insert(all[i].data<char>()).second;
+    tensors.emplace_back(arrays[i].name, first ? all[i] : in_memory_of_its_own(all[i]));
+  }
+  return tensors;
+}
+
+void save_run(const fs::path& file, const Trained& trained, const RunState& state) {
+  const auto tensors = separate_tensors(arrays_of(trained));
+  const std::map<std::string, mx::array> sorted(tensors.begin(), tensors.end());
   const auto tree = to_tree(state, trained.optimizer.steps());
   checkpoint::save_safetensors(file, tensors, {{kState, io::to_json(tree)}, {kHash, hash_of(sorted)}});
 }

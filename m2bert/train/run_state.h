@@ -4,6 +4,7 @@
 // JSON in the file's metadata.
 #include <filesystem>
 
+#include "m2bert/checkpoint/tensor_file.h"
 #include "m2bert/data/train_batch.h"
 #include "m2bert/io/tree.h"
 #include "m2bert/models/model.h"
@@ -36,6 +37,10 @@ struct RunState {
 // The state without the arrays, as it is saved.
 io::Tree to_tree(const RunState& state, int64_t optimizer_steps);
 RunState state_of(const io::Tree& tree);
+
+// Tensors to be written: arrays that are one in memory, as layers that begin alike share theirs, become one each, so that every name is in
+// the file.
+checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays);
 
 // Atomic. Error when it cannot be written; what was there before is then unharmed.
 void save_run(const std::filesystem::path& file, const Trained& trained, const RunState& state);
