@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cmath>
+#include <csignal>
 #include <iostream>
 #include <memory>
 #include <new>
@@ -98,6 +99,14 @@ train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Proce
   }
 }
 
+[[noreturn]] void stop(const train::PretrainResult& r) {
+  const std::string text = "stopped after " + std::to_string(r.time.batch) + " batches; they are saved in " + r.folder.string() +
+                           ", and the same command with autoresume=true goes on from there";
+  if (io::interrupted()) throw Error(text);
+  io::warn(text, " (another process of the run was asked to stop)");
+  throw QuietExit{128 + SIGTERM};
+}
+
 void run_pretrain(const PretrainCommand& command, const Globals& globals) {
   const auto recipe = train::read_recipe(command.recipe, command.overrides);
   if (command.launch > 1 && !is_launched()) {
@@ -111,8 +120,7 @@ void run_pretrain(const PretrainCommand& command, const Globals& globals) {
   const auto processes = join(command);
   const auto result = run_recipe(recipe, processes);
   if (!processes.first()) throw QuietExit{io::interrupted() ? 128 + io::interrupt_signal() : 0};
-  require(result.end == train::TrainingEnd::finished, "stopped after ", result.time.batch, " batches; they are saved in ",
-          result.folder.string(), ", and the same command with autoresume=true goes on from there");
+  if (result.end == train::TrainingEnd::stopped) stop(result);
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
   else std::cout << result_text(result) << "\n";
 }
