@@ -12,6 +12,9 @@ BUILD = Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release"))
 SHARED = Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared"))
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456", "MALLOC_ARENA_MAX": "1"}
 
+# The program lets its threads sleep between loops (cli/runtime.cpp), and so do its benchmarks.
+OURS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
+
 
 class Stopped(SystemExit):
     """A program ended while it was asked. Nobody needs to catch this: it ends the benchmark with its message."""

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 
 namespace m2bert {
 
@@ -6,5 +7,8 @@ namespace m2bert {
 // the same large buffers in every layer, and fresh pages cost more than the arithmetic between them. For programs, at their start, before
 // other threads run; the process then holds its peak until it ends. Does nothing where the C library is not glibc.
 void keep_freed_memory();
+
+// Bytes of memory that this process may use at most: the machine's, or a container's limit.
+size_t physical_memory();
 
 }  // namespace m2bert

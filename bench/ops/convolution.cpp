@@ -1,7 +1,7 @@
 #include "bench/ops/registry.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
-#include "m2bert/ops/monarch_mix.h"
+#include "m2bert/ops/prepared_mixer.h"
 
 namespace m2bert::bench {
 namespace {
@@ -16,19 +16,19 @@ Function with_kept_spectrum(const Inputs& inputs) {
 
 mx::array mix(const Inputs& in) { return ops::monarch_mix(in["projected"], in["u"], in["short_weight"], in["short_bias"], filters(in)); }
 
-Function mix_with_kept_filters(const Inputs& inputs) {
-  if (!ops::has_mixer_kernel(inputs["u"].shape(-1), inputs["u"].dtype())) return mix;
-  auto prepared = ops::prepare_mixer(filters(inputs));
-  mx::eval(prepared);
-  return [prepared](const Inputs& in) {
-    return ops::monarch_mix_prepared(in["projected"], in["u"], in["short_weight"], in["short_bias"], prepared, true);
-  };
+ops::MixerWeights mixer_weights(const Inputs& in) {
+  return {in["in_weight"], in["in_bias"], in["short_weight"], in["short_bias"], in["out_weight"], in["out_bias"]};
 }
 
-mx::array mixer(const Inputs& in) {
-  const ops::MixerWeights weights = {in["in_weight"],  in["in_bias"],    in["short_weight"],
-                                     in["short_bias"], in["out_weight"], in["out_bias"]};
-  return ops::monarch_mixer(in["u"], weights, filters(in));
+mx::array mixer(const Inputs& in) { return ops::monarch_mixer(in["u"], mixer_weights(in), filters(in)); }
+
+// For inference: weights and filters laid out beforehand.
+Function prepared_mixer(const Inputs& inputs) {
+  auto prepared = ops::prepare_mixer(mixer_weights(inputs), true);
+  if (!prepared) return mixer;
+  auto transformed = ops::prepare_filters(filters(inputs));
+  mx::eval(transformed);
+  return [prepared, transformed](const Inputs& in) { return ops::monarch_mixer(in["u"], prepared, transformed); };
 }
 
 // The result is as long as the text.
@@ -57,7 +57,7 @@ void add_convolution(Registry& registry) {
   registry.add_prepared("long_conv_with_spectrum", with_kept_spectrum);
   registry.add("monarch_mix", mix);
   registry.add("monarch_mixer", mixer);
-  registry.add_prepared("monarch_mix_kept", mix_with_kept_filters);
+  registry.add_prepared("monarch_mixer_kept", prepared_mixer);
 }
 
 }  // namespace m2bert::bench

@@ -369,10 +369,15 @@ def monarch_mixer(u, in_weight, in_bias, short_weight, short_bias, k, k_rev, D, 
     return F.linear(y.transpose(1, 2), out_weight, out_bias)
 
 
-@prepared(channels_first=MIXED)
-def monarch_mix_kept(k, k_rev, D, k2, k2_rev, D2, **_):
+@prepared(channels_first=("k", "k_rev", "k2", "k2_rev"))
+def monarch_mixer_kept(k, k_rev, D, k2, k2_rev, D2, **_):
     spectrum, spectrum2 = filter_spectrum(k, k_rev), filter_spectrum(k2, k2_rev)
-    return lambda projected, u, short_weight, short_bias, **_: mix(projected, u, short_weight, short_bias, spectrum, D, spectrum2, D2)
+
+    def forward(u, in_weight, in_bias, short_weight, short_bias, out_weight, out_bias, **_):
+        projected = F.linear(u, in_weight, in_bias).transpose(1, 2)
+        y = mix(projected, u.transpose(1, 2), short_weight, short_bias, spectrum, D, spectrum2, D2)
+        return F.linear(y.transpose(1, 2), out_weight, out_bias)
+    return forward
 
 
 # ---- einops: a view costs nothing, so the copy that its next reader would make is timed ----

@@ -6,6 +6,15 @@
 namespace m2bert::models {
 
 namespace {
+
+std::optional<ops::Activation> activation_named(const std::string& name) {
+  if (name == "gelu") return ops::Activation::gelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ops::Activation::gelu_tanh;
+  if (name == "relu") return ops::Activation::relu;
+  if (name == "silu" || name == "swish") return ops::Activation::silu;
+  return std::nullopt;  // tanh
+}
+
 std::variant<nn::Linear, nn::BlockdiagLinear> make_linear(int in, int out, bool with_bias, const Config& c) {
   if (c.use_monarch_mlp) return nn::BlockdiagLinear(in, out, c.monarch_mlp_nblocks, with_bias);
   return nn::Linear(in, out, with_bias);
@@ -31,6 +40,31 @@ void MonarchOrDenseLinear::init(float initializer_range, nn::KeySequence& keys) 
   }
 }
 
+bool MonarchOrDenseLinear::is_plain() const {
+  const auto* blocks = std::get_if<nn::BlockdiagLinear>(&linear_);
+  return !blocks || blocks->is_plain();
+}
+
+ops::Weight MonarchOrDenseLinear::matrix() const {
+  return std::visit([](const auto& linear) { return linear.matrix(); }, linear_);
+}
+
+const std::optional<mx::array>& MonarchOrDenseLinear::bias() const {
+  return std::visit([](const auto& linear) -> const std::optional<mx::array>& { return linear.bias; }, linear_);
+}
+
+std::optional<mx::array> FeedForwardKernel::operator()(const mx::array& x, const ops::FeedForwardWeights& w, const nn::Pass& pass) const {
+  if (pass.train() || pass.shows_inner_stages() || x.is_tracer()) return std::nullopt;
+  std::vector<mx::array> arrays{w.up.values, w.down.values, w.norm_weight, w.norm_bias};
+  for (const auto* a : {&w.up.scale, &w.up_bias, &w.down.scale, &w.down_bias}) {
+    if (*a) arrays.push_back(**a);
+  }
+  if (nn::any_traced(arrays)) return std::nullopt;
+  const auto prepared = prepared_.get(0, arrays, [&] { return ops::prepare_feed_forward(w); });
+  if (!prepared) return std::nullopt;
+  return ops::feed_forward(x, prepared);
+}
+
 Mlp::Mlp(const Config& c)
     : gated_layers_(c.hidden_size, c.use_glu_mlp ? 2 * c.intermediate_size : c.intermediate_size, false, c),
       wo_(c.intermediate_size, c.hidden_size, true, c),
@@ -39,6 +73,19 @@ Mlp::Mlp(const Config& c)
       dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
+  if (!pass.shows_inner_stages() && gated_layers_.is_plain() && wo_.is_plain()) {
+    const ops::FeedForwardWeights weights{gated_layers_.matrix(),
+                                          gated_layers_.bias(),
+                                          wo_.matrix(),
+                                          wo_.bias(),
+                                          norm_.weight,
+                                          norm_.bias,
+                                          norm_.eps(),
+                                          ops::Activation::gelu,
+                                          gated_};
+    if (auto y = kernel_(x, weights, pass)) return *y;
+    return ops::feed_forward(x, weights, dropout_, pass.dropout_key(dropout_));
+  }
   auto hidden = pass.stage("gated_layers", gated_layers_(x));
   hidden = gated_ ? ops::gelu_gate(hidden) : ops::gelu(hidden);
   hidden = pass.dropout(pass.stage("act", hidden), dropout_);
@@ -64,6 +111,18 @@ FeedForward::FeedForward(const Config& c)
       dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array FeedForward::operator()(const mx::array& x, nn::Pass& pass) const {
+  if (const auto activation = activation_named(activation_)) {
+    const ops::FeedForwardWeights weights{intermediate_.matrix(),
+                                          intermediate_.bias,
+                                          output_.matrix(),
+                                          output_.bias,
+                                          norm_.weight,
+                                          norm_.bias,
+                                          norm_.eps(),
+                                          *activation,
+                                          false};
+    if (auto y = kernel_(x, weights, pass)) return *y;
+  }
   return norm_(pass.dropout(output_(activate(activation_, intermediate_(x))), dropout_), x);
 }
 

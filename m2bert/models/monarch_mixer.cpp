@@ -1,7 +1,10 @@
 #include "m2bert/models/monarch_mixer.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "m2bert/memory.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
 
@@ -29,7 +32,8 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
       in_linear(c.hidden_size, 3 * c.hidden_size),
       out_linear(c.hidden_size, c.hidden_size),
       short_filter_weight(mx::zeros({3 * c.hidden_size, 1, 3})),
-      short_filter_bias(mx::zeros({3 * c.hidden_size})) {
+      short_filter_bias(mx::zeros({3 * c.hidden_size})),
+      most_filter_bytes_(physical_memory() / 4 / size_t(std::max(1, c.num_hidden_layers))) {
   if (c.residual_long_conv) filter_fn2.emplace(filter_options(c));
   if (c.hyena_training_additions) layernorm.emplace(c.hidden_size, 1e-5f);  // torch's default eps, not layer_norm_eps
 }
@@ -37,14 +41,13 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
 // Mix along the text in O(L log L). No residual and no norm around it, as in the reference.
 mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext&, nn::Pass& pass) const {
   auto u = layernorm ? pass.stage("u_norm", (*layernorm)(input_bld)) : input_bld;
+  const bool training = traced(u);
+  if (!pass.shows_inner_stages() && !training) {
+    if (const auto mixer = prepared()) return run_prepared(mixer, u);
+  }
   auto projected = pass.stage("in_linear", in_linear(u));
-
-  if (!pass.shows_inner_stages() && ops::has_mixer_kernel(u.shape(2), projected.dtype())) {
-    const bool values = !projected.is_tracer() && !nn::any_traced(filter_weights());
-    const int L = u.shape(1);
-    auto y = values ? ops::monarch_mix_prepared(projected, u, short_filter_weight, short_filter_bias, prepared(L), filter_fn2.has_value())
-                    : ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, filters(L));
-    return out_linear(pass.stage("pre_out", y));
+  if (!pass.shows_inner_stages() && training) {
+    return out_linear(ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, filters(u.shape(1))));
   }
   auto local = pass.stage("short_conv", ops::depthwise_conv1d_causal(projected, short_filter_weight, short_filter_bias));
   auto parts = mx::split(local, 3, 2);
@@ -83,8 +86,56 @@ ops::MixerFilters MonarchSequenceMixer::filters(int L) const {
   return filters;
 }
 
-mx::array MonarchSequenceMixer::prepared(int L) const {
-  return prepared_.get(L, filter_weights(), [&] { return ops::prepare_mixer(filters(L)); });
+ops::FilterNetworks MonarchSequenceMixer::filter_networks(int L) const {
+  auto flat = [](const mx::array& a) { return mx::reshape(a, {-1}); };
+  ops::FilterNetworks f{filter_fn.filter_network(L), filter_fn.times(L), flat(filter_fn.deltas), filter_fn.bias,
+                        filter_fn.filter_network_rev(L)};
+  if (filter_fn2) {
+    f.k2 = filter_fn2->filter_network(L);
+    f.k2_rev = filter_fn2->filter_network_rev(L);
+    f.times2 = filter_fn2->times(L);
+    f.deltas2 = flat(filter_fn2->deltas);
+    f.D2 = filter_fn2->bias;
+  }
+  return f;
+}
+
+std::vector<mx::array> MonarchSequenceMixer::projection_weights() const {
+  std::vector<mx::array> all{in_linear.weight, out_linear.weight, short_filter_weight, short_filter_bias};
+  for (const auto* a : {&in_linear.bias, &in_linear.weight_scale, &out_linear.bias, &out_linear.weight_scale}) {
+    if (*a) all.push_back(**a);
+  }
+  return all;
+}
+
+bool MonarchSequenceMixer::traced(const mx::array& u) const {
+  return u.is_tracer() || nn::any_traced(projection_weights()) || nn::any_traced(filter_weights());
+}
+
+ops::PreparedMixer MonarchSequenceMixer::prepared() const {
+  return mixer_.get(0, projection_weights(), [&] {
+    const ops::MixerWeights weights{in_linear.matrix(), in_linear.bias,      short_filter_weight,
+                                    short_filter_bias,  out_linear.matrix(), out_linear.bias};
+    return ops::prepare_mixer(weights, filter_fn2.has_value());
+  });
+}
+
+// Small filters are kept. Large ones pay only from the second batch of a length on: one long text does without the memory for them.
+mx::array MonarchSequenceMixer::run_prepared(const ops::PreparedMixer& mixer, const mx::array& u) const {
+  constexpr size_t kAlwaysKept = size_t(16) << 20;  // bytes
+  const int L = u.shape(1);
+  const size_t bytes = ops::prepared_filter_bytes(L, u.shape(2));
+  const bool again = std::exchange(last_length_, L) == L || filters_.holds(L, filter_weights());
+  if (bytes > most_filter_bytes_ || (bytes > kAlwaysKept && !again)) return ops::monarch_mixer(u, mixer, filter_networks(L));
+  const auto filters = filters_.get(
+      L, filter_weights(),
+      [&] {
+        auto made = ops::prepare_filters(filter_networks(L));
+        mx::eval(made);
+        return made;
+      },
+      bytes, kAlwaysKept);
+  return ops::monarch_mixer(u, mixer, filters);
 }
 
 void MonarchSequenceMixer::visit(nn::Visitor& v) {

@@ -8,7 +8,7 @@
 #include "m2bert/nn/hyena_filter.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
-#include "m2bert/ops/monarch_mix.h"
+#include "m2bert/ops/prepared_mixer.h"
 
 namespace m2bert::models {
 
@@ -29,10 +29,17 @@ class MonarchSequenceMixer : public SequenceMixer {
  private:
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
   ops::MixerFilters filters(int L) const;
-  mx::array prepared(int L) const;  // both filters for the fused kernel
+  ops::FilterNetworks filter_networks(int L) const;
   std::vector<mx::array> filter_weights() const;
+  std::vector<mx::array> projection_weights() const;
+  bool traced(const mx::array& u) const;
+  ops::PreparedMixer prepared() const;  // for the kernel of the whole mixer; null: it does not take this one
+  mx::array run_prepared(const ops::PreparedMixer& mixer, const mx::array& u) const;
 
-  mutable nn::Kept prepared_;
+  size_t most_filter_bytes_;  // of a layer's filters, to be kept
+  mutable nn::Kept<ops::PreparedMixer> mixer_;
+  mutable nn::Kept<mx::array> filters_;
+  mutable int last_length_ = 0;
 };
 
 }  // namespace m2bert::models

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/monarch.h"
 #include "m2bert/ops/rearrange.h"
 
 namespace m2bert::nn {
@@ -22,17 +21,22 @@ mx::array BlockdiagLinear::operator()(const mx::array& x) const {
   const int in_padded = weight.shape(0) * weight.shape(2), out_padded = weight.shape(0) * weight.shape(1);
   auto padded = in_padded == in_ ? x : mx::pad(x, std::vector<int>{-1}, mx::Shape{0}, mx::Shape{in_padded - in_});
   if (shuffle_) padded = ops::rearrange(padded, "... (group c) -> ... (c group)", {{"group", weight.shape(0)}});
-  if (out_padded == out_) return ops::blockdiag_multiply(padded, weight, bias);
-  auto y = ops::blockdiag_multiply(padded, weight);
+  if (out_padded == out_) return ops::weighted_product(padded, matrix(), bias);
+  auto y = ops::weighted_product(padded, matrix());
   auto stop = y.shape();
   stop.back() = out_;
   y = mx::slice(y, mx::Shape(y.ndim(), 0), stop);
   return bias ? y + mx::astype(*bias, y.dtype()) : y;
 }
 
+bool BlockdiagLinear::is_plain() const {
+  return !shuffle_ && weight.shape(0) * weight.shape(1) == out_ && weight.shape(0) * weight.shape(2) == in_;
+}
+
 void BlockdiagLinear::visit(Visitor& v) {
   v("bias", bias);
   v("weight", weight);
+  if (weight_scale) v.buffer("weight_scale", *weight_scale);
 }
 
 void BlockdiagLinear::init(KeySequence& keys) {

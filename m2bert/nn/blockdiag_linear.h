@@ -3,6 +3,7 @@
 
 #include "m2bert/nn/init.h"
 #include "m2bert/nn/module.h"
+#include "m2bert/ops/quantized.h"
 
 namespace m2bert::nn {
 
@@ -17,8 +18,13 @@ class BlockdiagLinear : public Module {
   void visit(Visitor& v) override;
   void init(KeySequence& keys);  // the reference's: as a dense Kaiming-uniform matrix, scaled by sqrt(nblocks); bias in +-1/sqrt(out)
 
-  mx::array weight;               // [nblocks, ceil(out/nblocks), ceil(in/nblocks)]
-  std::optional<mx::array> bias;  // [out]
+  ops::Weight matrix() const { return {weight, weight_scale}; }
+  // Whether the blocks fill the layer, without padding and shuffling.
+  bool is_plain() const;
+
+  mx::array weight;                       // [nblocks, ceil(out/nblocks), ceil(in/nblocks)]
+  std::optional<mx::array> weight_scale;  // [nblocks * ceil(out/nblocks)], of int8 weights (ops/quantized.h)
+  std::optional<mx::array> bias;          // [out]
 
  private:
   int in_, out_;

@@ -1,4 +1,6 @@
 #pragma once
+#include <optional>
+
 #include "m2bert/nn/init.h"
 #include "m2bert/nn/module.h"
 
@@ -8,11 +10,12 @@ namespace m2bert::nn {
 class Embedding : public Module {
  public:
   Embedding(int count, int dim, int padding_idx = -1) : weight(mx::zeros({count, dim})), padding_idx_(padding_idx) {}
-  mx::array operator()(const mx::array& ids) const;  // ids [...] int32 -> [..., dim]
-  void visit(Visitor& v) override { v("weight", weight); }
+  mx::array operator()(const mx::array& ids) const;  // ids [...] int32 -> [..., dim]; float32 where rows are int8
+  void visit(Visitor& v) override;
   void init_normal(float deviation, KeySequence& keys);  // N(0, deviation); the padding row is 0
 
-  mx::array weight;  // [count, dim]
+  mx::array weight;                       // [count, dim]
+  std::optional<mx::array> weight_scale;  // [count], of int8 rows (ops/quantized.h): their values are weight * weight_scale
 
  private:
   int padding_idx_;

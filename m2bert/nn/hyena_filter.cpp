@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/linear.h"
 #include "m2bert/ops/long_conv.h"
 
 namespace m2bert::nn {
@@ -52,14 +53,28 @@ HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
   if (o.bidirectional) network_rev = make_network(o);
 }
 
-mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
+// What the last layer of a network is given. [L, order] float32
+mx::array HyenaFilter::features(const std::vector<Linear>& net, int L) const {
   require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the text has ", L, " positions, the filter was made for at most ", options_.l_max,
           " (long_conv_l_max)");
-  auto rows = [&](const mx::array& table) { return mx::slice(mx::astype(table, mx::float32), {0, 0, 0}, {1, L, table.shape(2)}); };
-  auto h = rows(z);
-  auto f = mx::astype(freq, mx::float32) * mx::array(options_.w_mod);
-  for (size_t i = 0; i < 3; ++i) h = mx::sin(f * net[i](h));
-  return mx::reshape(modulate(net[3](h), rows(t), mx::astype(deltas, mx::float32)), {L, options_.d_model});
+  auto h = mx::reshape(mx::slice(mx::astype(z, mx::float32), {0, 0, 0}, {1, L, z.shape(2)}), {L, z.shape(2)});
+  auto f = mx::reshape(mx::astype(freq, mx::float32) * mx::array(options_.w_mod), {-1});
+  for (size_t i = 0; i < 3; ++i) h = ops::sine_linear(h, net[i].weight, *net[i].bias, f);
+  return h;
+}
+
+mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
+  auto x = ops::linear(features(net, L), mx::astype(net[3].weight, mx::float32), std::nullopt);
+  return ops::exponential_decay(x, times(L), mx::reshape(deltas, {-1}));
+}
+
+mx::array HyenaFilter::times(int L) const { return mx::slice(mx::reshape(mx::astype(t, mx::float32), {-1}), {0}, {L}); }
+
+ops::FilterNetwork HyenaFilter::filter_network(int L) const { return {features(network, L), network[3].weight}; }
+
+std::optional<ops::FilterNetwork> HyenaFilter::filter_network_rev(int L) const {
+  if (network_rev.empty()) return std::nullopt;
+  return ops::FilterNetwork{features(network_rev, L), network_rev[3].weight};
 }
 
 mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }
@@ -83,7 +98,14 @@ std::vector<mx::array> HyenaFilter::weights() const {
 bool HyenaFilter::is_cached(int L) const { return spectrum_.holds(L, weights()); }
 
 mx::array HyenaFilter::spectrum(int L) const {
-  return spectrum_.get(L, weights(), [&] { return ops::long_conv_spectrum(filter(L), filter_rev(L)); });
+  return spectrum_.get(
+      L, weights(),
+      [&] {
+        auto spectrum = ops::long_conv_spectrum(filter(L), filter_rev(L));
+        if (!any_traced(weights())) mx::eval(spectrum);
+        return spectrum;
+      },
+      1);
 }
 
 void HyenaFilter::visit(Visitor& v) {

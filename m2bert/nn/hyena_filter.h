@@ -6,6 +6,7 @@
 #include "m2bert/nn/kept.h"
 #include "m2bert/nn/linear.h"
 #include "m2bert/nn/module.h"
+#include "m2bert/ops/filter_network.h"
 
 namespace m2bert::nn {
 
@@ -32,6 +33,11 @@ class HyenaFilter : public Module {
   mx::array filter(int L) const;                     // [L, d] float32, weights of this and earlier positions
   std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
 
+  // The same as networks, whose last layer is not evaluated yet.
+  ops::FilterNetwork filter_network(int L) const;
+  std::optional<ops::FilterNetwork> filter_network_rev(int L) const;
+  mx::array times(int L) const;  // [L]
+
   // The filter's spectrum for ops::long_conv_with_spectrum. At inference it is computed once a length and kept until a weight changes.
   mx::array spectrum(int L) const;
   bool is_cached(int L) const;
@@ -50,10 +56,11 @@ class HyenaFilter : public Module {
   mx::array deltas;                 // [1, 1, d]
 
  private:
+  mx::array features(const std::vector<Linear>& net, int L) const;
   mx::array evaluate(const std::vector<Linear>& net, int L) const;
 
   HyenaFilterOptions options_;
-  mutable Kept spectrum_;
+  mutable Kept<mx::array> spectrum_;
 };
 
 }  // namespace m2bert::nn

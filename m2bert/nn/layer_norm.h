@@ -16,6 +16,8 @@ class LayerNorm : public Module {
     v("bias", bias);
   }
 
+  float eps() const { return eps_; }
+
   mx::array weight, bias;  // [dim]
 
  private:

@@ -2,18 +2,17 @@
 
 #include <cmath>
 
-#include "m2bert/ops/linear.h"
-
 namespace m2bert::nn {
 
 Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
   if (with_bias) bias = mx::zeros({out});
 }
 
-mx::array Linear::operator()(const mx::array& x) const { return ops::linear(x, weight, bias); }
+mx::array Linear::operator()(const mx::array& x) const { return ops::weighted_product(x, matrix(), bias); }
 
 void Linear::visit(Visitor& v) {
   v("weight", weight);
+  if (weight_scale) v.buffer("weight_scale", *weight_scale);
   v("bias", bias);
 }
 

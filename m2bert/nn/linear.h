@@ -3,10 +3,11 @@
 
 #include "m2bert/nn/init.h"
 #include "m2bert/nn/module.h"
+#include "m2bert/ops/quantized.h"
 
 namespace m2bert::nn {
 
-// y = x W^T + b
+// y = x W^T + b. W floating, or int8 with a scale an output (ops/quantized.h): for inference.
 class Linear : public Module {
  public:
   Linear(int in, int out, bool with_bias = true);
@@ -15,8 +16,11 @@ class Linear : public Module {
   void init_normal(float deviation, KeySequence& keys);  // weight N(0, deviation), bias 0: BERT's
   void init_uniform(KeySequence& keys);                  // both in +-1/sqrt(in): torch's default
 
-  mx::array weight;               // [out, in]
-  std::optional<mx::array> bias;  // [out]
+  ops::Weight matrix() const { return {weight, weight_scale}; }
+
+  mx::array weight;                       // [out, in]
+  std::optional<mx::array> weight_scale;  // [out], of int8 weights
+  std::optional<mx::array> bias;          // [out]
 };
 
 }  // namespace m2bert::nn

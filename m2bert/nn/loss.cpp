@@ -1,28 +1,22 @@
 #include "m2bert/nn/loss.h"
 
 #include "m2bert/error.h"
+#include "m2bert/ops/cross_entropy.h"
 
 namespace m2bert::nn {
-
-namespace {
-// -log softmax(logits)[label], [...] float32
-mx::array negative_log_likelihood(const mx::array& logits, const mx::array& labels) {
-  auto l = mx::astype(logits, mx::float32);
-  auto picked = mx::squeeze(mx::take_along_axis(l, mx::expand_dims(mx::astype(labels, mx::int32), -1), -1), -1);
-  return mx::logsumexp(l, -1) - picked;
-}
-}  // namespace
 
 mx::array cross_entropy(const mx::array& logits, const mx::array& labels) {
   require(logits.ndim() == 2 && labels.ndim() == 1 && labels.shape(0) == logits.shape(0), "[cross_entropy] logits have shape ",
           logits.shape(), ", labels ", labels.shape(), ", want [n, classes] and [n]");
-  return mx::mean(negative_log_likelihood(logits, labels));
+  return mx::mean(ops::cross_entropy_rows(logits, labels));
 }
 
 mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels, const mx::array& counts) {
   require(logits.ndim() == labels.ndim() + 1, "[masked_cross_entropy] logits have shape ", logits.shape(), ", labels ", labels.shape(),
           ", want [..., classes] and [...]");
-  auto each = negative_log_likelihood(logits, mx::maximum(labels, mx::array(0, labels.dtype())));
+  auto rows = mx::reshape(logits, {-1, logits.shape(-1)});
+  auto known = mx::reshape(mx::maximum(labels, mx::array(0, labels.dtype())), {-1});
+  auto each = mx::reshape(ops::cross_entropy_rows(rows, known), labels.shape());
   return mx::sum(mx::where(counts, each, mx::array(0.0f))) / mx::sum(mx::astype(counts, mx::float32));
 }
 

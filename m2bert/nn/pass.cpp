@@ -4,11 +4,16 @@
 
 namespace m2bert::nn {
 
-mx::array Pass::dropout(const mx::array& x, float p) {
-  if (!key_ || p == 0) return x;
+std::optional<mx::array> Pass::dropout_key(float p) {
+  if (!key_ || p == 0) return std::nullopt;
   auto [next, mine] = mx::random::split(*key_);
   key_ = next;
-  return ops::dropout(x, p, mine);
+  return mine;
+}
+
+mx::array Pass::dropout(const mx::array& x, float p) {
+  const auto key = dropout_key(p);
+  return key ? ops::dropout(x, p, *key) : x;
 }
 
 }  // namespace m2bert::nn

@@ -23,6 +23,8 @@ class Pass {
 
   // x with dropout in training, x itself at inference.
   mx::array dropout(const mx::array& x, float p);
+  // The key of the next dropout with probability p, for ops that drop by themselves; none at inference, or where p is 0.
+  std::optional<mx::array> dropout_key(float p);
 
   // Sees every named stage of the forward pass ("layer.0.mixer.in_linear", names as in the golden files) and may replace it.
   std::function<mx::array(const std::string& stage, const mx::array& x)> on_stage;

@@ -1,12 +1,31 @@
 #include "m2bert/ops/dropout.h"
 
+#include <functional>
+#include <numeric>
+
 #include "m2bert/error.h"
+#include "m2bert/ops/hash.h"
+#include "m2bert/ops/kernels/dropout.h"
+#include "m2bert/ops/kernels/dropout_simd.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/kernels/pointwise.h"
 
 namespace m2bert::ops {
 
 namespace {
 
 void check_p(const char* op, float p) { require(p >= 0 && p < 1, "[", op, "] p is ", p, ", wants 0 <= p < 1"); }
+
+void check_key(const char* op, const mx::array& key) {
+  require(key.dtype() == mx::uint32 && key.shape() == mx::Shape{2}, "[", op, "] key is ", key.dtype(), " of shape ", key.shape(),
+          ", wants what mx::random::key gives");
+}
+
+void check(const mx::array& x, float p, const mx::array& key) {
+  check_p("dropout", p);
+  check_key("dropout", key);
+  require(p == 0 || mx::issubdtype(x.dtype(), mx::floating), "[dropout] x is ", x.dtype(), ", wants floating point");
+}
 
 void check(const char* op, const mx::array& x, const mx::array& residual, float p) {
   check_p(op, p);
@@ -19,15 +38,30 @@ void check(const char* op, const mx::array& x, const mx::array& residual, float 
 
 mx::array dropout_kept(const mx::Shape& shape, float p, const mx::array& key, mx::StreamOrDevice s) {
   check_p("dropout_kept", p);
-  return mx::random::bernoulli(mx::array(1 - p), shape, key, s);
+  check_key("dropout_kept", key);
+  const int n = std::accumulate(shape.begin(), shape.end(), 1, std::multiplies<>());
+  const int lines = (n + kernels::kDropoutLine - 1) / kernels::kDropoutLine;
+  auto line = mx::reshape(mx::arange(lines, mx::uint32, s), {lines, 1}, s);
+  auto of_line = [&](int word) { return hash_mix(mx::add(mx::slice(key, {word}, {word + 1}, s), line, s), s); };
+  auto step = mx::bitwise_or(of_line(1), mx::array(1u), s);
+  auto places = mx::multiply(step, mx::arange(kernels::kDropoutLine, mx::uint32, s), s);
+  auto hashed = hash_mix(mx::add(places, of_line(0), s), s);
+  auto kept = mx::greater_equal(hashed, mx::array(kernels::dropout_threshold(p)), s);
+  return mx::reshape(mx::slice(mx::reshape(kept, {-1}, s), {0}, {n}, s), shape, s);
+}
+
+mx::array dropout_reference(const mx::array& x, float p, const mx::array& key, mx::StreamOrDevice s) {
+  check(x, p, key);
+  if (p == 0) return x;
+  auto scaled = mx::multiply(x, mx::array(1 / (1 - p), x.dtype()), s);
+  return mx::where(dropout_kept(x.shape(), p, key, s), scaled, mx::array(0, x.dtype()), s);
 }
 
 mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::StreamOrDevice s) {
-  check_p("dropout", p);
+  check(x, p, key);
   if (p == 0) return x;
-  require(mx::issubdtype(x.dtype(), mx::floating), "[dropout] x is ", x.dtype(), ", wants floating point");
-  auto scaled = mx::multiply(x, mx::array(1 / (1 - p), x.dtype()), s);
-  return mx::where(dropout_kept(x.shape(), p, key, s), scaled, mx::array(0, x.dtype()), s);
+  if (!kernels::pointwise_takes(x, s)) return dropout_reference(x, p, key, s);
+  return kernels::dropout(x, p, key, kernels::stream_of(s));
 }
 
 mx::array fused_dropout_add(const mx::array& x, const mx::array& residual, float p, const std::optional<mx::array>& key,

@@ -9,6 +9,15 @@
 
 namespace m2bert::ops {
 
+void check_filters(const char* op, const MixerFilters& f) {
+  require(f.k.ndim() == 2, "[", op, "] k has shape ", f.k.shape(), ", wants [L, H]");
+  auto fits = [&](const std::optional<mx::array>& k) { return !k || k->shape() == f.k.shape(); };
+  require(fits(f.k_rev) && fits(f.k2) && fits(f.k2_rev), "[", op, "] the filters differ in shape");
+  require(f.k2.has_value() == f.D2.has_value() && f.k2_rev.has_value() == (f.k2 && f.k_rev), "[", op, "] parts of a filter are missing");
+  require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[", op, "] D does not have ", f.k.shape(1),
+          " values");
+}
+
 namespace {
 
 constexpr int kKernelTaps = 3;
@@ -26,15 +35,6 @@ void check(const mx::array& projected, const mx::array& u, const mx::array& shor
   require_float("monarch_mix", "u", u);
   require_float("monarch_mix", "short_weight", short_weight);
   require_float("monarch_mix", "short_bias", short_bias);
-}
-
-void check_filters(const char* op, const MixerFilters& f) {
-  require(f.k.ndim() == 2, "[", op, "] k has shape ", f.k.shape(), ", wants [L, H]");
-  auto fits = [&](const std::optional<mx::array>& k) { return !k || k->shape() == f.k.shape(); };
-  require(fits(f.k_rev) && fits(f.k2) && fits(f.k2_rev), "[", op, "] the filters differ in shape");
-  require(f.k2.has_value() == f.D2.has_value() && f.k2_rev.has_value() == (f.k2 && f.k_rev), "[", op, "] parts of a filter are missing");
-  require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[", op, "] D does not have ", f.k.shape(1),
-          " values");
 }
 
 void check_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
@@ -60,13 +60,13 @@ mx::array compose(LongConv convolve, const mx::array& projected, const mx::array
 void check_mixer(const mx::array& u, const MixerWeights& w) {
   require(u.ndim() == 3, "[monarch_mixer] u has shape ", u.shape(), ", wants [B, L, H]");
   const int H = u.shape(2);
-  auto wants = [](const char* name, const mx::array& x, const mx::Shape& shape) {
+  auto wants = [](const char* name, const mx::array& x, const mx::Shape& shape, bool quantized = false) {
     require(x.shape() == shape, "[monarch_mixer] ", name, " has shape ", x.shape(), ", wants ", shape);
-    require_float("monarch_mixer", name, x);
+    if (!quantized) require_float("monarch_mixer", name, x);
   };
   require_float("monarch_mixer", "u", u);
-  wants("in_weight", w.in_weight, {3 * H, H});
-  wants("out_weight", w.out_weight, {H, H});
+  wants("in_weight", w.in_weight.values, {3 * H, H}, w.in_weight.scale.has_value());
+  wants("out_weight", w.out_weight.values, {H, H}, w.out_weight.scale.has_value());
   if (w.in_bias) wants("in_bias", *w.in_bias, {3 * H});
   if (w.out_bias) wants("out_bias", *w.out_bias, {H});
 }
@@ -79,13 +79,11 @@ mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, 
   return compose(long_conv_reference, projected, u, short_weight, short_bias, f, options, s);
 }
 
-bool has_mixer_kernel(int H, mx::Dtype dtype, mx::StreamOrDevice s) { return kernels::mixer_takes(H, dtype, s); }
-
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                       const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
   check_mix(projected, u, short_weight, short_bias, f);
   const bool plain = short_weight.shape(2) == kKernelTaps && !options.gelu && !options.dropout_mask;
-  if (!plain || projected.size() == 0 || !has_mixer_kernel(u.shape(2), projected.dtype(), s)) {
+  if (!plain || projected.size() == 0 || !kernels::mixer_takes(u.shape(2), projected.dtype(), s)) {
     return compose(long_conv, projected, u, short_weight, short_bias, f, options, s);
   }
   return kernels::mix_from_filters(projected, u, short_weight, short_bias, f, kernels::stream_of(s));
@@ -94,30 +92,20 @@ mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::
 mx::array monarch_mixer(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
                         mx::StreamOrDevice s) {
   check_mixer(u, w);
-  auto projected = linear(u, w.in_weight, w.in_bias, s);
+  auto projected = weighted_product(u, w.in_weight, w.in_bias, s);
   auto mixed = monarch_mix(projected, u, w.short_weight, w.short_bias, f, options, s);
-  return mx::astype(linear(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
+  return mx::astype(weighted_product(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
 }
 
 mx::array monarch_mixer_reference(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
                                   mx::StreamOrDevice s) {
   check_mixer(u, w);
-  auto projected = linear_reference(u, w.in_weight, w.in_bias, s);
+  auto product = [&](const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias) {
+    return weight.scale ? weighted_product(x, weight, bias, s) : linear_reference(x, weight.values, bias, s);
+  };
+  auto projected = product(u, w.in_weight, w.in_bias);
   auto mixed = monarch_mix_reference(projected, u, w.short_weight, w.short_bias, f, options, s);
-  return mx::astype(linear_reference(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
-}
-
-mx::array prepare_mixer(const MixerFilters& f, mx::StreamOrDevice s) {
-  check_filters("prepare_mixer", f);
-  return kernels::prepare_mixer(f, kernels::stream_of(s));
-}
-
-mx::array monarch_mix_prepared(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                               const mx::array& prepared, bool residual, mx::StreamOrDevice s) {
-  check(projected, u, short_weight, short_bias);
-  require(short_weight.shape(2) == kKernelTaps, "[monarch_mix_prepared] short_weight has shape ", short_weight.shape(), ", wants ",
-          kKernelTaps, " taps");
-  return kernels::mix(projected, residual ? std::optional(u) : std::nullopt, short_weight, short_bias, prepared, kernels::stream_of(s));
+  return mx::astype(product(mixed, w.out_weight, w.out_bias), u.dtype(), s);
 }
 
 }  // namespace m2bert::ops

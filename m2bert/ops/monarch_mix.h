@@ -5,6 +5,7 @@
 
 #include "m2bert/mx.h"
 #include "m2bert/ops/long_conv.h"
+#include "m2bert/ops/quantized.h"
 
 namespace m2bert::ops {
 
@@ -14,6 +15,9 @@ struct MixerFilters {
   std::optional<mx::array> k_rev;
   std::optional<mx::array> k2, D2, k2_rev;  // the residual convolution, if there is one
 };
+
+// Throws Error, in the name of `op`, unless the parts of the filters fit together.
+void check_filters(const char* op, const MixerFilters& filters);
 
 // y = x2 * g(conv(x1 * v; k, D)) + conv(u; k2, D2), (x1, x2, v) = thirds of the causal depthwise convolution of `projected`.
 //   projected [B, L, 3 H]; u [B, L, H]; short_weight [3 H, 1, K], short_bias [3 H], any K >= 1 (the models have 3). The result is [B, L,
@@ -28,16 +32,17 @@ mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, 
 
 // The learned arrays of a mixer beside its filters, laid out as torch's Linear and Conv1d have them.
 struct MixerWeights {
-  mx::array in_weight;                // [3 H, H], gives x1, x2, v
+  Weight in_weight;                   // [3 H, H], gives x1, x2, v
   std::optional<mx::array> in_bias;   // [3 H]
   mx::array short_weight;             // [3 H, 1, K]
   mx::array short_bias;               // [3 H]
-  mx::array out_weight;               // [H, H]
+  Weight out_weight;                  // [H, H]
   std::optional<mx::array> out_bias;  // [H]
 };
 
 // The whole mixer in one call: y = monarch_mix(u in_weight^T + in_bias, u) out_weight^T + out_bias, u and y [B, L, H].
-// Gradients for u, every weight, every filter and the mask; it takes the kernels of `linear` and monarch_mix.
+// Gradients for u, every weight, every filter and the mask; it takes the kernels of `linear` and monarch_mix. No gradient with int8
+// weights. For inference prepared_mixer.h has a kernel for all of it.
 //
 // It is fast_mm_block of the reference (flash_mm, a GPU kernel without a backward pass) with these correspondences:
 //   linear, out_linear         in_weight, in_bias, out_weight, out_bias
@@ -50,11 +55,5 @@ mx::array monarch_mixer(const mx::array& u, const MixerWeights& weights, const M
                         mx::StreamOrDevice s = {});
 mx::array monarch_mixer_reference(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters,
                                   const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
-
-// For inference: the kernel, from filters that prepare_mixer made once for this L; short_weight [3 H, 1, 3]. No gradient.
-bool has_mixer_kernel(int H, mx::Dtype dtype, mx::StreamOrDevice s = {});
-mx::array prepare_mixer(const MixerFilters& filters, mx::StreamOrDevice s = {});
-mx::array monarch_mix_prepared(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                               const mx::array& prepared, bool residual, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/hash.h"
 #include "m2bert/ops/kernels/attention.h"
 #include "m2bert/ops/kernels/kernel.h"
 
@@ -14,14 +15,6 @@ namespace {
 
 using Arrays = std::vector<mx::array>;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-// The finalizer of MurmurHash3, as kernels/attention_simd.cpp has it.
-mx::array mix(mx::array x, mx::StreamOrDevice s) {
-  auto fold = [&](const mx::array& a, uint32_t by) { return mx::bitwise_xor(a, mx::right_shift(a, mx::array(by), s), s); };
-  x = mx::multiply(fold(x, 16), mx::array(0x85ebca6bu), s);
-  x = mx::multiply(fold(x, 13), mx::array(0xc2b2ae35u), s);
-  return fold(x, 16);
-}
 
 // A range of one axis.
 struct Range {
@@ -357,11 +350,11 @@ mx::array attention_dropout(const mx::array& key, float p, int sequence, int seq
   auto line = count(sequence * heads, sequences * heads, {sequences, heads, 1, 1});
   auto i = count(i0, rows, {rows, 1}), j = count(j0, keys, {1, keys});
   auto word = [&](int n) {
-    auto of_line = mix(mx::add(mx::slice(key, {n}, {n + 1}, s), line, s), s);
-    return mix(mx::add(of_line, i, s), s);
+    auto of_line = hash_mix(mx::add(mx::slice(key, {n}, {n + 1}, s), line, s), s);
+    return hash_mix(mx::add(of_line, i, s), s);
   };
   auto step = mx::bitwise_or(word(1), mx::array(1u), s);
-  auto hashed = mix(mx::add(mx::multiply(step, j, s), word(0), s), s);
+  auto hashed = hash_mix(mx::add(mx::multiply(step, j, s), word(0), s), s);
   return mx::where(mx::less(hashed, mx::array(dropout_threshold(p)), s), mx::array(0.0f), mx::array(1 / (1 - p)), s);
 }
 

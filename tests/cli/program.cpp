@@ -51,6 +51,13 @@ std::string content(const std::string& file) {
   return text.str();
 }
 
+namespace {
+bool ended(pid_t child) {
+  siginfo_t info{};
+  return ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child;
+}
+}  // namespace
+
 Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
   const Scratch scratch;
   scratch.put("in", how.input);
@@ -59,6 +66,10 @@ Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
   if (how.signal_after) {
     std::this_thread::sleep_for(std::chrono::duration<double>(*how.signal_after));
     ::kill(child, how.signal);
+  }
+  if (how.signal_when) {
+    while (!ended(child) && !how.signal_when()) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    ::kill(child, how.signal);  // no process yet has the number of one that nobody waited for
   }
   int status = 0;
   rusage usage{};

@@ -1,5 +1,6 @@
 #pragma once
 // Runs the real m2bert program and keeps what it said.
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct HowToRun {
   std::string input;                   // on stdin
   std::string input_file;              // the same from a file or FIFO
   std::optional<double> signal_after;  // seconds until `signal` is sent
+  std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
   std::optional<uint64_t> largest_file;  // bytes; writing more fails
 };

@@ -49,17 +49,16 @@ class Resume : public ::testing::Test {
   bool there(const std::string& name) const { return fs::exists(scratch_ / name); }
   std::string bytes(const std::string& name) const { return content((scratch_ / name).string()); }
 
-  // Leaves an unfinished run of that many texts or more.
+  // Leaves an unfinished run of some texts.
   void stop_in_the_middle(const std::string& out, int signal = SIGKILL) {
     HowToRun how;
     how.signal = signal;
-    for (double seconds = 0.2; !there(out + ".part.state") || texts_done(out) == 0; seconds += 0.1) {
-      fs::remove(scratch_ / out);
-      how.signal_after = seconds;
-      code_ = run(command(out, {"--overwrite"}), how).code;
-      ASSERT_LT(seconds, 20);
-    }
+    how.signal_when = [&] { return has_begun(out); };
+    code_ = run(command(out, {"--overwrite"}), how).code;
+    ASSERT_TRUE(has_begun(out));
   }
+
+  bool has_begun(const std::string& out) const { return there(out + ".part.state") && texts_done(out) > 0; }
 
   int64_t texts_done(const std::string& out) const { return io::read_json(scratch_ / (out + ".part.state")).at("texts").integer(); }
 
@@ -125,11 +124,9 @@ TEST_F(Resume, StdinCanBeContinuedWhenItsStartIsTheSame) {
   };
   ASSERT_EQ(run(with("whole.npy"), how).code, 0);
   HowToRun stopped = how;
-  for (stopped.signal_after = 0.2; !there("a.npy.part.state") || texts_done("a.npy") == 0; *stopped.signal_after += 0.1) {
-    fs::remove(scratch_ / "a.npy");
-    run(with("a.npy"), stopped);
-    ASSERT_LT(*stopped.signal_after, 20);
-  }
+  stopped.signal_when = [&] { return has_begun("a.npy"); };
+  run(with("a.npy"), stopped);
+  ASSERT_TRUE(has_begun("a.npy"));
   HowToRun other = how;
   other.input.insert(0, "x");
   const Outcome refused = run(with("a.npy"), other);

@@ -49,10 +49,11 @@ def main():
         sys.exit(f"the check of docs/ops.md does not see what it should: {list(complaints({'a.h': declared(sample)}, listed(table)))}")
 
     headers = {f"m2bert/ops/{p.name}": declared(p.read_text(encoding="utf-8")) for p in (repository / "m2bert/ops").glob("*.h")}
-    empty = [header for header, names in headers.items() if not names]
+    rows = listed((repository / "docs/ops.md").read_text(encoding="utf-8"))
+    empty = [header for header, names in headers.items() if not names and rows.get(header) != {INTERNAL}]
     if empty:
         sys.exit(f"no function is seen in {', '.join(empty)}: is its layout another one?")
-    wrong = list(complaints(headers, listed((repository / "docs/ops.md").read_text(encoding="utf-8"))))
+    wrong = list(complaints(headers, rows))
     if wrong:
         sys.exit("docs/ops.md:\n" + "\n".join(wrong))
     print(f"{len(headers)} headers, {sum(map(len, headers.values()))} functions")

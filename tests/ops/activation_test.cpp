@@ -100,7 +100,7 @@ TEST(GeluGate, KernelEqualsComposedForm) {
 TEST(Gelu, KernelEqualsComposedForm) {
   for (int n : {1, 7, 16, 5000}) {
     auto x = random({n}, n) * mx::array(3.0f);
-    expect_near(ops::gelu(x), ops::gelu_reference(x), 1e-6);
+    expect_near(ops::gelu(x), ops::gelu_reference(x), 2e-6, 1);
     auto half = mx::astype(x, mx::bfloat16);
     expect_near(ops::gelu(half), ops::gelu_reference(mx::astype(half, mx::float32)), 4e-3);
   }

@@ -28,6 +28,45 @@ TEST(Dropout, KeepsTheMeanAndFollowsItsKey) {
   EXPECT_THROW(ops::dropout(mx::ones({3}, mx::int32), 0.5f, mx::random::key(1)), Error);
 }
 
+TEST(Dropout, FormsDropTheSameWithGradients) {
+  for (int n : {1, 15, 4096, 10000}) {
+    for (auto dtype : {mx::float32, mx::bfloat16}) {
+      const auto x = random({n}, n, dtype), key = mx::random::key(uint64_t(n)), cotangent = random({n}, 3);
+      auto ours = [&](const auto& in) { return ops::dropout(in[0], 0.3f, key); };
+      auto composed = [&](const auto& in) { return ops::dropout_reference(in[0], 0.3f, key); };
+      expect_near(ours(std::vector{x}), composed(std::vector{x}), dtype == mx::float32 ? 1e-6 : 1e-2, 1);
+      expect_near(gradients(ours, {x}, cotangent)[0], gradients(composed, {x}, cotangent)[0], dtype == mx::float32 ? 1e-6 : 1e-2, 1);
+      const auto y = ours(std::vector{x});
+      EXPECT_TRUE(mx::array_equal(mx::not_equal(y, mx::array(0.0f)), ops::dropout_kept({n}, 0.3f, key)).item<bool>());
+    }
+  }
+}
+
+TEST(Dropout, ADroppedNaNIsZero) {
+  const auto key = mx::random::key(1);
+  const auto y = ops::dropout(mx::full({1000}, NAN), 0.5f, key);
+  EXPECT_TRUE(mx::array_equal(mx::isnan(y), ops::dropout_kept({1000}, 0.5f, key)).item<bool>());
+}
+
+// Neighbouring values and neighbouring lines are dropped independently.
+TEST(Dropout, HasNoPattern) {
+  const int rows = 512, width = 4096;
+  const auto kept = mx::astype(ops::dropout_kept({rows, width}, 0.5f, mx::random::key(9)), mx::float32) - mx::array(0.5f);
+  auto correlation = [&](const mx::array& a, const mx::array& b) { return 4 * mx::mean(a * b).item<float>(); };
+  auto part = [&](int r0, int c0, int h, int w) { return mx::slice(kept, {r0, c0}, {r0 + h, c0 + w}); };
+  // Of 2 million products: the deviation of the mean is 7e-4.
+  for (int shift : {1, 2, 16, 64}) EXPECT_NEAR(correlation(part(0, 0, rows, width - shift), part(0, shift, rows, width - shift)), 0, 4e-3);
+  for (int shift : {1, 2, 16}) EXPECT_NEAR(correlation(part(0, 0, rows - shift, width), part(shift, 0, rows - shift, width)), 0, 4e-3);
+  const auto by_row = mx::mean(kept, 1), by_column = mx::mean(kept, 0);
+  EXPECT_LT(mx::max(mx::abs(by_row)).item<float>(), 5 * 0.5 / std::sqrt(float(width)));
+  EXPECT_LT(mx::max(mx::abs(by_column)).item<float>(), 5 * 0.5 / std::sqrt(float(rows)));
+}
+
+TEST(Dropout, NamesAKeyThatIsNone) {
+  EXPECT_THROW(ops::dropout(mx::ones({3}), 0.5f, mx::array({1.0f, 2.0f})), Error);
+  EXPECT_THROW(ops::dropout(mx::ones({3}), 0.5f, mx::random::key(1) + mx::zeros({2, 2}, mx::uint32)), Error);
+}
+
 TEST(FusedDropoutAdd, IsTheReferences) {
   const auto key = mx::random::key(1);
   auto add = [](float p, std::optional<mx::array> k) { return [=](const auto& in) { return ops::fused_dropout_add(in[0], in[1], p, k); }; };

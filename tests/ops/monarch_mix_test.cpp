@@ -7,52 +7,12 @@
 
 #include "golden.h"
 #include "m2bert/error.h"
-#include "mixer_case.h"
 #include "plain.h"
 
 namespace m2bert {
 namespace {
 
 using namespace testing_ops;
-
-class MonarchMix : public ::testing::TestWithParam<Mixer> {
- protected:
-  void SetUp() override {
-    if (!ops::has_mixer_kernel(GetParam().H, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
-  }
-  ops::MixerFilters filters() const { return filters_of(GetParam()); }
-};
-
-TEST_P(MonarchMix, KernelEqualsComposedForm) {
-  const auto& m = GetParam();
-  auto projected = random({m.B, m.L, 3 * m.H}, 7), u = random({m.B, m.L, m.H}, 8), w = random({3 * m.H, 1, 3}, 9),
-       b = random({3 * m.H}, 10);
-  auto prepared = ops::prepare_mixer(filters());
-  auto reference = ops::monarch_mix_reference(projected, u, w, b, filters());
-  expect_near(ops::monarch_mix_prepared(projected, u, w, b, prepared, m.residual), reference, 2e-6);
-  auto half = [](const mx::array& a) { return mx::astype(a, mx::bfloat16); };
-  auto coarse = ops::monarch_mix_prepared(half(projected), half(u), w, b, prepared, m.residual);
-  EXPECT_EQ(coarse.dtype(), mx::bfloat16);
-  expect_near(coarse, reference, 1.5e-2);
-}
-
-INSTANTIATE_TEST_SUITE_P(Shapes, MonarchMix,
-                         ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
-                                           Mixer{1, 5, 16, true, false}, Mixer{3, 16, 48, true, true}, Mixer{2, 33, 16, true, true},
-                                           Mixer{1, 64, 16, false, false}, Mixer{2, 128, 64, true, true}, Mixer{1, 1000, 16, true, true},
-                                           Mixer{1, 4096, 16, true, true}));
-
-TEST(MonarchMix, NamesWrongShapes) {
-  if (!ops::has_mixer_kernel(16, mx::float32)) GTEST_SKIP() << "this build has no CPU kernels";
-  auto prepared = ops::prepare_mixer({random({8, 16}, 1), random({16}, 2), {}, {}, {}, {}});
-  auto w = random({48, 1, 3}, 3), b = random({48}, 4);
-  EXPECT_THROW(ops::monarch_mix_prepared(random({1, 8, 48}, 1), random({1, 7, 16}, 1), w, b, prepared, false), Error);
-  EXPECT_THROW(ops::monarch_mix_prepared(random({1, 9, 48}, 1), random({1, 9, 16}, 1), w, b, prepared, false), Error);
-  EXPECT_THROW(ops::prepare_mixer({random({8, 16}, 1), random({15}, 2), {}, {}, {}, {}}), Error);
-  EXPECT_FALSE(ops::has_mixer_kernel(18, mx::float32));
-}
-
-// ---- The whole mixer
 
 struct Form {
   bool both_ways = false, residual = false, biases = true, gelu = false, mask = false;
@@ -105,7 +65,10 @@ std::vector<mx::array> inputs(Form f, Size n) {
   return in;
 }
 
-Op mixer(Form f, Size n, decltype(&ops::monarch_mixer) op = ops::monarch_mixer) {
+using MixerOp = mx::array (*)(const mx::array&, const ops::MixerWeights&, const ops::MixerFilters&, const ops::LongConvOptions&,
+                              mx::StreamOrDevice);
+
+Op mixer(Form f, Size n, MixerOp op = ops::monarch_mixer) {
   return [=](const std::vector<mx::array>& in) {
     auto at = lookup(f, n, in);
     ops::MixerWeights weights{*at("in_weight"), at("in_bias"), *at("short_weight"), *at("short_bias"), *at("out_weight"), at("out_bias")};

@@ -15,10 +15,10 @@ inline double relative_error(const mx::array& a, const mx::array& b, double leas
   return mx::max(mx::abs(wide(a) - wide(b))).item<float>() / (scale > 0 ? scale : 1);
 }
 
-inline void expect_near(const mx::array& a, const mx::array& b, double tolerance) {
+inline void expect_near(const mx::array& a, const mx::array& b, double tolerance, double least = 0) {
   ASSERT_EQ(a.shape(), b.shape());
   if (b.size() > 0) {
-    EXPECT_LE(relative_error(a, b), tolerance);
+    EXPECT_LE(relative_error(a, b, least), tolerance);
   }
 }
 

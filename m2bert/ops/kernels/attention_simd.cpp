@@ -12,6 +12,7 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include "m2bert/ops/kernels/hash_simd.h"
 #include "m2bert/ops/kernels/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,7 +20,6 @@ namespace m2bert::ops::kernels::HWY_NAMESPACE {
 
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
-using U = hn::Vec<hn::RebindToUnsigned<D>>;
 
 inline V minus_infinity() { return hn::Set(D(), -std::numeric_limits<float>::infinity()); }
 
@@ -30,43 +30,11 @@ HWY_INLINE V exp_below(V x) {
   return hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenElseZero(hn::Gt(x, hn::Set(df, -100.0f)), e));
 }
 
-// The finalizer of MurmurHash3 (public domain): every bit of the input moves every bit of the result.
-inline uint32_t mix(uint32_t x) {
-  x = (x ^ (x >> 16)) * 0x85ebca6bu;
-  x = (x ^ (x >> 13)) * 0xc2b2ae35u;
-  return x ^ (x >> 16);
-}
-HWY_INLINE U mix(U x) {
-  const hn::RebindToUnsigned<D> du;
-  x = hn::Mul(hn::Xor(x, hn::ShiftRight<16>(x)), hn::Set(du, 0x85ebca6bu));
-  x = hn::Mul(hn::Xor(x, hn::ShiftRight<13>(x)), hn::Set(du, 0xc2b2ae35u));
-  return hn::Xor(x, hn::ShiftRight<16>(x));
-}
-
 // What dropout multiplies the probabilities of one query by.
-class RowDropout {
- public:
-  RowDropout(const DropoutHash& hash, uint32_t line, int i)
-      : first_(mix(mix(hash.key[0] + line) + uint32_t(i))),
-        step_(mix(mix(hash.key[1] + line) + uint32_t(i)) | 1),
-        threshold_(hash.threshold),
-        scale_(hash.scale) {}
-  HWY_INLINE V factor(int j) const {
-    const D df;
-    const hn::RebindToUnsigned<D> du;
-    const U at = hn::Iota(du, uint32_t(j));
-    const U hashed = mix(hn::Add(hn::Mul(at, hn::Set(du, step_)), hn::Set(du, first_)));
-    // Unsigned comparison by the sign bit turned over.
-    const hn::RebindToSigned<D> ds;
-    const auto top = hn::Set(du, 0x80000000u);
-    const auto dropped = hn::Lt(hn::BitCast(ds, hn::Xor(hashed, top)), hn::BitCast(ds, hn::Xor(hn::Set(du, threshold_), top)));
-    return hn::IfThenZeroElse(hn::RebindMask(df, dropped), hn::Set(df, scale_));
-  }
-
- private:
-  uint32_t first_, step_, threshold_;
-  float scale_;
-};
+HashedFactor<D> row_dropout(const DropoutHash& hash, uint32_t line, int i) {
+  return {hash_mix(hash_mix(hash.key[0] + line) + uint32_t(i)), hash_mix(hash_mix(hash.key[1] + line) + uint32_t(i)), hash.threshold,
+          hash.scale};
+}
 
 // Reads n <= N lanes; the others are `fill`. Nothing behind them is touched.
 HWY_INLINE V load_part(const float* at, size_t n, V fill) {
@@ -140,8 +108,8 @@ void softmax_block(const ScoreBlock& b, float* maxima, float* sums, float* corre
       });
     };
     if (b.dropout) {
-      const RowDropout dropout(*b.dropout, b.line, b.i0 + r);
-      exponentials([&](V e, int j) { return hn::Mul(e, dropout.factor(b.j0 + j)); });
+      const auto dropout = row_dropout(*b.dropout, b.line, b.i0 + r);
+      exponentials([&](V e, int j) { return hn::Mul(e, dropout(D(), b.j0 + j)); });
     } else {
       exponentials([](V e, int) { return e; });
     }
@@ -170,8 +138,8 @@ void gradient_block(const ScoreBlock& b, const float* maxima, const float* sums,
       });
     };
     if (b.dropout) {
-      const RowDropout dropout(*b.dropout, b.line, b.i0 + r);
-      finish([&](int j) { return dropout.factor(b.j0 + j); });
+      const auto dropout = row_dropout(*b.dropout, b.line, b.i0 + r);
+      finish([&](int j) { return dropout(D(), b.j0 + j); });
     } else {
       finish([&](int) { return hn::Set(df, 1.0f); });
     }

@@ -16,6 +16,15 @@ inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array
   return encoder;
 }
 
+// The same for an output that takes the first input's memory.
+inline mx::cpu::CommandEncoder& encode_in_place(mx::Stream s, const std::vector<mx::array>& in, mx::array& out) {
+  out.copy_shared_buffer(in[0]);
+  auto& encoder = mx::cpu::get_command_encoder(s);
+  for (const auto& a : in) encoder.set_input_array(a);
+  encoder.set_output_array(out);
+  return encoder;
+}
+
 // The same for several outputs.
 inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array>& in, std::vector<mx::array>& out) {
   auto& encoder = mx::cpu::get_command_encoder(s);

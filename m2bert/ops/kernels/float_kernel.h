@@ -15,14 +15,17 @@ inline mx::array plain_float(const mx::array& x, mx::Stream s) { return mx::cont
 
 // A primitive of `op` (for errors) whose first input is float32 or bfloat16. Derived has
 //   template <class T> auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const
-// which gives what is to run with the data; T is float, or uint16_t for bfloat16.
+// which gives what is to run with the data; T is float, or uint16_t for bfloat16. With `static constexpr bool kInPlace = true` its one
+// output may take the place of the first input, of the same shape and dtype.
 template <class Derived>
 class FloatKernel : public mx::Primitive {
  public:
   FloatKernel(mx::Stream s, const char* op) : Primitive(s), op_(op) {}
 
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
-    auto& encoder = encode(stream(), in, out);
+    bool in_place = false;
+    if constexpr (requires { Derived::kInPlace; }) in_place = in[0].is_donatable();
+    auto& encoder = in_place ? encode_in_place(stream(), in, out[0]) : encode(stream(), in, out);
     if (in[0].dtype() == mx::float32) {
       run<float>(encoder, in, out);
     } else {

@@ -3,16 +3,14 @@
 #include "m2bert/ops/kernels/kernel.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <cblas.h>
 #include <mlx/primitives.h>
 
 #include <cstring>
-#include <dnnl.hpp>
-#include <map>
-#include <tuple>
-#include <unordered_map>
 
 #include "m2bert/ops/kernels/encode.h"
+#include "m2bert/ops/kernels/gemm_blocks.h"
+#include "m2bert/ops/kernels/pointwise.h"
+#include "m2bert/threads.h"
 
 namespace m2bert::ops::kernels {
 
@@ -24,63 +22,6 @@ enum class Product {
   input_grad,   // (dy [M, nb*q], weight) -> dx [M, nb*p]
   weight_grad,  // (dy [M, nb*q], x [M, nb*p]) -> dw [nb, q, p]
 };
-
-using dnnl::memory;
-
-dnnl::engine& engine() {
-  static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
-  return cpu;
-}
-
-// A matrix inside a buffer: element (i, j) at i * row + j * column.
-struct Matrix {
-  int64_t rows, columns, row_stride, column_stride;
-  bool operator<(const Matrix& o) const {
-    return std::tie(rows, columns, row_stride, column_stride) < std::tie(o.rows, o.columns, o.row_stride, o.column_stride);
-  }
-  memory::desc desc(memory::data_type type) const { return memory::desc({rows, columns}, type, {row_stride, column_stride}); }
-};
-
-// c = a b [+ bias]. Made once a shape and thread: making one costs more than a small product.
-const dnnl::matmul& product(const Matrix& a, const Matrix& b, const Matrix& c, memory::data_type type, bool with_bias) {
-  using Key = std::tuple<Matrix, Matrix, Matrix, int, bool>;
-  static thread_local std::map<Key, dnnl::matmul> made;
-  const Key key{a, b, c, int(type), with_bias};
-  if (auto it = made.find(key); it != made.end()) return it->second;
-  if (made.size() > 512) made.clear();  // unpadded batches bring a new number of rows each
-  const memory::desc bias({1, c.columns}, type, memory::format_tag::ab);
-#if DNNL_VERSION_MAJOR >= 3
-  auto desc = with_bias ? dnnl::matmul::primitive_desc(engine(), a.desc(type), b.desc(type), bias, c.desc(type))
-                        : dnnl::matmul::primitive_desc(engine(), a.desc(type), b.desc(type), c.desc(type));
-#else
-  auto what = with_bias ? dnnl::matmul::desc(a.desc(type), b.desc(type), bias, c.desc(type))
-                        : dnnl::matmul::desc(a.desc(type), b.desc(type), c.desc(type));
-  dnnl::matmul::primitive_desc desc(what, engine());
-#endif
-  return made.emplace(key, dnnl::matmul(desc)).first->second;
-}
-
-void run(const Matrix& a, const char* a_at, const Matrix& b, const char* b_at, const Matrix& c, char* c_at, const char* bias_at,
-         memory::data_type type) {
-  static thread_local dnnl::stream line(engine());
-  auto view = [&](const Matrix& m, const char* at) { return memory(m.desc(type), engine(), const_cast<char*>(at)); };
-  std::unordered_map<int, memory> arguments{
-      {DNNL_ARG_SRC, view(a, a_at)}, {DNNL_ARG_WEIGHTS, view(b, b_at)}, {DNNL_ARG_DST, view(c, c_at)}};
-  if (bias_at) {
-    arguments.emplace(DNNL_ARG_BIAS,
-                      memory(memory::desc({1, c.columns}, type, memory::format_tag::ab), engine(), const_cast<char*>(bias_at)));
-  }
-  product(a, b, c, type, bias_at != nullptr).execute(line, arguments);
-  line.wait();
-}
-
-// dw [q, p] = dy^T x of one block, for many rows of dy [M, q] and x [M, p] that lie far apart: oneDNN takes twice as long as OpenBLAS for
-// it (M = 2048, 4 blocks of 768 x 192), and 7 times for small blocks.
-void narrow_weight_grad(const Matrix& dy, const char* dy_at, const Matrix& x, const char* x_at, char* dw_at) {
-  auto floats = [](const char* at) { return reinterpret_cast<const float*>(at); };
-  cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, int(dy.columns), int(x.columns), int(x.rows), 1, floats(dy_at), int(dy.row_stride),
-              floats(x_at), int(x.row_stride), 0, reinterpret_cast<float*>(dw_at), int(x.columns));
-}
 
 class BlockdiagGemm : public mx::UnaryPrimitive {
  public:
@@ -95,29 +36,19 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
     const auto& weight = what_ == Product::weight_grad ? out : in[1];
     const int64_t nb = weight.shape(0), q = weight.shape(1), p = weight.shape(2);
     const int64_t M = in[0].size() / size_t(nb * (what_ == Product::forward ? p : q));
-    encoder.dispatch([what = what_, nb, q, p, M, first = in[0].data<char>(), second = in[1].data<char>(), y = out.data<char>(),
-                      bias = in.size() > 2 ? in[2].data<char>() : nullptr, size = int64_t(out.itemsize()), bytes = out.nbytes(),
-                      type = out.dtype() == mx::bfloat16 ? memory::data_type::bf16 : memory::data_type::f32] {
+    const BlockSizes sizes{nb, q, p, M};
+    encoder.dispatch([what = what_, sizes, first = in[0].data<char>(), second = in[1].data<char>(), y = out.data<char>(),
+                      bias = in.size() > 2 ? in[2].data<char>() : nullptr, bytes = out.nbytes(),
+                      number = out.dtype() == mx::bfloat16 ? Number::bfloat16 : Number::float32] {
       enter_pool();
-      if (M == 0) {
+      if (sizes.M == 0) {
         std::memset(y, 0, bytes);  // the gradient of no rows
         return;
       }
-      const Matrix x{M, p, nb * p, 1}, dy{M, q, nb * q, 1}, dy_t{q, M, 1, nb * q}, w{q, p, p, 1}, w_t{p, q, 1, p};
-      const bool narrow = nb > 1 && M > 64 && type == memory::data_type::f32;
-      for (int64_t k = 0; k < nb; ++k) {
-        const int64_t at_x = k * p * size, at_y = k * q * size, at_w = k * q * p * size;
-        switch (what) {
-          case Product::forward: run(x, first + at_x, w_t, second + at_w, dy, y + at_y, bias ? bias + at_y : nullptr, type); break;
-          case Product::input_grad: run(dy, first + at_y, w, second + at_w, x, y + at_x, nullptr, type); break;
-          case Product::weight_grad:
-            if (narrow) {
-              narrow_weight_grad(dy, first + at_y, x, second + at_x, y + at_w);
-            } else {
-              run(dy_t, first + at_y, x, second + at_x, w, y + at_w, nullptr, type);
-            }
-            break;
-        }
+      switch (what) {
+        case Product::forward: return blockdiag_forward(number, sizes, first, second, bias, y, threads());
+        case Product::input_grad: return blockdiag_input_grad(number, sizes, first, second, y, threads());
+        case Product::weight_grad: return blockdiag_weight_grad(number, sizes, first, second, y, threads());
       }
     });
   }
@@ -134,7 +65,7 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
       } else if (argument == 1) {
         grads.push_back(make(weight.shape(), Product::weight_grad, {dy, mx::contiguous(x, false, stream())}));
       } else {
-        grads.push_back(mx::sum(mx::reshape(dy, {-1, dy.shape(-1)}, stream()), 0, false, stream()));
+        grads.push_back(column_sum(mx::reshape(dy, {-1, dy.shape(-1)}, stream()), stream()));
       }
     }
     return grads;

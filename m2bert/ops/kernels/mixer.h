@@ -10,14 +10,10 @@ namespace m2bert::ops::kernels {
 // Whether the kernel works on H channels of this dtype on this stream.
 bool mixer_takes(int H, mx::Dtype dtype, mx::StreamOrDevice s);
 
-// The filters as the kernel wants them: [floats] float32, evaluated later as any array. See mixer_simd.h.
-mx::array prepare_mixer(const MixerFilters& filters, mx::Stream s);
+// The filters as the kernels want them: [floats] float32, evaluated later as any array. See mixer_simd.h.
+mx::array prepare_filters(const MixerFilters& filters, mx::Stream s);
 
-// y [B, L, H] from prepared filters of the same L; u absent: no residual convolution. No gradient.
-mx::array mix(const mx::array& projected, const std::optional<mx::array>& u, const mx::array& short_weight, const mx::array& short_bias,
-              const mx::array& prepared, mx::Stream s);
-
-// The same from the filters themselves; prepares them in passing. Differentiable in every input, once.
+// y [B, L, H] of monarch_mix from filters of the same L; prepares them in passing. Differentiable in every input, once.
 mx::array mix_from_filters(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                            const MixerFilters& filters, mx::Stream s);
 

@@ -32,11 +32,11 @@ T* data_or_null(const std::vector<mx::array>& arrays, size_t& next, bool there) 
 }
 
 // Inputs: the filter_arrays.
-class PrepareMixer : public FloatKernel<PrepareMixer> {
+class PrepareFilters : public FloatKernel<PrepareFilters> {
  public:
-  PrepareMixer(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
-  const char* name() const override { return "PrepareMixer"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const PrepareMixer&>(other).parts_ == parts_; }
+  PrepareFilters(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
+  const char* name() const override { return "PrepareFilters"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const PrepareFilters&>(other).parts_ == parts_; }
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
@@ -88,7 +88,7 @@ class MixGradient : public FloatKernel<MixGradient> {
 };
 
 // Inputs: projected, short_weight, short_bias, prepared; u where there is a residual convolution; then, to be differentiated by them, the
-// filters that `prepared` was made from: k, D, (k_rev), (k2, D2), (k2_rev), or nothing.
+// filters that `prepared` was made from: k, D, (k_rev), (k2, D2), (k2_rev).
 class Mix : public FloatKernel<Mix> {
  public:
   Mix(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
@@ -96,8 +96,6 @@ class Mix : public FloatKernel<Mix> {
   bool is_equivalent(const Primitive& other) const override { return static_cast<const Mix&>(other).parts_ == parts_; }
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
                              const std::vector<mx::array>&) override {
-    const size_t filters = parts_.residual ? 5 : 4;
-    require(in.size() > filters, "[monarch_mix] has no gradient from prepared filters; give the filters themselves");
     std::vector<mx::array> inputs{in[0], in[1], in[2], in[3], mx::contiguous(cotangents[0], false, stream())};
     if (parts_.residual) inputs.push_back(in[4]);
     auto differentiated = in;
@@ -120,45 +118,27 @@ class Mix : public FloatKernel<Mix> {
   Parts parts_;
 };
 
-// What Mix is given, without the filters.
-std::vector<mx::array> mix_inputs(const mx::array& projected, const std::optional<mx::array>& u, const mx::array& short_weight,
-                                  const mx::array& short_bias, const mx::array& prepared, mx::Stream s) {
-  require(prepared.size() == mixer_prepared_size(projected.shape(2) / 3, projected.shape(1)),
-          "[monarch_mix] the prepared filters are for another length or width");
-  std::vector<mx::array> inputs{mx::contiguous(projected, false, s), plain_float(short_weight, s), plain_float(short_bias, s), prepared};
-  if (u) inputs.push_back(mx::contiguous(mx::astype(*u, projected.dtype(), s), false, s));
-  return inputs;
-}
-
-mx::array make_mix(const mx::array& projected, Parts parts, std::vector<mx::array> inputs, mx::Stream s) {
-  return mx::array({projected.shape(0), projected.shape(1), projected.shape(2) / 3}, projected.dtype(), std::make_shared<Mix>(s, parts),
-                   std::move(inputs));
-}
-
 }  // namespace
 
 bool mixer_takes(int H, mx::Dtype dtype, mx::StreamOrDevice s) {
   return cpu_kernels(s) && H % kChannelBlock == 0 && float_kernel_takes(dtype);
 }
 
-mx::array prepare_mixer(const MixerFilters& f, mx::Stream s) {
+mx::array prepare_filters(const MixerFilters& f, mx::Stream s) {
   const size_t size = mixer_prepared_size(f.k.shape(1), f.k.shape(0));
   return mx::array({int(size / (4 * kChannelBlock)), 4 * kChannelBlock}, mx::float32,
-                   std::make_shared<PrepareMixer>(s, Parts{f.k_rev.has_value(), f.k2.has_value()}), filter_arrays(f, s));
-}
-
-mx::array mix(const mx::array& projected, const std::optional<mx::array>& u, const mx::array& short_weight, const mx::array& short_bias,
-              const mx::array& prepared, mx::Stream s) {
-  return make_mix(projected, {false, u.has_value()}, mix_inputs(projected, u, short_weight, short_bias, prepared, s), s);
+                   std::make_shared<PrepareFilters>(s, Parts{f.k_rev.has_value(), f.k2.has_value()}), filter_arrays(f, s));
 }
 
 mx::array mix_from_filters(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                            const MixerFilters& f, mx::Stream s) {
   auto still = [&](const std::optional<mx::array>& k) { return k ? std::optional(mx::stop_gradient(*k, s)) : std::nullopt; };
-  const auto prepared = prepare_mixer({*still(f.k), *still(f.D), still(f.k_rev), still(f.k2), still(f.D2), still(f.k2_rev)}, s);
-  auto inputs = mix_inputs(projected, f.k2 ? std::optional(u) : std::nullopt, short_weight, short_bias, prepared, s);
+  const auto prepared = prepare_filters({*still(f.k), *still(f.D), still(f.k_rev), still(f.k2), still(f.D2), still(f.k2_rev)}, s);
+  std::vector<mx::array> inputs{mx::contiguous(projected, false, s), plain_float(short_weight, s), plain_float(short_bias, s), prepared};
+  if (f.k2) inputs.push_back(mx::contiguous(mx::astype(u, projected.dtype(), s), false, s));
   for (auto& k : filter_arrays(f, s)) inputs.push_back(k);
-  return make_mix(projected, {f.k_rev.has_value(), f.k2.has_value()}, std::move(inputs), s);
+  const Parts parts{f.k_rev.has_value(), f.k2.has_value()};
+  return mx::array(u.shape(), projected.dtype(), std::make_shared<Mix>(s, parts), std::move(inputs));
 }
 
 }  // namespace m2bert::ops::kernels
@@ -168,10 +148,7 @@ mx::array mix_from_filters(const mx::array& projected, const mx::array& u, const
 namespace m2bert::ops::kernels {
 
 bool mixer_takes(int, mx::Dtype, mx::StreamOrDevice) { return false; }
-mx::array prepare_mixer(const MixerFilters&, mx::Stream) { fail("[monarch_mix] this build has no CPU kernels"); }
-mx::array mix(const mx::array&, const std::optional<mx::array>&, const mx::array&, const mx::array&, const mx::array&, mx::Stream) {
-  fail("[monarch_mix] this build has no CPU kernels");
-}
+mx::array prepare_filters(const MixerFilters&, mx::Stream) { fail("[monarch_mix] this build has no CPU kernels"); }
 mx::array mix_from_filters(const mx::array&, const mx::array&, const mx::array&, const mx::array&, const MixerFilters&, mx::Stream) {
   fail("[monarch_mix] this build has no CPU kernels");
 }

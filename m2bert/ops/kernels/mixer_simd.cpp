@@ -7,9 +7,13 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include "m2bert/ops/kernels/fft_simd.h"
+#include "m2bert/ops/kernels/parallel.h"
+#include "m2bert/ops/kernels/row_products_simd.h"
+#include "m2bert/ops/kernels/scratch.h"
 #include "m2bert/ops/kernels/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -38,19 +42,14 @@ void apply_filters(Buffer x, size_t n, const float* prepared) {
   });
 }
 
-// Filters of `lanes` channels from h on, and what apply_filters wants of them.
-void prepare_block(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
-                   int H, int h, Buffer x, const Twiddles& t, float* prepared) {
+// x holds both filters in time, later weights from position 0 on, earlier ones from the end back: what apply_filters wants of them.
+// skip, skip2: of these channels, or null.
+void prepare_spectra(const float* skip, const float* skip2, Buffer x, const Twiddles& t, float* prepared) {
   const D d;
   const size_t n = t.n;
-  const V zero = hn::Zero(d);
-  clear(x, 0, n);
-  auto value = [&](const float* table, int row) { return table ? hn::LoadU(d, table + size_t(row) * size_t(H) + h) : zero; };
-  for (int t0 = 0; t0 < L; ++t0) x.put(d, size_t(t0), {value(k, t0), value(k2, t0)});
-  for (int r = 0; r + 1 < L; ++r)
-    x.put(d, n - 1 - size_t(r), {value(k_rev, r), value(k2_rev, r)});  // position -1-r; the last reaches nothing
   const Complex first = x.get(d, 0);
-  x.put(d, 0, {hn::Add(first.re, value(skip, 0)), hn::Add(first.im, value(skip2, 0))});
+  auto value = [&](const float* from) { return from ? hn::LoadU(d, from) : hn::Zero(d); };
+  x.put(d, 0, {hn::Add(first.re, value(skip)), hn::Add(first.im, value(skip2))});
   forward(x, 0, n, t);
   const V quarter = hn::Set(d, 0.25f / float(n));
   for_pairs(n, [&](size_t p, size_t partner, size_t index) {
@@ -65,11 +64,52 @@ void prepare_block(const float* k, const float* k_rev, const float* skip, const 
   });
 }
 
+// The channels from h on of filters [L, H] in time.
+void prepare_block(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
+                   int H, int h, Buffer x, const Twiddles& t, float* prepared) {
+  const D d;
+  const V zero = hn::Zero(d);
+  clear(x, 0, t.n);
+  auto value = [&](const float* table, int row) { return table ? hn::LoadU(d, table + size_t(row) * size_t(H) + h) : zero; };
+  for (int t0 = 0; t0 < L; ++t0) x.put(d, size_t(t0), {value(k, t0), value(k2, t0)});
+  for (int r = 0; r + 1 < L; ++r)
+    x.put(d, t.n - 1 - size_t(r), {value(k_rev, r), value(k2_rev, r)});  // position -1-r; the last reaches nothing
+  prepare_spectra(skip ? skip + h : nullptr, skip2 ? skip2 + h : nullptr, x, t, prepared);
+}
+
+void prepare_from_networks(const HostFilterNetworks& f, int L, int h, float* prepared) {
+  static thread_local Scratch signals, transposed;
+  const D d;
+  const auto& t = twiddles(transform_length(L));
+  const size_t N = hn::Lanes(d);
+  const Buffer x{signals.of<float>(2 * t.n * N), N};
+  float* weight_t = transposed.of<float>(size_t(f.order) * N);
+  auto evaluate = [&](const HostFilterNetwork& net, const float* times, const float* deltas, int lane, bool imaginary, bool reverse) {
+    if (!net.features) return;
+    transpose_rows(d, net.weight, h + kChannelBlock, f.order, h + lane, weight_t);
+    const V rate = hn::Neg(hn::Abs(hn::LoadU(d, deltas + h + lane)));
+    row_products(d, net.features, reverse ? L - 1 : L, f.order, weight_t, [&](int row, V sum) {
+      const size_t p = reverse ? t.n - 1 - size_t(row) : size_t(row);  // the last of the reverse ones reaches nothing
+      const V value = hn::Mul(sum, hn::Exp(d, hn::Mul(hn::Set(d, times[row]), rate)));
+      hn::Store(value, d, x.at + 2 * p * N + (imaginary ? N : 0));
+    });
+  };
+  for (int lane = 0; lane < kChannelBlock; lane += int(N)) {
+    clear(x, 0, t.n);
+    evaluate(f.k, f.times, f.deltas, lane, false, false);
+    evaluate(f.k_rev, f.times, f.deltas, lane, false, true);
+    evaluate(f.k2, f.times2, f.deltas2, lane, true, false);
+    evaluate(f.k2_rev, f.times2, f.deltas2, lane, true, true);
+    prepare_spectra(f.D ? f.D + h + lane : nullptr, f.D2 ? f.D2 + h + lane : nullptr, x, t, prepared + lane);
+  }
+}
+
 // The short convolution of one third (0: x1, 1: x2, 2: v) for the lanes from channel h on; called for t = 0, 1, 2, ...
 template <class T>
 struct ShortConv {
-  ShortConv(const T* projected, const float* weight, const float* bias, int H, int third, int h)
-      : column(projected + third * H + h), stride(3 * size_t(H)), b(hn::LoadU(D(), bias + third * H + h)) {
+  // column: of the channel's first value; its next one lies `stride` behind.
+  ShortConv(const T* column, size_t stride, const float* weight, const float* bias, int H, int third, int h)
+      : column(column), stride(stride), b(hn::LoadU(D(), bias + third * H + h)) {
     HWY_ALIGN float tap[3][kChannelBlock];
     const size_t N = hn::Lanes(D());
     for (size_t c = 0; c < N; ++c) {
@@ -93,30 +133,55 @@ struct ShortConv {
   V before = hn::Zero(D()), before2 = hn::Zero(D());
 };
 
+// The short convolution of a third of one text, for the lanes from channel h on.
+template <class T>
+HWY_INLINE ShortConv<T> short_conv(const MixerRows<T>& rows, int64_t row, int third, int h) {
+  return {rows.projected.element(row, third * rows.H + h),
+          size_t(rows.projected.row_stride),
+          rows.short_weight,
+          rows.short_bias,
+          rows.H,
+          third,
+          h};
+}
+
 // The signals of both convolutions: x1 * v, and u (or 0).
 template <class T>
-HWY_INLINE void load_signals(const T* projected, const T* u, const float* weight, const float* bias, int L, int H, int h, Buffer x,
-                             size_t n) {
+HWY_INLINE void load_signals(const MixerRows<T>& rows, int64_t row, int L, int h, Buffer x, size_t n) {
   const D d;
   const V zero = hn::Zero(d);
-  ShortConv<T> x1(projected, weight, bias, H, 0, h), v(projected, weight, bias, H, 2, h);
-  for (int s = 0; s < L; ++s) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), u ? load(d, u + size_t(s) * size_t(H) + h) : zero});
+  auto x1 = short_conv(rows, row, 0, h), v = short_conv(rows, row, 2, h);
+  if (rows.u.at) {
+    const T* u = rows.u.element(row, h);
+    for (int s = 0; s < L; ++s, u += rows.u.row_stride) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), load(d, u)});
+  } else {
+    for (int s = 0; s < L; ++s) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), zero});
+  }
   clear(x, size_t(L), n / 2);
 }
 
 template <class T>
-void mix_block(const T* projected, const T* u, const float* weight, const float* bias, const float* prepared, int L, int H, int h, Buffer x,
-               const Twiddles& t, T* y) {
+void mix_lanes(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h, Buffer x, const Twiddles& t) {
   const D d;
-  load_signals(projected, u, weight, bias, L, H, h, x, t.n);
+  load_signals(rows, row, L, h, x, t.n);
   forward_of_half(x, t);
   apply_filters(x, t.n, prepared);
   inverse_to_half(x, t);
-  ShortConv<T> x2(projected, weight, bias, H, 1, h);
-  for (int s = 0; s < L; ++s) {
+  auto x2 = short_conv(rows, row, 1, h);
+  T* y = rows.y.element(row, h);
+  for (int s = 0; s < L; ++s, y += rows.y.row_stride) {
     const Complex c = x.get(d, size_t(s));
-    store(hn::MulAdd(x2.next(), c.re, c.im), d, y + size_t(s) * size_t(H) + h);
+    store(hn::MulAdd(x2.next(), c.re, c.im), d, y);
   }
+}
+
+template <class T>
+void mix_block(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h) {
+  static thread_local Scratch memory;
+  const auto& t = twiddles(transform_length(L));
+  const int N = int(hn::Lanes(D()));
+  const Buffer x{memory.of<float>(2 * t.n * size_t(N)), size_t(N)};
+  for (int lane = 0; lane < kChannelBlock; lane += N) mix_lanes(rows, prepared + lane, row, L, h + lane, x, t);
 }
 
 void prepare_all(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
@@ -136,41 +201,14 @@ void prepare_all(const float* k, const float* k_rev, const float* skip, const fl
   }
 }
 
-template <class T>
-void mix_all(const T* projected, const T* u, const float* weight, const float* bias, const float* prepared, int B, int L, int H, T* y,
-             int threads) {
-  const auto& t = twiddles(transform_length(L));
-  const int N = int(hn::Lanes(D())), blocks = H / N;
-  const size_t per_block = mixer_prepared_size(kChannelBlock, L);
-#pragma omp parallel num_threads(threads)
-  {
-    auto memory = working_memory(t.n);
-    const Buffer x{memory.get(), size_t(N)};
-#pragma omp for schedule(static)
-    for (int i = 0; i < blocks * B; ++i) {  // texts innermost: their filters stay in the cache
-      const int h = i / B * N;
-      const size_t row = size_t(i % B) * size_t(L) * size_t(H);
-      const float* filters = prepared + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
-      mix_block(projected + 3 * row, u ? u + row : nullptr, weight, bias, filters, L, H, h, x, t, y + row);
-    }
-  }
-}
-
-void mix_float(const float* projected, const float* u, const float* weight, const float* bias, const float* prepared, int B, int L, int H,
-               float* y, int threads) {
-  mix_all(projected, u, weight, bias, prepared, B, L, H, y, threads);
-}
-
-void mix_bfloat(const uint16_t* projected, const uint16_t* u, const float* weight, const float* bias, const float* prepared, int B, int L,
-                int H, uint16_t* y, int threads) {
-  mix_all(projected, u, weight, bias, prepared, B, L, H, y, threads);
-}
+void mix_float(const MixerRows<float>& rows, const float* prepared, int64_t row, int L, int h) { mix_block(rows, prepared, row, L, h); }
+void mix_bfloat(const MixerRows<uint16_t>& rows, const float* prepared, int64_t row, int L, int h) { mix_block(rows, prepared, row, L, h); }
 
 // One third of the gradient of the short convolution, for the lanes from channel h on; called for t = L-1, L-2, ..., 0.
 template <class T>
 struct ShortConvGradient {
   ShortConvGradient(const T* projected, T* d_projected, const float* weight, const float* bias, int L, int H, int third, int h)
-      : taps(projected, weight, bias, H, third, h),
+      : taps(projected + third * H + h, 3 * size_t(H), weight, bias, H, third, h),
         column(projected + third * H + h),
         out(d_projected + third * H + h),
         stride(3 * size_t(H)),
@@ -251,10 +289,11 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
   const T* projected = in.projected + 3 * row;
   const T* u = in.u ? in.u + row : nullptr;
   const T* dy = in.dy + row;
-  load_signals(projected, u, in.short_weight, in.short_bias, L, H, h, z, t.n);
+  const MixerRows<T> rows{whole_rows(in.projected, 3 * H), whole_rows(in.u, H), {}, in.short_weight, in.short_bias, H};
+  load_signals(rows, int64_t(b) * L, L, h, z, t.n);
   forward_of_half(z, t);
   {
-    ShortConv<T> x2(projected, in.short_weight, in.short_bias, H, 1, h);
+    auto x2 = short_conv(rows, int64_t(b) * L, 1, h);
     for (size_t s = 0; s < size_t(L); ++s) {
       const V g = load(d, dy + s * width + h);
       w.put(d, s, {hn::Mul(g, x2.next()), u ? g : zero});
@@ -339,6 +378,7 @@ HWY_AFTER_NAMESPACE();
 namespace m2bert::ops::kernels {
 
 HWY_EXPORT(prepare_all);
+HWY_EXPORT(prepare_from_networks);
 HWY_EXPORT(mix_float);
 HWY_EXPORT(mix_bfloat);
 HWY_EXPORT(backward_float);
@@ -351,17 +391,38 @@ void mixer_prepare(const float* k, const float* k_rev, const float* D, const flo
   HWY_DYNAMIC_DISPATCH(prepare_all)(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads);
 }
 
-template <>
-void mixer_forward(const float* projected, const float* u, const float* short_weight, const float* short_bias, const float* prepared, int B,
-                   int L, int H, float* y, int threads) {
-  HWY_DYNAMIC_DISPATCH(mix_float)(projected, u, short_weight, short_bias, prepared, B, L, H, y, threads);
+void mixer_prepare_channels(const HostFilterNetworks& networks, int L, int h, float* prepared) {
+  HWY_DYNAMIC_DISPATCH(prepare_from_networks)(networks, L, h, prepared);
+}
+
+void mixer_prepare(const HostFilterNetworks& networks, int L, int H, float* prepared, int threads) {
+  const size_t per_block = mixer_prepared_size(kChannelBlock, L);
+  parallel_for(H / kChannelBlock, threads,
+               [&](int64_t i) { mixer_prepare_channels(networks, L, int(i) * kChannelBlock, prepared + size_t(i) * per_block); });
 }
 
 template <>
-void mixer_forward(const uint16_t* projected, const uint16_t* u, const float* short_weight, const float* short_bias, const float* prepared,
-                   int B, int L, int H, uint16_t* y, int threads) {
-  HWY_DYNAMIC_DISPATCH(mix_bfloat)(projected, u, short_weight, short_bias, prepared, B, L, H, y, threads);
+void mix_channels(const MixerRows<float>& rows, const float* prepared, int64_t row, int L, int h) {
+  HWY_DYNAMIC_DISPATCH(mix_float)(rows, prepared, row, L, h);
 }
+
+template <>
+void mix_channels(const MixerRows<uint16_t>& rows, const float* prepared, int64_t row, int L, int h) {
+  HWY_DYNAMIC_DISPATCH(mix_bfloat)(rows, prepared, row, L, h);
+}
+
+template <class T>
+void mixer_forward(const T* projected, const T* u, const float* short_weight, const float* short_bias, const float* prepared, int B, int L,
+                   int H, T* y, int threads) {
+  const MixerRows<T> rows{whole_rows(projected, 3 * H), whole_rows(u, H), whole_rows(y, H), short_weight, short_bias, H};
+  const size_t per_block = mixer_prepared_size(kChannelBlock, L);
+  const int blocks = H / kChannelBlock;
+  parallel_for(int64_t(blocks) * B, threads, [&](int64_t i) {  // texts innermost: their filters stay in the cache
+    mix_channels(rows, prepared + size_t(i / B) * per_block, i % B * L, L, int(i / B) * kChannelBlock);
+  });
+}
+template void mixer_forward(const float*, const float*, const float*, const float*, const float*, int, int, int, float*, int);
+template void mixer_forward(const uint16_t*, const uint16_t*, const float*, const float*, const float*, int, int, int, uint16_t*, int);
 
 template <>
 void mixer_backward(const MixerInputs<float>& in, const float* prepared, const MixerGradients<float>& out, int threads) {

@@ -15,9 +15,58 @@ size_t mixer_prepared_size(int H, int L);
 void mixer_prepare(const float* k, const float* k_rev, const float* D, const float* k2, const float* k2_rev, const float* D2, int L, int H,
                    float* prepared, int threads);
 
-// y = x2 * conv1(x1 * v) + conv2(u), (x1, x2, v) = thirds of the causal short convolution of `projected`.
-//   projected [B, L, 3 H], u and y [B, L, H]; short_weight [3 H, 3], short_bias [3 H] float. T: float, or uint16_t for bfloat16.
-// u may be null: no second convolution.
+// One filter as the last layer of a small network: row t of the filter is (features[t] weight^T) * exp(-times[t] |deltas|).
+// Source: HyenaFilter of the reference.
+struct HostFilterNetwork {
+  const float* features = nullptr;  // [L, order]; null: there is no such filter
+  const float* weight = nullptr;    // [H, order]
+};
+struct HostFilterNetworks {
+  HostFilterNetwork k, k_rev, k2, k2_rev;
+  int order;
+  const float *times, *times2;    // [L] of k and k_rev, of k2 and k2_rev
+  const float *deltas, *deltas2;  // [H]
+  const float *D, *D2;            // [H], or null
+};
+
+// The same from networks, for all H channels.
+void mixer_prepare(const HostFilterNetworks& networks, int L, int H, float* prepared, int threads);
+// The part of channels [h, h + kChannelBlock) alone, on the thread that asks.
+void mixer_prepare_channels(const HostFilterNetworks& networks, int L, int h, float* prepared);
+
+// A matrix whose columns are cut into chunks, so that a channel's values lie close together. Whole rows are one chunk.
+template <class T>
+struct ChunkedRows {
+  T* at = nullptr;
+  int chunk = kChannelBlock;  // columns a chunk; a multiple of kChannelBlock
+  int64_t row_stride;         // from a row to the next one in a chunk
+  int64_t chunk_stride;       // from a chunk to the next one
+
+  T* element(int64_t row, int column) const { return at + column / chunk * chunk_stride + row * row_stride + column % chunk; }
+};
+
+template <class T>
+ChunkedRows<T> whole_rows(T* at, int columns) {
+  return {at, columns, columns, 0};
+}
+
+// What a mixer reads and writes: rows of texts, one text after the other.
+template <class T>
+struct MixerRows {
+  ChunkedRows<const T> projected;  // 3 H columns
+  ChunkedRows<const T> u;          // H columns; at null: no second convolution
+  ChunkedRows<T> y;                // H columns
+  const float *short_weight, *short_bias;
+  int H;
+};
+
+// y = x2 * conv1(x1 * v) + conv2(u) for channels [h, h + kChannelBlock) of the text that begins at `row`, on the thread that asks;
+// (x1, x2, v) = thirds of the causal short convolution of `projected`. prepared: the filters of these channels.
+template <class T>
+void mix_channels(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h);
+
+// The same for whole texts and all channels: projected [B, L, 3 H], u and y [B, L, H]; short_weight [3 H, 3], short_bias [3 H] float.
+// T: float, or uint16_t for bfloat16. u may be null: no second convolution.
 template <class T>
 void mixer_forward(const T* projected, const T* u, const float* short_weight, const float* short_bias, const float* prepared, int B, int L,
                    int H, T* y, int threads);

@@ -13,6 +13,9 @@ mx::array gelu(const mx::array& x, mx::Stream s);       // [...] -> [...]
 mx::array gelu_tanh(const mx::array& x, mx::Stream s);  // [...] -> [...]
 mx::array gelu_gate(const mx::array& x, mx::Stream s);  // [..., 2 I] -> [..., I]
 
+// [rows, n] -> [n], added in float. No gradient.
+mx::array column_sum(const mx::array& x, mx::Stream s);
+
 mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                          float eps, mx::Stream s);
 

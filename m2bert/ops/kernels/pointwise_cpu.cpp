@@ -51,6 +51,21 @@ class Gelu : public FloatKernel<Gelu> {
   GeluCurve curve_;
 };
 
+// Input: x [rows, n].
+class ColumnSum : public FloatKernel<ColumnSum> {
+ public:
+  explicit ColumnSum(mx::Stream s) : FloatKernel(s, "column_sum") {}
+  const char* name() const override { return "ColumnSum"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [x = in[0].data<T>(), y = out[0].data<T>(), rows = int64_t(in[0].shape(0)), width = int64_t(in[0].shape(1))] {
+      column_sums(x, rows, width, y, threads());
+    };
+  }
+};
+
 // Inputs: those of AddLayerNorm without the bias, dy before the residual. Outputs: the gradients of x (and residual), weight, bias.
 class AddLayerNormGradient : public FloatKernel<AddLayerNormGradient> {
  public:
@@ -116,6 +131,10 @@ mx::array gelu_gate(const mx::array& x, mx::Stream s) {
   return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true, GeluCurve::erf), {mx::contiguous(x, false, s)});
 }
 
+mx::array column_sum(const mx::array& x, mx::Stream s) {
+  return mx::array({x.shape(1)}, x.dtype(), std::make_shared<ColumnSum>(s), {mx::contiguous(x, false, s)});
+}
+
 mx::array add_layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                          float eps, mx::Stream s) {
   std::vector<mx::array> inputs{mx::contiguous(x, false, s), plain_float(weight, s), plain_float(bias, s)};
@@ -133,6 +152,7 @@ bool pointwise_takes(const mx::array&, mx::StreamOrDevice) { return false; }
 mx::array gelu(const mx::array&, mx::Stream) { fail("[gelu] this build has no CPU kernels"); }
 mx::array gelu_tanh(const mx::array&, mx::Stream) { fail("[gelu_tanh] this build has no CPU kernels"); }
 mx::array gelu_gate(const mx::array&, mx::Stream) { fail("[gelu_gate] this build has no CPU kernels"); }
+mx::array column_sum(const mx::array&, mx::Stream) { fail("[column_sum] this build has no CPU kernels"); }
 mx::array add_layer_norm(const mx::array&, const std::optional<mx::array>&, const mx::array&, const mx::array&, float, mx::Stream) {
   fail("[add_layer_norm] this build has no CPU kernels");
 }

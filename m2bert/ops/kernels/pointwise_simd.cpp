@@ -5,12 +5,12 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <cmath>
 #include <vector>
 
+#include "m2bert/ops/kernels/gelu_simd.h"
 #include "m2bert/ops/kernels/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,57 +19,14 @@ namespace m2bert::ops::kernels::HWY_NAMESPACE {
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-// erf by Abramowitz and Stegun 7.1.26: off by at most 1.5e-7.
-HWY_INLINE V erf(V x) {
-  const D d;
-  const V a = hn::Abs(x);
-  const V t = hn::Div(hn::Set(d, 1.0f), hn::MulAdd(a, hn::Set(d, 0.3275911f), hn::Set(d, 1.0f)));
-  V p = hn::Set(d, 1.061405429f);
-  for (float c : {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f}) p = hn::MulAdd(p, t, hn::Set(d, c));
-  const V y = hn::NegMulAdd(hn::Mul(p, t), hn::Exp(d, hn::Neg(hn::Mul(a, a))), hn::Set(d, 1.0f));
-  return hn::CopySign(y, x);
-}
-
-HWY_INLINE V gelu(V x) {
-  const D d;
-  const V half = hn::Mul(x, hn::Set(d, 0.5f));
-  return hn::MulAdd(half, erf(hn::Mul(x, hn::Set(d, 0.70710678118654752f))), half);
-}
-
-struct GeluParts {
-  V value, slope;
-};
-
-// gelu(x) and its derivative Phi(x) + x phi(x).
-HWY_INLINE GeluParts gelu_parts(V x) {
-  const D d;
-  const V half = hn::Set(d, 0.5f), phi = hn::Mul(hn::Set(d, 0.39894228040143268f), hn::Exp(d, hn::Neg(hn::Mul(hn::Mul(x, x), half))));
-  const V cdf = hn::MulAdd(half, erf(hn::Mul(x, hn::Set(d, 0.70710678118654752f))), half);
-  return {hn::Mul(x, cdf), hn::MulAdd(x, phi, cdf)};
-}
-
-// x sigmoid(w), w = 2 sqrt(2 / pi) (x + 0.044715 x^3), which is the approximation by tanh; and its derivative. Beyond 12 the sigmoid is 0
-// or 1.
-HWY_INLINE GeluParts gelu_tanh_parts(V x) {
-  const D d;
-  const V near = hn::Clamp(x, hn::Set(d, -12.0f), hn::Set(d, 12.0f)), square = hn::Mul(near, near);
-  const V twice = hn::Set(d, 1.5957691216057308f), cubic = hn::Set(d, 0.07135481627f), one = hn::Set(d, 1.0f);
-  const V minus_w = hn::Neg(hn::Mul(near, hn::MulAdd(cubic, square, twice)));
-  const V logistic = hn::Div(one, hn::Add(one, hn::Exp(d, hn::Min(minus_w, hn::Set(d, 88.0f)))));
-  const V sigmoid = hn::IfThenElseZero(hn::Gt(x, hn::Set(d, -12.0f)), logistic);
-  const V slope_w = hn::MulAdd(hn::Mul(hn::Set(d, 3.0f), cubic), square, twice);
-  const V bend = hn::Mul(hn::Mul(near, slope_w), hn::NegMulAdd(sigmoid, sigmoid, sigmoid));
-  return {hn::Mul(x, sigmoid), hn::Add(sigmoid, bend)};
-}
-
 struct ErfCurve {
-  static HWY_INLINE V value(V x) { return gelu(x); }
-  static HWY_INLINE V slope(V x) { return gelu_parts(x).slope; }
+  static HWY_INLINE V value(V x) { return gelu(D(), x); }
+  static HWY_INLINE V slope(V x) { return gelu_parts(D(), x).slope; }
 };
 
 struct TanhCurve {
-  static HWY_INLINE V value(V x) { return gelu_tanh_parts(x).value; }
-  static HWY_INLINE V slope(V x) { return gelu_tanh_parts(x).slope; }
+  static HWY_INLINE V value(V x) { return gelu_tanh_parts(D(), x).value; }
+  static HWY_INLINE V slope(V x) { return gelu_tanh_parts(D(), x).slope; }
 };
 
 // Calls f(i) for whole vectors; what is left goes through the same code on padded copies (rest(i, count)).
@@ -102,10 +59,10 @@ void gelu_gate_row(const T* x, T* y, int64_t width) {
   const D d;
   const T* gate = x + width;
   over(
-      width, [&](int64_t i) { store(hn::Mul(gelu(load(d, x + i)), load(d, gate + i)), d, y + i); },
+      width, [&](int64_t i) { store(hn::Mul(gelu(d, load(d, x + i)), load(d, gate + i)), d, y + i); },
       [&](int64_t i, int64_t n) {
         const Padded<T> a(x + i, n), b(gate + i, n);
-        store_part(hn::Mul(gelu(load(d, a.at)), load(d, b.at)), y + i, n);
+        store_part(hn::Mul(gelu(d, load(d, a.at)), load(d, b.at)), y + i, n);
       });
 }
 
@@ -237,6 +194,27 @@ void layer_norm_all(const T* x, const T* residual, const float* weight, const fl
   }
 }
 
+// Columns are shared out; a task reads some vectors of each row.
+template <class T>
+void column_sums_all(const T* x, int64_t rows, int64_t width, T* y, int threads) {
+  const D d;
+  const int64_t N = int64_t(hn::Lanes(d)), step = 8 * N;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t first = 0; first < width; first += step) {
+    const int64_t count = width - first < step ? width - first : step;
+    float sums[8 * hn::MaxLanes(D())] = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      const T* row = x + r * width + first;
+      over(
+          count, [&](int64_t i) { hn::StoreU(hn::Add(hn::LoadU(d, sums + i), load(d, row + i)), d, sums + i); },
+          [&](int64_t i, int64_t n) { hn::StoreU(hn::Add(hn::LoadU(d, sums + i), load(d, Padded<T>(row + i, n).at)), d, sums + i); });
+    }
+    over(
+        count, [&](int64_t i) { store(hn::LoadU(d, sums + i), d, y + first + i); },
+        [&](int64_t i, int64_t n) { store_part(hn::LoadU(d, sums + i), y + first + i, n); });
+  }
+}
+
 template <class Curve, class T>
 void gelu_gradient_all(const T* x, const T* dy, T* dx, int64_t n, int threads) {
   const D d;
@@ -263,13 +241,13 @@ void gelu_gate_gradient_all(const T* x, const T* dy, T* dx, int64_t rows, int64_
     over(
         width,
         [&](int64_t i) {
-          const auto [value, slope] = gelu_parts(load(d, a + i));
+          const auto [value, slope] = gelu_parts(d, load(d, a + i));
           const V g = load(d, cotangent + i);
           store(hn::Mul(g, hn::Mul(slope, load(d, gate + i))), d, da + i);
           store(hn::Mul(g, value), d, d_gate + i);
         },
         [&](int64_t i, int64_t n) {
-          const auto [value, slope] = gelu_parts(load(d, Padded<T>(a + i, n).at));
+          const auto [value, slope] = gelu_parts(d, load(d, Padded<T>(a + i, n).at));
           const V g = load(d, Padded<T>(cotangent + i, n).at);
           store_part(hn::Mul(g, hn::Mul(slope, load(d, Padded<T>(gate + i, n).at))), da + i, n);
           store_part(hn::Mul(g, value), d_gate + i, n);
@@ -324,6 +302,11 @@ void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, co
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
 
+void column_sums_float(const float* x, int64_t rows, int64_t width, float* y, int threads) { column_sums_all(x, rows, width, y, threads); }
+void column_sums_bfloat(const uint16_t* x, int64_t rows, int64_t width, uint16_t* y, int threads) {
+  column_sums_all(x, rows, width, y, threads);
+}
+
 void gelu_gradient_float(const float* x, const float* dy, float* dx, int64_t n, GeluCurve curve, int threads) {
   gelu_gradient_by(curve, x, dy, dx, n, threads);
 }
@@ -357,6 +340,8 @@ HWY_EXPORT(gate_float);
 HWY_EXPORT(gate_bfloat);
 HWY_EXPORT(norm_float);
 HWY_EXPORT(norm_bfloat);
+HWY_EXPORT(column_sums_float);
+HWY_EXPORT(column_sums_bfloat);
 HWY_EXPORT(gelu_gradient_float);
 HWY_EXPORT(gelu_gradient_bfloat);
 HWY_EXPORT(gate_gradient_float);
@@ -389,6 +374,15 @@ template <>
 void layer_norm_rows(const uint16_t* x, const uint16_t* residual, const float* w, const float* b, float eps, uint16_t* y, int64_t rows,
                      int64_t width, int threads) {
   HWY_DYNAMIC_DISPATCH(norm_bfloat)(x, residual, w, b, eps, y, rows, width, threads);
+}
+
+template <>
+void column_sums(const float* x, int64_t rows, int64_t width, float* y, int threads) {
+  HWY_DYNAMIC_DISPATCH(column_sums_float)(x, rows, width, y, threads);
+}
+template <>
+void column_sums(const uint16_t* x, int64_t rows, int64_t width, uint16_t* y, int threads) {
+  HWY_DYNAMIC_DISPATCH(column_sums_bfloat)(x, rows, width, y, threads);
 }
 
 template <>

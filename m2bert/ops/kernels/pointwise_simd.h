@@ -21,6 +21,10 @@ template <class T>
 void layer_norm_rows(const T* x, const T* residual, const float* weight, const float* bias, float eps, T* y, int64_t rows, int64_t width,
                      int threads);
 
+// y[c] = sum of x[r, c] over the rows, added in float; x [rows, width].
+template <class T>
+void column_sums(const T* x, int64_t rows, int64_t width, T* y, int threads);
+
 // The gradients of sum(y * dy) for each of these, in the shapes of what they belong to. ds is that of x and of the residual alike.
 template <class T>
 void gelu_gradient(const T* x, const T* dy, T* dx, int64_t n, GeluCurve curve, int threads);

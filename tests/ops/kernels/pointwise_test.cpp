@@ -11,13 +11,13 @@ namespace {
 using namespace testing_ops;
 
 // Gradients of `op` and of `composed`, which has the same arguments.
-void expect_same_gradients(const Op& op, const Op& composed, const std::vector<mx::array>& inputs, double tolerance) {
+void expect_same_gradients(const Op& op, const Op& composed, const std::vector<mx::array>& inputs, double tolerance, double least = 0) {
   const auto cotangent = random(composed(inputs).shape(), 99);
   const auto ours = gradients(op, inputs, cotangent), theirs = gradients(composed, inputs, cotangent);
   for (size_t i = 0; i < inputs.size(); ++i) {
     SCOPED_TRACE("input " + std::to_string(i));
     EXPECT_EQ(ours[i].dtype(), inputs[i].dtype());
-    expect_near(ours[i], theirs[i], tolerance);
+    expect_near(ours[i], theirs[i], tolerance, least);
   }
 }
 
@@ -28,7 +28,7 @@ TEST(PointwiseKernels, GradientOfGelu) {
   auto composed = [](const auto& in) { return ops::gelu_reference(in[0]); };
   for (int n : {1, 7, 16, 5000}) {
     auto x = random({n}, n) * mx::array(3.0f);
-    expect_same_gradients(op, composed, {x}, 1e-6);
+    expect_same_gradients(op, composed, {x}, 2e-6, 1);
     expect_near(gradients(op, {half(x)}, random({n}, 2))[0], gradients(composed, {x}, random({n}, 2))[0], 2e-2);
   }
 }
@@ -105,6 +105,16 @@ TEST(PointwiseKernels, HaveNoSecondDerivative) {
   if (!ops::kernels::pointwise_takes(mx::zeros({4}), {})) GTEST_SKIP() << "no CPU kernels in this build or on this device";
   auto slope = mx::grad([](const mx::array& x) { return mx::sum(ops::gelu(x)); });
   EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum(slope(x)); })(random({4}, 1)), Error);
+}
+
+TEST(PointwiseKernels, ColumnSum) {
+  if (!ops::kernels::pointwise_takes(mx::ones({1}), {})) GTEST_SKIP() << "a CPU kernel";
+  const auto s = mx::default_stream(mx::default_device());
+  for (auto [rows, width] : {std::pair{1, 1}, {5, 17}, {300, 768}, {7, 1000}}) {
+    const auto x = random({rows, width}, width);
+    expect_near(ops::kernels::column_sum(x, s), mx::sum(x, 0), 2e-6, 1);
+    expect_near(ops::kernels::column_sum(half(x), s), mx::sum(mx::astype(half(x), mx::float32), 0), 4e-3, 1);
+  }
 }
 
 }  // namespace

@@ -1,0 +1,33 @@
+#include "m2bert/ops/cross_entropy.h"
+
+#include "m2bert/error.h"
+#include "m2bert/ops/dtype.h"
+#include "m2bert/ops/kernels/cross_entropy.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/kernels/pointwise.h"
+
+namespace m2bert::ops {
+
+namespace {
+void check(const mx::array& x, const mx::array& labels) {
+  require(x.ndim() == 2 && labels.shape() == mx::Shape{x.shape(0)}, "[cross_entropy_rows] x has shape ", x.shape(), ", labels ",
+          labels.shape(), ", want [rows, classes] and [rows]");
+  require_float("cross_entropy_rows", "x", x);
+  require(mx::issubdtype(labels.dtype(), mx::integer), "[cross_entropy_rows] labels are ", labels.dtype(), ", want integers");
+}
+}  // namespace
+
+mx::array cross_entropy_rows_reference(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
+  check(x, labels);
+  auto wide = mx::astype(x, mx::float32, s);
+  auto picked = mx::take_along_axis(wide, mx::expand_dims(mx::astype(labels, mx::int32, s), -1, s), -1, s);
+  return mx::subtract(mx::logsumexp(wide, -1, false, s), mx::squeeze(picked, -1, s), s);
+}
+
+mx::array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
+  check(x, labels);
+  if (!kernels::pointwise_takes(x, s)) return cross_entropy_rows_reference(x, labels, s);
+  return kernels::cross_entropy(x, labels, kernels::stream_of(s));
+}
+
+}  // namespace m2bert::ops

@@ -1,0 +1,35 @@
+#pragma once
+// Filters of long convolutions that a small network makes from the position alone. Source: HyenaFilter of the reference.
+#include <optional>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::ops {
+
+// sin(freq * (x weight^T + bias)), a layer of the network: x [L, in], weight [out, in], bias [out], freq [out]; the result is [L, out].
+// float32; other dtypes are widened. Throws Error when shapes do not fit. On the CPU one pass of our kernel, forward and gradient.
+mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s = {});
+mx::array sine_linear_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
+                                mx::StreamOrDevice s = {});
+
+// x * exp(-times |deltas|): x [L, H], times [L], deltas [H]; float32, other dtypes are widened. Channels that decay along the text, each at
+// its own rate. Throws Error when shapes do not fit. On the CPU one pass of our kernel, forward and gradient by x.
+mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
+mx::array exponential_decay_reference(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
+
+// A filter as the last layer of a network: k[t] = (features[t] weight^T) * exp(-times[t] |deltas|), k [L, H].
+struct FilterNetwork {
+  mx::array features;  // [L, order]
+  mx::array weight;    // [H, order]
+};
+
+// The filters of a mixer in that form.
+struct FilterNetworks {
+  FilterNetwork k;
+  mx::array times, deltas, D;            // [L], [H], [H]
+  std::optional<FilterNetwork> k_rev{};  // both directions, or neither
+  std::optional<FilterNetwork> k2{}, k2_rev{};
+  std::optional<mx::array> times2{}, deltas2{}, D2{};
+};
+
+}  // namespace m2bert::ops

@@ -1,0 +1,205 @@
+// Between the projections, channels are worked on one by one: their values lie in chunks of 64 columns, each dense, so that a channel's
+// next value is near. Short texts go through all of it in the second-level cache, a few texts a time; for long ones each step runs over
+// the whole batch.
+#include "m2bert/ops/kernels/monarch_mixer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "m2bert/ops/kernels/parallel.h"
+#include "m2bert/ops/kernels/scratch.h"
+
+namespace m2bert::ops::kernels {
+
+namespace {
+
+constexpr int kChunk = 64;  // columns
+constexpr int kLongestTextInCache = 512;
+constexpr int kTaskChannels = 32;  // a cache line of bfloat16: with enough tasks no two threads write the same one
+
+template <class T>
+constexpr Number number_of = sizeof(T) == 4 ? Number::float32 : Number::bfloat16;
+
+std::vector<float> floats(const float* from, int count) { return from ? std::vector<float>(from, from + count) : std::vector<float>(); }
+const float* or_null(const std::vector<float>& v, int first = 0) { return v.empty() ? nullptr : v.data() + first; }
+
+}  // namespace
+
+const float* FilterSource::channels(int L, int h) const {
+  if (prepared) return prepared + size_t(h / kChannelBlock) * mixer_prepared_size(kChannelBlock, L);
+  static thread_local Scratch memory;
+  float* made = memory.of<float>(mixer_prepared_size(kChannelBlock, L));
+  mixer_prepare_channels(*networks, L, h, made);
+  return made;
+}
+
+// The values between the projections, a plane of `rows` rows a chunk: 3 H columns of the projection, H of u. The result takes the place of
+// x1, which its channel does not need any more when it is written.
+template <class T>
+struct MonarchMixer::Planes {
+  Planes(T* memory, int64_t rows, int hidden, int chunk)
+      : rows(rows), projected(memory), u(memory + rows * 3 * hidden), y(projected), chunk(chunk) {}
+  static size_t size(int64_t rows, int hidden) { return size_t(rows) * size_t(hidden) * 4; }
+
+  T* at(T* plane, int column_chunk, int64_t row) const { return plane + (column_chunk * rows + row) * chunk; }
+  ChunkedRows<T> chunks(T* plane) const { return {plane, chunk, chunk, rows * chunk}; }
+
+  int64_t rows;
+  T *projected, *u, *y;
+  int chunk;
+};
+
+bool monarch_mixer_takes(const HostWeight& in, const HostWeight& out) {
+  return in.blocks == 1 && out.blocks == 1 && out.p == in.p && out.q == in.p && in.q == 3 * in.p && in.p % kChannelBlock == 0;
+}
+
+MonarchMixer::MonarchMixer(const MonarchMixerSource& s)
+    : number_(s.number),
+      hidden_(s.in.p),
+      chunk_(std::gcd(kChunk, s.in.p)),
+      residual_(s.residual),
+      in_scale_(floats(s.in.scale, 3 * hidden_)),
+      in_bias_(floats(s.in_bias, 3 * hidden_)),
+      out_scale_(floats(s.out.scale, hidden_)),
+      out_bias_(floats(s.out_bias, hidden_)),
+      short_weight_(floats(s.short_weight, 9 * hidden_)),
+      short_bias_(floats(s.short_bias, 3 * hidden_)) {
+  const bool biased = number_ != Number::int8;  // int8's biases come after its scales
+  const auto* in = static_cast<const char*>(s.in.values);
+  for (int c = 0; c < 3 * hidden_; c += chunk_) {
+    in_.emplace_back(in + size_t(c) * size_t(hidden_) * size_of(number_), number_, chunk_, hidden_,
+                     biased ? or_null(in_bias_, c) : nullptr);
+  }
+  out_.emplace_back(s.out.values, number_, hidden_, hidden_, biased ? or_null(out_bias_) : nullptr);
+}
+
+size_t MonarchMixer::bytes() const {
+  return std::accumulate(in_.begin(), in_.end(), out_[0].bytes(), [](size_t sum, const PackedWeight& w) { return sum + w.bytes(); });
+}
+
+template <class T>
+MixerRows<T> MonarchMixer::rows_of(const Planes<T>& planes) const {
+  auto read = [&](T* plane) { return ChunkedRows<const T>{plane, planes.chunk, planes.chunk, planes.rows * planes.chunk}; };
+  return {read(planes.projected),  residual_ ? read(planes.u) : ChunkedRows<const T>{},
+          planes.chunks(planes.y), short_weight_.data(),
+          short_bias_.data(),      hidden_};
+}
+
+// Rows [row, row + rows) of the planes from as many rows of u.
+template <class T>
+void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Planes<T>& planes) const {
+  static thread_local Scratch inputs, scales;
+  const void* x = u;
+  float* row_scale = scales.of<float>(kTileRows);
+  if (number_ == Number::int8) {
+    int8_t* q = inputs.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
+    quantize_tile(u, hidden_, rows, hidden_, q, row_scale);
+    x = q;
+  } else if (rows % kRowStep != 0) {
+    T* padded = inputs.of<T>(size_t(kTileRows) * size_t(hidden_));
+    std::memcpy(padded, u, size_t(rows) * size_t(hidden_) * sizeof(T));
+    x = padded;
+  }
+  for (int c = 0; c < 3 * hidden_ / chunk_; ++c) {
+    T* to = planes.at(planes.projected, c, row);
+    in_[size_t(c)].multiply(rows, x, to, number_of<T>);
+    if (number_ == Number::int8)
+      dequantize_tile({row_scale, in_scale_.data() + c * chunk_, or_null(in_bias_, c * chunk_)}, rows, chunk_, to);
+  }
+  if (!residual_) return;
+  for (int c = 0; c < hidden_ / chunk_; ++c) {
+    T* to = planes.at(planes.u, c, row);
+    for (int r = 0; r < rows; ++r) std::memcpy(to + r * chunk_, u + int64_t(r) * hidden_ + c * chunk_, size_t(chunk_) * sizeof(T));
+  }
+}
+
+// Rows of the result from rows [row, row + rows) of the planes.
+template <class T>
+void MonarchMixer::project_out(const Planes<T>& planes, int64_t row, int rows, T* y) const {
+  static thread_local Scratch inputs, narrow, scales, outputs;
+  T* x = inputs.of<T>(size_t(kTileRows) * size_t(hidden_));
+  for (int c = 0; c < hidden_ / chunk_; ++c) {
+    const T* from = planes.at(planes.y, c, row);
+    for (int r = 0; r < rows; ++r) std::memcpy(x + int64_t(r) * hidden_ + c * chunk_, from + r * chunk_, size_t(chunk_) * sizeof(T));
+  }
+  T* to = rows % kRowStep == 0 ? y : outputs.of<T>(size_t(kTileRows) * size_t(hidden_));
+  if (number_ == Number::int8) {
+    int8_t* q = narrow.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
+    float* row_scale = scales.of<float>(kTileRows);
+    quantize_tile(x, hidden_, rows, hidden_, q, row_scale);
+    out_[0].multiply(rows, q, to, number_of<T>);
+    dequantize_tile({row_scale, out_scale_.data(), or_null(out_bias_)}, rows, hidden_, to);
+  } else {
+    out_[0].multiply(rows, x, to, number_of<T>);
+  }
+  if (to != y) std::memcpy(y, to, size_t(rows) * size_t(hidden_) * sizeof(T));
+}
+
+namespace {
+
+// f(first, count) for pieces of at most `step` of n rows.
+template <class F>
+void for_tiles(int64_t n, int step, const F& f) {
+  for (int64_t r = 0; r < n; r += step) f(r, int(std::min<int64_t>(step, n - r)));
+}
+
+}  // namespace
+
+// A task is a few texts: as many as fill a tile, or one.
+template <class T>
+void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+  const int texts = std::max(1, kTileRows / L);
+  parallel_for((B + texts - 1) / texts, threads, [&](int64_t task) {
+    static thread_local Scratch memory;
+    const int first = int(task) * texts, count = std::min(texts, B - first), rows = count * L;
+    const int64_t plane_rows = round_up(rows);
+    const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_)), plane_rows, hidden_, chunk_);
+    const T* from = u + int64_t(first) * L * hidden_;
+    T* to = y + int64_t(first) * L * hidden_;
+    for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_in(from + r * hidden_, r, n, planes); });
+    const auto mixed = rows_of(planes);
+    for (int h = 0; h < hidden_; h += kChannelBlock) {
+      const float* filter = filters.channels(L, h);
+      for (int text = 0; text < count; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
+    }
+    for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_out(planes, r, n, to + r * hidden_); });
+  });
+}
+
+template <class T>
+void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+  static thread_local Scratch memory;
+  const int64_t rows = int64_t(B) * L, plane_rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
+  const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_)), plane_rows, hidden_, chunk_);
+  const int64_t share = std::min<int64_t>(kTileRows, (rows + threads - 1) / threads);
+  const int step = round_up(int(share));
+  const int64_t tiles = (rows + step - 1) / step;
+  auto tile_rows = [&](int64_t tile) { return int(std::min<int64_t>(step, rows - tile * step)); };
+  parallel_for(tiles, threads, [&](int64_t i) { project_in(u + i * step * hidden_, i * step, tile_rows(i), planes); });
+
+  const auto mixed = rows_of(planes);
+  const int wide = std::gcd(kTaskChannels, hidden_), channels = hidden_ / wide >= 4 * threads ? wide : kChannelBlock;
+  parallel_for(hidden_ / channels, threads, [&](int64_t i) {
+    for (int h = int(i) * channels, end = h + channels; h < end; h += kChannelBlock) {
+      const float* filter = filters.channels(L, h);
+      for (int text = 0; text < B; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
+    }
+  });
+  parallel_for(tiles, threads, [&](int64_t i) { project_out(planes, i * step, tile_rows(i), y + i * step * hidden_); });
+}
+
+template <class T>
+void MonarchMixer::run(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+  const int texts = std::max(1, kTileRows / L), tasks = (B + texts - 1) / texts;
+  if (filters.prepared && L <= kLongestTextInCache && tasks >= 2 * threads) {
+    run_by_texts(u, B, L, filters, y, threads);
+  } else {
+    run_by_phases(u, B, L, filters, y, threads);
+  }
+}
+
+template void MonarchMixer::run(const float*, int, int, const FilterSource&, float*, int) const;
+template void MonarchMixer::run(const uint16_t*, int, int, const FilterSource&, uint16_t*, int) const;
+
+}  // namespace m2bert::ops::kernels

@@ -1,0 +1,111 @@
+#include "m2bert/ops/kernels/monarch_mixer_cpu.h"
+
+#include "m2bert/error.h"
+#include "m2bert/ops/kernels/kernel.h"
+
+#ifdef M2BERT_CPU_KERNELS
+#include "m2bert/ops/kernels/filter_network.h"
+#include "m2bert/ops/kernels/host_weight.h"
+#include "m2bert/ops/kernels/monarch_mixer.h"
+#include "m2bert/threads.h"
+
+namespace m2bert::ops::kernels {
+
+namespace {
+
+// Inputs: u; then the prepared filters, or those of NetworkInputs.
+class MixerPrimitive : public FloatKernel<MixerPrimitive> {
+ public:
+  MixerPrimitive(mx::Stream s, PreparedMixer prepared, std::optional<NetworkInputs> networks)
+      : FloatKernel(s, "monarch_mixer"), prepared_(std::move(prepared)), networks_(networks) {}
+  const char* name() const override { return "MonarchMixer"; }
+  bool is_equivalent(const Primitive& other) const override {
+    const auto& o = static_cast<const MixerPrimitive&>(other);
+    return o.prepared_ == prepared_ && o.networks_ == networks_;
+  }
+  static constexpr bool kInPlace = true;
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    const auto networks = networks_ ? std::optional(networks_->host(in, 1)) : std::nullopt;
+    return [prepared = prepared_, networks, table = in[1].data<float>(), u = in[0].data<T>(), y = out[0].data<T>(), B = in[0].shape(0),
+            L = in[0].shape(1)] {
+      prepared->run(u, B, L, networks ? FilterSource{nullptr, &*networks} : FilterSource{table, nullptr}, y, threads());
+    };
+  }
+
+ private:
+  PreparedMixer prepared_;
+  std::optional<NetworkInputs> networks_;
+};
+
+mx::array make(const mx::array& u, const PreparedMixer& prepared, std::optional<NetworkInputs> networks, std::vector<mx::array> inputs,
+               mx::Stream s) {
+  inputs.insert(inputs.begin(), mx::contiguous(u, false, s));
+  return mx::array(u.shape(), u.dtype(), std::make_shared<MixerPrimitive>(s, prepared, networks), std::move(inputs));
+}
+
+void check(const mx::array& u, const PreparedMixer& prepared) {
+  require(prepared != nullptr, "[monarch_mixer] the weights are not prepared");
+  require(u.ndim() == 3 && u.shape(2) == prepared->width(), "[monarch_mixer] u has shape ", u.shape(), ", the weights want [B, L, ",
+          prepared->width(), "]");
+  require(takes_input(prepared->number(), u.dtype()), "[monarch_mixer] u is ", u.dtype(), ", the weights want another dtype");
+}
+
+}  // namespace
+
+size_t prepared_filter_bytes(int L, int H) { return mixer_prepared_size(H, L) * sizeof(float); }
+
+PreparedMixer prepare_mixer(const MixerWeights& w, bool residual, mx::Stream s) {
+  const auto number = number_of(w.in_weight);
+  if (!number || number_of(w.out_weight) != number || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  HostArrays host(s);
+  const MonarchMixerSource source{*number,
+                                  host.weight(w.in_weight),
+                                  host.weight(w.out_weight),
+                                  host.floats(w.in_bias),
+                                  host.floats(w.out_bias),
+                                  host.floats(w.short_weight),
+                                  host.floats(w.short_bias),
+                                  residual};
+  if (!monarch_mixer_takes(source.in, source.out)) return nullptr;
+  require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q), "[prepare_mixer] short_weight has shape ",
+          w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
+  return std::make_shared<const MonarchMixer>(source);
+}
+
+mx::array monarch_mixer(const mx::array& u, const PreparedMixer& prepared, const mx::array& filters, mx::Stream s) {
+  check(u, prepared);
+  if (u.size() == 0) return u;
+  require(filters.dtype() == mx::float32 && filters.nbytes() == prepared_filter_bytes(u.shape(1), u.shape(2)),
+          "[monarch_mixer] the prepared filters are for another length or width than u's, ", u.shape());
+  return make(u, prepared, std::nullopt, {mx::contiguous(filters, false, s)}, s);
+}
+
+mx::array monarch_mixer(const mx::array& u, const PreparedMixer& prepared, const FilterNetworks& f, mx::Stream s) {
+  check(u, prepared);
+  if (u.size() == 0) return u;
+  check_networks("monarch_mixer", f, u.shape(1), u.shape(2));
+  require(f.k2.has_value() == prepared->residual(), "[monarch_mixer] the weights were prepared ", prepared->residual() ? "with" : "without",
+          " a second convolution, the filters are not");
+  const NetworkInputs networks(f);
+  return make(u, prepared, networks, networks.arrays(f, s), s);
+}
+
+}  // namespace m2bert::ops::kernels
+
+#else
+
+namespace m2bert::ops::kernels {
+
+size_t prepared_filter_bytes(int, int) { return 0; }
+PreparedMixer prepare_mixer(const MixerWeights&, bool, mx::Stream) { return nullptr; }
+mx::array monarch_mixer(const mx::array&, const PreparedMixer&, const mx::array&, mx::Stream) {
+  fail("[monarch_mixer] this build has no CPU kernels");
+}
+mx::array monarch_mixer(const mx::array&, const PreparedMixer&, const FilterNetworks&, mx::Stream) {
+  fail("[monarch_mixer] this build has no CPU kernels");
+}
+
+}  // namespace m2bert::ops::kernels
+#endif

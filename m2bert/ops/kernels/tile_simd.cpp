@@ -1,0 +1,226 @@
+#include "m2bert/ops/kernels/tile_simd.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "m2bert/ops/kernels/tile_simd.cpp"
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
+#include <hwy/foreach_target.h>
+
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <type_traits>
+
+#include "m2bert/ops/kernels/gelu_simd.h"
+#include "m2bert/ops/kernels/simd.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace m2bert::ops::kernels::HWY_NAMESPACE {
+
+using D = hn::CappedTag<float, 16>;
+using V = hn::Vec<D>;
+
+// Functions of one value; `narrow`: the result is rounded to bfloat16.
+struct Gelu {
+  template <bool narrow>
+  static HWY_INLINE V of(V x) {
+    return narrow ? gelu_for_bfloat16(D(), x) : gelu(D(), x);
+  }
+};
+struct GeluTanh {
+  template <bool narrow>
+  static HWY_INLINE V of(V x) {
+    return gelu_tanh_parts(D(), x).value;
+  }
+};
+struct Relu {
+  template <bool narrow>
+  static HWY_INLINE V of(V x) {
+    return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(D())), x);  // a NaN stays
+  }
+};
+struct Silu {
+  template <bool narrow>
+  static HWY_INLINE V of(V x) {
+    const D d;
+    const V one = hn::Set(d, 1.0f);
+    return hn::Div(x, hn::Add(one, hn::Exp(d, hn::Min(hn::Neg(x), hn::Set(d, 88.0f)))));
+  }
+};
+
+// The values of one row at column c.
+struct RowDequantize {
+  RowDequantize(const Dequantize& all, int r)
+      : row(hn::Set(D(), all.row_scale ? all.row_scale[r] : 1.0f)), scale(all.scale), bias(all.bias) {}
+  HWY_INLINE V operator()(V x, int c) const {
+    const D d;
+    const V y = hn::Mul(hn::Mul(x, row), hn::LoadU(d, scale + c));
+    return bias ? hn::Add(y, hn::LoadU(d, bias + c)) : y;
+  }
+  V row;
+  const float *scale, *bias;
+};
+
+template <class F, bool quantized, bool gated, class T>
+void activate_rows(const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns, int rows, int width, T* y,
+                   int64_t y_stride) {
+  const D d;
+  constexpr bool narrow = !std::is_same_v<T, float>;
+  for (int r = 0; r < rows; ++r, h += width, y += y_stride) {
+    const RowDequantize of_h(h_columns, r), of_gate(gate_columns, r);
+    for (int c = 0; c < width; c += int(hn::Lanes(d))) {
+      V x = load(d, h + c);
+      if constexpr (quantized) x = of_h(x, c);
+      x = F::template of<narrow>(x);
+      if constexpr (gated) {
+        V g = load(d, gate + c);
+        if constexpr (quantized) g = of_gate(g, c);
+        x = hn::Mul(x, g);
+      }
+      store(x, d, y + c);
+    }
+    if constexpr (gated) gate += width;
+  }
+}
+
+template <class F, class T>
+void activate_by(const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns, int rows, int width, T* y,
+                 int64_t y_stride) {
+  if (h_columns.scale) {
+    gate ? activate_rows<F, true, true>(h, h_columns, gate, gate_columns, rows, width, y, y_stride)
+         : activate_rows<F, true, false>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+  } else {
+    gate ? activate_rows<F, false, true>(h, h_columns, gate, gate_columns, rows, width, y, y_stride)
+         : activate_rows<F, false, false>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+  }
+}
+
+template <class T>
+void activate(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns, int rows,
+              int width, T* y, int64_t y_stride) {
+  switch (activation) {
+    case Activation::gelu: return activate_by<Gelu>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+    case Activation::gelu_tanh: return activate_by<GeluTanh>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+    case Activation::relu: return activate_by<Relu>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+    case Activation::silu: return activate_by<Silu>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+  }
+}
+
+template <class T>
+void dequantize(const Dequantize& columns, int rows, int width, T* x) {
+  const D d;
+  for (int r = 0; r < rows; ++r, x += width) {
+    const RowDequantize value(columns, r);
+    for (int c = 0; c < width; c += int(hn::Lanes(d))) store(value(load(d, x + c), c), d, x + c);
+  }
+}
+
+template <class T>
+void quantize(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {
+  const D d;
+  const hn::Rebind<int8_t, D> narrow;
+  for (int r = 0; r < rows; ++r, x += x_stride, q += width) {
+    V largest = hn::Zero(d), not_finite = hn::Zero(d);
+    for (int c = 0; c < width; c += int(hn::Lanes(d))) {
+      const V v = load(d, x + c);
+      largest = hn::Max(largest, hn::Abs(v));
+      not_finite = hn::MulAdd(v, hn::Zero(d), not_finite);  // NaN where v is NaN or infinite
+    }
+    const float most = hn::GetLane(hn::MaxOfLanes(d, largest)), bad = hn::GetLane(hn::SumOfLanes(d, not_finite));
+    scale[r] = most / 127 + bad;
+    const V inverse = hn::Set(d, most > 0 && bad == 0 ? 127 / most : 0.0f);
+    for (int c = 0; c < width; c += int(hn::Lanes(d)))
+      hn::StoreU(hn::DemoteTo(narrow, hn::NearestInt(hn::Mul(load(d, x + c), inverse))), narrow, q + c);
+  }
+}
+
+template <bool quantized, class T>
+void norm_rows(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, T* y,
+               float* sum) {
+  const D d;
+  const int N = int(hn::Lanes(d));
+  for (int r = 0; r < rows; ++r, residual += columns, y += columns) {
+    V total = hn::Zero(d), square = hn::Zero(d);
+    for (int block = 0, first = 0; first < columns; ++block, first += x.width) {
+      const float* from = x.x + block * x.block_stride + int64_t(r) * x.width;
+      const V row = hn::Set(d, quantized ? dequantize.row_scale[block * dequantize.row_scale_stride + r] : 1.0f);
+      for (int i = 0; i < x.width; i += N) {
+        const int c = first + i;
+        V s = hn::LoadU(d, from + i);
+        if constexpr (quantized) s = hn::Mul(hn::Mul(s, row), hn::LoadU(d, dequantize.scale + c));
+        s = hn::Add(hn::Add(s, hn::LoadU(d, norm.bias + c)), load(d, residual + c));
+        hn::StoreU(s, d, sum + c);
+        total = hn::Add(total, s);
+      }
+    }
+    const V count = hn::Set(d, float(columns)), mean = hn::Div(hn::SumOfLanes(d, total), count);
+    for (int c = 0; c < columns; c += N) {
+      const V s = hn::Sub(hn::LoadU(d, sum + c), mean);
+      square = hn::MulAdd(s, s, square);
+    }
+    const float variance = hn::GetLane(hn::Div(hn::SumOfLanes(d, square), count));
+    const V scale = hn::Set(d, 1 / std::sqrt(variance + norm.eps));
+    for (int c = 0; c < columns; c += N) {
+      const V s = hn::Mul(hn::Sub(hn::LoadU(d, sum + c), mean), scale);
+      store(hn::MulAdd(s, hn::LoadU(d, norm.weight + c), hn::LoadU(d, norm.shift + c)), d, y + c);
+    }
+  }
+}
+
+template <class T>
+void norm(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, T* y,
+          float* sum) {
+  dequantize.scale ? norm_rows<true>(x, dequantize, residual, norm, rows, columns, y, sum)
+                   : norm_rows<false>(x, dequantize, residual, norm, rows, columns, y, sum);
+}
+
+#define M2BERT_TILE_FUNCTIONS(T, name)                                                                                                 \
+  void activate_##name(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns,  \
+                       int rows, int width, T* y, int64_t y_stride) {                                                                  \
+    activate(activation, h, h_columns, gate, gate_columns, rows, width, y, y_stride);                                                  \
+  }                                                                                                                                    \
+  void dequantize_##name(const Dequantize& columns, int rows, int width, T* x) { dequantize(columns, rows, width, x); }                \
+  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {                                   \
+    quantize(x, x_stride, rows, width, q, scale);                                                                                      \
+  }                                                                                                                                    \
+  void norm_##name(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& n, int rows, int columns, \
+                   T* y, float* sum) {                                                                                                 \
+    norm(x, dequantize, residual, n, rows, columns, y, sum);                                                                           \
+  }
+M2BERT_TILE_FUNCTIONS(float, float)
+M2BERT_TILE_FUNCTIONS(uint16_t, bfloat)
+#undef M2BERT_TILE_FUNCTIONS
+
+}  // namespace m2bert::ops::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace m2bert::ops::kernels {
+
+#define M2BERT_TILE_EXPORTS(T, name)                                                                                                    \
+  HWY_EXPORT(activate_##name);                                                                                                          \
+  HWY_EXPORT(dequantize_##name);                                                                                                        \
+  HWY_EXPORT(quantize_##name);                                                                                                          \
+  HWY_EXPORT(norm_##name);                                                                                                              \
+  template <>                                                                                                                           \
+  void activate_tile(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns,     \
+                     int rows, int width, T* y, int64_t y_stride) {                                                                     \
+    HWY_DYNAMIC_DISPATCH(activate_##name)(activation, h, h_columns, gate, gate_columns, rows, width, y, y_stride);                      \
+  }                                                                                                                                     \
+  template <>                                                                                                                           \
+  void dequantize_tile(const Dequantize& columns, int rows, int width, T* x) {                                                          \
+    HWY_DYNAMIC_DISPATCH(dequantize_##name)(columns, rows, width, x);                                                                   \
+  }                                                                                                                                     \
+  template <>                                                                                                                           \
+  void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {                                      \
+    HWY_DYNAMIC_DISPATCH(quantize_##name)(x, x_stride, rows, width, q, scale);                                                          \
+  }                                                                                                                                     \
+  template <>                                                                                                                           \
+  void norm_tile(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, \
+                 T* y, float* scratch) {                                                                                                \
+    HWY_DYNAMIC_DISPATCH(norm_##name)(x, dequantize, residual, norm, rows, columns, y, scratch);                                        \
+  }
+M2BERT_TILE_EXPORTS(float, float)
+M2BERT_TILE_EXPORTS(uint16_t, bfloat)
+
+}  // namespace m2bert::ops::kernels
+#endif

@@ -1,0 +1,79 @@
+#include "m2bert/ops/quantized.h"
+
+#include "m2bert/error.h"
+#include "m2bert/ops/linear.h"
+#include "m2bert/ops/monarch.h"
+
+namespace m2bert::ops {
+
+namespace {
+
+constexpr float kMost = 127;
+
+// max |x| over the last axis, kept, over 127.
+mx::array row_scale(const mx::array& x, mx::StreamOrDevice s) {
+  return mx::divide(mx::max(mx::abs(x, s), -1, true, s), mx::array(kMost), s);
+}
+
+// round(x / scale), 0 where the scale is 0.
+mx::array rounded(const mx::array& x, const mx::array& scale, mx::StreamOrDevice s) {
+  auto nonzero = mx::where(mx::equal(scale, mx::array(0.0f), s), mx::array(1.0f), scale, s);
+  return mx::round(mx::divide(x, nonzero, s), 0, s);
+}
+
+void check(const mx::array& x, const Weight& weight) {
+  require(weight.values.dtype() == mx::int8, "[weighted_product] a weight with scales is ", weight.values.dtype(), ", wants int8");
+  const int ndim = int(weight.values.ndim());
+  require(ndim == 2 || ndim == 3, "[weighted_product] weight has shape ", weight.values.shape(), ", wants [out, in] or [nb, q, p]");
+  const auto& shape = weight.values.shape();
+  const int blocks = ndim == 3 ? shape[0] : 1, q = shape[size_t(ndim - 2)], p = shape[size_t(ndim - 1)];
+  require(x.ndim() >= 1 && x.shape(-1) == blocks * p, "[weighted_product] x has shape ", x.shape(), ", weight wants ", blocks * p,
+          " columns");
+  require(weight.scale->size() == size_t(blocks) * size_t(q), "[weighted_product] weight has ", blocks * q, " rows and ",
+          weight.scale->size(), " scales");
+  require(mx::issubdtype(x.dtype(), mx::floating), "[weighted_product] x is ", x.dtype(), ", wants a floating dtype");
+}
+
+}  // namespace
+
+Weight quantize_weight(const mx::array& weight, mx::StreamOrDevice s) {
+  require(weight.ndim() >= 2 && mx::issubdtype(weight.dtype(), mx::floating), "[quantize_weight] weight is ", weight.dtype(), " of shape ",
+          weight.shape(), ", wants floating numbers of [out, in] or [nb, q, p]");
+  auto wide = mx::astype(weight, mx::float32, s);
+  auto scale = row_scale(wide, s);
+  scale = mx::where(mx::equal(scale, mx::array(0.0f), s), mx::array(1.0f), scale, s);
+  return {mx::astype(rounded(wide, scale, s), mx::int8, s), mx::reshape(scale, {-1}, s)};
+}
+
+mx::array dequantize_weight(const Weight& weight, mx::StreamOrDevice s) {
+  if (!weight.scale) return weight.values;
+  auto shape = weight.values.shape();
+  shape.back() = 1;
+  return mx::multiply(mx::astype(weight.values, mx::float32, s), mx::reshape(*weight.scale, shape, s), s);
+}
+
+mx::array weighted_product(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
+  if (!weight.scale) {
+    return weight.values.ndim() == 3 ? blockdiag_multiply(x, weight.values, bias, s) : linear(x, weight.values, bias, s);
+  }
+  check(x, weight);
+  const int blocks = weight.values.ndim() == 3 ? weight.values.shape(0) : 1;
+  auto split = x.shape();
+  split.back() = blocks;
+  split.push_back(x.shape(-1) / blocks);
+  auto rows = mx::reshape(mx::astype(x, mx::float32, s), split, s);
+  auto scale = row_scale(rows, s);  // [..., nb, 1]
+  auto whole = mx::reshape(rounded(rows, scale, s), x.shape(), s);
+  // Products of whole numbers up to 127^2 a term: exact in float32 for more than a thousand terms, and rounded like float32 beyond.
+  auto integers = mx::astype(weight.values, mx::float32, s);
+  auto sums =
+      blocks == 1 && integers.ndim() == 2 ? linear(whole, integers, std::nullopt, s) : blockdiag_multiply(whole, integers, std::nullopt, s);
+  auto outputs = sums.shape();
+  split.back() = outputs.back() / blocks;
+  auto y = mx::reshape(mx::multiply(mx::reshape(sums, split, s), scale, s), outputs, s);
+  y = mx::multiply(y, *weight.scale, s);
+  if (bias) y = mx::add(y, *bias, s);
+  return mx::astype(y, x.dtype(), s);
+}
+
+}  // namespace m2bert::ops
