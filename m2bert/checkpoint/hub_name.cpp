@@ -12,7 +12,7 @@
 namespace m2bert::checkpoint {
 namespace {
 
-constexpr size_t kPart = 96, kRevision = 200, kEtag = 128, kFilePart = 255, kFile = 1024;
+constexpr size_t kPart = 96, kRevision = 200, kEtag = 128;
 
 bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
 
@@ -142,23 +142,6 @@ void check_revision(std::string_view revision) {
 }
 
 bool is_commit(std::string_view text) { return text.size() == 40 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos; }
-
-std::string why_unsafe(std::string_view file) {
-  if (file.empty()) return "is empty";
-  if (file.size() > kFile) return "is too long";
-  if (file.front() == '/') return "is an absolute path";
-  if (!valid_utf8(file)) return "is not UTF-8";
-  const auto bad = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '\\'; };
-  if (std::any_of(file.begin(), file.end(), bad)) return "has a backslash or control characters";
-  for (size_t start = 0; start <= file.size();) {
-    const size_t end = std::min(file.find('/', start), file.size());
-    const std::string_view part = file.substr(start, end - start);
-    if (part.empty() || part == "." || part == "..") return "leads out of its folder";
-    if (part.size() > kFilePart) return "is too long";
-    start = end + 1;
-  }
-  return "";
-}
 
 std::string plain_etag(std::string_view header, const std::string& file) {
   std::string_view etag = header;

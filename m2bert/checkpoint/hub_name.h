@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "m2bert/io/inner_path.h"
+
 namespace m2bert::checkpoint {
 
 struct HubName {
@@ -25,9 +27,7 @@ void check_revision(std::string_view revision);
 // 40 lower-case hexadecimal digits.
 bool is_commit(std::string_view text);
 
-// What makes a server's name of a file unfit to be a path inside a folder; "" when nothing does. Unfit: empty, absolute, with "..", "." or
-// empty parts, backslashes, control characters, bytes outside UTF-8, parts over 255 or names over 1024 bytes.
-std::string why_unsafe(std::string_view file);
+using io::why_unsafe;
 
 // An ETag header without W/ and quotes. Error for one that is no plain name of up to 128 letters, digits, "-", "_" and ".".
 std::string plain_etag(std::string_view header, const std::string& file);

@@ -33,23 +33,4 @@ bool well_formed(std::string_view text, bool allow_surrogates) {
 bool valid_utf8(std::string_view text) { return well_formed(text, false); }
 bool surrogates_only(std::string_view text) { return well_formed(text, true); }
 
-std::string printable(std::string_view text, size_t most) {
-  static const char* hex = "0123456789abcdef";
-  std::string out;
-  size_t i = 0;
-  while (i < text.size() && out.size() < most) {
-    size_t n = sequence(text.substr(i), false);
-    auto c = static_cast<uint8_t>(text[i]);
-    if (n == 0 || (n == 1 && (c < 0x20 || c == 0x7f))) {
-      out += {'\\', 'x', hex[c >> 4], hex[c & 15]};
-      ++i;
-    } else {
-      out.append(text.substr(i, n));
-      i += n;
-    }
-  }
-  if (i < text.size()) out += "...";
-  return out;
-}
-
 }  // namespace m2bert::checkpoint

@@ -1,0 +1,163 @@
+#include "m2bert/data/text_config.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "m2bert/error.h"
+#include "m2bert/io/checksum.h"
+
+namespace m2bert::data {
+namespace {
+
+using Names = std::vector<std::string>;
+
+// How a stream is fetched; at the top of a data set they count for all its streams.
+const Names fetch_keys = {"remote", "local", "split", "download_retry", "download_timeout", "validate_hash", "keep_zip", "keep_raw"};
+const Names weight_keys = {"proportion", "repeat", "samples", "choose"};
+const Names data_keys = {
+    "streams",    "tokenizer_name", "max_seq_len",     "shuffle", "shuffle_seed", "shuffle_algo", "shuffle_block_size", "samples_per_epoch",
+    "epoch_size", "predownload",    "mlm_probability", "masking", "mask_seed",    "eos_token_id", "bos_token_id",       "skip_bad"};
+const Names loader_keys = {"name", "dataset", "drop_last", "num_workers", "prefetch_factor", "timeout"};
+// They divide work between Python processes and copy into a GPU's pinned memory: threads of one process do without.
+const Names idle_data_keys = {"num_canonical_nodes", "partition_algo"};
+const Names idle_loader_keys = {"pin_memory", "persistent_workers"};
+
+Names joined(std::initializer_list<Names> lists) {
+  Names all;
+  for (const Names& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+void check_keys(const io::Tree& tree, const Names& known) {
+  if (!tree.is_map()) tree.wants("a map");
+  for (const io::Tree::Member* member : tree.unknown(known)) {
+    std::string names;
+    for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
+    fail(member->value.where(), "is not a setting of text data; there are ", names);
+  }
+}
+
+void note_idle(const io::Tree& tree, const Names& keys, Names& idle) {
+  for (const std::string& key : keys)
+    if (const io::Tree* value = tree.find(key); value && !value->is_null()) idle.push_back(value->path().empty() ? key : value->path());
+}
+
+// The member of the stream, else of the data set around it; nullptr: neither.
+const io::Tree* setting(const io::Tree& stream, const io::Tree& data, const std::string& key) {
+  const io::Tree* own = stream.find(key);
+  if (own && !own->is_null()) return own;
+  const io::Tree* shared = data.find(key);
+  return shared && !shared->is_null() ? shared : nullptr;
+}
+
+double at_least_zero(const io::Tree& tree) {
+  const double value = tree.number();
+  if (!std::isfinite(value) || value < 0) tree.wants("a number of at least 0");
+  return value;
+}
+
+MdsStreamConfig read_place(const io::Tree& stream, const io::Tree& data) {
+  MdsStreamConfig place;
+  const auto text = [&](const char* key) {
+    const io::Tree* value = setting(stream, data, key);
+    return value ? value->string() : std::string();
+  };
+  place.remote = text("remote");
+  place.local = text("local");
+  place.split = text("split");
+  if (place.remote.empty() && place.local.empty()) fail(stream.where(), "names no place of the data: set local, or remote");
+  place.validate_hash = text("validate_hash");
+  if (!place.validate_hash.empty() && !io::is_checksum(place.validate_hash))
+    setting(stream, data, "validate_hash")->wants("the name of a hash, such as sha1 or xxh64");
+  if (const io::Tree* retry = setting(stream, data, "download_retry")) place.fetch.attempts = static_cast<int>(retry->integer(0, 1000)) + 1;
+  if (const io::Tree* timeout = setting(stream, data, "download_timeout")) {
+    const double seconds = std::ceil(at_least_zero(*timeout));
+    if (seconds < 1 || seconds > 86400) timeout->wants("seconds, above 0 and at most a day");
+    place.fetch.timeout = std::chrono::seconds(static_cast<int64_t>(seconds));
+  }
+  if (const io::Tree* keep = setting(stream, data, "keep_zip")) place.keep_zip = keep->boolean();
+  if (const io::Tree* keep = setting(stream, data, "keep_raw")) place.keep_raw = keep->boolean();
+  return place;
+}
+
+StreamWeight read_weight(const io::Tree& stream, const std::string& name) {
+  StreamWeight weight{.name = name};
+  weight.proportion = stream.get_optional<double>("proportion");
+  weight.repeat = stream.get_optional<double>("repeat");
+  for (const char* key : {"samples", "choose"})
+    if (const auto samples = stream.get_optional<uint64_t>(key)) weight.choose = samples;
+  return weight;
+}
+
+void read_streams(const io::Tree& data, TextDataConfig& config) {
+  const io::Tree* streams = data.find("streams");
+  if (!streams || streams->is_null()) {
+    config.streams.push_back({read_place(data, data), {.name = data.path().empty() ? "dataset" : data.path()}});
+    return;
+  }
+  if (!streams->is_map() || streams->size() == 0) streams->wants("a map of streams by name");
+  for (const auto& [name, stream] : streams->members()) {
+    check_keys(stream, joined({fetch_keys, weight_keys}));
+    config.streams.push_back({read_place(stream, data), read_weight(stream, stream.path().empty() ? name : stream.path())});
+  }
+}
+
+void read_order(const io::Tree& data, TextDataConfig& config) {
+  config.shuffle = data.get<bool>("shuffle", false);
+  config.shuffle_seed = data.get<uint64_t>("shuffle_seed", config.shuffle_seed);
+  config.shuffle_block_size = data.get<uint64_t>("shuffle_block_size", config.shuffle_block_size);
+  if (config.shuffle_block_size == 0) data.at("shuffle_block_size").wants("at least 1");
+  const auto algorithm = data.get<std::string>("shuffle_algo", "py1s");
+  const Names known = {"naive", "py1s", "py2s", "py1b", "py1br", "py1e"};
+  if (std::find(known.begin(), known.end(), algorithm) == known.end())
+    data.at("shuffle_algo").wants("naive (all samples at once), or py1s, py2s, py1b, py1br or py1e (in blocks)");
+  if (algorithm == "naive") config.shuffle_block_size = UINT64_MAX;
+  for (const char* key : {"samples_per_epoch", "epoch_size"})
+    if (const auto samples = data.get_optional<uint64_t>(key)) config.samples_per_epoch = samples;
+  config.predownload = data.get<uint64_t>("predownload", config.predownload);
+}
+
+void read_masking(const io::Tree& data, TextDataConfig& config) {
+  config.mlm_probability = data.get_optional<double>("mlm_probability");
+  if (config.mlm_probability && !(*config.mlm_probability >= 0 && *config.mlm_probability <= 1))
+    data.at("mlm_probability").wants("a number from 0 to 1");
+  const auto masking = data.get<std::string>("masking", "random");
+  if (masking == "every") config.masking = Masking::every;
+  else if (masking == "given") config.masking = Masking::given;
+  else if (masking != "random") data.at("masking").wants("random, every or given");
+  config.mask_seed = data.get_optional<uint64_t>("mask_seed");
+  config.eos_token_id = data.get_optional<int32_t>("eos_token_id");
+  config.bos_token_id = data.get_optional<int32_t>("bos_token_id");
+  if (config.eos_token_id && config.bos_token_id)
+    fail(data.where(), "eos_token_id and bos_token_id are both set; set the one by which texts that were joined are told apart");
+}
+
+void read_loader(const io::Tree& loader, TextDataConfig& config) {
+  config.drop_last = loader.get<bool>("drop_last", config.drop_last);
+  if (const io::Tree* workers = loader.find("num_workers"); workers && !workers->is_null())
+    config.num_workers = static_cast<int>(workers->integer(0, 4096));
+  if (const io::Tree* ahead = loader.find("prefetch_factor"); ahead && !ahead->is_null())
+    config.prefetch_factor = static_cast<int>(ahead->integer(1, 1 << 16));
+  if (const io::Tree* timeout = loader.find("timeout"); timeout && !timeout->is_null()) config.timeout = at_least_zero(*timeout);
+}
+
+}  // namespace
+
+TextDataConfig read_text_data_config(const io::Tree& loader) {
+  check_keys(loader, joined({loader_keys, idle_loader_keys}));
+  if (const auto name = loader.get<std::string>("name", "text"); name != "text") loader.at("name").wants("text");
+  const io::Tree& data = loader.at("dataset");
+  check_keys(data, joined({fetch_keys, data_keys, idle_data_keys}));
+  TextDataConfig config;
+  read_streams(data, config);
+  config.max_seq_len = static_cast<int>(data.at("max_seq_len").integer(3, 1 << 24));
+  read_order(data, config);
+  read_masking(data, config);
+  config.skip_bad = data.get<bool>("skip_bad", false);
+  read_loader(loader, config);
+  note_idle(data, idle_data_keys, config.without_meaning);
+  note_idle(loader, idle_loader_keys, config.without_meaning);
+  return config;
+}
+
+}  // namespace m2bert::data

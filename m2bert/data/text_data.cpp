@@ -1,0 +1,266 @@
+#include "m2bert/data/text_data.h"
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <span>
+#include <thread>
+
+#include "m2bert/data/epoch_order.h"
+#include "m2bert/data/ordered_workers.h"
+#include "m2bert/data/shard_pool.h"
+#include "m2bert/data/text_row.h"
+#include "m2bert/error.h"
+#include "m2bert/io/log.h"
+
+namespace m2bert::data {
+namespace {
+
+constexpr int kOpeners = 2;         // threads that open shards ahead
+constexpr size_t kMostBlocks = 64;  // that are held ahead
+
+// A block of the order whose shards are held open while a batch may still need them.
+class OpenBlock {
+ public:
+  OpenBlock(std::shared_ptr<ShardPool> pool, const EpochOrder& order, size_t number)
+      : pool_(std::move(pool)), shards_(order.shards(number)), number_(number), begin_(order.begin(number)), end_(order.begin(number + 1)) {
+    pool_->hold(shards_);
+  }
+  ~OpenBlock() { pool_->drop(shards_); }
+  OpenBlock(const OpenBlock&) = delete;
+  OpenBlock& operator=(const OpenBlock&) = delete;
+
+  uint64_t begin() const { return begin_; }
+  uint64_t end() const { return end_; }
+  // The samples' places, made when the first one is asked for.
+  const std::vector<SampleRef>& refs(const EpochOrder& order) {
+    if (refs_.empty()) refs_ = order.refs(number_);
+    return refs_;
+  }
+
+ private:
+  std::shared_ptr<ShardPool> pool_;
+  std::vector<uint32_t> shards_;
+  size_t number_;
+  uint64_t begin_, end_;
+  std::vector<SampleRef> refs_;
+};
+
+// This rank's rows of one global batch.
+struct BatchJob {
+  uint64_t epoch = 0, first = 0;  // place of the first row in the epoch's order
+  std::vector<SampleRef> refs;
+  std::vector<std::shared_ptr<OpenBlock>> blocks;
+};
+
+// Deals an epoch's order out to the rank, batch after batch. One thread at a time.
+class Dealer {
+ public:
+  Dealer(EpochOrder order, std::shared_ptr<ShardPool> pool, const BatchShape& shape, const TextDataConfig& config,
+         const DataPosition& position)
+      : order_(std::move(order)),
+        pool_(std::move(pool)),
+        shape_(shape),
+        drop_last_(config.drop_last),
+        predownload_(config.predownload),
+        position_(position) {}
+
+  std::optional<BatchJob> next() {
+    const uint64_t left = order_.samples() - position_.samples, wanted = static_cast<uint64_t>(shape_.global_batch);
+    if (left == 0 || (drop_last_ && left < wanted)) return std::nullopt;
+    const uint64_t rows = std::min(left, wanted), rank = static_cast<uint64_t>(shape_.rank), ranks = static_cast<uint64_t>(shape_.ranks);
+    BatchJob job{.epoch = position_.epoch, .first = position_.samples + rows * rank / ranks};
+    const uint64_t end = position_.samples + rows * (rank + 1) / ranks;
+    while (job.first + job.refs.size() < end) add_rows(job, end);
+    position_.samples += rows;
+    return job;
+  }
+
+ private:
+  void add_rows(BatchJob& job, uint64_t end) {
+    const uint64_t at = job.first + job.refs.size();
+    const std::shared_ptr<OpenBlock> block = block_at(at);
+    const auto& refs = block->refs(order_);
+    const auto first = refs.begin() + static_cast<std::ptrdiff_t>(at - block->begin());
+    const auto last = refs.begin() + static_cast<std::ptrdiff_t>(std::min(end, block->end()) - block->begin());
+    job.refs.insert(job.refs.end(), first, last);
+    job.blocks.push_back(block);
+  }
+
+  // The block with the sample at that place; those that come within the samples of predownload are held as well.
+  std::shared_ptr<OpenBlock> block_at(uint64_t at) {
+    while (!blocks_.empty() && blocks_.front()->end() <= at) blocks_.pop_front();
+    if (blocks_.empty()) next_block_ = order_.block_of(at);
+    while (blocks_.empty() || more_ahead(at)) blocks_.push_back(std::make_shared<OpenBlock>(pool_, order_, next_block_++));
+    return blocks_.front();
+  }
+
+  bool more_ahead(uint64_t at) const {
+    return next_block_ < order_.blocks() && blocks_.size() < kMostBlocks && order_.begin(next_block_) - at < predownload_;
+  }
+
+  EpochOrder order_;
+  std::shared_ptr<ShardPool> pool_;
+  BatchShape shape_;
+  bool drop_last_;
+  uint64_t predownload_;
+  DataPosition position_;
+  std::deque<std::shared_ptr<OpenBlock>> blocks_;
+  size_t next_block_ = 0;
+};
+
+// Makes batches of jobs. Any thread; shared by all workers.
+class BatchMaker {
+ public:
+  BatchMaker(const TextDataConfig& config, const tokenize::WordPiece& tokenizer, std::shared_ptr<ShardPool> pool)
+      : config_(config),
+        reader_(tokenizer, static_cast<size_t>(config.max_seq_len), config.masking == Masking::given),
+        pool_(std::move(pool)) {
+    require(tokenizer.pad_id() >= 0, "the vocabulary has no [PAD] token, which batches need");
+    if (config.mlm_probability && config.masking != Masking::given) masker_.emplace(tokenizer, config.masking, *config.mlm_probability);
+  }
+
+  void check(const MdsStream& stream) const {
+    if (!stream.index().shards.empty()) reader_.check(stream.index().shards.front(), (stream.folder() / kMdsIndex).string());
+  }
+
+  TrainBatch make(const BatchJob& job) {
+    TrainBatch batch{.length = config_.max_seq_len};
+    const size_t values = job.refs.size() * static_cast<size_t>(config_.max_seq_len);
+    for (auto* rows : {&batch.ids, &batch.mask, &batch.labels}) rows->reserve(values);
+    for (size_t i = 0; i < job.refs.size(); ++i) {
+      try {
+        append(batch, reader_.read(*pool_->get(job.refs[i].shard), job.refs[i].sample), job.epoch, job.first + i);
+      } catch (const Error& e) {
+        if (!config_.skip_bad) throw;
+        skip(e);
+      }
+    }
+    return batch;
+  }
+
+  uint64_t skipped() const { return skipped_; }
+
+ private:
+  void append(TrainBatch& batch, const TextRow& row, uint64_t epoch, uint64_t place) {
+    const size_t length = static_cast<size_t>(config_.max_seq_len), tokens = row.ids.size(), padding = length - tokens;
+    if (row.from_tokens && tokens <= length / 2 && !told_short_.exchange(true))
+      io::warn("data: samples have ", tokens, " tokens and are padded to max_seq_len ", length, "; a smaller max_seq_len would save time");
+    const size_t begin = batch.ids.size();
+    batch.ids.insert(batch.ids.end(), row.ids.begin(), row.ids.end());
+    batch.ids.insert(batch.ids.end(), padding, reader_.tokenizer().pad_id());
+    batch.mask.insert(batch.mask.end(), tokens, 1);
+    batch.mask.insert(batch.mask.end(), padding, 0);
+    batch.labels.resize(batch.ids.size(), kNoLabel);
+    const std::span<int32_t> ids(&batch.ids[begin], length), labels(&batch.labels[begin], length);
+    append_sequence(batch, ids);  // by the ids as they are before masking
+    if (!row.labels.empty()) std::copy(row.labels.begin(), row.labels.end(), labels.begin());
+    else if (masker_)
+      masker_->mask(ids.first(tokens), labels.first(tokens), Random{config_.mask_seed.value_or(config_.shuffle_seed), epoch, place});
+    else std::replace_copy(ids.begin(), ids.end(), labels.begin(), reader_.tokenizer().pad_id(), kNoLabel);
+    ++batch.rows;
+  }
+
+  // A text that ends with eos_token_id counts up behind it, one that begins with bos_token_id at it.
+  void append_sequence(TrainBatch& batch, std::span<const int32_t> ids) const {
+    if (!config_.eos_token_id && !config_.bos_token_id) return;
+    int32_t sequence = 0;
+    for (const int32_t id : ids) {
+      if (id == config_.bos_token_id) ++sequence;
+      batch.sequence_ids.push_back(sequence);
+      if (id == config_.eos_token_id) ++sequence;
+    }
+  }
+
+  void skip(const Error& why) {
+    const uint64_t before = skipped_++;
+    if (before == 0) io::warn("data: a sample that cannot be read is left out: ", why.what(), " (skip_bad; further ones are counted)");
+    else if (before == 999) io::warn("data: 1000 samples were left out so far, the last one because of: ", why.what());
+  }
+
+  TextDataConfig config_;
+  TextRowReader reader_;
+  std::shared_ptr<ShardPool> pool_;
+  std::optional<TokenMasker> masker_;
+  std::atomic<uint64_t> skipped_{0};
+  std::atomic<bool> told_short_{false};
+};
+
+class TextData : public BatchSource {
+ public:
+  TextData(const TextDataConfig& config, const tokenize::WordPiece& tokenizer, const BatchShape& shape) : config_(config), shape_(shape) {
+    require(shape.global_batch >= 1 && shape.ranks >= 1 && shape.rank >= 0 && shape.rank < shape.ranks, "batches of ", shape.global_batch,
+            " samples for rank ", shape.rank, " of ", shape.ranks, ": wants at least 1 sample and a rank from 0 to ranks - 1");
+    auto streams = std::make_shared<std::vector<MdsStream>>();
+    for (TextStream stream : config.streams) {
+      stream.data.fetch.stopped = [stop = stop_] { return stop->load(); };
+      streams->emplace_back(std::move(stream.data));
+    }
+    describe(*streams);
+    pool_ = std::make_shared<ShardPool>(streams, kOpeners);
+    maker_ = std::make_shared<BatchMaker>(config, tokenizer, pool_);
+    for (const MdsStream& stream : *streams) maker_->check(stream);
+    seek({});
+  }
+  ~TextData() override { *stop_ = true; }
+  TextData(const TextData&) = delete;
+  TextData& operator=(const TextData&) = delete;
+
+  std::optional<TrainBatch> next() override {
+    if (workers_) return workers_->next(config_.timeout);
+    const auto job = dealer_->next();
+    return job ? std::optional(maker_->make(*job)) : std::nullopt;
+  }
+
+  void seek(const DataPosition& position) override {
+    EpochOrder order(samples_, {config_.shuffle, config_.shuffle_seed, config_.shuffle_block_size}, position.epoch);
+    require(position.samples <= order.samples(), "the data has ", order.samples(), " samples an epoch, cannot go on after ",
+            position.samples, "; is it the data that the run began with?");
+    workers_.reset();
+    dealer_ = std::make_shared<Dealer>(std::move(order), pool_, shape_, config_, position);
+    if (config_.num_workers == 0) return;
+    const int threads = std::min(config_.num_workers, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+    workers_ = std::make_unique<OrderedWorkers<BatchJob, TrainBatch>>(
+        threads, static_cast<size_t>(threads) * static_cast<size_t>(std::max(1, config_.prefetch_factor)),
+        [dealer = dealer_] { return dealer->next(); }, [maker = maker_](const BatchJob& job) { return maker->make(job); });
+  }
+
+  uint64_t samples_per_epoch() const override { return samples_per_epoch_; }
+  uint64_t skipped() const override { return maker_->skipped(); }
+
+ private:
+  void describe(const std::vector<MdsStream>& streams) {
+    std::vector<StreamWeight> weights;
+    std::vector<uint64_t> sizes;
+    for (size_t i = 0; i < streams.size(); ++i) {
+      weights.push_back(config_.streams[i].weight);
+      sizes.push_back(streams[i].index().samples());
+    }
+    const auto chosen = samples_to_choose(weights, sizes, config_.samples_per_epoch);
+    for (size_t i = 0; i < streams.size(); ++i) {
+      StreamSamples samples{.chosen = chosen[i]};
+      for (const MdsShardInfo& shard : streams[i].index().shards) samples.shards.push_back(shard.samples);
+      samples_.push_back(std::move(samples));
+      samples_per_epoch_ += chosen[i];
+    }
+  }
+
+  TextDataConfig config_;
+  BatchShape shape_;
+  std::vector<StreamSamples> samples_;
+  uint64_t samples_per_epoch_ = 0;
+  std::shared_ptr<std::atomic<bool>> stop_ = std::make_shared<std::atomic<bool>>(false);
+  std::shared_ptr<ShardPool> pool_;
+  std::shared_ptr<BatchMaker> maker_;
+  std::shared_ptr<Dealer> dealer_;
+  std::unique_ptr<OrderedWorkers<BatchJob, TrainBatch>> workers_;
+};
+
+}  // namespace
+
+std::unique_ptr<BatchSource> open_text_data(const TextDataConfig& config, const tokenize::WordPiece& tokenizer, const BatchShape& shape) {
+  return std::make_unique<TextData>(config, tokenizer, shape);
+}
+
+}  // namespace m2bert::data
