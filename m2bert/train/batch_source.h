@@ -1,13 +1,31 @@
 #pragma once
 // The loaders of a recipe (train_loader, eval_loader).
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "m2bert/data/text_config.h"
 #include "m2bert/data/train_batch.h"
 #include "m2bert/io/tree.h"
 #include "m2bert/models/config.h"
 
 namespace m2bert::train {
+
+// A loader's settings, read and checked; the data are not looked at yet.
+struct LoaderConfig {
+  std::optional<data::TextDataConfig> text;  // name: text
+  std::filesystem::path file;                // name: batches
+  std::string tokenizer_name;                // empty: the model's
+  std::vector<std::string> without_effect;   // keys that were given and do nothing here
+};
+
+// By the loader's `name`:
+//   text      text or tokens in an MDS data set, masked on the way (data::open_text_data)
+//   batches   ready batches in a safetensors file, named by `file` (FixedBatches)
+// Error with the recipe's place for another name, an unknown key, a value that makes no sense.
+LoaderConfig read_loader(const io::Tree& loader);
 
 struct BatchSettings {
   uint64_t seed = 17;
@@ -35,10 +53,8 @@ class BatchStream {
   std::string vocabulary_;
 };
 
-// Opens the loader that a recipe describes, by its `name`:
-//   text      text or tokens in an MDS dataset, masked on the way (data::open_text_data)
-//   batches   ready batches in a safetensors file, named by `file` (FixedBatches)
-// Error with the recipe's place for another name, texts longer than the model takes, and everything that the data are refused for.
-BatchStream open_batches(const io::Tree& loader, int64_t global_batch, const BatchSettings& settings);
+// Opens what the loader names. Error for texts longer than the model takes, a vocabulary larger than the model's, and everything that the
+// data are refused for.
+BatchStream open_batches(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings);
 
 }  // namespace m2bert::train

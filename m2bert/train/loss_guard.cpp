@@ -1,6 +1,7 @@
 #include "m2bert/train/loss_guard.h"
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 #include <vector>
 
@@ -24,6 +25,9 @@ std::string text(const Parts&... parts) {
   return out.str();
 }
 
+// A NaN has a sign, which tells nobody anything.
+double shown(double value) { return std::isnan(value) ? std::abs(value) : value; }
+
 }  // namespace
 
 Reaction reaction_named(const std::string& name, const std::string& where) {
@@ -38,7 +42,7 @@ Reaction reaction_named(const std::string& name, const std::string& where) {
 LossGuard::Verdict LossGuard::found(const Gradient& g) const {
   if (!g.finite()) {
     const bool mild = options_.on_nan == Reaction::ignore || options_.on_nan == Reaction::warn;
-    return {mild ? Reaction::skip : options_.on_nan, text("loss ", g.loss, ", gradient norm ", g.norm)};
+    return {mild ? Reaction::skip : options_.on_nan, text("loss ", shown(g.loss), ", gradient norm ", shown(g.norm))};
   }
   if (options_.on_spike == Reaction::ignore || int(losses_.size()) < std::max(2, options_.window / 2)) return {};
   const double usual = median(losses_);

@@ -190,6 +190,7 @@ TrainerOptions Pretraining::trainer_options() const {
   TrainerOptions o;
   o.length = length_;
   o.samples_per_epoch = data_->samples_per_epoch(recipe_.train_subset);
+  o.global_batch = recipe_.global_batch;
   o.schedule = recipe_.schedule;
   o.eval_interval = recipe_.eval_interval;
   o.save_interval = recipe_.save.interval;

@@ -69,8 +69,8 @@ void read_batches(Recipe& r, RecipeKeys& keys) {
 }
 
 void read_data(Recipe& r, RecipeKeys& keys) {
-  r.train_loader = keys.at("train_loader");
-  if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = *loader;
+  r.train_loader = read_loader(keys.at("train_loader"));
+  if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = read_loader(*loader);
 }
 
 void read_schedule(Recipe& r, RecipeKeys& keys) {
@@ -211,6 +211,8 @@ std::string warning_of(const Recipe& r, const RecipeKeys& keys, const fs::path& 
   if (const io::Tree* fields = r.tree.find_path("model.model_config"); fields && fields->is_map()) {
     for (const auto& name : models::Config::unknown_fields(*fields)) names.push_back("model.model_config." + name);
   }
+  names.insert(names.end(), r.train_loader.without_effect.begin(), r.train_loader.without_effect.end());
+  if (r.eval_loader) names.insert(names.end(), r.eval_loader->without_effect.begin(), r.eval_loader->without_effect.end());
   std::string list;
   for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
   return list.empty() ? "" : file.string() + ": keys without effect here: " + list;

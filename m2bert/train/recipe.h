@@ -9,6 +9,7 @@
 #include "m2bert/models/grow_context.h"
 #include "m2bert/optim/adamw.h"
 #include "m2bert/optim/schedule.h"
+#include "m2bert/train/batch_source.h"
 #include "m2bert/train/loss_guard.h"
 #include "m2bert/train/step.h"
 #include "m2bert/train/trainer.h"
@@ -51,8 +52,8 @@ struct Recipe {
   uint64_t seed = 17;
   std::string device;  // "", "cpu" or "gpu"
 
-  io::Tree train_loader;
-  std::optional<io::Tree> eval_loader;
+  LoaderConfig train_loader;
+  std::optional<LoaderConfig> eval_loader;
   int64_t global_batch = 0, global_eval_batch = 0;
   int device_eval_batch = 0, microbatch = 0;  // 0: auto
   int64_t train_subset = -1, eval_subset = -1;

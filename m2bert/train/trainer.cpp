@@ -1,5 +1,7 @@
 #include "m2bert/train/trainer.h"
 
+#include <algorithm>
+
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
@@ -74,10 +76,15 @@ TrainingEnd Trainer::loop() {
 }
 
 data::TrainBatch Trainer::next_batch() {
-  auto batch = parts_.data.next();
-  require(batch.has_value(), "the training data ended after ", position_.samples, " samples of epoch ", position_.epoch,
-          ", which should have ", options_.samples_per_epoch);
-  return std::move(*batch);
+  try {
+    auto batch = parts_.data.next();
+    require(batch.has_value(), "the training data ended after ", position_.samples, " samples of epoch ", position_.epoch,
+            ", which should have ", options_.samples_per_epoch);
+    return std::move(*batch);
+  } catch (const Error&) {
+    if (io::interrupted()) return {};  // the step that follows tells the others
+    throw;
+  }
 }
 
 // Whether the gradient is used for an update.
@@ -89,11 +96,11 @@ bool Trainer::judge(const Gradient& gradient) {
     case Reaction::warn: io::warn(at); return true;
     case Reaction::skip:
       io::warn(at, "; the batch is left out");
-      pass_over(gradient);
+      pass_over_batch();
       return false;
     case Reaction::roll_back:
       io::warn(at, "; going back to the last checkpoint");
-      pass_over(gradient);
+      pass_over_batch();
       roll_back();
       return false;
     case Reaction::stop: break;
@@ -108,14 +115,14 @@ void Trainer::update(Gradient& gradient) {
   time_.sample += gradient.samples;
   time_.token += gradient.tokens;
   if (parts_.trained.average && time_.batch % options_.average.interval == 0) parts_.trained.average->update(options_.average.smoothing);
-  pass_over(gradient);
+  pass_over_batch();
   whole_ = true;
 }
 
-// The next batch is behind this one.
-void Trainer::pass_over(const Gradient& gradient) {
+// The next batch is behind this one. Its samples count though some were damaged and left out.
+void Trainer::pass_over_batch() {
   ++attempts_;
-  position_.samples += uint64_t(gradient.samples);
+  position_.samples += uint64_t(std::min(options_.global_batch, options_.samples_per_epoch - int64_t(position_.samples)));
   if (int64_t(position_.samples) < options_.samples_per_epoch) return;
   position_ = {position_.epoch + 1, 0};
   time_.epoch = int64_t(position_.epoch);

@@ -21,6 +21,7 @@ struct AverageOptions {
 struct TrainerOptions {
   optim::RunLength length;
   int64_t samples_per_epoch = 0;  // of whole batches that are used
+  int64_t global_batch = 0;
   optim::ScheduleOptions schedule;
   optim::Time eval_interval, save_interval;
   EvaluationOptions evaluation;
@@ -65,7 +66,7 @@ class Trainer {
   data::TrainBatch next_batch();
   bool judge(const Gradient& gradient);
   void update(Gradient& gradient);
-  void pass_over(const Gradient& gradient);
+  void pass_over_batch();
   void log(Gradient& gradient, const optim::Timestamp& before);
   void write(const Record& record);
   void evaluate();

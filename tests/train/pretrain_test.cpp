@@ -175,7 +175,8 @@ TEST(Pretrain, DoesNotSkipForEver) {
 TEST(Pretrain, SaysWhatDoesNotFit) {
   const Scratch scratch;
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"global_train_batch_size=16"}); }), "its batches have 8 rows");
-  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"max_seq_len=16", "load_path=null"}); }), "up to 32 tokens, the model takes 16");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"max_seq_len=16", "load_path=null"}); }),
+               "up to 32 tokens (max_seq_len), the model takes 16");
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"load_path=/nowhere.pt"}); }), "/nowhere.pt");
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.model_config.num_hidden_layers=3"}); }), "do not fit the model");
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.model_config.vocab_size=64", "load_path=null"}); }),
