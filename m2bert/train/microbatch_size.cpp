@@ -1,6 +1,7 @@
 #include "m2bert/train/microbatch_size.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -10,14 +11,22 @@ namespace m2bert::train {
 
 namespace {
 
-// The number behind a name in /proc/meminfo, in bytes.
-uint64_t meminfo(const std::string& wanted) {
-  std::ifstream in("/proc/meminfo");
-  std::string name, unit;
-  for (uint64_t kilobytes = 0; in >> name >> kilobytes && std::getline(in, unit);) {
-    if (name == wanted + ":") return kilobytes * 1024;
+// The number of kilobytes behind a name in a file of /proc, in bytes; 0 where it is not there.
+uint64_t kilobytes_in(const char* file, const std::string& wanted) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(wanted + ":")) return std::strtoull(line.c_str() + wanted.size() + 1, nullptr, 10) * 1024;
   }
   return 0;
+}
+
+uint64_t status_bytes(const char* name) { return kilobytes_in("/proc/self/status", name); }
+
+// Lets VmHWM begin anew; false where the system cannot.
+bool reset_peak_resident() {
+  std::ofstream out("/proc/self/clear_refs");
+  out << "5" << std::flush;
+  return out.good() && status_bytes("VmHWM") > 0;
 }
 
 uint64_t number_in(const char* file) {
@@ -53,21 +62,38 @@ uint64_t left_on_gpu() {
 
 uint64_t free_memory() {
   if (mx::default_device() == mx::Device(mx::Device::gpu)) return left_on_gpu();
-  const uint64_t system = meminfo("MemAvailable"), group = left_by_control_group();
+  const uint64_t system = kilobytes_in("/proc/meminfo", "MemAvailable"), group = left_by_control_group();
   return group > 0 && (system == 0 || group < system) ? group : system;
 }
 
-MemoryModel measure_memory(const std::function<uint64_t(int rows)>& peak) {
-  const auto one = double(peak(1)), four = double(peak(4));
-  const double per_row = std::max((four - one) / 3, 1.0);
-  return {std::max(one - per_row, 0.0), per_row};
+double memory_of_row(const std::function<uint64_t(int rows)>& peak, int most) {
+  int rows = 1;
+  auto now = double(peak(1));
+  for (bool seen = false; rows < most && !seen;) {
+    const double before = now;
+    rows = std::min(2 * rows, most);
+    now = double(peak(rows));
+    seen = now > 1.3 * before;
+  }
+  return std::max(now / rows, 1.0);
 }
 
-int rows_that_fit(const MemoryModel& model, uint64_t free, int most) {
-  const double allowed = 0.8 * double(free);
-  if (model.of(most) <= allowed) return most;
+uint64_t peak_of(const std::function<void()>& work) {
+  const size_t arrays_before = mx::get_active_memory();
+  mx::reset_peak_memory();
+  const bool told = reset_peak_resident();
+  const uint64_t resident_before = status_bytes("VmRSS");
+  work();
+  const size_t arrays = mx::get_peak_memory() - std::min(arrays_before, mx::get_peak_memory());
+  const uint64_t resident = told ? status_bytes("VmHWM") - std::min(resident_before, status_bytes("VmHWM")) : 0;
+  return std::max<uint64_t>(arrays, resident);
+}
+
+int rows_that_fit(double memory_of_row, uint64_t free, int most) {
+  const double fit = 0.8 * double(free) / memory_of_row;
+  if (fit >= most) return most;
   int rows = 1;
-  while (2 * rows < most && model.of(2 * rows) <= allowed) rows *= 2;
+  while (2 * rows < most && 2 * rows <= fit) rows *= 2;
   return rows;
 }
 

@@ -180,10 +180,11 @@ void Pretraining::choose_microbatch(const std::optional<RunState>& state, int le
   }
   const uint64_t free = free_memory() / uint64_t(processes_.on_this_host());
   require(free > 0, "device_train_microbatch_size: auto needs to know the free memory, and this system does not say it; give a number");
-  const auto model = measure_memory([&](int n) { return step_.measure_memory(n, length); });
-  rows = -int(processes_.largest(-rows_that_fit(model, free, most)));  // the least of all processes
-  io::info("device_train_microbatch_size: ", rows, " rows (a row of ", length, " tokens takes ", io::show_bytes(uint64_t(model.per_row)),
-           ", ", io::show_bytes(free), " are free)");
+  const int tried = std::clamp(4096 / length, 1, most);  // some seconds, whatever the length
+  const double row = memory_of_row([&](int n) { return peak_of([&] { step_.try_rows(n, length); }); }, tried);
+  rows = -int(processes_.largest(-rows_that_fit(row, free, most)));  // the least of all processes
+  io::info("device_train_microbatch_size: ", rows, " rows (a row of ", length, " tokens takes ", io::show_bytes(uint64_t(row)), ", ",
+           io::show_bytes(free), " are free)");
 }
 
 TrainerOptions Pretraining::trainer_options() const {

@@ -103,7 +103,7 @@ std::optional<Gradient> Step::gradient(const data::TrainBatch& batch, int64_t nu
   return g;
 }
 
-uint64_t Step::measure_memory(int rows, int length) {
+void Step::try_rows(int rows, int length) {
   data::TrainBatch batch;
   batch.rows = rows;
   batch.length = length;
@@ -113,10 +113,7 @@ uint64_t Step::measure_memory(int rows, int length) {
     batch.labels.push_back(i % 3 == 0 ? std::max(batch.ids.back(), 1) : -100);
   }
   batch.mask.assign(size, 1);
-  const size_t before = mx::get_active_memory();
-  mx::reset_peak_memory();
   microbatch(batch, 0, rows, 1, 0);
-  return mx::get_peak_memory() - std::min(before, mx::get_peak_memory());
 }
 
 void Step::update(Gradient& gradient, double factor) { optimizer_.step(gradient.arrays, factor, options_.clipping, gradient.norm); }

@@ -41,8 +41,8 @@ class Step {
   // Clips and updates. factor: the schedule's.
   void update(Gradient& gradient, double factor);
 
-  // Bytes of arrays that the gradient of so many rows takes at most, beside what is there already; measured on made-up rows.
-  uint64_t measure_memory(int rows, int length);
+  // The gradient of so many made-up rows, thrown away: to see what it takes.
+  void try_rows(int rows, int length);
 
   StepOptions& options() { return options_; }
 
