@@ -208,7 +208,7 @@ void Pretraining::add_loggers(TrainerParts& parts, const std::optional<RunState>
   parts.metrics = metrics.get();
   parts.loggers.push_back(std::move(metrics));
   const auto start = state ? state->time : optim::Timestamp{};
-  if (recipe_.log.tensorboard) parts.loggers.push_back(std::make_unique<TensorBoard>(*recipe_.log.tensorboard, start.batch));
+  if (recipe_.log.tensorboard) parts.loggers.push_back(std::make_unique<TensorBoard>(*recipe_.log.tensorboard, start.batch + 1));
   const ConsoleOptions console{recipe_.log.progress_bar, recipe_.log.console, recipe_.log.console_interval, length_};
   parts.loggers.push_back(std::make_unique<Console>(console, start));
 }

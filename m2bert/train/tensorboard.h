@@ -10,8 +10,8 @@ namespace m2bert::train {
 
 class TensorBoard : public Logger {
  public:
-  // Makes a new event file in the folder. first: the batch that the session begins with; TensorBoard then drops what an earlier, killed
-  // session wrote for later ones.
+  // Makes a new event file in the folder. first: the first batch that is to be written; TensorBoard then drops what an earlier, killed
+  // session wrote for it and later ones.
   TensorBoard(const std::filesystem::path& folder, int64_t first);
   void write(const Record& record) override;
   void sync() override { file_->sync(); }
