@@ -41,7 +41,7 @@ Classes Classifier::classify(const Window& window, uint64_t first) const {
   const size_t width = labels_.size();
   Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
   for (const Batch& batch : window.batches) {
-    nn::Pass pass;
+    auto pass = nn::Pass::without_padding();
     const std::vector<float> rows = to_floats(scores_of(pretrained_.model->class_logits(model_input(batch), pass), task_));
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);

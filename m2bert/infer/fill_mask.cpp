@@ -48,7 +48,7 @@ std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::sp
 }
 
 void FillMask::fill(const Batch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const {
-  nn::Pass pass;
+  auto pass = nn::Pass::without_padding();
   const mx::array hidden = pretrained_.model->hidden_states(model_input(batch), pass);  // [B, L, H]
   for (int row = 0; row < batch.rows(); ++row) {
     const uint64_t text = first + batch.texts[static_cast<size_t>(row)];

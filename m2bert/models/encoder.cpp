@@ -105,7 +105,11 @@ Encoder::Encoder(const Config& c)
   for (int i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c);
 }
 
-EncoderContext Encoder::context(const mx::array& mask) const {
+namespace {
+bool has_padding(const mx::array& mask) { return mx::any(mx::equal(mask, mx::array(0, mask.dtype()))).item<bool>(); }
+}  // namespace
+
+EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const {
   EncoderContext context;
   context.batch = mask.shape(0);
   context.seqlen = mask.shape(1);
@@ -114,6 +118,8 @@ EncoderContext Encoder::context(const mx::array& mask) const {
     // The reference adds -10000 in bfloat16, which rounds to -9984.
     context.key_bias = ops::mask_bias(mask, -9984.0f);
     context.alibi = true;
+  } else if (adds_mask_ && skip_padding && has_padding(mask)) {
+    context.unpadding = ops::unpadding(mask);
   } else if (adds_mask_) {
     context.key_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
   }
@@ -121,7 +127,7 @@ EncoderContext Encoder::context(const mx::array& mask) const {
 }
 
 mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
-  auto c = context(attention_mask);
+  auto c = context(attention_mask, pass.skips_padding() && !x.is_tracer());
   auto h = c.unpadding ? ops::unpad_input(x, *c.unpadding) : x;
   for (size_t i = 0; i < layers_.size(); ++i) {
     nn::Pass::Scope scope(pass, "layer." + std::to_string(i));

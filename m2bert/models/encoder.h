@@ -53,13 +53,13 @@ class Layer : public nn::Module {
 class Encoder : public nn::Module {
  public:
   explicit Encoder(const Config& config);
-  // [B, L, H] -> [B, L, H]. The ALiBi variant gives zeros at the padding.
+  // [B, L, H] -> [B, L, H]. The ALiBi variant gives zeros at the padding, Hugging Face's only in a pass that skips it.
   mx::array operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, bool independent, nn::KeySequence& keys);
 
  private:
-  EncoderContext context(const mx::array& attention_mask) const;
+  EncoderContext context(const mx::array& attention_mask, bool skip_padding) const;
 
   std::vector<Layer> layers_;
   bool unpads_, adds_mask_;

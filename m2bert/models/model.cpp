@@ -93,7 +93,8 @@ mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling po
 }
 
 mx::array Model::embedding(const Batch& batch, Pooling pooling, bool normalize) const {
-  auto vectors = pool(hidden_states(batch), batch.attention_mask, pooling);
+  auto pass = nn::Pass::without_padding();
+  auto vectors = pool(hidden_states(batch, pass), batch.attention_mask, pooling);
   return normalize ? l2_normalize(vectors) : vectors;
 }
 

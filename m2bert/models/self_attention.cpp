@@ -1,6 +1,7 @@
 #include "m2bert/models/self_attention.h"
 
 #include "m2bert/ops/attention.h"
+#include "m2bert/ops/varlen_attention.h"
 
 namespace m2bert::models {
 
@@ -13,7 +14,41 @@ mx::array attend(const mx::array& q, const mx::array& k, const mx::array& v, int
   return ops::self_attention(q, k, v, heads, *context.key_bias, context.alibi, on_probabilities);
 }
 
+// The same for q, k, v as rows [nnz, H] of texts that lie one behind another.
+mx::array attend_rows(const std::vector<mx::array>& qkv, int heads, const EncoderContext& context) {
+  auto by_head = [&](const mx::array& x) { return mx::reshape(x, {x.shape(0), heads, x.shape(1) / heads}); };
+  ops::AttentionOptions options;
+  if (context.alibi) options.alibi_slopes = ops::alibi_slopes(heads);
+  const auto& cu_seqlens = context.unpadding->cu_seqlens;
+  auto y = ops::attention_varlen(by_head(qkv[0]), by_head(qkv[1]), by_head(qkv[2]), cu_seqlens, cu_seqlens, options);
+  return mx::reshape(y, qkv[0].shape());
+}
+
 }  // namespace
+
+std::optional<AttentionProducts::Prepared> AttentionProducts::operator()(const std::vector<const nn::Linear*>& qkv, const nn::Linear& dense,
+                                                                         const nn::LayerNorm& norm, const mx::array& x,
+                                                                         const nn::Pass& pass) const {
+  if (pass.train() || pass.shows_inner_stages() || x.is_tracer()) return std::nullopt;
+  auto layers = qkv;
+  layers.push_back(&dense);
+  std::vector<mx::array> weights{norm.weight, norm.bias};
+  for (const auto* layer : layers) {
+    weights.push_back(layer->weight);
+    for (const auto* a : {&layer->weight_scale, &layer->bias}) {
+      if (*a) weights.push_back(**a);
+    }
+  }
+  if (nn::any_traced(weights)) return std::nullopt;
+  const auto prepared = prepared_.get(0, weights, [&] {
+    std::vector<ops::LinearWeights> of_qkv;
+    for (const auto* layer : qkv) of_qkv.push_back({layer->matrix(), layer->bias});
+    return Prepared{ops::prepare_linear(of_qkv),
+                    ops::prepare_linear({{dense.matrix(), dense.bias}}, ops::NormWeights{norm.weight, norm.bias, norm.eps()})};
+  });
+  if (!prepared.qkv || !prepared.out) return std::nullopt;
+  return prepared;
+}
 
 UnpadSelfAttention::UnpadSelfAttention(const Config& c)
     : Wqkv(c.hidden_size, 3 * c.hidden_size),
@@ -25,6 +60,10 @@ UnpadSelfAttention::UnpadSelfAttention(const Config& c)
 
 mx::array UnpadSelfAttention::operator()(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const {
   const auto& unpadding = *context.unpadding;
+  if (unpadding.contiguous) {  // else the distances between tokens count the holes between them
+    if (const auto products = products_({&Wqkv}, dense, norm, rows, pass))
+      return ops::linear(attend_rows(mx::split(ops::linear(rows, products->qkv), 3, 1), heads_, context), products->out, rows);
+  }
   auto qkv = mx::split(ops::pad_input(pass.stage("qkv", Wqkv(rows)), unpadding, context.batch, context.seqlen), 3, 2);
   auto mixed = attend(qkv[0], qkv[1], qkv[2], heads_, context, attention_dropout_, pass);
   auto mixed_rows = pass.stage("context", ops::unpad_input(mixed, unpadding));
@@ -53,6 +92,12 @@ PaddedSelfAttention::PaddedSelfAttention(const Config& c)
       hidden_dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array PaddedSelfAttention::operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
+  if (const auto products = products_({&query, &key, &value}, dense, norm, x, pass)) {
+    const auto qkv = mx::split(ops::linear(x, products->qkv), 3, -1);
+    auto mixed = context.unpadding ? attend_rows(qkv, heads_, context) : attend(qkv[0], qkv[1], qkv[2], heads_, context, 0, pass);
+    return ops::linear(mixed, products->out, x);
+  }
+  if (context.unpadding) return norm(dense(attend_rows({query(x), key(x), value(x)}, heads_, context)), x);
   auto mixed = attend(query(x), key(x), value(x), heads_, context, attention_dropout_, pass);
   return norm(pass.dropout(dense(mixed), hidden_dropout_), x);
 }

@@ -12,12 +12,12 @@ namespace m2bert::models {
 // A batch as the layers see it, made once a forward pass.
 struct EncoderContext {
   int batch = 0, seqlen = 0;
-  std::optional<ops::Unpadding> unpadding;  // attention variant: layers work on rows [nnz, H]
+  std::optional<ops::Unpadding> unpadding;  // attention: layers work on rows [nnz, H]
   std::optional<mx::array> key_bias;        // [B, S], added to every score of that key
   bool alibi = false;                       // adds the distance times a slope a head
 };
 
-// Mixes along the text. M2 and hf_bert: [B, L, H] -> the same. ALiBi attention: rows [nnz, H] -> the same.
+// Mixes along the text: [B, L, H] -> the same; attention where the context has an unpadding: rows [nnz, H] -> the same.
 class SequenceMixer : public nn::Module {
  public:
   virtual mx::array operator()(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const = 0;

@@ -21,6 +21,14 @@ class Pass {
 
   bool train() const { return key_.has_value(); }
 
+  // Inference whose caller does not look at the states of padding: attention then leaves it out, and gives zeros there.
+  static Pass without_padding() {
+    Pass pass;
+    pass.skips_padding_ = true;
+    return pass;
+  }
+  bool skips_padding() const { return skips_padding_ && !train() && !on_stage; }
+
   // x with dropout in training, x itself at inference.
   mx::array dropout(const mx::array& x, float p);
   // The key of the next dropout with probability p, for ops that drop by themselves; none at inference, or where p is 0.
@@ -52,6 +60,7 @@ class Pass {
 
  private:
   std::optional<mx::array> key_;
+  bool skips_padding_ = false;
   std::string scope_;
 };
 

@@ -13,6 +13,7 @@ struct Unpadding {
   std::vector<int> cu_seqlens;  // [B + 1] running count of rows
   int max_seqlen;               // rows of the longest text
   int seqlen;                   // S
+  bool contiguous;              // no text has a hole between its rows
 };
 
 // Reads the mask [B, S] (any type; non-zero: a real token) on the host; holes and empty texts are allowed. Evaluates mask; throws Error

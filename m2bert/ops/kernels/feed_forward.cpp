@@ -161,12 +161,10 @@ void FeedForward::tile(const T* x, int rows, T* y) const {
 
 template <class T>
 void FeedForward::run(const T* x, int64_t rows, T* y, int threads) const {
-  // Few rows are shared out, too.
-  const int64_t share = (rows + threads - 1) / threads;
-  const int64_t step = std::min<int64_t>(kTileRows, round_up(int(std::min<int64_t>(share, kTileRows))));
+  const int step = tile_step(rows, threads);
   parallel_for((rows + step - 1) / step, threads, [&](int64_t i) {
     const int64_t r = i * step;
-    tile(x + r * hidden_, int(std::min(step, rows - r)), y + r * hidden_);
+    tile(x + r * hidden_, int(std::min<int64_t>(step, rows - r)), y + r * hidden_);
   });
 }
 

@@ -172,8 +172,7 @@ void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& f
   static thread_local Scratch memory;
   const int64_t rows = int64_t(B) * L, plane_rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
   const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_)), plane_rows, hidden_, chunk_);
-  const int64_t share = std::min<int64_t>(kTileRows, (rows + threads - 1) / threads);
-  const int step = round_up(int(share));
+  const int step = tile_step(rows, threads);
   const int64_t tiles = (rows + step - 1) / step;
   auto tile_rows = [&](int64_t tile) { return int(std::min<int64_t>(step, rows - tile * step)); };
   parallel_for(tiles, threads, [&](int64_t i) { project_in(u + i * step * hidden_, i * step, tile_rows(i), planes); });

@@ -13,6 +13,12 @@ inline constexpr int kTileRows = 128;
 inline constexpr int kRowStep = 16;
 inline constexpr int round_up(int rows, int step = kRowStep) { return (rows + step - 1) / step * step; }
 
+// Rows a task when `rows` of them are shared out to threads: a tile, or less where there are few.
+inline int tile_step(int64_t rows, int threads) {
+  const int64_t share = (rows + threads - 1) / threads;
+  return share >= kTileRows ? kTileRows : round_up(int(share));
+}
+
 enum class Number { float32, bfloat16, int8 };
 inline constexpr size_t size_of(Number n) { return n == Number::float32 ? 4 : n == Number::bfloat16 ? 2 : 1; }
 
