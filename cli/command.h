@@ -45,6 +45,7 @@ Run embed_command(CLI::App& app, const Globals& globals);
 Run classify_command(CLI::App& app, const Globals& globals);
 Run fill_mask_command(CLI::App& app, const Globals& globals);
 Run similarity_command(CLI::App& app, const Globals& globals);
+Run data_command(CLI::App& app, const Globals& globals);
 Run tokenize_command(CLI::App& app, const Globals& globals);
 Run inspect_command(CLI::App& app, const Globals& globals);
 Run convert_command(CLI::App& app, const Globals& globals);

@@ -18,11 +18,14 @@ std::vector<const CLI::App*> commands_of(const CLI::App& program) {
   return program.get_subcommands([](const CLI::App*) { return true; });
 }
 
-// The options of a command and of the program, long names alone.
+// The options of a command, of those inside it and of the program, long names alone.
 std::vector<const CLI::Option*> options_of(const CLI::App& command, const CLI::App& program) {
   std::vector<const CLI::Option*> options;
   std::map<std::string, bool> seen;
-  for (const CLI::App* app : {&command, &program})
+  std::vector<const CLI::App*> apps = commands_of(command);
+  apps.insert(apps.begin(), &command);
+  apps.push_back(&program);
+  for (const CLI::App* app : apps)
     for (const CLI::Option* option : app->get_options())
       if (!option->get_lnames().empty() && !seen[option->get_lnames().front()]) {
         seen[option->get_lnames().front()] = true;
@@ -56,6 +59,12 @@ std::string shell_quoted(const std::string& text) {
   return out + "'";
 }
 
+// The commands inside a command, for bash: " -W 'build split show'".
+std::string inner_words(const CLI::App& command) {
+  const auto names = command_names(command);
+  return names.empty() ? "" : " -W " + shell_quoted(joined(names, " "));
+}
+
 std::string bash_script(const CLI::App& program) {
   std::ostringstream out;
   out << "# bash completion for m2bert\n_m2bert() {\n  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command= word\n"
@@ -70,8 +79,8 @@ std::string bash_script(const CLI::App& program) {
       << shell_quoted(joined(command_names(program), " ") + " " + joined(option_names(program, program), " ")) << " -- \"$cur\")) ;;\n";
   for (const CLI::App* command : commands_of(program))
     out << "    " << command->get_name() << ")\n      if [[ $cur == -* ]]; then COMPREPLY=($(compgen -W "
-        << shell_quoted(joined(option_names(*command, program), " "))
-        << " -- \"$cur\")); else COMPREPLY=($(compgen -f -- \"$cur\")); fi ;;\n";
+        << shell_quoted(joined(option_names(*command, program), " ")) << " -- \"$cur\")); else COMPREPLY=($(compgen -f"
+        << inner_words(*command) << " -- \"$cur\")); fi ;;\n";
   out << "  esac\n}\ncomplete -o filenames -F _m2bert m2bert\n";
   return out.str();
 }
@@ -104,6 +113,7 @@ std::string zsh_script(const CLI::App& program) {
   for (const CLI::App* command : commands_of(program)) {
     out << "        " << command->get_name() << ") _arguments";
     for (const CLI::Option* option : options_of(*command, program)) out << " \\\n          " << zsh_option(*option);
+    if (const auto inner = command_names(*command); !inner.empty()) out << " \\\n          '1:what:(" << joined(inner, " ") << ")'";
     out << " \\\n          '*:file:_files' ;;\n";
   }
   out << "      esac ;;\n  esac\n}\ncompdef _m2bert m2bert\n";
@@ -116,13 +126,17 @@ std::string fish_script(const CLI::App& program) {
   for (const CLI::App* command : commands_of(program))
     out << "complete -c m2bert -f -n __fish_use_subcommand -a " << command->get_name() << " -d " << shell_quoted(command->get_description())
         << "\n";
-  for (const CLI::App* command : commands_of(program))
+  for (const CLI::App* command : commands_of(program)) {
+    for (const CLI::App* inner : commands_of(*command))
+      out << "complete -c m2bert -n '__fish_seen_subcommand_from " << command->get_name() << "' -a " << inner->get_name() << " -d "
+          << shell_quoted(inner->get_description()) << "\n";
     for (const CLI::Option* option : options_of(*command, program)) {
       out << "complete -c m2bert -n '__fish_seen_subcommand_from " << command->get_name() << "' -l " << option->get_lnames().front();
       if (const auto choices = choices_of(*option); !choices.empty()) out << " -x -a " << shell_quoted(joined(choices, " "));
       else if (option->get_items_expected_max() > 0) out << " -r";
       out << " -d " << shell_quoted(first_line(option->get_description())) << "\n";
     }
+  }
   return out.str();
 }
 

@@ -28,6 +28,8 @@ constexpr Command commands[] = {
      fill_mask_command},
     {"similarity", "Compare texts, or find the passages nearest to a question",
      "m2bert similarity --model MODEL --query \"Where do monarchs spend the winter?\" --corpus passages.txt --top-k 3", similarity_command},
+    {"data", "Make, divide and check data sets for pretraining", "m2bert data build corpus.txt --out my-data --val-fraction 0.01",
+     data_command},
     {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
     {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
     {"tokenize", "Show how a text is cut into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
@@ -79,9 +81,20 @@ void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
   add_choice(app, "--device", globals.device, {"cpu", "gpu"}, "Where to compute (default: the GPU if there is one)");
 }
 
+// The command that was named, the one inside it where it has some; the program itself: none.
+const CLI::App* chosen_command(const CLI::App& app) {
+  const CLI::App* chosen = &app;
+  while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
+  return chosen;
+}
+
+// "m2bert data build".
+std::string full_name(const CLI::App& command) {
+  return (command.get_parent() ? full_name(*command.get_parent()) + " " : "") + command.get_name();
+}
+
 int usage_error(const CLI::App& app, const std::string& message) {
-  const auto chosen = app.get_subcommands();
-  std::cerr << "error: " << message << "\n" << "Try: m2bert " << (chosen.empty() ? "" : chosen.front()->get_name() + " ") << "--help\n";
+  std::cerr << "error: " << message << "\n" << "Try: " << full_name(*chosen_command(app)) << " --help\n";
   return 2;
 }
 
@@ -89,12 +102,15 @@ int usage_error(const CLI::App& app, const std::string& message) {
 std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
   const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&e);
   if (extras == nullptr) return e.what();
-  const auto chosen = app.get_subcommands();
-  const CLI::App* command = chosen.empty() ? nullptr : chosen.front();
-  const auto words = command != nullptr && !command->remaining().empty() ? command->remaining() : app.remaining();
+  const CLI::App* command = chosen_command(app);
+  const auto words = app.remaining(true);
   if (words.empty()) return e.what();
   const std::string& word = words.front();
-  if (command != nullptr) return unknown_word("option or argument", word, option_names(*command, app));
+  if (command != &app) {
+    auto names = option_names(*command, app);
+    for (const std::string& inner : command_names(*command)) names.push_back(inner);
+    return unknown_word("option or argument", word, names);
+  }
   return unknown_word(word.starts_with("-") ? "option" : "command", word,
                       word.starts_with("-") ? option_names(app, app) : command_names(app));
 }
@@ -112,16 +128,20 @@ int run(int argc, char** argv) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     sub->fallthrough();
     sub->footer(std::string(global_options_text) + "\nExample:\n  " + command.example + "\n");
-    sub->final_callback([&chosen, run = command.setup(*sub, globals)] { chosen = run; });
+    Run run = command.setup(*sub, globals);
+    for (CLI::App* inner : sub->get_subcommands([](CLI::App*) { return true; })) {
+      inner->fallthrough();
+      inner->footer(global_options_text + inner->get_footer());
+    }
+    sub->final_callback([&chosen, run] { chosen = run; });
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    const auto subcommands = app.get_subcommands();
-    if (subcommands.empty()) print_overview();
-    std::cout << (subcommands.empty()
-                      ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
-                      : subcommands.front()->help("m2bert"));
+    const CLI::App* command = chosen_command(app);
+    if (command == &app) print_overview();
+    std::cout << (command == &app ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
+                                  : command->help(full_name(*command->get_parent())));
     return 0;
   } catch (const CLI::ParseError& e) {
     return usage_error(app, parse_error_text(app, e));

@@ -39,6 +39,7 @@ std::vector<std::string> command_names(const CLI::App& app) {
 std::vector<std::string> option_names(const CLI::App& command, const CLI::App& program) {
   std::vector<std::string> names;
   append_long_options(command, names);
+  for (const CLI::App* inner : command.get_subcommands([](const CLI::App*) { return true; })) append_long_options(*inner, names);
   append_long_options(program, names);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());

@@ -30,6 +30,7 @@ class MdsStream {
 
   const MdsIndex& index() const { return index_; }
   const std::filesystem::path& folder() const { return folder_; }
+  bool is_remote() const { return remote_.has_value(); }  // shards come from elsewhere
 
   // Fetches, checks and unpacks the shard as far as that is not done yet. Processes that share the folder do this once together.
   // Errors name the file.
