@@ -11,7 +11,8 @@ namespace m2bert::train {
 // rows of `length` tokens with `predicted` tokens through the masked-LM head.
 double training_flops(const models::Config& config, int64_t rows, int64_t length, int64_t predicted);
 
-// What a product of large square matrices reaches on this device, in operations a second: measured once, for a tenth of a second or so.
+// What a product of large square matrices reaches on this device, in operations a second: the best of some,
+// in a third of a second or so.
 double measured_peak_flops(mx::Dtype dtype);
 
 }  // namespace m2bert::train
