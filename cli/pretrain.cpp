@@ -119,7 +119,10 @@ void run_pretrain(const PretrainCommand& command, const Globals& globals) {
   const WithoutRingMessages no_ring_messages;
   const auto processes = join(command);
   const auto result = run_recipe(recipe, processes);
-  if (!processes.first()) throw QuietExit{io::interrupted() ? 128 + io::interrupt_signal() : 0};
+  if (!processes.first()) {
+    if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};
+    return;  // by way of main: MPI wants its processes to end in order
+  }
   if (result.end == train::TrainingEnd::stopped) stop(result);
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
   else std::cout << result_text(result) << "\n";
