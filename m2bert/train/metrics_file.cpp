@@ -48,14 +48,15 @@ std::string metrics_line(const Record& record) {
   return io::to_json(line) + "\n";
 }
 
-std::vector<Record> read_metrics(const fs::path& file) {
-  const std::string text = io::read_file(file);
+std::vector<Record> read_metrics(const fs::path& file) { return parse_metrics(io::read_file(file), file.string()); }
+
+std::vector<Record> parse_metrics(std::string_view text, const std::string& name) {
   std::vector<Record> records;
   int number = 1;
   for (size_t at = 0;; ++number) {
     const size_t end = text.find('\n', at);
-    if (end == std::string::npos) return records;
-    records.push_back(record_of(io::parse_json(std::string_view(text).substr(at, end - at), file.string() + ":" + std::to_string(number))));
+    if (end == std::string_view::npos) return records;
+    records.push_back(record_of(io::parse_json(text.substr(at, end - at), name + ":" + std::to_string(number))));
     at = end + 1;
   }
 }

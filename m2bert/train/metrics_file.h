@@ -1,6 +1,9 @@
 #pragma once
 // The metrics of a run as JSON lines: {"batch": 1, "epoch": 0, "sample": 8, "token": 256, "loss/train/total": 6.49, ...}.
 #include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "m2bert/io/file.h"
 #include "m2bert/train/record.h"
@@ -24,5 +27,7 @@ std::string metrics_line(const Record& record);
 
 // All lines of a metrics file; a last line without its end is left out. Error with file and line for anything else that is no record.
 std::vector<Record> read_metrics(const std::filesystem::path& file);
+// The same for the file's text; name stands for it in errors.
+std::vector<Record> parse_metrics(std::string_view text, const std::string& name);
 
 }  // namespace m2bert::train

@@ -17,6 +17,8 @@ namespace {
 
 constexpr const char* kColours[] = {"#2f6fde", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0b7285", "#846358", "#5f3dc4"};
 
+constexpr double kDrawable = 1e300;  // differences of larger values may be infinite
+
 constexpr const char* kStyle = R"(
 :root { color-scheme: light dark; --line: #8884; --text: #222; }
 @media (prefers-color-scheme: dark) { :root { --text: #ddd; } }
@@ -68,7 +70,7 @@ std::vector<std::pair<double, double>> points_of(const ReportedRun& run, const s
   std::vector<std::pair<double, double>> points;
   for (const auto& record : run.records) {
     const double* value = record.find(name);
-    if (value && std::isfinite(*value)) points.emplace_back(double(record.time.in(along)), *value);
+    if (value && std::abs(*value) < kDrawable) points.emplace_back(double(record.time.in(along)), *value);
   }
   return points;
 }

@@ -19,8 +19,9 @@ struct Range {
   }
   // A line needs some width.
   void widen() {
-    if (high > low) return;
-    const double margin = low == 0 ? 1 : std::abs(low) * 0.05;
+    const double size = std::max(std::abs(low), std::abs(high));
+    if (high - low > 1e-9 * size) return;
+    const double margin = size < 1e-300 ? 1 : size * 0.05;
     low -= margin;
     high += margin;
   }
@@ -114,7 +115,8 @@ std::vector<double> round_ticks(double low, double high, int count) {
     if (nice * power >= rough) step = nice * power;
   }
   std::vector<double> ticks;
-  for (double i = std::ceil(low / step); i * step <= high + 1e-9 * step; ++i) ticks.push_back(i == 0 ? 0 : i * step);
+  const double first = std::ceil(low / step);
+  for (int i = 0; i <= 2 * count && (first + i) * step <= high + 1e-9 * step; ++i) ticks.push_back(first + i == 0 ? 0 : (first + i) * step);
   return ticks;
 }
 

@@ -9,7 +9,7 @@ namespace m2bert::train {
 struct Curve {
   std::string name;
   std::string colour;                             // CSS
-  std::vector<std::pair<double, double>> points;  // finite, x rising
+  std::vector<std::pair<double, double>> points;  // below 1e300 in size, x rising
 };
 
 struct Chart {

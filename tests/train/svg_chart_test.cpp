@@ -32,7 +32,12 @@ TEST(SvgChart, ThinningKeepsLowestAndHighest) {
 }
 
 TEST(SvgChart, DrawsConstantsAndSinglePoints) {
-  for (const auto& points : {std::vector<std::pair<double, double>>{{1, 5}, {2, 5}}, {{3, 0}}, {{0, -2}, {0, -2}}}) {
+  for (const auto& points : {std::vector<std::pair<double, double>>{{1, 5}, {2, 5}},
+                             {{3, 0}},
+                             {{0, -2}, {0, -2}},
+                             {{1, 1e15}, {2, 1e15 + 0.125}},
+                             {{1, 1e-320}, {2, 3e-320}},
+                             {{1, -1e299}, {2, 1e299}}}) {
     const auto svg = svg_chart({"t", "x", {{"run", "red", points}}});
     EXPECT_EQ(svg.find("nan"), std::string::npos);
     EXPECT_EQ(svg.find("inf"), std::string::npos);
