@@ -74,7 +74,7 @@ io::Tree settings_of(const EmbedCommand& command, const infer::Embedder& embedde
           {"prompt", batching.prompt},
           {"pooling", models::name(embedder.pooling())},
           {"normalize", embedder.normalize()},
-          {"dtype", command.model.dtype},
+          {"dtype", checkpoint::dtype_name(embedder.pretrained().dtype)},
           {"device", mx::default_device() == mx::Device::gpu ? "gpu" : "cpu"},
           {"program", M2BERT_VERSION " with MLX " M2BERT_MLX_VERSION}};
 }

@@ -10,7 +10,7 @@
 namespace m2bert::cli {
 
 struct ModelOption {
-  std::string model, config, tokenizer, dtype = "float32";
+  std::string model, config, tokenizer, dtype;
   bool allow_missing = false, allow_unexpected = false;
 };
 

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/quantize.h"
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/torch_file.h"
 #include "m2bert/checkpoint/weights.h"
@@ -21,8 +22,13 @@ bool is_folder(Target t) { return t == Target::hugging_face || t == Target::sent
 // Floats in the wanted dtype; arrays that are one stay one. The filters of the long convolution stay as they are: their rounding would
 // be seen in every token, and the models keep them in float32 too.
 void change_dtype(TensorMap& tensors, mx::Dtype dtype) {
+  if (dtype == mx::int8) {
+    tensors = quantize(tensors);
+    return;
+  }
   bool known = dtype == mx::float32 || dtype == mx::float16 || dtype == mx::bfloat16;
-  require(known, "[convert] dtype ", dtype_name(dtype), ", wants float32, float16 or bfloat16");
+  require(known, "[convert] dtype ", dtype_name(dtype), ", wants float32, float16, bfloat16 or int8");
+  tensors = dequantize(tensors);
   std::unordered_map<std::uintptr_t, mx::array> done;  // by the id of arrays that `tensors` keeps alive
   TensorMap out;
   for (const auto& [name, a] : tensors) {
@@ -134,6 +140,8 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   std::optional<FolderDescription> description;
   if (is_folder(report.target)) description = describe(folder, options, sentence, hidden_of(tensors));
   if (options.dtype) change_dtype(tensors, *options.dtype);
+  require(report.target != Target::composer_pt || !is_quantized(tensors), clean.string(),
+          ": int8 weights are written as safetensors alone; name a .safetensors file or a folder, or another dtype");
   report.tensors = tensors.size();
   if (description) report.bytes_out = write_folder(clean, *description, folder, tensors);
   else if (report.target == Target::composer_pt) save_composer_pt(clean, tensors);

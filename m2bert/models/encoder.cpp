@@ -43,7 +43,7 @@ mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
   if (batch.token_type_ids) {
     x = x + token_type_embeddings(*batch.token_type_ids);
   } else {
-    x = x + mx::take(token_type_embeddings.weight, 0, 0);
+    x = x + token_type_embeddings(mx::array(0));
   }
   if (position_embeddings) {
     const int most = position_embeddings->weight.shape(0);
@@ -51,7 +51,9 @@ mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
     auto at = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
     x = x + mx::expand_dims((*position_embeddings)(at), 0);
   }
-  return pass.dropout(norm(x), dropout_);
+  x = norm(x);
+  if (activations) x = mx::astype(x, *activations);
+  return pass.dropout(x, dropout_);
 }
 
 void Embeddings::visit(nn::Visitor& v) {

@@ -30,6 +30,7 @@ class Embeddings : public nn::Module {
   std::optional<nn::Embedding> position_embeddings;  // [max_position_embeddings, H]
   nn::Embedding token_type_embeddings;               // [types, H]
   nn::LayerNorm norm;
+  std::optional<mx::Dtype> activations;   // of the result; default: as the weights make it
   std::optional<mx::array> position_ids;  // [1, max_position_embeddings] int64 buffer of the reference
 
  private:

@@ -4,15 +4,12 @@
 
 #include "m2bert/models/mlp.h"
 #include "m2bert/ops/activation.h"
-#include "m2bert/ops/linear.h"
 
 namespace m2bert::models {
 
 namespace {
 
 constexpr int kPlantingStride = 128;
-
-mx::array first_state(const mx::array& hidden) { return mx::take(hidden, 0, 1); }
 
 // The states at planted positions whose mask is 1, summed over the text. [B, H]; the first state is not among them.
 mx::array planted_sum(const mx::array& hidden, const mx::array& planted) { return mx::sum(hidden * mx::expand_dims(planted, -1), 1); }
@@ -26,7 +23,10 @@ mx::array planted_positions(int batch, int L) {
   return mx::broadcast_to(mx::reshape(on, {1, L}), {batch, L});
 }
 
-mx::array masked_mean(const mx::array& hidden, const mx::array& mask) {
+mx::array first_state(const mx::array& hidden) { return mx::astype(mx::take(hidden, 0, 1), mx::float32); }
+
+mx::array masked_mean(const mx::array& states, const mx::array& mask) {
+  auto hidden = mx::astype(states, mx::float32);
   auto m = mx::astype(mask, hidden.dtype());
   return mx::sum(hidden * mx::expand_dims(m, -1), 1) / mx::sum(m, 1, true);
 }
@@ -99,16 +99,17 @@ MaskedLMHead::MaskedLMHead(const Config& c)
       activation_(c.hidden_act),
       hf_names_(c.family == Family::hf_bert) {}
 
-mx::array MaskedLMHead::operator()(const mx::array& rows, const mx::array& word_embeddings, nn::Pass& pass) const {
+mx::array MaskedLMHead::operator()(const mx::array& rows, nn::Pass& pass) const {
   auto x = pass.stage("mlm.transform", norm(activate(activation_, dense(rows))));
-  return ops::linear(x, word_embeddings, bias);
+  return ops::weighted_product(x, word_embeddings_->matrix(), bias);
 }
 
 void MaskedLMHead::visit(nn::Visitor& v) {
   if (hf_names_) v("predictions.bias", bias);
   v("predictions.transform.dense", dense);
   v("predictions.transform.LayerNorm", norm);
-  if (word_embeddings_) v.alias("predictions.decoder.weight", *word_embeddings_);
+  v.alias("predictions.decoder.weight", word_embeddings_->weight);
+  if (word_embeddings_->weight_scale) v.alias("predictions.decoder.weight_scale", *word_embeddings_->weight_scale);
   if (hf_names_) {
     v.alias("predictions.decoder.bias", bias);
   } else {

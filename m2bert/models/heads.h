@@ -1,6 +1,7 @@
 #pragma once
 // What stands on the encoder: poolers and the masked-LM head.
 #include "m2bert/models/config.h"
+#include "m2bert/nn/embedding.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
 #include "m2bert/nn/pass.h"
@@ -47,11 +48,11 @@ class AttentionPooler : public PoolerBase {
 class MaskedLMHead : public nn::Module {
  public:
   explicit MaskedLMHead(const Config& config);
-  // rows [..., H], word_embeddings [vocab, H] -> logits [..., vocab]
-  mx::array operator()(const mx::array& rows, const mx::array& word_embeddings, nn::Pass& pass) const;
+  // rows [..., H] -> logits [..., vocab]
+  mx::array operator()(const mx::array& rows, nn::Pass& pass) const;
   // The decoder's weight is an alias of the word embeddings, which the model names.
   void visit(nn::Visitor& v) override;
-  void tie(mx::array& word_embeddings) { word_embeddings_ = &word_embeddings; }
+  void tie(nn::Embedding& word_embeddings) { word_embeddings_ = &word_embeddings; }
   void init(float initializer_range, nn::KeySequence& keys) { dense.init_normal(initializer_range, keys); }
 
   nn::Linear dense;
@@ -61,12 +62,15 @@ class MaskedLMHead : public nn::Module {
  private:
   std::string activation_;
   bool hf_names_;
-  mx::array* word_embeddings_ = nullptr;
+  nn::Embedding* word_embeddings_ = nullptr;
 };
 
 // [B, L] with a 1 at 0, 128, 256, ... below L / 128 * 128: where token planting puts [CLS].
 mx::array planted_positions(int batch, int L);
 
+// One vector a text is little work: it is made in float32, whatever the states are.
+// hidden [B, L, H] at position 0.
+mx::array first_state(const mx::array& hidden);
 // Mean of hidden [B, L, H] over the tokens of mask [B, L].
 mx::array masked_mean(const mx::array& hidden, const mx::array& mask);
 

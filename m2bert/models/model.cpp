@@ -40,7 +40,7 @@ Model::Model(const Config& config, Head head)
   if (head == Head::classification) classifier_.emplace(config.hidden_size, config.num_labels);
   if (head == Head::masked_lm) {
     cls_.emplace(config);
-    cls_->tie(embeddings_.word_embeddings.weight);
+    cls_->tie(embeddings_.word_embeddings);
   }
 }
 
@@ -82,11 +82,11 @@ mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling po
     case Pooling::pooler:
       require(pooler_ != nullptr, "[Model] this model has no pooler; choose another pooling: cls, mean or max");
       return (*pooler_)(hidden, mask);
-    case Pooling::cls: return mx::take(hidden, 0, 1);
+    case Pooling::cls: return first_state(hidden);
     case Pooling::mean: return masked_mean(hidden, mask);
     case Pooling::max: {
       auto on = mx::expand_dims(mx::not_equal(mask, mx::array(0, mask.dtype())), -1);
-      return mx::max(mx::where(on, hidden, mx::array(-std::numeric_limits<float>::infinity(), hidden.dtype())), 1);
+      return mx::astype(mx::max(mx::where(on, hidden, mx::array(-std::numeric_limits<float>::infinity(), hidden.dtype())), 1), mx::float32);
     }
   }
   fail("[Model] unknown pooling");
@@ -100,7 +100,7 @@ mx::array Model::embedding(const Batch& batch, Pooling pooling, bool normalize) 
 
 mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
   require(cls_.has_value(), "[Model] this model has no masked-LM head");
-  return (*cls_)(rows, embeddings_.word_embeddings.weight, pass);
+  return (*cls_)(rows, pass);
 }
 
 mx::array Model::masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const {

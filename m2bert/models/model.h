@@ -66,6 +66,9 @@ class Model : public nn::Module {
   // absent, by num_labels and dtype as in the reference.
   mx::array classification_loss(const mx::array& logits, const mx::array& labels) const;
 
+  // The dtype of the states that the encoder works on; that of the embeddings' weights if it is not set. For int8 weights.
+  void set_activations(mx::Dtype dtype) { embeddings_.activations = dtype; }
+
   void visit(nn::Visitor& v) override;
 
  private:

@@ -1,12 +1,16 @@
 #include "m2bert/models/pretrained.h"
 
 #include <algorithm>
+#include <set>
 
 #include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/quantize.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml.h"
+#include "m2bert/ops/cpu_features.h"
+#include "m2bert/ops/quantized.h"
 
 namespace m2bert::models {
 
@@ -75,6 +79,18 @@ void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
   p.default_prompt = folder.default_prompt;
 }
 
+// Makes those weights of the model int8 that the file has as int8, so that they match.
+void expect_scales(Model& model, const checkpoint::TensorMap& weights) {
+  std::set<std::string> quantized;
+  for (const auto& [name, array] : weights) quantized.insert(name);
+  for (auto& m : nn::matrices(model)) {
+    if (!quantized.contains(checkpoint::scale_name(m.name))) continue;
+    const auto& shape = m.weight->shape();
+    *m.scale = mx::zeros({int(m.weight->size() / size_t(shape.back()))});
+    *m.weight = mx::zeros(shape, mx::int8);
+  }
+}
+
 // Whether a file describes a model at all: every field has a default, so that any map would be taken for BERT.
 bool says_something(const io::Tree& tree) {
   if (const io::Tree* model = tree.find("model"); model && model->is_map()) return true;
@@ -99,11 +115,27 @@ Head head_of(const checkpoint::TensorMap& weights) {
   return any_name(weights, "bert.pooler.") ? Head::embedding : Head::none;
 }
 
-void cast_weights(Model& model, mx::Dtype dtype) {
+bool cast_weights(Model& model, mx::Dtype dtype) {
+  const bool on_cpu = mx::default_device() == mx::Device::cpu, narrow = !on_cpu || ops::has_bfloat16_products();
+  if (dtype == mx::int8) {
+    for (auto& m : nn::matrices(model)) {
+      if (m.scale->has_value() || !checkpoint::is_quantized(m.name, *m.weight)) continue;
+      const auto quantized = ops::quantize_weight(*m.weight);
+      *m.weight = quantized.values;
+      *m.scale = quantized.scale;
+    }
+    // Attention is computed in float32 anyway, and gains precision by states that are.
+    model.set_activations(narrow && model.config().monarch_mixer_sequence_mixing ? mx::bfloat16 : mx::float32);
+    return false;
+  }
+  const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
   for (auto& w : nn::named_arrays(model)) {
     const bool filter = w.name.find(".filter_fn") != std::string::npos;
-    if (w.role == nn::Role::parameter && !filter && mx::issubdtype(w.array->dtype(), mx::floating)) *w.array = mx::astype(*w.array, dtype);
+    if (w.role != nn::Role::parameter || filter || !mx::issubdtype(w.array->dtype(), mx::floating)) continue;
+    const auto rounded = mx::astype(*w.array, dtype);
+    *w.array = wide ? mx::astype(rounded, mx::float32) : rounded;
   }
+  return wide;
 }
 
 Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
@@ -124,10 +156,13 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   drop_other_heads(weights, p.config, head);
   adopt_num_labels(p.config, weights);
 
+  if (checkpoint::is_quantized(weights) && options.dtype.value_or(mx::int8) != mx::int8) weights = checkpoint::dequantize(weights);
+  p.dtype = options.dtype.value_or(checkpoint::is_quantized(weights) ? mx::int8 : mx::float32);
   p.model = std::make_unique<Model>(p.config, head);
   if (options.allow_missing) p.model->init(0);
+  expect_scales(*p.model, weights);
   p.report = checkpoint::match(*p.model, weights, {options.allow_missing, options.allow_unexpected, path.string()});
-  if (options.dtype && *options.dtype != mx::float32) cast_weights(*p.model, *options.dtype);
+  if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
 
   p.pooling = p.model->default_pooling();
   p.normalize = p.config.use_normalized_embeddings;

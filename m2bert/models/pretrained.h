@@ -16,7 +16,7 @@ namespace m2bert::models {
 struct LoadOptions {
   std::optional<std::filesystem::path> config;     // YAML recipe or config.json; absent: the folder's, or the one beside the file
   std::optional<std::filesystem::path> tokenizer;  // vocab.txt, tokenizer.json or folder; absent: the folder's, else bert-base-uncased
-  std::optional<mx::Dtype> dtype;                  // of the weights; absent: float32. The long convolution's filters stay float32
+  std::optional<mx::Dtype> dtype;                  // float32, bfloat16, float16 or int8; absent: float32, or int8 where the file is
   std::optional<Head> head;                        // absent: by the names in the file
   bool allow_missing = false;                      // names the file lacks keep their initial values
   bool allow_unexpected = false;                   // names the model lacks are left out
@@ -33,6 +33,8 @@ struct Pretrained {
   std::map<std::string, std::string> prompts;
   std::string default_prompt;  // name of a prompt, empty: none
   std::vector<std::string> labels;
+  mx::Dtype dtype = mx::float32;     // of the weights
+  bool computes_in_float32 = false;  // since the CPU has no products of that dtype
   checkpoint::MatchReport report;
   std::vector<std::filesystem::path> weights;  // the files that were read
 };
@@ -46,7 +48,8 @@ Config read_config(const std::filesystem::path& file, const std::vector<std::str
 // The head that weights of these names belong to.
 Head head_of(const checkpoint::TensorMap& weights);
 
-// Casts floating weights; the filters of the long convolution stay float32.
-void cast_weights(Model& model, mx::Dtype dtype);
+// Makes a float32 model one of `dtype`: float32, bfloat16, float16 or int8. The filters of the long convolution stay float32; of int8 see
+// checkpoint/quantize.h. On a CPU that has no products of that dtype the weights are rounded to it and stay float32: that says the result.
+bool cast_weights(Model& model, mx::Dtype dtype);
 
 }  // namespace m2bert::models

@@ -35,8 +35,7 @@ bool BlockdiagLinear::is_plain() const {
 
 void BlockdiagLinear::visit(Visitor& v) {
   v("bias", bias);
-  v("weight", weight);
-  if (weight_scale) v.buffer("weight_scale", *weight_scale);
+  v.matrix("weight", weight, weight_scale);
 }
 
 void BlockdiagLinear::init(KeySequence& keys) {

@@ -3,6 +3,7 @@
 
 #include "m2bert/nn/init.h"
 #include "m2bert/nn/module.h"
+#include "m2bert/ops/quantized.h"
 
 namespace m2bert::nn {
 
@@ -13,6 +14,8 @@ class Embedding : public Module {
   mx::array operator()(const mx::array& ids) const;  // ids [...] int32 -> [..., dim]; float32 where rows are int8
   void visit(Visitor& v) override;
   void init_normal(float deviation, KeySequence& keys);  // N(0, deviation); the padding row is 0
+
+  ops::Weight matrix() const { return {weight, weight_scale}; }
 
   mx::array weight;                       // [count, dim]
   std::optional<mx::array> weight_scale;  // [count], of int8 rows (ops/quantized.h): their values are weight * weight_scale

@@ -31,6 +31,8 @@ mx::array initial_positions(int l_max, int emb_dim) {
   return mx::array(z.data(), {1, l_max, emb_dim});
 }
 
+mx::array last_layer(const std::vector<Linear>& net) { return mx::astype(ops::dequantize_weight(net[3].matrix()), mx::float32); }
+
 std::vector<Linear> make_network(const HyenaFilterOptions& o) {
   return {Linear(o.emb_dim, o.order), Linear(o.order, o.order), Linear(o.order, o.order), Linear(o.order, o.d_model, false)};
 }
@@ -64,17 +66,17 @@ mx::array HyenaFilter::features(const std::vector<Linear>& net, int L) const {
 }
 
 mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
-  auto x = ops::linear(features(net, L), mx::astype(net[3].weight, mx::float32), std::nullopt);
+  auto x = ops::linear(features(net, L), last_layer(net), std::nullopt);
   return ops::exponential_decay(x, times(L), mx::reshape(deltas, {-1}));
 }
 
 mx::array HyenaFilter::times(int L) const { return mx::slice(mx::reshape(mx::astype(t, mx::float32), {-1}), {0}, {L}); }
 
-ops::FilterNetwork HyenaFilter::filter_network(int L) const { return {features(network, L), network[3].weight}; }
+ops::FilterNetwork HyenaFilter::filter_network(int L) const { return {features(network, L), last_layer(network)}; }
 
 std::optional<ops::FilterNetwork> HyenaFilter::filter_network_rev(int L) const {
   if (network_rev.empty()) return std::nullopt;
-  return ops::FilterNetwork{features(network_rev, L), network_rev[3].weight};
+  return ops::FilterNetwork{features(network_rev, L), last_layer(network_rev)};
 }
 
 mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }
@@ -89,7 +91,9 @@ std::vector<mx::array> HyenaFilter::weights() const {
   for (const auto* net : {&network, &network_rev}) {
     for (const auto& layer : *net) {
       all.push_back(layer.weight);
-      if (layer.bias) all.push_back(*layer.bias);
+      for (const auto* a : {&layer.bias, &layer.weight_scale}) {
+        if (*a) all.push_back(**a);
+      }
     }
   }
   return all;

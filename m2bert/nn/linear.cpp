@@ -11,8 +11,7 @@ Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
 mx::array Linear::operator()(const mx::array& x) const { return ops::weighted_product(x, matrix(), bias); }
 
 void Linear::visit(Visitor& v) {
-  v("weight", weight);
-  if (weight_scale) v.buffer("weight_scale", *weight_scale);
+  v.matrix("weight", weight, weight_scale);
   v("bias", bias);
 }
 

@@ -9,9 +9,23 @@ void Visitor::operator()(const std::string& name, Module& m) {
   prefix_ = outer;
 }
 
+void Visitor::matrix(const std::string& name, mx::array& weight, std::optional<mx::array>& scale) {
+  (*this)(name, weight);
+  if (scale) buffer(name + "_scale", *scale);
+  if (on_matrix_) on_matrix_(prefix_ + name, weight, scale);
+}
+
 std::vector<NamedArray> named_arrays(Module& m) {
   std::vector<NamedArray> all;
   Visitor collect([&](const std::string& name, mx::array& a, Role role) { all.push_back({name, &a, role}); });
+  m.visit(collect);
+  return all;
+}
+
+std::vector<NamedMatrix> matrices(Module& m) {
+  std::vector<NamedMatrix> all;
+  Visitor collect([](const std::string&, mx::array&, Role) {},
+                  [&](const std::string& name, mx::array& weight, std::optional<mx::array>& scale) { all.push_back({name, &weight, &scale}); });
   m.visit(collect);
   return all;
 }

@@ -23,7 +23,8 @@ enum class Role {
 class Visitor {
  public:
   using Callback = std::function<void(const std::string& name, mx::array& a, Role role)>;
-  explicit Visitor(Callback on_array, std::string prefix = {}) : on_array_(std::move(on_array)), prefix_(std::move(prefix)) {}
+  using OnMatrix = std::function<void(const std::string& name, mx::array& weight, std::optional<mx::array>& scale)>;
+  explicit Visitor(Callback on_array, OnMatrix on_matrix = {}) : on_array_(std::move(on_array)), on_matrix_(std::move(on_matrix)) {}
 
   void operator()(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::parameter); }
   void operator()(const std::string& name, std::optional<mx::array>& a) {
@@ -31,6 +32,8 @@ class Visitor {
   }
   void buffer(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::buffer); }
   void alias(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::alias); }
+  // A matrix that may be int8, with a scale for each of its rows: then `name`_scale is a buffer (ops/quantized.h).
+  void matrix(const std::string& name, mx::array& weight, std::optional<mx::array>& scale);
   void operator()(const std::string& name, Module& m);
 
   template <class M>
@@ -44,6 +47,7 @@ class Visitor {
 
  private:
   Callback on_array_;
+  OnMatrix on_matrix_;
   std::string prefix_;
 };
 
@@ -62,6 +66,14 @@ struct NamedArray {
 
 // Every name in visiting order, aliases and buffers included. Pointers stay valid while the module is not moved.
 std::vector<NamedArray> named_arrays(Module& m);
+
+// A matrix of the model, which may be int8.
+struct NamedMatrix {
+  std::string name;
+  mx::array* weight;
+  std::optional<mx::array>* scale;
+};
+std::vector<NamedMatrix> matrices(Module& m);
 
 // Names with Role::parameter alone: what is trained, each array once.
 std::vector<NamedArray> parameters(Module& m);

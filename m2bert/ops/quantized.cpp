@@ -1,5 +1,8 @@
 #include "m2bert/ops/quantized.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "m2bert/error.h"
 #include "m2bert/ops/linear.h"
 #include "m2bert/ops/monarch.h"
@@ -36,10 +39,24 @@ void check(const mx::array& x, const Weight& weight) {
 
 }  // namespace
 
+int rotation_block(int columns) {
+  constexpr int kMost = 64;
+  return std::min(kMost, columns & -columns);
+}
+
+mx::array rotate_columns(const mx::array& x, mx::StreamOrDevice s) {
+  const int block = rotation_block(x.shape(-1));
+  if (block == 1 || x.size() == 0) return x;
+  auto split = x.shape();
+  split.back() /= block;
+  split.push_back(block);
+  return mx::reshape(mx::hadamard_transform(mx::reshape(x, split, s), 1 / std::sqrt(float(block)), s), x.shape(), s);
+}
+
 Weight quantize_weight(const mx::array& weight, mx::StreamOrDevice s) {
   require(weight.ndim() >= 2 && mx::issubdtype(weight.dtype(), mx::floating), "[quantize_weight] weight is ", weight.dtype(), " of shape ",
           weight.shape(), ", wants floating numbers of [out, in] or [nb, q, p]");
-  auto wide = mx::astype(weight, mx::float32, s);
+  auto wide = rotate_columns(mx::astype(weight, mx::float32, s), s);
   auto scale = row_scale(wide, s);
   scale = mx::where(mx::equal(scale, mx::array(0.0f), s), mx::array(1.0f), scale, s);
   return {mx::astype(rounded(wide, scale, s), mx::int8, s), mx::reshape(scale, {-1}, s)};
@@ -49,7 +66,7 @@ mx::array dequantize_weight(const Weight& weight, mx::StreamOrDevice s) {
   if (!weight.scale) return weight.values;
   auto shape = weight.values.shape();
   shape.back() = 1;
-  return mx::multiply(mx::astype(weight.values, mx::float32, s), mx::reshape(*weight.scale, shape, s), s);
+  return rotate_columns(mx::multiply(mx::astype(weight.values, mx::float32, s), mx::reshape(*weight.scale, shape, s), s), s);
 }
 
 mx::array weighted_product(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
@@ -61,7 +78,7 @@ mx::array weighted_product(const mx::array& x, const Weight& weight, const std::
   auto split = x.shape();
   split.back() = blocks;
   split.push_back(x.shape(-1) / blocks);
-  auto rows = mx::reshape(mx::astype(x, mx::float32, s), split, s);
+  auto rows = rotate_columns(mx::reshape(mx::astype(x, mx::float32, s), split, s), s);
   auto scale = row_scale(rows, s);  // [..., nb, 1]
   auto whole = mx::reshape(rounded(rows, scale, s), x.shape(), s);
   // Products of whole numbers up to 127^2 a term: exact in float32 for more than a thousand terms, and rounded like float32 beyond.

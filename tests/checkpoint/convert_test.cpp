@@ -60,6 +60,20 @@ TEST(Convert, DtypeChangesFloatsAlone) {
   EXPECT_EQ(w.at("bert.embeddings.word_embeddings.weight").id(), w.at("cls.predictions.decoder.weight").id());
 }
 
+TEST(Convert, Int8HasScalesAndGoesBack) {
+  Folder f;
+  convert(golden("composer.pt"), f / "small.safetensors", {.dtype = mx::int8});
+  auto w = by_name(f / "small.safetensors");
+  EXPECT_EQ(w.at("bert.embeddings.word_embeddings.weight").dtype(), mx::int8);
+  EXPECT_EQ(w.at("bert.embeddings.word_embeddings.weight_scale").dtype(), mx::float32);
+  convert(f / "small.safetensors", f / "wide.pt", {.dtype = mx::float32});
+  w = by_name(f / "wide.pt");
+  EXPECT_EQ(w.at("bert.embeddings.word_embeddings.weight").dtype(), mx::float32);
+  EXPECT_FALSE(w.contains("bert.embeddings.word_embeddings.weight_scale"));
+  EXPECT_NE(error_of([&] { convert(golden("composer.pt"), f / "small.pt", {.dtype = mx::int8}); }).find("safetensors"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(f / "small.pt"));
+}
+
 TEST(Convert, TokenizerFilesGoAlong) {
   Folder f;
   convert(golden("composer.pt"), f / "a", {.config_json = "{}"});

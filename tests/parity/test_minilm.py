@@ -46,6 +46,13 @@ def test_vectors(minilm_folder, texts, reference, tmp_path):
     assert difference[worst] <= TOLERANCE, f"text {worst} ({lengths[worst]} tokens) differs by {difference[worst]:.2e}"
 
 
+@pytest.mark.parametrize("dtype,least", [("bfloat16", 0.9998), ("int8", 0.999)])
+def test_narrow_numbers_stay_near(minilm_folder, texts, reference, tmp_path, dtype, least):
+    embed(minilm_folder, texts, tmp_path / "vectors.npy", "--dtype", dtype)
+    cosines = (numpy.load(tmp_path / "vectors.npy") * reference[0]).sum(axis=1)
+    assert cosines.min() >= least, f"smallest cosine {cosines.min():.5f}, mean {cosines.mean():.5f}"
+
+
 @pytest.mark.parametrize("options", [["--batch-size", "7"], ["--pad", "longest"], ["--pad", "bucket"]])
 def test_batches_and_padding_change_nothing(minilm_folder, texts, reference, tmp_path, options):
     embed(minilm_folder, texts[:60], tmp_path / "vectors.npy", *options)

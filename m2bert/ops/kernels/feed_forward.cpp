@@ -118,7 +118,7 @@ void FeedForward::tile(const T* x, int rows, T* y) const {
   const char* from = blocks;
   if (quantized) {
     for (int k = 0; k < up_blocks_; ++k)
-      quantize_tile(x + k * up_width_, hidden_, rows, up_width_, reinterpret_cast<int8_t*>(blocks + size_t(k) * block_bytes),
+      quantize_tile(x + k * up_width_, hidden_, rows, up_width_, rotation_of(up_width_), reinterpret_cast<int8_t*>(blocks + size_t(k) * block_bytes),
                     row_scale + k * kTileRows);
   } else if (up_blocks_ == 1 && rows % kRowStep == 0) {
     from = reinterpret_cast<const char*>(x);
@@ -147,7 +147,7 @@ void FeedForward::tile(const T* x, int rows, T* y) const {
     const void* a = activation;
     if (quantized) {
       int8_t* q = narrow.of<int8_t>(tile_rows * size_t(down_width_));
-      quantize_tile(activation, down_width_, rows, down_width_, q, activation_scale + j * kTileRows);
+      quantize_tile(activation, down_width_, rows, down_width_, rotation_of(down_width_), q, activation_scale + j * kTileRows);
       a = q;
     }
     down_[j].multiply(rows, a, output + j * tile_rows * size_t(down_out_), Number::float32);

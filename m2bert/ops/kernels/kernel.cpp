@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "m2bert/ops/cpu_features.h"
 #include "m2bert/threads.h"
 
 #ifdef M2BERT_CPU_KERNELS
@@ -61,3 +62,5 @@ bool has_bfloat16_gemm() {
 }
 
 }  // namespace m2bert::ops::kernels
+
+bool m2bert::ops::has_bfloat16_products() { return kernels::has_bfloat16_gemm(); }

@@ -16,7 +16,7 @@ mx::Stream stream_of(mx::StreamOrDevice s);
 // To be called by a kernel on the thread that computes, so that every OpenMP region there has threads() threads.
 void enter_pool();
 
-// Whether oneDNN multiplies bfloat16 on this CPU (AVX-512). Without it bfloat16 products are computed in float32.
+// ops::has_bfloat16_products.
 bool has_bfloat16_gemm();
 
 }  // namespace m2bert::ops::kernels

@@ -94,7 +94,7 @@ void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Planes<T>
   float* row_scale = scales.of<float>(kTileRows);
   if (number_ == Number::int8) {
     int8_t* q = inputs.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
-    quantize_tile(u, hidden_, rows, hidden_, q, row_scale);
+    quantize_tile(u, hidden_, rows, hidden_, rotation_of(hidden_), q, row_scale);
     x = q;
   } else if (rows % kRowStep != 0) {
     T* padded = inputs.of<T>(size_t(kTileRows) * size_t(hidden_));
@@ -127,7 +127,7 @@ void MonarchMixer::project_out(const Planes<T>& planes, int64_t row, int rows, T
   if (number_ == Number::int8) {
     int8_t* q = narrow.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
     float* row_scale = scales.of<float>(kTileRows);
-    quantize_tile(x, hidden_, rows, hidden_, q, row_scale);
+    quantize_tile(x, hidden_, rows, hidden_, rotation_of(hidden_), q, row_scale);
     out_[0].multiply(rows, q, to, number_of<T>);
     dequantize_tile({row_scale, out_scale_.data(), or_null(out_bias_)}, rows, hidden_, to);
   } else {

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "m2bert/ops/kernels/gelu_simd.h"
+#include "m2bert/ops/kernels/scratch.h"
 #include "m2bert/ops/kernels/simd.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -114,22 +115,76 @@ void dequantize(const Dequantize& columns, int rows, int width, T* x) {
   }
 }
 
-template <class T>
-void quantize(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {
+// The lanes whose index differs by `step`, and +1 or -1 where a butterfly of that step adds or subtracts.
+struct Butterfly {
+  explicit Butterfly(int step) {
+    const D d;
+    HWY_ALIGN int32_t partner[16];
+    HWY_ALIGN float signs[16];
+    for (int i = 0; i < int(hn::Lanes(d)); ++i) {
+      partner[i] = i ^ step;
+      signs[i] = (i & step) ? -1.0f : 1.0f;
+    }
+    swap = hn::SetTableIndices(d, partner);
+    sign = hn::Load(d, signs);
+  }
+  HWY_INLINE V operator()(V x) const { return hn::MulAdd(x, sign, hn::TableLookupLanes(x, swap)); }
+
+  decltype(hn::SetTableIndices(D(), static_cast<const int32_t*>(nullptr))) swap;
+  V sign;
+};
+
+// The Hadamard transform of `block` values from `x` on, without its factor 1 / sqrt(block), to y. Returns the largest size.
+template <int block, class T>
+HWY_INLINE V rotate_block(const T* x, const Butterfly* butterflies, float* y) {
+  const D d;
+  constexpr int N = hn::MaxLanes(D()), count = block / N;
+  V v[count];
+  for (int i = 0; i < count; ++i) v[i] = load(d, x + i * N);
+  for (int step = 1; step < count; step *= 2) {
+    for (int i = 0; i < count; ++i) {
+      if (i & step) continue;
+      const V a = v[i], b = v[i + step];
+      v[i] = hn::Add(a, b);
+      v[i + step] = hn::Sub(a, b);
+    }
+  }
+  V largest = hn::Zero(d);
+  for (int i = 0; i < count; ++i) {
+    for (int step = 1, b = 0; step < N; step *= 2, ++b) v[i] = butterflies[b](v[i]);
+    largest = hn::Max(largest, hn::Abs(v[i]));
+    hn::StoreU(v[i], d, y + i * N);
+  }
+  return largest;
+}
+
+template <int block, class T>
+void quantize_rows(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {
+  static thread_local Scratch memory;
   const D d;
   const hn::Rebind<int8_t, D> narrow;
+  float* rotated = memory.of<float>(size_t(width));
+  const Butterfly butterflies[4] = {Butterfly(1), Butterfly(2), Butterfly(4), Butterfly(8)};
+  const float factor = 1 / std::sqrt(float(block));
   for (int r = 0; r < rows; ++r, x += x_stride, q += width) {
     V largest = hn::Zero(d), not_finite = hn::Zero(d);
-    for (int c = 0; c < width; c += int(hn::Lanes(d))) {
-      const V v = load(d, x + c);
-      largest = hn::Max(largest, hn::Abs(v));
-      not_finite = hn::MulAdd(v, hn::Zero(d), not_finite);  // NaN where v is NaN or infinite
-    }
+    for (int c = 0; c < width; c += block) largest = hn::Max(largest, rotate_block<block>(x + c, butterflies, rotated + c));
+    for (int c = 0; c < width; c += int(hn::Lanes(d)))
+      not_finite = hn::MulAdd(hn::LoadU(d, rotated + c), hn::Zero(d), not_finite);  // NaN where a value is NaN or infinite
     const float most = hn::GetLane(hn::MaxOfLanes(d, largest)), bad = hn::GetLane(hn::SumOfLanes(d, not_finite));
-    scale[r] = most / 127 + bad;
+    scale[r] = most * factor / 127 + bad;
     const V inverse = hn::Set(d, most > 0 && bad == 0 ? 127 / most : 0.0f);
     for (int c = 0; c < width; c += int(hn::Lanes(d)))
-      hn::StoreU(hn::DemoteTo(narrow, hn::NearestInt(hn::Mul(load(d, x + c), inverse))), narrow, q + c);
+      hn::StoreU(hn::DemoteTo(narrow, hn::NearestInt(hn::Mul(hn::LoadU(d, rotated + c), inverse))), narrow, q + c);
+  }
+}
+
+template <class T>
+void quantize(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {
+  switch (rotation) {
+    case 64: return quantize_rows<64>(x, x_stride, rows, width, q, scale);
+    case 32: return quantize_rows<32>(x, x_stride, rows, width, q, scale);
+    default: return quantize_rows<16>(x, x_stride, rows, width, q, scale);
   }
 }
 
@@ -179,8 +234,8 @@ void norm(const BlockedRows& x, const BlockedDequantize& dequantize, const T* re
     activate(activation, h, h_columns, gate, gate_columns, rows, width, y, y_stride);                                                  \
   }                                                                                                                                    \
   void dequantize_##name(const Dequantize& columns, int rows, int width, T* x) { dequantize(columns, rows, width, x); }                \
-  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {                                   \
-    quantize(x, x_stride, rows, width, q, scale);                                                                                      \
+  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                                   \
+    quantize(x, x_stride, rows, width, rotation, q, scale);                                                                                      \
   }                                                                                                                                    \
   void norm_##name(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& n, int rows, int columns, \
                    T* y, float* sum) {                                                                                                 \
@@ -211,8 +266,8 @@ namespace m2bert::ops::kernels {
     HWY_DYNAMIC_DISPATCH(dequantize_##name)(columns, rows, width, x);                                                                   \
   }                                                                                                                                     \
   template <>                                                                                                                           \
-  void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale) {                                      \
-    HWY_DYNAMIC_DISPATCH(quantize_##name)(x, x_stride, rows, width, q, scale);                                                          \
+  void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                                      \
+    HWY_DYNAMIC_DISPATCH(quantize_##name)(x, x_stride, rows, width, rotation, q, scale);                                                          \
   }                                                                                                                                     \
   template <>                                                                                                                           \
   void norm_tile(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, \

@@ -20,13 +20,17 @@ template <class T>
 void activate_tile(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns, int rows,
                    int width, T* y, int64_t y_stride);
 
+// ops::rotation_block of a multiple of 16.
+inline int rotation_of(int width) { return width % 64 == 0 ? 64 : width % 32 == 0 ? 32 : 16; }
+
 // x = x * row_scale[r] * scale[c] + bias[c] in place; rows `width` apart.
 template <class T>
 void dequantize_tile(const Dequantize& columns, int rows, int width, T* x);
 
-// q = round(x / scale[r]) in [-127, 127], rows of q dense; scale[r] = max |x[r]| / 127. A row that is not finite gets the scale NaN.
+// q = round(t / scale[r]) in [-127, 127], rows of q dense, t the row of x after a Hadamard transform of each `rotation` columns (16, 32 or
+// 64, a divisor of width; ops/quantized.h says why); scale[r] = max |t| / 127. A row that is not finite gets the scale NaN.
 template <class T>
-void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int8_t* q, float* scale);
+void quantize_tile(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale);
 
 // Rows whose columns are cut into blocks, each dense: column c of row r lies at x[(c / width) * block_stride + r * width + c % width].
 struct BlockedRows {

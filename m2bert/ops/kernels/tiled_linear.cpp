@@ -53,7 +53,7 @@ void TiledLinear::tile(const T* x, const T* residual, int rows, T* y) const {
   float* row_scale = scales.of<float>(kTileRows);
   if (number_ == Number::int8) {
     int8_t* q = inputs.of<int8_t>(tile_rows * size_t(in_));
-    quantize_tile(x, in_, rows, in_, q, row_scale);
+    quantize_tile(x, in_, rows, in_, rotation_of(in_), q, row_scale);
     from = q;
   } else if (rows % kRowStep != 0) {
     T* padded = inputs.of<T>(tile_rows * size_t(in_));

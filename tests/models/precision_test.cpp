@@ -1,0 +1,114 @@
+// bfloat16 and int8 beside float32: the same model, the cosine of its vectors.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "m2bert/checkpoint/convert.h"
+#include "m2bert/checkpoint/quantize.h"
+#include "m2bert/checkpoint/safetensors.h"
+#include "m2bert/error.h"
+#include "m2bert/io/json.h"
+#include "m2bert/models/pretrained.h"
+#include "m2bert/ops/cpu_features.h"
+#include "tests/io/scratch.h"
+
+namespace m2bert::models {
+namespace {
+
+namespace fs = std::filesystem;
+
+Config mixer_config() {
+  Config c;
+  c.vocab_size = 30528;
+  c.hidden_size = 128;
+  c.num_hidden_layers = 3;
+  c.num_attention_heads = 4;
+  c.intermediate_size = 256;
+  c.max_position_embeddings = c.long_conv_l_max.emplace(48);
+  c.monarch_mixer_sequence_mixing = c.residual_long_conv = c.use_monarch_mlp = c.use_positional_encodings = true;
+  c.long_conv_kernel_learning_rate = 1e-3;
+  c.hyena_lr_pos_emb = 1e-5;
+  c.hyena_w = 10;
+  c.hyena_wd = 0.1;
+  c.hyena_emb_dim = 5;
+  return c;
+}
+
+Config attention_config() {
+  Config c;
+  c.family = Family::hf_bert;
+  c.vocab_size = 30522;
+  c.hidden_size = 128;
+  c.num_hidden_layers = 3;
+  c.num_attention_heads = 4;
+  c.intermediate_size = 512;
+  c.max_position_embeddings = 64;
+  return c;
+}
+
+class Precision : public ::testing::TestWithParam<const char*> {
+ protected:
+  Precision() {
+    const Config config = GetParam() == std::string("mixer") ? mixer_config() : attention_config();
+    Model model(config, Head::embedding);
+    model.init(3, true);
+    checkpoint::TensorMap weights;
+    for (const auto& n : nn::named_arrays(model)) {
+      if (n.role != nn::Role::alias) weights.emplace_back(n.name, *n.array);
+    }
+    fs::create_directories(scratch_ / "model");
+    checkpoint::save_safetensors(scratch_ / "model" / "model.safetensors", weights);
+    std::ofstream(scratch_ / "model" / "config.json") << io::to_json(config.to_tree());
+  }
+
+  // Vectors of eight texts, some of them padded.
+  static mx::array vectors(const Pretrained& p) {
+    const int L = 48;
+    auto ids = mx::random::randint(1000, 30000, {8, L}, mx::int32, mx::random::key(5));
+    auto lengths = mx::reshape(mx::array({48, 48, 40, 33, 20, 12, 5, 2}), {8, 1});
+    auto mask = mx::astype(mx::less(mx::arange(L), lengths), mx::int32);
+    return mx::astype(p.model->embedding({ids * mask, mask, std::nullopt}, Pooling::pooler, true), mx::float32);
+  }
+
+  Pretrained load(const std::string& folder, std::optional<mx::Dtype> dtype = std::nullopt) const {
+    return load_pretrained(scratch_ / folder, {.dtype = dtype});
+  }
+
+  static float least_cosine(const mx::array& a, const mx::array& b) { return mx::min(mx::sum(a * b, 1)).item<float>(); }
+
+  test::Scratch scratch_;
+};
+
+TEST_P(Precision, Bfloat16StaysNearFloat32) {
+  const auto p = load("model", mx::bfloat16);
+  EXPECT_EQ(p.dtype, mx::bfloat16);
+  EXPECT_EQ(p.computes_in_float32, mx::default_device() == mx::Device::cpu && !ops::has_bfloat16_products());
+  EXPECT_GT(least_cosine(vectors(p), vectors(load("model"))), 0.9995f);
+}
+
+TEST_P(Precision, Float16StaysNearFloat32) {
+  EXPECT_GT(least_cosine(vectors(load("model", mx::float16)), vectors(load("model"))), 0.9999f);
+}
+
+TEST_P(Precision, Int8StaysNearFloat32) {
+  EXPECT_GT(least_cosine(vectors(load("model", mx::int8)), vectors(load("model"))), 0.999f);
+}
+
+TEST_P(Precision, AnInt8FileIsTheModelMadeInt8) {
+  checkpoint::convert(scratch_ / "model", scratch_ / "small", {.dtype = mx::int8});
+  const auto from_file = load("small");
+  EXPECT_EQ(from_file.dtype, mx::int8);
+  EXPECT_TRUE(mx::array_equal(vectors(from_file), vectors(load("model", mx::int8))).item<bool>());
+  // Back in float32: the rounded weights, computed exactly.
+  const auto wide = load("small", mx::float32);
+  EXPECT_EQ(wide.dtype, mx::float32);
+  EXPECT_GT(least_cosine(vectors(wide), vectors(load("model"))), 0.9995f);
+  const double share = double(fs::file_size(scratch_ / "small" / "model.safetensors")) / double(fs::file_size(scratch_ / "model" / "model.safetensors"));
+  EXPECT_LT(share, 0.29);  // the filters' small layers weigh more in a small model
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Precision, ::testing::Values("mixer", "attention"));
+
+}  // namespace
+}  // namespace m2bert::models
