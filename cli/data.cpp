@@ -339,7 +339,8 @@ data::MdsReport report_of(const data::MdsStream& stream, bool check) {
 void run_show(const ShowCommand& command, const Globals& globals) {
   io::install_interrupt_handlers();
   uint64_t problems = 0;
-  for (const data::MdsStreamConfig& place : places_of(command.place)) {
+  for (data::MdsStreamConfig& place : places_of(command.place)) {
+    place.validate_all = command.check;
     const data::MdsStream stream(place);
     const data::MdsReport report = report_of(stream, command.check);
     problems += report.problem_count;

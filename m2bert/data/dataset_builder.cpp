@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kBatchBytes = size_t{4} << 20;  // of texts that are tokenized at a time
-
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
 
 // Cuts to that many code points; false: it was not longer.
@@ -90,9 +88,9 @@ class KeptDocuments {
 // A folder of the result, and how its documents become samples.
 class Split {
  public:
-  Split(std::string name, const fs::path& folder, const MdsFormat& format, const BuildOptions& options,
+  Split(std::string name, const PartFolder& part, const MdsFormat& format, const BuildOptions& options,
         const tokenize::WordPiece& tokenizer)
-      : name_(std::move(name)), format_(format), output_(folder, format, options.threads) {
+      : name_(std::move(name)), format_(format), output_(part.growing(name_), part.growing(name_ + ".pending"), format, options.threads) {
     if (options.tokens) packer_.emplace(tokenizer, *options.tokens);
   }
 
@@ -227,7 +225,7 @@ class Builder {
     if (folder_.complete()) return;
     const MdsFormat format = full_format(options);
     for (const std::string& name : split_names(options))
-      splits_.push_back(std::make_unique<Split>(name, folder_.growing(name), format, options, tokenizer));
+      splits_.push_back(std::make_unique<Split>(name, folder_, format, options, tokenizer));
     if (options.val_fraction > 0) choice_ = ValidationChoice::by_fraction(options.val_fraction, options.seed);
     if (options.val_count > 0) choice_ = ValidationChoice::by_count(options.val_count, count_documents(options), options.seed);
     if (folder_.saved()) restore(*folder_.saved());
@@ -255,7 +253,7 @@ class Builder {
   bool tokens_step() {
     std::vector<std::string> texts;
     std::vector<Split*> owners;
-    for (size_t bytes = 0; bytes < kBatchBytes && documents_.next(text_);) {
+    for (size_t bytes = 0; bytes < options_.tokenize_bytes && documents_.next(text_);) {
       bytes += text_.size();
       owners.push_back(&split_of_last());
       texts.push_back(std::move(text_));

@@ -40,6 +40,7 @@ struct BuildOptions {
   bool resume = false, overwrite = false;
   double save_seconds = 30;  // between two states that a later run can go on from
   int threads = 1;
+  size_t tokenize_bytes = size_t{4} << 20;  // texts that are tokenized together
   std::function<void(const BuildCounts& counts, std::optional<double> fraction)> progress;
 };
 

@@ -13,10 +13,14 @@ namespace fs = std::filesystem;
 
 }  // namespace
 
-DatasetOutput::DatasetOutput(fs::path folder, MdsFormat format, int threads)
-    : folder_(std::move(folder)), format_(std::move(format)), threads_(static_cast<size_t>(std::max(1, threads))), content_(format_) {}
+DatasetOutput::DatasetOutput(fs::path folder, fs::path pending, MdsFormat format, int threads)
+    : folder_(std::move(folder)),
+      pending_prefix_(std::move(pending)),
+      format_(std::move(format)),
+      threads_(static_cast<size_t>(std::max(1, threads))),
+      content_(format_) {}
 
-fs::path DatasetOutput::pending_file(size_t shard) const { return folder_ / ("pending." + std::to_string(shard)); }
+fs::path DatasetOutput::pending_file(size_t shard) const { return pending_prefix_.string() + "." + std::to_string(shard); }
 
 void DatasetOutput::add(std::string_view sample) {
   if (!content_.fits(sample.size())) submit();
@@ -84,9 +88,6 @@ const MdsIndex& DatasetOutput::finish() {
   if (content_.samples() > 0) submit();
   collect(0);
   write_mds_index(folder_, index_);
-  if (pending_) outdated_.push_back(pending_->path());
-  pending_.reset();
-  saved();
   return index_;
 }
 

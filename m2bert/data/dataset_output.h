@@ -16,8 +16,9 @@ namespace m2bert::data {
 
 class DatasetOutput {
  public:
-  // At most `threads` shards are written at a time. The format is a finished one (mds_format).
-  DatasetOutput(std::filesystem::path folder, MdsFormat format, int threads);
+  // pending: how the files begin that hold samples of an unfinished shard; they may go when the folder is finished. At most `threads`
+  // shards are written at a time. The format is a finished one (mds_format).
+  DatasetOutput(std::filesystem::path folder, std::filesystem::path pending, MdsFormat format, int threads);
 
   // A sample as encode_mds_sample() makes it. Rethrows what the writing of an earlier shard threw.
   void add(std::string_view sample);
@@ -38,7 +39,7 @@ class DatasetOutput {
   void collect(size_t most);
   std::filesystem::path pending_file(size_t shard) const;
 
-  std::filesystem::path folder_;
+  std::filesystem::path folder_, pending_prefix_;
   MdsFormat format_;
   size_t threads_;
   MdsShardContent content_;

@@ -3,8 +3,6 @@
 #include <algorithm>
 
 #include "m2bert/error.h"
-#include "m2bert/io/checksum.h"
-#include "m2bert/io/file.h"
 #include "m2bert/io/interrupt.h"
 
 namespace m2bert::data {
@@ -50,18 +48,6 @@ void describe(const MdsStream& stream, const MdsShardInfo& shard, MdsReport& rep
     add_problem(report, (stream.folder() / shard.raw.name).string() + ": no such file; its index lists it");
 }
 
-void check_hashes(const MdsStream& stream, const MdsFile& file, MdsReport& report) {
-  const fs::path path = stream.folder() / file.name;
-  std::error_code none;
-  if (file.hashes.empty() || !fs::is_regular_file(path, none)) return;
-  const io::MappedFile mapped(path);
-  const std::string_view content(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
-  for (const auto& [name, value] : file.hashes) {
-    const auto found = io::checksum(name, content);
-    if (found && found != value) add_problem(report, path.string() + ": is damaged: its " + name + " is not the one of the index");
-  }
-}
-
 void check_samples(const MdsShard& shard, MdsReport& report, const std::function<void(uint64_t)>& progress) {
   std::vector<size_t> known;
   for (size_t column = 0; column < shard.info().columns.size(); ++column) {
@@ -93,10 +79,8 @@ MdsReport check_mds(const MdsStream& stream, const std::function<void(uint64_t)>
   const auto& shards = stream.index().shards;
   for (size_t i = 0; i < shards.size(); ++i) {
     try {
-      const auto shard = stream.open(i);
-      check_hashes(stream, shards[i].raw, report);
-      if (shards[i].packed) check_hashes(stream, *shards[i].packed, report);
-      check_samples(*shard, report, progress);
+      check_samples(*stream.open(i), report, progress);
+      stream.release(i);
     } catch (const Error& e) {
       io::throw_if_interrupted();
       add_problem(report, e.what());

@@ -23,8 +23,8 @@ struct MdsReport {
 // By the index and the sizes of the files. Shards of a remote data set that are not here are no problem.
 MdsReport describe_mds(const MdsStream& stream);
 
-// Also reads every shard (fetching it where needed): all checksums of the index, unpacking, every value of every sample.
-// progress: samples done.
+// Also reads every shard (fetching it where needed; of a shard that is here unpacked and packed the former): its checksums as far as the
+// stream was told to validate them, unpacking, every value of every sample. progress: samples done.
 MdsReport check_mds(const MdsStream& stream, const std::function<void(uint64_t)>& progress);
 
 }  // namespace m2bert::data

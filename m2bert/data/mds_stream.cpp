@@ -178,6 +178,7 @@ std::shared_ptr<const MdsShard> MdsStream::unpack(const MdsShardInfo& info) cons
   if (!config_.keep_raw || !writable_) {
     std::string content;
     io::decompress(compression->codec, view_of(packed), info.raw.bytes, name, [&](std::string_view piece) { content += piece; });
+    check_hash(info.raw, content, name + ", unpacked");
     return std::make_shared<const MdsShard>(info, std::move(content), name);
   }
   io::AtomicFile out(raw_file(info));
@@ -187,15 +188,14 @@ std::shared_ptr<const MdsShard> MdsStream::unpack(const MdsShardInfo& info) cons
 }
 
 void MdsStream::check_hash(const MdsFile& file, std::string_view content, const std::string& name) const {
-  if (config_.validate_hash.empty()) return;
-  const auto wanted = file.hashes.find(config_.validate_hash);
-  if (wanted == file.hashes.end()) {
-    std::string there;
-    for (const auto& [algorithm, value] : file.hashes) there += (there.empty() ? "" : ", ") + io::printable(algorithm, 60);
-    fail(name, ": the index has no ", config_.validate_hash, " of it (validate_hash); it has ", there.empty() ? "no hashes" : there);
+  for (const auto& [algorithm, value] : file.hashes) {
+    if (algorithm != config_.validate_hash && !(config_.validate_all && io::is_checksum(algorithm))) continue;
+    require(io::checksum(algorithm, content) == value, name, ": is damaged: its ", algorithm, " is not the one of the index");
   }
-  require(io::checksum(config_.validate_hash, content) == wanted->second, name, ": is damaged: its ", config_.validate_hash,
-          " is not the one of the index");
+  if (config_.validate_hash.empty() || file.hashes.contains(config_.validate_hash)) return;
+  std::string there;
+  for (const auto& [algorithm, value] : file.hashes) there += (there.empty() ? "" : ", ") + io::printable(algorithm, 60);
+  fail(name, ": the index has no ", config_.validate_hash, " of it (validate_hash); it has ", there.empty() ? "no hashes" : there);
 }
 
 void MdsStream::release(size_t shard) const {

@@ -18,6 +18,7 @@ struct MdsStreamConfig {
   std::string split;   // folder inside both: train, val
   FetchOptions fetch;
   std::string validate_hash;  // algorithm by which each shard is checked when it is opened; empty: sizes alone
+  bool validate_all = false;  // by every algorithm that the index has for a file and that is known here
   bool keep_zip = false;      // fetched shards stay in their packed form after they were unpacked
   bool keep_raw = true;  // unpacked shards are kept beside the packed ones; else they are unpacked in memory, and what was fetched goes
 };

@@ -40,6 +40,15 @@ std::string shown(const io::Tree* value) {
   return value->is_map() || value->is_list() ? io::to_json(*value) : value->shown();
 }
 
+// What a killed run left of io::AtomicFile.
+void remove_temporaries_in(const fs::path& folder) {
+  std::error_code none;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder, none))
+    if (entry.path().filename().string().find(".part-") != std::string::npos) found.push_back(entry.path());
+  for (const fs::path& file : found) fs::remove(file, none);
+}
+
 // "length was 32, is 16" for every setting that differs.
 std::string differences(const io::Tree& before, const io::Tree& after) {
   std::string text;
@@ -125,6 +134,7 @@ void PartFolder::go_on(const io::Tree& state) {
           ". Put it back, or start anew with --overwrite");
   options_.overwrite = options_.overwrite || state.at("overwrite").boolean();
   saved_ = state.at("run");
+  for (const std::string& name : names_) remove_temporaries_in(growing(name));
   if (!state.at("finished").boolean()) return;
   publish();
   complete_ = true;
@@ -161,7 +171,9 @@ void PartFolder::publish() {
     }
     move_to(growing(name), out_ / name);
   }
-  fs::remove_all(part_, none);
+  for (const auto& entry : fs::directory_iterator(part_, none))
+    if (entry.path() != state_file()) fs::remove_all(entry.path(), none);
+  fs::remove_all(part_, none);  // the state last: a run that is killed here can be finished by the next one
   kept_ = true;
   made_out_ = false;
 }

@@ -30,7 +30,7 @@ class PartFolder {
   bool complete() const { return complete_; }
   // What an unfinished run saved last; absent: this run starts from the beginning.
   const std::optional<io::Tree>& saved() const { return saved_; }
-  // Where a folder grows.
+  // Where a folder grows. Other names are for what is needed until the end alone.
   std::filesystem::path growing(const std::string& name) const;
   // From here on a run that breaks off can go on with this. What it tells of must be on disk.
   void save(const io::Tree& state);

@@ -18,8 +18,9 @@ const Names data_keys = {
     "streams",    "tokenizer_name", "max_seq_len",     "shuffle", "shuffle_seed", "shuffle_algo", "shuffle_block_size", "samples_per_epoch",
     "epoch_size", "predownload",    "mlm_probability", "masking", "mask_seed",    "eos_token_id", "bos_token_id",       "skip_bad"};
 const Names loader_keys = {"name", "dataset", "drop_last", "num_workers", "prefetch_factor", "timeout"};
-// They divide work between Python processes and copy into a GPU's pinned memory: threads of one process do without.
-const Names idle_data_keys = {"num_canonical_nodes", "partition_algo"};
+// They divide work between Python processes and copy into a GPU's pinned memory: threads of one process do without. padding_multiple stands
+// in recipes of the PyTorch code, which does not read it.
+const Names idle_data_keys = {"num_canonical_nodes", "partition_algo", "padding_multiple"};
 const Names idle_loader_keys = {"pin_memory", "persistent_workers"};
 
 Names joined(std::initializer_list<Names> lists) {

@@ -93,7 +93,7 @@ class Handler {
     // The parser has taken the character it stumbled over, unless that is the end.
     const bool at_end = message.find("unexpected end of input") != std::string::npos;
     lines_.advance(taken_ > 0 && !at_end ? taken_ - 1 : taken_);
-    refuse(message);
+    refuse(printable(message, 1000));  // it quotes what it stumbled over
   }
 
  protected:

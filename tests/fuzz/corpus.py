@@ -1,4 +1,6 @@
 """Writes inputs to begin fuzzing with: python corpus.py FOLDER. Small valid files of each kind, made without any package."""
+import bz2
+import gzip
 import io
 import json
 import pathlib
@@ -32,6 +34,38 @@ def stored_zip(names):
   return out.getvalue()
 
 
+def data_set(columns, samples):
+  """An index and its only shard, as mds_fuzz.cpp takes them."""
+  sizes = [8 if encoding == "int" else None for _, encoding in columns]
+  begin = 4 + 4 * (len(samples) + 1)
+  offsets, at = [], begin
+  for sample in samples:
+    offsets.append(at)
+    at += len(sample)
+  shard = struct.pack(f"<{len(samples) + 2}I", len(samples), *offsets, at) + b"".join(samples)
+  raw = {"basename": "shard.00000.mds", "bytes": len(shard), "hashes": {}}
+  info = {"column_encodings": [e for _, e in columns], "column_names": [n for n, _ in columns], "column_sizes": sizes, "compression": None,
+          "format": "mds", "hashes": [], "raw_data": raw, "samples": len(samples), "size_limit": None, "version": 2, "zip_data": None}
+  index = json.dumps({"shards": [info], "version": 2}).encode()
+  return struct.pack("<I", len(index)) + index + shard
+
+
+def data_sets():
+  def variable(*values):
+    return struct.pack(f"<{len(values)}I", *map(len, values)) + b"".join(values)
+  plain = [("n", "int"), ("text", "str")]
+  others = [(e, e) for e in ("bytes", "json", "ndarray", "ndarray:int16", "str_decimal", "str_float", "str_int")]
+  values = [b"abc", b'{"a": [1, null]}', b"\x08\x04\x02ab", b"\x04\x01ab", b"1.5E+3", b"0.25", b"-12"]
+  return {"text": data_set(plain, [struct.pack("<I", 2) + struct.pack("<q", i) + b"hi" for i in range(3)]), "others": data_set(others, [variable(*values)]),
+          "none": data_set(plain, [])}
+
+
+def packed():
+  text = b"Monarchs migrate south. " * 20
+  parts = {0: bytes.fromhex("28b52ffd60e000d500009c4d6f6e617263687320"), 1: gzip.compress(text, mtime=0), 2: bz2.compress(text), 3: b"\x06", 4: b"\x05\x10abcde"}
+  return {str(codec): bytes([codec]) + struct.pack("<H", len(text)) + content for codec, content in parts.items()}
+
+
 def corpora():
   torch_files = {p.name: p.read_bytes() for p in GOLDEN.glob("*.pt")}
   plain = [{"a": [1, 2.5, None, True], "b": ("x", b"y", 1 << 70)}, [{"k": {1, 2}}], complex(1, 2), frozenset([1])]
@@ -41,7 +75,7 @@ def corpora():
     pickles[name] = archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
   zips = {"two": stored_zip({"a/data.pkl": b"N.", "a/data/0": b"\0" * 8}), "none": stored_zip({}), "dtypes.pt": torch_files["dtypes.pt"]}
   tensors = {"w": ("F32", [2, 3], b"\0" * 24), "b": ("I64", [1], b"\0" * 8), "e": ("BOOL", [0], b"")}
-  return {"pickle": pickles, "zip": zips, "torch_file": torch_files,
+  return {"mds": data_sets(), "codec": packed(), "pickle": pickles, "zip": zips, "torch_file": torch_files,
           "safetensors": {"three": safetensors(tensors, {"format": "pt"}), "none": safetensors({}), "one": safetensors({"x": ("U8", [1], b"1")}, pad=1)}}
 
 

@@ -40,7 +40,8 @@ TEST(Codec, GivesBackWhatWasPacked) {
     for (const std::string& content : contents()) {
       const std::string packed = compress(*parse_compression(name), content);
       EXPECT_TRUE(unpacked(name, packed, content.size()) == content) << name << " " << content.size();
-      if (content.size() < 1000) EXPECT_EQ(compress(*parse_compression(name), content), packed) << name;
+      if (content.size() > 1000) continue;
+      EXPECT_EQ(compress(*parse_compression(name), content), packed) << name;
     }
 }
 

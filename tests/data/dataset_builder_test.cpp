@@ -1,0 +1,262 @@
+#include "m2bert/data/dataset_builder.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <map>
+#include <set>
+
+#include "m2bert/data/dataset_output.h"
+#include "m2bert/data/mds_stream.h"
+#include "mds_case.h"
+
+namespace m2bert::data {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+using test::has;
+using test::Scratch;
+using Texts = std::vector<std::string>;
+
+class DatasetBuilderTest : public ::testing::Test {
+ protected:
+  DatasetBuilderTest() {
+    std::string lines;
+    for (int i = 0; i < 300; ++i)
+      lines += "Document number " + std::to_string(i) + " is about butterflies and moths.\n" + (i % 50 == 7 ? "\n \t\n" : "");
+    options.inputs = {scratch.put("in.txt", lines)};
+    options.out = scratch / "out";
+    options.format = {.hashes = {"xxh64"}, .size_limit = 2000};
+    options.save_seconds = 1e9;
+  }
+  BuildResult build() { return build_dataset(options, tokenizer); }
+  std::string error() {
+    return error_of([&] { build(); });
+  }
+  Texts read(const std::string& split) const {
+    const MdsStream stream({.local = (options.out / split).string(), .validate_hash = "xxh64", .keep_raw = false});
+    Texts texts;
+    for (size_t i = 0; i < stream.index().shards.size(); ++i) {
+      const auto shard = stream.open(i);
+      for (uint64_t sample = 0; sample < shard->samples(); ++sample) texts.emplace_back(shard->field(sample, 0));
+    }
+    return texts;
+  }
+  // Every file of the result by name, but for build.json, which names folders.
+  static std::map<std::string, std::string> files(const fs::path& folder) {
+    std::map<std::string, std::string> found;
+    for (const auto& entry : fs::recursive_directory_iterator(folder))
+      if (entry.is_regular_file() && entry.path().filename() != "build.json")
+        found[fs::relative(entry.path(), folder).string()] = test::content_of(entry.path());
+    return found;
+  }
+
+  Scratch scratch;
+  BuildOptions options;
+  tokenize::WordPiece tokenizer = tokenize::WordPiece::builtin();
+};
+
+TEST_F(DatasetBuilderTest, ADocumentALine) {
+  const BuildResult result = build();
+  EXPECT_EQ(result.counts.documents, 300u);
+  EXPECT_EQ(result.counts.empty, 12u);
+  ASSERT_EQ(result.splits.size(), 1u);
+  EXPECT_GT(result.splits[0].shards, 5u);
+  const Texts texts = read("train");
+  ASSERT_EQ(texts.size(), 300u);
+  EXPECT_EQ(texts[299], "Document number 299 is about butterflies and moths.");
+  EXPECT_EQ(files(options.out).size(), result.splits[0].shards + 1);  // nothing is left of the building
+}
+
+TEST_F(DatasetBuilderTest, CharactersAreCodePoints) {
+  options.inputs = {scratch.put("wide.txt", "Grüße\n日本語です\nab\n")};
+  options.max_chars = 3;
+  EXPECT_EQ(build().counts.cut, 2u);
+  EXPECT_EQ(read("train"), (Texts{"Grü", "日本語", "ab"}));
+}
+
+TEST_F(DatasetBuilderTest, LimitAndSkip) {
+  options.inputs = {scratch.put("bad.txt", "one\n\xff\xfe\xfd\ntwo\nthree\n")};
+  EXPECT_TRUE(has(error(), "bad.txt:2: is not UTF-8 from byte 0"));
+  EXPECT_FALSE(fs::exists(options.out));
+  options.skip_bad = true;
+  options.limit = 2;
+  EXPECT_EQ(build().counts.bad, 1u);
+  EXPECT_EQ(read("train"), (Texts{"one", "two"}));
+}
+
+TEST_F(DatasetBuilderTest, ValidationDataByFractionAndByCount) {
+  options.val_fraction = 0.1;
+  build();
+  const Texts train = read("train"), val = read("val");
+  EXPECT_EQ(train.size() + val.size(), 300u);
+  EXPECT_NEAR(static_cast<double>(val.size()), 30, 1);
+  std::set<std::string> all(train.begin(), train.end());
+  all.insert(val.begin(), val.end());
+  EXPECT_EQ(all.size(), 300u);
+  options.out = scratch / "counted";
+  options.val_fraction = 0;
+  options.val_count = 17;
+  options.val_split = "test";
+  build();
+  EXPECT_EQ(read("test").size(), 17u);
+  EXPECT_EQ(read("train").size(), 283u);
+}
+
+TEST_F(DatasetBuilderTest, TokenSamples) {
+  options.tokens = TokenPackOptions{.length = 16};
+  const BuildResult result = build();
+  std::vector<int32_t> joined, expected;
+  for (const std::string& bytes : read("train")) {
+    ASSERT_EQ(bytes.size(), 16 * sizeof(int64_t));
+    std::vector<int64_t> ids(16);
+    std::memcpy(ids.data(), bytes.data(), bytes.size());
+    EXPECT_EQ(ids.front(), 101);
+    EXPECT_EQ(ids.back(), 102);
+    joined.insert(joined.end(), ids.begin() + 1, ids.end() - 1);
+  }
+  for (int i = 0; i < 300; ++i) {
+    const auto ids =
+        tokenizer.encode("Document number " + std::to_string(i) + " is about butterflies and moths.", {.add_special_tokens = false}).ids;
+    expected.insert(expected.end(), ids.begin(), ids.end());
+  }
+  EXPECT_EQ(expected.size(), joined.size() + result.tokens_lost);
+  expected.resize(joined.size());
+  EXPECT_EQ(joined, expected);
+}
+
+TEST_F(DatasetBuilderTest, TheSameFilesWhateverTheThreads) {
+  options.val_fraction = 0.2;
+  options.format.compression = "zstd";
+  for (const bool tokens : {false, true}) {
+    if (tokens) options.tokens = TokenPackOptions{.length = 16};
+    std::map<std::string, std::string> first;
+    for (const int threads : {1, 4}) {
+      options.threads = threads;
+      options.out = scratch / (std::to_string(tokens) + "-" + std::to_string(threads));
+      build();
+      if (first.empty()) first = files(options.out);
+      else EXPECT_TRUE(files(options.out) == first);
+    }
+    EXPECT_GT(first.size(), 6u);
+  }
+}
+
+// Stops a run after each so many documents, and goes on: the files are those of a run without a stop.
+TEST_F(DatasetBuilderTest, AnInterruptedRunGoesOn) {
+  struct Stopped {};
+  options.val_fraction = 0.2;
+  options.save_seconds = 0;
+  options.tokenize_bytes = 500;
+  for (const bool tokens : {false, true}) {
+    if (tokens) options.tokens = TokenPackOptions{.length = 16};
+    options.out = scratch / ("whole" + std::to_string(tokens));
+    options.resume = false;
+    options.progress = {};
+    build();
+    const auto whole = files(options.out);
+    options.out = scratch / ("pieces" + std::to_string(tokens));
+    int runs = 0;
+    for (uint64_t stop = 1;; stop += 37, ++runs) {
+      options.progress = [&](const BuildCounts& counts, std::optional<double>) {
+        if (counts.documents >= stop && counts.documents < 300) throw Stopped();
+      };
+      options.resume = fs::exists(options.out / "building.part/state.json");
+      try {
+        build();
+        break;
+      } catch (const Stopped&) {
+        EXPECT_FALSE(fs::exists(options.out / "train"));
+      }
+    }
+    EXPECT_GT(runs, 5);
+    EXPECT_TRUE(files(options.out) == whole) << tokens;
+  }
+}
+
+TEST_F(DatasetBuilderTest, ChangedInputsAndOptionsCannotGoOn) {
+  struct Stopped {};
+  options.save_seconds = 0;
+  options.progress = [](const BuildCounts& counts, std::optional<double>) {
+    if (counts.documents == 100) throw Stopped();
+  };
+  EXPECT_THROW(build(), Stopped);
+  options.progress = {};
+  EXPECT_TRUE(has(error(), "--resume goes on with it"));
+  options.resume = true;
+  options.max_chars = 5;
+  EXPECT_TRUE(has(error(), "max_chars was 0, is 5"));
+  options.max_chars = 0;
+  scratch.put("in.txt", "another text\n");
+  EXPECT_TRUE(has(error(), "inputs was"));
+  options.resume = false;
+  options.overwrite = true;
+  build();
+  EXPECT_EQ(read("train"), (Texts{"another text"}));
+}
+
+TEST_F(DatasetBuilderTest, ResumingWhatIsDoneDoesNothing) {
+  build();
+  options.resume = true;
+  EXPECT_TRUE(build().was_complete);
+  options.resume = false;
+  EXPECT_TRUE(has(error(), "is there already"));
+}
+
+TEST_F(DatasetBuilderTest, Problems) {
+  options.val_fraction = 0.1;
+  options.val_count = 5;
+  EXPECT_TRUE(has(error(), "choose one"));
+  options.val_count = 0;
+  options.val_split = "train";
+  EXPECT_TRUE(has(error(), "different names"));
+  options.val_split = "../x";
+  EXPECT_TRUE(has(error(), "'../x' is no name"));
+  options.val_split = "val";
+  options.val_fraction = 0;
+  options.val_count = 301;
+  EXPECT_TRUE(has(error(), "301 documents are wanted for validation, and there are 300"));
+  options.val_count = 300;
+  EXPECT_TRUE(has(error(), "there are no samples for train"));
+  options.val_count = 0;
+  options.inputs = {scratch.put("blank.txt", "\n\n  \n")};
+  EXPECT_TRUE(has(error(), "there are no samples for train; the documents are too few, or all empty"));
+  options.inputs = {scratch.put("few.txt", "a\n")};
+  options.tokens = TokenPackOptions{.length = 16};
+  EXPECT_TRUE(has(error(), "fewer tokens than one sample"));
+  options.inputs = {scratch / "none.txt"};
+  EXPECT_TRUE(has(error(), "none.txt: no such file"));
+  options.inputs = {"-"};
+  options.resume = true;
+  EXPECT_TRUE(has(error(), "cannot be read again"));
+  options.inputs = {};
+  EXPECT_TRUE(has(error(), "no documents"));
+  EXPECT_FALSE(fs::exists(options.out));
+}
+
+TEST_F(DatasetBuilderTest, ADamagedStateOfAnUnfinishedRunIsAnError) {
+  const MdsFormat format = mds_format({.columns = {{"text", "str", {}}}, .size_limit = 300});
+  io::Tree state;
+  {
+    DatasetOutput output(scratch.folder(), scratch / "pending", format, 2);
+    for (int i = 0; i < 20; ++i) output.add(encode_mds_sample(format, {std::string("sample")}, "x"));
+    state = output.save();
+  }
+  {
+    DatasetOutput output(scratch.folder(), scratch / "pending", format, 2);
+    output.restore(state);
+    EXPECT_EQ(output.samples(), 20u);
+  }
+  const auto pending = scratch / ("pending." + std::to_string(parse_mds_index(state.at("index").string(), "i").shards.size()));
+  const std::string content = test::content_of(pending);
+  test::overwrite(pending, content.substr(0, content.size() - 1));
+  EXPECT_TRUE(has(error_of([&] { DatasetOutput(scratch.folder(), scratch / "pending", format, 2).restore(state); }), "pending."));
+  std::string lying = content;
+  lying[0] = '\xff';
+  test::overwrite(pending, lying);
+  EXPECT_TRUE(has(error_of([&] { DatasetOutput(scratch.folder(), scratch / "pending", format, 2).restore(state); }), "is damaged"));
+}
+
+}  // namespace
+}  // namespace m2bert::data
