@@ -27,9 +27,6 @@
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
-#ifdef __APPLE__
-#include <mach-o/dyld.h>
-#endif
 
 namespace m2bert::cli {
 namespace {
@@ -77,17 +74,6 @@ class Hostfile {
   std::filesystem::path path_;
 };
 
-std::string own_program() {
-#ifdef __APPLE__
-  char path[4096];
-  uint32_t size = sizeof path;
-  require(::_NSGetExecutablePath(path, &size) == 0, "--launch: cannot find this program");
-  return path;
-#else
-  return "/proc/self/exe";
-#endif
-}
-
 // What a process must know, as names and values of its environment.
 std::vector<std::pair<std::string, std::string>> environment_of(int rank, int count, const Hostfile& hosts, int port) {
   std::vector<std::pair<std::string, std::string>> all = {
@@ -119,7 +105,6 @@ class Scratch {
 // error_output: -1 for this program's own.
 pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pair<std::string, std::string>>& environment,
             int error_output) {
-  const std::string program = own_program();
   const pid_t parent = ::getpid(), child = ::fork();
   require(child >= 0, "--launch: cannot start a process: ", std::strerror(errno));
   if (child > 0) return child;
@@ -135,7 +120,11 @@ pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pa
   std::vector<char*> argv{const_cast<char*>("m2bert")};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  ::execv(program.c_str(), argv.data());
+#ifdef __linux__
+  ::execv("/proc/self/exe", argv.data());
+#else
+  ::execvp("m2bert", argv.data());  // as PATH has it
+#endif
   ::_exit(127);
 }
 
