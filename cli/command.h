@@ -25,6 +25,11 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The program ends with this code and says nothing: another process of the run says what there is to say.
+struct QuietExit {
+  int code;
+};
+
 // Adds a command's options to its App and returns what runs it after parsing.
 using Run = std::function<void()>;
 using Setup = Run (*)(CLI::App& app, const Globals& globals);
@@ -45,6 +50,8 @@ Run tokenize_command(CLI::App& app, const Globals& globals);
 Run inspect_command(CLI::App& app, const Globals& globals);
 Run convert_command(CLI::App& app, const Globals& globals);
 Run download_command(CLI::App& app, const Globals& globals);
+Run pretrain_command(CLI::App& app, const Globals& globals);
+Run report_command(CLI::App& app, const Globals& globals);
 Run bench_command(CLI::App& app, const Globals& globals);
 Run completion_command(CLI::App& app, const Globals& globals);
 

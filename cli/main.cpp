@@ -30,6 +30,8 @@ constexpr Command commands[] = {
      "m2bert similarity --model MODEL --query \"Where do monarchs spend the winter?\" --corpus passages.txt --top-k 3", similarity_command},
     {"data", "Make, divide and check data sets for pretraining", "m2bert data build corpus.txt --out my-data --val-fraction 0.01",
      data_command},
+    {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
+    {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
     {"tokenize", "Show how a text is cut into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
     {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
@@ -168,6 +170,8 @@ int run(int argc, char** argv) {
 int run_and_catch(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const QuietExit& quiet) {
+    leave(quiet.code);
   } catch (const std::bad_alloc&) {
     std::cerr << "error: out of memory; try a smaller --batch-size\n";
   } catch (const std::exception& e) {

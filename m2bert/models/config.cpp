@@ -232,11 +232,9 @@ void check(const Config& c, const io::Tree& map) {
   ensure(c.hyena_emb_dim.has_value() && *c.hyena_emb_dim % 2 == 1, "hyena_emb_dim", "an odd integer of at least 3");
 }
 
-void warn_unknown(const io::Tree& map, const std::set<std::string, std::less<>>& known) {
+void warn_unknown(const io::Tree& map) {
   std::string names;
-  for (const auto& member : map.members()) {
-    if (!known.contains(member.key) && !kHuggingFaceFields.contains(member.key)) names += (names.empty() ? "" : ", ") + member.key;
-  }
+  for (const auto& name : Config::unknown_fields(map)) names += (names.empty() ? "" : ", ") + name;
   if (!names.empty()) io::warn(map.location() + ": unknown model config fields, ignored: " + names);
 }
 
@@ -266,7 +264,7 @@ void read_fields(Config& c, const io::Tree& map) {
     if (!count || count->is_null()) c.num_labels = int(c.labels.size());
     if (c.num_labels != int(c.labels.size())) map.at("id2label").wants("num_labels = " + std::to_string(c.num_labels) + " names");
   }
-  warn_unknown(map, reader.names());
+  warn_unknown(map);
 }
 
 Config from_recipe(const io::Tree& tree, const io::Tree& model) {
@@ -318,6 +316,18 @@ Config Config::from_tree(const io::Tree& tree) {
   if (!tree.is_map()) tree.wants("a map: a recipe with model.model_config, or a config.json");
   const io::Tree* model = tree.find("model");
   return model && model->is_map() ? from_recipe(tree, *model) : from_config_json(tree);
+}
+
+std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+  const io::Tree none = io::Tree::map();
+  Config c;
+  Reader known(none);
+  visit_fields(c, known);
+  std::vector<std::string> names;
+  for (const auto& member : map.members()) {
+    if (!known.names().contains(member.key) && !kHuggingFaceFields.contains(member.key)) names.push_back(member.key);
+  }
+  return names;
 }
 
 io::Tree Config::to_tree() const {

@@ -86,6 +86,9 @@ struct Config {
   // impossible value, and for fields that the Monarch Mixer needs.
   static Config from_tree(const io::Tree& tree);
 
+  // Keys of a map of fields that from_tree would warn of.
+  static std::vector<std::string> unknown_fields(const io::Tree& map);
+
   // A Hugging Face config.json, which from_tree reads back.
   io::Tree to_tree() const;
 

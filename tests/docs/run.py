@@ -25,7 +25,7 @@ from server import Hub, Repository  # noqa: E402
 
 KNOWN = {"sh": [[], ["fails"], ["no-run"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "yaml": [[]], "": [[]]}
 SET_UP_PROGRAMS = {"cmake", "ctest", "pip", "git", "cd", "source"}
-PATHS = re.compile(r"^(m2bert|cli|cmake|docs|script|tests|tools|bench|examples|\.github)/[\w.*/{},-]+$")
+PATHS = re.compile(r"^(m2bert|cli|recipes|cmake|docs|script|tests|tools|bench|examples|\.github)/[\w.*/{},-]+$")
 
 
 class Documents:
@@ -36,6 +36,7 @@ class Documents:
         self.template = self.scratch / "template"
         self.template.mkdir()
         subprocess.run([make_models, self.template], check=True)
+        shutil.copytree(repository / "recipes", self.template / "recipes")
         self.environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "HF_ENDPOINT": self.hub().address}
         for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
                      "http_proxy", "all_proxy", "ALL_PROXY"):

@@ -1,0 +1,150 @@
+// m2bert pretrain: a masked-language model from a recipe.
+#include "m2bert/train/pretrain.h"
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <csignal>
+#include <iostream>
+#include <memory>
+#include <new>
+
+#include "cli/choice.h"
+#include "cli/command.h"
+#include "cli/launch.h"
+#include "cli/number_text.h"
+#include "m2bert/error.h"
+#include "m2bert/io/interrupt.h"
+#include "m2bert/io/json.h"
+#include "m2bert/io/log.h"
+#include "m2bert/io/progress.h"
+#include "m2bert/io/yaml_writer.h"
+#include "m2bert/train/distributed.h"
+
+namespace m2bert::cli {
+namespace {
+
+struct PretrainCommand {
+  std::string recipe, hostfile;
+  std::vector<std::string> overrides;
+  int launch = 1, rank = -1;
+};
+
+io::Tree number(double value) { return std::isfinite(value) ? io::Tree(value) : io::Tree(); }
+
+io::Tree result_tree(const train::PretrainResult& r) {
+  io::Tree tree{{"folder", r.folder.string()}, {"model", r.model.string()}, {"parameters", r.parameters},
+                {"batches", r.time.batch},     {"epochs", r.time.epoch},    {"samples", r.time.sample},
+                {"tokens", r.time.token},      {"loss", number(r.loss)},    {"seconds", r.seconds}};
+  if (!r.evaluation) return tree;
+  const double cross_entropy = r.evaluation->cross_entropy.value();
+  tree.set("evaluation", {{"cross_entropy", number(cross_entropy)},
+                          {"perplexity", number(metrics::perplexity(cross_entropy))},
+                          {"accuracy", number(r.evaluation->accuracy.value())},
+                          {"samples", r.evaluation->samples}});
+  return tree;
+}
+
+std::string result_text(const train::PretrainResult& r) {
+  std::string text = "trained " + io::show_count(uint64_t(r.time.batch)) + " batches, " + io::show_count(uint64_t(r.time.token)) +
+                     " tokens in " + io::show_duration(r.seconds);
+  if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
+  if (r.evaluation) {
+    text += ", evaluation: cross entropy " + fixed_text(r.evaluation->cross_entropy.value(), 4) + ", accuracy " +
+            fixed_text(r.evaluation->accuracy.value(), 4);
+  }
+  return text + "\nmodel: " + r.model.string();
+}
+
+void set_device(const train::Recipe& recipe, const Globals& globals) {
+  if (!globals.device.empty() || recipe.device.empty()) return;
+  const mx::Device device = recipe.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
+  require(mx::is_available(device), "device: gpu in the recipe, but MLX finds no GPU here; device=cpu trains on the processor");
+  mx::set_default_device(device);
+}
+
+// This command's line for the processes of launch().
+std::vector<std::string> arguments_of(const PretrainCommand& command, const Globals& globals) {
+  std::vector<std::string> all = {"pretrain", command.recipe};
+  all.insert(all.end(), command.overrides.begin(), command.overrides.end());
+  if (globals.json) all.emplace_back("--json");
+  if (globals.quiet) all.emplace_back("--quiet");
+  if (!globals.device.empty()) all.insert(all.end(), {"--device", globals.device});
+  if (globals.threads > 0) all.insert(all.end(), {"--threads", std::to_string(globals.threads)});
+  return all;
+}
+
+// The first process alone talks.
+void be_quiet() {
+  io::set_quiet(true);
+  io::set_log_level(io::LogLevel::off);
+}
+
+train::Processes join(const PretrainCommand& command) {
+  if (!command.hostfile.empty()) train::use_hostfile(command.hostfile, command.rank);
+  auto processes = train::join_processes();
+  if (!processes.first()) be_quiet();
+  return processes;
+}
+
+train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
+  io::info(io::to_yaml(recipe.tree));
+  if (!recipe.warning.empty()) io::warn(recipe.warning);
+  try {
+    return train::pretrain(recipe, processes);
+  } catch (const train::ProcessLost&) {
+    if (is_launched()) throw QuietExit{kProcessLost};
+    throw;
+  } catch (const std::bad_alloc&) {
+    fail("out of memory; lower device_train_microbatch_size (auto chooses one that fits)");
+  }
+}
+
+[[noreturn]] void stop(const train::PretrainResult& r) {
+  const std::string text = "stopped after " + std::to_string(r.time.batch) + " batches; they are saved in " + r.folder.string() +
+                           ", and the same command with autoresume=true goes on from there";
+  if (io::interrupted()) throw Error(text);
+  io::warn(text, " (another process of the run was asked to stop)");
+  throw QuietExit{128 + SIGTERM};
+}
+
+void run_pretrain(const PretrainCommand& command, const Globals& globals) {
+  const auto recipe = train::read_recipe(command.recipe, command.overrides);
+  if (command.launch > 1 && !is_launched()) {
+    const int code = launch(command.launch, arguments_of(command, globals), globals);
+    if (code != 0) throw QuietExit{code};
+    return;
+  }
+  io::install_interrupt_handlers();
+  set_device(recipe, globals);
+  const WithoutRingMessages no_ring_messages;
+  const auto processes = join(command);
+  const auto result = run_recipe(recipe, processes);
+  if (!processes.first()) {
+    if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};
+    return;  // by way of main: MPI wants its processes to end in order
+  }
+  if (result.end == train::TrainingEnd::stopped) stop(result);
+  if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
+  else std::cout << result_text(result) << "\n";
+}
+
+}  // namespace
+
+Run pretrain_command(CLI::App& app, const Globals& globals) {
+  const auto command = std::make_shared<PretrainCommand>();
+  app.add_option("recipe", command->recipe, "Recipe (YAML)")->required()->type_name("RECIPE");
+  app.add_option("overrides", command->overrides, "Values in place of the recipe's: optimizer.lr=1e-4 max_duration=100ba")
+      ->type_name("KEY=VALUE");
+  add_number(app, "--launch", command->launch, 1, 1024, "Processes to start on this machine, which share each batch")
+      ->capture_default_str();
+  auto* hostfile = app.add_option("--hostfile", command->hostfile,
+                                  "Processes on several machines: MLX's hostfile, [[\"10.0.0.1:5000\"], [\"10.0.0.2:5000\"]],\n"
+                                  "in the order of --rank. Give the same command on each machine.")
+                       ->type_name("FILE");
+  auto* rank = add_number(app, "--rank", command->rank, 0, 1 << 20, "This machine's place in the hostfile, from 0");
+  hostfile->needs(rank);
+  rank->needs(hostfile);
+  return [command, &globals] { run_pretrain(*command, globals); };
+}
+
+}  // namespace m2bert::cli

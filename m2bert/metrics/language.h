@@ -1,0 +1,37 @@
+#pragma once
+// Metrics of language models, as running sums: add() what a batch gave, value() of all so far.
+#include <cstdint>
+
+namespace m2bert::metrics {
+
+// Mean cross entropy a predicted token, in nats.
+class LanguageCrossEntropy {
+ public:
+  // sum: of the cross entropies of that many tokens.
+  void add(double sum, int64_t tokens);
+  // NaN without a token.
+  double value() const;
+  double sum() const { return sum_; }
+  int64_t tokens() const { return tokens_; }
+
+ private:
+  double sum_ = 0;
+  int64_t tokens_ = 0;
+};
+
+// Share of the predicted tokens whose likeliest guess is right.
+class MaskedAccuracy {
+ public:
+  void add(int64_t right, int64_t tokens);
+  // NaN without a token.
+  double value() const;
+  int64_t right() const { return right_; }
+
+ private:
+  int64_t right_ = 0, tokens_ = 0;
+};
+
+// exp of a mean cross entropy; infinite where that is too large.
+double perplexity(double cross_entropy);
+
+}  // namespace m2bert::metrics

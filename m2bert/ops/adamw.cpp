@@ -1,0 +1,74 @@
+#include "m2bert/ops/adamw.h"
+
+#include <cmath>
+
+#include "m2bert/error.h"
+#include "m2bert/ops/kernels/in_place.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/kernels/update_simd.h"
+#include "m2bert/threads.h"
+
+namespace m2bert::ops {
+
+namespace {
+
+void check(const std::vector<AdamWParameter>& parameters) {
+  for (const auto& p : parameters) {
+    const auto& shape = p.value->shape();
+    require(p.gradient->shape() == shape && p.m->shape() == shape && p.v->shape() == shape, "[adamw_update] the parameter has shape ",
+            shape, ", its gradient ", p.gradient->shape(), ", its moments ", p.m->shape(), " and ", p.v->shape());
+    for (const auto* a : {p.value, p.gradient, p.m, p.v}) {
+      require(a->dtype() == mx::float32, "[adamw_update] an array has dtype ", a->dtype(), ", wants float32");
+    }
+  }
+}
+
+double correction(double beta, int64_t step) { return 1 - std::pow(beta, double(step)); }
+
+}  // namespace
+
+void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
+  if (!kernels::cpu_kernels(s)) return adamw_update_reference(parameters, o, s);
+#ifdef M2BERT_CPU_KERNELS
+  check(parameters);
+  std::vector<mx::array*> all;
+  for (const auto& p : parameters) all.insert(all.end(), {p.value, p.gradient, p.m, p.v});
+  kernels::require_plain("adamw_update", all);
+  std::vector<kernels::Rewrite> writes;
+  std::vector<kernels::AdamWSpan> spans;
+  for (const auto& p : parameters) {
+    const kernels::Rewrite value(*p.value), m(*p.m), v(*p.v);
+    const double step = p.learning_rate / correction(o.beta1, o.step);
+    spans.push_back({value.from(), m.from(), v.from(), p.gradient->data<float>(), value.to(), m.to(), v.to(), int64_t(p.value->size()),
+                     float(step), float(1 - p.decay)});
+    writes.insert(writes.end(), {value, m, v});
+  }
+  const kernels::AdamWConstants c{
+      float(o.beta1),          float(o.beta2),         float(o.eps), float(1 / std::sqrt(correction(o.beta2, o.step))),
+      float(o.gradient_scale), float(o.gradient_limit)};
+  kernels::run_on(kernels::stream_of(s), [&] { kernels::adamw_spans(spans, c, threads()); });
+  for (auto& write : writes) write.done();
+#endif
+}
+
+void adamw_update_reference(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
+  check(parameters);
+  auto f = [](double x) { return mx::array(float(x)); };
+  std::vector<mx::array> made;
+  for (const auto& p : parameters) {
+    auto g = mx::multiply(*p.gradient, f(o.gradient_scale), s);
+    if (std::isfinite(o.gradient_limit)) g = mx::clip(g, f(-o.gradient_limit), f(o.gradient_limit), s);
+    auto m = mx::add(mx::multiply(f(o.beta1), *p.m, s), mx::multiply(f(1 - o.beta1), g, s), s);
+    auto v = mx::add(mx::multiply(f(o.beta2), *p.v, s), mx::multiply(f(1 - o.beta2), mx::square(g, s), s), s);
+    auto root = mx::multiply(mx::sqrt(v, s), f(1 / std::sqrt(correction(o.beta2, o.step))), s);
+    auto direction = mx::divide(m, mx::add(root, f(o.eps), s), s);
+    auto kept = mx::multiply(*p.value, f(1 - p.decay), s);
+    *p.value = mx::subtract(kept, mx::multiply(f(p.learning_rate / correction(o.beta1, o.step)), direction, s), s);
+    *p.m = m;
+    *p.v = v;
+    made.insert(made.end(), {*p.value, m, v});
+  }
+  mx::eval(made);
+}
+
+}  // namespace m2bert::ops

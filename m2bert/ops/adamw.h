@@ -1,0 +1,37 @@
+#pragma once
+// The update of AdamW. Source: torch.optim.AdamW; Composer's DecoupledAdamW is the same with another `decay`.
+#include <limits>
+#include <vector>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::ops {
+
+// A trained array, its gradient and its moments: float32, one shape.
+struct AdamWParameter {
+  mx::array* value;
+  mx::array* gradient;
+  mx::array* m;
+  mx::array* v;
+  double learning_rate;
+  double decay;  // what value loses before the step: value *= 1 - decay
+};
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  int64_t step = 1;                                                 // counted from 1, for the bias correction of the moments
+  double gradient_scale = 1;                                        // clipping by norm: every gradient times this first
+  double gradient_limit = std::numeric_limits<double>::infinity();  // clipping by value: then to [-limit, limit]
+};
+
+// One pass over each parameter, evaluated at once:
+//   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
+//   value = (1 - decay) value - learning_rate / (1 - beta1^step) m / (sqrt(v / (1 - beta2^step)) + eps).
+// On the CPU value, m and v are written in place where nobody else holds them; a copy of one that somebody kept does not change. Throws
+// Error for shapes that differ and for dtypes other than float32.
+void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
+
+// The same in MLX's operations, on any device.
+void adamw_update_reference(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
+
+}  // namespace m2bert::ops

@@ -1,0 +1,22 @@
+#pragma once
+// Clipping of gradients, as torch does it.
+#include <string>
+
+namespace m2bert::optim {
+
+enum class ClipBy { nothing, norm, value };
+
+struct Clipping {
+  ClipBy by = ClipBy::nothing;
+  double threshold = 0;
+};
+
+// A recipe's clipping_type: norm or value. Error that begins with `where` for another (adaptive clipping is not supported).
+ClipBy clip_named(const std::string& name, const std::string& where);
+
+// The factor of every gradient: min(1, threshold / (norm + 1e-6)) when clipping by norm, else 1. Of a norm that is NaN it is NaN.
+double clip_factor(const Clipping& clipping, double norm);
+// The largest absolute value that passes: the threshold when clipping by value, else infinity.
+double clip_limit(const Clipping& clipping);
+
+}  // namespace m2bert::optim

@@ -1,0 +1,31 @@
+#pragma once
+// A run on the terminal: progress with the time left, and lines with the main figures.
+#include <memory>
+
+#include "m2bert/io/progress.h"
+#include "m2bert/train/record.h"
+
+namespace m2bert::train {
+
+struct ConsoleOptions {
+  bool progress = true;  // bar on a terminal, a line now and then elsewhere
+  bool lines = false;    // figures of steps, every line_interval
+  optim::Time line_interval{1, optim::TimeUnit::batch};
+  optim::RunLength run;
+};
+
+class Console : public Logger {
+ public:
+  Console(const ConsoleOptions& options, const optim::Timestamp& start);
+  void write(const Record& record) override;
+
+ private:
+  ConsoleOptions options_;
+  optim::Timestamp last_line_;
+  std::unique_ptr<io::Progress> progress_;
+};
+
+// "batch 100 of 30000: loss 5.1234, ...": the figures for people among those of a record.
+std::string line_of(const Record& record, const optim::RunLength& run);
+
+}  // namespace m2bert::train

@@ -1,0 +1,62 @@
+#include "m2bert/train/distributed.h"
+
+#include <cstdlib>
+
+#include "m2bert/error.h"
+#include "m2bert/io/json.h"
+
+namespace m2bert::train {
+
+namespace {
+
+bool is_set(const char* name) {
+  const char* value = std::getenv(name);
+  return value && *value;
+}
+
+int number_in(const char* name, int fallback) { return is_set(name) ? std::atoi(std::getenv(name)) : fallback; }
+
+void check_address(const io::Tree& address) {
+  const std::string& text = address.string();
+  const size_t colon = text.rfind(':');
+  const int port = colon == std::string::npos ? 0 : std::atoi(text.c_str() + colon + 1);
+  if (colon == 0 || port < 1 || port > 65535) address.wants("an address and port like \"10.0.0.1:5000\"");
+}
+
+}  // namespace
+
+std::string backend_of_environment() {
+  const bool gpu = mx::default_device() == mx::Device(mx::Device::gpu);
+  if (gpu && is_set("NCCL_HOST_IP") && is_set("MLX_RANK")) return "nccl";
+  if (is_set("MLX_HOSTFILE") && is_set("MLX_RANK")) return "ring";
+  if (number_in("OMPI_COMM_WORLD_SIZE", 1) > 1) return "mpi";
+  return "";
+}
+
+Processes join_processes() {
+  const std::string backend = backend_of_environment();
+  if (backend.empty()) return {};
+  if (backend == "ring") use_hostfile(std::getenv("MLX_HOSTFILE"), number_in("MLX_RANK", 0));
+  try {
+    Processes processes(mx::distributed::init(true, backend));
+    processes.set_on_this_host(number_in("M2BERT_LOCAL_PROCESSES", number_in("OMPI_COMM_WORLD_LOCAL_SIZE", 1)));
+    return processes;
+  } catch (const std::exception& e) {
+    fail("cannot join the other processes (", backend, "): ", e.what());
+  }
+}
+
+void use_hostfile(const std::filesystem::path& hostfile, int rank) {
+  const io::Tree hosts = io::read_json(hostfile);
+  if (!hosts.is_list() || hosts.size() == 0) hosts.wants("a list with the addresses of each process, [[\"10.0.0.1:5000\"], ...]");
+  for (const auto& host : hosts.items()) {
+    if (!host.is_list() || host.size() == 0) host.wants("a list of addresses, [\"10.0.0.1:5000\"]");
+    for (const auto& address : host.items()) check_address(address);
+  }
+  require(rank >= 0 && rank < int(hosts.size()), hostfile.string(), ": has ", hosts.size(), " processes, so ranks from 0 to ",
+          hosts.size() - 1, "; this one is to be ", rank);
+  ::setenv("MLX_HOSTFILE", hostfile.c_str(), 1);
+  ::setenv("MLX_RANK", std::to_string(rank).c_str(), 1);
+}
+
+}  // namespace m2bert::train

@@ -1,0 +1,290 @@
+#include "m2bert/train/pretrain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/hub.h"
+#include "m2bert/checkpoint/match.h"
+#include "m2bert/checkpoint/safetensors.h"
+#include "m2bert/checkpoint/weights.h"
+#include "m2bert/error.h"
+#include "m2bert/io/file.h"
+#include "m2bert/io/json.h"
+#include "m2bert/io/log.h"
+#include "m2bert/io/progress.h"
+#include "m2bert/io/yaml_writer.h"
+#include "m2bert/train/batch_source.h"
+#include "m2bert/train/console.h"
+#include "m2bert/train/microbatch_size.h"
+#include "m2bert/train/model_flops.h"
+#include "m2bert/train/tensorboard.h"
+
+namespace m2bert::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// A file or folder that is there, else a model on the hub.
+fs::path weights_path(const std::string& name) {
+  std::error_code none;
+  if (fs::exists(name, none)) return name;
+  require(checkpoint::looks_like_hub_name(name), "load_path: ", name, ": no such file, folder or name of a model on the hub");
+  return checkpoint::model_from_hub(checkpoint::parse_hub_name(name), checkpoint::hub_settings());
+}
+
+// The masked-LM model's weights out of any checkpoint: without other heads.
+checkpoint::TensorMap load_weights(const fs::path& path, const models::Config& config, const std::optional<models::GrowBy>& grow) {
+  auto weights = checkpoint::load_weights(path);
+  std::erase_if(weights, [&](const auto& w) {
+    return w.first.starts_with("classifier.") || (w.first.starts_with("bert.pooler.") && !config.attention_pooling) ||
+           w.first.starts_with("cls.seq_relationship.");
+  });
+  if (!models::is_shorter(weights, config)) return weights;
+  require(grow.has_value(), path.string(),
+          ": its model takes shorter texts than the recipe's; expand_positional_embeddings: true lets it grow");
+  return models::grow_context(std::move(weights), config, *grow);
+}
+
+class Pretraining {
+ public:
+  Pretraining(const Recipe& recipe, const Processes& processes)
+      : recipe_(recipe),
+        processes_(processes),
+        model_(recipe.model, models::Head::masked_lm),
+        optimizer_(initialised(), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
+        step_(model_, optimizer_, processes, step_options(recipe)) {}
+
+  PretrainResult run();
+
+ private:
+  std::vector<nn::NamedArray> initialised();
+  static StepOptions step_options(const Recipe& recipe);
+  Trained trained() { return {model_, optimizer_, average_ ? &*average_ : nullptr}; }
+  void open_folder();
+  std::optional<RunState> starting_state();
+  std::optional<RunState> load_own_state();
+  void load_initial_weights();
+  void tell_differences(const RunState& state) const;
+  void choose_microbatch(const std::optional<RunState>& state, int length);
+  TrainerOptions trainer_options() const;
+  void add_loggers(TrainerParts& parts, const std::optional<RunState>& state);
+  void add_monitors(TrainerParts& parts, int length);
+  fs::path write_model();
+
+  const Recipe& recipe_;
+  const Processes& processes_;
+  models::Model model_;
+  optim::AdamW optimizer_;
+  std::optional<optim::WeightAverage> average_;
+  Step step_;
+  std::optional<RunFolder> folder_;
+  std::optional<BatchStream> data_, eval_data_;
+  optim::RunLength length_;
+};
+
+std::vector<nn::NamedArray> Pretraining::initialised() {
+  model_.init(recipe_.seed, recipe_.independent_layers);
+  return nn::parameters(model_);
+}
+
+StepOptions Pretraining::step_options(const Recipe& recipe) {
+  StepOptions options;
+  options.clipping = recipe.clipping;
+  options.weighting = recipe.weighting;
+  options.compute = recipe.compute;
+  options.seed = recipe.seed;
+  options.microbatch_rows = recipe.microbatch;
+  return options;
+}
+
+void Pretraining::open_folder() {
+  if (!processes_.first()) return;
+  folder_.emplace(recipe_.save.folder, recipe_.save.keep);
+  if (!folder_->checkpoints().empty() && !recipe_.save.autoresume) {
+    require(recipe_.save.overwrite, folder_->path().string(),
+            ": holds checkpoints of an earlier run. autoresume=true goes on with it, save_overwrite=true replaces it, save_folder=... "
+            "writes elsewhere");
+    folder_->replace_old();
+  }
+  io::write_file(folder_->path() / "recipe.yaml", io::to_yaml(recipe_.tree));
+  io::write_file(folder_->path() / "config.json", io::to_json(recipe_.model.to_tree(), 2) + "\n");
+}
+
+// A checkpoint of this folder, or one that load_path names with all its state.
+std::optional<RunState> Pretraining::load_own_state() {
+  if (recipe_.save.autoresume) {
+    if (auto state = folder_->load_latest(trained())) return state;
+  }
+  if (recipe_.save.load_path.empty()) return std::nullopt;
+  const auto path = weights_path(recipe_.save.load_path);
+  if (recipe_.save.load_weights_only || fs::is_directory(path) || !is_run(path)) return std::nullopt;
+  auto state = load_run(path, trained());
+  state.log_bytes = 0;  // of another folder
+  return state;
+}
+
+void Pretraining::load_initial_weights() {
+  if (recipe_.save.load_path.empty()) return;
+  const auto path = weights_path(recipe_.save.load_path);
+  const auto report = checkpoint::match(model_, load_weights(path, recipe_.model, recipe_.save.grow), {.source = path.string()});
+  io::info("starting from the weights of ", path.string(), " (", report.loaded.size(), " arrays)");
+}
+
+// Where the run begins: the same in every process.
+std::optional<RunState> Pretraining::starting_state() {
+  if (recipe_.average) average_.emplace(nn::parameters(model_));
+  std::optional<RunState> state;
+  if (processes_.first()) {
+    state = load_own_state();
+    if (!state) load_initial_weights();
+    if (!state && average_) average_.emplace(nn::parameters(model_));
+    if (state) tell_differences(*state);
+  }
+  const auto text = processes_.copy_from_first(state ? io::to_json(to_tree(*state, optimizer_.steps())) : "");
+  share_arrays(trained(), processes_);
+  if (text.empty()) return std::nullopt;
+  const io::Tree tree = io::parse_json(text, "the state of the run");
+  optimizer_.set_steps(tree.at("optimizer_steps").integer());
+  return state_of(tree);
+}
+
+// Keys of the recipe that are not those of the checkpoint.
+void Pretraining::tell_differences(const RunState& state) const {
+  std::string changed;
+  for (const auto& member : recipe_.tree.members()) {
+    static const std::vector<std::string> harmless = {"autoresume",     "save_overwrite",       "load_path", "progress_bar",
+                                                      "log_to_console", "console_log_interval", "loggers"};
+    const io::Tree* before = state.recipe.find(member.key);
+    if (std::ranges::count(harmless, member.key) > 0 || (before && io::to_json(*before) == io::to_json(member.value))) continue;
+    if (!before && member.value.is_null()) continue;
+    changed += (changed.empty() ? "" : ", ") + member.key;
+  }
+  if (!changed.empty()) io::warn("the recipe is not the one that the checkpoint was made with; changed: ", changed);
+}
+
+void Pretraining::choose_microbatch(const std::optional<RunState>& state, int length) {
+  auto& rows = step_.options().microbatch_rows;
+  const int most = int(recipe_.global_batch / processes_.size());
+  if (recipe_.microbatch > most) {
+    io::warn("device_train_microbatch_size ", recipe_.microbatch, " is more than a process's share of the batch, ", most, ": taking ",
+             most);
+  }
+  if (rows > 0) rows = std::min(rows, most);
+  if (rows > 0) return;
+  if (state && state->microbatch_rows > 0) {
+    rows = std::min(state->microbatch_rows, most);
+    return;
+  }
+  const uint64_t free = free_memory() / uint64_t(processes_.on_this_host());
+  require(free > 0, "device_train_microbatch_size: auto needs to know the free memory, and this system does not say it; give a number");
+  const int tried = std::clamp(4096 / length, 1, most);  // some seconds, whatever the length
+  const double row = memory_of_row([&](int n) { return peak_of([&] { step_.try_rows(n, length); }); }, tried);
+  rows = -int(processes_.largest(-rows_that_fit(row, free, most)));  // the least of all processes
+  io::info("device_train_microbatch_size: ", rows, " rows (a row of ", length, " tokens takes ", io::show_bytes(uint64_t(row)), ", ",
+           io::show_bytes(free), " are free)");
+}
+
+TrainerOptions Pretraining::trainer_options() const {
+  TrainerOptions o;
+  o.length = length_;
+  o.samples_per_epoch = data_->samples_per_epoch(recipe_.train_subset);
+  o.global_batch = recipe_.global_batch;
+  o.schedule = recipe_.schedule;
+  o.eval_interval = recipe_.eval_interval;
+  o.save_interval = recipe_.save.interval;
+  o.evaluation = {recipe_.eval_subset, recipe_.device_eval_batch, recipe_.compute};
+  if (recipe_.average) o.average = *recipe_.average;
+  o.recipe = recipe_.tree;
+  return o;
+}
+
+void Pretraining::add_loggers(TrainerParts& parts, const std::optional<RunState>& state) {
+  if (!folder_) return;
+  parts.folder = &*folder_;
+  auto metrics = std::make_unique<MetricsFile>(folder_->path() / "metrics.jsonl", state ? state->log_bytes : 0);
+  parts.metrics = metrics.get();
+  parts.loggers.push_back(std::move(metrics));
+  const auto start = state ? state->time : optim::Timestamp{};
+  if (recipe_.log.tensorboard) parts.loggers.push_back(std::make_unique<TensorBoard>(*recipe_.log.tensorboard, start.batch + 1));
+  const ConsoleOptions console{recipe_.log.progress_bar, recipe_.log.console, recipe_.log.console_interval, length_};
+  parts.loggers.push_back(std::make_unique<Console>(console, start));
+}
+
+void Pretraining::add_monitors(TrainerParts& parts, int length) {
+  if (!folder_) return;
+  const auto& c = recipe_.callbacks;
+  auto& monitors = parts.monitors;
+  if (c.speed_window) {
+    const double peak = c.peak_flops > 0 ? c.peak_flops : measured_peak_flops(recipe_.compute);
+    const int size = processes_.size();
+    auto flops = [config = recipe_.model, size, length](const Gradient& g) {
+      return training_flops(config, g.samples / size, length, g.predicted / size);
+    };
+    monitors.push_back(std::make_unique<SpeedMonitor>(*c.speed_window, size, std::move(flops), peak));
+  }
+  if (c.learning_rate) monitors.push_back(std::make_unique<LearningRateMonitor>(optimizer_));
+  if (c.memory) monitors.push_back(std::make_unique<MemoryMonitor>());
+  if (c.optimizer) monitors.push_back(std::make_unique<OptimizerMonitor>(optimizer_, *c.optimizer));
+  if (c.runtime) monitors.push_back(std::make_unique<RuntimeEstimator>(length_));
+}
+
+// The trained model with its vocabulary, as every command takes it.
+fs::path Pretraining::write_model() {
+  if (!folder_) return {};
+  const fs::path folder = folder_->path() / "model";
+  if (average_) average_->swap();
+  auto owners = nn::named_arrays(model_);
+  std::erase_if(owners, [](const nn::NamedArray& a) { return a.role == nn::Role::alias; });
+  checkpoint::FolderDescription description;
+  description.config_json = io::to_json(recipe_.model.to_tree(), 2) + "\n";
+  checkpoint::write_folder_description(folder, description);
+  if (!data_->vocabulary().empty()) io::write_file(folder / "vocab.txt", data_->vocabulary());
+  checkpoint::save_safetensors(folder / "model.safetensors", separate_tensors(owners));
+  if (average_) average_->swap();
+  return folder;
+}
+
+PretrainResult Pretraining::run() {
+  open_folder();
+  const auto state = starting_state();
+  const BatchSettings settings{recipe_.seed, processes_.rank(), processes_.size(), recipe_.model};
+  data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, settings));
+  if (recipe_.eval_loader) eval_data_.emplace(open_batches(*recipe_.eval_loader, recipe_.global_eval_batch, settings));
+  length_ = {recipe_.max_duration, data_->batches_per_epoch(recipe_.train_subset)};
+  choose_microbatch(state, data_->length());
+
+  TrainerParts parts{
+      trained(), step_, data_->source(), eval_data_ ? &eval_data_->source() : nullptr, processes_, LossGuard(recipe_.callbacks.guard)};
+  add_loggers(parts, state);
+  add_monitors(parts, data_->length());
+  Trainer trainer(std::move(parts), trainer_options());
+  if (state) trainer.resume(*state);
+
+  PretrainResult result;
+  result.parameters = nn::count_parameters(model_);
+  io::info(recipe_.model.summary(), ", ", io::show_count(result.parameters), " parameters");
+  result.end = trainer.fit();
+  result.time = trainer.time();
+  result.loss = trainer.last_gradient() ? trainer.last_gradient()->loss : std::numeric_limits<double>::quiet_NaN();
+  result.evaluation = trainer.last_evaluation();
+  result.seconds = trainer.seconds();
+  result.folder = recipe_.save.folder;
+  if (result.end == TrainingEnd::finished) result.model = write_model();
+  return result;
+}
+
+}  // namespace
+
+PretrainResult pretrain(const Recipe& recipe, const Processes& processes) {
+  require(recipe.global_batch % processes.size() == 0, "global_train_batch_size ", recipe.global_batch, " cannot be shared evenly by ",
+          processes.size(), " processes");
+  require(recipe.global_eval_batch % processes.size() == 0, "global_eval_batch_size ", recipe.global_eval_batch,
+          " cannot be shared evenly by ", processes.size(), " processes");
+  Pretraining run(recipe, processes);
+  return run.run();
+}
+
+}  // namespace m2bert::train

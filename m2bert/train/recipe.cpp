@@ -1,0 +1,245 @@
+#include "m2bert/train/recipe.h"
+
+#include <algorithm>
+
+#include "m2bert/error.h"
+#include "m2bert/io/file.h"
+#include "m2bert/io/yaml.h"
+#include "m2bert/train/recipe_keys.h"
+
+namespace m2bert::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// "file.yaml:12: optimizer.name", to begin an error with.
+std::string where(const io::Tree& value) { return value.location() + ": " + value.path(); }
+
+optim::Time time_of(const io::Tree& value) {
+  const std::string text = value.is_string() ? value.string() : std::to_string(value.integer());
+  return optim::parse_time(text, where(value));
+}
+
+optim::Time get_time(RecipeKeys& keys, const std::string& path, const char* fallback) {
+  const io::Tree* value = keys.find(path);
+  return value ? time_of(*value) : optim::parse_time(fallback, path);
+}
+
+// Composer's {run_name} in paths; of several processes the first one writes.
+std::string filled_in(std::string text, const std::string& run_name) {
+  for (const auto& [name, value] : {std::pair<std::string, std::string>{"{run_name}", run_name}, {"{rank}", "0"}}) {
+    for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + value.size()))
+      text.replace(at, name.size(), value);
+  }
+  return text;
+}
+
+void read_model(Recipe& r, RecipeKeys& keys) {
+  keys.accept("max_seq_len");  // Config reads it
+  io::Tree tree = r.tree;
+  for (const char* name : {"name", "pretrained_model_name", "tokenizer_name", "model_config", "use_flash_fft"}) {
+    keys.accept(std::string("model.") + name);
+  }
+  if (io::Tree* model = tree.as_map().find("model"); model && model->is_map()) {
+    if (io::Tree* fields = model->as_map().find("model_config"); fields && fields->is_map()) {
+      for (const auto& name : models::Config::unknown_fields(*fields)) fields->as_map().erase(name);
+    }
+  }
+  keys.at("model.name");
+  r.model = models::Config::from_tree(tree);
+  r.independent_layers = keys.get("model.independent_layers", false);
+  if (const io::Tree* pretrained = keys.find("model.use_pretrained"); pretrained && pretrained->boolean()) {
+    pretrained->wants("false; weights to start from are named by load_path: a checkpoint, a model folder or ORG/NAME on the hub");
+  }
+}
+
+void read_batches(Recipe& r, RecipeKeys& keys) {
+  const io::Tree& global = keys.at("global_train_batch_size");
+  r.global_batch = global.integer(1, 1 << 30);
+  r.global_eval_batch = keys.integer("global_eval_batch_size", r.global_batch, 1, 1 << 30);
+  if (const io::Tree* size = keys.find("device_train_microbatch_size"); size && !(size->is_string() && size->string() == "auto")) {
+    if (size->is_string()) size->wants("auto or a number of rows");
+    r.microbatch = int(size->integer(1, 1 << 30));
+  }
+  r.device_eval_batch = int(keys.integer("device_eval_batch_size", r.microbatch, 0, 1 << 30));
+  r.train_subset = keys.integer("train_subset_num_batches", -1, -1);
+  r.eval_subset = keys.integer("eval_subset_num_batches", -1, -1);
+  r.weighting = keys.get("accumulate_train_batch_on_tokens", true) ? Weighting::tokens : Weighting::samples;
+}
+
+void read_data(Recipe& r, RecipeKeys& keys) {
+  r.train_loader = read_loader(keys.at("train_loader"));
+  if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = read_loader(*loader);
+}
+
+void read_schedule(Recipe& r, RecipeKeys& keys) {
+  const io::Tree& name = keys.at("scheduler.name");
+  r.schedule.decay = optim::decay_named(name.string(), where(name));
+  r.schedule.t_warmup = get_time(keys, "scheduler.t_warmup", "0ba");
+  r.schedule.alpha_f = keys.number("scheduler.alpha_f", 0, 0);
+  r.schedule.t_max = get_time(keys, "scheduler.t_max", "1dur");
+  r.schedule.t_decay = get_time(keys, "scheduler.t_decay", "0.1dur");
+}
+
+void read_optimizer(Recipe& r, RecipeKeys& keys) {
+  const io::Tree& name = keys.at("optimizer.name");
+  const bool decoupled = name.string() == "decoupled_adamw";
+  if (!decoupled && name.string() != "adamw") name.wants("decoupled_adamw or adamw");
+  r.optimizer.decay = decoupled ? optim::WeightDecay::decoupled : optim::WeightDecay::by_learning_rate;
+  if (const io::Tree* betas = keys.find("optimizer.betas")) {
+    if (betas->items().size() != 2) betas->wants("two numbers");
+    for (const auto& beta : betas->items()) {
+      if (!(beta.number() >= 0 && beta.number() < 1)) beta.wants("a number from 0 up to 1");
+    }
+    r.optimizer.beta1 = betas->items()[0].number();
+    r.optimizer.beta2 = betas->items()[1].number();
+  }
+  r.optimizer.eps = keys.number("optimizer.eps", 1e-8, 0);
+  keys.at("optimizer.lr");
+  r.groups.learning_rate = keys.number("optimizer.lr", 0, 0);
+  r.groups.weight_decay = keys.number("optimizer.weight_decay", decoupled ? 1e-5 : 1e-2, 0);
+  r.groups.no_decay_of_vectors = !keys.get("optimizer.decay_bias_and_norm", true);
+  if (!keys.get("optimizer.filter_groups", false)) return;
+  const io::Tree& asked = keys.at("optimizer.filter_groups");
+  if (!r.model.monarch_mixer_sequence_mixing) asked.wants("false: this model has no long convolutions");
+  r.groups.filters = optim::FilterRates{*r.model.long_conv_kernel_learning_rate, *r.model.hyena_lr_pos_emb, *r.model.hyena_wd};
+}
+
+void read_average(Recipe& r, RecipeKeys& keys) {
+  if (!keys.present("algorithms.ema")) return;
+  AverageOptions average;
+  const auto interval = get_time(keys, "algorithms.ema.update_interval", "1ba");
+  const auto half_life = get_time(keys, "algorithms.ema.half_life", "1000ba");
+  for (const auto& time : {interval, half_life}) {
+    require(time.unit == optim::TimeUnit::batch && time.value >= 1, "algorithms.ema: half_life and update_interval are ",
+            optim::show(half_life), " and ", optim::show(interval), "; want a number of batches of at least 1ba");
+  }
+  average.interval = int64_t(interval.value);
+  average.smoothing = keys.number("algorithms.ema.smoothing", optim::smoothing_of_half_life(half_life.value, interval.value), 0);
+  require(average.smoothing < 1, "algorithms.ema.smoothing is ", average.smoothing, "; wants a number below 1");
+  r.average = average;
+}
+
+void read_algorithms(Recipe& r, RecipeKeys& keys) {
+  for (const char* name : {"fused_layernorm", "low_precision_layernorm"}) keys.accept(std::string("algorithms.") + name);  // as it is here
+  if (keys.present("algorithms.gradient_clipping")) {
+    const io::Tree& type = keys.at("algorithms.gradient_clipping.clipping_type");
+    r.clipping.by = optim::clip_named(type.string(), where(type));
+    keys.at("algorithms.gradient_clipping.clipping_threshold");
+    r.clipping.threshold = keys.number("algorithms.gradient_clipping.clipping_threshold", 0, 0);
+  }
+  read_average(r, keys);
+}
+
+Reaction get_reaction(RecipeKeys& keys, const std::string& path, Reaction fallback) {
+  const io::Tree* value = keys.find(path);
+  return value ? reaction_named(value->string(), where(*value)) : fallback;
+}
+
+void read_guard(LossGuardOptions& guard, RecipeKeys& keys) {
+  const std::string at = "callbacks.loss_guard.";
+  guard.on_nan = get_reaction(keys, at + "nan", guard.on_nan);
+  guard.on_spike = get_reaction(keys, at + "spike", guard.on_spike);
+  guard.window = int(keys.integer(at + "window", guard.window, 2, 1000000));
+  guard.spike_factor = keys.number(at + "spike_factor", guard.spike_factor, 1);
+  guard.max_skips = int(keys.integer(at + "max_skips", guard.max_skips, 1, 1000000));
+  guard.max_roll_backs = int(keys.integer(at + "max_roll_backs", guard.max_roll_backs, 0, 1000000));
+}
+
+void read_callbacks(Recipe& r, RecipeKeys& keys) {
+  auto& c = r.callbacks;
+  if (keys.present("callbacks.speed_monitor")) {
+    c.speed_window = int(keys.integer("callbacks.speed_monitor.window_size", 100, 1, 1000000));
+    c.peak_flops = keys.number("callbacks.speed_monitor.gpu_flops_available", 0, 0);
+    c.peak_flops = keys.number("callbacks.speed_monitor.peak_flops", c.peak_flops, 0);
+  }
+  c.learning_rate = keys.present("callbacks.lr_monitor");
+  c.memory = keys.present("callbacks.memory_monitor");
+  c.runtime = keys.present("callbacks.runtime_estimator");
+  if (keys.present("callbacks.optimizer_monitor")) c.optimizer = keys.get("callbacks.optimizer_monitor.log_optimizer_metrics", true);
+  read_guard(c.guard, keys);
+}
+
+void read_saving(Recipe& r, RecipeKeys& keys) {
+  auto& s = r.save;
+  s.folder = filled_in(keys.get<std::string>("save_folder", "runs/{run_name}"), r.run_name);
+  s.interval = get_time(keys, "save_interval", "1000ba");
+  s.keep = int(keys.integer("save_num_checkpoints_to_keep", -1, -1, 1 << 30));
+  s.overwrite = keys.get("save_overwrite", false);
+  s.autoresume = keys.get("autoresume", false);
+  const std::string pretrained = keys.get<std::string>("model.pretrained_checkpoint", "");
+  s.load_path = filled_in(keys.get<std::string>("load_path", pretrained), r.run_name);
+  s.load_weights_only = keys.get("load_weights_only", false) || s.load_path == pretrained;
+  const io::Tree* grow = keys.find("expand_positional_embeddings");
+  if (grow && grow->is_string()) s.grow = models::grow_by_named(grow->string(), where(*grow));
+  else if (grow ? grow->boolean() : r.model.expand_positional_embeddings) s.grow = models::GrowBy::tile;
+}
+
+void read_logging(Recipe& r, RecipeKeys& keys) {
+  r.log.progress_bar = keys.get("progress_bar", true);
+  r.log.console = keys.get("log_to_console", false);
+  r.log.console_interval = get_time(keys, "console_log_interval", "1ba");
+  if (!keys.present("loggers.tensorboard")) return;
+  const auto folder = keys.get<std::string>("loggers.tensorboard.log_dir", (r.save.folder / "tensorboard").string());
+  r.log.tensorboard = filled_in(folder, r.run_name);
+}
+
+void read_system(Recipe& r, RecipeKeys& keys) {
+  r.seed = uint64_t(keys.integer("seed", 17, 0));
+  if (const io::Tree* precision = keys.find("precision")) {
+    if (precision->string() == "amp_bf16") r.compute = mx::bfloat16;
+    else if (precision->string() != "fp32") precision->wants("fp32 or amp_bf16");
+  }
+  if (const io::Tree* device = keys.find("device")) {
+    r.device = device->string();
+    if (r.device != "cpu" && r.device != "gpu") device->wants("cpu or gpu");
+  }
+}
+
+// Keys that only serve ${...} elsewhere in the file.
+bool is_variable(const std::string& path, const std::string& text) {
+  const std::string top = path.substr(0, path.find('.'));
+  return text.find("${" + top + "}") != std::string::npos || text.find("${" + top + ".") != std::string::npos;
+}
+
+std::string warning_of(const Recipe& r, const RecipeKeys& keys, const fs::path& file, std::string text,
+                       const std::vector<std::string>& overrides) {
+  for (const auto& override : overrides) text += "\n" + override;
+  std::vector<std::string> names = keys.unread();
+  std::erase_if(names, [&](const auto& name) { return is_variable(name, text); });
+  if (const io::Tree* fields = r.tree.find_path("model.model_config"); fields && fields->is_map()) {
+    for (const auto& name : models::Config::unknown_fields(*fields)) names.push_back("model.model_config." + name);
+  }
+  names.insert(names.end(), r.train_loader.without_effect.begin(), r.train_loader.without_effect.end());
+  if (r.eval_loader) names.insert(names.end(), r.eval_loader->without_effect.begin(), r.eval_loader->without_effect.end());
+  std::string list;
+  for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list.empty() ? "" : file.string() + ": keys without effect here: " + list;
+}
+
+}  // namespace
+
+Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrides) {
+  Recipe r;
+  r.tree = io::read_yaml(file, overrides);
+  if (!r.tree.is_map()) r.tree.wants("a map of keys");
+  RecipeKeys keys(r.tree);
+  r.run_name = keys.get<std::string>("run_name", "bert");
+  read_model(r, keys);
+  read_batches(r, keys);
+  read_data(r, keys);
+  r.max_duration = time_of(keys.at("max_duration"));
+  r.eval_interval = get_time(keys, "eval_interval", "1ep");
+  read_schedule(r, keys);
+  read_optimizer(r, keys);
+  read_algorithms(r, keys);
+  read_callbacks(r, keys);
+  read_saving(r, keys);
+  read_logging(r, keys);
+  read_system(r, keys);
+  r.warning = warning_of(r, keys, file, io::read_file(file), overrides);
+  return r;
+}
+
+}  // namespace m2bert::train

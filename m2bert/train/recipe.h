@@ -1,0 +1,82 @@
+#pragma once
+// A recipe: the YAML that describes a whole run, with the keys of the reference's pretraining recipes.
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "m2bert/models/config.h"
+#include "m2bert/models/grow_context.h"
+#include "m2bert/optim/adamw.h"
+#include "m2bert/optim/schedule.h"
+#include "m2bert/train/batch_source.h"
+#include "m2bert/train/loss_guard.h"
+#include "m2bert/train/step.h"
+#include "m2bert/train/trainer.h"
+
+namespace m2bert::train {
+
+// What `callbacks` asks for.
+struct CallbackOptions {
+  std::optional<int> speed_window;  // speed_monitor.window_size
+  double peak_flops = 0;            // speed_monitor.gpu_flops_available or peak_flops; 0: measured
+  bool learning_rate = false;       // lr_monitor
+  bool memory = false;              // memory_monitor
+  bool runtime = false;             // runtime_estimator
+  std::optional<bool> optimizer;    // optimizer_monitor; its log_optimizer_metrics
+  LossGuardOptions guard;           // loss_guard
+};
+
+// Where a run starts and what it keeps.
+struct SaveOptions {
+  std::filesystem::path folder;
+  optim::Time interval{1000, optim::TimeUnit::batch};
+  int keep = -1;  // -1: all
+  bool overwrite = false, autoresume = false;
+  std::string load_path;  // empty: none
+  bool load_weights_only = false;
+  std::optional<models::GrowBy> grow;  // expand_positional_embeddings
+};
+
+struct LogOptions {
+  bool progress_bar = true, console = true;
+  optim::Time console_interval{1, optim::TimeUnit::batch};
+  std::optional<std::filesystem::path> tensorboard;  // its folder
+};
+
+struct Recipe {
+  io::Tree tree;  // resolved
+  std::string run_name;
+  models::Config model;
+  bool independent_layers = false;  // model.independent_layers: every layer draws its own initial weights
+  uint64_t seed = 17;
+  std::string device;  // "", "cpu" or "gpu"
+
+  LoaderConfig train_loader;
+  std::optional<LoaderConfig> eval_loader;
+  int64_t global_batch = 0, global_eval_batch = 0;
+  int device_eval_batch = 0, microbatch = 0;  // 0: auto
+  int64_t train_subset = -1, eval_subset = -1;
+
+  optim::Time max_duration, eval_interval;
+  optim::ScheduleOptions schedule;
+  optim::GroupOptions groups;
+  optim::AdamWOptions optimizer;
+  optim::Clipping clipping;
+  std::optional<AverageOptions> average;
+  Weighting weighting = Weighting::tokens;
+  mx::Dtype compute = mx::float32;
+
+  CallbackOptions callbacks;
+  SaveOptions save;
+  LogOptions log;
+
+  // One line that names every key without effect; empty where there is none.
+  std::string warning;
+};
+
+// Reads the file, with overrides ("optimizer.lr=1e-4") applied before ${...} is resolved. Error with file, line and key for a value that
+// makes no sense and for what is missing.
+Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+}  // namespace m2bert::train

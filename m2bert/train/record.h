@@ -1,0 +1,28 @@
+#pragma once
+// What is measured at one moment of a run, under Composer's names, and where it goes.
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "m2bert/optim/time.h"
+
+namespace m2bert::train {
+
+struct Record {
+  optim::Timestamp time;
+  std::vector<std::pair<std::string, double>> values;
+
+  void add(std::string name, double value) { values.emplace_back(std::move(name), value); }
+  // Nothing by that name: null.
+  const double* find(const std::string& name) const;
+};
+
+class Logger {
+ public:
+  virtual ~Logger() = default;
+  virtual void write(const Record& record) = 0;
+  // Everything written so far is on disk afterwards.
+  virtual void sync() {}
+};
+
+}  // namespace m2bert::train

@@ -1,0 +1,119 @@
+#include "m2bert/train/run_folder.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "m2bert/error.h"
+#include "m2bert/io/log.h"
+
+namespace m2bert::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kEnding = ".safetensors";
+
+// The batch in a name like ep0-ba100.safetensors; nothing for other names.
+std::optional<int64_t> batch_of(const fs::path& file) {
+  const std::string name = file.filename().string();
+  const size_t at = name.find("-ba");
+  if (!name.starts_with("ep") || at == std::string::npos || file.extension() != kEnding) return std::nullopt;
+  int64_t batch = 0;
+  const char* end = name.data() + name.size() - std::string_view(kEnding).size();
+  const auto [rest, error] = std::from_chars(name.data() + at + 3, end, batch);
+  return error == std::errc() && rest == end ? std::optional(batch) : std::nullopt;
+}
+
+std::string name_of(const optim::Timestamp& time) {
+  return "ep" + std::to_string(time.epoch) + "-ba" + std::to_string(time.batch) + kEnding;
+}
+
+// Temporary files that a killed run left behind.
+void remove_parts(const fs::path& folder) {
+  std::error_code none;
+  std::vector<fs::path> parts;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (entry.path().filename().string().find(".part-") != std::string::npos) parts.push_back(entry.path());
+  }
+  for (const auto& part : parts) fs::remove(part, none);
+}
+
+}  // namespace
+
+RunFolder::RunFolder(fs::path folder, int keep) : folder_(std::move(folder)), keep_(keep) {
+  std::error_code error;
+  fs::create_directories(folder_, error);
+  require(!error, "save_folder: cannot make ", folder_.string(), ": ", error.message());
+  lock_ =
+      std::make_unique<io::FileLock>(folder_ / ".lock", [this] { fail(folder_.string(), ": another run is writing into this folder"); });
+  remove_parts(folder_);
+}
+
+std::vector<fs::path> RunFolder::checkpoints() const {
+  std::vector<std::pair<int64_t, fs::path>> found;
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    if (const auto batch = batch_of(entry.path())) found.emplace_back(*batch, entry.path());
+  }
+  std::ranges::sort(found, [](const auto& a, const auto& b) { return a > b; });
+  std::vector<fs::path> files;
+  for (auto& [batch, file] : found) files.push_back(std::move(file));
+  return files;
+}
+
+fs::path RunFolder::save(const Trained& trained, const RunState& state) {
+  const fs::path file = folder_ / name_of(state.time);
+  try {
+    save_run(file, trained, state);
+    link_latest(file);
+  } catch (const std::exception& e) {
+    const auto good = checkpoints();
+    fail("no checkpoint could be saved: ", e.what(), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
+  }
+  last_ = file;
+  remove_old(file);
+  return file;
+}
+
+void RunFolder::link_latest(const fs::path& file) const {
+  const fs::path link = folder_ / (std::string("latest") + kEnding), fresh = folder_ / ".latest.part-";
+  std::error_code error;
+  fs::remove(fresh, error);
+  fs::create_symlink(file.filename(), fresh, error);
+  if (!error) fs::rename(fresh, link, error);
+  require(!error, link.string(), ": cannot point it to ", file.filename().string(), ": ", error.message());
+}
+
+void RunFolder::remove_old(const fs::path& newest) {
+  std::error_code none;
+  for (const auto& file : foreign_) {
+    if (file != newest) fs::remove(file, none);
+  }
+  foreign_.clear();
+  if (keep_ < 0) return;
+  const auto all = checkpoints();
+  int kept = 0;
+  for (const auto& file : all) {
+    if (file != newest && ++kept >= std::max(keep_, 1)) fs::remove(file, none);
+  }
+}
+
+std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {
+  std::string problems;
+  for (const auto& file : checkpoints()) {
+    try {
+      auto state = load_run(file, trained);
+      io::info("going on from ", file.string());
+      return state;
+    } catch (const std::exception& e) {
+      io::warn(e.what(), "; trying the checkpoint before it");
+      problems += std::string("\n  ") + e.what();
+    }
+  }
+  require(problems.empty(), folder_.string(), ": none of its checkpoints can be read", problems);
+  return std::nullopt;
+}
+
+void RunFolder::replace_old() { foreign_ = checkpoints(); }
+
+}  // namespace m2bert::train

@@ -1,0 +1,196 @@
+// m2bert pretrain and report: what they print, stopped and killed runs, full disks.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+
+#include "m2bert/io/json.h"
+#include "tests/cli/program.h"
+#include "tests/cli/training_recipe.h"
+#include "tests/io/scratch.h"
+
+namespace m2bert::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Pretrain : public ::testing::Test {
+ protected:
+  Pretrain() { scratch_.put("r.yaml", training_recipe(scratch_.folder().string())); }
+
+  std::vector<std::string> command(std::vector<std::string> more = {}) const {
+    more.insert(more.begin(), {"pretrain", (scratch_ / "r.yaml").string(), "--threads", "1"});
+    return more;
+  }
+  std::string at(const std::string& name) const { return (scratch_ / name).string(); }
+  std::string bytes(const std::string& name) const { return content(at(name)); }
+  // The batch of the newest checkpoint, -1 without one.
+  int64_t newest() const {
+    int64_t batch = -1;
+    std::error_code none;
+    for (const auto& file : fs::directory_iterator(scratch_ / "run", none)) {
+      const std::string name = file.path().filename().string();
+      const size_t place = name.find("-ba");
+      if (name.starts_with("ep") && place != std::string::npos && name.ends_with(".safetensors")) {
+        batch = std::max<int64_t>(batch, std::atoll(name.c_str() + place + 3));
+      }
+    }
+    return batch;
+  }
+  Scratch scratch_;
+};
+
+TEST_F(Pretrain, PrintsTheRecipeAndTheResult) {
+  const auto outcome = run(command(
+      {"max_duration=4ba", "eval_loader=${train_loader}", "eval_subset_num_batches=1", "log_to_console=true", "callbacks.lr_monitor={}"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_PRED2(has, outcome.err, "max_duration: \"4ba\"");
+  EXPECT_PRED2(has, outcome.err, "keys without effect here: mlm_probability");
+  EXPECT_PRED2(has, outcome.err, "batch 4 of 4: loss ");
+  EXPECT_PRED2(has, outcome.err, "batch 4 of 4: evaluation: cross entropy ");
+  EXPECT_PRED2(has, outcome.out, "trained 4 batches, 1,024 tokens");
+  EXPECT_PRED2(has, outcome.out, "model: " + at("run/model"));
+}
+
+TEST_F(Pretrain, Json) {
+  const auto outcome = run(command({"max_duration=2ba", "--json", "eval_loader=${train_loader}", "eval_subset_num_batches=1"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto lines = json_lines(outcome.out);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_EQ(lines[0].at("batches").integer(), 2);
+  EXPECT_EQ(lines[0].at("tokens").integer(), 2 * 8 * 32);
+  EXPECT_GT(lines[0].at("loss").number(), 1);
+  EXPECT_GT(lines[0].at("evaluation").at("perplexity").number(), 1);
+}
+
+TEST_F(Pretrain, QuietSaysNothingButWarnings) {
+  const auto outcome = run(command({"max_duration=1ba", "--quiet", "mlm_probability=null"}));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.err, "");
+}
+
+TEST_F(Pretrain, WrongInputIsOneClearError) {
+  struct Case {
+    std::vector<std::string> overrides;
+    const char* message;
+  };
+  const std::vector<Case> cases = {{{"max_duration=soon"}, "\"soon\" is no time"},
+                                   {{"train_loader.file=/nowhere"}, "/nowhere: no such file"},
+                                   {{"train_loader.name=csv"}, "train_loader.name: wants"},
+                                   {{"model.model_config.hidden_size=63"}, "do not fit the model"},
+                                   {{"load_path=org/no/such"}, "no such file, folder or name"},
+                                   {{"optimizer.lr=nan"}, "optimizer.lr"}};
+  for (const auto& c : cases) {
+    const auto outcome = run(command(c.overrides));
+    EXPECT_EQ(outcome.code, 1) << c.overrides[0];
+    EXPECT_PRED2(has, outcome.err, c.message);
+    EXPECT_EQ(outcome.out, "");
+  }
+  EXPECT_EQ(run({"pretrain"}).code, 2);
+  EXPECT_EQ(run(command({"--rank", "1"})).code, 2);
+  EXPECT_PRED2(has, run(command({"no_equals_sign"})).err, "no_equals_sign");
+}
+
+TEST_F(Pretrain, StopsAtASignalAndGoesOn) {
+  ASSERT_EQ(run(command({"save_folder=" + at("whole"), "max_duration=300ba"})).code, 0);
+  for (const int signal : {SIGTERM, SIGINT}) {
+    fs::remove_all(scratch_ / "run");
+    HowToRun how;
+    how.signal = signal;
+    Outcome outcome;
+    for (double seconds = 0.3; newest() < 3 || outcome.code == 0; seconds += 0.1) {  // hit it in the middle
+      ASSERT_LT(seconds, 20) << outcome.err;
+      fs::remove_all(scratch_ / "run");
+      how.signal_after = seconds;
+      outcome = run(command({"max_duration=300ba"}), how);
+    }
+    EXPECT_EQ(outcome.code, 128 + signal);
+    EXPECT_PRED2(has, outcome.err, "stopped after " + std::to_string(newest()) + " batches; they are saved in " + at("run"));
+    EXPECT_EQ(outcome.out, "");
+    ASSERT_EQ(run(command({"max_duration=300ba", "autoresume=true"})).code, 0);
+    EXPECT_EQ(bytes("run/model/model.safetensors"), bytes("whole/model/model.safetensors"));
+    EXPECT_EQ(bytes("run/metrics.jsonl"), bytes("whole/metrics.jsonl"));
+  }
+}
+
+// script/kills repeats it until there were 200, at other moments each time.
+TEST_F(Pretrain, KilledAtRandomMomentsItLosesNothing) {
+  constexpr int kills = 10;
+  static unsigned seed = 11;
+  const std::vector<std::string> overrides = {"max_duration=90ba", "autoresume=true", "model.model_config.hidden_dropout_prob=0.1",
+                                              "algorithms.ema.half_life=20ba"};
+  auto whole = overrides;
+  whole.push_back("save_folder=" + at("whole"));
+  const auto start = std::chrono::steady_clock::now();
+  ASSERT_EQ(run(command(whole)).code, 0);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::mt19937 random(seed++);
+  int finished = 0;
+  for (int done = 0; done < kills || finished == 0;) {
+    const int64_t before = newest();
+    HowToRun how;
+    if (done < kills) how.signal_after = std::uniform_real_distribution(0.02, 0.8 * seconds)(random);
+    const auto outcome = run(command(overrides), how);
+    ASSERT_TRUE(outcome.code == 0 || outcome.code == 137) << outcome.err;
+    EXPECT_GE(newest(), before);  // nothing beyond the last checkpoint was lost
+    if (before > 0 && outcome.err.find("parameters") != std::string::npos) {
+      EXPECT_PRED2(has, outcome.err, "going on from");
+    }
+    done += outcome.code == 137;
+    if (outcome.code != 0) continue;
+    ++finished;
+    EXPECT_EQ(bytes("run/model/model.safetensors"), bytes("whole/model/model.safetensors"));
+    EXPECT_EQ(bytes("run/metrics.jsonl"), bytes("whole/metrics.jsonl"));
+    for (const auto& file : fs::directory_iterator(scratch_ / "run")) {
+      EXPECT_EQ(file.path().filename().string().find(".part-"), std::string::npos) << file.path();
+    }
+    fs::remove_all(scratch_ / "run");
+  }
+}
+
+TEST_F(Pretrain, AFullDiskLeavesTheLastGoodCheckpoint) {
+  ASSERT_EQ(run(command({"max_duration=3ba"})).code, 0);
+  HowToRun how;
+  how.largest_file = fs::file_size(scratch_ / "run/ep0-ba3.safetensors") / 2;
+  const auto outcome = run(command({"max_duration=9ba", "autoresume=true"}), how);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_PRED2(has, outcome.err, "no checkpoint could be saved: ");
+  EXPECT_PRED2(has, outcome.err, "(the last good one is " + at("run/ep0-ba3.safetensors") + ")");
+  EXPECT_EQ(fs::read_symlink(scratch_ / "run/latest.safetensors"), "ep0-ba3.safetensors");
+  EXPECT_EQ(newest(), 3);
+  const auto again = run(command({"max_duration=9ba", "autoresume=true"}));
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_PRED2(has, again.err, "going on from " + at("run/ep0-ba3.safetensors"));
+}
+
+TEST_F(Pretrain, TellsWhichKeysChangedSinceTheCheckpoint) {
+  ASSERT_EQ(run(command({"max_duration=3ba"})).code, 0);
+  const auto outcome = run(command({"max_duration=6ba", "optimizer.lr=1e-4", "autoresume=true"}));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_PRED2(has, outcome.err, "the recipe is not the one that the checkpoint was made with; changed: optimizer, max_duration");
+}
+
+TEST_F(Pretrain, ReportIsOnePage) {
+  ASSERT_EQ(run(command({"max_duration=4ba"})).code, 0);
+  ASSERT_EQ(run(command({"max_duration=4ba", "save_folder=" + at("two"), "seed=2"})).code, 0);
+  const std::vector<std::string> report = {"report", at("run"), at("two"), "-o", at("r.html")};
+  const auto outcome = run(report);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, at("r.html") + ": 2 runs\n");
+  EXPECT_PRED2(has, bytes("r.html"), "<polyline");
+  EXPECT_PRED2(has, run(report).err, "--overwrite replaces it");
+  auto json = report;
+  json.insert(json.end(), {"--overwrite", "--json", "--along", "token"});
+  const auto lines = json_lines(run(json).out);
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_EQ(lines[0].at("runs").items()[1].at("batches").integer(), 4);
+  EXPECT_PRED2(has, bytes("r.html"), ">tokens<");
+  EXPECT_EQ(run({"report", at("nowhere")}).code, 1);
+  EXPECT_EQ(run({"report", at("run"), "-o", at("run/metrics.jsonl"), "--overwrite"}).code, 1);
+}
+
+}  // namespace
+}  // namespace m2bert::test

@@ -1,0 +1,79 @@
+#include "m2bert/ops/gradients.h"
+
+#include <cmath>
+
+#include "m2bert/error.h"
+#include "m2bert/threads.h"
+#include "near.h"
+
+namespace m2bert {
+namespace {
+
+using namespace testing_ops;
+
+std::vector<mx::array> arrays(int seed) {
+  return {random({1}, seed), random({17}, seed + 1), random({300, 301}, seed + 2), mx::transpose(random({40, 70}, seed + 3))};
+}
+
+TEST(GlobalNorm, EqualsReferenceAndDouble) {
+  const auto all = arrays(1);
+  double sum = 0;
+  for (const auto& a : all) {
+    auto flat = mx::contiguous(mx::flatten(a));
+    flat.eval();
+    for (size_t i = 0; i < flat.size(); ++i) sum += double(flat.data<float>()[i]) * flat.data<float>()[i];
+  }
+  EXPECT_NEAR(ops::global_norm(all), std::sqrt(sum), 2e-6 * std::sqrt(sum));
+  EXPECT_NEAR(ops::global_norm_reference(all), std::sqrt(sum), 2e-5 * std::sqrt(sum));
+  EXPECT_EQ(ops::global_norm({}), 0);
+}
+
+TEST(GlobalNorm, IsTheSameForEveryNumberOfThreads) {
+  const int before = threads();
+  const auto all = arrays(5);
+  set_threads(1);
+  const double one = ops::global_norm(all);
+  set_threads(3);
+  EXPECT_EQ(ops::global_norm(all), one);
+  set_threads(before);
+}
+
+TEST(GlobalNorm, ShowsNaNAndInfinity) {
+  auto all = arrays(9);
+  all.push_back(mx::array({1.0f, NAN}));
+  EXPECT_TRUE(std::isnan(ops::global_norm(all)));
+  all.back() = mx::array({1.0f, INFINITY});
+  EXPECT_TRUE(std::isinf(ops::global_norm(all)));
+}
+
+TEST(MixInto, EqualsReference) {
+  for (const auto& [a, b] : {std::pair{1.0, 0.25}, std::pair{0.999, 0.001}, std::pair{0.0, 1.0}}) {
+    auto ours = arrays(1), theirs = arrays(1);
+    const auto x = arrays(100);
+    std::vector<mx::array*> our_y, their_y;
+    for (size_t i = 0; i < ours.size(); ++i) {
+      our_y.push_back(&ours[i]);
+      their_y.push_back(&theirs[i]);
+    }
+    ops::mix_into(our_y, x, a, b);
+    ops::mix_into_reference(their_y, x, a, b);
+    for (size_t i = 0; i < ours.size(); ++i) expect_near(ours[i], theirs[i], 3e-7);
+  }
+}
+
+TEST(MixInto, LeavesCopiesThatSomebodyKept) {
+  auto y = random({50, 3}, 1);
+  const auto kept = y, before = y + mx::array(0.0f);
+  mx::eval({y, before});
+  ops::mix_into({&y}, {random({50, 3}, 2)}, 1, 1);
+  EXPECT_TRUE(mx::array_equal(kept, before).item<bool>());
+}
+
+TEST(MixInto, RefusesOtherShapes) {
+  auto y = random({2, 3}, 1);
+  EXPECT_THROW(ops::mix_into({&y}, {random({3, 2}, 2)}, 1, 1), Error);
+  EXPECT_THROW(ops::mix_into({&y}, {}, 1, 1), Error);
+}
+
+}  // namespace
+}  // namespace m2bert

@@ -1,0 +1,88 @@
+"""What a training run writes is read by others' programs: TensorBoard its events, torch its checkpoints."""
+import json
+
+import pytest
+from conftest import REPOSITORY, program, run
+
+GOLDEN = REPOSITORY / "tests" / "golden" / "trainlog"
+
+
+def recipe(tmp_path):
+    text = (GOLDEN / "config.yaml").read_text()
+    text += f"train_loader: {{name: batches, file: {GOLDEN / 'inputs.safetensors'}}}\nload_path: {GOLDEN / 'checkpoint.pt'}\n"
+    text += f"eval_loader: ${{train_loader}}\neval_subset_num_batches: 1\neval_interval: 4ba\nsave_folder: {tmp_path / 'run'}\n"
+    text += "save_interval: 4ba\nloggers: {tensorboard: {}}\ncallbacks: {lr_monitor: {}}\nautoresume: true\nprogress_bar: false\n"
+    (tmp_path / "recipe.yaml").write_text(text)
+    return tmp_path / "recipe.yaml"
+
+
+def metrics(tmp_path, name):
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    return [(line["batch"], line[name]) for line in lines if name in line]
+
+
+def events(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"scalars": 0})
+    found.Reload()
+    return found
+
+
+@pytest.mark.parametrize("name", ["loss/train/total", "l2_norm/grad/global", "lr-AdamW/all", "metrics/eval/MaskedAccuracy"])
+def test_tensorboard_shows_the_metrics(tmp_path, name):
+    run(program("m2bert"), "pretrain", recipe(tmp_path), "max_duration=10ba", "--quiet")
+    ours = metrics(tmp_path, name)
+    theirs = [(event.step, event.value) for event in events(tmp_path).Scalars(name)]
+    assert [step for step, _ in theirs] == [step for step, _ in ours]
+    assert [value for _, value in theirs] == pytest.approx([value for _, value in ours], rel=1e-6)
+    assert len(ours) == (3 if name.startswith("metrics/eval") else 10)
+
+
+def test_a_resumed_run_is_one_curve(tmp_path):
+    """What the first session wrote behind its last checkpoint is not shown twice."""
+    file = recipe(tmp_path)
+    run(program("m2bert"), "pretrain", file, "max_duration=10ba", "--quiet")
+    (tmp_path / "run" / "ep0-ba10.safetensors").unlink()  # as if it had been killed after batch 10: 8 is saved
+    run(program("m2bert"), "pretrain", file, "max_duration=12ba", "--quiet")
+    steps = [event.step for event in events(tmp_path).Scalars("loss/train/total")]
+    assert steps == list(range(1, 13))
+
+
+def test_torch_reads_the_exported_checkpoint(tmp_path):
+    torch = pytest.importorskip("torch")
+    load_file = pytest.importorskip("safetensors.torch").load_file
+    run(program("m2bert"), "pretrain", recipe(tmp_path), "max_duration=4ba", "--quiet")
+    run(program("m2bert"), "convert", tmp_path / "run" / "latest.safetensors", tmp_path / "model.pt")
+    state = torch.load(tmp_path / "model.pt", weights_only=True)["state"]["model"]
+    ours = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    for name, value in ours.items():
+        assert torch.equal(state["model." + name], value), name
+    moments = load_file(tmp_path / "run" / "latest.safetensors")
+    assert any(name.startswith("optimizer.m.") for name in moments)
+    assert not any(name.startswith("model.optimizer") for name in state)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_adamw_is_torchs(tmp_path, weight_decay):
+    """torch's AdamW on the gradients that m2bert had, found from its moments: m = b1 m + (1 - b1) g."""
+    torch = pytest.importorskip("torch")
+    load_file = pytest.importorskip("safetensors.torch").load_file
+    run(program("m2bert"), "pretrain", recipe(tmp_path), "max_duration=6ba", "save_interval=1ba", "optimizer.name=adamw",
+        f"optimizer.weight_decay={weight_decay}", "scheduler={name: constant, t_warmup: 0ba}", "algorithms=null", "--quiet")
+    states = [load_file(tmp_path / "run" / f"ep0-ba{i}.safetensors") for i in range(1, 7)]
+    names = [name[len("optimizer.m."):] for name in states[0] if name.startswith("optimizer.m.")]
+    parameters = {name: torch.nn.Parameter(states[0][name].clone()) for name in names}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=0.003, betas=(0.9, 0.98), eps=1e-6, weight_decay=weight_decay)
+    for name, p in parameters.items():
+        optimizer.state[p] = {"step": torch.tensor(1.0), "exp_avg": states[0]["optimizer.m." + name].clone(),
+                              "exp_avg_sq": states[0]["optimizer.v." + name].clone()}
+    for before, after in zip(states, states[1:]):
+        for name, p in parameters.items():
+            p.grad = ((after["optimizer.m." + name].double() - 0.9 * before["optimizer.m." + name].double()) / 0.1).float()
+        optimizer.step()
+        for name, p in parameters.items():
+            scale = max(after[name].abs().max().item(), 1e-3)
+            assert (p.detach() - after[name]).abs().max().item() <= 2e-5 * scale, name
+            p.data.copy_(after[name])
+            optimizer.state[p]["exp_avg"].copy_(after["optimizer.m." + name])
+            optimizer.state[p]["exp_avg_sq"].copy_(after["optimizer.v." + name])

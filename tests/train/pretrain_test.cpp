@@ -1,0 +1,201 @@
+// Whole runs: recipe, data, loop, checkpoints, what is written.
+#include "m2bert/train/pretrain.h"
+
+#include <filesystem>
+
+#include "m2bert/checkpoint/torch_file.h"
+#include "m2bert/checkpoint/weights.h"
+#include "m2bert/io/yaml.h"
+#include "m2bert/models/pretrained.h"
+#include "m2bert/train/metrics_file.h"
+#include "tiny_run.h"
+
+namespace m2bert::train {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+using test::has;
+using test::Scratch;
+
+const std::vector<std::string> kQuick = {"max_duration=6ba", "save_interval=3ba", "scheduler.t_warmup=0ba"};
+
+std::vector<std::string> with(std::vector<std::string> more, const std::vector<std::string>& base = kQuick) {
+  more.insert(more.begin(), base.begin(), base.end());
+  return more;
+}
+
+double loss_at(const std::vector<Record>& records, size_t i) { return *records.at(i).find("loss/train/total"); }
+
+// The reference's 30 steps once more, now through the program's own recipe, loop and files.
+TEST(Pretrain, IsTheReferencesRun) {
+  const Scratch scratch;
+  const auto result = run_trainlog(scratch, {"save_interval=1ba"});
+  EXPECT_EQ(result.time.batch, 30);
+  EXPECT_EQ(result.time.token, 30 * 8 * 32);
+  const auto outputs = golden::load_tensors(trainlog() / "outputs.safetensors");
+  const auto records = read_metrics(scratch / "run/metrics.jsonl");
+  ASSERT_EQ(records.size(), 30U);
+  for (int i = 0; i < 30; ++i) {
+    const double want = mx::take(outputs.at("loss"), i, 0).item<float>();
+    EXPECT_NEAR(loss_at(records, size_t(i)), want, 1e-4 * want);
+  }
+  const auto noise = io::read_json(trainlog() / "tolerances.json");
+  for (const char* step : {"1", "2", "5", "10"}) {
+    const auto saved = golden::load_tensors(scratch / (std::string("run/ep0-ba") + step + ".safetensors"));
+    for (const auto& [name, want] : golden::load_tensors(trainlog() / (std::string("params_after_") + step + ".safetensors"))) {
+      const auto& figures = noise.at("params_after").at(step).at(name).items();
+      const double allowed = 8 * figures[0].number() + 2e-6 * figures[1].number();
+      EXPECT_LE(mx::max(mx::abs(saved.at(name) - want)).item<float>(), allowed) << name << " after step " << step;
+    }
+  }
+}
+
+TEST(Pretrain, RepeatsItselfBitForBit) {
+  for (const char* precision : {"precision=fp32", "precision=amp_bf16"}) {
+    const Scratch one, two;
+    const auto overrides = with({"model.model_config.hidden_dropout_prob=0.1", "device_train_microbatch_size=3", precision});
+    run_trainlog(one, overrides);
+    run_trainlog(two, overrides);
+    EXPECT_EQ(bytes_of(one / "run/model/model.safetensors"), bytes_of(two / "run/model/model.safetensors"));
+    EXPECT_EQ(bytes_of(one / "run/metrics.jsonl"), bytes_of(two / "run/metrics.jsonl"));
+    const Scratch other;
+    run_trainlog(other, with({"seed=18"}, overrides));
+    EXPECT_NE(bytes_of(one / "run/model/model.safetensors"), bytes_of(other / "run/model/model.safetensors"));
+  }
+}
+
+// From each of its checkpoints a run goes on to the same end, with averages of the weights and an evaluation on the way.
+TEST(Pretrain, ResumesBitForBit) {
+  const auto overrides = with({"max_duration=2ep", "train_subset_num_batches=4", "save_interval=3ba", "algorithms.ema.half_life=10ba",
+                               "model.model_config.hidden_dropout_prob=0.1", "eval_loader=${train_loader}", "eval_subset_num_batches=1",
+                               "eval_interval=2ba", "autoresume=true"});
+  const Scratch whole;
+  run_trainlog(whole, overrides);
+  for (const char* name : {"ep0-ba3.safetensors", "ep1-ba6.safetensors"}) {
+    const Scratch part;
+    fs::create_directories(part / "run");
+    fs::copy_file(whole / "run" / name, part / "run" / name);
+    fs::copy_file(whole / "run/metrics.jsonl", part / "run/metrics.jsonl");
+    const auto result = run_trainlog(part, overrides);
+    EXPECT_EQ(result.time.batch, 8);
+    EXPECT_EQ(bytes_of(part / "run/model/model.safetensors"), bytes_of(whole / "run/model/model.safetensors")) << name;
+    EXPECT_EQ(bytes_of(part / "run/metrics.jsonl"), bytes_of(whole / "run/metrics.jsonl")) << name;
+  }
+}
+
+TEST(Pretrain, FindsAFinishedRunFinished) {
+  const Scratch scratch;
+  const auto overrides = with({"autoresume=true", "eval_loader=${train_loader}", "eval_subset_num_batches=1"});
+  run_trainlog(scratch, overrides);
+  const auto metrics = bytes_of(scratch / "run/metrics.jsonl");
+  const auto again = run_trainlog(scratch, overrides);
+  EXPECT_EQ(again.time.batch, 6);
+  EXPECT_EQ(bytes_of(scratch / "run/metrics.jsonl"), metrics);
+}
+
+TEST(Pretrain, DoesNotTouchAnEarlierRun) {
+  const Scratch scratch;
+  run_trainlog(scratch, kQuick);
+  const auto model = bytes_of(scratch / "run/ep0-ba6.safetensors");
+  const auto message = error_of([&] { run_trainlog(scratch, kQuick); });
+  EXPECT_PRED2(has, message, "holds checkpoints of an earlier run. autoresume=true goes on with it, save_overwrite=true replaces it");
+  EXPECT_EQ(bytes_of(scratch / "run/ep0-ba6.safetensors"), model);
+  run_trainlog(scratch, with({"save_overwrite=true", "max_duration=2ba", "seed=3"}));
+  EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba2.safetensors"));
+  EXPECT_FALSE(fs::exists(scratch / "run/ep0-ba6.safetensors"));
+}
+
+TEST(Pretrain, WritesAModelThatCommandsRead) {
+  const Scratch scratch;
+  const auto result = run_trainlog(scratch, with({"load_path=null"}));  // layers that begin with the same arrays
+  EXPECT_EQ(result.model, scratch / "run/model");
+  models::LoadOptions how;
+  how.tokenizer = scratch / "vocab.txt";
+  std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+  for (int i = 5; i < 512; ++i) vocabulary += "w" + std::to_string(i) + "\n";
+  scratch.put("vocab.txt", vocabulary);
+  const auto folder = models::load_pretrained(result.model, how);
+  const auto file = models::load_pretrained(scratch / "run/latest.safetensors", how);  // its config.json lies beside it
+  const auto a = nn::named_arrays(*folder.model), b = nn::named_arrays(*file.model);
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(mx::array_equal(*a[i].array, *b[i].array).item<bool>()) << a[i].name;
+  EXPECT_TRUE(io::read_yaml(scratch / "run/recipe.yaml").contains("model"));
+}
+
+TEST(Pretrain, StartsFromWeightsOfSeveralForms) {
+  const Scratch first;
+  run_trainlog(first, kQuick);
+  checkpoint::save_composer_pt(first / "composer.pt", checkpoint::load_weights(first / "run/latest.safetensors"));
+  std::vector<std::string> losses;
+  for (const auto& path : {first / "composer.pt", first / "run/latest.safetensors", first / "run/model"}) {
+    const Scratch scratch;
+    run_trainlog(scratch, with({"load_path=" + path.string(), "load_weights_only=true"}));
+    losses.push_back(bytes_of(scratch / "run/metrics.jsonl"));
+  }
+  EXPECT_EQ(losses[0], losses[1]);
+  EXPECT_EQ(losses[0], losses[2]);
+}
+
+// Without load_weights_only a checkpoint of a run brings its optimizer and its place in the data.
+TEST(Pretrain, GoesOnInAnotherFolder) {
+  const Scratch whole, second;
+  run_trainlog(whole, kQuick);
+  run_trainlog(second, with({"load_path=" + (whole / "run/ep0-ba3.safetensors").string()}));
+  EXPECT_EQ(bytes_of(second / "run/model/model.safetensors"), bytes_of(whole / "run/model/model.safetensors"));
+}
+
+TEST(Pretrain, StopsAtNaNAndKeepsTheLastGoodCheckpoint) {
+  const Scratch scratch;
+  const auto message = error_of([&] { run_trainlog(scratch, with({"optimizer.lr=1e30", "save_interval=1ba"})); });
+  EXPECT_PRED2(has, message, "batch 2: loss nan");
+  EXPECT_PRED2(has, message, "callbacks.loss_guard");
+  EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba1.safetensors"));
+}
+
+TEST(Pretrain, RollsBackAndLeavesTheBatchesOut) {
+  const Scratch scratch;
+  // Every loss is called a spike from the third batch on: back to the checkpoint after the first, until that was tried often enough.
+  const auto message = error_of([&] {
+    run_trainlog(scratch, with({"max_duration=20ba", "save_interval=100ba",
+                                "callbacks.loss_guard={spike: roll_back, window: 2, spike_factor: "
+                                "1, max_roll_backs: 2}",
+                                "optimizer.lr=1", "save_interval=2ba"}));
+  });
+  EXPECT_PRED2(has, message, "the loss failed again after the run went back 2 times to the same checkpoint");
+}
+
+TEST(Pretrain, DoesNotSkipForEver) {
+  const Scratch scratch;
+  const auto message =
+      error_of([&] { run_trainlog(scratch, with({"callbacks.loss_guard={nan: skip, max_skips: 4}", "optimizer.lr=1e30"})); });
+  EXPECT_PRED2(has, message, "4 batches in a row were left out already");
+}
+
+TEST(Pretrain, SaysWhatDoesNotFit) {
+  const Scratch scratch;
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"global_train_batch_size=16"}); }), "its batches have 8 rows");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"max_seq_len=16", "load_path=null"}); }),
+               "up to 32 tokens (max_seq_len), the model takes 16");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"load_path=/nowhere.pt"}); }), "/nowhere.pt");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.model_config.num_hidden_layers=3"}); }), "do not fit the model");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.model_config.vocab_size=64", "load_path=null"}); }),
+               "the model has 64 tokens");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"save_folder=/proc/none"}); }), "cannot make /proc/none");
+}
+
+TEST(Pretrain, GrowsAShorterModel) {
+  const Scratch scratch;
+  const std::vector<std::string> longer = {"max_duration=1ba", "max_seq_len=64"};
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, longer); }), "expand_positional_embeddings: true lets it grow");
+  for (const char* how : {"true", "reference", "recompute"}) {
+    const Scratch each;
+    run_trainlog(each, with({std::string("expand_positional_embeddings=") + how}, longer));
+    const auto saved = golden::load_tensors(each / "run/latest.safetensors");
+    EXPECT_EQ(saved.at("bert.embeddings.position_embeddings.weight").shape(0), 64);
+    EXPECT_EQ(saved.at("bert.encoder.layer.0.attention.filter_fn.pos_emb.z").shape(1), 64);
+  }
+}
+
+}  // namespace
+}  // namespace m2bert::train

@@ -1,0 +1,143 @@
+#include "m2bert/train/recipe.h"
+
+#include <cmath>
+#include "tiny_run.h"
+
+namespace m2bert::train {
+namespace {
+
+namespace fs = std::filesystem;
+using test::error_of;
+using test::has;
+using test::Scratch;
+
+class RecipeTest : public ::testing::Test {
+ protected:
+  // The fixture's recipe, but for its mlm_probability: ready batches have no use for it.
+  Recipe read(std::vector<std::string> overrides = {}, const std::string& more = "") {
+    overrides.insert(overrides.begin(), "mlm_probability=null");
+    scratch_.put("r.yaml", trainlog_recipe(scratch_ / "") + more);
+    return read_recipe(scratch_ / "r.yaml", overrides);
+  }
+  std::string error(const std::vector<std::string>& overrides) {
+    return error_of([&] { read(overrides); });
+  }
+  Scratch scratch_;
+};
+
+TEST_F(RecipeTest, ReadsEveryRecipeOfTheReference) {
+  const fs::path folder = golden::shared_dir() / "yamls/pretrain";
+  if (!fs::exists(folder)) GTEST_SKIP() << "the reference's recipes are not beside this checkout: " << folder;
+  int files = 0;
+  for (const auto& file : fs::directory_iterator(folder)) {
+    SCOPED_TRACE(file.path().filename());
+    const auto r = read_recipe(file.path());
+    ++files;
+    EXPECT_EQ(optim::show(r.max_duration), "286720000sp");
+    EXPECT_EQ(r.compute, mx::bfloat16);
+    EXPECT_EQ(r.optimizer.decay, optim::WeightDecay::decoupled);
+    EXPECT_EQ(r.optimizer.beta2, 0.98);
+    EXPECT_EQ(r.schedule.decay, optim::Decay::linear);
+    EXPECT_EQ(r.schedule.alpha_f, 0.02);
+    EXPECT_EQ(r.groups.weight_decay, 1e-5);
+    EXPECT_FALSE(r.groups.filters.has_value());
+    EXPECT_EQ(r.callbacks.speed_window, 500);
+    EXPECT_TRUE(r.callbacks.learning_rate);
+    EXPECT_EQ(optim::show(r.save.interval), "7000ba");
+    EXPECT_EQ(r.save.keep, 10);
+    EXPECT_PRED2(has, r.save.folder.string(), "local-bert-checkpoints/" + r.run_name);  // {run_name} and ${run_name} alike
+    const bool two_thousand = r.model.max_length() == 2048;
+    EXPECT_EQ(r.save.grow.has_value(), two_thousand);
+    EXPECT_EQ(has(r.warning, "loggers.wandb"), two_thousand) << r.warning;
+    EXPECT_EQ(r.clipping.by, r.model.monarch_mixer_sequence_mixing ? optim::ClipBy::norm : optim::ClipBy::nothing);
+  }
+  EXPECT_EQ(files, 7);
+}
+
+TEST_F(RecipeTest, NamesKeysWithoutEffectOnce) {
+  EXPECT_EQ(read().warning, "");
+  const auto r = read({"optimizer.learning_rate=3", "model.model_config.max_position_embedding=4", "callbacks.health_checker={}",
+                       "algorithms.alibi={max_sequence_length: 5}", "python_log_level=debug", "unused={a: 1}"});
+  EXPECT_EQ(r.warning, (scratch_ / "r.yaml").string() +
+                           ": keys without effect here: optimizer.learning_rate, algorithms.alibi.max_sequence_length, "
+                           "callbacks.health_checker, python_log_level, unused.a, model.model_config.max_position_embedding");
+}
+
+// hidden and layers only stand for values elsewhere.
+TEST_F(RecipeTest, VariablesHaveAnEffect) {
+  EXPECT_EQ(read({}, "hidden: {size: 64}\nlayers: 2\nother: ${layers}\nrun_name: ${hidden.size}-${other}\n").warning, "");
+}
+
+TEST_F(RecipeTest, OverridesComeLast) {
+  const auto r = read({"optimizer.lr=1e-4", "max_duration=2ep", "optimizer.betas=[0.8,0.9]", "device_train_microbatch_size=4",
+                       "global_eval_batch_size=16", "save_interval=0.5dur", "eval_interval=1", "scheduler.name=cosine_with_warmup"});
+  EXPECT_EQ(r.groups.learning_rate, 1e-4);
+  EXPECT_EQ(optim::show(r.max_duration), "2ep");
+  EXPECT_EQ(r.optimizer.beta1, 0.8);
+  EXPECT_EQ(r.microbatch, 4);
+  EXPECT_EQ(r.global_eval_batch, 16);
+  EXPECT_EQ(optim::show(r.save.interval), "0.5dur");
+  EXPECT_EQ(optim::show(r.eval_interval), "1ep");
+  EXPECT_EQ(r.schedule.decay, optim::Decay::cosine);
+}
+
+TEST_F(RecipeTest, ReadsOptimizersAndAlgorithms) {
+  const auto r =
+      read({"optimizer.name=adamw", "optimizer.filter_groups=true", "optimizer.decay_bias_and_norm=false",
+            "algorithms.gradient_clipping={clipping_type: value, clipping_threshold: 0.1}",
+            "algorithms.ema={half_life: 100ba, update_interval: 10ba}", "accumulate_train_batch_on_tokens=false", "precision=fp32"});
+  EXPECT_EQ(r.optimizer.decay, optim::WeightDecay::by_learning_rate);
+  ASSERT_TRUE(r.groups.filters.has_value());
+  EXPECT_EQ(r.groups.filters->learning_rate, 1e-3);
+  EXPECT_EQ(r.groups.filters->positions_learning_rate, 1e-5);
+  EXPECT_EQ(r.groups.filters->weight_decay, 0.1);
+  EXPECT_TRUE(r.groups.no_decay_of_vectors);
+  EXPECT_EQ(r.clipping.by, optim::ClipBy::value);
+  ASSERT_TRUE(r.average.has_value());
+  EXPECT_EQ(r.average->interval, 10);
+  EXPECT_NEAR(r.average->smoothing, std::exp2(-0.1), 1e-12);
+  EXPECT_EQ(r.weighting, Weighting::samples);
+  EXPECT_EQ(r.compute, mx::float32);
+}
+
+TEST_F(RecipeTest, ReadsCallbacksAndLoggers) {
+  const auto r =
+      read({"callbacks={speed_monitor: {window_size: 7, gpu_flops_available: 1e12}, lr_monitor: {}, memory_monitor: {}, "
+            "runtime_estimator: {}, optimizer_monitor: {log_optimizer_metrics: false}, loss_guard: {spike: roll_back, window: 20}}",
+            "loggers={tensorboard: {log_dir: 'tb/{run_name}'}}", "run_name=x", "log_to_console=true", "console_log_interval=10ba"});
+  EXPECT_EQ(r.warning, "");
+  EXPECT_EQ(r.callbacks.speed_window, 7);
+  EXPECT_EQ(r.callbacks.peak_flops, 1e12);
+  EXPECT_TRUE(r.callbacks.learning_rate && r.callbacks.memory && r.callbacks.runtime);
+  EXPECT_EQ(r.callbacks.optimizer, false);
+  EXPECT_EQ(r.callbacks.guard.on_spike, Reaction::roll_back);
+  EXPECT_EQ(r.callbacks.guard.on_nan, Reaction::stop);
+  EXPECT_EQ(r.log.tensorboard, fs::path("tb/x"));
+  EXPECT_TRUE(r.log.console);
+}
+
+TEST_F(RecipeTest, SaysWhereAValueIsWrong) {
+  EXPECT_PRED2(has, error({"optimizer.name=sgd"}), "override optimizer.name=sgd: optimizer.name: wants decoupled_adamw or adamw");
+  EXPECT_PRED2(has, error({"scheduler.name=step"}), "no schedule is called \"step\"");
+  EXPECT_PRED2(has, error({"max_duration=soon"}), "max_duration: \"soon\" is no time");
+  EXPECT_PRED2(has, error({"max_duration=null"}), "max_duration is missing");
+  EXPECT_PRED2(has, error({"precision=amp_fp16"}), "wants fp32 or amp_bf16");
+  EXPECT_PRED2(has, error({"global_train_batch_size=0"}), "global_train_batch_size");
+  EXPECT_PRED2(has, error({"device_train_microbatch_size=many"}), "wants auto or a number of rows");
+  EXPECT_PRED2(has, error({"optimizer.betas=[0.9]"}), "wants two numbers");
+  EXPECT_PRED2(has, error({"optimizer.betas=[0.9, 1]"}), "wants a number from 0 up to 1");
+  EXPECT_PRED2(has, error({"algorithms.gradient_clipping.clipping_type=adaptive"}), "wants norm or value");
+  EXPECT_PRED2(has, error({"callbacks.loss_guard.nan=panic"}), "is no reaction");
+  EXPECT_PRED2(has, error({"algorithms.ema.half_life=1ep"}), "want a number of batches");
+  EXPECT_PRED2(has, error({"expand_positional_embeddings=stretch"}), "is no way to grow");
+  EXPECT_PRED2(has, error({"device=tpu"}), "wants cpu or gpu");
+  EXPECT_PRED2(has, error({"model.use_pretrained=true"}), "named by load_path");
+  EXPECT_PRED2(has, error({"model.name=gpt"}), "model.name");
+  EXPECT_PRED2(has, error({"seed=-1"}), "seed");
+  EXPECT_PRED2(has, error_of([] { read_recipe("/nowhere.yaml"); }), "/nowhere.yaml: no such file");
+  const auto list = scratch_.put("list.yaml", "- a\n");
+  EXPECT_PRED2(has, error_of([&] { read_recipe(list); }), "wants a map of keys");
+}
+
+}  // namespace
+}  // namespace m2bert::train

@@ -1,0 +1,138 @@
+#include "m2bert/train/step.h"
+
+#include <cmath>
+
+#include "m2bert/checkpoint/match.h"
+#include "m2bert/checkpoint/weights.h"
+#include "m2bert/models/pretrained.h"
+#include "m2bert/train/fixed_batches.h"
+#include "tiny_run.h"
+
+namespace m2bert::train {
+namespace {
+
+struct Made {
+  explicit Made(const StepOptions& options, double dropout = 0)
+      : model(config(dropout), models::Head::masked_lm),
+        optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {}),
+        step(model, optimizer, processes, options) {
+    checkpoint::match(model, checkpoint::load_weights(trainlog() / "checkpoint.pt"), {});
+  }
+  static models::Config config(double dropout) {
+    auto c = models::read_config(trainlog() / "config.yaml");
+    c.hidden_dropout_prob = dropout;
+    return c;
+  }
+  models::Model model;
+  optim::AdamW optimizer;
+  Processes processes;
+  Step step;
+};
+
+StepOptions rows(int count, Weighting weighting = Weighting::tokens) {
+  StepOptions o;
+  o.microbatch_rows = count;
+  o.weighting = weighting;
+  return o;
+}
+
+data::TrainBatch first_batch() { return *FixedBatches(trainlog() / "inputs.safetensors", 0, 1).next(); }
+
+double loss_of(const StepOptions& options, const data::TrainBatch& batch) { return Made(options).step.gradient(batch, 0)->loss; }
+
+// Rows 0 and 1 keep one label each, so that tokens and samples weigh differently.
+data::TrainBatch uneven() {
+  auto batch = first_batch();
+  for (int row = 0; row < 2; ++row) {
+    int kept = 0;
+    for (int i = 0; i < batch.length; ++i) {
+      auto& label = batch.labels[size_t(row * batch.length + i)];
+      if (label > 0 && kept++ > 0) label = -100;
+    }
+  }
+  return batch;
+}
+
+TEST(Step, WeighingTokensTheCutDoesNotMatter) {
+  const auto batch = uneven();
+  const double whole = loss_of(rows(0), batch);
+  for (const int n : {1, 2, 5}) EXPECT_NEAR(loss_of(rows(n), batch), whole, 1e-5 * whole);
+}
+
+// Composer's way: the mean of the microbatches' means, by samples.
+TEST(Step, WeighingSamplesIsComposers) {
+  const auto batch = uneven();
+  double mean = 0;
+  for (int first = 0; first < 8; first += 2) {
+    data::TrainBatch part;
+    part.rows = 2;
+    part.length = batch.length;
+    auto cut = [&](const std::vector<int32_t>& all) {
+      return std::vector<int32_t>(all.begin() + first * batch.length, all.begin() + (first + 2) * batch.length);
+    };
+    part.ids = cut(batch.ids), part.mask = cut(batch.mask), part.labels = cut(batch.labels);
+    mean += loss_of(rows(0), part) / 4;
+  }
+  EXPECT_NEAR(loss_of(rows(2, Weighting::samples), batch), mean, 1e-5 * mean);
+  EXPECT_GT(std::abs(loss_of(rows(2, Weighting::tokens), batch) - mean), 1e-3);
+}
+
+TEST(Step, BatchesWithoutALabelGiveNoNaN) {
+  auto batch = first_batch();
+  std::fill(batch.labels.begin(), batch.labels.begin() + 4 * batch.length, -100);
+  EXPECT_TRUE(std::isfinite(loss_of(rows(2), batch)));
+  std::ranges::fill(batch.labels, -100);
+  const auto gradient = Made(rows(0)).step.gradient(batch, 0);
+  EXPECT_EQ(gradient->loss, 0);
+  EXPECT_EQ(gradient->norm, 0);
+  EXPECT_EQ(gradient->predicted, 0);
+}
+
+TEST(Step, DropoutFollowsSeedAndBatch) {
+  const auto batch = first_batch();
+  auto loss = [&](uint64_t seed, int64_t number) {
+    auto options = rows(0);
+    options.seed = seed;
+    return Made(options, 0.2).step.gradient(batch, number)->loss;
+  };
+  EXPECT_EQ(loss(1, 0), loss(1, 0));
+  EXPECT_NE(loss(1, 0), loss(1, 1));
+  EXPECT_NE(loss(1, 0), loss(2, 0));
+}
+
+// bfloat16 is near float32, and leaves parameters and gradients float32.
+TEST(Step, MixedPrecision) {
+  auto options = rows(0);
+  Made exact(options);
+  options.compute = mx::bfloat16;
+  Made mixed(options);
+  auto a = *exact.step.gradient(first_batch(), 0), b = *mixed.step.gradient(first_batch(), 0);
+  EXPECT_NE(a.loss, b.loss);
+  EXPECT_NEAR(a.loss, b.loss, 0.02 * a.loss);
+  EXPECT_NEAR(a.norm, b.norm, 0.1 * a.norm);
+  for (const auto& g : b.arrays) EXPECT_EQ(g.dtype(), mx::float32);
+  mixed.step.update(b, 1);
+  for (const auto& p : nn::parameters(mixed.model)) EXPECT_EQ(p.array->dtype(), mx::float32);
+}
+
+TEST(Step, CountsWhatIsPredicted) {
+  auto batch = first_batch();
+  models::Config m2, hf;
+  hf.family = models::Family::hf_bert;
+  std::ranges::fill(batch.labels, -100);
+  batch.labels[3] = 0;
+  batch.labels[5] = 7;
+  EXPECT_EQ(count_predicted(m2, batch, 0, 8), 1);
+  EXPECT_EQ(count_predicted(hf, batch, 0, 8), 2);
+}
+
+TEST(Step, TriesRowsWithoutATrace) {
+  Made made(rows(0));
+  const auto before = *nn::parameters(made.model)[0].array;
+  made.step.try_rows(3, 32);
+  EXPECT_EQ(nn::parameters(made.model)[0].array->id(), before.id());
+  EXPECT_EQ(made.optimizer.steps(), 0);
+}
+
+}  // namespace
+}  // namespace m2bert::train

@@ -1,0 +1,39 @@
+#pragma once
+// Runs of the model of tests/golden/trainlog, 2 layers wide 64, from its ready batches.
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "m2bert/train/pretrain.h"
+#include "tests/io/scratch.h"
+#include "tests/models/golden.h"
+
+namespace m2bert::train {
+
+inline golden::fs::path trainlog() { return golden::source_dir() / "tests/golden/trainlog"; }
+
+// The fixture's recipe with what a run needs beside it: data, start, folder.
+inline std::string trainlog_recipe(const golden::fs::path& folder, const std::string& loader = "") {
+  std::ifstream in(trainlog() / "config.yaml");
+  std::string text((std::istreambuf_iterator<char>(in)), {});
+  const std::string batches = "{name: batches, file: " + (trainlog() / "inputs.safetensors").string() + "}";
+  text += "train_loader: " + (loader.empty() ? batches : loader) + "\n";
+  text += "load_path: " + (trainlog() / "checkpoint.pt").string() + "\n";
+  text += "save_folder: " + (folder / "run").string() + "\nprogress_bar: false\n";
+  return text;
+}
+
+// Writes the recipe into the scratch folder and runs it.
+inline PretrainResult run_trainlog(const test::Scratch& scratch, const std::vector<std::string>& overrides = {},
+                                   const std::string& loader = "") {
+  scratch.put("recipe.yaml", trainlog_recipe(scratch / "", loader));
+  return pretrain(read_recipe(scratch / "recipe.yaml", overrides), Processes());
+}
+
+inline std::string bytes_of(const golden::fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  EXPECT_TRUE(in.good()) << file;
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+}  // namespace m2bert::train
