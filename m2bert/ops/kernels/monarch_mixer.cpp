@@ -17,7 +17,7 @@ namespace {
 
 constexpr int kChunk = 64;  // columns
 constexpr int kLongestTextInCache = 512;
-constexpr size_t kMostPlaneBytes = size_t(64) << 20;  // of a group of channels
+constexpr size_t kMostPlaneBytes = size_t(32) << 20;  // of a group of channels
 constexpr int kTaskChannels = 32;                     // a cache line of bfloat16: with enough tasks no two threads write the same one
 
 template <class T>
