@@ -7,6 +7,8 @@
 
 #ifdef M2BERT_CPU_KERNELS
 #include <dnnl.hpp>
+
+#include "m2bert/ops/kernels/instruction_set_simd.h"
 #endif
 #ifdef _OPENMP
 #include <omp.h>
@@ -64,3 +66,11 @@ bool has_bfloat16_gemm() {
 }  // namespace m2bert::ops::kernels
 
 bool m2bert::ops::has_bfloat16_products() { return kernels::has_bfloat16_gemm(); }
+
+const char* m2bert::ops::instruction_set() {
+#ifdef M2BERT_CPU_KERNELS
+  return kernels::instruction_set();
+#else
+  return "none";
+#endif
+}
