@@ -52,9 +52,14 @@ std::string version_text(const Globals& globals) {
   const std::vector<std::string> features = cpu_features();
   if (globals.json) {
     std::vector<io::Tree> names(features.begin(), features.end());
-    const io::Tree document = {{"version", M2BERT_VERSION}, {"mlx", mx::version()}, {"commit", M2BERT_COMMIT},
-                               {"device", device_name()},   {"threads", threads()}, {"cpu_features", io::Tree::list(std::move(names))},
-                               {"kernels", ops::instruction_set()}, {"bfloat16_products", ops::has_bfloat16_products()}};
+    const io::Tree document = {{"version", M2BERT_VERSION},
+                               {"mlx", mx::version()},
+                               {"commit", M2BERT_COMMIT},
+                               {"device", device_name()},
+                               {"threads", threads()},
+                               {"cpu_features", io::Tree::list(std::move(names))},
+                               {"kernels", ops::instruction_set()},
+                               {"bfloat16_products", ops::has_bfloat16_products()}};
     return io::to_json(document) + "\n";
   }
   std::string joined;
