@@ -171,6 +171,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   drop_other_heads(weights, p.config, head);
   adopt_num_labels(p.config, weights);
 
+  checkpoint::check_scales(weights, path.string());
   if (checkpoint::is_quantized(weights) && options.dtype.value_or(mx::int8) != mx::int8) weights = checkpoint::dequantize(weights);
   p.dtype = options.dtype.value_or(checkpoint::is_quantized(weights) ? mx::int8 : mx::float32);
   p.model = std::make_unique<Model>(p.config, head);
