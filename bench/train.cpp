@@ -1,13 +1,15 @@
 // Our side of bench/train.py: whole training steps of a recipe, as `m2bert pretrain` does them.
 //   m2bert-bench-train RECIPE.yaml      its load_path: the weights; its train_loader: batches in a file, which take turns
-// Prints "ready ..." and then answers lines on stdin: "run" (one step: gradient, clipping, update; prints its seconds), "losses" (JSON: of
-// all steps so far), "parts" (JSON: seconds of the kinds of work in one more step), "memory" (bytes of the process at most so far), "quit".
+// Prints "ready ..." and then answers lines on stdin: "run" (one step: gradient, clipping, update; prints its seconds), "losses" (JSON:
+// loss and gradient norm of each step so far), "parts" (JSON: seconds of the kinds of work in one more step), "memory" (bytes of the
+// process at most so far), "quit".
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "m2bert/checkpoint/match.h"
@@ -56,7 +58,7 @@ class Bench {
     auto gradient = *step_.gradient(batch, number_++);
     step_.update(gradient, 1);
     const double seconds = now() - start;
-    losses_.push_back(gradient.loss);
+    losses_.emplace_back(gradient.loss, gradient.norm);
     return seconds;
   }
 
@@ -70,7 +72,7 @@ class Bench {
     const double backward = now();
     step_.update(gradient, 1);
     const double end = now();
-    losses_.push_back(gradient.loss);
+    losses_.emplace_back(gradient.loss, gradient.norm);
     std::ostringstream text;
     text << "{\"forward\": " << forward - start << ", \"backward\": " << backward - forward - (forward - start)
          << ", \"update\": " << end - backward << "}";
@@ -81,7 +83,7 @@ class Bench {
     std::ostringstream text;
     text.precision(9);
     const char* mark = "[";
-    for (const double loss : losses_) text << std::exchange(mark, ", ") << loss;
+    for (const auto& [loss, norm] : losses_) text << std::exchange(mark, ", ") << "[" << loss << ", " << norm << "]";
     text << "]";
     return text.str();
   }
@@ -108,7 +110,7 @@ class Bench {
   Step step_;
   BatchStream data_;
   int64_t number_ = 0;
-  std::vector<double> losses_;
+  std::vector<std::pair<double, double>> losses_;
 };
 
 int serve(Bench& bench) {

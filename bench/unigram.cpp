@@ -1,8 +1,8 @@
 // What a model that knows nothing but how frequent each token is would reach in a recipe's evaluation: the line that a training run has to
 // fall below.
 //   m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]      as `m2bert pretrain` takes them
-// Prints JSON: over the masked tokens of all of eval_loader, in nats, `cross_entropy` of the distribution of train_loader's tokens (one epoch,
-// one added to each count) and `entropy` of their own distribution, which is the least that any fixed distribution reaches.
+// Prints JSON: over the masked tokens of all of eval_loader, in nats, `cross_entropy` of the distribution of train_loader's tokens (one
+// epoch, one added to each count) and `entropy` of their own distribution, which is the least that any fixed distribution reaches.
 #include <cmath>
 #include <iostream>
 #include <string>

@@ -70,9 +70,10 @@ class Bench:
             return self.forward(batch["input_ids"], batch["attention_mask"], None, batch["labels"])["loss"]
 
     def update(self):
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.threshold)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.threshold)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        return norm.item()
 
     def step(self):
         """Seconds of the forward pass, the backward pass and the update."""
@@ -81,10 +82,10 @@ class Bench:
         times.append(time.perf_counter())
         loss.backward()
         times.append(time.perf_counter())
-        self.update()
+        norm = self.update()
         value = loss.item()
         times.append(time.perf_counter())
-        self.losses.append(value)
+        self.losses.append([value, norm])
         return [b - a for a, b in zip(times, times[1:])]
 
 
