@@ -1,116 +1,111 @@
-// Our side of bench/embed.py: the encoder of one model over one batch of ids.
-//   m2bert-bench-embed FOLDER [--dtype float32|bfloat16]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids)
+// Our side of bench/cpu.py: the encoder of one model over one batch of ids.
+//   m2bert-bench-embed FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids); float32, bfloat16, int8
 // Prints "ready ..." and then answers lines on stdin: "run" (one forward pass; prints its seconds), "save FILE" (hidden states as
-// safetensors), "stages" (JSON: seconds of each kind of stage, every stage evaluated on its own), "quit".
+// safetensors), "profile" (JSON of one pass: seconds, flops, bytes of each stage), "product" (GFLOP/s of a large product of oneDNN in the
+// model's dtype), "memory" (peak resident bytes of the process), "quit".
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
-#include <map>
-#include <sstream>
 #include <string>
+#include <vector>
 
-#include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/safetensors.h"
-#include "m2bert/checkpoint/weights.h"
+#include "m2bert/checkpoint/tensor_file.h"
 #include "m2bert/error.h"
-#include "m2bert/io/yaml.h"
+#include "m2bert/io/json.h"
 #include "m2bert/memory.h"
-#include "m2bert/models/model.h"
+#include "m2bert/models/pretrained.h"
+#include "m2bert/ops/kernels/gemm_blocks.h"
+#include "m2bert/ops/profile.h"
+#include "m2bert/threads.h"
 #include "m2bert/version.h"
 
 namespace m2bert {
 namespace {
 
 namespace fs = std::filesystem;
+namespace kernels = ops::kernels;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// What a reader calls the work that ends with a stage; empty for stages that are not on the way to the result.
-std::string work(const std::string& stage) {
-  static const std::map<std::string, std::string> names = {{"embeddings", "embeddings"},     {"mixer.u_norm", "input norm"},
-                                                           {"mixer.in_linear", "in_linear"}, {"mixer.pre_out", "convolutions and gates"},
-                                                           {"mixer", "out_linear"},          {"mlp.gated_layers", "MLP first product"},
-                                                           {"mlp.act", "GELU and gate"},     {"mlp.wo", "MLP second product"},
-                                                           {"out", "MLP residual and norm"}, {"mixer.qkv", "Wqkv"},
-                                                           {"mixer.context", "attention"}};
-  const auto inner = stage.starts_with("layer.") ? stage.substr(stage.find('.', 6) + 1) : stage;
-  const auto found = names.find(inner);
-  return found == names.end() ? "" : found->second;
+models::Pretrained read_model(const fs::path& folder, mx::Dtype dtype) {
+  models::LoadOptions how;
+  how.config = folder / "config.yaml";
+  how.dtype = dtype;
+  how.head = models::Head::masked_lm;
+  return models::load_pretrained(folder / "model.safetensors", how);
+}
+
+models::Batch read_ids(const fs::path& folder) {
+  auto file = checkpoint::TensorFile::open(folder / "inputs.safetensors");
+  const auto* tensor = file->find("input_ids");
+  require(tensor != nullptr, "inputs.safetensors has no input_ids");
+  auto ids = mx::astype(file->read(*tensor), mx::int32);
+  return {ids, mx::ones_like(ids), std::nullopt};
 }
 
 class Bench {
  public:
-  Bench(const fs::path& folder, mx::Dtype dtype)
-      : model_(models::Config::from_tree(io::read_yaml(folder / "config.yaml")), models::Head::masked_lm), batch_(read_ids(folder)) {
-    checkpoint::match(model_, checkpoint::load_weights(folder / "model.safetensors"), {.source = "model.safetensors"});
-    std::vector<mx::array> arrays;
-    for (const auto& named : nn::named_arrays(model_)) {
-      if (mx::issubdtype(named.array->dtype(), mx::floating)) *named.array = mx::astype(*named.array, dtype);
-      arrays.push_back(*named.array);
-    }
-    mx::eval(arrays);
-  }
+  Bench(const fs::path& folder, mx::Dtype dtype) : pretrained_(read_model(folder, dtype)), batch_(read_ids(folder)) {}
 
-  mx::array forward() const { return model_.hidden_states(batch_); }
+  mx::array forward() const { return pretrained_.model->hidden_states(batch_); }
 
   double run() const {
     const double start = now();
-    auto states = forward();
-    mx::eval(states);
+    mx::eval(forward());
     return now() - start;
   }
 
   void save(const fs::path& file) const { checkpoint::save_safetensors(file, {{"sequence_output", mx::astype(forward(), mx::float32)}}); }
 
-  std::map<std::string, double> stages() const {
-    std::map<std::string, double> seconds;
-    nn::Pass pass;
-    pass.inner_stages = false;  // the way that is timed
-    double last = now();
-    pass.on_stage = [&](const std::string& stage, const mx::array& x) {
-      const auto name = work(stage);
-      if (name.empty()) return x;
-      auto value = x;
-      mx::eval(value);
-      const double at = now();
-      seconds[name] += at - last;
-      last = at;
-      return value;
-    };
-    auto states = model_.hidden_states(batch_, pass);
-    mx::eval(states);
-    return seconds;
+  io::Tree profile() const {
+    ops::set_profiling(true);
+    const double seconds = run();
+    ops::set_profiling(false);
+    io::Tree stages = io::Tree::list();
+    for (const auto& s : ops::profiled_stages()) {
+      stages.push_back(io::Tree{{"name", s.name}, {"seconds", s.seconds / threads()}, {"flops", s.flops}, {"bytes", s.bytes}});
+    }
+    return io::Tree{{"seconds", seconds}, {"stages", stages}};
+  }
+
+  // int8 models have their products counted against bfloat16's rate too: it is the one that the machine is known by.
+  double product_rate() const {
+    constexpr size_t n = 4096;
+    const auto number = pretrained_.dtype == mx::float32 ? kernels::Number::float32 : kernels::Number::bfloat16;
+    std::vector<char> a(n * n * kernels::size_of(number)), b(a.size()), c(a.size());
+    for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] = char(i % 2 == 0 ? i / 64 : 0x3c);  // numbers about 0.01, in both dtypes
+    double best = 0;
+    for (int i = 0; i < 4; ++i) {
+      const double start = now();
+      kernels::multiply(number, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
+      best = std::max(best, 2e-9 * double(n * n * n) / (now() - start));
+    }
+    return best;
   }
 
  private:
-  static models::Batch read_ids(const fs::path& folder) {
-    auto file = checkpoint::TensorFile::open(folder / "inputs.safetensors");
-    const auto* tensor = file->find("input_ids");
-    require(tensor != nullptr, "inputs.safetensors has no input_ids");
-    auto ids = mx::astype(file->read(*tensor), mx::int32);
-    return {ids, mx::ones_like(ids), std::nullopt};
-  }
-
-  models::Model model_;
+  models::Pretrained pretrained_;
   models::Batch batch_;
 };
 
-std::string to_json(const std::map<std::string, double>& seconds) {
-  std::ostringstream text;
-  const char* mark = "{";
-  for (const auto& [name, value] : seconds) {
-    text << mark << '"' << name << "\": " << value;
-    mark = ", ";
+size_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    if (size_t kilobytes; word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
   }
-  text << "}";
-  return text.str();
+  fail("/proc/self/status says nothing of VmHWM");
 }
 
 int serve(const Bench& bench) {
   std::string line;
   while (std::getline(std::cin, line) && line != "quit") {
     if (line == "run") std::cout << bench.run() << std::endl;
-    else if (line == "stages") std::cout << to_json(bench.stages()) << std::endl;
+    else if (line == "profile") std::cout << io::to_json(bench.profile()) << std::endl;
+    else if (line == "product") std::cout << bench.product_rate() << std::endl;
+    else if (line == "memory") std::cout << peak_memory() << std::endl;
     else if (line.starts_with("save ")) bench.save(line.substr(5)), std::cout << "saved" << std::endl;
     else fail("unknown request: ", line);
   }
@@ -123,11 +118,10 @@ int serve(const Bench& bench) {
 int main(int count, char** arguments) {
   try {
     m2bert::keep_freed_memory();
-    m2bert::require(count >= 2, "usage: m2bert-bench-embed FOLDER [--dtype float32|bfloat16]");
-    const bool half = count >= 4 && std::string(arguments[3]) == "bfloat16";
-    const m2bert::Bench bench(arguments[1], half ? m2bert::mx::bfloat16 : m2bert::mx::float32);
-    std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << ", " << (half ? "bfloat16" : "float32")
-              << std::endl;
+    m2bert::require(count >= 2, "usage: m2bert-bench-embed FOLDER [float32|bfloat16|int8]");
+    const std::string dtype = count >= 3 ? arguments[2] : "float32";
+    const m2bert::Bench bench(arguments[1], m2bert::checkpoint::to_mlx_dtype(dtype, "dtype"));
+    std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << ", " << dtype << std::endl;
     return m2bert::serve(bench);
   } catch (const std::exception& e) {
     std::cerr << "error: " << e.what() << "\n";

@@ -4,8 +4,11 @@
 #include <cstdlib>  // __GLIBC__
 #include <fstream>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <string>
 
+#include <sys/mman.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
@@ -20,6 +23,16 @@ namespace {
 size_t cgroup_limit(const char* file) {
   size_t bytes = 0;
   return std::ifstream(file) >> bytes ? bytes : std::numeric_limits<size_t>::max();
+}
+
+struct FileMemory {
+  std::mutex mutex;
+  std::map<const char*, size_t> ranges;  // begin, bytes
+};
+
+FileMemory& file_memory() {
+  static auto* all = new FileMemory;  // outlives every array
+  return *all;
 }
 
 }  // namespace
@@ -37,6 +50,28 @@ void keep_freed_memory() {
 size_t physical_memory() {
   const size_t machine = size_t(sysconf(_SC_PHYS_PAGES)) * size_t(sysconf(_SC_PAGESIZE));
   return std::min({machine, cgroup_limit("/sys/fs/cgroup/memory.max"), cgroup_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes")});
+}
+
+void add_file_memory(const void* at, size_t bytes) {
+  const std::lock_guard lock(file_memory().mutex);
+  file_memory().ranges[static_cast<const char*>(at)] = bytes;
+}
+
+void remove_file_memory(const void* at) {
+  const std::lock_guard lock(file_memory().mutex);
+  file_memory().ranges.erase(static_cast<const char*>(at));
+}
+
+void release_file_memory(const void* at, size_t bytes) {
+  const auto* begin = static_cast<const char*>(at);
+  const std::lock_guard lock(file_memory().mutex);
+  auto range = file_memory().ranges.upper_bound(begin);
+  if (range == file_memory().ranges.begin()) return;
+  --range;
+  if (begin + bytes > range->first + range->second) return;
+  const auto page = size_t(sysconf(_SC_PAGESIZE));
+  const size_t first = (size_t(begin - range->first) + page - 1) / page * page, end = size_t(begin - range->first + bytes) / page * page;
+  if (first < end) (void)madvise(const_cast<char*>(range->first) + first, end - first, MADV_DONTNEED);
 }
 
 }  // namespace m2bert

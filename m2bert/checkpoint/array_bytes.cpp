@@ -18,14 +18,19 @@ constexpr size_t piece = size_t{1} << 20;
 
 }  // namespace
 
-NewArray new_array(const TensorInfo& tensor, const std::string& file) {
-  mx::Dtype dtype = to_mlx_dtype(tensor.dtype, file + ": " + printable(tensor.name));
+mx::Shape shape_of(const TensorInfo& tensor, const std::string& file) {
   mx::Shape shape;
   for (int64_t n : tensor.shape) {
     require(n <= std::numeric_limits<int32_t>::max(), file, ": tensor '", printable(tensor.name), "' has a dimension of ", n,
             "; MLX takes up to 2147483647");
     shape.push_back(static_cast<int32_t>(n));
   }
+  return shape;
+}
+
+NewArray new_array(const TensorInfo& tensor, const std::string& file) {
+  mx::Dtype dtype = to_mlx_dtype(tensor.dtype, file + ": " + printable(tensor.name));
+  mx::Shape shape = shape_of(tensor, file);
   auto data = mx::allocator::malloc(std::max<size_t>(tensor.nbytes, 1));
   auto buffer = data.buffer();
   auto* memory = static_cast<std::byte*>(buffer.raw_ptr());

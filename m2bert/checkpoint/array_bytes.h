@@ -7,6 +7,9 @@
 
 namespace m2bert::checkpoint {
 
+// Error for a shape that MLX cannot hold.
+mx::Shape shape_of(const TensorInfo& tensor, const std::string& file);
+
 // A new array whose bytes are yet to be filled; bytes is its memory. Error for a shape that MLX cannot hold.
 struct NewArray {
   mx::array array;

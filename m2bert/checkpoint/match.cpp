@@ -8,6 +8,7 @@
 
 #include "m2bert/checkpoint/text.h"
 #include "m2bert/error.h"
+#include "m2bert/memory.h"
 
 namespace m2bert::checkpoint {
 namespace {
@@ -63,6 +64,10 @@ class Matcher {
     if (wrong) fail(source(), "the weights do not fit the model\n", report_.table(), advice());
     for (auto& [slot, value] : assigned) {
       mx::array converted = in_dtype(value, slot->array->dtype());
+      if (converted.id() != value.id() && !value.has_primitive()) {
+        converted.eval();
+        release_file_memory(value.data<char>(), value.nbytes());
+      }
       *slot->array = converted;
       for (auto* alias : alias_arrays_[slot->owner]) *alias = converted;
     }

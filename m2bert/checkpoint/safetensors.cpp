@@ -1,6 +1,8 @@
 #include "m2bert/checkpoint/safetensors.h"
 
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <unordered_map>
 
 #include "m2bert/checkpoint/array_bytes.h"
@@ -9,19 +11,43 @@
 #include "m2bert/checkpoint/text.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
+#include "m2bert/memory.h"
 
 namespace m2bert::checkpoint {
 namespace {
 
-SafetensorsHeader header_of(const std::filesystem::path& file) {
-  io::MappedFile map(file);
-  return read_safetensors_header(map.bytes(), file.string());
+// The file in memory, for as long as an array shows a part of it.
+class FileMemory {
+ public:
+  explicit FileMemory(const std::filesystem::path& file) : map_(file) { add_file_memory(map_.bytes().data(), map_.bytes().size()); }
+  ~FileMemory() { remove_file_memory(map_.bytes().data()); }
+  FileMemory(const FileMemory&) = delete;
+  FileMemory& operator=(const FileMemory&) = delete;
+
+  std::span<const std::byte> bytes() const { return map_.bytes(); }
+
+ private:
+  io::MappedFile map_;
+};
+
+// An array that shows the file's own memory, which MLX neither writes to nor gives to another array; nothing where that cannot be: with a
+// GPU, whose buffers are others, and for values that are not aligned.
+std::optional<mx::array> view_of(const std::shared_ptr<const FileMemory>& file, uint64_t offset, mx::Dtype dtype, const mx::Shape& shape) {
+  constexpr size_t kSizeField = sizeof(size_t);  // MLX's buffers on the CPU begin with their size
+  const std::byte* at = file->bytes().data() + offset;
+  if (mx::is_available(mx::Device::gpu) || offset < kSizeField || reinterpret_cast<std::uintptr_t>(at) % size_of(dtype) != 0) return {};
+  mx::allocator::Buffer buffer(const_cast<std::byte*>(at - kSizeField));
+  if (buffer.raw_ptr() != at) return {};
+  return mx::array(mx::allocator::Data(buffer, [file](mx::allocator::Buffer) {}), shape, dtype);
 }
+
+constexpr uint64_t kSmallestView = uint64_t{64} << 10;  // bytes; smaller tensors are copied, so that no page is held for a few of them
 
 class SafetensorsFile : public TensorFile {
  public:
-  explicit SafetensorsFile(const std::filesystem::path& file) : name_(file.string()), file_(file) {
-    auto header = header_of(file);
+  explicit SafetensorsFile(const std::filesystem::path& file)
+      : name_(file.string()), file_(file), memory_(std::make_shared<FileMemory>(file)) {
+    auto header = read_safetensors_header(memory_->bytes(), name_);
     metadata_ = std::move(header.metadata);
     for (auto& e : header.entries) {
       infos_.push_back({e.name, e.dtype, e.shape, e.bytes, "bytes/" + std::to_string(e.offset) + (e.bytes ? "" : "/" + e.name)});
@@ -37,6 +63,9 @@ class SafetensorsFile : public TensorFile {
   mx::array read(const TensorInfo& info) override {
     auto it = offsets_.find(info.name);
     require(it != offsets_.end(), name_, ": holds no tensor '", printable(info.name), "'");
+    if (info.dtype != "bool" && info.nbytes >= kSmallestView) {
+      if (auto view = view_of(memory_, it->second, to_mlx_dtype(info.dtype, name_), shape_of(info, name_))) return *view;
+    }
     auto [array, bytes] = new_array(info, name_);
     read_into(file_, it->second, bytes);
     if (info.dtype == "bool") clean_bools(bytes);
@@ -46,6 +75,7 @@ class SafetensorsFile : public TensorFile {
  private:
   std::string name_;
   io::RandomFile file_;
+  std::shared_ptr<const FileMemory> memory_;
   std::vector<TensorInfo> infos_;
   std::vector<SkippedObject> skipped_;
   std::map<std::string, std::string> metadata_;

@@ -86,13 +86,13 @@ ops::MixerFilters MonarchSequenceMixer::filters(int L) const {
   return filters;
 }
 
-ops::FilterNetworks MonarchSequenceMixer::filter_networks(int L) const {
+ops::FilterNetworks MonarchSequenceMixer::filter_networks(int L, const std::optional<mx::array>& after) const {
   auto flat = [](const mx::array& a) { return mx::reshape(a, {-1}); };
-  ops::FilterNetworks f{filter_fn.filter_network(L), filter_fn.times(L), flat(filter_fn.deltas), filter_fn.bias,
-                        filter_fn.filter_network_rev(L)};
+  ops::FilterNetworks f{filter_fn.filter_network(L, after), filter_fn.times(L), flat(filter_fn.deltas), filter_fn.bias,
+                        filter_fn.filter_network_rev(L, after)};
   if (filter_fn2) {
-    f.k2 = filter_fn2->filter_network(L);
-    f.k2_rev = filter_fn2->filter_network_rev(L);
+    f.k2 = filter_fn2->filter_network(L, after);
+    f.k2_rev = filter_fn2->filter_network_rev(L, after);
     f.times2 = filter_fn2->times(L);
     f.deltas2 = flat(filter_fn2->deltas);
     f.D2 = filter_fn2->bias;
@@ -126,7 +126,7 @@ mx::array MonarchSequenceMixer::run_prepared(const ops::PreparedMixer& mixer, co
   const int L = u.shape(1);
   const size_t bytes = ops::prepared_filter_bytes(L, u.shape(2));
   const bool again = std::exchange(last_length_, L) == L || filters_.holds(L, filter_weights());
-  if (bytes > most_filter_bytes_ || (bytes > kAlwaysKept && !again)) return ops::monarch_mixer(u, mixer, filter_networks(L));
+  if (bytes > most_filter_bytes_ || (bytes > kAlwaysKept && !again)) return ops::monarch_mixer(u, mixer, filter_networks(L, u));
   const auto filters = filters_.get(
       L, filter_weights(),
       [&] {

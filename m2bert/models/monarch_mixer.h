@@ -29,7 +29,7 @@ class MonarchSequenceMixer : public SequenceMixer {
  private:
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
   ops::MixerFilters filters(int L) const;
-  ops::FilterNetworks filter_networks(int L) const;
+  ops::FilterNetworks filter_networks(int L, const std::optional<mx::array>& after = {}) const;  // see HyenaFilter::filter_network
   std::vector<mx::array> filter_weights() const;
   std::vector<mx::array> projection_weights() const;
   bool traced(const mx::array& u) const;

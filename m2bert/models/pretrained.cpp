@@ -98,6 +98,22 @@ bool says_something(const io::Tree& tree) {
   return std::ranges::any_of(tree.members(), [&](const auto& member) { return known.contains(member.key); });
 }
 
+// Parameters that a model in another dtype has in it; the filters stay as they are.
+std::vector<nn::NamedArray> castable_arrays(Model& model) {
+  auto arrays = nn::named_arrays(model);
+  std::erase_if(arrays, [](const nn::NamedArray& w) {
+    const bool filter = w.name.find(".filter_fn") != std::string::npos;
+    return w.role != nn::Role::parameter || filter || !mx::issubdtype(w.array->dtype(), mx::floating);
+  });
+  return arrays;
+}
+
+// Weights that the file has in this dtype are then taken as they are.
+void expect_dtype(Model& model, mx::Dtype dtype) {
+  if (!mx::issubdtype(dtype, mx::floating) || dtype == mx::float32) return;
+  for (auto& w : castable_arrays(model)) *w.array = mx::astype(*w.array, dtype);
+}
+
 }  // namespace
 
 Config read_config(const fs::path& file, const std::vector<std::string>& overrides) {
@@ -129,9 +145,7 @@ bool cast_weights(Model& model, mx::Dtype dtype) {
     return false;
   }
   const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
-  for (auto& w : nn::named_arrays(model)) {
-    const bool filter = w.name.find(".filter_fn") != std::string::npos;
-    if (w.role != nn::Role::parameter || filter || !mx::issubdtype(w.array->dtype(), mx::floating)) continue;
+  for (auto& w : castable_arrays(model)) {
     const auto rounded = mx::astype(*w.array, dtype);
     *w.array = wide ? mx::astype(rounded, mx::float32) : rounded;
   }
@@ -161,6 +175,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   p.model = std::make_unique<Model>(p.config, head);
   if (options.allow_missing) p.model->init(0);
   expect_scales(*p.model, weights);
+  expect_dtype(*p.model, p.dtype);
   p.report = checkpoint::match(*p.model, weights, {options.allow_missing, options.allow_unexpected, path.string()});
   if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
 

@@ -56,10 +56,11 @@ HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
 }
 
 // What the last layer of a network is given. [L, order] float32
-mx::array HyenaFilter::features(const std::vector<Linear>& net, int L) const {
+mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {
   require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the text has ", L, " positions, the filter was made for at most ", options_.l_max,
           " (long_conv_l_max)");
   auto h = mx::reshape(mx::slice(mx::astype(z, mx::float32), {0, 0, 0}, {1, L, z.shape(2)}), {L, z.shape(2)});
+  if (after) h = mx::depends({h}, {*after})[0];
   auto f = mx::reshape(mx::astype(freq, mx::float32) * mx::array(options_.w_mod), {-1});
   for (size_t i = 0; i < 3; ++i) h = ops::sine_linear(h, net[i].weight, *net[i].bias, f);
   return h;
@@ -72,11 +73,13 @@ mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
 
 mx::array HyenaFilter::times(int L) const { return mx::slice(mx::reshape(mx::astype(t, mx::float32), {-1}), {0}, {L}); }
 
-ops::FilterNetwork HyenaFilter::filter_network(int L) const { return {features(network, L), last_layer(network)}; }
+ops::FilterNetwork HyenaFilter::filter_network(int L, const std::optional<mx::array>& after) const {
+  return {features(network, L, after), last_layer(network)};
+}
 
-std::optional<ops::FilterNetwork> HyenaFilter::filter_network_rev(int L) const {
+std::optional<ops::FilterNetwork> HyenaFilter::filter_network_rev(int L, const std::optional<mx::array>& after) const {
   if (network_rev.empty()) return std::nullopt;
-  return ops::FilterNetwork{features(network_rev, L), last_layer(network_rev)};
+  return ops::FilterNetwork{features(network_rev, L, after), last_layer(network_rev)};
 }
 
 mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }

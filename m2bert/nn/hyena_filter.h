@@ -33,9 +33,10 @@ class HyenaFilter : public Module {
   mx::array filter(int L) const;                     // [L, d] float32, weights of this and earlier positions
   std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
 
-  // The same as networks, whose last layer is not evaluated yet.
-  ops::FilterNetwork filter_network(int L) const;
-  std::optional<ops::FilterNetwork> filter_network_rev(int L) const;
+  // The same as networks, whose last layer is not evaluated yet. after: an array that is computed first, so that the layers of a model
+  // do not all hold their filters' features [L, order] at once.
+  ops::FilterNetwork filter_network(int L, const std::optional<mx::array>& after = {}) const;
+  std::optional<ops::FilterNetwork> filter_network_rev(int L, const std::optional<mx::array>& after = {}) const;
   mx::array times(int L) const;  // [L]
 
   // The filter's spectrum for ops::long_conv_with_spectrum. At inference it is computed once a length and kept until a weight changes.
@@ -56,7 +57,7 @@ class HyenaFilter : public Module {
   mx::array deltas;                 // [1, 1, d]
 
  private:
-  mx::array features(const std::vector<Linear>& net, int L) const;
+  mx::array features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after = {}) const;
   mx::array evaluate(const std::vector<Linear>& net, int L) const;
 
   HyenaFilterOptions options_;

@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "m2bert/memory.h"
 #include "m2bert/mx.h"
 #include "m2bert/ops/kernels/float_kernel.h"
 #include "m2bert/ops/kernels/packed_weight.h"
@@ -14,6 +15,12 @@ namespace m2bert::ops::kernels {
 class HostArrays {
  public:
   explicit HostArrays(mx::Stream s) : s_(s) {}
+  // What the kernel keeps it has laid out anew: a file's pages are not needed any more.
+  ~HostArrays() {
+    for (const auto& a : arrays_) release_file_memory(a.data<char>(), a.nbytes());
+  }
+  HostArrays(const HostArrays&) = delete;
+  HostArrays& operator=(const HostArrays&) = delete;
 
   // null for an absent array
   const float* floats(const std::optional<mx::array>& a) { return a ? keep(plain_float(*a, s_)).data<float>() : nullptr; }
