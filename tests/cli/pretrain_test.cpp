@@ -73,6 +73,12 @@ TEST_F(Pretrain, PrintsTheRecipeAndTheResult) {
   EXPECT_PRED2(has, outcome.out, "model: " + at("run/model"));
 }
 
+TEST_F(Pretrain, AutoMeasuresTheRowsOfAMicrobatch) {
+  const auto outcome = run(command({"max_duration=1ba", "device_train_microbatch_size=auto"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_PRED2(has, outcome.err, "device_train_microbatch_size: 8 rows (a row of 32 tokens takes ");
+}
+
 TEST_F(Pretrain, Json) {
   const auto outcome = run(command({"max_duration=2ba", "--json", "eval_loader=${train_loader}", "eval_subset_num_batches=1"}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
