@@ -45,7 +45,8 @@ TEST(Program, VersionNamesWhatItRunsOn) {
   EXPECT_EQ(text.code, 0);
   for (const char* part : {"m2bert ", "MLX 0.", "device ", "cpu features", "\nkernels "}) EXPECT_TRUE(has(text.out, part));
   const io::Tree document = only_line(run({"--version", "--json"}));
-  for (const char* key : {"version", "mlx", "device", "threads", "cpu_features", "kernels", "bfloat16_products"}) EXPECT_TRUE(document.contains(key)) << key;
+  for (const char* key : {"version", "mlx", "device", "threads", "cpu_features", "kernels", "bfloat16_products"})
+    EXPECT_TRUE(document.contains(key)) << key;
 }
 
 TEST(Program, WrongUsageIsExitCode2WithAHint) {
