@@ -84,7 +84,7 @@ def find_program(name):
 
 
 def write_record(folder, what, machine, when, text, results):
-    """folder/WHAT_HARDWARE_DATE.md, for people, and .json."""
+    """folder/WHAT_HARDWARE_DATE.md, for people, and .json. Returns the path of both, without the ending."""
     folder.mkdir(parents=True, exist_ok=True)
     words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
     stem = f"{what}_{words}_{when}"
@@ -92,3 +92,4 @@ def write_record(folder, what, machine, when, text, results):
     record = {"command": [sys.argv[0], *sys.argv[1:]], "hardware": machine, "date": when, "commit": commit(), "results": results}
     (folder / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {folder / stem}.md and .json", file=sys.stderr)
+    return folder / stem

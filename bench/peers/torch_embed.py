@@ -1,11 +1,14 @@
-"""The PyTorch side of bench/embed.py: the encoder of one model, fp32, filter spectra kept, all cores.
+"""The PyTorch side of bench/cpu.py: the encoder of one model over one batch of ids, all cores.
 
-    python bench/peers/torch_embed.py CASE_FOLDER [--dtype float32|bfloat16] [--compile] [--make RECIPE.yaml BATCH LENGTH]
+    python bench/peers/torch_embed.py FOLDER --make RECIPE.yaml
+    python bench/peers/torch_embed.py FOLDER [--dtype float32|bfloat16] [--compile] [--weights FILE] [--spectra kept|made]
 
---make writes the case first: random weights (model.safetensors), config.yaml and input_ids. Then it answers lines on stdin:
-"run" (one forward pass; prints its seconds), "save FILE" (the hidden states as safetensors), "quit".
+--make writes the model: random weights (model.safetensors) and config.yaml. Without it, FOLDER also holds inputs.safetensors
+(input_ids), and lines on stdin are answered: "run" (one forward pass; prints its seconds), "save FILE" (the hidden states in float32
+as safetensors), "memory" (peak resident bytes of the process), "quit". What fails is answered with "error: ...".
 """
 import argparse
+import re
 import shutil
 import sys
 import time
@@ -16,51 +19,88 @@ import torch
 from safetensors.torch import load_file, save_file
 import torch_model
 
+FILTER_SIZE = 30  # of the long filters, times length ** 0.75: what they add up to then hardly depends on the length
 
-def make(folder, recipe, batch, length):
+
+def calm(model):
+    """Weights that do not amplify rounding from layer to layer, as trained ones do not: else bfloat16 and int8 cannot be compared."""
+    length = model.config.long_conv_l_max
+    with torch.no_grad():
+        for name, tensor, _ in torch_model.roles(model):
+            if name.endswith("implicit_filter.6.weight") or name.endswith("implicit_filter_rev.6.weight"):
+                tensor.mul_(FILTER_SIZE / length ** 0.75)
+            elif name.endswith(("in_linear.weight", "out_linear.weight", "gated_layers.weight", "wo.weight")):
+                tensor.mul_(0.5)
+
+
+def make(folder, recipe):
     kind, model_config = torch_model.read_yaml(recipe)
-    torch.manual_seed(0)
     model = torch_model.build(kind, model_config, "mlm")
     torch_model.randomize(model, 0)
+    calm(model)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(recipe, folder / "config.yaml")
     save_file(torch_model.owned_state(model), folder / "model.safetensors")
-    ids = torch.randint(1000, 30000, (batch, length), generator=torch.Generator().manual_seed(1))
-    ids[:, 0] = torch_model.CLS_ID
-    save_file({"input_ids": ids}, folder / "inputs.safetensors")
+
+
+def read_model(folder, weights):
+    """The model on the file's own tensors: nothing is drawn or copied that the file replaces."""
+    kind, model_config = torch_model.read_yaml(folder / "config.yaml")
+    with torch.device("meta"):
+        model = torch_model.build(kind, model_config, "mlm").eval()
+    found = model.load_state_dict(load_file(weights), strict=False, assign=True)
+    missing = [name for name, tensor, role in torch_model.roles(model) if role != "alias" and tensor.is_meta and not name.startswith("cls.")]
+    if missing or found.unexpected_keys:
+        raise ValueError(f"{weights}: missing {missing}, unexpected {found.unexpected_keys}")
+    return model
+
+
+class Bench:
+    def __init__(self, options):
+        model = read_model(options.folder, options.weights or options.folder / "model.safetensors")
+        ids = load_file(options.folder / "inputs.safetensors")["input_ids"]
+        self.inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
+        if options.spectra == "kept":
+            model.float().keep_spectra(ids.shape[1])
+        encoder = model.to(getattr(torch, options.dtype)).bert
+        self.forward = torch.compile(encoder) if options.compile else encoder
+
+    def run(self):
+        start = time.perf_counter()
+        self.forward(*self.inputs)
+        return f"{time.perf_counter() - start:.6f}"
+
+    def save(self, file):
+        save_file({"sequence_output": self.forward(*self.inputs).float().contiguous()}, file)
+        return "saved"
+
+    def memory(self):
+        return str(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)))
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--make", metavar="RECIPE")
     arguments.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     arguments.add_argument("--compile", action="store_true")
-    arguments.add_argument("--make", nargs=3, metavar=("RECIPE", "BATCH", "LENGTH"))
+    arguments.add_argument("--weights", type=Path, help="instead of the folder's model.safetensors")
+    arguments.add_argument("--spectra", default="kept", choices=["kept", "made"], help="the filters': computed once, or in every pass")
     options = arguments.parse_args()
     if options.make:
-        make(options.folder, *options.make[:1], *map(int, options.make[1:]))
-
-    kind, model_config = torch_model.read_yaml(options.folder / "config.yaml")
-    model = torch_model.build(kind, model_config, "mlm").eval()
-    torch_model.load(model, load_file(options.folder / "model.safetensors"))
-    ids = load_file(options.folder / "inputs.safetensors")["input_ids"]
-    mask, types = torch.ones_like(ids), torch.zeros_like(ids)
-    model.keep_spectra(ids.shape[1])
-    encoder = model.to(getattr(torch, options.dtype)).bert
-    forward = torch.compile(encoder) if options.compile else encoder
+        return make(options.folder, options.make)
+    bench = Bench(options)
     print(f"ready torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     with torch.inference_mode():
         for line in sys.stdin:
-            command = line.split()
-            if command[0] == "run":
-                start = time.perf_counter()
-                states = forward(ids, mask, types)
-                print(f"{time.perf_counter() - start:.6f}", flush=True)
-            elif command[0] == "save":
-                save_file({"sequence_output": forward(ids, mask, types).float().contiguous()}, command[1])
-                print("saved", flush=True)
-            else:
-                return
+            request, *words = line.split()
+            if request == "quit":
+                return None
+            try:
+                print(getattr(bench, request)(*words), flush=True)
+            except Exception as error:  # torch.compile fails in many ways; the driver then goes on without it
+                print("error: " + str(error).replace("\n", " ")[:300], flush=True)
+    return None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,430 @@
+"""Speed of the 80M encoder on the processor beside PyTorch, in the same run. Called by `script/bench cpu`.
+
+    M2BERT_BUILD=build/release python bench/cpu.py [--lengths 128 2048] [--dtypes float32 bfloat16 int8] [--runs N] [--no-compile]
+                                                   [--only-speed] [--quick] [--out bench/results] [--no-record]
+
+All programs load the same random weights and the same ids, and their hidden states are compared before anything is timed. Then they take
+turns, one at a time, and the minimum of the runs counts. PyTorch computes in float32 and with bfloat16 weights, each eager and compiled:
+the faster of the two counts. It keeps its filter spectra, uses all cores and gets a malloc that does not give memory back (page faults
+cost it up to 4.5 times otherwise).
+
+Also measured: memory of one long text, the time from start to first vector, the latency of one short text, the sizes of files, and where
+the time of a pass goes. The record says of every target whether it is reached.
+"""
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
+
+import argparse
+import contextlib
+import datetime
+import json
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy
+from omegaconf import OmegaConf
+from safetensors.numpy import load_file, save_file
+
+import chart
+import cpu_record
+from harness import MALLOC, OURS, REPOSITORY, SHARED, Refused, Side, Stopped, commit, find_program, hardware, write_record
+
+PEER = REPOSITORY / "bench" / "peers" / "torch_embed.py"
+
+
+class Case(NamedTuple):
+    recipe: str
+    batch: int
+    length: int
+    runs: int
+
+
+SHORT_RECIPE = "pretrain/monarch-mixer-pretrain-786dim-80m-parameters.yaml"
+RECIPE_2K, RECIPE_8K, RECIPE_32K = (f"embeddings/m2-bert-80M-{size}-retrieval.yaml" for size in ("2k", "8k", "32k"))
+CASES = [Case(SHORT_RECIPE, 32, 128, 5), Case(RECIPE_2K, 8, 512, 5), Case(RECIPE_2K, 2, 2048, 5), Case(RECIPE_8K, 1, 8192, 3),
+         Case(RECIPE_32K, 1, 32768, 2)]
+PROFILED = (128, 2048, 32768)
+OURS_BESIDE = {"float32": ["float32"], "bfloat16": ["bfloat16", "int8"]}  # our dtypes, by the dtype of PyTorch that they race with
+
+BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # where a recipe says nothing
+
+# float32: largest difference, relative to the largest value. The others: least mean, over the tokens, of the cosine of a token's hidden
+# state to its state in float32; PyTorch's bfloat16 is held to ours.
+FLOAT32_TOLERANCE = 2e-4
+LEAST_COSINE = {"bfloat16": 0.9995, "int8": 0.997}
+
+SHORT_TEXT = "Monarch butterflies migrate south in autumn and return north in the spring"  # 12 words
+BUCKET = 16  # what --pad bucket makes of it
+LONG_TEXT_WORDS = 40000  # more than 32,768 tokens
+START_RUNS, LATENCY_RUNS = 5, 7
+
+
+def say(*words):
+    print(*words, file=sys.stderr, flush=True)
+
+
+# ---- the programs ----
+
+def our_side(folder, dtype):
+    return Side(f"m2bert {dtype}", [find_program("m2bert-bench-embed"), folder, dtype], OURS)
+
+
+def peer_side(folder, dtype, *options, environment=MALLOC):
+    return Side(f"PyTorch {dtype}", [sys.executable, PEER, folder, "--dtype", dtype, *options], environment)
+
+
+def kill(side):
+    if side is not None and side.process.poll() is None:
+        side.process.kill()
+        side.process.wait()
+
+
+def m2bert(*words, **options):
+    command = [str(word) for word in (find_program("m2bert"), *words, "--quiet")]
+    done = subprocess.run(command, capture_output=True, text=True, **options)
+    if done.returncode != 0:
+        sys.exit(f"m2bert {words[0]} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def make_model(recipe, folder):
+    source = SHARED / "yamls" / recipe
+    if not source.exists():
+        sys.exit(f"{source} is absent: M2BERT_SHARED names the folder that holds yamls/")
+    subprocess.run([sys.executable, PEER, folder, "--make", source], check=True)
+
+
+def write_ids(folder, ids):
+    save_file({"input_ids": numpy.asarray(ids, dtype=numpy.int64)}, folder / "inputs.safetensors")
+
+
+def write_random_ids(folder, case):
+    ids = numpy.random.default_rng(1).integers(1000, 30000, (case.batch, case.length))
+    ids[:, 0] = 101  # [CLS]
+    write_ids(folder, ids)
+
+
+# ---- results first ----
+
+def hidden_states(side, folder):
+    file = folder / "states.safetensors"
+    side.ask(f"save {file}")
+    states = load_file(file)["sequence_output"]
+    file.unlink()
+    return states
+
+
+def same_shape(label, states, expected):
+    if states.shape != expected.shape:
+        sys.exit(f"{label}: hidden states {states.shape}, expected {expected.shape}; nothing was timed")
+
+
+def difference(label, states, expected):
+    """Largest difference of float32 states, relative to the largest value."""
+    same_shape(label, states, expected)
+    found = float(abs(states - expected).max() / abs(expected).max())
+    if not found <= FLOAT32_TOLERANCE:
+        sys.exit(f"{label}: hidden states differ by {found:.1e} of the largest value, {FLOAT32_TOLERANCE:.0e} are allowed; nothing was timed")
+    return found
+
+
+def cosine(label, states, expected, least):
+    """Mean over the tokens of the cosine to the states in float32."""
+    same_shape(label, states, expected)
+    lengths = numpy.sqrt((states * states).sum(-1) * (expected * expected).sum(-1))
+    found = float(((states * expected).sum(-1) / lengths).mean())
+    if not found >= least:
+        sys.exit(f"{label}: the mean cosine of its hidden states to those in float32 is {found:.5f}, less than {least}; nothing was timed")
+    return found
+
+
+def compare(label, dtype, states, expected):
+    return difference(label, states, expected) if dtype == "float32" else cosine(label, states, expected, LEAST_COSINE[dtype])
+
+
+# ---- one race: some of our sides and PyTorch in one dtype ----
+
+class Race:
+    """Our sides (by name) and the kinds of PyTorch on one folder. Only one PyTorch lives at a time: long texts fill the memory."""
+
+    def __init__(self, folder, dtype, ours, expected, kinds, after_turn=lambda: None):
+        self.folder, self.dtype, self.ours, self.expected, self.kinds = folder, dtype, ours, expected, kinds
+        self.after_turn = after_turn
+        self.peer, self.peer_kind = None, None
+        self.peer_seconds, self.agreement, self.peer_memory, self.peer_version = {}, {}, {}, ""
+
+    def start_peer(self, kind):
+        kill(self.peer)
+        self.peer, self.peer_kind = None, None
+        side = self.peer = peer_side(self.folder, self.dtype, *(["--compile"] if kind == "compiled" else []))
+        states = hidden_states(side, self.folder)  # warms up, too
+        self.agreement[f"PyTorch {kind}"] = compare(side.label, self.dtype, states, self.expected)
+        self.peer_kind, self.peer_version = kind, side.version
+
+    def try_kinds(self, runs):
+        for kind in self.kinds:
+            try:
+                self.start_peer(kind)
+                self.peer_seconds[kind] = [self.peer.run() for _ in range(runs)]
+                say(f"  PyTorch {self.dtype}, {kind}: {min(self.peer_seconds[kind]):.3f} s")
+            except (Refused, Stopped) as error:
+                self.peer_seconds[kind] = f"failed: {error}"
+                say(f"  PyTorch {self.dtype}, {kind} {self.peer_seconds[kind]}")
+        best = fastest(self.peer_seconds)
+        if best is None:
+            sys.exit(f"PyTorch did no pass in {self.dtype}: {self.peer_seconds}")
+        if self.peer_kind != best:
+            self.start_peer(best)
+
+    def take_turns(self, runs):
+        for side in self.ours.values():
+            side.run()
+            side.times.clear()
+        for turn in range(runs):
+            sides = [*self.ours.values(), self.peer]
+            for side in sides if turn % 2 == 0 else sides[::-1]:
+                seconds = side.run()
+                if side is self.peer:
+                    self.peer_seconds[self.peer_kind].append(seconds)
+            self.after_turn()
+        self.peer_memory = int(self.peer.ask("memory"))
+
+    def run(self, runs):
+        try:
+            self.try_kinds(max(1, min(2, runs // 2)))
+            self.take_turns(runs)
+            self.peer.stop()
+        finally:
+            kill(self.peer)
+        return {"ours_seconds": {name: side.times for name, side in self.ours.items()}, "peer_seconds": self.peer_seconds,
+                "peer_kind": self.peer_kind, "agreement": self.agreement, "peer_memory": self.peer_memory, "peer_version": self.peer_version}
+
+
+def fastest(seconds):
+    timed = {kind: min(times) for kind, times in seconds.items() if isinstance(times, list)}
+    return min(timed, key=timed.get) if timed else None
+
+
+@contextlib.contextmanager
+def stopped_at_end(sides):
+    try:
+        yield sides
+    finally:
+        for side in sides.values():
+            kill(side)
+
+
+# ---- speed over length ----
+
+def exact_states(folder):
+    with stopped_at_end({"float32": our_side(folder, "float32")}) as sides:
+        return hidden_states(sides["float32"], folder)
+
+
+def race_dtype(folder, case, dtype, ours, expected, options):
+    with stopped_at_end({name: our_side(folder, name) for name in ours}) as sides:
+        agreement = {name: compare(side.label, name, hidden_states(side, folder), expected) for name, side in sides.items() if name != "float32"}
+        products, first = [], next(iter(sides.values()))
+        ask = (lambda: products.append(float(first.ask("product")))) if case.length == 128 else (lambda: None)
+        result = Race(folder, dtype, sides, expected, options.kinds, ask).run(options.runs or case.runs)
+        result["agreement"].update(agreement)
+        result["memory"] = {name: int(side.ask("memory")) for name, side in sides.items()}
+        result["version"] = first.version.rsplit(", ", 1)[0]
+        if products:
+            result["product_gflops"] = max(products)
+        if first.label == "m2bert bfloat16" and case.length in PROFILED:
+            result["profile"] = json.loads(first.ask("profile"))
+    return result
+
+
+def measure_speed(folder, case, options):
+    write_random_ids(folder, case)
+    expected = exact_states(folder)
+    tokens, result = case.batch * case.length, {"recipe": case.recipe, "batch": case.batch, "length": case.length, "races": {}}
+    for dtype, candidates in OURS_BESIDE.items():
+        ours = [name for name in candidates if name in options.dtypes]
+        if not ours:
+            continue
+        say(f"L = {case.length}, batch {case.batch}, beside PyTorch in {dtype}")
+        race = result["races"][dtype] = race_dtype(folder, case, dtype, ours, expected, options)
+        race["ours_tokens_s"] = {name: tokens / min(times) for name, times in race["ours_seconds"].items()}
+        race["peer_tokens_s"] = tokens / min(race["peer_seconds"][fastest(race["peer_seconds"])])
+        for name, rate in race["ours_tokens_s"].items():
+            say(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {dtype} {race['peer_tokens_s']:.0f}, ratio {rate / race['peer_tokens_s']:.2f}")
+    return result
+
+
+def product_mflop(recipe):
+    """MFLOP of matrix products a token: the mixer's two linears and the MLP's two, block-diagonal or dense."""
+    config = {**BERT_BASE, **OmegaConf.load(SHARED / "yamls" / recipe).model.model_config}
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    blocks = config["monarch_mlp_nblocks"] if config["use_monarch_mlp"] else 1
+    mlp = width * inner * (3 if config["use_glu_mlp"] else 2) / blocks
+    return 2e-6 * config["num_hidden_layers"] * (4 * width * width + mlp)
+
+
+# ---- the program: memory, start, latency, files ----
+
+# Starts a program and prints its peak resident bytes. Its own process is small: what a program inherits at its start counts for it.
+WATCH = """
+import os, sys
+child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+
+
+def convert(folder, dtype):
+    file = folder / f"{dtype}.safetensors"
+    if not file.exists():
+        m2bert("convert", folder / "model.safetensors", file, "--dtype", dtype)
+    return file
+
+
+def measure_memory(folder):
+    """One text of 32,768 tokens: peak resident bytes of `m2bert embed` and of PyTorch, and the size of their file."""
+    say("memory of one long text")
+    weights, text, vectors = convert(folder, "bfloat16"), folder / "long.txt", folder / "long.npy"
+    text.write_text(" ".join(SHORT_TEXT.split() * (LONG_TEXT_WORDS // 12)) + "\n")
+    words = [find_program("m2bert"), "embed", "--quiet", "--model", weights, "--config", folder / "config.yaml", "--dtype", "bfloat16",
+             "--pooling", "cls", text, "--output", vectors]
+    done = subprocess.run([sys.executable, "-ISc", WATCH, *map(str, words)], capture_output=True, text=True)
+    found = numpy.load(vectors) if done.returncode == 0 else numpy.zeros(0)
+    if found.size == 0 or not numpy.isfinite(found).all():
+        sys.exit(f"m2bert embed of a long text failed: {done.stderr.strip()}")
+    write_random_ids(folder, CASES[-1])
+    peer = peer_side(folder, "bfloat16", "--weights", weights, "--spectra", "made", environment={})
+    peer.run()
+    result = {"file": weights.stat().st_size, "ours": int(done.stdout), "peer": int(peer.ask("memory"))}
+    peer.stop()
+    weights.unlink()
+    return result
+
+
+def short_ids(length):
+    ids = json.loads(m2bert("tokenize", "--json", "--text", SHORT_TEXT))["ids"]
+    if len(ids) > BUCKET:
+        sys.exit(f"the short text has {len(ids)} tokens, more than {BUCKET}")
+    return [ids + [0] * (length - len(ids))]
+
+
+def linked(folder, name):
+    """A folder with the same model, for other ids."""
+    other = folder / name
+    other.mkdir()
+    for file in ("config.yaml", "model.safetensors"):
+        (other / file).symlink_to(folder / file)
+    return other
+
+
+def measure_latency(folder, options):
+    """Seconds of one text of 12 words: padded to the 2k model's length, and to the bucket. Returns them and the bucket's first state."""
+    say("latency of one short text")
+    folders = {"max": linked(folder, "max"), "bucket": linked(folder, "bucket")}
+    write_ids(folders["max"], short_ids(2048))
+    write_ids(folders["bucket"], short_ids(BUCKET))
+    with stopped_at_end({pad: our_side(f, "bfloat16") for pad, f in folders.items()}) as sides:
+        expected = {pad: exact_states(f) for pad, f in folders.items()}
+        states = {pad: hidden_states(side, folders[pad]) for pad, side in sides.items()}
+        for pad, side in sides.items():
+            compare(side.label, "bfloat16", states[pad], expected[pad])
+        result = Race(folders["max"], "bfloat16", sides, expected["max"], options.kinds).run(options.runs or LATENCY_RUNS)
+    say(f"  {result['ours_seconds']}")
+    return result, folders["bucket"], states["bucket"][0, 0]
+
+
+def start_ours(folder, weights, state):
+    start = time.perf_counter()
+    line = m2bert("embed", "--model", weights, "--config", folder / "config.yaml", "--dtype", "bfloat16", "--pad", "bucket", "--pooling", "cls",
+                  "--text", SHORT_TEXT)
+    seconds = time.perf_counter() - start
+    cosine("m2bert embed", numpy.array(json.loads(line)["embedding"], dtype=numpy.float32), state, LEAST_COSINE["bfloat16"])
+    return seconds
+
+
+def start_peer(bucket, weights):
+    start = time.perf_counter()
+    side = peer_side(bucket, "bfloat16", "--weights", weights)
+    side.run()
+    seconds = time.perf_counter() - start
+    side.stop()
+    return seconds
+
+
+def measure_start(folder, bucket, state, runs):
+    """Seconds of a whole process that loads a bfloat16 file and makes one vector."""
+    say("start to first vector")
+    weights = convert(folder, "bfloat16")
+    pairs = [(start_ours(folder, weights, state), start_peer(bucket, weights)) for _ in range(runs)]
+    return {"ours": [ours for ours, _ in pairs], "peer": [peer for _, peer in pairs]}
+
+
+def measure_program(folder, recipe, options):
+    """What is measured with the model of one recipe besides its speed."""
+    found = {}
+    if recipe == RECIPE_2K:
+        found["latency"], bucket, state = measure_latency(folder, options)
+        found["start"] = measure_start(folder, bucket, state, options.runs or START_RUNS)
+        found["files"] = {dtype: convert(folder, dtype).stat().st_size for dtype in ("bfloat16", "int8")}
+        found["files"]["float32"] = (folder / "model.safetensors").stat().st_size
+    if recipe == RECIPE_32K:
+        found["memory"] = measure_memory(folder)
+    return found
+
+
+def measure(options):
+    results = {"speed": [], "mflop": product_mflop(SHORT_RECIPE)}
+    cases = [case for case in CASES if case.length in options.lengths]
+    for recipe in dict.fromkeys(case.recipe for case in cases):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            make_model(recipe, folder)
+            results["speed"] += [measure_speed(folder, case, options) for case in cases if case.recipe == recipe]
+            if not options.only_speed:
+                results.update(measure_program(folder, recipe, options))
+    return results
+
+
+def read_options():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--lengths", type=int, nargs="+", choices=[case.length for case in CASES])
+    arguments.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16", "int8"], choices=["float32", "bfloat16", "int8"])
+    arguments.add_argument("--runs", type=int, help="turns of each race (default: 5, fewer for long texts)")
+    arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")
+    arguments.add_argument("--only-speed", action="store_true", help="leave memory, start, latency and files out")
+    arguments.add_argument("--quick", action="store_true", help="a trial: lengths 128 and 2048, one turn, eager PyTorch, no record")
+    arguments.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    arguments.add_argument("--no-record", action="store_true", help="print only")
+    options = arguments.parse_args()
+    if options.runs is not None and options.runs < 1:
+        arguments.error("--runs: at least 1")
+    if options.quick:
+        options.runs, options.no_compile, options.no_record = options.runs or 1, True, True
+    options.lengths = options.lengths or ([128, 2048] if options.quick else [case.length for case in CASES])
+    options.kinds = ["eager"] if options.no_compile else ["eager", "compiled"]
+    return options
+
+
+def main():
+    options = read_options()
+    machine, today, began = hardware(), datetime.date.today().isoformat(), time.perf_counter()
+    results = measure(options)
+    say(f"measured in {(time.perf_counter() - began) / 60:.1f} minutes")
+    text = cpu_record.report(results, machine, "script/bench " + " ".join(["cpu", *sys.argv[1:]]), today, commit())
+    picture = chart.draw(*cpu_record.chart_lines(results, machine))
+    print(text)
+    stem = ""
+    if not options.no_record:
+        stem = write_record(options.out, "cpu", machine, today, text, results)
+        stem.with_name(stem.name + ".svg").write_text(picture)
+    print("For README.md:\n")
+    print(cpu_record.readme(results, machine, stem.name if stem else "NAME"))
+
+
+if __name__ == "__main__":
+    main()
