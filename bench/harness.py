@@ -76,7 +76,7 @@ def commit():
 
 
 def find_program(name):
-    for folder in (".", "bench", "bin", "tests/parity"):
+    for folder in (".", "bench", "cli", "bin", "tests/parity"):
         path = BUILD / folder / name
         if path.is_file():
             return path
