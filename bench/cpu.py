@@ -48,6 +48,7 @@ RECIPE_2K, RECIPE_8K, RECIPE_32K = (f"embeddings/m2-bert-80M-{size}-retrieval.ya
 CASES = [Case(SHORT_RECIPE, 32, 128, 3), Case(RECIPE_2K, 8, 512, 3), Case(RECIPE_2K, 2, 2048, 3), Case(RECIPE_8K, 1, 8192, 2),
          Case(RECIPE_32K, 1, 32768, 1)]
 PROFILED = (128, 2048, 32768)
+ALONE_FROM = 32768  # length from which only one of our programs lives at a time: each keeps 5 GB of spectra there, as PyTorch does
 PRODUCT_LENGTH = 128  # where the rate of a large product is asked for, before and after the race
 
 BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # where a recipe says nothing
@@ -149,51 +150,57 @@ def compare(label, dtype, states, expected):
 # ---- one race: some of our sides and PyTorch in one dtype ----
 
 class Race:
-    """Our sides (by name, warm) take turns with one kind of PyTorch after the other: long texts leave no memory for two of them."""
+    """Our sides take turns with one kind of PyTorch after the other: long texts leave no memory for two of them at once."""
 
-    def __init__(self, folder, dtype, ours, expected):
-        self.folder, self.dtype, self.ours, self.expected = folder, dtype, ours, expected
-        self.peer_seconds, self.agreement, self.peer_memory, self.peer_version = {}, {}, {}, ""
+    def __init__(self, folder, dtype, expected):
+        self.folder, self.dtype, self.expected = folder, dtype, expected
+        self.ours_seconds, self.ours_memory, self.version = {}, {}, ""
+        self.peer_seconds, self.peer_failed, self.peer_memory, self.peer_version = {}, {}, {}, ""
+        self.agreement = {}
 
-    def turns(self, peer, kind, runs):
+    def turns(self, ours, peer, kind, runs):
         states = hidden_states(peer, self.folder)  # warms up, too
         self.agreement[f"PyTorch {kind}"] = compare(peer.label, self.dtype, states, self.expected)
         for turn in range(runs):
-            sides = [*self.ours.values(), peer]
+            sides = [*ours.values(), peer]
             for side in sides if turn % 2 == 0 else sides[::-1]:
                 side.run()
         self.peer_memory[kind], self.peer_version = int(peer.ask("memory")), peer.version
 
-    def against(self, kind, runs):
+    def against(self, ours, kind, runs):
         peer = None
         try:
             peer = peer_side(self.folder, self.dtype, *(["--compile"] if kind == "compiled" else []))
-            self.turns(peer, kind, runs)
-            self.peer_seconds[kind] = peer.times
+            self.turns(ours, peer, kind, runs)
+            self.peer_seconds[kind] = self.peer_seconds.get(kind, []) + peer.times
             peer.stop()
             say(f"  PyTorch {self.dtype}, {kind}: {min(peer.times):.3f} s")
         except (Refused, Stopped) as error:
-            if peer is None or peer.process.poll() is None and not isinstance(error, Refused):
-                raise  # one of ours
-            self.peer_seconds[kind] = f"failed: {error}"
-            say(f"  PyTorch {self.dtype}, {kind} {self.peer_seconds[kind]}")
+            if isinstance(error, Stopped) and peer is not None and peer.process.poll() is None:
+                raise  # it was one of ours
+            self.peer_failed[kind] = str(error)
+            say(f"  PyTorch {self.dtype}, {kind} failed: {error}")
         finally:
             kill(peer)
 
-    def run(self, kinds, runs):
+    def hold(self, ours, kinds, runs):
+        """ours: sides by name, compared and warm."""
         for kind in kinds:
-            self.against(kind, runs)
-        kind = fastest(self.peer_seconds)
-        if kind is None:
-            sys.exit(f"PyTorch did no pass in {self.dtype}: {self.peer_seconds}")
-        return {"dtype": self.dtype, "ours_seconds": {name: side.times for name, side in self.ours.items()}, "peer_seconds": self.peer_seconds,
-                "peer_kind": kind, "peer_best": min(self.peer_seconds[kind]), "agreement": self.agreement,
-                "peer_memory": self.peer_memory[kind], "peer_version": self.peer_version}
+            self.against(ours, kind, runs)
+        if not all(side.times for side in ours.values()) or not self.peer_seconds:
+            sys.exit(f"PyTorch did no pass in {self.dtype}: {self.peer_failed}")
+        self.ours_seconds.update({name: side.times for name, side in ours.items()})
+        self.ours_memory.update({name: int(side.ask("memory")) for name, side in ours.items()})
+        self.version = next(iter(ours.values())).version.rsplit(", ", 1)[0]
 
+    def fastest(self):
+        return min(self.peer_seconds, key=lambda kind: min(self.peer_seconds[kind]))
 
-def fastest(seconds):
-    timed = {kind: min(times) for kind, times in seconds.items() if isinstance(times, list)}
-    return min(timed, key=timed.get) if timed else None
+    def result(self):
+        kind = self.fastest()
+        return {"dtype": self.dtype, "version": self.version, "peer_version": self.peer_version, "ours_seconds": self.ours_seconds,
+                "peer_seconds": self.peer_seconds, "peer_failed": self.peer_failed, "peer_kind": kind, "peer_best": min(self.peer_seconds[kind]),
+                "agreement": self.agreement, "ours_memory": self.ours_memory, "peer_memory": self.peer_memory[kind]}
 
 
 @contextlib.contextmanager
@@ -214,7 +221,9 @@ def race_float32(folder, case, options):
         if "float32" not in options.dtypes:
             return None, expected
         say(f"L = {case.length}, batch {case.batch}, float32")
-        return finish(Race(folder, "float32", sides, expected), case, options), expected
+        race = Race(folder, "float32", expected)
+        race.hold(sides, options.kinds, options.runs or case.runs)
+    return with_rates(race.result(), case), expected
 
 
 def race_narrow(folder, case, expected, options):
@@ -223,32 +232,33 @@ def race_narrow(folder, case, expected, options):
     if not names:
         return None
     say(f"L = {case.length}, batch {case.batch}, " + " and ".join(names))
-    with killed_at_end({name: our_side(folder, name) for name in names}) as sides:
-        agreement = {f"m2bert {name}": compare(side.label, name, hidden_states(side, folder), expected) for name, side in sides.items()}
-        products, first = [], sides[names[0]]
-        if case.length == PRODUCT_LENGTH:
-            products.append(float(first.ask("product")))
-        result = finish(Race(folder, "bfloat16", sides, expected), case, options)
-        if case.length == PRODUCT_LENGTH:
-            products.append(float(first.ask("product")))
-            result["product_gflops"] = max(products)
-        result["agreement"].update(agreement)
-        if "bfloat16" in sides and case.length in PROFILED:
-            result["profile"] = json.loads(sides["bfloat16"].ask("profile"))
-    return result
+    race, extra, kinds = Race(folder, "bfloat16", expected), {}, options.kinds
+    for group in [names] if case.length < ALONE_FROM else [[name] for name in names]:
+        with killed_at_end({name: our_side(folder, name) for name in group}) as sides:
+            for name, side in sides.items():
+                race.agreement[side.label] = compare(side.label, name, hidden_states(side, folder), expected)
+            first = sides[group[0]]
+            before = product_rate(first, case)
+            race.hold(sides, kinds, options.runs or case.runs)
+            extra["product_gflops"] = max(before, product_rate(first, case))
+            if "bfloat16" in sides and case.length in PROFILED:
+                extra["profile"] = json.loads(sides["bfloat16"].ask("profile"))
+        kinds = [race.fastest()]
+    return with_rates({**race.result(), **extra}, case)
 
 
-def finish(race, case, options):
-    """The race's figures, with tokens/s."""
+def product_rate(side, case):
+    """GFLOP/s of a large product, where it is asked for."""
+    return float(side.ask("product")) if case.length == PRODUCT_LENGTH else 0
+
+
+def with_rates(race, case):
     tokens = case.batch * case.length
-    result = race.run(options.kinds, options.runs or case.runs)
-    result["version"] = next(iter(race.ours.values())).version.rsplit(", ", 1)[0]
-    result["memory"] = {name: int(side.ask("memory")) for name, side in race.ours.items()}
-    result["ours_tokens_s"] = {name: tokens / min(times) for name, times in result["ours_seconds"].items()}
-    result["peer_tokens_s"] = tokens / result["peer_best"]
-    for name, rate in result["ours_tokens_s"].items():
-        say(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {race.dtype} {result['peer_tokens_s']:.0f}, ratio {rate / result['peer_tokens_s']:.2f}")
-    return result
+    race["ours_tokens_s"] = {name: tokens / min(times) for name, times in race["ours_seconds"].items()}
+    race["peer_tokens_s"] = tokens / race["peer_best"]
+    for name, rate in race["ours_tokens_s"].items():
+        say(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {race['dtype']} {race['peer_tokens_s']:.0f}, ratio {rate / race['peer_tokens_s']:.2f}")
+    return race
 
 
 def measure_speed(folder, case, options):
@@ -339,7 +349,9 @@ def measure_latency(folder, options):
         states = {pad: hidden_states(side, folders[pad]) for pad, side in sides.items()}
         for pad, side in sides.items():
             compare(side.label, "bfloat16", states[pad], expected[pad])
-        result = Race(folders["max"], "bfloat16", sides, expected["max"]).run(options.kinds, options.runs or LATENCY_RUNS)
+        race = Race(folders["max"], "bfloat16", expected["max"])
+        race.hold(sides, options.kinds, options.runs or LATENCY_RUNS)
+    result = race.result()
     say("  " + ", ".join(f"--pad {pad} {min(times):.4f} s" for pad, times in result["ours_seconds"].items()))
     return result, folders["bucket"], states["bucket"][0, 0]
 

@@ -59,7 +59,7 @@ def peer_rate(results, length, dtype):
 def product_rate(results):
     """GFLOP/s of a large bfloat16 product."""
     found = race(results, 128, "bfloat16") or race(results, 128, "int8")
-    return found and found["product_gflops"]
+    return found and (found.get("product_gflops") or None)
 
 
 def product_share(results):
@@ -148,7 +148,8 @@ def kinds_part(results):
     lines = ["", "## The kinds of PyTorch that were tried", ""]
     for entry in results["speed"]:
         for dtype, found in entry["races"].items():
-            tried = [f"{kind} {min(times):.3f} s" if isinstance(times, list) else f"{kind} {times[:160]}" for kind, times in found["peer_seconds"].items()]
+            tried = [f"{kind} {min(times):.3f} s" for kind, times in found["peer_seconds"].items()]
+            tried += [f"{kind} failed ({why[:160]})" for kind, why in found["peer_failed"].items()]
             lines.append(f"- L = {entry['length']}, {dtype}: " + ", ".join(tried))
     return lines
 

@@ -6,13 +6,14 @@
 #include "cli/runtime.h"
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
+#include "m2bert/ops/cpu_features.h"
 #include "m2bert/threads.h"
 #include "m2bert/version.h"
 
 namespace m2bert::cli {
 namespace {
 
-// The processor features that the kernels choose between.
+// What the processor has; ops::instruction_set says what is taken of it.
 std::vector<std::string> cpu_features() {
   std::vector<std::string> features;
 #if defined(__x86_64__)
@@ -51,14 +52,21 @@ std::string version_text(const Globals& globals) {
   const std::vector<std::string> features = cpu_features();
   if (globals.json) {
     std::vector<io::Tree> names(features.begin(), features.end());
-    const io::Tree document = {{"version", M2BERT_VERSION}, {"mlx", mx::version()}, {"commit", M2BERT_COMMIT},
-                               {"device", device_name()},   {"threads", threads()}, {"cpu_features", io::Tree::list(std::move(names))}};
+    const io::Tree document = {{"version", M2BERT_VERSION},
+                               {"mlx", mx::version()},
+                               {"commit", M2BERT_COMMIT},
+                               {"device", device_name()},
+                               {"threads", threads()},
+                               {"cpu_features", io::Tree::list(std::move(names))},
+                               {"kernels", ops::instruction_set()},
+                               {"bfloat16_products", ops::has_bfloat16_products()}};
     return io::to_json(document) + "\n";
   }
   std::string joined;
   for (const std::string& feature : features) joined += (joined.empty() ? "" : " ") + feature;
   return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + "\ndevice " + device_name() + "\nthreads " +
-         std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) + "\n";
+         std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) + "\nkernels " + ops::instruction_set() +
+         (ops::has_bfloat16_products() ? ", bfloat16 products" : "") + "\n";
 }
 
 }  // namespace m2bert::cli

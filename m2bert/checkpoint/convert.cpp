@@ -139,6 +139,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   TensorMap tensors = load_weights(in);
   std::optional<FolderDescription> description;
   if (is_folder(report.target)) description = describe(folder, options, sentence, hidden_of(tensors));
+  check_scales(tensors, in.string());
   if (options.dtype) change_dtype(tensors, *options.dtype);
   require(report.target != Target::composer_pt || !is_quantized(tensors), clean.string(),
           ": int8 weights are written as safetensors alone; name a .safetensors file or a folder, or another dtype");

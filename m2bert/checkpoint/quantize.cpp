@@ -15,6 +15,14 @@ constexpr std::string_view kScale = "_scale";
 
 bool is_scale(const std::string& name) { return name.ends_with(".weight_scale"); }
 
+void check_pair(const std::string& source, const std::string& name, const mx::array& weight, const mx::array& scale) {
+  const size_t rows = weight.ndim() >= 2 && weight.shape(-1) > 0 ? weight.size() / size_t(weight.shape(-1)) : 0;
+  require(weight.dtype() == mx::int8 && scale.dtype() == mx::float32 && scale.ndim() == 1 && scale.size() == rows && rows > 0, source,
+          ": '", printable(name), "' is ", weight.dtype(), " of shape ", weight.shape(), ", its scales are ", scale.dtype(), " of shape ",
+          scale.shape(), "; an int8 weight has one float32 scale for each of its rows");
+  require(mx::all(mx::isfinite(scale)).item<bool>(), source, ": '", printable(scale_name(name)), "' has a scale that is not finite");
+}
+
 }  // namespace
 
 bool is_quantized(const std::string& name, const mx::array& weight) {
@@ -40,6 +48,25 @@ TensorMap quantize(const TensorMap& tensors) {
   return out;
 }
 
+void check_scales(const TensorMap& tensors, const std::string& source) {
+  std::unordered_map<std::string, const mx::array*> scales;
+  for (const auto& [name, a] : tensors) {
+    if (is_scale(name)) scales.emplace(name, &a);
+  }
+  for (const auto& [name, a] : tensors) {
+    const auto scale = scales.find(scale_name(name));
+    if (scale == scales.end()) {
+      require(a.dtype() != mx::int8 || !is_quantized(name, a), source, ": '", printable(name), "' is int8 and has no scales: '",
+              printable(scale_name(name)), "' is not there");
+      continue;
+    }
+    check_pair(source, name, a, *scale->second);
+    scales.erase(scale);
+  }
+  require(scales.empty(), source, ": '", scales.empty() ? "" : printable(scales.begin()->first),
+          "' is the scale of a weight that is not there");
+}
+
 TensorMap dequantize(const TensorMap& tensors) {
   std::unordered_map<std::string, mx::array> scales;
   for (const auto& [name, a] : tensors) {
@@ -54,15 +81,10 @@ TensorMap dequantize(const TensorMap& tensors) {
       out.emplace_back(name, a);
       continue;
     }
-    const size_t rows = a.ndim() >= 2 ? a.size() / size_t(a.shape(-1)) : 0;
-    require(a.dtype() == mx::int8 && scale->second.size() == rows, "'", printable(name), "' is ", a.dtype(), " of shape ", a.shape(),
-            " with ", scale->second.size(), " scales; an int8 weight has one for each of its rows");
     auto found = done.find(a.id());
     if (found == done.end()) found = done.emplace(a.id(), ops::dequantize_weight({a, scale->second})).first;
     out.emplace_back(name, found->second);
-    scales.erase(scale);
   }
-  require(scales.empty(), "'", scales.empty() ? "" : printable(scales.begin()->first), "' is the scale of a weight that is not there");
   return out;
 }
 

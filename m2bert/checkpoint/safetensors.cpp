@@ -31,14 +31,19 @@ class FileMemory {
 };
 
 // An array that shows the file's own memory, which MLX neither writes to nor gives to another array; nothing where that cannot be: with a
-// GPU, whose buffers are others, and for values that are not aligned.
+// GPU, whose buffers are others, and for values that are not aligned. MLX's buffers on the CPU begin with their size, in the place of
+// which the file has the header's: MLX asks for it only to find out whether a buffer is much larger than its array.
 std::optional<mx::array> view_of(const std::shared_ptr<const FileMemory>& file, uint64_t offset, mx::Dtype dtype, const mx::Shape& shape) {
-  constexpr size_t kSizeField = sizeof(size_t);  // MLX's buffers on the CPU begin with their size
-  const std::byte* at = file->bytes().data() + offset;
-  if (mx::is_available(mx::Device::gpu) || offset < kSizeField || reinterpret_cast<std::uintptr_t>(at) % size_of(dtype) != 0) return {};
-  mx::allocator::Buffer buffer(const_cast<std::byte*>(at - kSizeField));
-  if (buffer.raw_ptr() != at) return {};
-  return mx::array(mx::allocator::Data(buffer, [file](mx::allocator::Buffer) {}), shape, dtype);
+  auto* begin = const_cast<std::byte*>(file->bytes().data());
+  const std::byte* at = begin + offset;
+  if (mx::is_available(mx::Device::gpu) || reinterpret_cast<std::uintptr_t>(at) % size_of(dtype) != 0) return {};
+  mx::allocator::Buffer buffer(begin);
+  auto* first = static_cast<std::byte*>(buffer.raw_ptr());
+  if (first != begin + sizeof(size_t) || at < first) return {};
+  auto data = [&] { return mx::allocator::Data(buffer, [file](mx::allocator::Buffer) {}); };
+  mx::array view(data(), shape, dtype);
+  view.set_data(data(), view.size(), view.strides(), view.flags(), at - first);
+  return view;
 }
 
 constexpr uint64_t kSmallestView = uint64_t{64} << 10;  // bytes; smaller tensors are copied, so that no page is held for a few of them

@@ -6,7 +6,9 @@
 #include "m2bert/models/mlp.h"
 #include "m2bert/models/monarch_mixer.h"
 #include "m2bert/models/self_attention.h"
+#include "m2bert/nn/kept.h"
 #include "m2bert/ops/attention.h"
+#include "m2bert/ops/embedding.h"
 
 namespace m2bert::models {
 
@@ -39,21 +41,32 @@ Embeddings::Embeddings(const Config& c)
 
 mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
   const int L = batch.input_ids.shape(1);
-  auto x = word_embeddings(batch.input_ids);
-  if (batch.token_type_ids) {
-    x = x + token_type_embeddings(*batch.token_type_ids);
-  } else {
-    x = x + token_type_embeddings(mx::array(0));
-  }
+  const auto types = batch.token_type_ids ? *batch.token_type_ids : mx::array(0);
+  std::optional<mx::array> positions;
   if (position_embeddings) {
     const int most = position_embeddings->weight.shape(0);
     require(L <= most, "[Embeddings] the text has ", L, " tokens, the model has positions for ", most, " (max_position_embeddings)");
-    auto at = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
-    x = x + mx::expand_dims((*position_embeddings)(at), 0);
+    positions = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
   }
+  if (word_embeddings.weight.dtype() != mx::float16 && !traced()) return pass.dropout(fused(batch.input_ids, types, positions), dropout_);
+  auto x = word_embeddings(batch.input_ids) + token_type_embeddings(types);
+  if (positions) x = x + mx::expand_dims((*position_embeddings)(*positions), 0);
   x = norm(x);
   if (activations) x = mx::astype(x, *activations);
   return pass.dropout(x, dropout_);
+}
+
+bool Embeddings::traced() const {
+  std::vector<mx::array> weights{word_embeddings.weight, token_type_embeddings.weight, norm.weight, norm.bias};
+  if (position_embeddings) weights.push_back(position_embeddings->weight);
+  return nn::any_traced(weights);
+}
+
+mx::array Embeddings::fused(const mx::array& ids, const mx::array& types, const std::optional<mx::array>& positions) const {
+  std::vector<ops::EmbeddingRows> rows{{word_embeddings.matrix(), ids}, {token_type_embeddings.matrix(), types}};
+  if (positions) rows.push_back({position_embeddings->matrix(), *positions});
+  const bool bfloat16 = word_embeddings.weight.dtype() == mx::bfloat16;
+  return ops::embedding_norm(rows, {norm.weight, norm.bias, norm.eps()}, activations.value_or(bfloat16 ? mx::bfloat16 : mx::float32));
 }
 
 void Embeddings::visit(nn::Visitor& v) {

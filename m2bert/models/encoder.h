@@ -34,6 +34,9 @@ class Embeddings : public nn::Module {
   std::optional<mx::array> position_ids;  // [1, max_position_embeddings] int64 buffer of the reference
 
  private:
+  bool traced() const;
+  mx::array fused(const mx::array& ids, const mx::array& types, const std::optional<mx::array>& positions) const;
+
   float dropout_;
 };
 

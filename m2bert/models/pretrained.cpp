@@ -134,15 +134,16 @@ Head head_of(const checkpoint::TensorMap& weights) {
 bool cast_weights(Model& model, mx::Dtype dtype) {
   const bool on_cpu = mx::default_device() == mx::Device::cpu, narrow = !on_cpu || ops::has_bfloat16_products();
   if (dtype == mx::int8) {
+    const bool wide = on_cpu && !ops::has_int8_products();
     for (auto& m : nn::matrices(model)) {
-      if (m.scale->has_value() || !checkpoint::is_quantized(m.name, *m.weight)) continue;
-      const auto quantized = ops::quantize_weight(*m.weight);
-      *m.weight = quantized.values;
-      *m.scale = quantized.scale;
+      if (!m.scale->has_value() && !checkpoint::is_quantized(m.name, *m.weight)) continue;
+      const auto quantized = m.scale->has_value() ? ops::Weight{*m.weight, *m.scale} : ops::quantize_weight(*m.weight);
+      *m.weight = wide ? ops::dequantize_weight(quantized) : quantized.values;
+      *m.scale = wide ? std::nullopt : quantized.scale;
     }
     // Attention is computed in float32 anyway, and gains precision by states that are.
-    model.set_activations(narrow && model.config().monarch_mixer_sequence_mixing ? mx::bfloat16 : mx::float32);
-    return false;
+    model.set_activations(narrow && !wide && model.config().monarch_mixer_sequence_mixing ? mx::bfloat16 : mx::float32);
+    return wide;
   }
   const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
   for (auto& w : castable_arrays(model)) {
@@ -170,6 +171,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   drop_other_heads(weights, p.config, head);
   adopt_num_labels(p.config, weights);
 
+  checkpoint::check_scales(weights, path.string());
   if (checkpoint::is_quantized(weights) && options.dtype.value_or(mx::int8) != mx::int8) weights = checkpoint::dequantize(weights);
   p.dtype = options.dtype.value_or(checkpoint::is_quantized(weights) ? mx::int8 : mx::float32);
   p.model = std::make_unique<Model>(p.config, head);

@@ -1,5 +1,9 @@
 #include "m2bert/train/distributed.h"
 
+#ifdef __linux__
+#include <dlfcn.h>
+#endif
+
 #include <cstdlib>
 
 #include "m2bert/error.h"
@@ -23,6 +27,18 @@ void check_address(const io::Tree& address) {
   if (colon == 0 || port < 1 || port > 65535) address.wants("an address and port like \"10.0.0.1:5000\"");
 }
 
+// MLX opens libmpi.so, a name that comes with the development files of a distribution's Open MPI, and not with its mpirun.
+void name_mpi_library() {
+#ifdef __linux__
+  if (is_set("MLX_MPI_LIBNAME")) return;
+  if (void* library = ::dlopen("libmpi.so", RTLD_LAZY)) {
+    ::dlclose(library);
+    return;
+  }
+  ::setenv("MLX_MPI_LIBNAME", "libmpi.so.40", 1);
+#endif
+}
+
 }  // namespace
 
 std::string backend_of_environment() {
@@ -37,6 +53,7 @@ Processes join_processes() {
   const std::string backend = backend_of_environment();
   if (backend.empty()) return {};
   if (backend == "ring") use_hostfile(std::getenv("MLX_HOSTFILE"), number_in("MLX_RANK", 0));
+  if (backend == "mpi") name_mpi_library();
   try {
     Processes processes(mx::distributed::init(true, backend));
     processes.set_on_this_host(number_in("M2BERT_LOCAL_PROCESSES", number_in("OMPI_COMM_WORLD_LOCAL_SIZE", 1)));

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <map>
+#include <string>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/quantized.h"
@@ -45,10 +47,33 @@ TEST(Quantize, ThereAndBack) {
 }
 
 TEST(Quantize, NamesScalesThatDoNotFit) {
-  const auto w = mx::zeros({4, 16}, mx::int8);
-  EXPECT_THROW(dequantize({{"a.weight", w}, {"a.weight_scale", mx::ones({3})}}), Error);
-  EXPECT_THROW(dequantize({{"a.weight", mx::zeros({4, 16})}, {"a.weight_scale", mx::ones({4})}}), Error);
-  EXPECT_THROW(dequantize({{"a.weight_scale", mx::ones({4})}}), Error);
+  const auto w = mx::zeros({4, 16}, mx::int8), ones = mx::ones({4});
+  EXPECT_NO_THROW(check_scales({{"a.weight", w}, {"a.weight_scale", ones}, {"ids", w}, {"b.weight", mx::zeros({4, 16})}}, "f"));
+  struct Case {
+    TensorMap tensors;
+    const char* says;
+  };
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinite = std::numeric_limits<float>::infinity();
+  const Case cases[] = {
+      {{{"a.weight", w}, {"a.weight_scale", mx::ones({3})}}, "f: 'a.weight' is"},
+      {{{"a.weight", w}, {"a.weight_scale", mx::ones({4, 1})}}, "f: 'a.weight' is"},
+      {{{"a.weight", w}, {"a.weight_scale", mx::ones({4}, mx::int32)}}, "f: 'a.weight' is"},
+      {{{"a.weight", mx::zeros({4, 16})}, {"a.weight_scale", ones}}, "f: 'a.weight' is"},
+      {{{"a.weight", mx::zeros({4}, mx::int8)}, {"a.weight_scale", ones}}, "f: 'a.weight' is"},
+      {{{"a.weight", mx::zeros({4, 0}, mx::int8)}, {"a.weight_scale", ones}}, "f: 'a.weight' is"},
+      {{{"a.weight_scale", ones}}, "f: 'a.weight_scale' is the scale of a weight that is not there"},
+      {{{"a.weight", w}}, "f: 'a.weight' is int8 and has no scales: 'a.weight_scale'"},
+      {{{"a.weight", w}, {"a.weight_scale", mx::array({1.0f, nan, 1.0f, 1.0f})}}, "f: 'a.weight_scale' has a scale that is not finite"},
+      {{{"a.weight", w}, {"a.weight_scale", mx::array({1.0f, 1.0f, infinite, 1.0f})}}, "f: 'a.weight_scale' has a scale"},
+  };
+  for (const Case& c : cases) {
+    try {
+      check_scales(c.tensors, "f");
+      ADD_FAILURE() << "nothing said, wanted: " << c.says;
+    } catch (const Error& e) {
+      EXPECT_EQ(std::string(e.what()).find(c.says), 0u) << e.what();
+    }
+  }
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace m2bert::test {
 namespace {
 
 const char* const all_commands[] = {"embed",   "classify", "fill-mask", "similarity", "tokenize",
-                                    "inspect", "convert",  "download",  "completion"};
+                                    "inspect", "convert",  "download",  "completion", "bench"};
 
 io::Tree only_line(const Outcome& outcome) {
   const auto lines = json_lines(outcome.out);
@@ -43,9 +43,10 @@ TEST(Program, EveryCommandHasHelpWithAnExample) {
 TEST(Program, VersionNamesWhatItRunsOn) {
   const Outcome text = run({"--version"});
   EXPECT_EQ(text.code, 0);
-  for (const char* part : {"m2bert ", "MLX 0.", "device ", "cpu features"}) EXPECT_TRUE(has(text.out, part));
+  for (const char* part : {"m2bert ", "MLX 0.", "device ", "cpu features", "\nkernels "}) EXPECT_TRUE(has(text.out, part));
   const io::Tree document = only_line(run({"--version", "--json"}));
-  for (const char* key : {"version", "mlx", "device", "threads", "cpu_features"}) EXPECT_TRUE(document.contains(key)) << key;
+  for (const char* key : {"version", "mlx", "device", "threads", "cpu_features", "kernels", "bfloat16_products"})
+    EXPECT_TRUE(document.contains(key)) << key;
 }
 
 TEST(Program, WrongUsageIsExitCode2WithAHint) {
@@ -72,6 +73,13 @@ TEST(Program, WrongUsageIsExitCode2WithAHint) {
       {{"similarity", "--model", "x", "--a", "a"}, "--b"},
       {{"similarity", "--model", "x", "--query", "a"}, "--corpus"},
       {{"fill-mask", "--model", "x", "--top-k", "0", "--text", "a"}, "--top-k"},
+      {{"bench"}, "what"},
+      {{"bench", "backward", "--model", "x"}, "forward"},
+      {{"bench", "forward"}, "--model"},
+      {{"bench", "forward", "--model", "x", "--batch-size", "0"}, "--batch-size"},
+      {{"bench", "forward", "--model", "x", "--length", "0"}, "--length"},
+      {{"bench", "forward", "--model", "x", "--length", "99999999999"}, "--length"},
+      {{"bench", "forward", "--model", "x", "--runs", "0"}, "--runs"},
       {{"inspect"}, "file"},
       {{"convert", "a"}, "out"},
       {{"completion"}, "shell"},

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -159,6 +160,19 @@ TEST_F(Launch, Hostfile) {
   EXPECT_PRED2(has, first.out, "trained 5 batches");
   EXPECT_EQ(other.out + other.err, "");
   EXPECT_PRED2(has, of_rank("2").err, "so ranks from 0 to 1; this one is to be 2");
+}
+
+TEST_F(Launch, UnderMpirun) {
+  if (std::system("mpirun --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "mpirun is not installed";
+  ASSERT_EQ(run(command({"max_duration=5ba", "save_folder=" + at("one")})).code, 0);
+  const std::string words = "mpirun --allow-run-as-root --oversubscribe -n 2 " M2BERT_PROGRAM " pretrain " + at("r.yaml") +
+                            " --threads 1 max_duration=5ba > " + at("out") + " 2>&1";
+  ASSERT_EQ(std::system(words.c_str()), 0) << content(at("out"));
+  const auto out = content(at("out"));
+  EXPECT_EQ(out.find("trained 5 batches"), out.rfind("trained 5 batches")) << out;  // each process by itself would say it
+  const auto one = losses("one"), both = losses("run");
+  ASSERT_EQ(both.size(), 5U);
+  for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(both[i], one[i], 1e-4 * one[i]);
 }
 
 }  // namespace

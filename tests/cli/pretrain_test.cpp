@@ -43,6 +43,24 @@ class Pretrain : public ::testing::Test {
   Scratch scratch_;
 };
 
+#ifdef __linux__
+// Forward, backward, the optimizer's pass and the evaluation share one pool. Beside it a run has the same threads whatever --threads says:
+// the main one, MLX's, and those that read data.
+TEST_F(Pretrain, HasAsManyThreadsAsAskedFor) {
+  HowToRun counting;
+  counting.count_threads = true;
+  const auto threads_with = [&](int count) {
+    const auto outcome = run({"pretrain", at("r.yaml"), "max_duration=6ba", "eval_loader=${train_loader}", "eval_subset_num_batches=1",
+                              "save_folder=" + at("run" + std::to_string(count)), "--threads", std::to_string(count), "--quiet"},
+                             counting);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.peak_threads;
+  };
+  const size_t one = threads_with(1);
+  for (const int count : {2, 3, 5}) EXPECT_EQ(threads_with(count), one + size_t(count) - 1);
+}
+#endif
+
 TEST_F(Pretrain, PrintsTheRecipeAndTheResult) {
   const auto outcome = run(command(
       {"max_duration=4ba", "eval_loader=${train_loader}", "eval_subset_num_batches=1", "log_to_console=true", "callbacks.lr_monitor={}"}));
@@ -53,6 +71,12 @@ TEST_F(Pretrain, PrintsTheRecipeAndTheResult) {
   EXPECT_PRED2(has, outcome.err, "batch 4 of 4: evaluation: cross entropy ");
   EXPECT_PRED2(has, outcome.out, "trained 4 batches, 1,024 tokens");
   EXPECT_PRED2(has, outcome.out, "model: " + at("run/model"));
+}
+
+TEST_F(Pretrain, AutoMeasuresTheRowsOfAMicrobatch) {
+  const auto outcome = run(command({"max_duration=1ba", "device_train_microbatch_size=auto"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_PRED2(has, outcome.err, "device_train_microbatch_size: 8 rows (a row of 32 tokens takes ");
 }
 
 TEST_F(Pretrain, Json) {

@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -34,6 +36,7 @@ void open_as(const std::string& file, int flags, int as) {
     const rlimit limit{*how.largest_file, *how.largest_file};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
+  for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
   ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs would slow one another down
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
@@ -56,6 +59,19 @@ bool ended(pid_t child) {
   siginfo_t info{};
   return ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child;
 }
+// Looks until the program ends.
+size_t most_threads(pid_t child) {
+  size_t most = 0;
+  while (!ended(child)) {
+    std::error_code gone;
+    std::filesystem::directory_iterator tasks("/proc/" + std::to_string(child) + "/task", gone);
+    size_t count = 0;
+    for (; !gone && tasks != std::filesystem::directory_iterator(); tasks.increment(gone)) ++count;
+    most = std::max(most, count);
+    std::this_thread::sleep_for(std::chrono::microseconds(300));
+  }
+  return most;
+}
 }  // namespace
 
 Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
@@ -71,6 +87,7 @@ Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
     while (!ended(child) && !how.signal_when()) std::this_thread::sleep_for(std::chrono::microseconds(200));
     ::kill(child, how.signal);  // no process yet has the number of one that nobody waited for
   }
+  const size_t threads = how.count_threads ? most_threads(child) : 0;
   int status = 0;
   rusage usage{};
   ::wait4(child, &status, 0, &usage);
@@ -79,6 +96,7 @@ Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
   outcome.out = content((scratch / "out").string());
   outcome.err = content((scratch / "err").string());
   outcome.peak_kb = usage.ru_maxrss;
+  outcome.peak_threads = threads;
   return outcome;
 }
 

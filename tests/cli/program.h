@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "m2bert/io/tree.h"
@@ -12,7 +13,8 @@ namespace m2bert::test {
 struct Outcome {
   int code = 0;  // exit status; 128 + signal if one ended it
   std::string out, err;
-  long peak_kb = 0;  // largest resident size
+  long peak_kb = 0;         // largest resident size
+  size_t peak_threads = 0;  // most threads at once, where count_threads asks for it
 };
 
 struct HowToRun {
@@ -21,6 +23,8 @@ struct HowToRun {
   std::optional<double> signal_after;  // seconds until `signal` is sent
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
+  std::vector<std::pair<std::string, std::string>> environment;  // variables set for it
+  bool count_threads = false;
   std::optional<uint64_t> largest_file;  // bytes; writing more fails
 };
 

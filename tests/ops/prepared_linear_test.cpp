@@ -1,4 +1,5 @@
 #include "m2bert/ops/prepared_linear.h"
+#include "m2bert/ops/cpu_features.h"
 
 #include <gtest/gtest.h>
 
@@ -75,6 +76,7 @@ TEST_P(PreparedLinear, OfBfloat16IsCloseToFloat32) {
 }
 
 TEST_P(PreparedLinear, OfInt8EqualsComposedForm) {
+  if (!ops::has_int8_products()) GTEST_SKIP() << "this CPU has no int8 products";
   const auto [y, expected] = both(130, mx::float32, mx::int8);
   expect_near(y, expected, 1e-4);
   if (!ops::kernels::has_bfloat16_gemm()) return;
@@ -90,6 +92,7 @@ TEST(PreparedLinear, LeavesOtherShapesToOthers) {
   EXPECT_EQ(ops::prepare_linear({weights(24, 32, 1)}), nullptr);
   EXPECT_EQ(ops::prepare_linear({weights(32, 24, 1)}), nullptr);
   EXPECT_EQ(ops::prepare_linear({weights(32, 32, 1, mx::float16)}), nullptr);
+  EXPECT_EQ(ops::prepare_linear({weights(32, 32, 1, mx::int8)}) != nullptr, ops::has_int8_products());
   EXPECT_EQ(ops::prepare_linear({weights(32, 32, 1), weights(32, 32, 1, mx::int8)}), nullptr);
 }
 

@@ -86,3 +86,47 @@ def test_adamw_is_torchs(tmp_path, weight_decay):
             p.data.copy_(after[name])
             optimizer.state[p]["exp_avg"].copy_(after["optimizer.m." + name])
             optimizer.state[p]["exp_avg_sq"].copy_(after["optimizer.v." + name])
+
+
+@pytest.fixture(scope="module")
+def attention_run(tmp_path_factory):
+    """A run of recipes/pretrain/bert-small.yaml, smaller."""
+    folder = tmp_path_factory.mktemp("attention")
+    texts = folder / "texts.txt"
+    texts.write_text("".join(f"Monarch number {i} flies south in the autumn, and {3 * i} others follow.\n" for i in range(60)))
+    run(program("m2bert"), "data", "build", texts, "--out", folder / "data", "--val-count", "8")
+    run(program("m2bert"), "pretrain", REPOSITORY / "recipes" / "pretrain" / "bert-small.yaml", f"data_local={folder / 'data'}",
+        f"save_folder={folder / 'run'}", "max_duration=4ba", "model.model_config.hidden_size=64", "model.model_config.intermediate_size=128",
+        "optimizer.lr=1e-2", "--quiet")
+    return folder
+
+
+def test_transformers_reads_the_trained_model(attention_run):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    folder = attention_run / "run" / "model"
+    model = transformers.BertForMaskedLM.from_pretrained(folder).eval()
+    tokenizer = transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"), vocab_file=str(folder / "vocab.txt"))
+    text = "Monarchs fly [MASK] in the autumn."
+    inputs = tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, inputs["input_ids"][0].tolist().index(tokenizer.mask_token_id)]
+    best = torch.topk(logits.softmax(-1), 5)
+    answer = run(program("m2bert"), "fill-mask", "--model", folder, "--text", text, "--top-k", "5", "--json", "--quiet").stdout
+    ours = json.loads(answer.splitlines()[0])["masks"][0]["guesses"]
+    assert [c["probability"] for c in ours] == pytest.approx(best.values.tolist(), rel=1e-4)
+    assert ours[0]["token"] == tokenizer.convert_ids_to_tokens(best.indices[:1].tolist())[0]
+
+
+def test_sentence_transformers_reads_an_export_of_a_run(attention_run):
+    sentence_transformers, numpy = pytest.importorskip("sentence_transformers"), pytest.importorskip("numpy")
+    out = attention_run / "sentences"
+    run(program("m2bert"), "convert", attention_run / "run" / "latest.safetensors", out, "--to", "sentence-transformers", "--pooling", "mean",
+        "--quiet")
+    texts = ["Monarchs fly south.", "Moths fly at night, and others follow in the autumn."]
+    golden = sentence_transformers.SentenceTransformer(str(out), device="cpu").encode(texts, show_progress_bar=False)
+    lines = (attention_run / "lines.txt")
+    lines.write_text("\n".join(texts) + "\n")
+    run(program("m2bert"), "embed", "--quiet", "--model", out, lines, "--output", attention_run / "vectors.npy", "--overwrite")
+    ours = numpy.load(attention_run / "vectors.npy")
+    assert ours.shape == golden.shape
+    assert numpy.abs(ours - golden).max() <= 1e-5 * max(1, numpy.abs(golden).max())

@@ -55,13 +55,13 @@ std::string loader(const std::string& folder, const std::string& more) {
   return "{name: text, dataset: {local: " + folder + ", max_seq_len: '${max_seq_len}', " + more + "}, drop_last: true}";
 }
 
-// The same losses again, from an MDS data set through loader and collator.
+// The same losses and parameters again, from an MDS data set through loader and collator.
 TEST(TextRun, IsTheReferencesRun) {
   const Scratch scratch;
   scratch.put("vocab.txt", vocabulary());
   write_trainlog(scratch / "data");
   const auto given = loader((scratch / "data").string(), "masking: given, tokenizer_name: " + (scratch / "vocab.txt").string());
-  const auto result = run_trainlog(scratch, {}, given);
+  const auto result = run_trainlog(scratch, {"save_interval=1ba"}, given);
   EXPECT_EQ(result.time.batch, 30);
   const auto outputs = golden::load_tensors(trainlog() / "outputs.safetensors");
   const auto records = read_metrics(scratch / "run/metrics.jsonl");
@@ -69,6 +69,10 @@ TEST(TextRun, IsTheReferencesRun) {
   for (int i = 0; i < 30; ++i) {
     const double want = mx::take(outputs.at("loss"), i, 0).item<float>();
     EXPECT_NEAR(*records[size_t(i)].find("loss/train/total"), want, 1e-4 * want) << i;
+  }
+  for (const int steps : {1, 2, 5, 10}) {
+    const auto saved = golden::load_tensors(scratch / ("run/ep0-ba" + std::to_string(steps) + ".safetensors"));
+    expect_reference_parameters(steps, [&](const std::string& name) { return saved.at(name); });
   }
   EXPECT_TRUE(fs::exists(scratch / "run/model/vocab.txt"));
 }
@@ -118,6 +122,15 @@ TEST_F(TextRunOnText, ResumesBitForBit) {
     EXPECT_EQ(bytes_of(part / "run/model/model.safetensors"), bytes_of(scratch_ / "run/model/model.safetensors")) << name;
     EXPECT_EQ(bytes_of(part / "run/metrics.jsonl"), bytes_of(scratch_ / "run/metrics.jsonl")) << name;
   }
+}
+
+// The 24 samples of three batches of 8 are done; the other 26 of the epoch are 6 batches of 4, and the next epoch has 12.
+TEST_F(TextRunOnText, GoesOnWithAnotherBatchSizeInMidEpoch) {
+  run(scratch_, {"max_duration=3ba"});
+  const auto result = run(scratch_, {"global_train_batch_size=4", "autoresume=true"});
+  EXPECT_EQ(result.time.batch, 3 + 6 + 12);
+  EXPECT_EQ(result.time.sample, 24 + 24 + 48);
+  EXPECT_EQ(result.time.epoch, 2);
 }
 
 TEST_F(TextRunOnText, TheSeedDecidesTheMasks) {

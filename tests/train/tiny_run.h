@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "m2bert/io/json.h"
 #include "m2bert/train/pretrain.h"
 #include "tests/io/scratch.h"
 #include "tests/models/golden.h"
@@ -11,6 +12,22 @@
 namespace m2bert::train {
 
 inline golden::fs::path trainlog() { return golden::source_dir() / "tests/golden/trainlog"; }
+
+// Parameters, by name, after so many steps: as near to the reference's as README.md of the fixture asks. Nothing is stored for most steps.
+template <class Find>
+void expect_reference_parameters(int steps, const Find& parameter) {
+  const std::string number = std::to_string(steps);
+  const auto file = trainlog() / ("params_after_" + number + ".safetensors");
+  if (!golden::fs::exists(file)) return;
+  SCOPED_TRACE("after step " + number);
+  static const auto tolerances = io::read_json(trainlog() / "tolerances.json");
+  const io::Tree& noise = tolerances.at("params_after").at(number);
+  for (const auto& [name, expected] : golden::load_tensors(file)) {
+    const auto& figures = noise.at(name).items();
+    const double allowed = 8 * figures[0].number() + 2e-6 * figures[1].number();
+    EXPECT_LE(mx::max(mx::abs(parameter(name) - expected)).template item<float>(), allowed) << name;
+  }
+}
 
 // The fixture's recipe with what a run needs beside it: data, start, folder.
 inline std::string trainlog_recipe(const golden::fs::path& folder, const std::string& loader = "") {

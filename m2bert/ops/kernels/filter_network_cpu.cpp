@@ -36,6 +36,7 @@ class SineLinearGradient : public FloatKernel<SineLinearGradient> {
 // Inputs: x, weight, bias, freq.
 class SineLinear : public FloatKernel<SineLinear> {
  public:
+  static constexpr bool kInPlace = true;
   explicit SineLinear(mx::Stream s) : FloatKernel(s, "sine_linear") {}
   const char* name() const override { return "SineLinear"; }
   bool is_equivalent(const Primitive&) const override { return true; }

@@ -37,8 +37,13 @@ HWY_INLINE void store_lanes(V v, int count, float* at) {
   std::copy_n(part, count, at);
 }
 
-void sine_linear_some(const SineLayer& layer, float* y) {
-  static thread_local Scratch memory;
+// y may be x.
+void sine_linear_some(SineLayer layer, float* y) {
+  static thread_local Scratch memory, copy;
+  if (layer.x == y) {
+    const size_t size = size_t(layer.rows) * size_t(layer.in);
+    layer.x = std::copy_n(layer.x, size, copy.of<float>(size)) - size;
+  }
   const D d;
   const int N = int(hn::Lanes(d));
   float* weight_t = memory.of<float>(size_t(layer.in) * size_t(N));

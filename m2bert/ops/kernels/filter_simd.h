@@ -10,6 +10,7 @@ struct SineLayer {
   int64_t rows;
   int in, out;
 };
+// y may be x.
 void sine_linear_rows(const SineLayer& layer, float* y, int threads);
 // The gradients of sum(y * dy), in the shapes of what they belong to.
 struct SineGradients {

@@ -16,7 +16,7 @@ inline mx::array plain_float(const mx::array& x, mx::Stream s) { return mx::cont
 // A primitive of `op` (for errors) whose first input is float32 or bfloat16. Derived has
 //   template <class T> auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const
 // which gives what is to run with the data; T is float, or uint16_t for bfloat16. With `static constexpr bool kInPlace = true` its one
-// output may take the place of the first input, of the same shape and dtype.
+// output may take the place of the first input where that has the same shape and dtype.
 template <class Derived>
 class FloatKernel : public mx::Primitive {
  public:
@@ -24,7 +24,8 @@ class FloatKernel : public mx::Primitive {
 
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     bool in_place = false;
-    if constexpr (requires { Derived::kInPlace; }) in_place = in[0].is_donatable();
+    if constexpr (requires { Derived::kInPlace; })
+      in_place = in[0].is_donatable() && in[0].shape() == out[0].shape() && in[0].dtype() == out[0].dtype();
     auto& encoder = in_place ? encode_in_place(stream(), in, out[0]) : encode(stream(), in, out);
     if (in[0].dtype() == mx::float32) {
       run<float>(encoder, in, out);

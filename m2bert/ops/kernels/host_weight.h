@@ -43,7 +43,7 @@ class HostArrays {
 
 // The number that kernels compute with for these weights; nothing where they take none of them.
 inline std::optional<Number> number_of(const Weight& w) {
-  if (w.scale) return w.values.dtype() == mx::int8 ? std::optional(Number::int8) : std::nullopt;
+  if (w.scale) return w.values.dtype() == mx::int8 && has_int8_gemm() ? std::optional(Number::int8) : std::nullopt;
   if (w.values.dtype() == mx::float32) return Number::float32;
   return w.values.dtype() == mx::bfloat16 && has_bfloat16_gemm() ? std::optional(Number::bfloat16) : std::nullopt;
 }

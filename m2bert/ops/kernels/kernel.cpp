@@ -7,6 +7,9 @@
 
 #ifdef M2BERT_CPU_KERNELS
 #include <dnnl.hpp>
+
+#include "m2bert/ops/kernels/instruction_set_simd.h"
+#include "m2bert/ops/kernels/packed_weight.h"
 #endif
 #ifdef _OPENMP
 #include <omp.h>
@@ -64,3 +67,19 @@ bool has_bfloat16_gemm() {
 }  // namespace m2bert::ops::kernels
 
 bool m2bert::ops::has_bfloat16_products() { return kernels::has_bfloat16_gemm(); }
+
+bool m2bert::ops::has_int8_products() {
+#ifdef M2BERT_CPU_KERNELS
+  return kernels::has_int8_gemm();
+#else
+  return false;
+#endif
+}
+
+const char* m2bert::ops::instruction_set() {
+#ifdef M2BERT_CPU_KERNELS
+  return kernels::instruction_set();
+#else
+  return "none";
+#endif
+}

@@ -1,6 +1,6 @@
 // Between the projections, channels are worked on one by one: their values lie in chunks of 64 columns, each dense, so that a channel's
 // next value is near. Short texts go through all of it in the second-level cache, a few texts a time; for long ones each step runs over
-// the whole batch.
+// the whole batch, a group of channels after the other where all of them would take much memory.
 #include "m2bert/ops/kernels/monarch_mixer.h"
 
 #include <algorithm>
@@ -17,7 +17,8 @@ namespace {
 
 constexpr int kChunk = 64;  // columns
 constexpr int kLongestTextInCache = 512;
-constexpr int kTaskChannels = 32;  // a cache line of bfloat16: with enough tasks no two threads write the same one
+constexpr size_t kMostPlaneBytes = size_t(32) << 20;  // of a group of channels
+constexpr int kTaskChannels = 32;                     // a cache line of bfloat16: with enough tasks no two threads write the same one
 
 template <class T>
 constexpr Number number_of = sizeof(T) == 4 ? Number::float32 : Number::bfloat16;
@@ -47,20 +48,31 @@ const float* FilterSource::channels(int L, int h) const {
   return made;
 }
 
-// The values between the projections, a plane of `rows` rows a chunk: 3 H columns of the projection, H of u. The result takes the place of
-// x1, which its channel does not need any more when it is written.
+// Channels [first, first + width), a multiple of the chunk, and what belongs to them.
+struct MonarchMixer::Group {
+  int first, width;
+  std::vector<float> short_weight, short_bias;  // [3 width, 3], [3 width]
+};
+
+// The values between the projections, a plane of `rows` rows a chunk: 3 G columns of the projection and G of u for a group of G channels,
+// H of the result. With one group the result takes the place of x1, which its channel does not need any more when it is written.
 template <class T>
 struct MonarchMixer::Planes {
-  Planes(T* memory, int64_t rows, int hidden, int chunk)
-      : rows(rows), projected(memory), u(memory + rows * 3 * hidden), y(projected), chunk(chunk) {}
-  static size_t size(int64_t rows, int hidden) { return size_t(rows) * size_t(hidden) * 4; }
+  Planes(T* memory, int64_t rows, int hidden, int width, int chunk)
+      : rows(rows),
+        projected(memory),
+        u(memory + rows * 3 * width),
+        y(width == hidden ? projected : u + rows * width),
+        width(width),
+        chunk(chunk) {}
+  static size_t size(int64_t rows, int hidden, int width) { return size_t(rows) * size_t(4 * width + (width == hidden ? 0 : hidden)); }
 
   T* at(T* plane, int column_chunk, int64_t row) const { return plane + (column_chunk * rows + row) * chunk; }
   ChunkedRows<T> chunks(T* plane) const { return {plane, chunk, chunk, rows * chunk}; }
 
   int64_t rows;
   T *projected, *u, *y;
-  int chunk;
+  int width, chunk;
 };
 
 bool monarch_mixer_takes(const HostWeight& in, const HostWeight& out) {
@@ -91,17 +103,40 @@ size_t MonarchMixer::bytes() const {
   return std::accumulate(in_.begin(), in_.end(), out_[0].bytes(), [](size_t sum, const PackedWeight& w) { return sum + w.bytes(); });
 }
 
-template <class T>
-MixerRows<T> MonarchMixer::rows_of(const Planes<T>& planes) const {
-  auto read = [&](T* plane) { return ChunkedRows<const T>{plane, planes.chunk, planes.chunk, planes.rows * planes.chunk}; };
-  return {read(planes.projected),  residual_ ? read(planes.u) : ChunkedRows<const T>{},
-          planes.chunks(planes.y), short_weight_.data(),
-          short_bias_.data(),      hidden_};
+MonarchMixer::Group MonarchMixer::group(int first, int width) const {
+  Group g{first, width, {}, {}};
+  for (int third = 0; third < 3; ++third) {
+    const auto weight = short_weight_.begin() + 3 * (third * hidden_ + first);
+    g.short_weight.insert(g.short_weight.end(), weight, weight + 3 * width);
+    const auto bias = short_bias_.begin() + third * hidden_ + first;
+    g.short_bias.insert(g.short_bias.end(), bias, bias + width);
+  }
+  return g;
 }
 
-// Rows [row, row + rows) of the planes from as many rows of u.
+// The largest groups whose planes are not too large; int8, whose inputs are rounded once a group, may take twice as much.
+int MonarchMixer::group_width(int64_t rows, size_t value_size) const {
+  const size_t most = number_ == Number::int8 ? 2 * kMostPlaneBytes : kMostPlaneBytes;
+  const int chunks = hidden_ / chunk_;
+  int count = 1;
+  while (count < chunks && (chunks % count != 0 || size_t(rows) * size_t(4 * hidden_ / count) * value_size > most)) ++count;
+  return hidden_ / count;
+}
+
 template <class T>
-void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Planes<T>& planes) const {
+MixerRows<T> MonarchMixer::rows_of(const Planes<T>& planes, const Group& g) const {
+  auto read = [&](T* plane) { return ChunkedRows<const T>{plane, planes.chunk, planes.chunk, planes.rows * planes.chunk}; };
+  return {read(planes.projected),
+          residual_ ? read(planes.u) : ChunkedRows<const T>{},
+          planes.chunks(planes.at(planes.y, g.first / chunk_, 0)),
+          g.short_weight.data(),
+          g.short_bias.data(),
+          g.width};
+}
+
+// Rows [row, row + rows) of a group's planes from as many rows of u.
+template <class T>
+void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Planes<T>& planes, const Group& g) const {
   static thread_local Scratch inputs, scales;
   const void* x = u;
   float* row_scale = scales.of<float>(kTileRows);
@@ -114,16 +149,18 @@ void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Planes<T>
     std::memcpy(padded, u, size_t(rows) * size_t(hidden_) * sizeof(T));
     x = padded;
   }
-  for (int c = 0; c < 3 * hidden_ / chunk_; ++c) {
+  const int chunks = g.width / chunk_;
+  for (int c = 0; c < 3 * chunks; ++c) {
+    const int column = c / chunks * hidden_ + g.first + c % chunks * chunk_;
     T* to = planes.at(planes.projected, c, row);
-    in_[size_t(c)].multiply(rows, x, to, number_of<T>, StageKind::in_linear);
-    if (number_ == Number::int8)
-      dequantize_tile({row_scale, in_scale_.data() + c * chunk_, or_null(in_bias_, c * chunk_)}, rows, chunk_, to);
+    in_[size_t(column / chunk_)].multiply(rows, x, to, number_of<T>, StageKind::in_linear);
+    if (number_ == Number::int8) dequantize_tile({row_scale, in_scale_.data() + column, or_null(in_bias_, column)}, rows, chunk_, to);
   }
   if (!residual_) return;
-  for (int c = 0; c < hidden_ / chunk_; ++c) {
+  for (int c = 0; c < chunks; ++c) {
+    const T* from = u + g.first + c * chunk_;
     T* to = planes.at(planes.u, c, row);
-    for (int r = 0; r < rows; ++r) std::memcpy(to + r * chunk_, u + int64_t(r) * hidden_ + c * chunk_, size_t(chunk_) * sizeof(T));
+    for (int r = 0; r < rows; ++r) std::memcpy(to + r * chunk_, from + int64_t(r) * hidden_, size_t(chunk_) * sizeof(T));
   }
 }
 
@@ -163,15 +200,16 @@ void for_tiles(int64_t n, int step, const F& f) {
 template <class T>
 void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
   const int texts = std::max(1, kTileRows / L);
+  const Group all = group(0, hidden_);
   parallel_for((B + texts - 1) / texts, threads, [&](int64_t task) {
     static thread_local Scratch memory;
     const int first = int(task) * texts, count = std::min(texts, B - first), rows = count * L;
     const int64_t plane_rows = round_up(rows);
-    const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_)), plane_rows, hidden_, chunk_);
+    const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_, hidden_)), plane_rows, hidden_, hidden_, chunk_);
     const T* from = u + int64_t(first) * L * hidden_;
     T* to = y + int64_t(first) * L * hidden_;
-    for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_in(from + r * hidden_, r, n, planes); });
-    const auto mixed = rows_of(planes);
+    for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_in(from + r * hidden_, r, n, planes, all); });
+    const auto mixed = rows_of(planes, all);
     for (int h = 0; h < hidden_; h += kChannelBlock) {
       const float* filter = filters.channels(L, h);
       const Stage timed(StageKind::mixing, mixing_flops(L) * count, mixing_bytes<T>(L) * count);
@@ -181,25 +219,34 @@ void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& fi
   });
 }
 
+// All texts for the channels of a group, whose planes are filled.
 template <class T>
-void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
-  static thread_local Scratch memory;
-  const int64_t rows = int64_t(B) * L, plane_rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
-  const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_)), plane_rows, hidden_, chunk_);
-  const int step = tile_step(rows, threads);
-  const int64_t tiles = (rows + step - 1) / step;
-  auto tile_rows = [&](int64_t tile) { return int(std::min<int64_t>(step, rows - tile * step)); };
-  parallel_for(tiles, threads, [&](int64_t i) { project_in(u + i * step * hidden_, i * step, tile_rows(i), planes); });
-
-  const auto mixed = rows_of(planes);
-  const int wide = std::gcd(kTaskChannels, hidden_), channels = hidden_ / wide >= 4 * threads ? wide : kChannelBlock;
-  parallel_for(hidden_ / channels, threads, [&](int64_t i) {
+void MonarchMixer::mix_group(const Planes<T>& planes, const Group& g, int B, int L, const FilterSource& filters, int threads) const {
+  const auto mixed = rows_of(planes, g);
+  const int wide = std::gcd(kTaskChannels, g.width), channels = g.width / wide >= 4 * threads ? wide : kChannelBlock;
+  parallel_for(g.width / channels, threads, [&](int64_t i) {
     for (int h = int(i) * channels, end = h + channels; h < end; h += kChannelBlock) {
-      const float* filter = filters.channels(L, h);
+      const float* filter = filters.channels(L, g.first + h);
       const Stage timed(StageKind::mixing, mixing_flops(L) * B, mixing_bytes<T>(L) * B);
       for (int text = 0; text < B; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
     }
   });
+}
+
+template <class T>
+void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+  static thread_local Scratch memory;
+  const int64_t rows = int64_t(B) * L, plane_rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
+  const int width = group_width(plane_rows, sizeof(T));
+  const Planes<T> planes(memory.of<T>(Planes<T>::size(plane_rows, hidden_, width)), plane_rows, hidden_, width, chunk_);
+  const int step = tile_step(rows, threads);
+  const int64_t tiles = (rows + step - 1) / step;
+  auto tile_rows = [&](int64_t tile) { return int(std::min<int64_t>(step, rows - tile * step)); };
+  for (int first = 0; first < hidden_; first += width) {
+    const Group g = group(first, width);
+    parallel_for(tiles, threads, [&](int64_t i) { project_in(u + i * step * hidden_, i * step, tile_rows(i), planes, g); });
+    mix_group(planes, g, B, L, filters, threads);
+  }
   parallel_for(tiles, threads, [&](int64_t i) { project_out(planes, i * step, tile_rows(i), y + i * step * hidden_); });
 }
 

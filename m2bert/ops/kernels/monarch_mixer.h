@@ -47,12 +47,17 @@ class MonarchMixer {
  private:
   template <class T>
   struct Planes;
+  struct Group;
+  Group group(int first, int width) const;
+  int group_width(int64_t rows, size_t value_size) const;
   template <class T>
-  void project_in(const T* u, int64_t row, int rows, const Planes<T>& planes) const;
+  void project_in(const T* u, int64_t row, int rows, const Planes<T>& planes, const Group& g) const;
   template <class T>
   void project_out(const Planes<T>& planes, int64_t row, int rows, T* y) const;
   template <class T>
-  MixerRows<T> rows_of(const Planes<T>& planes) const;
+  MixerRows<T> rows_of(const Planes<T>& planes, const Group& g) const;
+  template <class T>
+  void mix_group(const Planes<T>& planes, const Group& g, int B, int L, const FilterSource& filters, int threads) const;
   template <class T>
   void run_by_texts(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const;
   template <class T>

@@ -80,6 +80,17 @@ PackedWeight::PackedWeight(const void* weight, Number number, int q, int p, cons
   line.wait();
 }
 
+bool has_int8_gemm() {
+  static const bool exact = [] {
+    constexpr int kSize = 64, kMost = 127;
+    const std::vector<int8_t> all(size_t(kSize) * kSize, kMost);
+    std::vector<float> y(size_t(kSize) * kSize);
+    PackedWeight(all.data(), Number::int8, kSize, kSize).multiply(kSize, all.data(), y.data(), Number::float32, StageKind::linear);
+    return std::ranges::all_of(y, [](float sum) { return sum == float(kSize * kMost * kMost); });
+  }();
+  return exact;
+}
+
 PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
 PackedWeight::~PackedWeight() = default;
 

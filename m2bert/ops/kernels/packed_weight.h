@@ -31,10 +31,13 @@ struct HostWeight {
   int blocks, q, p;
 };
 
+// Whether oneDNN's products of int8 are exact on this CPU. Without VNNI it adds pairs of products in 16 bits, where large ones overflow.
+bool has_int8_gemm();
+
 class PackedWeight {
  public:
-  // weight [q, p], row-major. Numbers that oneDNN has no product of on this CPU are an error; see has_bfloat16_gemm(). bias: [q] or null;
-  // none with int8.
+  // weight [q, p], row-major. Numbers that oneDNN has no product of on this CPU are an error; see has_bfloat16_gemm(), and for int8
+  // has_int8_gemm(). bias: [q] or null; none with int8.
   PackedWeight(const void* weight, Number number, int q, int p, const float* bias = nullptr);
   PackedWeight(PackedWeight&&) noexcept;
   ~PackedWeight();

@@ -7,7 +7,9 @@
 
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <type_traits>
 
 #include "m2bert/ops/kernels/gelu_simd.h"
@@ -188,13 +190,32 @@ void quantize(const T* x, int64_t x_stride, int rows, int width, int rotation, i
   }
 }
 
+// y = (sum - its mean) / its deviation * weight + shift; total: the sums of its lanes.
+template <class T>
+HWY_INLINE void normalize_row(const float* sum, V total, const Norm& norm, int columns, T* y) {
+  const D d;
+  const int N = int(hn::Lanes(d));
+  V square = hn::Zero(d);
+  const V count = hn::Set(d, float(columns)), mean = hn::Div(hn::SumOfLanes(d, total), count);
+  for (int c = 0; c < columns; c += N) {
+    const V s = hn::Sub(hn::LoadU(d, sum + c), mean);
+    square = hn::MulAdd(s, s, square);
+  }
+  const float variance = hn::GetLane(hn::Div(hn::SumOfLanes(d, square), count));
+  const V scale = hn::Set(d, 1 / std::sqrt(variance + norm.eps));
+  for (int c = 0; c < columns; c += N) {
+    const V s = hn::Mul(hn::Sub(hn::LoadU(d, sum + c), mean), scale);
+    store(hn::MulAdd(s, hn::LoadU(d, norm.weight + c), hn::LoadU(d, norm.shift + c)), d, y + c);
+  }
+}
+
 template <bool quantized, class T>
 void norm_rows(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, T* y,
                float* sum) {
   const D d;
   const int N = int(hn::Lanes(d));
   for (int r = 0; r < rows; ++r, residual += columns, y += columns) {
-    V total = hn::Zero(d), square = hn::Zero(d);
+    V total = hn::Zero(d);
     for (int block = 0, first = 0; first < columns; ++block, first += x.width) {
       const float* from = x.x + block * x.block_stride + int64_t(r) * x.width;
       const V row = hn::Set(d, quantized ? dequantize.row_scale[block * dequantize.row_scale_stride + r] : 1.0f);
@@ -207,17 +228,66 @@ void norm_rows(const BlockedRows& x, const BlockedDequantize& dequantize, const 
         total = hn::Add(total, s);
       }
     }
-    const V count = hn::Set(d, float(columns)), mean = hn::Div(hn::SumOfLanes(d, total), count);
-    for (int c = 0; c < columns; c += N) {
-      const V s = hn::Sub(hn::LoadU(d, sum + c), mean);
-      square = hn::MulAdd(s, s, square);
+    normalize_row(sum, total, norm, columns, y);
+  }
+}
+
+// Whether there is such a row; adds it to `plain`, or an int8 one to `rotated`.
+HWY_INLINE bool add_row(const Table& table, int32_t index, int columns, float* plain, float* rotated) {
+  const D d;
+  if (index < 0 || index >= table.count) return false;
+  const size_t at = size_t(index) * size_t(columns);
+  auto add = [&](float* sum, auto value) {
+    for (int c = 0; c < columns; c += int(hn::Lanes(d))) hn::StoreU(hn::Add(hn::LoadU(d, sum + c), value(c)), d, sum + c);
+  };
+  switch (table.number) {
+    case Number::float32: add(plain, [&, x = static_cast<const float*>(table.values) + at](int c) { return load(d, x + c); }); break;
+    case Number::bfloat16: add(plain, [&, x = static_cast<const uint16_t*>(table.values) + at](int c) { return load(d, x + c); }); break;
+    case Number::int8: {
+      const hn::Rebind<int8_t, D> narrow;
+      const hn::Rebind<int32_t, D> wide;
+      const V scale = hn::Set(d, table.scale[index]);
+      add(rotated, [&, x = static_cast<const int8_t*>(table.values) + at](int c) {
+        return hn::Mul(hn::ConvertTo(d, hn::PromoteTo(wide, hn::LoadU(narrow, x + c))), scale);
+      });
+      break;
     }
-    const float variance = hn::GetLane(hn::Div(hn::SumOfLanes(d, square), count));
-    const V scale = hn::Set(d, 1 / std::sqrt(variance + norm.eps));
+  }
+  return true;
+}
+
+template <int block, class T>
+void embed_rows(const Table* tables, const int32_t* const* index, int table_count, const Norm& norm, int rows, int columns, T* y,
+                float* scratch) {
+  const D d;
+  const int N = int(hn::Lanes(d));
+  const Butterfly butterflies[4] = {Butterfly(1), Butterfly(2), Butterfly(4), Butterfly(8)};
+  const V factor = hn::Set(d, 1 / std::sqrt(float(block)));
+  float *sum = scratch, *rotated = scratch + columns;
+  const bool rotates = std::any_of(tables, tables + table_count, [](const Table& t) { return t.number == Number::int8; });
+  for (int r = 0; r < rows; ++r, y += columns) {
+    std::fill_n(scratch, 2 * columns, 0.0f);
+    bool found = true;
+    for (int t = 0; t < table_count; ++t) found = add_row(tables[t], index[t][r], columns, sum, rotated) && found;
+    for (int c = 0; rotates && c < columns; c += block) rotate_block<block>(rotated + c, butterflies, rotated + c);
+    V total = hn::Zero(d);
+    const V missing = hn::Set(d, found ? 0.0f : std::numeric_limits<float>::quiet_NaN());
     for (int c = 0; c < columns; c += N) {
-      const V s = hn::Mul(hn::Sub(hn::LoadU(d, sum + c), mean), scale);
-      store(hn::MulAdd(s, hn::LoadU(d, norm.weight + c), hn::LoadU(d, norm.shift + c)), d, y + c);
+      const V s = hn::Add(hn::MulAdd(hn::LoadU(d, rotated + c), factor, hn::LoadU(d, sum + c)), missing);
+      hn::StoreU(s, d, sum + c);
+      total = hn::Add(total, s);
     }
+    normalize_row(sum, total, norm, columns, y);
+  }
+}
+
+template <class T>
+void embed(const Table* tables, const int32_t* const* index, int table_count, int rotation, const Norm& norm, int rows, int columns, T* y,
+           float* scratch) {
+  switch (rotation) {
+    case 64: return embed_rows<64>(tables, index, table_count, norm, rows, columns, y, scratch);
+    case 32: return embed_rows<32>(tables, index, table_count, norm, rows, columns, y, scratch);
+    default: return embed_rows<16>(tables, index, table_count, norm, rows, columns, y, scratch);
   }
 }
 
@@ -228,18 +298,22 @@ void norm(const BlockedRows& x, const BlockedDequantize& dequantize, const T* re
                    : norm_rows<false>(x, dequantize, residual, norm, rows, columns, y, sum);
 }
 
-#define M2BERT_TILE_FUNCTIONS(T, name)                                                                                                 \
-  void activate_##name(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns,  \
-                       int rows, int width, T* y, int64_t y_stride) {                                                                  \
-    activate(activation, h, h_columns, gate, gate_columns, rows, width, y, y_stride);                                                  \
-  }                                                                                                                                    \
-  void dequantize_##name(const Dequantize& columns, int rows, int width, T* x) { dequantize(columns, rows, width, x); }                \
-  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                     \
-    quantize(x, x_stride, rows, width, rotation, q, scale);                                                                            \
-  }                                                                                                                                    \
-  void norm_##name(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& n, int rows, int columns, \
-                   T* y, float* sum) {                                                                                                 \
-    norm(x, dequantize, residual, n, rows, columns, y, sum);                                                                           \
+#define M2BERT_TILE_FUNCTIONS(T, name)                                                                                                     \
+  void activate_##name(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns,      \
+                       int rows, int width, T* y, int64_t y_stride) {                                                                      \
+    activate(activation, h, h_columns, gate, gate_columns, rows, width, y, y_stride);                                                      \
+  }                                                                                                                                        \
+  void dequantize_##name(const Dequantize& columns, int rows, int width, T* x) { dequantize(columns, rows, width, x); }                    \
+  void quantize_##name(const T* x, int64_t x_stride, int rows, int width, int rotation, int8_t* q, float* scale) {                         \
+    quantize(x, x_stride, rows, width, rotation, q, scale);                                                                                \
+  }                                                                                                                                        \
+  void norm_##name(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& n, int rows, int columns,     \
+                   T* y, float* sum) {                                                                                                     \
+    norm(x, dequantize, residual, n, rows, columns, y, sum);                                                                               \
+  }                                                                                                                                        \
+  void embed_##name(const Table* tables, const int32_t* const* index, int table_count, int rotation, const Norm& n, int rows, int columns, \
+                    T* y, float* scratch) {                                                                                                \
+    embed(tables, index, table_count, rotation, n, rows, columns, y, scratch);                                                             \
   }
 M2BERT_TILE_FUNCTIONS(float, float)
 M2BERT_TILE_FUNCTIONS(uint16_t, bfloat)
@@ -256,6 +330,7 @@ namespace m2bert::ops::kernels {
   HWY_EXPORT(dequantize_##name);                                                                                                        \
   HWY_EXPORT(quantize_##name);                                                                                                          \
   HWY_EXPORT(norm_##name);                                                                                                              \
+  HWY_EXPORT(embed_##name);                                                                                                             \
   template <>                                                                                                                           \
   void activate_tile(Activation activation, const T* h, const Dequantize& h_columns, const T* gate, const Dequantize& gate_columns,     \
                      int rows, int width, T* y, int64_t y_stride) {                                                                     \
@@ -273,6 +348,11 @@ namespace m2bert::ops::kernels {
   void norm_tile(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, \
                  T* y, float* scratch) {                                                                                                \
     HWY_DYNAMIC_DISPATCH(norm_##name)(x, dequantize, residual, norm, rows, columns, y, scratch);                                        \
+  }                                                                                                                                     \
+  template <>                                                                                                                           \
+  void embed_tile(const Table* tables, const int32_t* const* index, int table_count, int rotation, const Norm& norm, int rows,          \
+                  int columns, T* y, float* scratch) {                                                                                  \
+    HWY_DYNAMIC_DISPATCH(embed_##name)(tables, index, table_count, rotation, norm, rows, columns, y, scratch);                          \
   }
 M2BERT_TILE_EXPORTS(float, float)
 M2BERT_TILE_EXPORTS(uint16_t, bfloat)

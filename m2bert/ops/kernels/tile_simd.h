@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "m2bert/ops/activation_kind.h"
+#include "m2bert/ops/kernels/packed_weight.h"
 
 namespace m2bert::ops::kernels {
 
@@ -53,5 +54,19 @@ struct BlockedDequantize {
 template <class T>
 void norm_tile(const BlockedRows& x, const BlockedDequantize& dequantize, const T* residual, const Norm& norm, int rows, int columns, T* y,
                float* scratch);
+
+// Rows of a table [count, columns] of float, bfloat16, or int8 with a scale for each row (rotated as ops/quantized.h says).
+struct Table {
+  const void* values;
+  Number number;
+  const float* scale;  // [count], of int8; else null
+  int count;
+};
+
+// y = layer_norm(the sum of one row of each table) * weight + shift; norm.bias is not used. index[table][row] says which; a row that its
+// table does not have makes NaN. scratch: two rows of floats.
+template <class T>
+void embed_tile(const Table* tables, const int32_t* const* index, int table_count, int rotation, const Norm& norm, int rows, int columns,
+                T* y, float* scratch);
 
 }  // namespace m2bert::ops::kernels

@@ -1,0 +1,187 @@
+"""Training speed: whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch. Called by `script/bench train`.
+
+    M2BERT_BUILD=build/release python bench/train.py [--runs N] [--tokens N] [--lengths 128 2048] [--precisions fp32 bf16] [--no-compile]
+                                                     [--out bench/results] [--no-record]
+
+Both programs start from the same random weights and take the same batches with the recipe's optimizer and clipping. First losses
+and gradient norms of CHECKED_STEPS steps are compared, without dropout and at a tenth of the learning rate. Then, with the recipe's dropout, every kind of PyTorch (eager and torch.compile; in
+bfloat16 autocast, or weights in bfloat16) is tried, and the fastest takes turns with m2bert; the minimum of the runs counts. The peer uses
+all cores and gets a malloc that does not give memory back. Peak memory is that of the whole process; the peer's is also measured with
+its own malloc, and the lower counts.
+"""
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
+
+import argparse
+import datetime
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from harness import MALLOC, REPOSITORY, Refused, Side, Stopped, commit, find_program, hardware, write_record
+
+RECIPES = {128: "m2-bert-80m-128.yaml", 2048: "m2-bert-80m-2k.yaml"}
+PEER = REPOSITORY / "bench" / "peers" / "torch_train.py"
+CHECKED_STEPS = 3
+BATCHES = 4
+KINDS = {"fp32": [("fp32", False), ("fp32", True)], "bf16": [("amp", False), ("bf16", False), ("amp", True), ("bf16", True)]}
+# Of the recipe's learning rate in the steps that are compared, as early in a warm-up: AdamW's first updates are as large where a gradient is
+# nothing but rounding, so at the full rate two programs part after a few steps, whatever they are.
+CHECKED_RATE = 0.1
+# Largest relative differences of a loss and of a gradient's norm. bfloat16 has 8 bits, and the two sides round in other places.
+TOLERANCE = {"fp32": (1e-4, 2e-3), "bf16": (2e-2, 5e-2)}
+
+
+def write_recipe(folder, length, rows, precision, exact):
+    from omegaconf import OmegaConf
+    recipe = OmegaConf.load(REPOSITORY / "recipes" / "pretrain" / RECIPES[length])
+    recipe.train_loader = {"name": "batches", "file": str(folder / "batches.safetensors")}
+    for key in ("eval_loader", "eval_interval", "expand_positional_embeddings"):
+        recipe.pop(key, None)
+    recipe.update({"load_path": str(folder / "model.safetensors"), "global_train_batch_size": rows, "device_train_microbatch_size": rows,
+                   "precision": "amp_bf16" if precision == "bf16" else "fp32", "save_folder": str(folder / "run")})
+    if exact:
+        recipe.model.model_config.hidden_dropout_prob = 0.0
+        recipe.optimizer.lr *= CHECKED_RATE
+    path = folder / f"{'exact' if exact else 'recipe'}_{precision}.yaml"
+    OmegaConf.save(recipe, path)
+    return path
+
+
+def ours(recipe):
+    return Side("m2bert", [find_program("m2bert-bench-train"), recipe])
+
+
+def peer(recipe, mode, compiled, environment=MALLOC):
+    words = [sys.executable, PEER, recipe, "--mode", mode] + (["--compile"] if compiled else [])
+    return Side("PyTorch", words, environment)
+
+
+def steps(side, count):
+    for _ in range(count):
+        side.run()
+    found = json.loads(side.ask("losses")), int(side.ask("memory"))
+    side.stop()
+    return found
+
+
+def check(recipe, precision):
+    """Largest relative differences of losses and norms; the peer's peak memory with its own malloc, in the mode of the comparison."""
+    mine, _ = steps(ours(recipe), CHECKED_STEPS)
+    theirs, memory = steps(peer(recipe, "fp32" if precision == "fp32" else "amp", False, {}), CHECKED_STEPS)
+    differences = [max(abs(a[i] - b[i]) / abs(b[i]) for a, b in zip(mine, theirs, strict=True)) for i in range(2)]
+    if not all(d <= allowed for d, allowed in zip(differences, TOLERANCE[precision])):
+        sys.exit(f"[loss, gradient norm] of the steps differ: {mine} and {theirs}; nothing was timed")
+    return differences, memory
+
+
+def fastest_peer(recipe, precision, compile_too):
+    """Tries each kind for one step after the first. Returns (mode, compiled) and what each needed."""
+    seconds = {}
+    for mode, compiled in KINDS[precision]:
+        if compiled and not compile_too:
+            continue
+        name = mode + (" compiled" if compiled else " eager")
+        try:
+            side = peer(recipe, mode, compiled)
+            side.run()
+            seconds[name] = side.run()
+            side.stop()
+        except (Refused, Stopped) as error:
+            seconds[name] = str(error)
+    timed = {name: s for name, s in seconds.items() if isinstance(s, float)}
+    if not timed:
+        sys.exit(f"PyTorch did no step: {seconds}")
+    mode, how = min(timed, key=timed.get).split()
+    return (mode, how == "compiled"), seconds
+
+
+def take_turns(recipe, kind, runs):
+    sides = [ours(recipe), peer(recipe, *kind)]
+    for side in sides:
+        side.run()
+        side.times.clear()
+    for turn in range(runs):
+        for side in sides if turn % 2 == 0 else sides[::-1]:
+            side.run()
+    found = [{"seconds": side.times, "parts": json.loads(side.ask("parts")), "memory": int(side.ask("memory")),
+              "losses": json.loads(side.ask("losses")), "version": side.version} for side in sides]
+    for side in sides:
+        side.stop()
+    return found
+
+
+def measure(length, precision, folder, options):
+    rows = max(1, options.tokens // length)
+    exact = write_recipe(folder, length, rows, precision, True)
+    recipe = write_recipe(folder, length, rows, precision, False)
+    subprocess.run([sys.executable, PEER, exact, "--make", str(BATCHES), str(rows)], check=True)
+    differences, memory = check(exact, precision)
+    kind, tried = fastest_peer(recipe, precision, not options.no_compile)
+    mine, theirs = take_turns(recipe, kind, options.runs)
+    rates = [rows * length / min(side["seconds"]) for side in (mine, theirs)]
+    theirs["memory_own_malloc"] = memory
+    return {"length": length, "rows": rows, "precision": precision, "differences": differences, "peer_kind": kind, "peer_tried": tried,
+            "ours": mine, "peer": theirs, "ours_tokens_s": rates[0], "peer_tokens_s": rates[1], "ratio": rates[0] / rates[1],
+            "ours_memory": mine["memory"], "peer_memory": min(theirs["memory"], memory)}
+
+
+def kind_name(kind):
+    return {"fp32": "fp32", "amp": "autocast", "bf16": "bf16 weights"}[kind[0]] + (", compiled" if kind[1] else ", eager")
+
+
+def report(results, machine, command, when):
+    first = results[0]
+    lines = ["# Training speed: the 80M model, whole steps", "", f"- Command: `{command}`", f"- Date: {when}", f"- Commit: {commit()}",
+             f"- Hardware: {machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores, "
+             f"{' '.join(machine['features'])}", f"- m2bert: {first['ours']['version']}",
+             f"- Peer: {first['peer']['version']}, fused AdamW, malloc tuned; the fastest of the kinds that were tried",
+             "- A step is forward, backward, clipping and update, in one microbatch, with the recipe's dropout. Minimum of the runs, the two "
+             f"taking turns; losses and gradient norms of {CHECKED_STEPS} steps compared first, without dropout.", "",
+             "| length | rows | precision | m2bert tokens/s | PyTorch tokens/s | ratio | peak memory, m2bert | PyTorch | PyTorch's kind | losses differ by | gradient norms by |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for r in results:
+        lines.append(f"| {r['length']} | {r['rows']} | {r['precision']} | {r['ours_tokens_s']:.0f} | {r['peer_tokens_s']:.0f} | {r['ratio']:.2f} "
+                     f"| {r['ours_memory'] / 2**30:.2f} GiB | {r['peer_memory'] / 2**30:.2f} GiB | {kind_name(r['peer_kind'])} | {r['differences'][0]:.1e} | {r['differences'][1]:.1e} |")
+    lines += ["", "## Where the time goes", "", "Seconds of one more step, in parts.", "",
+              "| length | precision | program | forward | backward | clipping and update |", "| --- | --- | --- | --- | --- | --- |"]
+    for r in results:
+        for name, side in (("m2bert", r["ours"]), ("PyTorch", r["peer"])):
+            parts = " | ".join(f"{side['parts'][part]:.2f}" for part in ("forward", "backward", "update"))
+            lines.append(f"| {r['length']} | {r['precision']} | {name} | {parts} |")
+    lines += ["", "## The kinds of PyTorch that were tried", ""]
+    for r in results:
+        tried = ", ".join(f"{name} {s:.2f} s" if isinstance(s, float) else f"{name} failed ({s[:160]})" for name, s in r["peer_tried"].items())
+        lines.append(f"- L = {r['length']}, {r['precision']}: {tried}")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--tokens", type=int, default=2048, help="of a batch")
+    arguments.add_argument("--lengths", type=int, nargs="+", default=[128, 2048], choices=list(RECIPES))
+    arguments.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=list(KINDS))
+    arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")
+    arguments.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    arguments.add_argument("--no-record", action="store_true", help="print only")
+    options = arguments.parse_args()
+    machine, today = hardware(), datetime.date.today().isoformat()
+    results = []
+    for length in options.lengths:
+        for precision in options.precisions:
+            with tempfile.TemporaryDirectory() as folder:
+                r = measure(length, precision, Path(folder), options)
+            results.append(r)
+            print(f"L = {length}, {precision}: {r['ours_tokens_s']:.0f} tokens/s, PyTorch {r['peer_tokens_s']:.0f} ({kind_name(r['peer_kind'])}), "
+                  f"ratio {r['ratio']:.2f}", file=sys.stderr)
+    text = report(results, machine, "script/bench " + " ".join(["train", *sys.argv[1:]]), today)
+    print(text)
+    if not options.no_record:
+        write_record(options.out, "train", machine, today, text, results)
+
+
+if __name__ == "__main__":
+    main()

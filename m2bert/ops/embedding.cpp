@@ -1,0 +1,59 @@
+#include "m2bert/ops/embedding.h"
+
+#include <algorithm>
+
+#include "m2bert/error.h"
+#include "m2bert/ops/kernels/embedding.h"
+#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/layer_norm.h"
+
+namespace m2bert::ops {
+
+namespace {
+
+void check(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype) {
+  require(!rows.empty(), "[embedding_norm] there are no tables");
+  require(dtype == mx::float32 || dtype == mx::bfloat16, "[embedding_norm] the result is to be ", dtype, ", may be float32 or bfloat16");
+  for (const auto& r : rows) {
+    require(r.table.values.ndim() == 2 && size_t(r.table.values.shape(1)) == norm.weight.size(), "[embedding_norm] a table has shape ",
+            r.table.values.shape(), ", the norm ", norm.weight.size(), " columns");
+    require(!r.table.scale || r.table.scale->size() == size_t(r.table.values.shape(0)), "[embedding_norm] a table of ",
+            r.table.values.shape(0), " rows has ", r.table.scale ? r.table.scale->size() : 0, " scales");
+    require(mx::issubdtype(r.index.dtype(), mx::integer), "[embedding_norm] an index is ", r.index.dtype(), ", wants integers");
+  }
+  require(norm.bias.size() == norm.weight.size(), "[embedding_norm] the norm has ", norm.weight.size(), " weights and ", norm.bias.size(),
+          " biases");
+}
+
+// All indices as int32 in the one shape that they broadcast to.
+std::vector<mx::array> indices(const std::vector<EmbeddingRows>& rows, mx::Stream s) {
+  std::vector<mx::array> all;
+  for (const auto& r : rows) all.push_back(mx::astype(r.index, mx::int32, s));
+  return all.size() == 1 ? all : mx::broadcast_arrays(all, s);
+}
+
+}  // namespace
+
+mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
+  check(rows, norm, dtype);
+  const bool taken = kernels::cpu_kernels(s) && std::ranges::all_of(rows, [](const auto& r) { return kernels::embedding_takes(r.table); });
+  if (!taken) return embedding_norm_reference(rows, norm, dtype, s);
+  const auto stream = kernels::stream_of(s);
+  std::vector<Weight> tables;
+  for (const auto& r : rows) tables.push_back(r.table);
+  return kernels::embedding_norm(tables, indices(rows, stream), norm, dtype, stream);
+}
+
+mx::array embedding_norm_reference(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
+  check(rows, norm, dtype);
+  std::optional<mx::array> sum;
+  for (const auto& r : rows) {
+    auto row = mx::astype(mx::take(r.table.values, r.index, 0, s), mx::float32, s);
+    if (r.table.scale) row = rotate_columns(mx::multiply(row, mx::expand_dims(mx::take(*r.table.scale, r.index, 0, s), -1, s), s), s);
+    sum = sum ? mx::add(*sum, row, s) : row;
+  }
+  auto floats = [&](const mx::array& a) { return mx::reshape(mx::astype(a, mx::float32, s), {-1}, s); };
+  return mx::astype(layer_norm(*sum, std::nullopt, floats(norm.weight), floats(norm.bias), norm.eps, s), dtype, s);
+}
+
+}  // namespace m2bert::ops

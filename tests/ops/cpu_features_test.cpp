@@ -1,0 +1,35 @@
+#include "m2bert/ops/cpu_features.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+namespace m2bert {
+namespace {
+
+#ifdef __x86_64__
+// What oneDNN's variable allows: all without it.
+bool allowed(const char* isa) {
+  const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
+  if (most == nullptr || *most == 0) return true;
+  const std::string order = "SSE41 AVX AVX2 AVX512_CORE AVX512_CORE_VNNI AVX512_CORE_BF16 AVX512_CORE_AMX ";
+  return order.find(std::string(isa) + " ") <= order.find(std::string(most) + " ");
+}
+
+TEST(CpuFeatures, FollowTheProcessorAndTheVariable) {
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && allowed("AVX512_CORE");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && allowed("AVX2");
+  EXPECT_STREQ(ops::instruction_set(), avx512 ? "avx512" : avx2 ? "avx2" : "portable");
+  EXPECT_EQ(ops::has_bfloat16_products(), avx512);  // oneDNN composes them where the processor has AVX-512 alone
+  if (__builtin_cpu_supports("avx512vnni") && allowed("AVX512_CORE_VNNI")) {
+    EXPECT_TRUE(ops::has_int8_products());
+  }
+  if (!allowed("AVX512_CORE_VNNI")) {
+    EXPECT_FALSE(ops::has_int8_products());
+  }
+}
+#endif
+
+}  // namespace
+}  // namespace m2bert
