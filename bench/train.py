@@ -78,8 +78,8 @@ def check(recipe, precision):
 
 
 def fastest_peer(recipe, precision, compile_too):
-    """Tries each kind for one step after the first. Returns (mode, compiled) and what each needed."""
-    seconds = {}
+    """Tries each kind for one step after the first. Returns the fastest, still running, its kind, and the seconds of each."""
+    best, kind, seconds = None, None, {}
     for mode, compiled in KINDS[precision]:
         if compiled and not compile_too:
             continue
@@ -88,20 +88,25 @@ def fastest_peer(recipe, precision, compile_too):
             side = peer(recipe, mode, compiled)
             side.run()
             seconds[name] = side.run()
-            side.stop()
         except (Refused, Stopped) as error:
             seconds[name] = str(error)
-    timed = {name: s for name, s in seconds.items() if isinstance(s, float)}
-    if not timed:
+            continue
+        if best and seconds[name] >= best.times[-1]:
+            side.stop()
+            continue
+        if best:
+            best.stop()
+        best, kind = side, (mode, compiled)
+    if not best:
         sys.exit(f"PyTorch did no step: {seconds}")
-    mode, how = min(timed, key=timed.get).split()
-    return (mode, how == "compiled"), seconds
+    return best, kind, seconds
 
 
-def take_turns(recipe, kind, runs):
-    sides = [ours(recipe), peer(recipe, *kind)]
+def take_turns(mine, theirs, runs):
+    mine.run()
+    mine.run()
+    sides = [mine, theirs]
     for side in sides:
-        side.run()
         side.times.clear()
     for turn in range(runs):
         for side in sides if turn % 2 == 0 else sides[::-1]:
@@ -119,8 +124,8 @@ def measure(length, precision, folder, options):
     recipe = write_recipe(folder, length, rows, precision, False)
     subprocess.run([sys.executable, PEER, exact, "--make", str(BATCHES), str(rows)], check=True)
     differences, memory = check(exact, precision)
-    kind, tried = fastest_peer(recipe, precision, not options.no_compile)
-    mine, theirs = take_turns(recipe, kind, options.runs)
+    side, kind, tried = fastest_peer(recipe, precision, not options.no_compile)
+    mine, theirs = take_turns(ours(recipe), side, options.runs)
     rates = [rows * length / min(side["seconds"]) for side in (mine, theirs)]
     theirs["memory_own_malloc"] = memory
     return {"length": length, "rows": rows, "precision": precision, "differences": differences, "peer_kind": kind, "peer_tried": tried,
