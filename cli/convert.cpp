@@ -54,7 +54,7 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command) {
 // Other programs cannot guess the tokenizer of a folder without one; this one takes BERT's.
 void warn_without_tokenizer(const fs::path& out) {
   if (!fs::is_directory(out) || fs::exists(out / "vocab.txt") || fs::exists(out / "tokenizer.json")) return;
-  io::warn(out.string(), ": has no tokenizer, because the input has none beside its weights; copy its vocab.txt or tokenizer.json there");
+  io::warn(out.string(), ": has no tokenizer, since only that of a model folder is copied; put its vocab.txt or tokenizer.json there");
 }
 
 void run_convert(const ConvertCommand& command, const Globals& globals) {

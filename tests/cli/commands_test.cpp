@@ -236,6 +236,14 @@ TEST(Config, FileWithoutAnyFieldOfAModelIsAnError) {
   }
 }
 
+TEST(Convert, WarnsOfAFolderWithoutTokenizer) {
+  const Scratch scratch;
+  const std::string from = tiny_models().checkpoint;
+  const Outcome made = run({"convert", from + "/checkpoint.pt", (scratch / "folder").string(), "--config", from + "/recipe.yaml"});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_TRUE(has(made.err, "folder: has no tokenizer")) << made.err;
+}
+
 TEST(Convert, KeepsTheVectors) {
   const TinyModels& models = tiny_models();
   const Scratch scratch;
