@@ -3,11 +3,11 @@
     M2BERT_BUILD=build/release python bench/train.py [--runs N] [--tokens N] [--lengths 128 2048] [--precisions fp32 bf16] [--no-compile]
                                                      [--out bench/results] [--no-record]
 
-Both programs start from the same random weights and take the same batches with the recipe's optimizer and clipping. First losses
-and gradient norms of CHECKED_STEPS steps are compared, without dropout and at a tenth of the learning rate. Then, with the recipe's dropout, every kind of PyTorch (eager and torch.compile; in
-bfloat16 autocast, or weights in bfloat16) is tried, and the fastest takes turns with m2bert; the minimum of the runs counts. The peer uses
-all cores and gets a malloc that does not give memory back. Peak memory is that of the whole process; the peer's is also measured with
-its own malloc, and the lower counts.
+Both programs start from the same random weights and take the same batches with the recipe's optimizer and clipping. First losses and
+gradient norms of CHECKED_STEPS steps are compared with PyTorch's in float32, without dropout and at a tenth of the learning rate. Then,
+with the recipe's dropout, every kind of PyTorch (eager and torch.compile; in bfloat16 autocast, or weights in bfloat16) is tried, and the
+fastest takes turns with m2bert; the minimum of the runs counts. The peer uses all cores and gets a malloc that does not give memory back.
+Peak memory is that of the whole process; the peer's in float32 is also measured with its own malloc, and the lower counts.
 """
 import sys
 
@@ -30,8 +30,8 @@ KINDS = {"fp32": [("fp32", False), ("fp32", True)], "bf16": [("amp", False), ("b
 # Of the recipe's learning rate in the steps that are compared, as early in a warm-up: AdamW's first updates are as large where a gradient is
 # nothing but rounding, so at the full rate two programs part after a few steps, whatever they are.
 CHECKED_RATE = 0.1
-# Largest relative differences of a loss and of a gradient's norm. bfloat16 has 8 bits, and the two sides round in other places.
-TOLERANCE = {"fp32": (1e-4, 2e-3), "bf16": (2e-2, 5e-2)}
+# Largest relative differences of a loss and of a gradient's norm from PyTorch's in float32.
+TOLERANCE = {"fp32": (1e-4, 5e-3), "bf16": (1e-3, 2e-2)}
 
 
 def write_recipe(folder, length, rows, precision, exact):
@@ -68,9 +68,9 @@ def steps(side, count):
 
 
 def check(recipe, precision):
-    """Largest relative differences of losses and norms; the peer's peak memory with its own malloc, in the mode of the comparison."""
+    """Largest relative differences of losses and norms from the peer's in float32; its peak memory then, with its own malloc."""
     mine, _ = steps(ours(recipe), CHECKED_STEPS)
-    theirs, memory = steps(peer(recipe, "fp32" if precision == "fp32" else "amp", False, {}), CHECKED_STEPS)
+    theirs, memory = steps(peer(recipe, "fp32", False, {}), CHECKED_STEPS)
     differences = [max(abs(a[i] - b[i]) / abs(b[i]) for a, b in zip(mine, theirs, strict=True)) for i in range(2)]
     if not all(d <= allowed for d, allowed in zip(differences, TOLERANCE[precision])):
         sys.exit(f"[loss, gradient norm] of the steps differ: {mine} and {theirs}; nothing was timed")
@@ -78,8 +78,8 @@ def check(recipe, precision):
 
 
 def fastest_peer(recipe, precision, compile_too):
-    """Tries each kind for one step after the first. Returns (mode, compiled) and what each needed."""
-    seconds = {}
+    """Tries each kind for one step after the first. Returns the fastest, still running, its kind, and the seconds of each."""
+    best, kind, seconds = None, None, {}
     for mode, compiled in KINDS[precision]:
         if compiled and not compile_too:
             continue
@@ -88,20 +88,25 @@ def fastest_peer(recipe, precision, compile_too):
             side = peer(recipe, mode, compiled)
             side.run()
             seconds[name] = side.run()
-            side.stop()
         except (Refused, Stopped) as error:
             seconds[name] = str(error)
-    timed = {name: s for name, s in seconds.items() if isinstance(s, float)}
-    if not timed:
+            continue
+        if best and seconds[name] >= best.times[-1]:
+            side.stop()
+            continue
+        if best:
+            best.stop()
+        best, kind = side, (mode, compiled)
+    if not best:
         sys.exit(f"PyTorch did no step: {seconds}")
-    mode, how = min(timed, key=timed.get).split()
-    return (mode, how == "compiled"), seconds
+    return best, kind, seconds
 
 
-def take_turns(recipe, kind, runs):
-    sides = [ours(recipe), peer(recipe, *kind)]
+def take_turns(mine, theirs, runs):
+    mine.run()
+    mine.run()
+    sides = [mine, theirs]
     for side in sides:
-        side.run()
         side.times.clear()
     for turn in range(runs):
         for side in sides if turn % 2 == 0 else sides[::-1]:
@@ -119,13 +124,13 @@ def measure(length, precision, folder, options):
     recipe = write_recipe(folder, length, rows, precision, False)
     subprocess.run([sys.executable, PEER, exact, "--make", str(BATCHES), str(rows)], check=True)
     differences, memory = check(exact, precision)
-    kind, tried = fastest_peer(recipe, precision, not options.no_compile)
-    mine, theirs = take_turns(recipe, kind, options.runs)
+    side, kind, tried = fastest_peer(recipe, precision, not options.no_compile)
+    mine, theirs = take_turns(ours(recipe), side, options.runs)
     rates = [rows * length / min(side["seconds"]) for side in (mine, theirs)]
-    theirs["memory_own_malloc"] = memory
+    theirs["memory_fp32_own_malloc"] = memory
     return {"length": length, "rows": rows, "precision": precision, "differences": differences, "peer_kind": kind, "peer_tried": tried,
             "ours": mine, "peer": theirs, "ours_tokens_s": rates[0], "peer_tokens_s": rates[1], "ratio": rates[0] / rates[1],
-            "ours_memory": mine["memory"], "peer_memory": min(theirs["memory"], memory)}
+            "ours_memory": mine["memory"], "peer_memory": min(theirs["memory"], memory) if kind == ("fp32", False) else theirs["memory"]}
 
 
 def kind_name(kind):
@@ -139,7 +144,7 @@ def report(results, machine, command, when):
              f"{' '.join(machine['features'])}", f"- m2bert: {first['ours']['version']}",
              f"- Peer: {first['peer']['version']}, fused AdamW, malloc tuned; the fastest of the kinds that were tried",
              "- A step is forward, backward, clipping and update, in one microbatch, with the recipe's dropout. Minimum of the runs, the two "
-             f"taking turns; losses and gradient norms of {CHECKED_STEPS} steps compared first, without dropout.", "",
+             f"taking turns; losses and gradient norms of {CHECKED_STEPS} steps compared with PyTorch's in fp32 first, without dropout.", "",
              "| length | rows | precision | m2bert tokens/s | PyTorch tokens/s | ratio | peak memory, m2bert | PyTorch | PyTorch's kind | losses differ by | gradient norms by |",
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for r in results:

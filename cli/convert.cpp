@@ -13,6 +13,7 @@
 #include "cli/output_path.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/models/pretrained.h"
 
@@ -50,10 +51,17 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command) {
   return options;
 }
 
+// Other programs cannot guess the tokenizer of a folder without one; this one takes BERT's.
+void warn_without_tokenizer(const fs::path& out) {
+  if (!fs::is_directory(out) || fs::exists(out / "vocab.txt") || fs::exists(out / "tokenizer.json")) return;
+  io::warn(out.string(), ": has no tokenizer, since only that of a model folder is copied; put its vocab.txt or tokenizer.json there");
+}
+
 void run_convert(const ConvertCommand& command, const Globals& globals) {
   require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
   require_not_read(command.out, {command.config});
   const checkpoint::ConvertReport report = checkpoint::convert(find_model(command.in), command.out, convert_options(command));
+  warn_without_tokenizer(command.out);
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"input", command.in},
                                       {"output", command.out},

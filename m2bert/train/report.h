@@ -18,7 +18,7 @@ ReportedRun read_run(const std::filesystem::path& folder_or_file);
 
 struct ReportOptions {
   optim::TimeUnit along = optim::TimeUnit::batch;  // the horizontal axis: batch, sample or token
-  size_t points = 1000;                            // of a curve at most: the lowest and highest of each stretch stay
+  size_t points = 800;                             // of a curve at most: the lowest and highest of each stretch stay
 };
 
 // A chart for each metric that some run has at two moments, runs in one colour each, and a table of their last and best values.

@@ -98,6 +98,7 @@ io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
           {"log_bytes", s.log_bytes},
           {"seconds", s.seconds},
           {"evaluated", s.evaluated},
+          {"evaluation_due", s.evaluation_due},
           {"guard", s.guard},
           {"recipe", s.recipe}};
 }
@@ -112,6 +113,7 @@ RunState state_of(const io::Tree& tree) {
   s.log_bytes = uint64_t(tree.at("log_bytes").integer(0, kMost));
   s.seconds = tree.at("seconds").number();
   s.evaluated = tree.at("evaluated").boolean();
+  s.evaluation_due = tree.at("evaluation_due").boolean();
   s.guard = tree.at("guard");
   s.recipe = tree.at("recipe");
   return s;

@@ -30,6 +30,7 @@ struct RunState {
   uint64_t log_bytes = 0;       // of the metrics file
   double seconds = 0;           // of training, over all sessions
   bool evaluated = false;       // at this very time
+  bool evaluation_due = false;  // at this very time; a signal broke it off
   io::Tree guard;               // the loss guard's memory
   io::Tree recipe;              // resolved
 };

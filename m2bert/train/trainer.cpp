@@ -41,6 +41,7 @@ void Trainer::resume(const RunState& state) {
   parts_.guard.restore(state.guard);
   saved_at_ = time_;
   if (state.evaluated) evaluated_at_ = time_;
+  evaluation_due_ = state.evaluation_due;
 }
 
 TrainingEnd Trainer::fit() {
@@ -56,6 +57,7 @@ TrainingEnd Trainer::fit() {
 }
 
 TrainingEnd Trainer::loop() {
+  if (evaluation_due_) evaluate();
   while (!options_.length.reached(time_)) {
     const auto batch = next_batch();
     auto gradient = parts_.step.gradient(batch, attempts_);
@@ -147,13 +149,15 @@ void Trainer::write(const Record& record) {
 }
 
 void Trainer::evaluate() {
+  evaluation_due_ = false;
   if (!parts_.eval_data) return;
   const Pause pause(paused_);
   auto* average = parts_.trained.average;
   if (average) average->swap();
   const auto result = train::evaluate(parts_.trained.model, *parts_.eval_data, parts_.processes, options_.evaluation);
   if (average) average->swap();
-  if (parts_.processes.any(io::interrupted())) return;  // only a part was evaluated
+  evaluation_due_ = parts_.processes.any(io::interrupted());
+  if (evaluation_due_) return;  // only a part was evaluated
   evaluated_at_ = time_;
   evaluation_ = result;
   Record record{time_, {}};
@@ -172,6 +176,7 @@ RunState Trainer::state() {
   state.log_bytes = parts_.metrics ? parts_.metrics->size() : 0;
   state.seconds = seconds();
   state.evaluated = evaluated_at_ == time_;
+  state.evaluation_due = evaluation_due_;
   state.guard = parts_.guard.memory();
   state.recipe = options_.recipe;
   return state;

@@ -85,6 +85,7 @@ class Trainer {
   double seconds_before_ = 0, paused_ = 0;
   std::chrono::steady_clock::time_point start_;
   std::optional<optim::Timestamp> saved_at_, evaluated_at_;
+  bool evaluation_due_ = false;
   bool whole_ = true;  // no update is half done
   std::optional<Gradient> last_;
   std::optional<Evaluation> evaluation_;

@@ -227,7 +227,8 @@ TEST(Convert, SaysThatPoolingIsLeftOut) {
   const std::string sentence = (scratch / "sentence").string(), plain = (scratch / "plain").string();
   const Outcome made = run({"convert", tiny_models().m2, sentence, "--to", "sentence-transformers"});
   EXPECT_EQ(made.code, 0) << made.err;
-  EXPECT_EQ(made.err, "");
+  EXPECT_TRUE(has(made.err, "sentence: has no tokenizer"));
+  EXPECT_FALSE(has(made.err, "pooling"));
   const Outcome dropped = run({"convert", sentence, plain, "--to", "hugging-face"});
   EXPECT_EQ(dropped.code, 0) << dropped.err;
   EXPECT_TRUE(has(dropped.err, "pooling"));
@@ -241,6 +242,14 @@ TEST(Config, FileWithoutAnyFieldOfAModelIsAnError) {
     EXPECT_EQ(outcome.code, 1);
     EXPECT_TRUE(has(outcome.err, std::string(name) + ": has no field of a model"));
   }
+}
+
+TEST(Convert, WarnsOfAFolderWithoutTokenizer) {
+  const Scratch scratch;
+  const std::string from = tiny_models().checkpoint;
+  const Outcome made = run({"convert", from + "/checkpoint.pt", (scratch / "folder").string(), "--config", from + "/recipe.yaml"});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_TRUE(has(made.err, "folder: has no tokenizer")) << made.err;
 }
 
 TEST(Convert, KeepsTheVectors) {

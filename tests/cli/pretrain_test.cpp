@@ -141,6 +141,28 @@ TEST_F(Pretrain, StopsAtASignalAndGoesOn) {
 }
 
 // script/kills repeats it until there were 200, at other moments each time.
+// Evaluations take nearly all of this run's time, so signals break them off; what was broken off is made up for.
+TEST_F(Pretrain, StoppedInAnEvaluationItGoesOnWithIt) {
+  const std::vector<std::string> overrides = {"max_duration=6ba", "eval_loader=${train_loader}", "eval_interval=1ba", "autoresume=true",
+                                              "train_subset_num_batches=30"};
+  auto whole = overrides;
+  whole.push_back("save_folder=" + at("whole"));
+  ASSERT_EQ(run(command(whole)).code, 0);
+  const auto lines = [&] { return std::ranges::count(content(at("run/metrics.jsonl")), '\n'); };
+  int stops = 0;
+  for (Outcome outcome{1}; outcome.code != 0; ++stops) {
+    ASSERT_LT(stops, 20);
+    HowToRun how;
+    how.signal = SIGTERM;
+    const auto before = lines();
+    how.signal_when = [&] { return lines() > before; };
+    outcome = run(command(overrides), how);
+    ASSERT_TRUE(outcome.code == 0 || outcome.code == 128 + SIGTERM) << outcome.err;
+  }
+  EXPECT_GT(stops, 2);
+  EXPECT_EQ(bytes("run/metrics.jsonl"), bytes("whole/metrics.jsonl"));
+}
+
 TEST_F(Pretrain, KilledAtRandomMomentsItLosesNothing) {
   constexpr int kills = 10;
   static unsigned seed = 11;

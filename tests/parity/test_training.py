@@ -120,8 +120,7 @@ def test_transformers_reads_the_trained_model(attention_run):
 def test_sentence_transformers_reads_an_export_of_a_run(attention_run):
     sentence_transformers, numpy = pytest.importorskip("sentence_transformers"), pytest.importorskip("numpy")
     out = attention_run / "sentences"
-    run(program("m2bert"), "convert", attention_run / "run" / "latest.safetensors", out, "--to", "sentence-transformers", "--pooling", "mean",
-        "--quiet")
+    run(program("m2bert"), "convert", attention_run / "run" / "model", out, "--to", "sentence-transformers", "--pooling", "mean", "--quiet")
     texts = ["Monarchs fly south.", "Moths fly at night, and others follow in the autumn."]
     golden = sentence_transformers.SentenceTransformer(str(out), device="cpu").encode(texts, show_progress_bar=False)
     lines = (attention_run / "lines.txt")
