@@ -49,7 +49,7 @@ CASES = [Case(SHORT_RECIPE, 32, 128, 3), Case(RECIPE_2K, 8, 512, 3), Case(RECIPE
          Case(RECIPE_32K, 1, 32768, 1)]
 PROFILED = (128, 2048, 32768)
 ALONE_FROM = 32768  # length from which only one of our programs lives at a time: each keeps 5 GB of spectra there, as PyTorch does
-PRODUCT_LENGTH = 128  # where the rate of a large product is asked for, before and after the race
+PRODUCT_LENGTH = 128  # where the rate of a large product is asked for, after each turn
 
 BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # where a recipe says nothing
 
@@ -157,6 +157,7 @@ class Race:
         self.ours_seconds, self.ours_memory, self.version = {}, {}, ""
         self.peer_seconds, self.peer_failed, self.peer_memory, self.peer_version = {}, {}, {}, ""
         self.agreement = {}
+        self.after_turn = lambda ours: None
 
     def turns(self, ours, peer, kind, runs):
         states = hidden_states(peer, self.folder)  # warms up, too
@@ -165,6 +166,7 @@ class Race:
             sides = [*ours.values(), peer]
             for side in sides if turn % 2 == 0 else sides[::-1]:
                 side.run()
+            self.after_turn(ours)
         self.peer_memory[kind], self.peer_version = int(peer.ask("memory")), peer.version
 
     def against(self, ours, kind, runs):
@@ -232,24 +234,20 @@ def race_narrow(folder, case, expected, options):
     if not names:
         return None
     say(f"L = {case.length}, batch {case.batch}, " + " and ".join(names))
-    race, extra, kinds = Race(folder, "bfloat16", expected), {}, options.kinds
+    race, extra, kinds, products = Race(folder, "bfloat16", expected), {}, options.kinds, []
+    if case.length == PRODUCT_LENGTH:
+        race.after_turn = lambda ours: products.append(float(next(iter(ours.values())).ask("product")))
     for group in [names] if case.length < ALONE_FROM else [[name] for name in names]:
         with killed_at_end({name: our_side(folder, name) for name in group}) as sides:
             for name, side in sides.items():
                 race.agreement[side.label] = compare(side.label, name, hidden_states(side, folder), expected)
-            first = sides[group[0]]
-            before = product_rate(first, case)
             race.hold(sides, kinds, options.runs or case.runs)
-            extra["product_gflops"] = max(before, product_rate(first, case))
             if "bfloat16" in sides and case.length in PROFILED:
                 extra["profile"] = json.loads(sides["bfloat16"].ask("profile"))
         kinds = [race.fastest()]
+    if products:
+        extra["product_gflops"] = max(products)
     return with_rates({**race.result(), **extra}, case)
-
-
-def product_rate(side, case):
-    """GFLOP/s of a large product, where it is asked for."""
-    return float(side.ask("product")) if case.length == PRODUCT_LENGTH else 0
 
 
 def with_rates(race, case):

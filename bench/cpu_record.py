@@ -59,7 +59,7 @@ def peer_rate(results, length, dtype):
 def product_rate(results):
     """GFLOP/s of a large bfloat16 product."""
     found = race(results, 128, "bfloat16") or race(results, 128, "int8")
-    return found and (found.get("product_gflops") or None)
+    return found and found["product_gflops"]
 
 
 def product_share(results):
