@@ -40,15 +40,16 @@ class Case(NamedTuple):
     recipe: str
     batch: int
     length: int
-    runs: int
+    runs: int  # turns with each kind of PyTorch
 
 
 SHORT_RECIPE = "pretrain/monarch-mixer-pretrain-786dim-80m-parameters.yaml"
 RECIPE_2K, RECIPE_8K, RECIPE_32K = (f"embeddings/m2-bert-80M-{size}-retrieval.yaml" for size in ("2k", "8k", "32k"))
-CASES = [Case(SHORT_RECIPE, 32, 128, 5), Case(RECIPE_2K, 8, 512, 5), Case(RECIPE_2K, 2, 2048, 5), Case(RECIPE_8K, 1, 8192, 3),
-         Case(RECIPE_32K, 1, 32768, 2)]
+CASES = [Case(SHORT_RECIPE, 32, 128, 3), Case(RECIPE_2K, 8, 512, 3), Case(RECIPE_2K, 2, 2048, 3), Case(RECIPE_8K, 1, 8192, 2),
+         Case(RECIPE_32K, 1, 32768, 1)]
 PROFILED = (128, 2048, 32768)
-OURS_BESIDE = {"float32": ["float32"], "bfloat16": ["bfloat16", "int8"]}  # our dtypes, by the dtype of PyTorch that they race with
+ALONE_FROM = 32768  # length from which only one of our programs lives at a time: each keeps 5 GB of spectra there, as PyTorch does
+PRODUCT_LENGTH = 128  # where the rate of a large product is asked for, before and after the race
 
 BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # where a recipe says nothing
 
@@ -60,7 +61,7 @@ LEAST_COSINE = {"bfloat16": 0.9995, "int8": 0.997}
 SHORT_TEXT = "Monarch butterflies migrate south in autumn and return north in the spring"  # 12 words
 BUCKET = 16  # what --pad bucket makes of it
 LONG_TEXT_WORDS = 40000  # more than 32,768 tokens
-START_RUNS, LATENCY_RUNS = 5, 7
+START_RUNS, LATENCY_RUNS = 5, 5
 
 
 def say(*words):
@@ -149,68 +150,61 @@ def compare(label, dtype, states, expected):
 # ---- one race: some of our sides and PyTorch in one dtype ----
 
 class Race:
-    """Our sides (by name) and the kinds of PyTorch on one folder. Only one PyTorch lives at a time: long texts fill the memory."""
+    """Our sides take turns with one kind of PyTorch after the other: long texts leave no memory for two of them at once."""
 
-    def __init__(self, folder, dtype, ours, expected, kinds, after_turn=lambda: None):
-        self.folder, self.dtype, self.ours, self.expected, self.kinds = folder, dtype, ours, expected, kinds
-        self.after_turn = after_turn
-        self.peer, self.peer_kind = None, None
-        self.peer_seconds, self.agreement, self.peer_memory, self.peer_version = {}, {}, {}, ""
+    def __init__(self, folder, dtype, expected):
+        self.folder, self.dtype, self.expected = folder, dtype, expected
+        self.ours_seconds, self.ours_memory, self.version = {}, {}, ""
+        self.peer_seconds, self.peer_failed, self.peer_memory, self.peer_version = {}, {}, {}, ""
+        self.agreement = {}
 
-    def start_peer(self, kind):
-        kill(self.peer)
-        self.peer, self.peer_kind = None, None
-        side = self.peer = peer_side(self.folder, self.dtype, *(["--compile"] if kind == "compiled" else []))
-        states = hidden_states(side, self.folder)  # warms up, too
-        self.agreement[f"PyTorch {kind}"] = compare(side.label, self.dtype, states, self.expected)
-        self.peer_kind, self.peer_version = kind, side.version
-
-    def try_kinds(self, runs):
-        for kind in self.kinds:
-            try:
-                self.start_peer(kind)
-                self.peer_seconds[kind] = [self.peer.run() for _ in range(runs)]
-                say(f"  PyTorch {self.dtype}, {kind}: {min(self.peer_seconds[kind]):.3f} s")
-            except (Refused, Stopped) as error:
-                self.peer_seconds[kind] = f"failed: {error}"
-                say(f"  PyTorch {self.dtype}, {kind} {self.peer_seconds[kind]}")
-        best = fastest(self.peer_seconds)
-        if best is None:
-            sys.exit(f"PyTorch did no pass in {self.dtype}: {self.peer_seconds}")
-        if self.peer_kind != best:
-            self.start_peer(best)
-
-    def take_turns(self, runs):
-        for side in self.ours.values():
-            side.run()
-            side.times.clear()
+    def turns(self, ours, peer, kind, runs):
+        states = hidden_states(peer, self.folder)  # warms up, too
+        self.agreement[f"PyTorch {kind}"] = compare(peer.label, self.dtype, states, self.expected)
         for turn in range(runs):
-            sides = [*self.ours.values(), self.peer]
+            sides = [*ours.values(), peer]
             for side in sides if turn % 2 == 0 else sides[::-1]:
-                seconds = side.run()
-                if side is self.peer:
-                    self.peer_seconds[self.peer_kind].append(seconds)
-            self.after_turn()
-        self.peer_memory = int(self.peer.ask("memory"))
+                side.run()
+        self.peer_memory[kind], self.peer_version = int(peer.ask("memory")), peer.version
 
-    def run(self, runs):
+    def against(self, ours, kind, runs):
+        peer = None
         try:
-            self.try_kinds(max(1, min(2, runs // 2)))
-            self.take_turns(runs)
-            self.peer.stop()
+            peer = peer_side(self.folder, self.dtype, *(["--compile"] if kind == "compiled" else []))
+            self.turns(ours, peer, kind, runs)
+            self.peer_seconds[kind] = self.peer_seconds.get(kind, []) + peer.times
+            peer.stop()
+            say(f"  PyTorch {self.dtype}, {kind}: {min(peer.times):.3f} s")
+        except (Refused, Stopped) as error:
+            if isinstance(error, Stopped) and peer is not None and peer.process.poll() is None:
+                raise  # it was one of ours
+            self.peer_failed[kind] = str(error)
+            say(f"  PyTorch {self.dtype}, {kind} failed: {error}")
         finally:
-            kill(self.peer)
-        return {"ours_seconds": {name: side.times for name, side in self.ours.items()}, "peer_seconds": self.peer_seconds,
-                "peer_kind": self.peer_kind, "agreement": self.agreement, "peer_memory": self.peer_memory, "peer_version": self.peer_version}
+            kill(peer)
 
+    def hold(self, ours, kinds, runs):
+        """ours: sides by name, compared and warm."""
+        for kind in kinds:
+            self.against(ours, kind, runs)
+        if not all(side.times for side in ours.values()) or not self.peer_seconds:
+            sys.exit(f"PyTorch did no pass in {self.dtype}: {self.peer_failed}")
+        self.ours_seconds.update({name: side.times for name, side in ours.items()})
+        self.ours_memory.update({name: int(side.ask("memory")) for name, side in ours.items()})
+        self.version = next(iter(ours.values())).version.rsplit(", ", 1)[0]
 
-def fastest(seconds):
-    timed = {kind: min(times) for kind, times in seconds.items() if isinstance(times, list)}
-    return min(timed, key=timed.get) if timed else None
+    def fastest(self):
+        return min(self.peer_seconds, key=lambda kind: min(self.peer_seconds[kind]))
+
+    def result(self):
+        kind = self.fastest()
+        return {"dtype": self.dtype, "version": self.version, "peer_version": self.peer_version, "ours_seconds": self.ours_seconds,
+                "peer_seconds": self.peer_seconds, "peer_failed": self.peer_failed, "peer_kind": kind, "peer_best": min(self.peer_seconds[kind]),
+                "agreement": self.agreement, "ours_memory": self.ours_memory, "peer_memory": self.peer_memory[kind]}
 
 
 @contextlib.contextmanager
-def stopped_at_end(sides):
+def killed_at_end(sides):
     try:
         yield sides
     finally:
@@ -220,42 +214,59 @@ def stopped_at_end(sides):
 
 # ---- speed over length ----
 
-def exact_states(folder):
-    with stopped_at_end({"float32": our_side(folder, "float32")}) as sides:
-        return hidden_states(sides["float32"], folder)
+def race_float32(folder, case, options):
+    """The race, unless it is not wanted, and the hidden states that everything is compared with."""
+    with killed_at_end({"float32": our_side(folder, "float32")}) as sides:
+        expected = hidden_states(sides["float32"], folder)
+        if "float32" not in options.dtypes:
+            return None, expected
+        say(f"L = {case.length}, batch {case.batch}, float32")
+        race = Race(folder, "float32", expected)
+        race.hold(sides, options.kinds, options.runs or case.runs)
+    return with_rates(race.result(), case), expected
 
 
-def race_dtype(folder, case, dtype, ours, expected, options):
-    with stopped_at_end({name: our_side(folder, name) for name in ours}) as sides:
-        agreement = {name: compare(side.label, name, hidden_states(side, folder), expected) for name, side in sides.items() if name != "float32"}
-        products, first = [], next(iter(sides.values()))
-        ask = (lambda: products.append(float(first.ask("product")))) if case.length == 128 else (lambda: None)
-        result = Race(folder, dtype, sides, expected, options.kinds, ask).run(options.runs or case.runs)
-        result["agreement"].update(agreement)
-        result["memory"] = {name: int(side.ask("memory")) for name, side in sides.items()}
-        result["version"] = first.version.rsplit(", ", 1)[0]
-        if products:
-            result["product_gflops"] = max(products)
-        if first.label == "m2bert bfloat16" and case.length in PROFILED:
-            result["profile"] = json.loads(first.ask("profile"))
-    return result
+def race_narrow(folder, case, expected, options):
+    """bfloat16 and int8 beside PyTorch's bfloat16, with what only our programs answer."""
+    names = [name for name in ("bfloat16", "int8") if name in options.dtypes]
+    if not names:
+        return None
+    say(f"L = {case.length}, batch {case.batch}, " + " and ".join(names))
+    race, extra, kinds = Race(folder, "bfloat16", expected), {}, options.kinds
+    for group in [names] if case.length < ALONE_FROM else [[name] for name in names]:
+        with killed_at_end({name: our_side(folder, name) for name in group}) as sides:
+            for name, side in sides.items():
+                race.agreement[side.label] = compare(side.label, name, hidden_states(side, folder), expected)
+            first = sides[group[0]]
+            before = product_rate(first, case)
+            race.hold(sides, kinds, options.runs or case.runs)
+            extra["product_gflops"] = max(before, product_rate(first, case))
+            if "bfloat16" in sides and case.length in PROFILED:
+                extra["profile"] = json.loads(sides["bfloat16"].ask("profile"))
+        kinds = [race.fastest()]
+    return with_rates({**race.result(), **extra}, case)
+
+
+def product_rate(side, case):
+    """GFLOP/s of a large product, where it is asked for."""
+    return float(side.ask("product")) if case.length == PRODUCT_LENGTH else 0
+
+
+def with_rates(race, case):
+    tokens = case.batch * case.length
+    race["ours_tokens_s"] = {name: tokens / min(times) for name, times in race["ours_seconds"].items()}
+    race["peer_tokens_s"] = tokens / race["peer_best"]
+    for name, rate in race["ours_tokens_s"].items():
+        say(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {race['dtype']} {race['peer_tokens_s']:.0f}, ratio {rate / race['peer_tokens_s']:.2f}")
+    return race
 
 
 def measure_speed(folder, case, options):
     write_random_ids(folder, case)
-    expected = exact_states(folder)
-    tokens, result = case.batch * case.length, {"recipe": case.recipe, "batch": case.batch, "length": case.length, "races": {}}
-    for dtype, candidates in OURS_BESIDE.items():
-        ours = [name for name in candidates if name in options.dtypes]
-        if not ours:
-            continue
-        say(f"L = {case.length}, batch {case.batch}, beside PyTorch in {dtype}")
-        race = result["races"][dtype] = race_dtype(folder, case, dtype, ours, expected, options)
-        race["ours_tokens_s"] = {name: tokens / min(times) for name, times in race["ours_seconds"].items()}
-        race["peer_tokens_s"] = tokens / min(race["peer_seconds"][fastest(race["peer_seconds"])])
-        for name, rate in race["ours_tokens_s"].items():
-            say(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {dtype} {race['peer_tokens_s']:.0f}, ratio {rate / race['peer_tokens_s']:.2f}")
-    return result
+    exact, expected = race_float32(folder, case, options)
+    narrow = race_narrow(folder, case, expected, options)
+    races = {name: race for name, race in (("float32", exact), ("bfloat16", narrow)) if race}
+    return {"recipe": case.recipe, "batch": case.batch, "length": case.length, "races": races}
 
 
 def product_mflop(recipe):
@@ -306,6 +317,11 @@ def measure_memory(folder):
     return result
 
 
+def exact_states(folder):
+    with killed_at_end({"float32": our_side(folder, "float32")}) as sides:
+        return hidden_states(sides["float32"], folder)
+
+
 def short_ids(length):
     ids = json.loads(m2bert("tokenize", "--json", "--text", SHORT_TEXT))["ids"]
     if len(ids) > BUCKET:
@@ -328,13 +344,15 @@ def measure_latency(folder, options):
     folders = {"max": linked(folder, "max"), "bucket": linked(folder, "bucket")}
     write_ids(folders["max"], short_ids(2048))
     write_ids(folders["bucket"], short_ids(BUCKET))
-    with stopped_at_end({pad: our_side(f, "bfloat16") for pad, f in folders.items()}) as sides:
+    with killed_at_end({pad: our_side(f, "bfloat16") for pad, f in folders.items()}) as sides:
         expected = {pad: exact_states(f) for pad, f in folders.items()}
         states = {pad: hidden_states(side, folders[pad]) for pad, side in sides.items()}
         for pad, side in sides.items():
             compare(side.label, "bfloat16", states[pad], expected[pad])
-        result = Race(folders["max"], "bfloat16", sides, expected["max"], options.kinds).run(options.runs or LATENCY_RUNS)
-    say(f"  {result['ours_seconds']}")
+        race = Race(folders["max"], "bfloat16", expected["max"])
+        race.hold(sides, options.kinds, options.runs or LATENCY_RUNS)
+    result = race.result()
+    say("  " + ", ".join(f"--pad {pad} {min(times):.4f} s" for pad, times in result["ours_seconds"].items()))
     return result, folders["bucket"], states["bucket"][0, 0]
 
 
@@ -394,7 +412,7 @@ def read_options():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--lengths", type=int, nargs="+", choices=[case.length for case in CASES])
     arguments.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16", "int8"], choices=["float32", "bfloat16", "int8"])
-    arguments.add_argument("--runs", type=int, help="turns of each race (default: 5, fewer for long texts)")
+    arguments.add_argument("--runs", type=int, help="turns with each kind of PyTorch (default: 3, fewer for long texts)")
     arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")
     arguments.add_argument("--only-speed", action="store_true", help="leave memory, start, latency and files out")
     arguments.add_argument("--quick", action="store_true", help="a trial: lengths 128 and 2048, one turn, eager PyTorch, no record")

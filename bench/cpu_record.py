@@ -24,11 +24,11 @@ class Target(NamedTuple):
 
 
 def judge(what, value, limit, form, at_most=False, counts=True):
+    wanted = ("at most " if at_most else "at least ") + form(limit)
     if value is None:
-        return Target(what, form(limit), "", "not measured")
+        return Target(what, wanted, "", "not measured")
     held = value <= limit if at_most else value >= limit
-    return Target(what, ("at most " if at_most else "at least ") + form(limit), form(value),
-                  ("reached" if held else "not reached") if counts else "does not count: the peer is too slow")
+    return Target(what, wanted, form(value), ("reached" if held else "not reached") if counts else "does not count: the peer is too slow")
 
 
 # ---- figures ----
@@ -59,7 +59,7 @@ def peer_rate(results, length, dtype):
 def product_rate(results):
     """GFLOP/s of a large bfloat16 product."""
     found = race(results, 128, "bfloat16") or race(results, 128, "int8")
-    return found and found["product_gflops"]
+    return found and (found.get("product_gflops") or None)
 
 
 def product_share(results):
@@ -139,8 +139,8 @@ def agreement_part(results):
              "float32: largest difference of the hidden states, relative to the largest value, PyTorch beside m2bert. bfloat16 and int8: mean over",
              "the tokens of the cosine of hidden states to m2bert's in float32. The weights are random.", ""]
     for label, found in races(results):
-        parts = [f"{name} {value:.1e}" if value < 0.1 else f"{name} {value:.5f}" for name, value in found["agreement"].items()]
-        lines.append(f"- {label}: " + ", ".join(parts))
+        form = "{} {:.1e}" if found["dtype"] == "float32" else "{} {:.5f}"
+        lines.append(f"- {label}, {found['dtype']}: " + ", ".join(form.format(*pair) for pair in found["agreement"].items()))
     return lines
 
 
@@ -148,7 +148,8 @@ def kinds_part(results):
     lines = ["", "## The kinds of PyTorch that were tried", ""]
     for entry in results["speed"]:
         for dtype, found in entry["races"].items():
-            tried = [f"{kind} {min(times):.3f} s" if isinstance(times, list) else f"{kind} {times[:160]}" for kind, times in found["peer_seconds"].items()]
+            tried = [f"{kind} {min(times):.3f} s" for kind, times in found["peer_seconds"].items()]
+            tried += [f"{kind} failed ({why[:160]})" for kind, why in found["peer_failed"].items()]
             lines.append(f"- L = {entry['length']}, {dtype}: " + ", ".join(tried))
     return lines
 
@@ -168,7 +169,7 @@ def peer_part(results, machine):
     return lines
 
 
-def program_part(results):
+def program_lines(results):
     lines = []
     if "memory" in results:
         memory = results["memory"]
@@ -182,15 +183,24 @@ def program_part(results):
         lines += [f"- From start to the first vector (whole process, 2k model, bfloat16 file, a text of 12 words padded to 16): `m2bert embed` "
                   f"{min(start['ours']):.2f} s, PyTorch {min(start['peer']):.2f} s."]
     if "latency" in results:
-        ours = {pad: 1e3 * min(times) for pad, times in results["latency"]["ours_seconds"].items()}
-        kind, peer = results["latency"]["peer_kind"], [t for t in results["latency"]["peer_seconds"].values() if isinstance(t, list)]
+        peer = results["latency"]
+        ours = {pad: 1e3 * min(times) for pad, times in peer["ours_seconds"].items()}
         lines += [f"- One text of 12 words, 2k model, bfloat16, model in memory: `--pad max` (2048 tokens) {ours['max']:.0f} ms, "
-                  f"`--pad bucket` (16 tokens) {ours['bucket']:.1f} ms, PyTorch at 2048 tokens {1e3 * min(map(min, peer)):.0f} ms ({kind})."]
+                  f"`--pad bucket` (16 tokens) {ours['bucket']:.1f} ms, PyTorch at 2048 tokens {1e3 * peer['peer_best']:.0f} ms ({peer['peer_kind']})."]
     if "files" in results:
         files = results["files"]
-        lines += ["- Files of the 2k model: " + ", ".join(f"{name} {files[name] / 1e6:.1f} MB ({files[name] / files['float32']:.1%})" for name in DTYPES)
-                  + ". The long filters and vectors stay as they are."]
+        sizes = [f"{name} {files[name] / 1e6:.1f} MB ({files[name] / files['float32']:.1%})" for name in DTYPES]
+        lines += ["- Files of the 2k model: " + ", ".join(sizes) + ". Norms, biases and most of what makes the long filters stay float32."]
+    return lines
+
+
+def program_part(results):
+    lines = program_lines(results)
     return ["", "## Memory, start, latency, files", "", *lines] if lines else []
+
+
+def giga_rate(stage, what):
+    return f"{1e-9 * stage[what] / stage['seconds']:.0f}" if stage[what] else ""
 
 
 def profile_part(results):
@@ -201,10 +211,10 @@ def profile_part(results):
             continue
         stages = sorted(profile["stages"], key=lambda s: -s["seconds"])
         total = sum(s["seconds"] for s in stages)
-        rows = [[s["name"], f"{1e3 * s['seconds']:.1f}", f"{s['seconds'] / total:.0%}", f"{1e-9 * s['flops'] / s['seconds']:.0f}" if s["flops"] else "",
-                 f"{1e-9 * s['bytes'] / s['seconds']:.0f}" if s["bytes"] else ""] for s in stages if s["seconds"] > 0]
+        rows = [[s["name"], f"{1e3 * s['seconds']:.1f}", f"{s['seconds'] / total:.0%}", giga_rate(s, "flops"), giga_rate(s, "bytes")]
+                for s in stages if s["seconds"] > 0]
         lines += ["", f"L = {entry['length']}, a pass of {1e3 * profile['seconds']:.0f} ms:", "",
-                  *table(["stage", "ms", "share", "GFLOP/s", "GB/s"], rows)]
+                  *table(["stage", "ms", "share of the stages", "GFLOP/s", "GB/s"], rows)]
     return ["", "## Where the time of a bfloat16 pass goes", *lines] if lines else []
 
 
@@ -213,7 +223,8 @@ def header(results, machine, command, when, commit):
     return ["# Speed of the 80M encoder on the processor", "", f"- Command: `{command}`", f"- Date: {when}", f"- Commit: {commit}",
             f"- Hardware: {machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores, "
             f"{' '.join(machine['features'])}", f"- m2bert: {first['version']}",
-            f"- Peer: {first['peer_version']}; eager and compiled, the faster counts; bfloat16 weights in bfloat16; filter spectra kept, malloc tuned",
+            f"- Peer: {first['peer_version']}; eager and compiled, the faster counts; bfloat16 with weights in bfloat16; filter spectra kept; "
+            "malloc tuned",
             "- Tokens/s by the minimum of the runs, the programs taking turns; hidden states compared first."]
 
 
@@ -234,12 +245,12 @@ def machine_words(machine):
 
 
 def readme(results, machine, stem):
-    lines = [f"Tokens a second of the 80M encoder on {machine_words(machine)}, beside PyTorch. PyTorch ran eager and compiled, and the faster counts,",
-             "with its filters kept and a tuned malloc. The programs took turns in one run after the results were compared:", ""]
+    lines = [f"Tokens a second of the 80M encoder on {machine_words(machine)}, beside PyTorch with its filters kept and a",
+             "tuned malloc, the faster of eager and compiled. The programs took turns in one run, after their results were compared:", ""]
     lines += speed_table(results) + ["", f"![Tokens a second over the length of a text](bench/results/{stem}.svg)", ""]
-    lines += [*program_part(results)[4:], ""] if program_part(results) else []
-    lines += [f"`script/bench cpu` measures it on your machine; the [record](bench/results/{stem}.md) of these figures says where the time goes and which",
-              "targets are reached."]
+    lines += [*program_lines(results), ""] if program_lines(results) else []
+    lines += [f"`script/bench cpu` measures it on your machine; the [record](bench/results/{stem}.md) of these figures says where",
+              "the time goes and which targets are reached."]
     return "\n".join(lines) + "\n"
 
 
@@ -250,5 +261,5 @@ def chart_lines(results, machine):
              ("m2bert fp32", "#2da44e", False, points(rate, "float32")), ("PyTorch bf16", "#e0652b", True, points(peer_rate, "bfloat16")),
              ("PyTorch fp32", "#c69026", True, points(peer_rate, "float32"))]
     product = product_rate(results)
-    limit = ("limit of bf16", product * 1e3 / results["mflop"]) if product else None
+    limit = ("bf16 product limit", product * 1e3 / results["mflop"]) if product else None
     return f"Tokens a second, {machine['cores']} cores", "length of a text in tokens", lines, limit
