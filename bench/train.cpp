@@ -1,8 +1,9 @@
 // Our side of bench/train.py: whole training steps of a recipe, as `m2bert pretrain` does them.
 //   m2bert-bench-train RECIPE.yaml      its load_path: the weights; its train_loader: batches in a file, which take turns
 // Prints "ready ..." and then answers lines on stdin: "run" (one step: gradient, clipping, update; prints its seconds), "losses" (JSON:
-// loss and gradient norm of each step so far), "parts" (JSON: seconds of the kinds of work in one more step), "memory" (bytes of the
-// process at most so far), "quit".
+// loss and gradient norm of each step so far), "parts" (JSON: seconds of the kinds of work in one more step), "products" (JSON:
+// floating-point operations of the last step, and how many a second a large product reaches), "memory" (bytes of the process at most so
+// far), "quit".
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -17,6 +18,7 @@
 #include "m2bert/error.h"
 #include "m2bert/memory.h"
 #include "m2bert/train/evaluation.h"
+#include "m2bert/train/model_flops.h"
 #include "m2bert/train/recipe.h"
 #include "m2bert/version.h"
 
@@ -59,6 +61,7 @@ class Bench {
     step_.update(gradient, 1);
     const double seconds = now() - start;
     losses_.emplace_back(gradient.loss, gradient.norm);
+    operations_ = training_flops(model_.config(), batch.rows, batch.length, gradient.predicted);
     return seconds;
   }
 
@@ -76,6 +79,12 @@ class Bench {
     std::ostringstream text;
     text << "{\"forward\": " << forward - start << ", \"backward\": " << backward - forward - (forward - start)
          << ", \"update\": " << end - backward << "}";
+    return text.str();
+  }
+
+  std::string products() {
+    std::ostringstream text;
+    text << "{\"operations\": " << operations_ << ", \"peak\": " << measured_peak_flops(step_.options().compute) << "}";
     return text.str();
   }
 
@@ -110,6 +119,7 @@ class Bench {
   Step step_;
   BatchStream data_;
   int64_t number_ = 0;
+  double operations_ = 0;
   std::vector<std::pair<double, double>> losses_;
 };
 
@@ -119,6 +129,7 @@ int serve(Bench& bench) {
     if (line == "run") std::cout << bench.run() << std::endl;
     else if (line == "losses") std::cout << bench.losses() << std::endl;
     else if (line == "parts") std::cout << bench.parts() << std::endl;
+    else if (line == "products") std::cout << bench.products() << std::endl;
     else if (line == "memory") std::cout << peak_memory() << std::endl;
     else fail("unknown request: ", line);
   }
