@@ -124,13 +124,14 @@ ops::PreparedMixer MonarchSequenceMixer::prepared() const {
 mx::array MonarchSequenceMixer::run_prepared(const ops::PreparedMixer& mixer, const mx::array& u) const {
   constexpr size_t kAlwaysKept = size_t(16) << 20;  // bytes
   const int L = u.shape(1);
-  const size_t bytes = ops::prepared_filter_bytes(L, u.shape(2));
-  const bool again = std::exchange(last_length_, L) == L || filters_.holds(L, filter_weights());
+  const size_t bytes = ops::prepared_filter_bytes(L, u.shape(2), u.dtype());
+  const int key = u.dtype() == mx::float32 ? L : -L;  // a cast of the projections leaves the filters' weights as they are
+  const bool again = std::exchange(last_length_, L) == L || filters_.holds(key, filter_weights());
   if (bytes > most_filter_bytes_ || (bytes > kAlwaysKept && !again)) return ops::monarch_mixer(u, mixer, filter_networks(L, u));
   const auto filters = filters_.get(
-      L, filter_weights(),
+      key, filter_weights(),
       [&] {
-        auto made = ops::prepare_filters(filter_networks(L));
+        auto made = ops::prepare_filters(filter_networks(L), u.dtype());
         mx::eval(made);
         return made;
       },

@@ -12,19 +12,19 @@ PreparedMixer prepare_mixer(const MixerWeights& weights, bool residual, mx::Stre
   return kernels::cpu_kernels(s) ? kernels::prepare_mixer(weights, residual, kernels::stream_of(s)) : nullptr;
 }
 
-mx::array prepare_filters(const MixerFilters& filters, mx::StreamOrDevice s) {
+mx::array prepare_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice s) {
   check_filters("prepare_filters", filters);
-  return kernels::prepare_filters(filters, kernels::stream_of(s));
+  return kernels::prepare_filters(filters, dtype, kernels::stream_of(s));
 }
 
-mx::array prepare_filters(const FilterNetworks& networks, mx::StreamOrDevice s) {
+mx::array prepare_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::StreamOrDevice s) {
   require(networks.times.ndim() == 1 && networks.deltas.ndim() == 1, "[prepare_filters] times has shape ", networks.times.shape(),
           ", deltas ", networks.deltas.shape(), ", want [L] and [H]");
   kernels::check_networks("prepare_filters", networks, networks.times.shape(0), networks.deltas.shape(0));
-  return kernels::prepare_filters(networks, kernels::stream_of(s));
+  return kernels::prepare_filters(networks, dtype, kernels::stream_of(s));
 }
 
-size_t prepared_filter_bytes(int L, int H) { return kernels::prepared_filter_bytes(L, H); }
+size_t prepared_filter_bytes(int L, int H, mx::Dtype dtype) { return kernels::prepared_filter_bytes(L, H, dtype); }
 
 mx::array monarch_mixer(const mx::array& u, const PreparedMixer& prepared, const mx::array& filters, mx::StreamOrDevice s) {
   return kernels::monarch_mixer(u, prepared, filters, kernels::stream_of(s));

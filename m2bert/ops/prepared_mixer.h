@@ -18,11 +18,11 @@ using PreparedMixer = std::shared_ptr<const kernels::MonarchMixer>;
 // bfloat16 (with AVX-512) and int8, or both of different ones. Evaluates the weights. residual: there is a second long convolution.
 PreparedMixer prepare_mixer(const MixerWeights& weights, bool residual, mx::StreamOrDevice s = {});
 
-// Filters [L, H] in the frequency domain as the kernel wants them, prepared_filter_bytes(L, H) of memory (4 to 8 L H floats). Throws Error
-// when their parts do not fit together.
-mx::array prepare_filters(const MixerFilters& filters, mx::StreamOrDevice s = {});
-mx::array prepare_filters(const FilterNetworks& networks, mx::StreamOrDevice s = {});
-size_t prepared_filter_bytes(int L, int H);
+// Filters [L, H] in the frequency domain as the kernel wants them for texts of `dtype`, float32 or bfloat16 (rounded to it then), in
+// prepared_filter_bytes of memory: 4 to 8 L H floats, half as much for bfloat16. Throws Error when their parts do not fit together.
+mx::array prepare_filters(const MixerFilters& filters, mx::Dtype dtype = mx::float32, mx::StreamOrDevice s = {});
+mx::array prepare_filters(const FilterNetworks& networks, mx::Dtype dtype = mx::float32, mx::StreamOrDevice s = {});
+size_t prepared_filter_bytes(int L, int H, mx::Dtype dtype);
 
 // y = monarch_mixer(u, weights, filters) without a gradient, from prepared filters, or from networks: then a few channels' filters are
 // computed at a time and none are kept, so that a long text needs little memory. u [B, L, H] float32 or bfloat16, as the weights are; for

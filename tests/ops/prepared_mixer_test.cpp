@@ -41,7 +41,7 @@ TEST_P(PreparedMixer, OfBfloat16IsCloseToFloat32) {
   const auto filters = filters_of(m);
   auto weights = weights_of(m.H, mx::bfloat16);
   const auto half = mx::astype(u(), mx::bfloat16);
-  const auto y = ops::monarch_mixer(half, ops::prepare_mixer(weights, m.residual), ops::prepare_filters(filters));
+  const auto y = ops::monarch_mixer(half, ops::prepare_mixer(weights, m.residual), ops::prepare_filters(filters, mx::bfloat16));
   EXPECT_EQ(y.dtype(), mx::bfloat16);
   for (auto* w : {&weights.in_weight, &weights.out_weight}) w->values = mx::astype(w->values, mx::float32);
   expect_near(y, ops::monarch_mixer_reference(mx::astype(half, mx::float32), weights, filters), 3e-2);
@@ -57,7 +57,7 @@ TEST_P(PreparedMixer, OfInt8EqualsTheMixerOfInt8) {
   const auto transformed = ops::prepare_filters(filters), reference = ops::monarch_mixer_reference(u(), weights, filters);
   expect_near(ops::monarch_mixer(u(), prepared, transformed), reference, 1e-2);
   if (ops::kernels::has_bfloat16_gemm())
-    expect_near(ops::monarch_mixer(mx::astype(u(), mx::bfloat16), prepared, transformed), reference, 4e-2);
+    expect_near(ops::monarch_mixer(mx::astype(u(), mx::bfloat16), prepared, ops::prepare_filters(filters, mx::bfloat16)), reference, 4e-2);
 }
 
 // Filters by networks, and what they are in time.
@@ -134,6 +134,7 @@ TEST(PreparedMixer, NamesWhatIsWrong) {
   EXPECT_THROW(ops::monarch_mixer(u, nullptr, filters), Error);
   EXPECT_THROW(ops::monarch_mixer(random({2, 8, 32}, 1), prepared, filters), Error);
   EXPECT_THROW(ops::monarch_mixer(random({2, 40, 16}, 1), prepared, filters), Error);
+  EXPECT_THROW(ops::monarch_mixer(u, prepared, ops::prepare_filters(filters_of(m), mx::bfloat16)), Error);
   EXPECT_THROW(ops::monarch_mixer(mx::astype(u, mx::bfloat16), prepared, filters), Error);
   EXPECT_THROW(ops::monarch_mixer(u, prepared, networks_of({2, 9, 16, true, true})), Error);
   EXPECT_THROW(ops::monarch_mixer(u, prepared, networks_of({2, 8, 16, true, false})), Error);

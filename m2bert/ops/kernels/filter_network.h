@@ -12,7 +12,7 @@ mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::arr
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s);
 
 // What prepare_filters (mixer.h) makes of these filters in time.
-mx::array prepare_filters(const FilterNetworks& networks, mx::Stream s);
+mx::array prepare_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::Stream s);
 
 // Throws Error, in the name of `op`, unless the parts fit together and to [L, H].
 void check_networks(const char* op, const FilterNetworks& networks, int L, int H);

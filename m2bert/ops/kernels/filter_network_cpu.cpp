@@ -5,6 +5,7 @@
 #ifdef M2BERT_CPU_KERNELS
 #include "m2bert/ops/kernels/filter_simd.h"
 #include "m2bert/ops/kernels/float_kernel.h"
+#include "m2bert/ops/kernels/prepared_filters.h"
 #include "m2bert/ops/kernels/stage.h"
 #include "m2bert/threads.h"
 
@@ -87,9 +88,9 @@ class PrepareNetworks : public FloatKernel<PrepareNetworks> {
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [networks = networks_.host(in, 0), L = L_, H = H_, prepared = out[0].data<float>()] {
+    return [networks = networks_.host(in, 0), L = L_, H = H_, prepared = FilterMemory(out[0])] {
       const Stage timed(StageKind::filters);
-      mixer_prepare(networks, L, H, prepared, threads());
+      prepared.visit([&](auto* values) { mixer_prepare(networks, L, H, values, threads()); });
     };
   }
 
@@ -172,11 +173,10 @@ HostFilterNetworks NetworkInputs::host(const std::vector<mx::array>& in, size_t 
   return f;
 }
 
-mx::array prepare_filters(const FilterNetworks& f, mx::Stream s) {
+mx::array prepare_filters(const FilterNetworks& f, mx::Dtype dtype, mx::Stream s) {
   const int L = f.times.shape(0), H = f.deltas.shape(0);
   const NetworkInputs networks(f);
-  return mx::array({int(mixer_prepared_size(H, L) / (4 * kChannelBlock)), 4 * kChannelBlock}, mx::float32,
-                   std::make_shared<PrepareNetworks>(s, networks, L, H), networks.arrays(f, s));
+  return prepared_by(std::make_shared<PrepareNetworks>(s, networks, L, H), L, H, dtype, networks.arrays(f, s));
 }
 
 }  // namespace m2bert::ops::kernels
@@ -192,7 +192,7 @@ mx::array exponential_decay(const mx::array&, const mx::array&, const mx::array&
   fail("[exponential_decay] this build has no CPU kernels");
 }
 void check_networks(const char*, const FilterNetworks&, int, int) {}
-mx::array prepare_filters(const FilterNetworks&, mx::Stream) { fail("[prepare_filters] this build has no CPU kernels"); }
+mx::array prepare_filters(const FilterNetworks&, mx::Dtype, mx::Stream) { fail("[prepare_filters] this build has no CPU kernels"); }
 
 }  // namespace m2bert::ops::kernels
 #endif

@@ -5,6 +5,7 @@
 #ifdef M2BERT_CPU_KERNELS
 #include "m2bert/ops/kernels/float_kernel.h"
 #include "m2bert/ops/kernels/mixer_simd.h"
+#include "m2bert/ops/kernels/prepared_filters.h"
 #include "m2bert/ops/kernels/stage.h"
 #include "m2bert/threads.h"
 
@@ -45,9 +46,9 @@ class PrepareFilters : public FloatKernel<PrepareFilters> {
     auto take = [&](bool there) { return data_or_null<float>(in, next, there); };
     const float *k = take(true), *D = take(true), *k_rev = take(parts_.reverse), *k2 = take(parts_.residual), *D2 = take(parts_.residual);
     const float* k2_rev = take(parts_.residual && parts_.reverse);
-    return [=, L = in[0].shape(0), H = in[0].shape(1), prepared = out[0].data<float>()] {
+    return [=, L = in[0].shape(0), H = in[0].shape(1), prepared = FilterMemory(out[0])] {
       const Stage timed(StageKind::filters);
-      mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads());
+      prepared.visit([&](auto* values) { mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, values, threads()); });
     };
   }
 
@@ -126,16 +127,16 @@ bool mixer_takes(int H, mx::Dtype dtype, mx::StreamOrDevice s) {
   return cpu_kernels(s) && H % kChannelBlock == 0 && float_kernel_takes(dtype);
 }
 
-mx::array prepare_filters(const MixerFilters& f, mx::Stream s) {
-  const size_t size = mixer_prepared_size(f.k.shape(1), f.k.shape(0));
-  return mx::array({int(size / (4 * kChannelBlock)), 4 * kChannelBlock}, mx::float32,
-                   std::make_shared<PrepareFilters>(s, Parts{f.k_rev.has_value(), f.k2.has_value()}), filter_arrays(f, s));
+mx::array prepare_filters(const MixerFilters& f, mx::Dtype dtype, mx::Stream s) {
+  return prepared_by(std::make_shared<PrepareFilters>(s, Parts{f.k_rev.has_value(), f.k2.has_value()}), f.k.shape(0), f.k.shape(1), dtype,
+                     filter_arrays(f, s));
 }
 
 mx::array mix_from_filters(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                            const MixerFilters& f, mx::Stream s) {
   auto still = [&](const std::optional<mx::array>& k) { return k ? std::optional(mx::stop_gradient(*k, s)) : std::nullopt; };
-  const auto prepared = prepare_filters({*still(f.k), *still(f.D), still(f.k_rev), still(f.k2), still(f.D2), still(f.k2_rev)}, s);
+  const auto prepared =
+      prepare_filters({*still(f.k), *still(f.D), still(f.k_rev), still(f.k2), still(f.D2), still(f.k2_rev)}, mx::float32, s);
   std::vector<mx::array> inputs{mx::contiguous(projected, false, s), plain_float(short_weight, s), plain_float(short_bias, s), prepared};
   if (f.k2) inputs.push_back(mx::contiguous(mx::astype(u, projected.dtype(), s), false, s));
   for (auto& k : filter_arrays(f, s)) inputs.push_back(k);
@@ -150,7 +151,7 @@ mx::array mix_from_filters(const mx::array& projected, const mx::array& u, const
 namespace m2bert::ops::kernels {
 
 bool mixer_takes(int, mx::Dtype, mx::StreamOrDevice) { return false; }
-mx::array prepare_filters(const MixerFilters&, mx::Stream) { fail("[monarch_mix] this build has no CPU kernels"); }
+mx::array prepare_filters(const MixerFilters&, mx::Dtype, mx::Stream) { fail("[monarch_mix] this build has no CPU kernels"); }
 mx::array mix_from_filters(const mx::array&, const mx::array&, const mx::array&, const mx::array&, const MixerFilters&, mx::Stream) {
   fail("[monarch_mix] this build has no CPU kernels");
 }

@@ -7,6 +7,8 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 
+#include <type_traits>
+
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
@@ -29,20 +31,36 @@ HWY_INLINE FilterPair filter_pair(const float* prepared, size_t index) {
   return {{hn::LoadU(d, row), hn::LoadU(d, row + kChannelBlock)},
           {hn::LoadU(d, row + 2 * kChannelBlock), hn::LoadU(d, row + 3 * kChannelBlock)}};
 }
+HWY_INLINE FilterPair filter_pair(const uint32_t* prepared, size_t index) {
+  const uint32_t* row = prepared + index * 2 * kChannelBlock;
+  return {RoundedBuffer::unpack(D(), row), RoundedBuffer::unpack(D(), row + kChannelBlock)};
+}
+HWY_INLINE void put_filter_pair(const FilterPair& f, size_t index, float* prepared) {
+  const D d;
+  float* row = prepared + index * 4 * kChannelBlock;
+  hn::StoreU(f.a.re, d, row);
+  hn::StoreU(f.a.im, d, row + kChannelBlock);
+  hn::StoreU(f.b.re, d, row + 2 * kChannelBlock);
+  hn::StoreU(f.b.im, d, row + 3 * kChannelBlock);
+}
+HWY_INLINE void put_filter_pair(const FilterPair& f, size_t index, uint32_t* prepared) {
+  uint32_t* row = prepared + index * 2 * kChannelBlock;
+  RoundedBuffer::pack(f.a, D(), row);
+  RoundedBuffer::pack(f.b, D(), row + kChannelBlock);
+}
 
 // W[f] = Z[f] A[f] + conj(Z[-f]) B[f] with A = (K1 + K2) / 2 and B = (K1 - K2) / 2: the product of both signals, taken apart and put
 // together again, with the two filters. A and B at -f are the conjugates of those at f.
-HWY_INLINE void apply_filters(Buffer x, const float* prepared, size_t p, size_t partner, size_t index) {
-  const D d;
+template <class F>
+HWY_INLINE Pair apply_filters(const F* prepared, size_t index, const Pair& z) {
   const auto [a, b] = filter_pair(prepared, index);
-  const Complex z = x.get(d, p), other = x.get(d, partner);
-  x.put(d, p, add(mul(z, a), mul(conj(other), b)));
-  if (partner != p) x.put(d, partner, add(mul_conj(other, a), mul_conj(conj(z), b)));
+  return {add(mul(z.at, a), mul(conj(z.mirror), b)), add(mul_conj(z.mirror, a), mul_conj(conj(z.at), b))};
 }
 
 // x holds both filters in time, later weights from position 0 on, earlier ones from the end back: what apply_filters wants of them.
 // skip, skip2: of these channels, or null.
-void prepare_spectra(const float* skip, const float* skip2, Buffer x, const Twiddles& t, float* prepared) {
+template <class F>
+void prepare_spectra(const float* skip, const float* skip2, Buffer x, const Twiddles& t, F* prepared) {
   const D d;
   const size_t n = t.n;
   const Complex first = x.get(d, 0);
@@ -54,17 +72,14 @@ void prepare_spectra(const float* skip, const float* skip2, Buffer x, const Twid
     // K1 = (Z + conj Z') / 2, K2 = (Z - conj Z') / 2i; stored are (K1 +- K2) / 2n.
     const Complex z = x.get(d, p), other = x.get(d, partner);
     const Complex k1{hn::Add(z.re, other.re), hn::Sub(z.im, other.im)}, k2f{hn::Add(z.im, other.im), hn::Sub(other.re, z.re)};
-    float* row = prepared + index * 4 * kChannelBlock;
-    hn::StoreU(hn::Mul(quarter, hn::Add(k1.re, k2f.re)), d, row);
-    hn::StoreU(hn::Mul(quarter, hn::Add(k1.im, k2f.im)), d, row + kChannelBlock);
-    hn::StoreU(hn::Mul(quarter, hn::Sub(k1.re, k2f.re)), d, row + 2 * kChannelBlock);
-    hn::StoreU(hn::Mul(quarter, hn::Sub(k1.im, k2f.im)), d, row + 3 * kChannelBlock);
+    put_filter_pair({scale(add(k1, k2f), quarter), scale(sub(k1, k2f), quarter)}, index, prepared);
   });
 }
 
 // The channels from h on of filters [L, H] in time.
+template <class F>
 void prepare_block(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
-                   int H, int h, Buffer x, const Twiddles& t, float* prepared) {
+                   int H, int h, Buffer x, const Twiddles& t, F* prepared) {
   const D d;
   const V zero = hn::Zero(d);
   clear(x, 0, t.n);
@@ -75,7 +90,8 @@ void prepare_block(const float* k, const float* k_rev, const float* skip, const 
   prepare_spectra(skip ? skip + h : nullptr, skip2 ? skip2 + h : nullptr, x, t, prepared);
 }
 
-void prepare_from_networks(const HostFilterNetworks& f, int L, int h, float* prepared) {
+template <class F>
+void prepare_from_networks(const HostFilterNetworks& f, int L, int h, F* prepared) {
   static thread_local Scratch signals, transposed;
   const D d;
   const auto& t = twiddles(transform_length(L));
@@ -102,7 +118,7 @@ void prepare_from_networks(const HostFilterNetworks& f, int L, int h, float* pre
   }
 }
 
-// The short convolution of one third (0: x1, 1: x2, 2: v) for the lanes from channel h on; called for t = 0, 1, 2, ...
+// The short convolution of one third (0: x1, 1: x2, 2: v) of one text for the lanes from channel h on.
 template <class T>
 struct ShortConv {
   // column: of the channel's first value; its next one lies `stride` behind.
@@ -117,21 +133,17 @@ struct ShortConv {
     w1 = hn::Load(D(), tap[1]);
     w2 = hn::Load(D(), tap[2]);
   }
-  HWY_INLINE V next() {
-    const V now = load(D(), column);
-    column += stride;
-    const V y = hn::MulAdd(w2, now, hn::MulAdd(w1, before, hn::MulAdd(w0, before2, b)));
-    before2 = before;
-    before = now;
-    return y;
+  HWY_INLINE V at(size_t s) const {
+    const D d;
+    const T* now = column + s * stride;
+    const V before = s >= 1 ? load(d, now - stride) : hn::Zero(d), before2 = s >= 2 ? load(d, now - 2 * stride) : hn::Zero(d);
+    return hn::MulAdd(w2, load(d, now), hn::MulAdd(w1, before, hn::MulAdd(w0, before2, b)));
   }
   const T* column;
   size_t stride;
   V b, w0, w1, w2;
-  V before = hn::Zero(D()), before2 = hn::Zero(D());
 };
 
-// The short convolution of a third of one text, for the lanes from channel h on.
 template <class T>
 HWY_INLINE ShortConv<T> short_conv(const MixerRows<T>& rows, int64_t row, int third, int h) {
   return {rows.projected.element(row, third * rows.H + h),
@@ -143,62 +155,86 @@ HWY_INLINE ShortConv<T> short_conv(const MixerRows<T>& rows, int64_t row, int th
           h};
 }
 
-// The signals of both convolutions: x1 * v, and u (or 0).
+// What a transform reads: the signals of both convolutions, x1 * v and u (or 0), and zeros after a text's end.
 template <class T>
-HWY_INLINE void load_signals(const MixerRows<T>& rows, int64_t row, int L, int h, Buffer x, size_t n) {
-  const D d;
-  const V zero = hn::Zero(d);
-  auto x1 = short_conv(rows, row, 0, h), v = short_conv(rows, row, 2, h);
-  if (rows.u.at) {
-    const T* u = rows.u.element(row, h);
-    for (int s = 0; s < L; ++s, u += rows.u.row_stride) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), load(d, u)});
-  } else {
-    for (int s = 0; s < L; ++s) x.put(d, size_t(s), {hn::Mul(x1.next(), v.next()), zero});
+struct Signals {
+  Signals(const MixerRows<T>& rows, int64_t row, int L, int h)
+      : x1(short_conv(rows, row, 0, h)),
+        v(short_conv(rows, row, 2, h)),
+        u(rows.u.at ? rows.u.element(row, h) : nullptr),
+        u_stride(size_t(rows.u.row_stride)),
+        L(size_t(L)) {}
+  HWY_INLINE Complex get(D d, size_t s) const {
+    const V zero = hn::Zero(d);
+    if (s >= L) return {zero, zero};
+    return {hn::Mul(x1.at(s), v.at(s)), u ? load(d, u + s * u_stride) : zero};
   }
-  clear(x, size_t(L), n / 2);
-}
+  ShortConv<T> x1, v;
+  const T* u;
+  size_t u_stride, L;
+};
 
+// Where a transform's result goes: y = x2 * real part + imaginary part.
 template <class T>
-void mix_lanes(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h, Buffer x, const Twiddles& t) {
-  const D d;
-  load_signals(rows, row, L, h, x, t.n);
-  transform_and_back(x, t, [&](size_t p, size_t partner, size_t index) HWY_ATTR { apply_filters(x, prepared, p, partner, index); });
-  auto x2 = short_conv(rows, row, 1, h);
-  T* y = rows.y.element(row, h);
-  for (int s = 0; s < L; ++s, y += rows.y.row_stride) {
-    const Complex c = x.get(d, size_t(s));
-    store(hn::MulAdd(x2.next(), c.re, c.im), d, y);
+struct Gate {
+  Gate(const MixerRows<T>& rows, int64_t row, int L, int h)
+      : x2(short_conv(rows, row, 1, h)), y(rows.y.element(row, h)), y_stride(size_t(rows.y.row_stride)), L(size_t(L)) {}
+  HWY_INLINE void put(D d, size_t s, Complex c) const {
+    if (s < L) store(hn::MulAdd(x2.at(s), c.re, c.im), d, y + s * y_stride);
   }
-}
+  ShortConv<T> x2;
+  T* y;
+  size_t y_stride, L;
+};
 
-template <class T>
-void mix_block(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h) {
-  static thread_local Scratch memory;
+template <class T, class F>
+void mix_block(const MixerRows<T>& rows, const F* prepared, int64_t row, int L, int h) {
+  static thread_local Scratch cache_memory, memory;
   const auto& t = twiddles(transform_length(L));
-  const int N = int(hn::Lanes(D()));
-  const Buffer x{memory.of<float>(2 * t.n * size_t(N)), size_t(N)};
-  for (int lane = 0; lane < kChannelBlock; lane += N) mix_lanes(rows, prepared + lane, row, L, h + lane, x, t);
+  const size_t N = hn::Lanes(D());
+  const Buffer cache{cache_memory.of<float>(2 * cached_positions(t.n) * N), N};
+  using Memory = std::conditional_t<std::is_same_v<F, float>, Buffer, RoundedBuffer>;
+  const Memory x{t.n > kMostCached ? memory.of<F>((std::is_same_v<F, float> ? 2 : 1) * t.n * N) : nullptr, N};
+  for (int lane = 0; lane < kChannelBlock; lane += int(N)) {
+    transform_and_back(Signals<T>(rows, row, L, h + lane), Gate<T>(rows, row, L, h + lane), cache, x, t,
+                       [&](size_t index, const Pair& z) HWY_ATTR { return apply_filters(prepared + lane, index, z); });
+  }
 }
 
+template <class F>
 void prepare_all(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L,
-                 int H, float* prepared, int threads) {
+                 int H, F* prepared, int threads) {
   const auto& t = twiddles(transform_length(L));
   const int N = int(hn::Lanes(D()));
-  const size_t per_block = mixer_prepared_size(kChannelBlock, L);
+  const size_t per_block = mixer_prepared_size<F>(kChannelBlock, L);
 #pragma omp parallel num_threads(threads)
   {
     auto memory = working_memory(t.n);
     const Buffer x{memory.get(), size_t(N)};
 #pragma omp for schedule(static)
     for (int h = 0; h < H; h += N) {
-      float* out = prepared + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
+      F* out = prepared + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
       prepare_block(k, k_rev, skip, k2, k2_rev, skip2, L, H, h, x, t, out);
     }
   }
 }
 
+void prepare_all_float(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2,
+                       int L, int H, float* prepared, int threads) {
+  prepare_all(k, k_rev, skip, k2, k2_rev, skip2, L, H, prepared, threads);
+}
+void prepare_all_bfloat(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2,
+                        int L, int H, uint32_t* prepared, int threads) {
+  prepare_all(k, k_rev, skip, k2, k2_rev, skip2, L, H, prepared, threads);
+}
+void prepare_networks_float(const HostFilterNetworks& f, int L, int h, float* prepared) { prepare_from_networks(f, L, h, prepared); }
+void prepare_networks_bfloat(const HostFilterNetworks& f, int L, int h, uint32_t* prepared) { prepare_from_networks(f, L, h, prepared); }
+
 void mix_float(const MixerRows<float>& rows, const float* prepared, int64_t row, int L, int h) { mix_block(rows, prepared, row, L, h); }
 void mix_bfloat(const MixerRows<uint16_t>& rows, const float* prepared, int64_t row, int L, int h) { mix_block(rows, prepared, row, L, h); }
+void mix_bfloat_filters(const MixerRows<uint16_t>& rows, const uint32_t* prepared, int64_t row, int L, int h) {
+  mix_block(rows, prepared, row, L, h);
+}
 
 // One third of the gradient of the short convolution, for the lanes from channel h on; called for t = L-1, L-2, ..., 0.
 template <class T>
@@ -286,16 +322,15 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
   const T* u = in.u ? in.u + row : nullptr;
   const T* dy = in.dy + row;
   const MixerRows<T> rows{whole_rows(in.projected, 3 * H), whole_rows(in.u, H), {}, in.short_weight, in.short_bias, H};
-  load_signals(rows, int64_t(b) * L, L, h, z, t.n);
+  const Signals<T> signals(rows, int64_t(b) * L, L, h);
+  for (size_t s = 0; s < t.n / 2; ++s) z.put(d, s, signals.get(d, s));
   forward<true>(z, t);
-  {
-    auto x2 = short_conv(rows, int64_t(b) * L, 1, h);
-    for (size_t s = 0; s < size_t(L); ++s) {
-      const V g = load(d, dy + s * width + h);
-      w.put(d, s, {hn::Mul(g, x2.next()), u ? g : zero});
-    }
-    clear(w, size_t(L), t.n / 2);
+  const auto gate = short_conv(rows, int64_t(b) * L, 1, h);
+  for (size_t s = 0; s < size_t(L); ++s) {
+    const V g = load(d, dy + s * width + h);
+    w.put(d, s, {hn::Mul(g, gate.at(s)), u ? g : zero});
   }
+  clear(w, size_t(L), t.n / 2);
   forward<true>(w, t);
   apply_filters_backward(z, w, q, t.n, prepared);
   inverse<true>(z, t);  // real part: the first convolution's value
@@ -342,7 +377,7 @@ template <class T>
 void backward_all(const MixerInputs<T>& in, const float* prepared, const MixerGradients<T>& out, int threads) {
   const auto& t = twiddles(transform_length(in.L));
   const int N = int(hn::Lanes(D()));
-  const size_t per_block = mixer_prepared_size(kChannelBlock, in.L);
+  const size_t per_block = mixer_prepared_size<float>(kChannelBlock, in.L);
   std::fill_n(out.short_weight, 9 * size_t(in.H), 0.0f);
   std::fill_n(out.short_bias, 3 * size_t(in.H), 0.0f);
 #pragma omp parallel num_threads(threads)
@@ -373,29 +408,44 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace m2bert::ops::kernels {
 
-HWY_EXPORT(prepare_all);
-HWY_EXPORT(prepare_from_networks);
+HWY_EXPORT(prepare_all_float);
+HWY_EXPORT(prepare_all_bfloat);
+HWY_EXPORT(prepare_networks_float);
+HWY_EXPORT(prepare_networks_bfloat);
 HWY_EXPORT(mix_float);
 HWY_EXPORT(mix_bfloat);
+HWY_EXPORT(mix_bfloat_filters);
 HWY_EXPORT(backward_float);
 HWY_EXPORT(backward_bfloat);
 
-size_t mixer_prepared_size(int H, int L) { return size_t(H) * (size_t(transform_length(L)) / 2 + 1) * 4; }
-
+template <>
 void mixer_prepare(const float* k, const float* k_rev, const float* D, const float* k2, const float* k2_rev, const float* D2, int L, int H,
                    float* prepared, int threads) {
-  HWY_DYNAMIC_DISPATCH(prepare_all)(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads);
+  HWY_DYNAMIC_DISPATCH(prepare_all_float)(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads);
+}
+template <>
+void mixer_prepare(const float* k, const float* k_rev, const float* D, const float* k2, const float* k2_rev, const float* D2, int L, int H,
+                   uint32_t* prepared, int threads) {
+  HWY_DYNAMIC_DISPATCH(prepare_all_bfloat)(k, k_rev, D, k2, k2_rev, D2, L, H, prepared, threads);
 }
 
+template <>
 void mixer_prepare_channels(const HostFilterNetworks& networks, int L, int h, float* prepared) {
-  HWY_DYNAMIC_DISPATCH(prepare_from_networks)(networks, L, h, prepared);
+  HWY_DYNAMIC_DISPATCH(prepare_networks_float)(networks, L, h, prepared);
+}
+template <>
+void mixer_prepare_channels(const HostFilterNetworks& networks, int L, int h, uint32_t* prepared) {
+  HWY_DYNAMIC_DISPATCH(prepare_networks_bfloat)(networks, L, h, prepared);
 }
 
-void mixer_prepare(const HostFilterNetworks& networks, int L, int H, float* prepared, int threads) {
-  const size_t per_block = mixer_prepared_size(kChannelBlock, L);
+template <class F>
+void mixer_prepare(const HostFilterNetworks& networks, int L, int H, F* prepared, int threads) {
+  const size_t per_block = mixer_prepared_size<F>(kChannelBlock, L);
   parallel_for(H / kChannelBlock, threads,
                [&](int64_t i) { mixer_prepare_channels(networks, L, int(i) * kChannelBlock, prepared + size_t(i) * per_block); });
 }
+template void mixer_prepare(const HostFilterNetworks&, int, int, float*, int);
+template void mixer_prepare(const HostFilterNetworks&, int, int, uint32_t*, int);
 
 template <>
 void mix_channels(const MixerRows<float>& rows, const float* prepared, int64_t row, int L, int h) {
@@ -407,11 +457,16 @@ void mix_channels(const MixerRows<uint16_t>& rows, const float* prepared, int64_
   HWY_DYNAMIC_DISPATCH(mix_bfloat)(rows, prepared, row, L, h);
 }
 
+template <>
+void mix_channels(const MixerRows<uint16_t>& rows, const uint32_t* prepared, int64_t row, int L, int h) {
+  HWY_DYNAMIC_DISPATCH(mix_bfloat_filters)(rows, prepared, row, L, h);
+}
+
 template <class T>
 void mixer_forward(const T* projected, const T* u, const float* short_weight, const float* short_bias, const float* prepared, int B, int L,
                    int H, T* y, int threads) {
   const MixerRows<T> rows{whole_rows(projected, 3 * H), whole_rows(u, H), whole_rows(y, H), short_weight, short_bias, H};
-  const size_t per_block = mixer_prepared_size(kChannelBlock, L);
+  const size_t per_block = mixer_prepared_size<float>(kChannelBlock, L);
   const int blocks = H / kChannelBlock;
   parallel_for(int64_t(blocks) * B, threads, [&](int64_t i) {  // texts innermost: their filters stay in the cache
     mix_channels(rows, prepared + size_t(i / B) * per_block, i % B * L, L, int(i / B) * kChannelBlock);

@@ -2,18 +2,24 @@
 // The inner loops of the Monarch Mixer on the CPU: host memory only, no MLX.
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "m2bert/ops/kernels/fft.h"
 
 namespace m2bert::ops::kernels {
 
-// Floats of the prepared filters of H channels: [H / 16][transform length / 2 + 1][4][16].
-size_t mixer_prepared_size(int H, int L);
+// Prepared filters are of float, or, as inference on bfloat16 wants them, of uint32_t: real and imaginary part in bfloat16.
+// Values of the prepared filters of H channels: [H / 16][transform length / 2 + 1][4 floats or 2 pairs][16].
+template <class F>
+size_t mixer_prepared_size(int H, int L) {
+  return size_t(H) * (size_t(transform_length(L)) / 2 + 1) * (std::is_same_v<F, float> ? 4 : 2);
+}
 
 // The two filters of a mixer in the frequency domain, in the order in which the transform leaves frequencies, skip terms and scale
 // folded in. k, k_rev, k2, k2_rev [L, H] and D, D2 [H]; k_rev, k2, k2_rev and D2 may be null.
+template <class F>
 void mixer_prepare(const float* k, const float* k_rev, const float* D, const float* k2, const float* k2_rev, const float* D2, int L, int H,
-                   float* prepared, int threads);
+                   F* prepared, int threads);
 
 // One filter as the last layer of a small network: row t of the filter is (features[t] weight^T) * exp(-times[t] |deltas|).
 // Source: HyenaFilter of the reference.
@@ -30,9 +36,11 @@ struct HostFilterNetworks {
 };
 
 // The same from networks, for all H channels.
-void mixer_prepare(const HostFilterNetworks& networks, int L, int H, float* prepared, int threads);
+template <class F>
+void mixer_prepare(const HostFilterNetworks& networks, int L, int H, F* prepared, int threads);
 // The part of channels [h, h + kChannelBlock) alone, on the thread that asks.
-void mixer_prepare_channels(const HostFilterNetworks& networks, int L, int h, float* prepared);
+template <class F>
+void mixer_prepare_channels(const HostFilterNetworks& networks, int L, int h, F* prepared);
 
 // A matrix whose columns are cut into chunks, so that a channel's values lie close together. Whole rows are one chunk.
 template <class T>
@@ -61,9 +69,10 @@ struct MixerRows {
 };
 
 // y = x2 * conv1(x1 * v) + conv2(u) for channels [h, h + kChannelBlock) of the text that begins at `row`, on the thread that asks;
-// (x1, x2, v) = thirds of the causal short convolution of `projected`. prepared: the filters of these channels.
-template <class T>
-void mix_channels(const MixerRows<T>& rows, const float* prepared, int64_t row, int L, int h);
+// (x1, x2, v) = thirds of the causal short convolution of `projected`. prepared: the filters of these channels. With those of bfloat16
+// long transforms are kept in bfloat16 too, where they do not fit in the cache.
+template <class T, class F>
+void mix_channels(const MixerRows<T>& rows, const F* prepared, int64_t row, int L, int h);
 
 // The same for whole texts and all channels: projected [B, L, 3 H], u and y [B, L, H]; short_weight [3 H, 3], short_bias [3 H] float.
 // T: float, or uint16_t for bfloat16. u may be null: no second convolution.

@@ -39,10 +39,13 @@ const float* or_null(const std::vector<float>& v, int first = 0) { return v.empt
 
 }  // namespace
 
-const float* FilterSource::channels(int L, int h) const {
-  if (prepared) return prepared + size_t(h / kChannelBlock) * mixer_prepared_size(kChannelBlock, L);
+template <class T>
+const FilterValue<T>* FilterSource<T>::channels(int L, int h) const {
+  using F = FilterValue<T>;
+  const size_t per_block = mixer_prepared_size<F>(kChannelBlock, L);
+  if (prepared) return prepared + size_t(h / kChannelBlock) * per_block;
   static thread_local Scratch memory;
-  float* made = memory.of<float>(mixer_prepared_size(kChannelBlock, L));
+  F* made = memory.of<F>(per_block);
   const Stage timed(StageKind::filters);
   mixer_prepare_channels(*networks, L, h, made);
   return made;
@@ -198,7 +201,7 @@ void for_tiles(int64_t n, int step, const F& f) {
 
 // A task is a few texts: as many as fill a tile, or one.
 template <class T>
-void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
   const int texts = std::max(1, kTileRows / L);
   const Group all = group(0, hidden_);
   parallel_for((B + texts - 1) / texts, threads, [&](int64_t task) {
@@ -211,7 +214,7 @@ void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& fi
     for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_in(from + r * hidden_, r, n, planes, all); });
     const auto mixed = rows_of(planes, all);
     for (int h = 0; h < hidden_; h += kChannelBlock) {
-      const float* filter = filters.channels(L, h);
+      const auto* filter = filters.channels(L, h);
       const Stage timed(StageKind::mixing, mixing_flops(L) * count, mixing_bytes<T>(L) * count);
       for (int text = 0; text < count; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
     }
@@ -221,12 +224,12 @@ void MonarchMixer::run_by_texts(const T* u, int B, int L, const FilterSource& fi
 
 // All texts for the channels of a group, whose planes are filled.
 template <class T>
-void MonarchMixer::mix_group(const Planes<T>& planes, const Group& g, int B, int L, const FilterSource& filters, int threads) const {
+void MonarchMixer::mix_group(const Planes<T>& planes, const Group& g, int B, int L, const FilterSource<T>& filters, int threads) const {
   const auto mixed = rows_of(planes, g);
   const int wide = std::gcd(kTaskChannels, g.width), channels = g.width / wide >= 4 * threads ? wide : kChannelBlock;
   parallel_for(g.width / channels, threads, [&](int64_t i) {
     for (int h = int(i) * channels, end = h + channels; h < end; h += kChannelBlock) {
-      const float* filter = filters.channels(L, g.first + h);
+      const auto* filter = filters.channels(L, g.first + h);
       const Stage timed(StageKind::mixing, mixing_flops(L) * B, mixing_bytes<T>(L) * B);
       for (int text = 0; text < B; ++text) mix_channels(mixed, filter, int64_t(text) * L, L, h);
     }
@@ -234,7 +237,7 @@ void MonarchMixer::mix_group(const Planes<T>& planes, const Group& g, int B, int
 }
 
 template <class T>
-void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
   static thread_local Scratch memory;
   const int64_t rows = int64_t(B) * L, plane_rows = (rows + kRowStep - 1) / kRowStep * kRowStep;
   const int width = group_width(plane_rows, sizeof(T));
@@ -251,7 +254,7 @@ void MonarchMixer::run_by_phases(const T* u, int B, int L, const FilterSource& f
 }
 
 template <class T>
-void MonarchMixer::run(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const {
+void MonarchMixer::run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
   const int texts = std::max(1, kTileRows / L), tasks = (B + texts - 1) / texts;
   if (filters.prepared && L <= kLongestTextInCache && tasks >= 2 * threads) {
     run_by_texts(u, B, L, filters, y, threads);
@@ -260,7 +263,7 @@ void MonarchMixer::run(const T* u, int B, int L, const FilterSource& filters, T*
   }
 }
 
-template void MonarchMixer::run(const float*, int, int, const FilterSource&, float*, int) const;
-template void MonarchMixer::run(const uint16_t*, int, int, const FilterSource&, uint16_t*, int) const;
+template void MonarchMixer::run(const float*, int, int, const FilterSource<float>&, float*, int) const;
+template void MonarchMixer::run(const uint16_t*, int, int, const FilterSource<uint16_t>&, uint16_t*, int) const;
 
 }  // namespace m2bert::ops::kernels

@@ -2,6 +2,7 @@
 // The sequence mixer of an M2-BERT layer at inference: projection in, short convolution, gates, long convolutions, projection out. Host
 // memory only, no MLX.
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "m2bert/ops/kernels/mixer_simd.h"
@@ -21,14 +22,19 @@ struct MonarchMixerSource {
 // Whether the sizes suit: H a multiple of 16.
 bool monarch_mixer_takes(const HostWeight& in, const HostWeight& out);
 
+// How the filters of texts of T are prepared.
+template <class T>
+using FilterValue = std::conditional_t<sizeof(T) == 4, float, uint32_t>;
+
 // The filters of one length: laid out beforehand by mixer_prepare, or as networks, from which they are computed a few channels a time, so
 // that they never lie in memory as a whole.
+template <class T>
 struct FilterSource {
-  const float* prepared = nullptr;
+  const FilterValue<T>* prepared = nullptr;
   const HostFilterNetworks* networks = nullptr;
 
   // Those of channels [h, h + kChannelBlock). Valid until the thread asks again.
-  const float* channels(int L, int h) const;
+  const FilterValue<T>* channels(int L, int h) const;
 };
 
 class MonarchMixer {
@@ -37,7 +43,7 @@ class MonarchMixer {
 
   // y [B, L, H] from u [B, L, H], float or bfloat16 (uint16_t) as in FeedForward::run. y may be u.
   template <class T>
-  void run(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const;
+  void run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
 
   bool residual() const { return residual_; }
   int width() const { return hidden_; }
@@ -57,11 +63,11 @@ class MonarchMixer {
   template <class T>
   MixerRows<T> rows_of(const Planes<T>& planes, const Group& g) const;
   template <class T>
-  void mix_group(const Planes<T>& planes, const Group& g, int B, int L, const FilterSource& filters, int threads) const;
+  void mix_group(const Planes<T>& planes, const Group& g, int B, int L, const FilterSource<T>& filters, int threads) const;
   template <class T>
-  void run_by_texts(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const;
+  void run_by_texts(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
   template <class T>
-  void run_by_phases(const T* u, int B, int L, const FilterSource& filters, T* y, int threads) const;
+  void run_by_phases(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
 
   Number number_;
   int hidden_, chunk_;

@@ -28,9 +28,9 @@ class MixerPrimitive : public FloatKernel<MixerPrimitive> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     const auto networks = networks_ ? std::optional(networks_->host(in, 1)) : std::nullopt;
-    return [prepared = prepared_, networks, table = in[1].data<float>(), u = in[0].data<T>(), y = out[0].data<T>(), B = in[0].shape(0),
-            L = in[0].shape(1)] {
-      prepared->run(u, B, L, networks ? FilterSource{nullptr, &*networks} : FilterSource{table, nullptr}, y, threads());
+    return [prepared = prepared_, networks, table = in[1].data<FilterValue<T>>(), u = in[0].data<T>(), y = out[0].data<T>(),
+            B = in[0].shape(0), L = in[0].shape(1)] {
+      prepared->run(u, B, L, networks ? FilterSource<T>{nullptr, &*networks} : FilterSource<T>{table, nullptr}, y, threads());
     };
   }
 
@@ -54,7 +54,9 @@ void check(const mx::array& u, const PreparedMixer& prepared) {
 
 }  // namespace
 
-size_t prepared_filter_bytes(int L, int H) { return mixer_prepared_size(H, L) * sizeof(float); }
+size_t prepared_filter_bytes(int L, int H, mx::Dtype dtype) {
+  return dtype == mx::float32 ? mixer_prepared_size<float>(H, L) * sizeof(float) : mixer_prepared_size<uint32_t>(H, L) * sizeof(uint32_t);
+}
 
 PreparedMixer prepare_mixer(const MixerWeights& w, bool residual, mx::Stream s) {
   const auto number = number_of(w.in_weight);
@@ -77,8 +79,9 @@ PreparedMixer prepare_mixer(const MixerWeights& w, bool residual, mx::Stream s) 
 mx::array monarch_mixer(const mx::array& u, const PreparedMixer& prepared, const mx::array& filters, mx::Stream s) {
   check(u, prepared);
   if (u.size() == 0) return u;
-  require(filters.dtype() == mx::float32 && filters.nbytes() == prepared_filter_bytes(u.shape(1), u.shape(2)),
-          "[monarch_mixer] the prepared filters are for another length or width than u's, ", u.shape());
+  require(filters.dtype() == (u.dtype() == mx::float32 ? mx::float32 : mx::uint32) &&
+              filters.nbytes() == prepared_filter_bytes(u.shape(1), u.shape(2), u.dtype()),
+          "[monarch_mixer] the prepared filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
   return make(u, prepared, std::nullopt, {mx::contiguous(filters, false, s)}, s);
 }
 
@@ -98,7 +101,7 @@ mx::array monarch_mixer(const mx::array& u, const PreparedMixer& prepared, const
 
 namespace m2bert::ops::kernels {
 
-size_t prepared_filter_bytes(int, int) { return 0; }
+size_t prepared_filter_bytes(int, int, mx::Dtype) { return 0; }
 PreparedMixer prepare_mixer(const MixerWeights&, bool, mx::Stream) { return nullptr; }
 mx::array monarch_mixer(const mx::array&, const PreparedMixer&, const mx::array&, mx::Stream) {
   fail("[monarch_mixer] this build has no CPU kernels");

@@ -1,4 +1,6 @@
 #pragma once
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
@@ -11,11 +13,11 @@ class Scratch {
  public:
   template <class T>
   T* of(size_t count) {
-    const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
+    const size_t wanted = count * sizeof(T), unit = wanted >= kHugePage / 2 ? kHugePage : 64, bytes = (wanted + unit - 1) / unit * unit;
     if (bytes > size_) {
       at_.reset();
       size_ = 0;
-      at_.reset(std::aligned_alloc(64, bytes));
+      at_.reset(allocate(bytes));
       if (!at_) throw std::bad_alloc();
       size_ = bytes;
     }
@@ -23,6 +25,18 @@ class Scratch {
   }
 
  private:
+  static constexpr size_t kHugePage = size_t(2) << 20;
+
+  // Much memory comes in huge pages where the system has them: transforms walk it with long strides, a page each step.
+  static void* allocate(size_t bytes) {
+    if (bytes % kHugePage != 0) return std::aligned_alloc(64, bytes);
+    void* at = std::aligned_alloc(kHugePage, bytes);
+#ifdef MADV_HUGEPAGE
+    if (at) madvise(at, bytes, MADV_HUGEPAGE);
+#endif
+    return at;
+  }
+
   struct Free {
     void operator()(void* p) const { std::free(p); }
   };
