@@ -1,6 +1,7 @@
 #pragma once
 // Options with a fixed set of words or a range, with help texts that say so once.
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,13 @@ inline CLI::Option* add_choice(CLI::App& app, const std::string& name, std::stri
   std::string type;
   for (const std::string& word : words) type += (type.empty() ? "" : "|") + word;
   return app.add_option(name, value, what)->type_name(type)->check(CLI::IsMember(words).description(""));
+}
+
+// --dtype: the numbers' names, or the recipes' short ones.
+inline CLI::Option* add_dtype(CLI::App& app, std::string& value, const std::string& what) {
+  const std::map<std::string, std::string> short_names{{"fp32", "float32"}, {"bf16", "bfloat16"}, {"fp16", "float16"}};
+  return add_choice(app, "--dtype", value, {"float32", "bfloat16", "float16", "int8"}, what)
+      ->transform(CLI::Transformer(short_names).description(""));
 }
 
 // --name N with low <= N <= high.

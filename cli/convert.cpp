@@ -86,8 +86,7 @@ Run convert_command(CLI::App& app, const Globals& globals) {
   app.add_option("out", command->out, "File (.safetensors, .pt) or folder to write")->required()->type_name("OUT");
   add_choice(app, "--to", command->to, {"safetensors", "pt", "hugging-face", "sentence-transformers"},
              "Format of OUT (default: by its name; a folder is hugging-face)");
-  add_choice(app, "--dtype", command->dtype, {"float32", "bfloat16", "float16", "int8"},
-             "Type of the numbers (default: as they are); int8 for the weights of layers and embeddings");
+  add_dtype(app, command->dtype, "Type of the numbers (default: as they are); int8 for the weights of layers and embeddings");
   app.add_option("--config", command->config, "Recipe (YAML) or config.json, for folders made from a checkpoint file")->type_name("FILE");
   add_choice(app, "--pooling", command->pooling, {"cls", "mean"}, "Pooling of a sentence-transformers folder made from another format")
       ->capture_default_str();

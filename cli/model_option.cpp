@@ -39,11 +39,11 @@ void add_model_options(CLI::App& app, ModelOption& option) {
   app.add_option("--config", option.config, "Recipe (YAML) or config.json of a checkpoint file")->type_name("FILE");
   app.add_option("--tokenizer", option.tokenizer, "vocab.txt, tokenizer.json or folder (default: the model's, else bert-base-uncased)")
       ->type_name("PATH");
-  add_choice(app, "--dtype", option.dtype, {"float32", "bfloat16", "float16", "int8"},
-             "Numbers to compute with (default: float32, or int8 where the file holds int8).\n"
-             "bfloat16: half the memory, and faster where the processor multiplies it.\n"
-             "int8: weights of 8 bits, a quarter of the memory, and faster still; vectors\n"
-             "  differ by about 1% in length.");
+  add_dtype(app, option.dtype,
+            "Numbers to compute with, also fp32, bf16, fp16 (default: float32, or int8 where the file holds\n"
+            "int8). bfloat16: half the memory, and faster where the processor multiplies it.\n"
+            "int8: weights of 8 bits, a quarter of the memory, and faster still; vectors\n"
+            "  differ by about 1% in length.");
   app.add_flag("--allow-missing", option.allow_missing, "Weights that the file lacks keep random values");
   app.add_flag("--allow-unexpected", option.allow_unexpected, "Leave out weights that the model has no place for");
 }

@@ -81,6 +81,12 @@ TEST_P(PrecisionOption, NarrowNumbersStayNear) {
   EXPECT_GT(least_cosine(exact, embed(model_, {"--dtype", "int8"})), 0.999);
 }
 
+TEST_P(PrecisionOption, TakesTheShortNamesOfRecipes) {
+  EXPECT_EQ(embed(model_, {"--dtype", "fp32"}).out, embed(model_, {"--dtype", "float32"}).out);
+  EXPECT_EQ(embed(model_, {"--dtype", "bf16"}).out, embed(model_, {"--dtype", "bfloat16"}).out);
+  EXPECT_EQ(embed(model_, {"--dtype", "fp16"}).out, embed(model_, {"--dtype", "float16"}).out);
+}
+
 TEST_P(PrecisionOption, AnInt8FileIsAQuarterAndLoads) {
   const std::string small = converted(model_, "small", "int8");
   // What stays float32, the filters' small layers and the norms, weighs more in a small model.
