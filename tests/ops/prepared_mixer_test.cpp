@@ -104,6 +104,11 @@ INSTANTIATE_TEST_SUITE_P(Shapes, PreparedMixer,
                                            Mixer{9, 64, 80, false, false}, Mixer{9, 128, 64, true, true}, Mixer{5, 300, 128, true, true},
                                            Mixer{1, 1000, 16, true, true}, Mixer{2, 4096, 16, true, true}));
 
+// Transforms that are cut into 4, 2 and then 4, 16, and 4 and then 16 parts that the cache holds.
+INSTANTIATE_TEST_SUITE_P(LongTexts, PreparedMixer,
+                         ::testing::Values(Mixer{1, 8192, 16, true, true}, Mixer{1, 16000, 16, true, true}, Mixer{1, 32768, 16, true, true},
+                                           Mixer{1, 131072, 16, true, false}));
+
 TEST(PreparedMixer, ANaNStaysInItsText) {
   if (!ops::kernels::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{6, 40, 32, true, true};
