@@ -4,6 +4,7 @@
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <numeric>
 #include <span>
 #include <thread>
 
@@ -12,6 +13,7 @@
 #include "m2bert/data/shard_pool.h"
 #include "m2bert/data/text_row.h"
 #include "m2bert/error.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/log.h"
 
 namespace m2bert::data {
@@ -142,7 +144,32 @@ class BatchMaker {
 
   uint64_t skipped() const { return skipped_; }
 
+  // Looks for one sample that can be read, from the first shard on. why: of the last one that cannot.
+  bool any_readable(const std::vector<StreamSamples>& streams, std::string& why) const {
+    uint32_t shard = 0;
+    for (const StreamSamples& stream : streams)
+      for (const uint64_t samples : stream.shards)
+        if (any_readable(shard++, stream.chosen > 0 ? samples : 0, why)) return true;
+    return false;
+  }
+
  private:
+  bool any_readable(uint32_t shard, uint64_t samples, std::string& why) const {
+    std::shared_ptr<const MdsShard> opened;
+    for (uint64_t sample = 0; sample < samples; ++sample) {
+      io::throw_if_interrupted();
+      try {
+        if (!opened) opened = pool_->get(shard);
+        reader_.read(*opened, sample);
+        return true;
+      } catch (const Error& e) {
+        why = e.what();
+        if (!opened) return false;
+      }
+    }
+    return false;
+  }
+
   void append(TrainBatch& batch, const TextRow& row, uint64_t epoch, uint64_t place) {
     const size_t length = static_cast<size_t>(config_.max_seq_len), tokens = row.ids.size(), padding = length - tokens;
     if (row.from_tokens && tokens <= length / 2 && !told_short_.exchange(true))
@@ -208,9 +235,12 @@ class TextData : public BatchSource {
   TextData& operator=(const TextData&) = delete;
 
   std::optional<TrainBatch> next() override {
-    if (workers_) return workers_->next(config_.timeout);
-    const auto job = dealer_->next();
-    return job ? std::optional(maker_->make(*job)) : std::nullopt;
+    auto batch = prepared();
+    if (batch && batch->rows > 0) any_rows_ = true;
+    const uint64_t rows = std::min(left_, static_cast<uint64_t>(shape_.global_batch));
+    left_ -= rows;
+    if (batch && !any_rows_ && share_of(rows) > 0) require_readable();
+    return batch;
   }
 
   void seek(const DataPosition& position) override { begin(position); }
@@ -219,11 +249,40 @@ class TextData : public BatchSource {
   uint64_t skipped() const override { return maker_->skipped(); }
 
  private:
+  // This rank's rows of so many.
+  uint64_t share_of(uint64_t rows) const {
+    const uint64_t rank = static_cast<uint64_t>(shape_.rank), ranks = static_cast<uint64_t>(shape_.ranks);
+    return rows * (rank + 1) / ranks - rows * rank / ranks;
+  }
+
+  std::optional<TrainBatch> prepared() {
+    if (workers_) return workers_->next(config_.timeout);
+    const auto job = dealer_->next();
+    return job ? std::optional(maker_->make(*job)) : std::nullopt;
+  }
+
+  // Where all samples are left out, training would go on for ever with nothing. A rank whose own share alone is damaged must go on, for the
+  // others do: so the whole data is asked, once in a pass.
+  void require_readable() {
+    std::string why, names;
+    any_rows_ = maker_->any_readable(samples_, why);
+    if (any_rows_) return;
+    uint64_t samples = 0;
+    for (size_t i = 0; i < samples_.size(); ++i) {
+      if (samples_[i].chosen == 0) continue;
+      samples = std::accumulate(samples_[i].shards.begin(), samples_[i].shards.end(), samples);
+      names += (names.empty() ? "" : ", ") + folders_[i];
+    }
+    fail(names, ": no sample can be read, all ", samples, " were left out (skip_bad); the last one: ", why);
+  }
+
   void begin(const DataPosition& position) {
     EpochOrder order(samples_, {config_.shuffle, config_.shuffle_seed, config_.shuffle_block_size}, position.epoch);
     require(position.samples <= order.samples(), "the data has ", order.samples(), " samples an epoch, cannot go on after ",
             position.samples, "; is it the data that the run began with?");
     workers_.reset();
+    left_ = order.samples() - position.samples;
+    any_rows_ = false;
     dealer_ = std::make_shared<Dealer>(std::move(order), pool_, shape_, config_, position);
     if (config_.num_workers == 0) return;
     const int threads = std::min(config_.num_workers, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
@@ -238,6 +297,7 @@ class TextData : public BatchSource {
     for (size_t i = 0; i < streams.size(); ++i) {
       weights.push_back(config_.streams[i].weight);
       sizes.push_back(streams[i].index().samples());
+      folders_.push_back(streams[i].folder().string());
     }
     const auto chosen = samples_to_choose(weights, sizes, config_.samples_per_epoch);
     for (size_t i = 0; i < streams.size(); ++i) {
@@ -251,7 +311,10 @@ class TextData : public BatchSource {
   TextDataConfig config_;
   BatchShape shape_;
   std::vector<StreamSamples> samples_;
+  std::vector<std::string> folders_;  // of the streams
   uint64_t samples_per_epoch_ = 0;
+  uint64_t left_ = 0;      // samples of the pass that were not delivered yet
+  bool any_rows_ = false;  // a row of the pass could be read
   std::shared_ptr<std::atomic<bool>> stop_ = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<ShardPool> pool_;
   std::shared_ptr<BatchMaker> maker_;

@@ -184,6 +184,29 @@ TEST_F(TextDataTest, ABadSampleIsAnErrorOrASkip) {
   EXPECT_EQ(source->skipped(), 1u);
 }
 
+TEST_F(TextDataTest, NothingButBadSamplesIsAnError) {
+  test::write_tokens(scratch / "bad", {{1 << 30}, {1 << 30}, {1 << 30}, {1 << 30}});
+  config.streams[0].data.local = (scratch / "bad").string();
+  config.skip_bad = true;
+  for (const int workers : {0, 2})
+    for (const BatchShape& shape : {BatchShape{.global_batch = 2}, {.global_batch = 4, .rank = 1, .ranks = 2}}) {
+      config.num_workers = workers;
+      const auto source = open(shape);
+      const std::string error = error_of([&] { take(*source); });
+      EXPECT_TRUE(has(error, "bad: no sample can be read, all 4 were left out (skip_bad); the last one: "));
+      EXPECT_TRUE(has(error, "sample 3, column tokens"));
+    }
+  // One that can be read is enough, also where it is another rank's, or was before.
+  test::write_tokens(scratch / "good", {{kFirst}, {1 << 30}});
+  config.shuffle = false;
+  config.streams[0].data.local = (scratch / "good").string();
+  EXPECT_EQ(take(*open({.global_batch = 2, .rank = 1, .ranks = 2})), std::vector<int>{});
+  const auto source = open({.global_batch = 1});
+  source->seek({0, 1});
+  EXPECT_EQ(source->next()->rows, 0);
+  EXPECT_FALSE(source->next());
+}
+
 // What was fetched goes when the block is over, and nothing is read before it comes near.
 TEST_F(TextDataTest, FetchesAheadAndRemovesBehind) {
   config.streams[0].data = {.remote = (scratch / "d").string(), .local = (scratch / "copy").string(), .keep_raw = false};
