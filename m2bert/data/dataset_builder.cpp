@@ -178,25 +178,20 @@ io::Tree settings_of(const BuildOptions& options, const tokenize::WordPiece& tok
   if (options.tokens)
     tokens = {{"length", options.tokens->length}, {"bos_text", options.tokens->bos_text},     {"eos_text", options.tokens->eos_text},
               {"wrap", options.tokens->wrap},     {"vocabulary", vocabulary_hash(tokenizer)}, {"lowercase", tokenizer.lowercase()}};
-  io::Tree settings = {{"inputs", inputs},
-                       {"format", static_cast<int>(options.documents.source.format)},
-                       {"field", options.documents.source.field},
-                       {"whole_files", options.documents.whole_files},
-                       {"max_chars", options.max_chars},
-                       {"limit", options.limit},
-                       {"skip_bad", options.skip_bad},
-                       {"splits", io::Tree::list()},
-                       {"val_fraction", options.val_fraction},
-                       {"val_count", options.val_count},
-                       {"seed", options.seed},
-                       {"compression", options.format.compression},
-                       {"hashes", hashes},
-                       {"shard_size", options.format.size_limit.value_or(0)},
-                       {"tokens", tokens}};
-  io::Tree names = io::Tree::list();
-  for (const std::string& name : split_names(options)) names.push_back(name);
-  settings.set("splits", names);
-  return settings;
+  return {{"inputs", inputs},
+          {"format", static_cast<int>(options.documents.source.format)},
+          {"field", options.documents.source.field},
+          {"whole_files", options.documents.whole_files},
+          {"max_chars", options.max_chars},
+          {"limit", options.limit},
+          {"skip_bad", options.skip_bad},
+          {"val_fraction", options.val_fraction},
+          {"val_count", options.val_count},
+          {"seed", options.seed},
+          {"compression", options.format.compression},
+          {"hashes", hashes},
+          {"shard_size", options.format.size_limit.value_or(0)},
+          {"tokens", tokens}};
 }
 
 void check(const BuildOptions& options) {
@@ -221,7 +216,7 @@ class Builder {
       : options_(options),
         tokenizer_(tokenizer),
         documents_(options),
-        folder_(options.out, split_names(options), settings_of(options, tokenizer), {options.resume, options.overwrite}) {
+        folder_(options.out, split_names(options), settings_of(options, tokenizer), {options.resume, options.overwrite, {"skip_bad"}}) {
     if (folder_.complete()) return;
     const MdsFormat format = full_format(options);
     for (const std::string& name : split_names(options))
@@ -276,11 +271,15 @@ class Builder {
   }
 
   void restore(const io::Tree& state) {
-    documents_.restore(state.at("documents"));
-    const auto& states = state.at("splits").items();
-    require(states.size() == splits_.size(), "the state of the unfinished run tells of ", states.size(),
-            " folders; start anew with --overwrite");
-    for (size_t i = 0; i < splits_.size(); ++i) splits_[i]->restore(states[i]);
+    try {
+      documents_.restore(state.at("documents"));
+      const auto& states = state.at("splits").items();
+      require(states.size() == splits_.size(), "it tells of ", states.size(), " folders");
+      for (size_t i = 0; i < splits_.size(); ++i) splits_[i]->restore(states[i]);
+    } catch (const Error& e) {
+      if (io::interrupted()) throw;
+      fail("cannot go on from ", folder_.state_file().string(), ": ", e.what(), ". If that stays so, --overwrite starts anew");
+    }
   }
 
   [[noreturn]] void stop() {

@@ -26,7 +26,7 @@ struct BuildOptions {
   DocumentOptions documents;
   uint64_t max_chars = 0;  // characters of a document that are kept; 0: all
   uint64_t limit = 0;      // documents that are read; 0: all
-  bool skip_bad = false;   // documents that are not UTF-8 are left out; else they are an error
+  bool skip_bad = false;   // documents that are not UTF-8 are left out; else they are an error. resume: may be turned on
 
   std::filesystem::path out;
   std::string split = "train", val_split = "val";  // folders in `out`

@@ -74,10 +74,10 @@ void DatasetOutput::restore(const io::Tree& state) {
   const std::string pending = io::read_file(pending_->path());
   for (size_t at = 0; at < pending.size();) {
     uint32_t size = 0;
-    require(pending.size() - at >= sizeof size, pending_->path().string(), ": is damaged; start anew with --overwrite");
+    require(pending.size() - at >= sizeof size, pending_->path().string(), ": is damaged");
     std::memcpy(&size, pending.data() + at, sizeof size);
     at += sizeof size;
-    require(pending.size() - at >= size, pending_->path().string(), ": is damaged; start anew with --overwrite");
+    require(pending.size() - at >= size, pending_->path().string(), ": is damaged");
     content_.add(std::string_view(pending).substr(at, size));
     ++samples_;
     at += size;

@@ -4,11 +4,13 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/inner_path.h"
 #include "m2bert/io/json.h"
 
 namespace m2bert::data {
@@ -36,8 +38,9 @@ void move_to(const fs::path& from, const fs::path& to) {
 }
 
 std::string shown(const io::Tree* value) {
-  if (!value) return "not set";
-  return value->is_map() || value->is_list() ? io::to_json(*value) : value->shown();
+  if (!value || value->is_null()) return "not set";
+  if (value->is_map()) return "set";
+  return value->is_list() ? io::to_json(*value) : value->shown();
 }
 
 // What a killed run left of io::AtomicFile.
@@ -49,23 +52,63 @@ void remove_temporaries_in(const fs::path& folder) {
   for (const fs::path& file : found) fs::remove(file, none);
 }
 
-// "length was 32, is 16" for every setting that differs.
-std::string differences(const io::Tree& before, const io::Tree& after) {
-  std::string text;
-  const auto note = [&](const std::string& key) {
-    text += (text.empty() ? "" : "; ") + key + " was " + shown(before.find(key)) + ", is " + shown(after.find(key));
-  };
-  for (const auto& [key, value] : after.members())
-    if (const io::Tree* old = before.find(key); !old || !(*old == value)) note(key);
-  for (const auto& [key, value] : before.members())
-    if (!after.contains(key)) note(key);
-  return text;
+// What differs between two settings, as a text.
+class Changes {
+ public:
+  // "length was 32, is 16" for every setting that differs.
+  void compare(const io::Tree& before, const io::Tree& after, const std::vector<std::string>& may_turn_on, const std::string& inside = "") {
+    for (const auto& [key, value] : after.members()) {
+      const io::Tree* old = before.find(key);
+      if (old && *old == value) continue;
+      const bool turned_on = old && *old == io::Tree(false) && value == io::Tree(true);
+      if (turned_on && std::find(may_turn_on.begin(), may_turn_on.end(), key) != may_turn_on.end()) continue;
+      if (old && old->is_map() && value.is_map()) compare(*old, value, {}, inside + key + ".");
+      else if (old && old->is_list() && key == "inputs") compare_inputs(old->items(), value.items());
+      else note(inside + key + " was " + shown(old) + ", is " + shown(&value));
+    }
+    for (const auto& [key, value] : before.members())
+      if (!after.contains(key)) note(inside + key + " was " + shown(&value) + ", is not set");
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  void note(const std::string& change) { text_ += (text_.empty() ? "" : "; ") + change; }
+
+  // Files by name, size and time of the last change; of many the first few are named.
+  void compare_inputs(const std::vector<io::Tree>& before, const std::vector<io::Tree>& after) {
+    constexpr size_t most = 5;
+    if (before.size() != after.size()) {
+      note("the number of input files was " + std::to_string(before.size()) + ", is " + std::to_string(after.size()));
+      return;
+    }
+    size_t changed = 0;
+    for (size_t i = 0; i < after.size(); ++i) {
+      if (before[i] == after[i] || ++changed > most) continue;
+      const std::string &was = before[i].at("file").string(), &is = after[i].at("file").string();
+      note(was == is ? "input file " + is + " changed since" : "input file " + std::to_string(i + 1) + " was " + was + ", is " + is);
+    }
+    if (changed > most) note("so did " + std::to_string(changed - most) + " more");
+  }
+
+  std::string text_;
+};
+
+// The settings that a folder was made with, if a run here made it.
+std::optional<io::Tree> settings_in(const fs::path& folder) {
+  try {
+    if (is_there(folder / description_name)) return io::read_json(folder / description_name).at("settings");
+  } catch (const Error&) {
+  }
+  return std::nullopt;
 }
 
 }  // namespace
 
 PartFolder::PartFolder(fs::path out, std::vector<std::string> names, io::Tree settings, const PartFolderOptions& options)
     : out_(std::move(out)), part_(out_ / part_name), names_(std::move(names)), settings_(std::move(settings)), options_(options) {
+  io::Tree splits = io::Tree::list();
+  for (const std::string& name : names_) splits.push_back(name);
+  settings_.set("splits", splits);
   require(!is_there(out_) || fs::is_directory(out_), out_.string(), ": is a file, wants the name of a folder");
   if (options_.resume && !is_there(state_file()) && made_before()) {
     complete_ = kept_ = true;
@@ -76,7 +119,8 @@ PartFolder::PartFolder(fs::path out, std::vector<std::string> names, io::Tree se
   make_folder(part_);
   lock();
   try {
-    if (options_.resume && is_there(state_file())) go_on(io::read_json(state_file()));
+    kept_ = options_.resume && is_there(state_file());
+    if (kept_) go_on(read_state());
     else start();
   } catch (...) {
     ::close(lock_);
@@ -93,14 +137,17 @@ PartFolder::~PartFolder() {
   if (lock_ >= 0) ::close(lock_);
 }
 
-// Whether the folders are there, made by a run with the same settings.
+// Whether the folders are there, made by a run with the same settings. Error: the settings were others.
 bool PartFolder::made_before() const {
   for (const std::string& name : names_) {
-    const fs::path description = out_ / name / description_name;
-    if (!is_there(description)) return false;
-    const io::Tree found = io::read_json(description);
-    const io::Tree* settings = found.find("settings");
-    if (!settings || !(*settings == settings_)) return false;
+    const auto made = settings_in(out_ / name);
+    if (!made) return false;
+    Changes changes;
+    changes.compare(*made, settings_, options_.may_turn_on);
+    if (changes.text().empty()) continue;
+    require(options_.overwrite, (out_ / name).string(), ": is there already, made otherwise: ", changes.text(),
+            "; --overwrite replaces it");
+    return false;
   }
   return !names_.empty();
 }
@@ -127,12 +174,24 @@ void PartFolder::start() {
   for (const std::string& name : names_) make_folder(growing(name));
 }
 
+io::Tree PartFolder::read_state() const {
+  try {
+    io::Tree state = io::read_json(state_file());
+    for (const char* key : {"settings", "run"}) state.at(key).members();
+    for (const char* key : {"overwrite", "finished"}) state.at(key).boolean();
+    return state;
+  } catch (const Error& e) {
+    fail("cannot go on with ", part_.string(), ", its state is damaged: ", e.what(), "; --overwrite starts anew");
+  }
+}
+
 void PartFolder::go_on(const io::Tree& state) {
-  const std::string changed = differences(state.at("settings"), settings_);
-  kept_ = true;
-  require(changed.empty(), "cannot go on with ", part_.string(), ", something changed since: ", changed,
+  Changes changes;
+  changes.compare(state.at("settings"), settings_, options_.may_turn_on);
+  require(changes.text().empty(), "cannot go on with ", part_.string(), ", something changed since: ", changes.text(),
           ". Put it back, or start anew with --overwrite");
   options_.overwrite = options_.overwrite || state.at("overwrite").boolean();
+  outdated_ = state.get("outdated", std::vector<std::string>{});
   saved_ = state.at("run");
   for (const std::string& name : names_) remove_temporaries_in(growing(name));
   if (!state.at("finished").boolean()) return;
@@ -143,7 +202,11 @@ void PartFolder::go_on(const io::Tree& state) {
 fs::path PartFolder::growing(const std::string& name) const { return part_ / name; }
 
 void PartFolder::write_state(const io::Tree& run, bool finished) {
-  const io::Tree state = {{"settings", settings_}, {"overwrite", options_.overwrite}, {"finished", finished}, {"run", run}};
+  const io::Tree state = {{"settings", settings_},
+                          {"overwrite", options_.overwrite},
+                          {"finished", finished},
+                          {"outdated", io::Tree::list({outdated_.begin(), outdated_.end()})},
+                          {"run", run}};
   io::write_file(state_file(), io::to_json(state, 1) + "\n");
 }
 
@@ -155,13 +218,31 @@ void PartFolder::save(const io::Tree& state) {
 void PartFolder::finish(const io::Tree& result) {
   const io::Tree description = {{"settings", settings_}, {"result", result}};
   for (const std::string& name : names_) io::write_file(growing(name) / description_name, io::to_json(description, 1) + "\n");
+  outdated_ = find_outdated();
   write_state(io::Tree::map(), true);
   kept_ = true;
   publish();
 }
 
+// The other folders of the run that made the first one, which is replaced: what validates the old training data must not validate the new.
+std::vector<std::string> PartFolder::find_outdated() const {
+  const auto made = options_.overwrite ? settings_in(out_ / names_.front()) : std::nullopt;
+  const io::Tree* splits = made ? made->find("splits") : nullptr;
+  if (!splits || !splits->is_list() || splits->size() == 0 || !(splits->items().front() == io::Tree(names_.front()))) return {};
+  std::vector<std::string> outdated;
+  for (const io::Tree& split : splits->items()) {
+    const std::string name = split.is_string() ? split.string() : "";
+    const bool plain = io::why_unsafe(name).empty() && name.find('/') == std::string::npos;
+    const bool stays = std::find(names_.begin(), names_.end(), name) != names_.end();
+    if (plain && !stays && settings_in(out_ / name) == made) outdated.push_back(name);
+  }
+  return outdated;
+}
+
 void PartFolder::publish() {
   std::error_code none;
+  for (const std::string& name : outdated_)
+    if (is_there(out_ / name)) move_to(out_ / name, part_ / (name + ".replaced"));
   for (const std::string& name : names_) {
     if (!is_there(growing(name))) continue;  // a run before this one got that far
     const fs::path old = part_ / (name + ".replaced");

@@ -12,14 +12,15 @@ namespace m2bert::data {
 
 struct PartFolderOptions {
   bool resume = false;     // go on where an unfinished run stopped; from the start if there is none
-  bool overwrite = false;  // folders of these names and an unfinished run may go
+  bool overwrite = false;  // an unfinished run may go, folders of these names, and the others of the run that made the first of them
+  std::vector<std::string> may_turn_on;  // settings that may be true where they were false: what is done so far stays as it is
 };
 
 class PartFolder {
  public:
   // names: of the folders in `out`, which is made. settings: everything that their content depends on. Error: a folder of such a name or an
-  // unfinished run is there and no option says what to do; the unfinished run had other settings (names them); another process builds
-  // there.
+  // unfinished run is there and no option says what to do; a run to go on with had other settings (names them), or its state is damaged;
+  // another process builds there.
   PartFolder(std::filesystem::path out, std::vector<std::string> names, io::Tree settings, const PartFolderOptions& options);
   // Without a saved state nothing of the run stays.
   ~PartFolder();
@@ -34,6 +35,8 @@ class PartFolder {
   std::filesystem::path growing(const std::string& name) const;
   // From here on a run that breaks off can go on with this. What it tells of must be on disk.
   void save(const io::Tree& state);
+  // Where that is written.
+  std::filesystem::path state_file() const { return part_ / "state.json"; }
   // Gives the folders their names. Each gets a file build.json with the settings and the result.
   void finish(const io::Tree& result);
 
@@ -42,13 +45,14 @@ class PartFolder {
   void lock();
   void start();
   void require_free() const;
+  io::Tree read_state() const;
   void go_on(const io::Tree& state);
+  std::vector<std::string> find_outdated() const;
   void write_state(const io::Tree& run, bool finished);
   void publish();
-  std::filesystem::path state_file() const { return part_ / "state.json"; }
 
   std::filesystem::path out_, part_;
-  std::vector<std::string> names_;
+  std::vector<std::string> names_, outdated_;
   io::Tree settings_;
   PartFolderOptions options_;
   std::optional<io::Tree> saved_;

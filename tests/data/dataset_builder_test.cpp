@@ -189,17 +189,80 @@ TEST_F(DatasetBuilderTest, ChangedInputsAndOptionsCannotGoOn) {
   EXPECT_TRUE(has(error(), "max_chars was 0, is 5"));
   options.max_chars = 0;
   scratch.put("in.txt", "another text\n");
-  EXPECT_TRUE(has(error(), "inputs was"));
+  EXPECT_TRUE(has(error(), "something changed since: input file " + (scratch / "in.txt").string() + " changed since. Put it back"));
+  const fs::path whole = options.inputs[0];
+  options.inputs = {scratch.put("other.txt", "x\n")};
+  EXPECT_TRUE(has(error(), "input file 1 was " + whole.string() + ", is " + options.inputs[0].string()));
+  options.inputs = {whole, whole};
+  EXPECT_TRUE(has(error(), "the number of input files was 1, is 2"));
+  options.inputs = {whole};
+  options.tokens = TokenPackOptions{};
+  EXPECT_TRUE(has(error(), "tokens was not set, is set"));
+  options.tokens.reset();
   options.resume = false;
   options.overwrite = true;
   build();
   EXPECT_EQ(read("train"), (Texts{"another text"}));
 }
 
+TEST_F(DatasetBuilderTest, BadDocumentsMayBeLeftOutFromThereOn) {
+  std::string lines;
+  for (int i = 0; i < 100; ++i) lines += "Document " + std::to_string(i) + "\n" + (i == 90 ? "\xff\n" : "");
+  options.inputs = {scratch.put("bad.txt", lines)};
+  options.save_seconds = 0;
+  EXPECT_TRUE(has(error(), "bad.txt:92: is not UTF-8"));
+  options.resume = true;
+  EXPECT_TRUE(has(error(), "bad.txt:92: is not UTF-8"));
+  options.skip_bad = true;
+  options.save_seconds = 1e9;
+  const BuildResult result = build();
+  EXPECT_EQ(result.counts.documents, 100u);
+  EXPECT_EQ(result.counts.bad, 1u);
+  EXPECT_EQ(read("train").size(), 100u);
+}
+
+TEST_F(DatasetBuilderTest, ADamagedStateStaysAsItIs) {
+  struct Stopped {};
+  options.save_seconds = 0;
+  options.progress = [](const BuildCounts& counts, std::optional<double>) {
+    if (counts.documents == 100) throw Stopped();
+  };
+  EXPECT_THROW(build(), Stopped);
+  options.resume = true;
+  const fs::path file = options.out / "building.part/state.json";
+  const std::string state = test::content_of(file);
+  std::string other = state;
+  other.replace(other.find("\"record\""), 8, "\"recrod\"");
+  for (const std::string& damaged : {std::string(), state.substr(0, state.size() / 2), other}) {
+    test::overwrite(file, damaged);
+    const std::string message = error();
+    EXPECT_TRUE(has(message, "building.part/state.json"));
+    EXPECT_TRUE(has(message, "--overwrite starts anew"));
+    EXPECT_EQ(test::content_of(file), damaged);
+  }
+  test::overwrite(file, state);
+  options.progress = {};
+  EXPECT_EQ(build().counts.documents, 300u);
+}
+
+TEST_F(DatasetBuilderTest, OverwritingLeavesNoOldValidationData) {
+  options.val_fraction = 0.1;
+  build();
+  options.val_fraction = 0;
+  options.overwrite = true;
+  build();
+  EXPECT_FALSE(fs::exists(options.out / "val"));
+  EXPECT_EQ(read("train").size(), 300u);
+}
+
 TEST_F(DatasetBuilderTest, ResumingWhatIsDoneDoesNothing) {
   build();
   options.resume = true;
   EXPECT_TRUE(build().was_complete);
+  options.skip_bad = true;  // no document was bad
+  EXPECT_TRUE(build().was_complete);
+  options.val_fraction = 0.1;
+  EXPECT_TRUE(has(error(), "is there already, made otherwise: val_fraction was 0.0, is 0.1; splits was "));
   options.resume = false;
   EXPECT_TRUE(has(error(), "is there already"));
 }
