@@ -28,6 +28,7 @@ namespace fs = std::filesystem;
 // ---- build ----
 
 struct BuildCommand {
+  const CLI::App* app = nullptr;
   std::vector<std::string> inputs, hashes{"xxh64"};
   std::string out, format, field, documents = "line", tokenizer, compression = "none";
   uint64_t shard_size = uint64_t{1} << 26;
@@ -51,6 +52,11 @@ data::BuildOptions build_options(const BuildCommand& command) {
   options.out = command.out;
   if (!command.format.empty()) options.documents.source.format = data::parse_format(command.format);
   options.documents.source.field = command.field;
+  const bool any_fields = std::any_of(options.inputs.begin(), options.inputs.end(), [&](const fs::path& input) {
+    return data::format_of(input, options.documents.source.format) != data::Format::text;
+  });
+  if (!command.field.empty() && !any_fields)
+    throw UsageError("--field is for JSON lines and tables (--format jsonl, csv or tsv), and the input is text");
   options.documents.whole_files = command.documents == "file";
   if (command.compression != "none") options.format.compression = command.compression;
   options.format.hashes = command.hashes;
@@ -109,8 +115,24 @@ void print_built(const data::BuildResult& result, const std::string& out) {
   if (result.tokens_lost > 0) io::info("the last ", result.tokens_lost, " tokens are too few for a sample and were left out");
 }
 
+// CLI11 would tell of the missing option rather than of a misspelt one.
+void require_out(const fs::path& out) {
+  if (out.empty()) throw UsageError("--out is required");
+}
+
+// Options that would do nothing are refused: they were meant to do something.
+void check_command(const BuildCommand& command) {
+  require_out(command.out);
+  for (const char* name : {"--no-wrap", "--bos-text", "--eos-text", "--tokenizer"})
+    if (command.concat_tokens == 0 && command.app->count(name) > 0)
+      throw UsageError(std::string(name) + " is for token samples: it goes with --concat-tokens");
+  for (const char* name : {"--format", "--field"})
+    if (command.documents == "file" && command.app->count(name) > 0)
+      throw UsageError(std::string(name) + " is for documents that are lines or records: it does not go with --documents file");
+}
+
 void run_build(const BuildCommand& command, const Globals& globals) {
-  if (command.concat_tokens == 0 && command.no_wrap) throw UsageError("--no-wrap is for token samples: it goes with --concat-tokens");
+  check_command(command);
   io::install_interrupt_handlers();
   const tokenize::WordPiece tokenizer =
       command.tokenizer.empty() ? tokenize::WordPiece::builtin() : tokenize::WordPiece::from_file(command.tokenizer);
@@ -137,14 +159,15 @@ void add_document_options(CLI::App& app, BuildCommand& command) {
   add_number(app, "--max-chars", command.options.max_chars, uint64_t{0}, uint64_t{1} << 40,
              "Keep the first N characters of a document (default: 0, all of it)");
   add_number(app, "--limit", command.options.limit, uint64_t{0}, uint64_t{1} << 60, "Read N documents (default: 0, all)");
-  app.add_flag("--skip-bad", command.options.skip_bad, "Leave out documents that are not UTF-8, and count them");
+  app.add_flag("--skip-bad", command.options.skip_bad,
+               "Leave out documents that are not UTF-8, and count them; may be added with --resume");
 }
 
 void add_split_options(CLI::App& app, BuildCommand& command) {
-  app.add_option("--out", command.out, "Folder of the data set; it is made")->required()->type_name("DIR");
+  app.add_option("--out", command.out, "Folder of the data set; it is made (required)")->type_name("DIR");
   app.add_option("--split", command.options.split, "Name of the folder in it")->type_name("NAME")->capture_default_str();
   app.add_option("--val-split", command.options.val_split, "Name of the folder for validation")->type_name("NAME")->capture_default_str();
-  app.add_option("--val-fraction", command.options.val_fraction, "Share of the documents that goes to validation (default: 0)")
+  app.add_option("--val-fraction", command.options.val_fraction, "Share of the documents that goes to validation, at most 0.5 (default: 0)")
       ->type_name("F")
       ->check(CLI::Range(0.0, 0.5).description(""));
   add_number(app, "--val-count", command.options.val_count, uint64_t{0}, uint64_t{1} << 60, "Documents that go to validation (default: 0)");
@@ -174,7 +197,7 @@ void add_shard_options(CLI::App& app, BuildCommand& command) {
       ->transform(CLI::AsSizeValue(false).description(""))
       ->type_name("SIZE");
   app.add_flag("--resume", command.options.resume, "Go on with an unfinished run");
-  app.add_flag("--overwrite", command.options.overwrite, "Replace what is there");
+  app.add_flag("--overwrite", command.options.overwrite, "Replace what is there, also the validation data that was made with it");
   app.add_option("--save-seconds", command.options.save_seconds, "Seconds between two states that --resume can go on from")
       ->check(CLI::NonNegativeNumber.description(""))
       ->group("");
@@ -183,6 +206,7 @@ void add_shard_options(CLI::App& app, BuildCommand& command) {
 Run add_build(CLI::App& data, const Globals& globals) {
   CLI::App* app = data.add_subcommand("build", "Make a data set of text files");
   const auto command = std::make_shared<BuildCommand>();
+  command->app = app;
   add_document_options(*app, *command);
   add_split_options(*app, *command);
   add_shard_options(*app, *command);
@@ -193,6 +217,7 @@ Run add_build(CLI::App& data, const Globals& globals) {
 // ---- split ----
 
 void run_split(const data::ShardSplitOptions& given, const Globals& globals) {
+  require_out(given.out);
   io::install_interrupt_handlers();
   data::ShardSplitOptions options = given;
   std::unique_ptr<io::Progress> progress;
@@ -220,7 +245,7 @@ Run add_split(CLI::App& data, const Globals& globals) {
   CLI::App* app = data.add_subcommand("split", "Divide a data set into training and validation data, shard by shard");
   const auto options = std::make_shared<data::ShardSplitOptions>();
   app->add_option("folder", options->folder, "Folder with the data set's index.json")->required()->type_name("DIR");
-  app->add_option("--out", options->out, "Folder for the two; it is made")->required()->type_name("DIR");
+  app->add_option("--out", options->out, "Folder for the two; it is made (required)")->type_name("DIR");
   app->add_option("--val-fraction", options->val_fraction, "Share of the shards for validation: the last ones")
       ->type_name("F")
       ->check(CLI::Range(0.0, 1.0).description(""));

@@ -69,6 +69,32 @@ class Mover {
   RemoteFolder source_;
 };
 
+bool is_inside(const fs::path& path, const fs::path& folder) {
+  const std::string inner = fs::weakly_canonical(path).string() + "/", outer = fs::weakly_canonical(folder).string() + "/";
+  return inner.starts_with(outer);
+}
+
+void require_apart(const ShardSplitOptions& options) {
+  for (const std::string& name : {options.split, options.val_split}) {
+    const fs::path target = options.out / name;
+    require(!is_inside(target, options.folder) && !is_inside(options.folder, target), target.string(),
+            ": would be written into the data set that is divided, ", options.folder.string(), "; name another folder");
+  }
+}
+
+// Whoever names the folder of several data sets is told which there are.
+void require_index(const fs::path& folder) {
+  std::error_code none;
+  if (fs::exists(folder / kMdsIndex, none)) return;
+  std::vector<std::string> found;
+  for (const auto& entry : fs::directory_iterator(folder, none))
+    if (fs::is_regular_file(entry.path() / kMdsIndex, none)) found.push_back(entry.path().string());
+  std::sort(found.begin(), found.end());
+  std::string names;
+  for (const std::string& name : found) names += (names.empty() ? "" : " or ") + name;
+  require(found.empty(), (folder / kMdsIndex).string(), ": no such file; name one data set: ", names);
+}
+
 io::Tree settings_of(const ShardSplitOptions& options) {
   return {{"folder", fs::absolute(options.folder).string()}, {"val_fraction", options.val_fraction}, {"val_shards", options.val_shards}};
 }
@@ -77,7 +103,9 @@ io::Tree settings_of(const ShardSplitOptions& options) {
 
 ShardSplitResult split_shards(const ShardSplitOptions& options) {
   require(options.split != options.val_split, "training and validation data need different names, both are ", options.split);
+  require_index(options.folder);
   const MdsIndex index = read_mds_index(options.folder / kMdsIndex);
+  require_apart(options);
   const size_t train = training_shards(options, index.shards.size());
   ShardSplitResult result;
   for (const MdsShardInfo& shard : index.shards)

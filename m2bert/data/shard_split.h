@@ -23,7 +23,7 @@ struct ShardSplitResult {
 };
 
 // Each shard goes with what there is of it, packed, unpacked or both. Error: no index, a file is missing or has another size than the index
-// says, one of the parts would be empty, links that the file system does not make.
+// says, one of the parts would be empty or lie in the data set's folder or replace it, links that the file system does not make.
 ShardSplitResult split_shards(const ShardSplitOptions& options);
 
 }  // namespace m2bert::data

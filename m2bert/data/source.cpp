@@ -139,8 +139,10 @@ Format by_name(const std::filesystem::path& path) {
 
 }  // namespace
 
+Format format_of(const std::filesystem::path& path, Format given) { return given == Format::automatic ? by_name(path) : given; }
+
 std::unique_ptr<Source> open_source(const std::filesystem::path& path, const SourceOptions& options) {
-  switch (options.format == Format::automatic ? by_name(path) : options.format) {
+  switch (format_of(path, options.format)) {
     case Format::jsonl: return std::make_unique<JsonLinesSource>(path, options);
     case Format::csv: return std::make_unique<DelimitedSource>(path, options, ',');
     case Format::tsv: return std::make_unique<DelimitedSource>(path, options, '\t');

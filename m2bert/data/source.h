@@ -47,6 +47,8 @@ class Source {
   virtual const std::string& name() const = 0;
 };
 
+// The format of the options, or by the name: never automatic. Error: the name does not tell (.json).
+Format format_of(const std::filesystem::path& path, Format given);
 // path "-": standard input (text unless a format is given). Compressed input (.gz, .zst) is told by its content.
 std::unique_ptr<Source> open_source(const std::filesystem::path& path, const SourceOptions& options = {});
 // "text", "jsonl", "csv", "tsv" or "auto". Error on others.

@@ -118,7 +118,11 @@ TEST_F(Data, SplitsADataSet) {
     EXPECT_EQ(data({"show", at(std::string("split") + link), "--check"}).code, 0);
   }
   expect_error(data({"split", at("out/train"), "--out", at("x")}), 1, "say how much is for validation");
-  expect_error(data({"split", at("out"), "--out", at("x"), "--val-shards", "1"}), 1, "index.json: no such file");
+  expect_error(data({"split", at("out"), "--out", at("x"), "--val-shards", "1"}), 1,
+               "index.json: no such file; name one data set: " + at("out/train"));
+  expect_error(data({"split", at("out/train"), "--out", at("out/train"), "--val-shards", "1"}), 1, "would be written into the data set");
+  expect_error(data({"split", at("out/train"), "--val-shards", "1", "--ot", at("x")}), 2, "unknown option or argument '--ot'");
+  expect_error(data({"split", at("out/train"), "--val-shards", "1"}), 2, "--out is required");
 }
 
 TEST_F(Data, ShowFindsDamage) {
@@ -200,6 +204,13 @@ TEST_F(Data, BadInputsAndCommandLines) {
   expect_error(build("x", {"--val-fraction", "0.7"}), 2, "--val-fraction");
   expect_error(build("x", {"--shard-size", "many"}), 2, "--shard-size");
   expect_error(build("x", {"--no-wrap"}), 2, "--no-wrap is for token samples");
+  expect_error(build("x", {"--bos-text", "a"}), 2, "--bos-text is for token samples");
+  expect_error(build("x", {"--eos-text", "a"}), 2, "--eos-text is for token samples");
+  expect_error(build("x", {"--field", "a"}), 2, "--field is for JSON lines and tables");
+  expect_error(build("x", {"--documents", "file", "--format", "jsonl"}), 2, "--format is for documents that are lines");
+  expect_error(build("x", {"--documents", "file", "--field", "a"}), 2, "--field is for documents that are lines");
+  expect_error(data({"build", at("in.txt"), "--output", at("x")}), 2, "unknown option or argument '--output'");
+  expect_error(data({"build", at("in.txt")}), 2, "--out is required");
   expect_error(build("x", {"--concat-tokens", "2"}), 2, "--concat-tokens");
   expect_error(data({}), 2, "say what to do");
   expect_error(data({"buil"}), 2, "did you mean 'build'?");
@@ -213,6 +224,26 @@ TEST_F(Data, BadDocumentsCanBeLeftOut) {
   EXPECT_EQ(outcome.code, 0);
   EXPECT_TRUE(has(outcome.err, "warning: 1 documents that are not UTF-8 were left out"));
   EXPECT_EQ(show("x/train").at("samples").integer(), 2);
+}
+
+TEST_F(Data, OverwritingReplacesTheValidationDataToo) {
+  ASSERT_EQ(build("out", {"--val-fraction", "0.1"}).code, 0);
+  expect_error(build("out", {"--resume"}), 1, "is there already, made otherwise: val_fraction was 0.1, is 0.0");
+  EXPECT_TRUE(there("out/val"));
+  EXPECT_EQ(build("out", {"--overwrite"}).code, 0);
+  EXPECT_FALSE(there("out/val"));
+  EXPECT_TRUE(there("out/train"));
+}
+
+TEST_F(Data, ADamagedStateTouchesNothing) {
+  fs::create_directories(scratch / "out/building.part/train");
+  scratch.put("out/building.part/state.json", "");
+  scratch.put("out/building.part/train/shard.00000.mds", "kept");
+  const Outcome outcome = build("out", {"--resume"});
+  expect_error(outcome, 1, at("out/building.part/state.json"));
+  EXPECT_TRUE(has(outcome.err, "--overwrite starts anew"));
+  EXPECT_TRUE(there("out/building.part/train/shard.00000.mds"));
+  EXPECT_EQ(build("out", {"--overwrite"}).code, 0);
 }
 
 TEST_F(Data, QuietIsQuiet) {

@@ -84,6 +84,18 @@ TEST_F(ShardSplitTest, Problems) {
   test::overwrite(scratch / "d/shard.00001.mds.zstd", "short");
   EXPECT_TRUE(has(error(), "shard.00001.mds.zstd: has 5 bytes, its index says"));
   EXPECT_FALSE(fs::exists(options.out));
+  options.out = scratch / "d";
+  EXPECT_TRUE(has(error(), "d/train: would be written into the data set that is divided"));
+  options.folder = scratch / "d/";
+  EXPECT_TRUE(has(error(), "d/train: would be written into the data set that is divided"));
+  options.out = scratch.folder();
+  options.split = "d";
+  options.overwrite = true;
+  EXPECT_TRUE(has(error(), "d: would be written into the data set that is divided"));
+  EXPECT_TRUE(fs::exists(scratch / "d/index.json"));
+  options.folder = scratch.folder();
+  EXPECT_TRUE(has(error(), "index.json: no such file; name one data set: "));
+  EXPECT_TRUE(has(error(), "/d or "));
   options.folder = scratch / "none";
   EXPECT_TRUE(has(error(), "index.json: no such file"));
 }
