@@ -40,11 +40,20 @@ std::string name_of(Target target) {
   return "";
 }
 
-checkpoint::ConvertOptions convert_options(const ConvertCommand& command) {
+// The configuration for a folder that is made of a checkpoint file: --config, or what lies beside the file.
+std::string config_text(const ConvertCommand& command, const std::filesystem::path& in, checkpoint::Target target) {
+  std::optional<std::filesystem::path> file;
+  if (!command.config.empty()) file = command.config;
+  const bool folder = target == checkpoint::Target::hugging_face || target == checkpoint::Target::sentence_transformers;
+  if (!file && folder && std::filesystem::is_regular_file(in)) file = models::find_config_beside(in);
+  return file ? io::to_json(models::read_config(*file).to_tree(), 2) + "\n" : "";
+}
+
+checkpoint::ConvertOptions convert_options(const ConvertCommand& command, const std::filesystem::path& in) {
   checkpoint::ConvertOptions options;
   if (!command.to.empty()) options.target = targets.at(command.to);
   if (!command.dtype.empty()) options.dtype = checkpoint::to_mlx_dtype(command.dtype, "--dtype");
-  if (!command.config.empty()) options.config_json = io::to_json(models::read_config(command.config).to_tree(), 2) + "\n";
+  options.config_json = config_text(command, in, options.target.value_or(checkpoint::target_of(command.out)));
   options.pooling = command.pooling;
   options.normalize = command.normalize;
   if (command.max_length > 0) options.max_seq_length = command.max_length;
@@ -60,7 +69,8 @@ void warn_without_tokenizer(const fs::path& out) {
 void run_convert(const ConvertCommand& command, const Globals& globals) {
   require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
   require_not_read(command.out, {command.config});
-  const checkpoint::ConvertReport report = checkpoint::convert(find_model(command.in), command.out, convert_options(command));
+  const auto in = find_model(command.in);
+  const checkpoint::ConvertReport report = checkpoint::convert(in, command.out, convert_options(command, in));
   warn_without_tokenizer(command.out);
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"input", command.in},

@@ -45,8 +45,9 @@ io::Tree result_tree(const train::PretrainResult& r) {
 }
 
 std::string result_text(const train::PretrainResult& r) {
-  std::string text = "trained " + io::show_count(uint64_t(r.time.batch)) + " batches, " + io::show_count(uint64_t(r.time.token)) +
-                     " tokens in " + io::show_duration(r.seconds);
+  std::string text = (r.was_finished ? "nothing was left to do: the run had trained " : "trained ") +
+                     io::show_count(uint64_t(r.time.batch)) + " batches, " + io::show_count(uint64_t(r.time.token)) + " tokens in " +
+                     io::show_duration(r.seconds);
   if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
   if (r.evaluation) {
     text += ", evaluation: cross entropy " + fixed_text(r.evaluation->cross_entropy.value(), 4) + ", accuracy " +

@@ -49,7 +49,8 @@ FolderDescription describe(const std::optional<ModelFolder>& in, const ConvertOp
   FolderDescription d;
   d.config_json = o.config_json;
   if (d.config_json.empty() && in && !in->config.empty()) d.config_json = io::read_file(in->config);
-  require(!d.config_json.empty(), "[convert] a model folder needs a config.json, and the input has none: name the model's configuration");
+  require(!d.config_json.empty(),
+          "a model folder needs a config.json, and the input has none: name the model's configuration (--config FILE)");
   d.sentence_transformers = sentence_transformers;
   if (!sentence_transformers) return d;
   if (in && in->sentence_transformers) {

@@ -1,6 +1,7 @@
 #include "m2bert/io/interrupt.h"
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
@@ -26,10 +27,24 @@ std::array<Slot, kSlots> slots;
 std::mutex slots_mutex;
 
 std::atomic<int> signal_number{0};
+std::atomic<time_t> first_second{0};
+
+// timeout(1) and shells send one signal to the process and again to its group: those of about a second are one.
+constexpr time_t kSameSignal = 1;  // seconds
+
+time_t seconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec;
+}
 
 void handle(int signal) {
   int none = 0;
-  if (signal_number.compare_exchange_strong(none, signal)) return;
+  if (signal_number.compare_exchange_strong(none, signal)) {
+    first_second = seconds();
+    return;
+  }
+  if (signal != SIGINT && seconds() - first_second <= kSameSignal) return;
   remove_temporaries();
   _exit(128 + signal);
 }
@@ -64,7 +79,8 @@ void install_interrupt_handlers() {
   struct sigaction action{};
   action.sa_handler = handle;
   sigemptyset(&action.sa_mask);
-  for (int signal : {SIGINT, SIGTERM}) require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP})
+    require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);
 }
 
 bool interrupted() { return signal_number.load(std::memory_order_relaxed) != 0; }

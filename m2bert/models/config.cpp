@@ -277,7 +277,8 @@ Config from_recipe(const io::Tree& tree, const io::Tree& model) {
     model.at("name").wants("bert, mosaic_bert or hf_bert");
   }
   const auto base = model.get<std::string>("pretrained_model_name", "bert-base-uncased");
-  if (base != "bert-base-uncased") model.at("pretrained_model_name").wants("bert-base-uncased, whose config is built in");
+  if (base != "bert-base-uncased")
+    model.at("pretrained_model_name").wants("bert-base-uncased, whose config is built in, or null: model_config then says everything");
   c.tokenizer_name = model.get<std::string>("tokenizer_name", base);
 
   const io::Tree* fields = model.find("model_config");

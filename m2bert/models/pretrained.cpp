@@ -23,9 +23,7 @@ bool any_name(const checkpoint::TensorMap& weights, std::string_view prefix) {
 }
 
 fs::path config_beside(const fs::path& file) {
-  for (const char* name : {"config.json", "config.yaml", "config.yml"}) {
-    if (fs::exists(file.parent_path() / name)) return file.parent_path() / name;
-  }
+  if (auto found = find_config_beside(file)) return *found;
   fail(file.string(),
        ": a checkpoint file does not say how its model is built. Name the recipe with --config FILE.yaml (or put config.json "
        "or config.yaml beside it)");
@@ -115,6 +113,13 @@ void expect_dtype(Model& model, mx::Dtype dtype) {
 }
 
 }  // namespace
+
+std::optional<fs::path> find_config_beside(const fs::path& file) {
+  for (const char* name : {"config.json", "config.yaml", "config.yml"}) {
+    if (fs::exists(file.parent_path() / name)) return file.parent_path() / name;
+  }
+  return std::nullopt;
+}
 
 Config read_config(const fs::path& file, const std::vector<std::string>& overrides) {
   const bool json = file.extension() == ".json";

@@ -42,6 +42,9 @@ struct Pretrained {
 // Error: nothing there (says how to get a model), no config, names or shapes that do not match (with the table).
 Pretrained load_pretrained(const std::filesystem::path& file_or_folder, const LoadOptions& options = {});
 
+// config.json, config.yaml or config.yml in the folder of a checkpoint file, if there is one.
+std::optional<std::filesystem::path> find_config_beside(const std::filesystem::path& file);
+
 // The config in a YAML recipe or a JSON file, told apart by the file's ending.
 Config read_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 

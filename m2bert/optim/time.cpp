@@ -18,7 +18,10 @@ constexpr std::pair<const char*, TimeUnit> kUnits[] = {
 }  // namespace
 
 Time parse_time(const std::string& text, const std::string& where) {
-  auto wrong = [&] { fail(where, ": \"", text, "\" is no time; wants a number and a unit: 1000ba, 2ep, 5000sp, 100000tok or 0.06dur"); };
+  auto wrong = [&] {
+    fail(where, ": \"", text,
+         "\" is no time; wants a whole number and a unit, 1000ba, 2ep, 5000sp or 100000tok, or a share of the run, 0.06dur");
+  };
   Time time{0, TimeUnit::epoch};
   const char* end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, time.value);

@@ -6,6 +6,7 @@ namespace m2bert::train {
 
 struct PretrainResult {
   TrainingEnd end = TrainingEnd::finished;
+  bool was_finished = false;  // the checkpoint that it began from was its last one already
   optim::Timestamp time;
   size_t parameters = 0;
   double loss = 0;  // of the last batch; NaN without one

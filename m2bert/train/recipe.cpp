@@ -4,6 +4,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/log.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/train/recipe_keys.h"
 
@@ -68,9 +69,21 @@ void read_batches(Recipe& r, RecipeKeys& keys) {
   r.weighting = keys.get("accumulate_train_batch_on_tokens", true) ? Weighting::tokens : Weighting::samples;
 }
 
+// The model is saved with the vocabulary of its training data: wherever the recipe names one, it is that.
+void check_tokenizers(const Recipe& r, RecipeKeys& keys) {
+  const std::string& trained = r.train_loader.tokenizer_name;
+  if (trained.empty()) return;
+  if (const io::Tree* name = keys.find("model.tokenizer_name"); name && name->string() != trained)
+    io::warn(where(*name), ": has no effect; the model is saved with the tokenizer of train_loader, ", trained);
+  const std::string evaluated = r.eval_loader ? r.eval_loader->tokenizer_name : "";
+  require(evaluated.empty() || evaluated == trained, "eval_loader.dataset.tokenizer_name is ", evaluated, ", that of train_loader ",
+          trained, ": a model has one tokenizer");
+}
+
 void read_data(Recipe& r, RecipeKeys& keys) {
   r.train_loader = read_loader(keys.at("train_loader"));
   if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = read_loader(*loader);
+  check_tokenizers(r, keys);
 }
 
 void read_schedule(Recipe& r, RecipeKeys& keys) {
@@ -174,6 +187,8 @@ void read_saving(Recipe& r, RecipeKeys& keys) {
   const io::Tree* grow = keys.find("expand_positional_embeddings");
   if (grow && grow->is_string()) s.grow = models::grow_by_named(grow->string(), where(*grow));
   else if (grow ? grow->boolean() : r.model.expand_positional_embeddings) s.grow = models::GrowBy::tile;
+  if (s.grow && s.load_path.empty())
+    io::warn("expand_positional_embeddings: there is nothing to grow from; load_path names a shorter model");
 }
 
 void read_logging(Recipe& r, RecipeKeys& keys) {
@@ -229,7 +244,9 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
   read_model(r, keys);
   read_batches(r, keys);
   read_data(r, keys);
-  r.max_duration = time_of(keys.at("max_duration"));
+  const io::Tree& duration = keys.at("max_duration");
+  r.max_duration = time_of(duration);
+  if (r.max_duration.unit == optim::TimeUnit::duration) duration.wants("ba, ep, sp or tok: dur is a share of this very length");
   r.eval_interval = get_time(keys, "eval_interval", "1ep");
   read_schedule(r, keys);
   read_optimizer(r, keys);

@@ -110,7 +110,10 @@ std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {
       problems += std::string("\n  ") + e.what();
     }
   }
-  require(problems.empty(), folder_.string(), ": none of its checkpoints can be read", problems);
+  require(problems.empty(), folder_.string(),
+          ": none of its checkpoints can be read, or fits this recipe; another save_folder begins a new run, save_overwrite=true with "
+          "autoresume=false replaces this one",
+          problems);
   return std::nullopt;
 }
 

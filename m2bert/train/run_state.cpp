@@ -19,6 +19,7 @@ namespace {
 constexpr const char* kState = "m2bert.run";
 constexpr const char* kHash = "m2bert.hash";
 constexpr int64_t kVersion = 1;
+constexpr const char* kOtherRecipe = "; it was made with another recipe (load_weights_only=true starts a new run from its weights alone)";
 
 // All arrays of a run under the names they have in the file. Aliases are the same arrays, and need no second place.
 std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
@@ -78,12 +79,11 @@ std::map<std::string, mx::array> read_arrays(checkpoint::TensorFile& file) {
 void check_arrays(const fs::path& path, const std::vector<nn::NamedArray>& wanted, const std::map<std::string, mx::array>& found) {
   for (const auto& w : wanted) {
     const auto it = found.find(w.name);
-    require(it != found.end(), path.string(), ": has no ", w.name, "; was it made with another recipe?");
+    require(it != found.end(), path.string(), ": has no ", w.name, kOtherRecipe);
     require(it->second.shape() == w.array->shape() && it->second.dtype() == w.array->dtype(), path.string(), ": ", w.name, " is ",
-            it->second.dtype(), " ", it->second.shape(), ", this run wants ", w.array->dtype(), " ", w.array->shape());
+            it->second.dtype(), " ", it->second.shape(), ", this run wants ", w.array->dtype(), " ", w.array->shape(), kOtherRecipe);
   }
-  require(found.size() == wanted.size(), path.string(), ": has ", found.size(), " arrays, this run has ", wanted.size(),
-          "; was it made with another recipe?");
+  require(found.size() == wanted.size(), path.string(), ": has ", found.size(), " arrays, this run has ", wanted.size(), kOtherRecipe);
 }
 
 }  // namespace

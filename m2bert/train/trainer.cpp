@@ -89,9 +89,19 @@ data::TrainBatch Trainer::next_batch() {
   }
 }
 
+// What the guard says of it. Where it gives up, these weights may be what the loss fails of: the last checkpoint stays the newest.
+LossGuard::Verdict Trainer::judged(const Gradient& gradient) {
+  try {
+    return parts_.guard.judge(gradient);
+  } catch (const Error&) {
+    whole_ = false;
+    throw;
+  }
+}
+
 // Whether the gradient is used for an update.
 bool Trainer::judge(const Gradient& gradient) {
-  const auto verdict = parts_.guard.judge(gradient);
+  const auto verdict = judged(gradient);
   const std::string at = "batch " + std::to_string(time_.batch + 1) + ": " + verdict.reason;
   switch (verdict.reaction) {
     case Reaction::ignore: return true;
@@ -107,6 +117,7 @@ bool Trainer::judge(const Gradient& gradient) {
       return false;
     case Reaction::stop: break;
   }
+  whole_ = false;
   fail(at, ". Try a lower learning rate or a longer warm-up; callbacks.loss_guard says what else to do here (skip, roll_back)");
 }
 
@@ -184,6 +195,9 @@ RunState Trainer::state() {
 
 void Trainer::save() {
   if (saved_at_ == time_) return;
+  require(weights_are_finite(), "after batch ", time_.batch, " weights are NaN or infinite, and are not saved: ",
+          saved_at_ ? "the checkpoint of batch " + std::to_string(saved_at_->batch) + " is the last one" : "there is no checkpoint",
+          ". Try a lower learning rate or a longer warm-up");
   parts_.guard.saved();
   saved_at_ = time_;
   if (!parts_.folder) return;
@@ -191,6 +205,12 @@ void Trainer::save() {
   for (auto& logger : parts_.loggers) logger->sync();
   const auto file = parts_.folder->save(parts_.trained, state());
   io::debug("saved ", file.string());
+}
+
+bool Trainer::weights_are_finite() const {
+  mx::array finite(true);
+  for (const auto& w : nn::parameters(parts_.trained.model)) finite = mx::logical_and(finite, mx::all(mx::isfinite(*w.array)));
+  return finite.item<bool>();
 }
 
 void Trainer::save_what_there_is() noexcept {

@@ -64,6 +64,7 @@ class Trainer {
  private:
   TrainingEnd loop();
   data::TrainBatch next_batch();
+  LossGuard::Verdict judged(const Gradient& gradient);
   bool judge(const Gradient& gradient);
   void update(Gradient& gradient);
   void pass_over_batch();
@@ -71,6 +72,7 @@ class Trainer {
   void write(const Record& record);
   void evaluate();
   void save();
+  bool weights_are_finite() const;
   void save_what_there_is() noexcept;
   void roll_back();
   RunState state();
@@ -86,7 +88,7 @@ class Trainer {
   std::chrono::steady_clock::time_point start_;
   std::optional<optim::Timestamp> saved_at_, evaluated_at_;
   bool evaluation_due_ = false;
-  bool whole_ = true;  // no update is half done
+  bool whole_ = true;  // may be saved: no update is half done, and the loss has not failed
   std::optional<Gradient> last_;
   std::optional<Evaluation> evaluation_;
 };

@@ -41,6 +41,14 @@ TEST(Interrupt, TheFirstSignalAsks) {
   EXPECT_EQ(code, 42);
 }
 
+TEST(Interrupt, OneSignalMayComeTwice) {
+  const int code = in_child([] {
+    for (int signal : {SIGHUP, SIGTERM, SIGTERM}) ::raise(signal);
+    ::_exit(interrupt_signal() == SIGHUP ? 42 : 1);
+  });
+  EXPECT_EQ(code, 42);
+}
+
 TEST(Interrupt, TheSecondSignalEndsAndLeavesNoTemporary) {
   const Scratch scratch;
   const int code = in_child([&] {

@@ -91,6 +91,7 @@ TEST(Pretrain, FindsAFinishedRunFinished) {
   const auto metrics = bytes_of(scratch / "run/metrics.jsonl");
   const auto again = run_trainlog(scratch, overrides);
   EXPECT_EQ(again.time.batch, 6);
+  EXPECT_TRUE(again.was_finished);
   EXPECT_EQ(bytes_of(scratch / "run/metrics.jsonl"), metrics);
 }
 
@@ -151,6 +152,16 @@ TEST(Pretrain, StopsAtNaNAndKeepsTheLastGoodCheckpoint) {
   EXPECT_PRED2(has, message, "batch 2: loss nan");
   EXPECT_PRED2(has, message, "callbacks.loss_guard");
   EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba1.safetensors"));
+}
+
+TEST(Pretrain, NeverSavesWhatTheLossFailedOf) {
+  const Scratch scratch;
+  error_of([&] { run_trainlog(scratch, with({"optimizer.lr=1e30", "save_interval=100ba"})); });
+  EXPECT_FALSE(fs::exists(scratch / "run/ep0-ba1.safetensors"));
+  const auto infinite = error_of([&] { run_trainlog(scratch, with({"optimizer.lr=1e300", "save_interval=1ba"})); });
+  EXPECT_PRED2(has, infinite, "after batch 1 weights are NaN or infinite");
+  EXPECT_PRED2(has, infinite, "there is no checkpoint");
+  EXPECT_FALSE(fs::exists(scratch / "run/ep0-ba1.safetensors"));
 }
 
 TEST(Pretrain, RollsBackAndLeavesTheBatchesOut) {

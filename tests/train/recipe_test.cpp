@@ -120,6 +120,8 @@ TEST_F(RecipeTest, SaysWhereAValueIsWrong) {
   EXPECT_PRED2(has, error({"optimizer.name=sgd"}), "override optimizer.name=sgd: optimizer.name: wants decoupled_adamw or adamw");
   EXPECT_PRED2(has, error({"scheduler.name=step"}), "no schedule is called \"step\"");
   EXPECT_PRED2(has, error({"max_duration=soon"}), "max_duration: \"soon\" is no time");
+  EXPECT_PRED2(has, error({"max_duration=0.5dur"}), "max_duration: wants ba, ep, sp or tok");
+  EXPECT_PRED2(has, error({"max_duration=2.5ba"}), "wants a whole number and a unit");
   EXPECT_PRED2(has, error({"max_duration=null"}), "max_duration is missing");
   EXPECT_PRED2(has, error({"precision=amp_fp16"}), "wants fp32 or amp_bf16");
   EXPECT_PRED2(has, error({"global_train_batch_size=0"}), "global_train_batch_size");

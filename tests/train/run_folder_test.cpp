@@ -88,7 +88,7 @@ TEST(RunState, RefusesDamageAndOtherModels) {
   config.num_hidden_layers = 1;
   models::Model small(config, models::Head::masked_lm);
   optim::AdamW optimizer(nn::parameters(small), optim::make_groups(nn::parameters(small), {}), {});
-  EXPECT_PRED2(has, error_of([&] { load_run(scratch / "a.safetensors", {small, optimizer}); }), "was it made with another recipe?");
+  EXPECT_PRED2(has, error_of([&] { load_run(scratch / "a.safetensors", {small, optimizer}); }), "it was made with another recipe");
   const auto weights_only = fs::path(trainlog() / "params_after_1.safetensors");
   EXPECT_PRED2(has, error_of([&] { load_run(weights_only, two.trained()); }), "load_weights_only: true");
 }
