@@ -19,12 +19,12 @@ enum class Target {
 Target target_of(const std::filesystem::path& out);
 
 struct ConvertOptions {
-  std::optional<Target> target;    // default: target_of(out)
+  std::optional<Target> target;  // default: target_of(out)
   // Of floating-point tensors; default: as they are. float32, float16, bfloat16, or int8 for what is_quantized (quantize.h) names. An int8
   // checkpoint becomes a floating one again.
   std::optional<mx::Dtype> dtype;
-  std::string config_json;         // folders: the text of config.json; default: copied from the input folder, else Error
-  std::string pooling = "cls";     // sentence_transformers, when the input is no such folder: "cls" or "mean"
+  std::string config_json;      // folders: the text of config.json; default: copied from the input folder, else Error
+  std::string pooling = "cls";  // sentence_transformers, when the input is no such folder: "cls" or "mean"
   bool normalize = false;
   int max_seq_length = -1;  // -1: not written
 };

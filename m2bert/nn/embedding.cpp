@@ -10,9 +10,7 @@ mx::array Embedding::operator()(const mx::array& ids) const {
   return mx::where(is_padding, mx::stop_gradient(rows), rows);
 }
 
-void Embedding::visit(Visitor& v) {
-  v.matrix("weight", weight, weight_scale);
-}
+void Embedding::visit(Visitor& v) { v.matrix("weight", weight, weight_scale); }
 
 void Embedding::init_normal(float deviation, KeySequence& keys) {
   weight = normal(weight.shape(), deviation, keys);

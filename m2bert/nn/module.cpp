@@ -24,8 +24,9 @@ std::vector<NamedArray> named_arrays(Module& m) {
 
 std::vector<NamedMatrix> matrices(Module& m) {
   std::vector<NamedMatrix> all;
-  Visitor collect([](const std::string&, mx::array&, Role) {},
-                  [&](const std::string& name, mx::array& weight, std::optional<mx::array>& scale) { all.push_back({name, &weight, &scale}); });
+  Visitor collect(
+      [](const std::string&, mx::array&, Role) {},
+      [&](const std::string& name, mx::array& weight, std::optional<mx::array>& scale) { all.push_back({name, &weight, &scale}); });
   m.visit(collect);
   return all;
 }
