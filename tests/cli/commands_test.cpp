@@ -251,6 +251,21 @@ TEST(Convert, WarnsOfAFolderWithoutTokenizer) {
   EXPECT_TRUE(has(made.err, "folder: has no tokenizer")) << made.err;
 }
 
+TEST(Convert, FindsTheConfigBesideACheckpoint) {
+  const Scratch scratch;
+  const std::string model = tiny_models().m2, folder = (scratch / "folder").string();
+  const Outcome made = run({"convert", model + "/model.safetensors", folder});
+  EXPECT_EQ(made.code, 0) << made.err;
+  const std::string vocabulary = model + "/vocab.txt";
+  const Outcome vector = run({"embed", "--model", folder, "--tokenizer", vocabulary, "--text", "a"});
+  EXPECT_EQ(vector.code, 0) << vector.err;
+  EXPECT_EQ(vector.out, run({"embed", "--model", model, "--text", "a"}).out);
+  std::filesystem::copy_file(model + "/model.safetensors", scratch / "alone.safetensors");
+  const Outcome alone = run({"convert", (scratch / "alone.safetensors").string(), (scratch / "other").string()});
+  EXPECT_EQ(alone.code, 1);
+  EXPECT_TRUE(has(alone.err, "--config FILE")) << alone.err;
+}
+
 TEST(Convert, KeepsTheVectors) {
   const TinyModels& models = tiny_models();
   const Scratch scratch;
