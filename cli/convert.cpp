@@ -44,8 +44,7 @@ std::string name_of(Target target) {
 std::string config_text(const ConvertCommand& command, const std::filesystem::path& in, checkpoint::Target target) {
   std::optional<std::filesystem::path> file;
   if (!command.config.empty()) file = command.config;
-  const bool folder = target == checkpoint::Target::hugging_face || target == checkpoint::Target::sentence_transformers;
-  if (!file && folder && std::filesystem::is_regular_file(in)) file = models::find_config_beside(in);
+  if (!file && checkpoint::is_folder(target) && std::filesystem::is_regular_file(in)) file = models::find_config_beside(in);
   return file ? io::to_json(models::read_config(*file).to_tree(), 2) + "\n" : "";
 }
 

@@ -12,6 +12,7 @@
 #include "m2bert/data/mds_check.h"
 #include "m2bert/data/shard_split.h"
 #include "m2bert/error.h"
+#include "m2bert/io/file.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
@@ -38,15 +39,10 @@ struct BuildCommand {
   data::BuildOptions options;
 };
 
-bool is_inside(const fs::path& path, const fs::path& folder) {
-  const std::string inner = fs::weakly_canonical(path).string() + "/", outer = fs::weakly_canonical(folder).string() + "/";
-  return inner.starts_with(outer);
-}
-
 data::BuildOptions build_options(const BuildCommand& command) {
   data::BuildOptions options = command.options;
   for (const std::string& input : command.inputs)
-    require(input == "-" || !fs::is_directory(input) || !is_inside(command.out, input), "--out ", command.out, " lies in the folder ",
+    require(input == "-" || !fs::is_directory(input) || !io::is_inside(command.out, input), "--out ", command.out, " lies in the folder ",
             input, ", which is read; name another one");
   options.inputs = data::input_files(command.inputs);
   options.out = command.out;

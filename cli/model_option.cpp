@@ -8,7 +8,6 @@
 #include "m2bert/checkpoint/hub.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
-#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 
@@ -52,12 +51,7 @@ std::filesystem::path find_model(const std::string& model) {
   std::error_code none;
   if (std::filesystem::exists(model, none)) return model;
   require(checkpoint::looks_like_hub_name(model), model, ": no such model.", how_to_get_a_model);
-  try {
-    return checkpoint::model_from_hub(checkpoint::parse_hub_name(model), checkpoint::hub_settings());
-  } catch (const Error& e) {
-    if (io::interrupted()) throw;
-    fail(model, ": is no file or folder here, and as a name on the hub it fails: ", e.what());
-  }
+  return checkpoint::model_from_hub(model, model);
 }
 
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {

@@ -90,6 +90,7 @@ train::Processes join(const PretrainCommand& command) {
 train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
   io::info(io::to_yaml(recipe.tree));
   if (!recipe.warning.empty()) io::warn(recipe.warning);
+  for (const auto& note : recipe.notes) io::warn(note);
   try {
     return train::pretrain(recipe, processes);
   } catch (const train::ProcessLost&) {

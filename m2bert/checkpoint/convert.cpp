@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_folder(Target t) { return t == Target::hugging_face || t == Target::sentence_transformers; }
-
 // Floats in the wanted dtype; arrays that are one stay one. The filters of the long convolution stay as they are: their rounding would
 // be seen in every token, and the models keep them in float32 too.
 void change_dtype(TensorMap& tensors, mx::Dtype dtype) {
@@ -113,6 +111,8 @@ uint64_t write_folder(const fs::path& out, const FolderDescription& description,
 }
 
 }  // namespace
+
+bool is_folder(Target t) { return t == Target::hugging_face || t == Target::sentence_transformers; }
 
 Target target_of(const fs::path& out) {
   if (fs::is_directory(out)) return Target::hugging_face;

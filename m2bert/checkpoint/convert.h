@@ -17,6 +17,7 @@ enum class Target {
 // The target a path asks for: .safetensors or .bin → safetensors, .pt or .pth → composer_pt, no extension or an existing folder →
 // hugging_face. Error for any other extension.
 Target target_of(const std::filesystem::path& out);
+bool is_folder(Target target);
 
 struct ConvertOptions {
   std::optional<Target> target;  // default: target_of(out)

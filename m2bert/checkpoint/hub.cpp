@@ -536,6 +536,15 @@ HubSnapshot download(const HubName& name, const HubSettings& settings, const Hub
   return snapshot;
 }
 
+fs::path model_from_hub(const std::string& name, const std::string& where) {
+  try {
+    return model_from_hub(parse_hub_name(name), hub_settings());
+  } catch (const Error& e) {
+    if (io::interrupted()) throw;
+    fail(where, ": is no file or folder here, and as a name on the hub it fails: ", e.what());
+  }
+}
+
 fs::path model_from_hub(const HubName& name, const HubSettings& settings) {
   const HubCache cache(settings.cache, name.repository);
   const auto commit = commit_with_model(name, cache);

@@ -47,4 +47,8 @@ HubSnapshot download(const HubName& name, const HubSettings& settings, const Hub
 // is asked, and if it cannot be reached, the cache's state is used with a warning. Offline: the cache alone.
 std::filesystem::path model_from_hub(const HubName& name, const HubSettings& settings);
 
+// The same for a name that is no file or folder here but looks like one of the hub, with the environment's settings. Error that begins with
+// `where` and says both.
+std::filesystem::path model_from_hub(const std::string& name, const std::string& where);
+
 }  // namespace m2bert::checkpoint

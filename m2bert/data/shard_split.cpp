@@ -9,6 +9,7 @@
 #include "m2bert/data/part_folder.h"
 #include "m2bert/data/remote_folder.h"
 #include "m2bert/error.h"
+#include "m2bert/io/file.h"
 
 namespace m2bert::data {
 namespace {
@@ -69,15 +70,10 @@ class Mover {
   RemoteFolder source_;
 };
 
-bool is_inside(const fs::path& path, const fs::path& folder) {
-  const std::string inner = fs::weakly_canonical(path).string() + "/", outer = fs::weakly_canonical(folder).string() + "/";
-  return inner.starts_with(outer);
-}
-
 void require_apart(const ShardSplitOptions& options) {
   for (const std::string& name : {options.split, options.val_split}) {
     const fs::path target = options.out / name;
-    require(!is_inside(target, options.folder) && !is_inside(options.folder, target), target.string(),
+    require(!io::is_inside(target, options.folder) && !io::is_inside(options.folder, target), target.string(),
             ": would be written into the data set that is divided, ", options.folder.string(), "; name another folder");
   }
 }

@@ -325,4 +325,9 @@ void GrowingFile::finish(const std::filesystem::path& final_path) {
   sync_folder(final_path);
 }
 
+bool is_inside(const std::filesystem::path& path, const std::filesystem::path& folder) {
+  const std::string inner = std::filesystem::weakly_canonical(path).string() + "/";
+  return inner.starts_with(std::filesystem::weakly_canonical(folder).string() + "/");
+}
+
 }  // namespace m2bert::io

@@ -114,4 +114,7 @@ class GrowingFile {
   uint64_t size_ = 0;
 };
 
+// Whether path is the folder or lies in it, links followed; neither needs to be there.
+bool is_inside(const std::filesystem::path& path, const std::filesystem::path& folder);
+
 }  // namespace m2bert::io

@@ -11,7 +11,6 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
-#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
@@ -33,12 +32,7 @@ fs::path weights_path(const std::string& name) {
   std::error_code none;
   if (fs::exists(name, none)) return name;
   require(checkpoint::looks_like_hub_name(name), "load_path: ", name, ": no such file, folder or name of a model on the hub");
-  try {
-    return checkpoint::model_from_hub(checkpoint::parse_hub_name(name), checkpoint::hub_settings());
-  } catch (const Error& e) {
-    if (io::interrupted()) throw;
-    fail("load_path: ", name, ": is no file or folder here, and as a name on the hub it fails: ", e.what());
-  }
+  return checkpoint::model_from_hub(name, "load_path: " + name);
 }
 
 // The masked-LM model's weights out of any checkpoint: without other heads.

@@ -4,7 +4,6 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
-#include "m2bert/io/log.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/train/recipe_keys.h"
 
@@ -70,11 +69,11 @@ void read_batches(Recipe& r, RecipeKeys& keys) {
 }
 
 // The model is saved with the vocabulary of its training data: wherever the recipe names one, it is that.
-void check_tokenizers(const Recipe& r, RecipeKeys& keys) {
+void check_tokenizers(Recipe& r, RecipeKeys& keys) {
   const std::string& trained = r.train_loader.tokenizer_name;
   if (trained.empty()) return;
   if (const io::Tree* name = keys.find("model.tokenizer_name"); name && name->string() != trained)
-    io::warn(where(*name), ": has no effect; the model is saved with the tokenizer of train_loader, ", trained);
+    r.notes.push_back(where(*name) + ": has no effect; the model is saved with the tokenizer of train_loader, " + trained);
   const std::string evaluated = r.eval_loader ? r.eval_loader->tokenizer_name : "";
   require(evaluated.empty() || evaluated == trained, "eval_loader.dataset.tokenizer_name is ", evaluated, ", that of train_loader ",
           trained, ": a model has one tokenizer");
@@ -188,7 +187,7 @@ void read_saving(Recipe& r, RecipeKeys& keys) {
   if (grow && grow->is_string()) s.grow = models::grow_by_named(grow->string(), where(*grow));
   else if (grow ? grow->boolean() : r.model.expand_positional_embeddings) s.grow = models::GrowBy::tile;
   if (s.grow && s.load_path.empty())
-    io::warn("expand_positional_embeddings: there is nothing to grow from; load_path names a shorter model");
+    r.notes.emplace_back("expand_positional_embeddings: there is nothing to grow from; load_path names a shorter model");
 }
 
 void read_logging(Recipe& r, RecipeKeys& keys) {

@@ -73,6 +73,7 @@ struct Recipe {
 
   // One line that names every key without effect; empty where there is none.
   std::string warning;
+  std::vector<std::string> notes;  // values without effect beside the others, a warning each
 };
 
 // Reads the file, with overrides ("optimizer.lr=1e-4") applied before ${...} is resolved. Error with file, line and key for a value that

@@ -315,6 +315,17 @@ struct Pair {
   Complex at, mirror;
 };
 
+// f as below, on all pairs of frequencies that positions [0, n) hold.
+template <class F>
+HWY_ATTR HWY_INLINE void apply_to_pairs(Buffer x, size_t n, const F& f) {
+  const D d;
+  for_pairs(n, [&](size_t p, size_t partner, size_t index) HWY_ATTR {
+    const Pair made = f(index, {x.get(d, p), x.get(d, partner)});
+    if (partner != p) x.put(d, partner, made.mirror);
+    x.put(d, p, made.at);
+  });
+}
+
 // A forward transform, a function of each pair of frequencies, and the transform back, as transform_and_back says.
 // f(index, pair) gives the pair's new values.
 template <class F>
@@ -381,14 +392,9 @@ class ThereAndBack {
 
   // The first two blocks have their pairs inside them.
   HWY_ATTR void first_blocks(Buffer x) const {
-    const D d;
     there(x);
     there(x.from(kBlock));
-    for_pairs(2 * kBlock, [&](size_t p, size_t partner, size_t index) HWY_ATTR {
-      const Pair made = f_(index, {x.get(d, p), x.get(d, partner)});
-      if (partner != p) x.put(d, partner, made.mirror);
-      x.put(d, p, made.at);
-    });
+    apply_to_pairs(x, 2 * kBlock, f_);
     back(x);
     back(x.from(kBlock));
   }
@@ -424,11 +430,7 @@ HWY_ATTR inline void transform_and_back(const From& from, const To& to, Buffer c
   const D d;
   for (size_t p = 0; p < t.n / 2; ++p) cache.put(d, p, from.get(d, p));
   forward<true>(cache, t);
-  for_pairs(t.n, [&](size_t p, size_t partner, size_t index) HWY_ATTR {
-    const Pair made = f(index, {cache.get(d, p), cache.get(d, partner)});
-    if (partner != p) cache.put(d, partner, made.mirror);
-    cache.put(d, p, made.at);
-  });
+  apply_to_pairs(cache, t.n, f);
   inverse<true>(cache, t);
   for (size_t p = 0; p < t.n / 2; ++p) to.put(d, p, cache.get(d, p));
 }

@@ -7,6 +7,7 @@
 #include "m2bert/ops/kernels/filter_network.h"
 #include "m2bert/ops/kernels/host_weight.h"
 #include "m2bert/ops/kernels/monarch_mixer.h"
+#include "m2bert/ops/kernels/prepared_filters.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::kernels {
@@ -54,9 +55,7 @@ void check(const mx::array& u, const PreparedMixer& prepared) {
 
 }  // namespace
 
-size_t prepared_filter_bytes(int L, int H, mx::Dtype dtype) {
-  return dtype == mx::float32 ? mixer_prepared_size<float>(H, L) * sizeof(float) : mixer_prepared_size<uint32_t>(H, L) * sizeof(uint32_t);
-}
+size_t prepared_filter_bytes(int L, int H, mx::Dtype dtype) { return filter_values(L, H, dtype) * mx::size_of(filter_dtype(dtype)); }
 
 PreparedMixer prepare_mixer(const MixerWeights& w, bool residual, mx::Stream s) {
   const auto number = number_of(w.in_weight);
@@ -79,8 +78,7 @@ PreparedMixer prepare_mixer(const MixerWeights& w, bool residual, mx::Stream s) 
 mx::array monarch_mixer(const mx::array& u, const PreparedMixer& prepared, const mx::array& filters, mx::Stream s) {
   check(u, prepared);
   if (u.size() == 0) return u;
-  require(filters.dtype() == (u.dtype() == mx::float32 ? mx::float32 : mx::uint32) &&
-              filters.nbytes() == prepared_filter_bytes(u.shape(1), u.shape(2), u.dtype()),
+  require(filters.dtype() == filter_dtype(u.dtype()) && filters.nbytes() == prepared_filter_bytes(u.shape(1), u.shape(2), u.dtype()),
           "[monarch_mixer] the prepared filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
   return make(u, prepared, std::nullopt, {mx::contiguous(filters, false, s)}, s);
 }

@@ -9,13 +9,17 @@
 
 namespace m2bert::ops::kernels {
 
+// For texts of `dtype`.
+inline mx::Dtype filter_dtype(mx::Dtype dtype) { return dtype == mx::float32 ? mx::float32 : mx::uint32; }
+inline size_t filter_values(int L, int H, mx::Dtype dtype) {
+  return dtype == mx::float32 ? mixer_prepared_size<float>(H, L) : mixer_prepared_size<uint32_t>(H, L);
+}
+
 // What a primitive makes of its inputs for texts of `dtype`.
 inline mx::array prepared_by(std::shared_ptr<mx::Primitive> primitive, int L, int H, mx::Dtype dtype,
                              const std::vector<mx::array>& inputs) {
-  const bool floats = dtype == mx::float32;
-  const int row = (floats ? 4 : 2) * kChannelBlock;
-  const size_t size = floats ? mixer_prepared_size<float>(H, L) : mixer_prepared_size<uint32_t>(H, L);
-  return mx::array({int(size / size_t(row)), row}, floats ? mx::float32 : mx::uint32, std::move(primitive), inputs);
+  const int row = (dtype == mx::float32 ? 4 : 2) * kChannelBlock;
+  return mx::array({int(filter_values(L, H, dtype) / size_t(row)), row}, filter_dtype(dtype), std::move(primitive), inputs);
 }
 
 // The memory of such an array.
