@@ -32,18 +32,22 @@ template <class D>
 class HashedFactor {
  public:
   HashedFactor(uint32_t first, uint32_t step, uint32_t threshold, float scale)
-      : first_(first), step_(step | 1), threshold_(threshold), scale_(scale) {}
+      : first_(first), step_(step | 1), lanes_(hn::Mul(hn::Iota(DU(), 0), hn::Set(DU(), step_))), threshold_(threshold), scale_(scale) {}
   HWY_INLINE hn::Vec<D> operator()(D d, int j) const {
-    const hn::RebindToUnsigned<D> du;
+    const DU du;
     const hn::RebindToSigned<D> ds;
-    const auto hashed = hash_mix(du, hn::Add(hn::Mul(hn::Iota(du, uint32_t(j)), hn::Set(du, step_)), hn::Set(du, first_)));
+    const auto hashed = hash_mix(du, hn::Add(lanes_, hn::Set(du, uint32_t(j) * step_ + first_)));
     const auto top = hn::Set(du, 0x80000000u);  // unsigned comparison by the sign bit turned over
     const auto dropped = hn::Lt(hn::BitCast(ds, hn::Xor(hashed, top)), hn::BitCast(ds, hn::Xor(hn::Set(du, threshold_), top)));
     return hn::IfThenZeroElse(hn::RebindMask(d, dropped), hn::Set(d, scale_));
   }
 
  private:
-  uint32_t first_, step_, threshold_;
+  using DU = hn::RebindToUnsigned<D>;
+
+  uint32_t first_, step_;
+  hn::Vec<DU> lanes_;  // the step times 0, 1, 2, ...
+  uint32_t threshold_;
   float scale_;
 };
 
