@@ -310,6 +310,14 @@ void apply_filters_backward(Buffer z, Buffer w, Buffer q, size_t n, const float*
   });
 }
 
+// The rows of a batch lie far apart, each in a page of its own: row s + kAhead of a column is asked for where row s is worked on. Only a
+// hint: the address may lie outside.
+inline constexpr ptrdiff_t kAhead = 12;
+template <class T>
+HWY_INLINE void prefetch_row(const T* column, size_t stride, ptrdiff_t s) {
+  hwy::Prefetch(reinterpret_cast<const char*>(column) + s * ptrdiff_t(stride * sizeof(T)));
+}
+
 // One text, channels from h on; adds to q and to the gradients of the short convolution.
 template <class T>
 void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, const float* prepared, int b, int h, Buffer z, Buffer w,
@@ -323,10 +331,16 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
   const T* dy = in.dy + row;
   const MixerRows<T> rows{whole_rows(in.projected, 3 * H), whole_rows(in.u, H), {}, in.short_weight, in.short_bias, H};
   const Signals<T> signals(rows, int64_t(b) * L, L, h);
-  for (size_t s = 0; s < t.n / 2; ++s) z.put(d, s, signals.get(d, s));
+  for (size_t s = 0; s < t.n / 2; ++s) {
+    for (const int part : {0, 2}) prefetch_row(projected + part * H + h, 3 * width, ptrdiff_t(s) + kAhead);
+    if (u) prefetch_row(u + h, width, ptrdiff_t(s) + kAhead);
+    z.put(d, s, signals.get(d, s));
+  }
   forward<true>(z, t);
   const auto gate = short_conv(rows, int64_t(b) * L, 1, h);
   for (size_t s = 0; s < size_t(L); ++s) {
+    prefetch_row(projected + H + h, 3 * width, ptrdiff_t(s) + kAhead);
+    prefetch_row(dy + h, width, ptrdiff_t(s) + kAhead);
     const V g = load(d, dy + s * width + h);
     w.put(d, s, {hn::Mul(g, gate.at(s)), u ? g : zero});
   }
@@ -338,6 +352,8 @@ void mix_backward_block(const MixerInputs<T>& in, const MixerGradients<T>& out, 
   auto third = [&](int i) { return ShortConvGradient<T>(projected, out.projected + 3 * row, in.short_weight, in.short_bias, L, H, i, h); };
   auto x1 = third(0), x2 = third(1), v = third(2);
   for (size_t s = size_t(L); s-- > 0;) {
+    for (const int part : {0, 1, 2}) prefetch_row(out.projected + 3 * row + part * H + h, 3 * width, ptrdiff_t(s) - kAhead);
+    if (out.u) prefetch_row(out.u + row + h, width, ptrdiff_t(s) - kAhead);
     const Complex cotangents = w.get(d, s);
     const V d_gated = cotangents.re, at_x1 = x1.value();
     x2.take(hn::Mul(load(d, dy + s * width + h), z.get(d, s).re), s);
