@@ -102,23 +102,19 @@ def fastest_peer(recipe, precision, compile_too):
     return best, kind, seconds
 
 
-def gradient_seconds(parts):
-    return parts["forward"] + parts["backward"]
-
-
 def take_turns(mine, theirs, runs):
     mine.run()
     mine.run()
     sides = [mine, theirs]
     for side in sides:
         side.times.clear()
+    parts = [[], []]
     for turn in range(runs):
-        for side in sides if turn % 2 == 0 else sides[::-1]:
-            side.run()
-    parts = [[json.loads(side.ask("parts")) for side in sides] for _ in range(runs)]
-    fastest = [min(of_side, key=gradient_seconds) for of_side in zip(*parts, strict=True)]
-    found = [{"seconds": side.times, "parts": part, "memory": int(side.ask("memory")),
-              "losses": json.loads(side.ask("losses")), "version": side.version} for side, part in zip(sides, fastest, strict=True)]
+        for i in (0, 1) if turn % 2 == 0 else (1, 0):
+            parts[i].append(json.loads(sides[i].ask("parts")))
+    found = [{"seconds": [sum(step.values()) for step in of_side], "parts": {part: min(step[part] for step in of_side) for part in of_side[0]},
+              "memory": int(side.ask("memory")), "losses": json.loads(side.ask("losses")), "version": side.version}
+             for side, of_side in zip(sides, parts, strict=True)]
     found[0]["products"] = json.loads(mine.ask("products"))
     for side in sides:
         side.stop()
@@ -157,13 +153,13 @@ def report(results, machine, command, when):
     for r in results:
         lines.append(f"| {r['length']} | {r['rows']} | {r['precision']} | {r['ours_tokens_s']:.0f} | {r['peer_tokens_s']:.0f} | {r['ratio']:.2f} "
                      f"| {r['ours_memory'] / 2**30:.2f} GiB | {r['peer_memory'] / 2**30:.2f} GiB | {kind_name(r['peer_kind'])} | {r['differences'][0]:.1e} | {r['differences'][1]:.1e} |")
-    lines += ["", "## Where the time goes", "", "Seconds of the parts of a step, of the fastest of further steps.", "",
-              "| length | precision | program | forward | backward | clipping and update | forward and backward, ratio |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines += ["", "## Where the time goes", "", "Seconds of the parts of a step, of each the minimum.", "",
+              "| length | precision | program | forward and backward | ratio | clipping and update |", "| --- | --- | --- | --- | --- | --- |"]
     for r in results:
         for name, side in (("m2bert", r["ours"]), ("PyTorch", r["peer"])):
-            parts = " | ".join(f"{side['parts'][part]:.2f}" for part in ("forward", "backward", "update"))
-            ratio = gradient_seconds(r["peer"]["parts"]) / gradient_seconds(side["parts"])
-            lines.append(f"| {r['length']} | {r['precision']} | {name} | {parts} | {ratio:.2f} |")
+            gradient, update = side["parts"]["gradient"], side["parts"]["update"]
+            ratio = r["peer"]["parts"]["gradient"] / gradient
+            lines.append(f"| {r['length']} | {r['precision']} | {name} | {gradient:.2f} | {ratio:.2f} | {update:.2f} |")
     lines += ["", "What m2bert's products of matrices and convolutions alone would take at the rate of one large product of square matrices:", ""]
     for r in results:
         products, seconds = r["ours"]["products"], min(r["ours"]["seconds"])
