@@ -9,6 +9,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml.h"
+#include "m2bert/ops/cast.h"
 #include "m2bert/ops/cpu_features.h"
 #include "m2bert/ops/quantized.h"
 
@@ -152,8 +153,8 @@ bool cast_weights(Model& model, mx::Dtype dtype) {
   }
   const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
   for (auto& w : castable_arrays(model)) {
-    const auto rounded = mx::astype(*w.array, dtype);
-    *w.array = wide ? mx::astype(rounded, mx::float32) : rounded;
+    const auto rounded = ops::cast(*w.array, dtype);
+    *w.array = wide ? ops::cast(rounded, mx::float32) : rounded;
   }
   return wide;
 }

@@ -13,6 +13,9 @@ mx::array gelu(const mx::array& x, mx::Stream s);       // [...] -> [...]
 mx::array gelu_tanh(const mx::array& x, mx::Stream s);  // [...] -> [...]
 mx::array gelu_gate(const mx::array& x, mx::Stream s);  // [..., 2 I] -> [..., I]
 
+// float32 to bfloat16, or back. The gradient, too, may be differentiated.
+mx::array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s);
+
 // [rows, n] -> [n], added in float. No gradient.
 mx::array column_sum(const mx::array& x, mx::Stream s);
 

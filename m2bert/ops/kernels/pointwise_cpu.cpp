@@ -51,6 +51,24 @@ class Gelu : public FloatKernel<Gelu> {
   GeluCurve curve_;
 };
 
+// Input: x. The output is bfloat16 where x is float32, and float32 where x is bfloat16.
+class Cast : public FloatKernel<Cast> {
+ public:
+  explicit Cast(mx::Stream s) : FloatKernel(s, "cast") {}
+  const char* name() const override { return "Cast"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    return {cast(cotangents[0], in[0].dtype(), stream())};
+  }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    using To = std::conditional_t<std::is_same_v<T, float>, uint16_t, float>;
+    return [x = in[0].data<T>(), n = int64_t(in[0].size()), y = out[0].data<To>()] { cast_values(x, n, y, threads()); };
+  }
+};
+
 // Input: x [rows, n].
 class ColumnSum : public FloatKernel<ColumnSum> {
  public:
@@ -131,6 +149,10 @@ mx::array gelu_gate(const mx::array& x, mx::Stream s) {
   return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true, GeluCurve::erf), {mx::contiguous(x, false, s)});
 }
 
+mx::array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s) {
+  return mx::array(x.shape(), dtype, std::make_shared<Cast>(s), {mx::contiguous(x, false, s)});
+}
+
 mx::array column_sum(const mx::array& x, mx::Stream s) {
   return mx::array({x.shape(1)}, x.dtype(), std::make_shared<ColumnSum>(s), {mx::contiguous(x, false, s)});
 }
@@ -152,6 +174,7 @@ bool pointwise_takes(const mx::array&, mx::StreamOrDevice) { return false; }
 mx::array gelu(const mx::array&, mx::Stream) { fail("[gelu] this build has no CPU kernels"); }
 mx::array gelu_tanh(const mx::array&, mx::Stream) { fail("[gelu_tanh] this build has no CPU kernels"); }
 mx::array gelu_gate(const mx::array&, mx::Stream) { fail("[gelu_gate] this build has no CPU kernels"); }
+mx::array cast(const mx::array&, mx::Dtype, mx::Stream) { fail("[cast] this build has no CPU kernels"); }
 mx::array column_sum(const mx::array&, mx::Stream) { fail("[column_sum] this build has no CPU kernels"); }
 mx::array add_layer_norm(const mx::array&, const std::optional<mx::array>&, const mx::array&, const mx::array&, float, mx::Stream) {
   fail("[add_layer_norm] this build has no CPU kernels");

@@ -302,6 +302,22 @@ void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, co
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
 
+template <class From, class To>
+void cast_all(const From* x, int64_t n, To* y, int threads) {
+  constexpr int64_t kPiece = 1 << 14;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t first = 0; first < n; first += kPiece) {
+    const D d;
+    const From* from = x + first;
+    To* to = y + first;
+    over(
+        n - first < kPiece ? n - first : kPiece, [&](int64_t i) HWY_ATTR { store(load(d, from + i), d, to + i); },
+        [&](int64_t i, int64_t count) HWY_ATTR { store_part(load(d, Padded<From>(from + i, count).at), to + i, count); });
+  }
+}
+void cast_to_bfloat(const float* x, int64_t n, uint16_t* y, int threads) { cast_all(x, n, y, threads); }
+void cast_to_float(const uint16_t* x, int64_t n, float* y, int threads) { cast_all(x, n, y, threads); }
+
 void column_sums_float(const float* x, int64_t rows, int64_t width, float* y, int threads) { column_sums_all(x, rows, width, y, threads); }
 void column_sums_bfloat(const uint16_t* x, int64_t rows, int64_t width, uint16_t* y, int threads) {
   column_sums_all(x, rows, width, y, threads);
@@ -340,6 +356,8 @@ HWY_EXPORT(gate_float);
 HWY_EXPORT(gate_bfloat);
 HWY_EXPORT(norm_float);
 HWY_EXPORT(norm_bfloat);
+HWY_EXPORT(cast_to_bfloat);
+HWY_EXPORT(cast_to_float);
 HWY_EXPORT(column_sums_float);
 HWY_EXPORT(column_sums_bfloat);
 HWY_EXPORT(gelu_gradient_float);
@@ -375,6 +393,9 @@ void layer_norm_rows(const uint16_t* x, const uint16_t* residual, const float* w
                      int64_t width, int threads) {
   HWY_DYNAMIC_DISPATCH(norm_bfloat)(x, residual, w, b, eps, y, rows, width, threads);
 }
+
+void cast_values(const float* x, int64_t n, uint16_t* y, int threads) { HWY_DYNAMIC_DISPATCH(cast_to_bfloat)(x, n, y, threads); }
+void cast_values(const uint16_t* x, int64_t n, float* y, int threads) { HWY_DYNAMIC_DISPATCH(cast_to_float)(x, n, y, threads); }
 
 template <>
 void column_sums(const float* x, int64_t rows, int64_t width, float* y, int threads) {

@@ -21,6 +21,10 @@ template <class T>
 void layer_norm_rows(const T* x, const T* residual, const float* weight, const float* bias, float eps, T* y, int64_t rows, int64_t width,
                      int threads);
 
+// y[i] = x[i] in the other type, n values. A NaN may change its bits.
+void cast_values(const float* x, int64_t n, uint16_t* y, int threads);
+void cast_values(const uint16_t* x, int64_t n, float* y, int threads);
+
 // y[c] = sum of x[r, c] over the rows, added in float; x [rows, width].
 template <class T>
 void column_sums(const T* x, int64_t rows, int64_t width, T* y, int threads);

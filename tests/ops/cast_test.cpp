@@ -1,0 +1,63 @@
+#include "m2bert/ops/cast.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "m2bert/error.h"
+#include "near.h"
+
+namespace m2bert {
+namespace {
+
+using namespace testing_ops;
+
+bool same(const mx::array& a, const mx::array& b) { return a.dtype() == b.dtype() && mx::array_equal(a, b, true).item<bool>(); }
+
+TEST(Cast, FormsAgreeWithGradients) {
+  const mx::Dtype all[] = {mx::float32, mx::bfloat16, mx::float16};
+  for (const mx::Shape& shape : {mx::Shape{}, {1}, {15}, {3, 5, 7}, {300, 128}, {0, 4}}) {
+    for (auto from : all) {
+      for (auto to : all) {
+        const auto x = random(shape, 1, from);
+        EXPECT_TRUE(same(ops::cast(x, to), ops::cast_reference(x, to)));
+        const auto cotangent = random(shape, 2);
+        auto gradient = [&](auto form) { return gradients([&](const auto& in) { return form(in[0], to, {}); }, {x}, cotangent)[0]; };
+        EXPECT_TRUE(same(gradient(ops::cast), gradient(ops::cast_reference)));
+      }
+    }
+  }
+}
+
+TEST(Cast, RoundsToTheNearestTiesToEven) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  const std::vector<float> values{1,      -1, 1.00390625f, 1.01171875f, 1.0039063f, -1.0039063f, 3.4e38f, infinite, -infinite,
+                                  1e-45f, 0,  -0.0f,       2,           3,          4,           5,       NAN};
+  const auto x = mx::array(values.data(), {int(values.size())});
+  const auto y = ops::cast(x, mx::bfloat16);
+  EXPECT_TRUE(same(y, mx::astype(x, mx::bfloat16)));
+  // 1 + 1/256 and 1 + 3/256 lie in the middle of two.
+  auto wide = ops::cast(y, mx::float32);
+  wide.eval();
+  EXPECT_EQ(wide.data<float>()[2], 1);
+  EXPECT_EQ(wide.data<float>()[3], 1.015625f);
+  EXPECT_TRUE(std::isnan(wide.data<float>()[16]));
+}
+
+TEST(Cast, TakesViewsAndSecondDerivatives) {
+  const auto x = random({40, 30}, 1);
+  for (const auto& view :
+       {mx::transpose(x), mx::slice(x, {1, 2}, {40, 30}, {3, 2}), mx::broadcast_to(mx::slice(x, {0, 0}, {1, 30}), {5, 30})})
+    EXPECT_TRUE(same(ops::cast(view, mx::bfloat16), mx::astype(view, mx::bfloat16)));
+  auto cube = [](const mx::array& v) { return mx::sum(mx::power(ops::cast(ops::cast(v, mx::bfloat16), mx::float32), mx::array(3.0f))); };
+  const auto second = mx::grad([&](const mx::array& v) { return mx::sum(mx::grad(cube)(v)); })(mx::array({1.0f, 2.0f, -3.0f}));
+  expect_near(second, mx::array({6.0f, 12.0f, -18.0f}), 1e-2);
+}
+
+TEST(Cast, OfOtherDtypesIsAstype) {
+  EXPECT_TRUE(same(ops::cast(mx::array({1, 2, 3}), mx::bfloat16), mx::array({1.0f, 2.0f, 3.0f}, mx::bfloat16)));
+  EXPECT_TRUE(same(ops::cast(mx::array({1.5f, 2.5f}), mx::int32), mx::array({1, 2}, mx::int32)));
+}
+
+}  // namespace
+}  // namespace m2bert
