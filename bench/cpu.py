@@ -61,7 +61,7 @@ LEAST_COSINE = {"bfloat16": 0.9995, "int8": 0.997}
 SHORT_TEXT = "Monarch butterflies migrate south in autumn and return north in the spring"  # 12 words
 BUCKET = 16  # what --pad bucket makes of it
 LONG_TEXT_WORDS = 40000  # more than 32,768 tokens
-START_RUNS, LATENCY_RUNS = 5, 5
+START_RUNS, LATENCY_RUNS, COST_RUNS = 5, 5, 5
 
 
 def say(*words):
@@ -315,6 +315,26 @@ def measure_memory(folder):
     return result
 
 
+def measure_cost(folder, options):
+    """Seconds of 32,768 tokens in bfloat16, as many short texts and as one long one, in turns that take about as long."""
+    say("cost of a token in a long text")
+    cases = {"short": CASES[0], "long": CASES[-1]}
+    folders = {name: linked(folder, name) for name in cases}
+    for name, case in cases.items():
+        write_random_ids(folders[name], case)
+    expected = exact_states(folders["short"])  # the long text's were compared before its race
+    seconds = {name: [] for name in cases}
+    with killed_at_end({name: our_side(f, "bfloat16") for name, f in folders.items()}) as sides:
+        compare(sides["short"].label, "bfloat16", hidden_states(sides["short"], folders["short"]), expected)
+        sides["long"].run()
+        for turn in range(options.runs or COST_RUNS):
+            for name in list(cases) if turn % 2 == 0 else list(cases)[::-1]:
+                passes = CASES[-1].length // (cases[name].batch * cases[name].length)
+                seconds[name].append(sum(sides[name].run() for _ in range(passes)))
+    say("  " + ", ".join(f"{name} {min(times):.3f} s" for name, times in seconds.items()))
+    return seconds
+
+
 def exact_states(folder):
     with killed_at_end({"float32": our_side(folder, "float32")}) as sides:
         return hidden_states(sides["float32"], folder)
@@ -390,6 +410,8 @@ def measure_program(folder, recipe, options):
         found["files"]["float32"] = (folder / "model.safetensors").stat().st_size
     if recipe == RECIPE_32K:
         found["memory"] = measure_memory(folder)
+        if "bfloat16" in options.dtypes:
+            found["cost"] = measure_cost(folder, options)
     return found
 
 

@@ -81,8 +81,8 @@ def product_share(results, gflops):
 
 
 def long_cost(results):
-    short, long = rate(results, 128, "bfloat16"), rate(results, 32768, "bfloat16")
-    return short and long and short / long
+    cost = results.get("cost")
+    return cost and min(cost["long"]) / min(cost["short"])
 
 
 def is_peer(results, machine, length, dtype):
@@ -199,6 +199,10 @@ def program_lines(results):
         start = results["start"]
         lines += [f"- From start to the first vector (whole process, 2k model, bfloat16 file, a text of 12 words padded to 16): `m2bert embed` "
                   f"{min(start['ours']):.2f} s, PyTorch {min(start['peer']):.2f} s."]
+    if "cost" in results:
+        cost = {name: min(times) for name, times in results["cost"].items()}
+        lines += [f"- In turns, bfloat16, the 32k model: 32,768 tokens take {cost['short']:.2f} s as 256 texts of 128 and {cost['long']:.2f} s as one text, "
+                  f"{long_cost(results):.2f} times as long."]
     if "latency" in results:
         peer = results["latency"]
         ours = {pad: 1e3 * min(times) for pad, times in peer["ours_seconds"].items()}
