@@ -1,4 +1,5 @@
 """What bench/cpu.py writes: the record with its targets, the table of README.md, the lines of the chart."""
+import statistics
 from typing import NamedTuple
 
 DTYPES = ("float32", "bfloat16", "int8")
@@ -81,8 +82,9 @@ def product_share(results, gflops):
 
 
 def long_cost(results):
+    """The median of the turns: the two parts of one stand side by side, while the rate of products may change from turn to turn."""
     cost = results.get("cost")
-    return cost and min(cost["long"]) / min(cost["short"])
+    return cost and statistics.median(long / short for long, short in zip(cost["long"], cost["short"], strict=True))
 
 
 def is_peer(results, machine, length, dtype):
@@ -201,8 +203,8 @@ def program_lines(results):
                   f"{min(start['ours']):.2f} s, PyTorch {min(start['peer']):.2f} s."]
     if "cost" in results:
         cost = {name: min(times) for name, times in results["cost"].items()}
-        lines += [f"- In turns, bfloat16, the 32k model: 32,768 tokens take {cost['short']:.2f} s as 256 texts of 128 and {cost['long']:.2f} s as one text, "
-                  f"{long_cost(results):.2f} times as long."]
+        lines += [f"- 32,768 tokens of the 32k model in bfloat16, in turns: {cost['short']:.2f} s at the fastest as 256 texts of 128, {cost['long']:.2f} s "
+                  f"as one text; a turn's one text takes {long_cost(results):.2f} times as long (median)."]
     if "latency" in results:
         peer = results["latency"]
         ours = {pad: 1e3 * min(times) for pad, times in peer["ours_seconds"].items()}
