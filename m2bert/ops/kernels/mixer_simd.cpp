@@ -7,6 +7,7 @@
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_DL)
 #include <hwy/foreach_target.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include <hwy/contrib/math/math-inl.h>
@@ -392,20 +393,26 @@ void filter_gradients(Buffer q, const Twiddles& t, int L, int H, int h, float* k
 template <class T>
 void backward_all(const MixerInputs<T>& in, const float* prepared, const MixerGradients<T>& out, int threads) {
   const auto& t = twiddles(transform_length(in.L));
-  const int N = int(hn::Lanes(D()));
+  const int N = int(hn::Lanes(D())), together = blocks_together(in.H / N, in.L, threads);
   const size_t per_block = mixer_prepared_size<float>(kChannelBlock, in.L);
   std::fill_n(out.short_weight, 9 * size_t(in.H), 0.0f);
   std::fill_n(out.short_bias, 3 * size_t(in.H), 0.0f);
 #pragma omp parallel num_threads(threads)
   {
-    auto memory_z = working_memory(t.n), memory_w = working_memory(t.n), memory_q = working_memory(t.n);
+    auto memory_z = working_memory(t.n), memory_w = working_memory(t.n), memory_q = working_memory(t.n * size_t(together));
     const Buffer z{memory_z.get(), size_t(N)}, w{memory_w.get(), size_t(N)}, q{memory_q.get(), size_t(N)};
 #pragma omp for schedule(static)
-    for (int h = 0; h < in.H; h += N) {
-      clear(q, 0, t.n);
-      const float* filters = prepared + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
-      for (int b = 0; b < in.B; ++b) mix_backward_block(in, out, filters, b, h, z, w, q, t);
-      filter_gradients(q, t, in.L, in.H, h, out.k, out.k_rev, out.D, out.k2, out.k2_rev, out.D2);
+    for (int first = 0; first < in.H; first += N * together) {
+      const int end = std::min(in.H, first + N * together);
+      auto sums = [&](int h) { return q.from(size_t((h - first) / N) * t.n); };
+      clear(q, 0, t.n * size_t(together));
+      for (int b = 0; b < in.B; ++b) {
+        for (int h = first; h < end; h += N) {
+          const float* filters = prepared + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
+          mix_backward_block(in, out, filters, b, h, z, w, sums(h), t);
+        }
+      }
+      for (int h = first; h < end; h += N) filter_gradients(sums(h), t, in.L, in.H, h, out.k, out.k_rev, out.D, out.k2, out.k2_rev, out.D2);
     }
   }
 }
@@ -483,10 +490,13 @@ void mixer_forward(const T* projected, const T* u, const float* short_weight, co
                    int H, T* y, int threads) {
   const MixerRows<T> rows{whole_rows(projected, 3 * H), whole_rows(u, H), whole_rows(y, H), short_weight, short_bias, H};
   const size_t per_block = mixer_prepared_size<float>(kChannelBlock, L);
-  const int blocks = H / kChannelBlock;
-  parallel_for(int64_t(blocks) * B, threads, [&](int64_t i) {  // texts innermost: their filters stay in the cache
-    mix_channels(rows, prepared + size_t(i / B) * per_block, i % B * L, L, int(i / B) * kChannelBlock);
-  });
+  const int blocks = H / kChannelBlock, together = blocks_together(blocks, L, threads);
+  parallel_for(int64_t((blocks + together - 1) / together) * B, threads,
+               [&](int64_t i) {  // texts innermost: their filters stay in the cache
+                 const int first = int(i / B) * together;
+                 for (int block = first; block < std::min(blocks, first + together); ++block)
+                   mix_channels(rows, prepared + size_t(block) * per_block, i % B * L, L, block * kChannelBlock);
+               });
 }
 template void mixer_forward(const float*, const float*, const float*, const float*, const float*, int, int, int, float*, int);
 template void mixer_forward(const uint16_t*, const uint16_t*, const float*, const float*, const float*, int, int, int, uint16_t*, int);

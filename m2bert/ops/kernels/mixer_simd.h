@@ -1,5 +1,6 @@
 #pragma once
 // The inner loops of the Monarch Mixer on the CPU: host memory only, no MLX.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -67,6 +68,13 @@ struct MixerRows {
   const float *short_weight, *short_bias;
   int H;
 };
+
+// How many blocks of channels a thread takes one after the other of each text of a batch. Whole rows lie each in pages of their own: what
+// the first block has fetched of a short text, addresses of pages above all, is still at hand for the next ones.
+inline int blocks_together(int blocks, int L, int threads) {
+  constexpr int kMost = 4, kLongest = 512;
+  return L > kLongest ? 1 : std::clamp(blocks / threads, 1, kMost);
+}
 
 // y = x2 * conv1(x1 * v) + conv2(u) for channels [h, h + kChannelBlock) of the text that begins at `row`, on the thread that asks;
 // (x1, x2, v) = thirds of the causal short convolution of `projected`. prepared: the filters of these channels. With those of bfloat16
