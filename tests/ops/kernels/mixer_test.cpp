@@ -90,7 +90,8 @@ TEST_P(MixerKernel, GradientOfOneInputAlone) {
 INSTANTIATE_TEST_SUITE_P(Shapes, MixerKernel,
                          ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
                                            Mixer{1, 5, 16, true, false}, Mixer{3, 16, 48, true, true}, Mixer{2, 33, 16, true, true},
-                                           Mixer{1, 64, 16, false, false}, Mixer{2, 128, 64, true, true}, Mixer{1, 1000, 16, true, true}));
+                                           Mixer{1, 64, 16, false, false}, Mixer{2, 128, 64, true, true}, Mixer{3, 20, 80, true, true},
+                                           Mixer{1, 1000, 16, true, true}));
 
 TEST(MixerKernel, TakesMultiplesOfSixteenChannels) { EXPECT_FALSE(ops::kernels::mixer_takes(18, mx::float32, {})); }
 
