@@ -25,13 +25,13 @@ MASK, IGNORED = 103, -100
 
 def initialise(model):
     """BERT's: what a run begins with, so that the losses are those of a run. The filters' networks stay as PyTorch draws them."""
-    torch.manual_seed(0)
     for name, module in model.named_modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) and "implicit_filter" not in name:
             torch.nn.init.normal_(module.weight, std=0.02)
 
 
 def make(path, recipe, batches, rows):
+    torch.manual_seed(0)
     kind, model_config = torch_model.read_yaml(path)
     model = torch_model.build(kind, model_config, "mlm")
     initialise(model)
