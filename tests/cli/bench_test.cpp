@@ -58,6 +58,19 @@ TEST(Bench, TellsWhatItRanAndHowFast) {
   EXPECT_FALSE(has(text.out, "GFLOP/s"));
 }
 
+#ifdef __linux__
+TEST(Bench, SaysThatMemoryDoesNotSuffice) {
+  const Scratch scratch;
+  HowToRun how;
+  how.most_memory = uint64_t(800) << 20;
+  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread takes some, too
+  // 512 MiB for the states of one layer.
+  const Outcome outcome = run(bench(wide_folder(scratch, m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "not enough memory")) << outcome.err;
+}
+#endif
+
 TEST(Bench, ProfileNamesTheStages) {
   const Scratch scratch;
   const std::string model = wide_folder(scratch, m2_config());

@@ -36,6 +36,10 @@ void open_as(const std::string& file, int flags, int as) {
     const rlimit limit{*how.largest_file, *how.largest_file};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
+  if (how.most_memory) {
+    const rlimit limit{*how.most_memory, *how.most_memory};
+    ::setrlimit(RLIMIT_AS, &limit);
+  }
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
   ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs would slow one another down
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};

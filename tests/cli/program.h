@@ -26,6 +26,7 @@ struct HowToRun {
   std::vector<std::pair<std::string, std::string>> environment;  // variables set for it
   bool count_threads = false;
   std::optional<uint64_t> largest_file;  // bytes; writing more fails
+  std::optional<uint64_t> most_memory;   // bytes of address space; asking for more fails
 };
 
 Outcome run(const std::vector<std::string>& arguments, const HowToRun& how = {});

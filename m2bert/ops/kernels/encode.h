@@ -3,13 +3,22 @@
 
 #include <vector>
 
+#include "m2bert/error.h"
 #include "m2bert/mx.h"
 
 namespace m2bert::ops::kernels {
 
+// Memory for an array. MLX does not look whether there was any.
+inline mx::allocator::Data allocate(size_t bytes) {
+  auto data = mx::allocator::malloc(bytes);
+  require(bytes == 0 || data.buffer().ptr(), "not enough memory: another ", (bytes >> 20) + 1,
+          " MiB are wanted; smaller batches or shorter ", "texts take less");
+  return data;
+}
+
 // What every eval_cpu begins with: memory for the output, and the stream's encoder told of inputs and output.
 inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array>& in, mx::array& out) {
-  out.set_data(mx::allocator::malloc(out.nbytes()));
+  out.set_data(allocate(out.nbytes()));
   auto& encoder = mx::cpu::get_command_encoder(s);
   for (const auto& a : in) encoder.set_input_array(a);
   encoder.set_output_array(out);
@@ -30,7 +39,7 @@ inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array
   auto& encoder = mx::cpu::get_command_encoder(s);
   for (const auto& a : in) encoder.set_input_array(a);
   for (auto& a : out) {
-    a.set_data(mx::allocator::malloc(a.nbytes()));
+    a.set_data(allocate(a.nbytes()));
     encoder.set_output_array(a);
   }
   return encoder;

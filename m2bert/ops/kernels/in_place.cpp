@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/kernels/encode.h"
 #include "m2bert/ops/kernels/kernel.h"
 
 namespace m2bert::ops::kernels {
@@ -29,7 +30,7 @@ Rewrite::Rewrite(mx::array& array) : array_(&array), from_(array.data<float>()) 
     to_ = array.data<float>();
     return;
   }
-  fresh_ = mx::array(mx::allocator::malloc(array.nbytes()), array.shape(), mx::float32);
+  fresh_ = mx::array(allocate(array.nbytes()), array.shape(), mx::float32);
   to_ = fresh_->data<float>();
 }
 
