@@ -54,26 +54,14 @@ class Bench {
         data_(open_batches(recipe.train_loader, recipe.global_batch, {recipe.seed, 0, 1, recipe.model})) {}
 
   double run() {
-    const auto batch = next();
-    const double start = now();
-    auto gradient = *step_.gradient(batch, number_++);
-    step_.update(gradient, 1);
-    const double seconds = now() - start;
-    losses_.emplace_back(gradient.loss, gradient.norm);
-    operations_ = training_flops(model_.config(), batch.rows, batch.length, gradient.predicted);
-    return seconds;
+    const auto [gradient, update] = step();
+    return gradient + update;
   }
 
   std::string parts() {
-    const auto batch = next();
-    const double start = now();
-    auto gradient = *step_.gradient(batch, number_++);
-    const double middle = now();
-    step_.update(gradient, 1);
-    const double end = now();
-    losses_.emplace_back(gradient.loss, gradient.norm);
+    const auto [gradient, update] = step();
     std::ostringstream text;
-    text << "{\"gradient\": " << middle - start << ", \"update\": " << end - middle << "}";
+    text << "{\"gradient\": " << gradient << ", \"update\": " << update << "}";
     return text.str();
   }
 
@@ -93,6 +81,19 @@ class Bench {
   }
 
  private:
+  // Seconds of the gradient, and of clipping and update.
+  std::pair<double, double> step() {
+    const auto batch = next();
+    const double start = now();
+    auto gradient = *step_.gradient(batch, number_++);
+    const double middle = now();
+    step_.update(gradient, 1);
+    const double end = now();
+    losses_.emplace_back(gradient.loss, gradient.norm);
+    operations_ = training_flops(model_.config(), batch.rows, batch.length, gradient.predicted);
+    return {middle - start, end - middle};
+  }
+
   std::vector<nn::NamedArray> loaded(const Recipe& recipe) {
     model_.init(recipe.seed, recipe.independent_layers);
     checkpoint::match(model_, checkpoint::load_weights(recipe.save.load_path), {.source = recipe.save.load_path});

@@ -106,8 +106,6 @@ def take_turns(mine, theirs, runs):
     mine.run()
     mine.run()
     sides = [mine, theirs]
-    for side in sides:
-        side.times.clear()
     parts = [[], []]
     for turn in range(runs):
         for i in (0, 1) if turn % 2 == 0 else (1, 0):

@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "m2bert/allocate.h"
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
@@ -35,7 +36,7 @@ std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
 
 // mx::copy would share the memory.
 mx::array in_memory_of_its_own(const mx::array& a) {
-  mx::array copy(mx::allocator::malloc(a.nbytes()), a.shape(), a.dtype());
+  mx::array copy(allocate(a.nbytes()), a.shape(), a.dtype());
   std::memcpy(copy.data<char>(), a.data<char>(), a.nbytes());
   return copy;
 }

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
 
-#include "m2bert/error.h"
 #include "near.h"
 
 namespace m2bert {

@@ -3,18 +3,10 @@
 
 #include <vector>
 
-#include "m2bert/error.h"
+#include "m2bert/allocate.h"
 #include "m2bert/mx.h"
 
 namespace m2bert::ops::kernels {
-
-// Memory for an array. MLX does not look whether there was any.
-inline mx::allocator::Data allocate(size_t bytes) {
-  auto data = mx::allocator::malloc(bytes);
-  require(bytes == 0 || data.buffer().ptr(), "not enough memory: another ", (bytes >> 20) + 1,
-          " MiB are wanted; smaller batches or shorter ", "texts take less");
-  return data;
-}
 
 // What every eval_cpu begins with: memory for the output, and the stream's encoder told of inputs and output.
 inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array>& in, mx::array& out) {

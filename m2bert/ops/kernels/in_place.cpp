@@ -4,8 +4,8 @@
 
 #include <optional>
 
+#include "m2bert/allocate.h"
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/encode.h"
 #include "m2bert/ops/kernels/kernel.h"
 
 namespace m2bert::ops::kernels {

@@ -194,6 +194,20 @@ void layer_norm_all(const T* x, const T* residual, const float* weight, const fl
   }
 }
 
+template <class From, class To>
+void cast_all(const From* x, int64_t n, To* y, int threads) {
+  constexpr int64_t kPiece = 1 << 14;
+#pragma omp parallel for schedule(static) num_threads(threads)
+  for (int64_t first = 0; first < n; first += kPiece) {
+    const D d;
+    const From* from = x + first;
+    To* to = y + first;
+    over(
+        n - first < kPiece ? n - first : kPiece, [&](int64_t i) HWY_ATTR { store(load(d, from + i), d, to + i); },
+        [&](int64_t i, int64_t count) HWY_ATTR { store_part(load(d, Padded<From>(from + i, count).at), to + i, count); });
+  }
+}
+
 // Columns are shared out; a task reads some vectors of each row.
 template <class T>
 void column_sums_all(const T* x, int64_t rows, int64_t width, T* y, int threads) {
@@ -302,19 +316,6 @@ void norm_bfloat(const uint16_t* x, const uint16_t* residual, const float* w, co
   layer_norm_all(x, residual, w, b, eps, y, rows, width, threads);
 }
 
-template <class From, class To>
-void cast_all(const From* x, int64_t n, To* y, int threads) {
-  constexpr int64_t kPiece = 1 << 14;
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (int64_t first = 0; first < n; first += kPiece) {
-    const D d;
-    const From* from = x + first;
-    To* to = y + first;
-    over(
-        n - first < kPiece ? n - first : kPiece, [&](int64_t i) HWY_ATTR { store(load(d, from + i), d, to + i); },
-        [&](int64_t i, int64_t count) HWY_ATTR { store_part(load(d, Padded<From>(from + i, count).at), to + i, count); });
-  }
-}
 void cast_to_bfloat(const float* x, int64_t n, uint16_t* y, int threads) { cast_all(x, n, y, threads); }
 void cast_to_float(const uint16_t* x, int64_t n, float* y, int threads) { cast_all(x, n, y, threads); }
 
