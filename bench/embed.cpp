@@ -16,7 +16,7 @@
 #include "m2bert/io/json.h"
 #include "m2bert/memory.h"
 #include "m2bert/models/pretrained.h"
-#include "m2bert/ops/kernels/gemm_blocks.h"
+#include "m2bert/ops/backend/cpu/simd/blockdiag_gemm_host.h"
 #include "m2bert/ops/profile.h"
 #include "m2bert/threads.h"
 #include "m2bert/version.h"
@@ -25,7 +25,7 @@ namespace m2bert {
 namespace {
 
 namespace fs = std::filesystem;
-namespace kernels = ops::kernels;
+namespace cpu = ops::cpu;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -73,13 +73,13 @@ class Bench {
   // int8 models have their products counted against bfloat16's rate too: it is the one that the machine is known by.
   double product_rate() const {
     constexpr size_t n = 4096;
-    const auto number = pretrained_.dtype == mx::float32 ? kernels::Number::float32 : kernels::Number::bfloat16;
-    std::vector<char> a(n * n * kernels::size_of(number)), b(a.size()), c(a.size());
+    const auto number = pretrained_.dtype == mx::float32 ? cpu::Number::float32 : cpu::Number::bfloat16;
+    std::vector<char> a(n * n * cpu::size_of(number)), b(a.size()), c(a.size());
     for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] = char(i % 2 == 0 ? i / 64 : 0x3c);  // numbers about 0.01, in both dtypes
     double best = 0;
     for (int i = 0; i < 4; ++i) {
       const double start = now();
-      kernels::multiply(number, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
+      cpu::multiply(number, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
       best = std::max(best, 2e-9 * double(n * n * n) / (now() - start));
     }
     return best;

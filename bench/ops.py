@@ -244,7 +244,7 @@ CASES = [
          "u k k_rev D", "torch.fft.rfft, irfft, F.gelu, product"),
     Case("long_conv_with_spectrum", convolution_inputs, "u D", "torch.fft.rfft, irfft; spectrum kept"),
     Case("monarch_mix", mixer_inputs, "projected u short_weight short_bias k k_rev D k2 k2_rev D2", "F.conv1d, torch.fft, products"),
-    Case("monarch_mixer", whole_mixer_inputs, "u in_weight in_bias short_weight short_bias k k_rev D k2 k2_rev D2 out_weight out_bias",
+    Case("mixer_block", whole_mixer_inputs, "u in_weight in_bias short_weight short_bias k k_rev D k2 k2_rev D2 out_weight out_bias",
          "F.linear, F.conv1d, torch.fft, products"),
     Case("monarch_mixer_kept", whole_mixer_inputs, "", "F.linear, F.conv1d, torch.fft, products; spectra kept"),
     Case("rearrange_heads", lambda d: {"x": d.hidden()}, "x", "einops.rearrange 'b l (h d) -> b h l d', contiguous"),

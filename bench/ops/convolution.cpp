@@ -1,7 +1,7 @@
 #include "bench/ops/registry.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
-#include "m2bert/ops/prepared_mixer.h"
+#include "m2bert/ops/packed_mixer_block.h"
 
 namespace m2bert::bench {
 namespace {
@@ -20,15 +20,15 @@ ops::MixerWeights mixer_weights(const Inputs& in) {
   return {in["in_weight"], in["in_bias"], in["short_weight"], in["short_bias"], in["out_weight"], in["out_bias"]};
 }
 
-mx::array mixer(const Inputs& in) { return ops::monarch_mixer(in["u"], mixer_weights(in), filters(in)); }
+mx::array mixer(const Inputs& in) { return ops::mixer_block(in["u"], mixer_weights(in), filters(in)); }
 
 // For inference: weights and filters laid out beforehand.
 Function prepared_mixer(const Inputs& inputs) {
-  auto prepared = ops::prepare_mixer(mixer_weights(inputs), true);
+  auto prepared = ops::pack_mixer_block(mixer_weights(inputs), true);
   if (!prepared) return mixer;
-  auto transformed = ops::prepare_filters(filters(inputs));
+  auto transformed = ops::pack_filters(filters(inputs));
   mx::eval(transformed);
-  return [prepared, transformed](const Inputs& in) { return ops::monarch_mixer(in["u"], prepared, transformed); };
+  return [prepared, transformed](const Inputs& in) { return ops::mixer_block(in["u"], prepared, transformed); };
 }
 
 // The result is as long as the text.
@@ -56,7 +56,7 @@ void add_convolution(Registry& registry) {
   });
   registry.add_prepared("long_conv_with_spectrum", with_kept_spectrum);
   registry.add("monarch_mix", mix);
-  registry.add("monarch_mixer", mixer);
+  registry.add("mixer_block", mixer);
   registry.add_prepared("monarch_mixer_kept", prepared_mixer);
 }
 

@@ -101,7 +101,7 @@ MaskedLMHead::MaskedLMHead(const Config& c)
 
 mx::array MaskedLMHead::operator()(const mx::array& rows, nn::Pass& pass) const {
   auto x = pass.stage("mlm.transform", norm(activate(activation_, dense(rows))));
-  return ops::weighted_product(x, word_embeddings_->matrix(), bias);
+  return ops::weight_matmul(x, word_embeddings_->matrix(), bias);
 }
 
 void MaskedLMHead::visit(nn::Visitor& v) {

@@ -60,7 +60,7 @@ std::optional<mx::array> FeedForwardKernel::operator()(const mx::array& x, const
     if (*a) arrays.push_back(**a);
   }
   if (nn::any_traced(arrays)) return std::nullopt;
-  const auto prepared = prepared_.get(0, arrays, [&] { return ops::prepare_feed_forward(w); });
+  const auto prepared = prepared_.get(0, arrays, [&] { return ops::pack_feed_forward(w); });
   if (!prepared) return std::nullopt;
   return ops::feed_forward(x, prepared);
 }

@@ -35,7 +35,7 @@ class FeedForwardKernel {
   std::optional<mx::array> operator()(const mx::array& x, const ops::FeedForwardWeights& weights, const nn::Pass& pass) const;
 
  private:
-  mutable nn::Kept<ops::PreparedFeedForward> prepared_;
+  mutable nn::Kept<ops::PackedFeedForward> prepared_;
 };
 
 // norm(wo(gelu(gated_layers(x))) + x), or with use_glu_mlp norm(wo(gelu(g[:I]) * g[I:]) + x), g = gated_layers(x).

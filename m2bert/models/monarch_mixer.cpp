@@ -112,31 +112,31 @@ bool MonarchSequenceMixer::traced(const mx::array& u) const {
   return u.is_tracer() || nn::any_traced(projection_weights()) || nn::any_traced(filter_weights());
 }
 
-ops::PreparedMixer MonarchSequenceMixer::prepared() const {
+ops::PackedMixerBlock MonarchSequenceMixer::prepared() const {
   return mixer_.get(0, projection_weights(), [&] {
     const ops::MixerWeights weights{in_linear.matrix(), in_linear.bias,      short_filter_weight,
                                     short_filter_bias,  out_linear.matrix(), out_linear.bias};
-    return ops::prepare_mixer(weights, filter_fn2.has_value());
+    return ops::pack_mixer_block(weights, filter_fn2.has_value());
   });
 }
 
 // Small filters are kept. Large ones pay only from the second batch of a length on: one long text does without the memory for them.
-mx::array MonarchSequenceMixer::run_prepared(const ops::PreparedMixer& mixer, const mx::array& u) const {
+mx::array MonarchSequenceMixer::run_prepared(const ops::PackedMixerBlock& mixer, const mx::array& u) const {
   constexpr size_t kAlwaysKept = size_t(16) << 20;  // bytes
   const int L = u.shape(1);
-  const size_t bytes = ops::prepared_filter_bytes(L, u.shape(2), u.dtype());
+  const size_t bytes = ops::packed_filter_bytes(L, u.shape(2), u.dtype());
   const int key = u.dtype() == mx::float32 ? L : -L;  // a cast of the projections leaves the filters' weights as they are
   const bool again = std::exchange(last_length_, L) == L || filters_.holds(key, filter_weights());
-  if (bytes > most_filter_bytes_ || (bytes > kAlwaysKept && !again)) return ops::monarch_mixer(u, mixer, filter_networks(L, u));
+  if (bytes > most_filter_bytes_ || (bytes > kAlwaysKept && !again)) return ops::mixer_block(u, mixer, filter_networks(L, u));
   const auto filters = filters_.get(
       key, filter_weights(),
       [&] {
-        auto made = ops::prepare_filters(filter_networks(L), u.dtype());
+        auto made = ops::pack_filters(filter_networks(L), u.dtype());
         mx::eval(made);
         return made;
       },
       bytes, kAlwaysKept);
-  return ops::monarch_mixer(u, mixer, filters);
+  return ops::mixer_block(u, mixer, filters);
 }
 
 void MonarchSequenceMixer::visit(nn::Visitor& v) {

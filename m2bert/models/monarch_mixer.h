@@ -8,7 +8,7 @@
 #include "m2bert/nn/hyena_filter.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
-#include "m2bert/ops/prepared_mixer.h"
+#include "m2bert/ops/packed_mixer_block.h"
 
 namespace m2bert::models {
 
@@ -33,11 +33,11 @@ class MonarchSequenceMixer : public SequenceMixer {
   std::vector<mx::array> filter_weights() const;
   std::vector<mx::array> projection_weights() const;
   bool traced(const mx::array& u) const;
-  ops::PreparedMixer prepared() const;  // for the kernel of the whole mixer; null: it does not take this one
-  mx::array run_prepared(const ops::PreparedMixer& mixer, const mx::array& u) const;
+  ops::PackedMixerBlock prepared() const;  // for the kernel of the whole mixer; null: it does not take this one
+  mx::array run_prepared(const ops::PackedMixerBlock& mixer, const mx::array& u) const;
 
   size_t most_filter_bytes_;  // of a layer's filters, to be kept
-  mutable nn::Kept<ops::PreparedMixer> mixer_;
+  mutable nn::Kept<ops::PackedMixerBlock> mixer_;
   mutable nn::Kept<mx::array> filters_;
   mutable int last_length_ = 0;
 };

@@ -138,9 +138,9 @@ Head head_of(const checkpoint::TensorMap& weights) {
 }
 
 bool cast_weights(Model& model, mx::Dtype dtype) {
-  const bool on_cpu = mx::default_device() == mx::Device::cpu, narrow = !on_cpu || ops::has_bfloat16_products();
+  const bool on_cpu = mx::default_device() == mx::Device::cpu, narrow = !on_cpu || ops::supports_bfloat16_gemm();
   if (dtype == mx::int8) {
-    const bool wide = on_cpu && !ops::has_int8_products();
+    const bool wide = on_cpu && !ops::supports_int8_gemm();
     for (auto& m : nn::matrices(model)) {
       if (!m.scale->has_value() && !checkpoint::is_quantized(m.name, *m.weight)) continue;
       const auto quantized = m.scale->has_value() ? ops::Weight{*m.weight, *m.scale} : ops::quantize_weight(*m.weight);

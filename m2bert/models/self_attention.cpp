@@ -43,8 +43,8 @@ std::optional<AttentionProducts::Prepared> AttentionProducts::operator()(const s
   const auto prepared = prepared_.get(0, weights, [&] {
     std::vector<ops::LinearWeights> of_qkv;
     for (const auto* layer : qkv) of_qkv.push_back({layer->matrix(), layer->bias});
-    return Prepared{ops::prepare_linear(of_qkv),
-                    ops::prepare_linear({{dense.matrix(), dense.bias}}, ops::NormWeights{norm.weight, norm.bias, norm.eps()})};
+    return Prepared{ops::pack_linear(of_qkv),
+                    ops::pack_linear({{dense.matrix(), dense.bias}}, ops::NormWeights{norm.weight, norm.bias, norm.eps()})};
   });
   if (!prepared.qkv || !prepared.out) return std::nullopt;
   return prepared;

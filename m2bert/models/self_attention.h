@@ -5,7 +5,7 @@
 #include "m2bert/nn/kept.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
-#include "m2bert/ops/prepared_linear.h"
+#include "m2bert/ops/packed_linear.h"
 
 namespace m2bert::models {
 
@@ -13,7 +13,7 @@ namespace m2bert::models {
 class AttentionProducts {
  public:
   struct Prepared {
-    ops::PreparedLinear qkv, out;  // H -> 3 H; H -> H with residual and norm
+    ops::PackedLinear qkv, out;  // H -> 3 H; H -> H with residual and norm
   };
   // Nothing where the kernels do not take them: in training, or where somebody watches the stages. qkv: one layer H -> 3 H, or three.
   std::optional<Prepared> operator()(const std::vector<const nn::Linear*>& qkv, const nn::Linear& dense, const nn::LayerNorm& norm,

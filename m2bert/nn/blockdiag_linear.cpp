@@ -21,8 +21,8 @@ mx::array BlockdiagLinear::operator()(const mx::array& x) const {
   const int in_padded = weight.shape(0) * weight.shape(2), out_padded = weight.shape(0) * weight.shape(1);
   auto padded = in_padded == in_ ? x : mx::pad(x, std::vector<int>{-1}, mx::Shape{0}, mx::Shape{in_padded - in_});
   if (shuffle_) padded = ops::rearrange(padded, "... (group c) -> ... (c group)", {{"group", weight.shape(0)}});
-  if (out_padded == out_) return ops::weighted_product(padded, matrix(), bias);
-  auto y = ops::weighted_product(padded, matrix());
+  if (out_padded == out_) return ops::weight_matmul(padded, matrix(), bias);
+  auto y = ops::weight_matmul(padded, matrix());
   auto stop = y.shape();
   stop.back() = out_;
   y = mx::slice(y, mx::Shape(y.ndim(), 0), stop);

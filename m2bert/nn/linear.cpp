@@ -8,7 +8,7 @@ Linear::Linear(int in, int out, bool with_bias) : weight(mx::zeros({out, in})) {
   if (with_bias) bias = mx::zeros({out});
 }
 
-mx::array Linear::operator()(const mx::array& x) const { return ops::weighted_product(x, matrix(), bias); }
+mx::array Linear::operator()(const mx::array& x) const { return ops::weight_matmul(x, matrix(), bias); }
 
 void Linear::visit(Visitor& v) {
   v.matrix("weight", weight, weight_scale);

@@ -5,8 +5,8 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/pointwise.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -18,10 +18,10 @@ void check_gate(const mx::array& x) {
 }  // namespace
 
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
-  return kernels::pointwise_takes(x, s) ? kernels::gelu(x, kernels::stream_of(s)) : gelu_reference(x, s);
+  return cpu::pointwise_takes(x, s) ? cpu::gelu(x, cpu::stream_of(s)) : gelu_fallback(x, s);
 }
 
-mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
+mx::array gelu_fallback(const mx::array& x, mx::StreamOrDevice s) {
   require_float("gelu", "x", x);
   const auto wide = mx::astype(x, mx::float32, s);  // 1 + erf loses what is left of a narrow type
   const auto cdf = mx::multiply(mx::add(mx::erf(mx::multiply(wide, mx::array(float(1 / std::numbers::sqrt2)), s), s), mx::array(1.0f), s),
@@ -30,10 +30,10 @@ mx::array gelu_reference(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
-  return kernels::pointwise_takes(x, s) ? kernels::gelu_tanh(x, kernels::stream_of(s)) : gelu_tanh_reference(x, s);
+  return cpu::pointwise_takes(x, s) ? cpu::gelu_tanh(x, cpu::stream_of(s)) : gelu_tanh_fallback(x, s);
 }
 
-mx::array gelu_tanh_reference(const mx::array& x, mx::StreamOrDevice s) {
+mx::array gelu_tanh_fallback(const mx::array& x, mx::StreamOrDevice s) {
   require_float("gelu_tanh", "x", x);
   // (1 + tanh(z)) / 2 is sigmoid(2 z).
   const float linear = float(2 * std::sqrt(2 / std::numbers::pi)), cubic = linear * 0.044715f;
@@ -43,15 +43,15 @@ mx::array gelu_tanh_reference(const mx::array& x, mx::StreamOrDevice s) {
   return mx::astype(mx::multiply(wide, mx::sigmoid(mx::multiply(near, slope, s), s), s), x.dtype(), s);
 }
 
-mx::array gelu_gate_reference(const mx::array& x, mx::StreamOrDevice s) {
+mx::array gelu_gate_fallback(const mx::array& x, mx::StreamOrDevice s) {
   check_gate(x);
   auto halves = mx::split(x, 2, -1, s);
-  return mx::multiply(gelu_reference(halves[0], s), halves[1], s);
+  return mx::multiply(gelu_fallback(halves[0], s), halves[1], s);
 }
 
 mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s) {
   check_gate(x);
-  return kernels::pointwise_takes(x, s) ? kernels::gelu_gate(x, kernels::stream_of(s)) : gelu_gate_reference(x, s);
+  return cpu::pointwise_takes(x, s) ? cpu::gelu_gate(x, cpu::stream_of(s)) : gelu_gate_fallback(x, s);
 }
 
 }  // namespace m2bert::ops

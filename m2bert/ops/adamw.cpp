@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/in_place.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/update_simd.h"
+#include "m2bert/ops/backend/cpu/in_place.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/simd/optimizer_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops {
@@ -28,30 +28,30 @@ double correction(double beta, int64_t step) { return 1 - std::pow(beta, double(
 }  // namespace
 
 void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
-  if (!kernels::cpu_kernels(s)) return adamw_update_reference(parameters, o, s);
+  if (!cpu::cpu_kernels(s)) return adamw_update_fallback(parameters, o, s);
 #ifdef M2BERT_CPU_KERNELS
   check(parameters);
   std::vector<mx::array*> all;
   for (const auto& p : parameters) all.insert(all.end(), {p.value, p.gradient, p.m, p.v});
-  kernels::require_plain("adamw_update", all);
-  std::vector<kernels::Rewrite> writes;
-  std::vector<kernels::AdamWSpan> spans;
+  cpu::require_plain("adamw_update", all);
+  std::vector<cpu::Rewrite> writes;
+  std::vector<cpu::AdamWSpan> spans;
   for (const auto& p : parameters) {
-    const kernels::Rewrite value(*p.value), m(*p.m), v(*p.v);
+    const cpu::Rewrite value(*p.value), m(*p.m), v(*p.v);
     const double step = p.learning_rate / correction(o.beta1, o.step);
     spans.push_back({value.from(), m.from(), v.from(), p.gradient->data<float>(), value.to(), m.to(), v.to(), int64_t(p.value->size()),
                      float(step), float(1 - p.decay)});
     writes.insert(writes.end(), {value, m, v});
   }
-  const kernels::AdamWConstants c{
+  const cpu::AdamWConstants c{
       float(o.beta1),          float(o.beta2),         float(o.eps), float(1 / std::sqrt(correction(o.beta2, o.step))),
       float(o.gradient_scale), float(o.gradient_limit)};
-  kernels::run_on(kernels::stream_of(s), [&] { kernels::adamw_spans(spans, c, threads()); });
+  cpu::run_on(cpu::stream_of(s), [&] { cpu::adamw_spans(spans, c, threads()); });
   for (auto& write : writes) write.done();
 #endif
 }
 
-void adamw_update_reference(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
+void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
   check(parameters);
   auto f = [](double x) { return mx::array(float(x)); };
   std::vector<mx::array> made;

@@ -32,6 +32,6 @@ struct AdamWOptions {
 void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
 
 // The same in MLX's operations, on any device.
-void adamw_update_reference(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
+void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

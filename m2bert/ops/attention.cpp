@@ -6,7 +6,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/attention_options.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/streaming_attention.h"
 
 namespace m2bert::ops {
@@ -40,7 +40,7 @@ void check(const mx::array& q, const mx::array& k, const mx::array& v, int heads
 
 }  // namespace
 
-mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
+mx::array self_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
                                    bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
   check(q, k, v, heads, key_bias);
   const int B = q.shape(0), S = q.shape(1);
@@ -53,13 +53,13 @@ mx::array self_attention_reference(const mx::array& q, const mx::array& k, const
 mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
                          const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
   check(q, k, v, heads, key_bias);
-  if (on_probabilities || q.size() == 0) return self_attention_reference(q, k, v, heads, key_bias, alibi, on_probabilities, s);
+  if (on_probabilities || q.size() == 0) return self_attention_fallback(q, k, v, heads, key_bias, alibi, on_probabilities, s);
   const int B = q.shape(0), S = q.shape(1), d = q.shape(2) / heads;
   StreamingAttention what{1 / std::sqrt(float(d))};
   if (alibi) what.alibi_slopes = alibi_slopes(heads);
   auto bias = mx::reshape(mx::astype(key_bias, mx::float32, s), {B, 1, 1, S}, s);
   auto wide = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
-  if (!kernels::cpu_kernels(s)) {
+  if (!cpu::cpu_kernels(s)) {
     auto heads_first = [&](const mx::array& x) { return split_heads(wide(x), heads, s); };
     auto y = streaming_attention({heads_first(q), heads_first(k), heads_first(v), bias}, what, s);
     return mx::astype(mx::reshape(mx::transpose(y, {0, 2, 1, 3}, s), q.shape(), s), q.dtype(), s);
@@ -97,7 +97,7 @@ mx::array scaled_dot_product_attention(const mx::array& q, const mx::array& k, c
   return mx::astype(streaming_attention(in, streaming_options(q, options), s), q.dtype(), s);
 }
 
-mx::array scaled_dot_product_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v,
+mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v,
                                                  const AttentionOptions& options, mx::StreamOrDevice s) {
   check(q, k, v, options);
   const auto what = streaming_options(q, options);

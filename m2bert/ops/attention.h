@@ -34,7 +34,7 @@ struct AttentionOptions {
 // nor a gradient for the bias.
 mx::array scaled_dot_product_attention(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options = {},
                                        mx::StreamOrDevice s = {});
-mx::array scaled_dot_product_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v,
+mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v,
                                                  const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 
 // Attention of padded texts on themselves: q, k, v [B, S, heads * d] -> the same.
@@ -42,7 +42,7 @@ mx::array scaled_dot_product_attention_reference(const mx::array& q, const mx::a
 // Streaming, unless something is done to the probabilities; the reference is composed and holds all of the scores.
 mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
                          const std::function<mx::array(const mx::array&)>& on_probabilities = {}, mx::StreamOrDevice s = {});
-mx::array self_attention_reference(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
+mx::array self_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
                                    bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities = {},
                                    mx::StreamOrDevice s = {});
 

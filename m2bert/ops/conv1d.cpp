@@ -130,7 +130,7 @@ mx::array convolve(const char* op, const mx::array& x, const mx::array& weight, 
   return finish(n.I == 1 ? by_channel(padded, weight, n, o, s) : by_group(padded, weight, n, o, s), x, bias, o, s);
 }
 
-mx::array convolve_reference(const char* op, const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
+mx::array convolve_fallback(const char* op, const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
                              const Conv1dOptions& o, mx::StreamOrDevice s) {
   const auto n = check(op, x, weight, bias, o);
   auto padded = padded_positions(x, o, s);
@@ -156,9 +156,9 @@ mx::array conv1d(const mx::array& x, const mx::array& weight, const std::optiona
   return convolve("conv1d", x, weight, bias, o, s);
 }
 
-mx::array conv1d_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, const Conv1dOptions& o,
+mx::array conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, const Conv1dOptions& o,
                            mx::StreamOrDevice s) {
-  return convolve_reference("conv1d", x, weight, bias, o, s);
+  return convolve_fallback("conv1d", x, weight, bias, o, s);
 }
 
 mx::array conv1d_fft(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, const Conv1dOptions& o,
@@ -179,9 +179,9 @@ mx::array depthwise_conv1d(const mx::array& x, const mx::array& weight, const st
   return convolve("depthwise_conv1d", x, weight, bias, depthwise("depthwise_conv1d", x, o), s);
 }
 
-mx::array depthwise_conv1d_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
+mx::array depthwise_conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
                                      const Conv1dOptions& o, mx::StreamOrDevice s) {
-  return convolve_reference("depthwise_conv1d", x, weight, bias, depthwise("depthwise_conv1d", x, o), s);
+  return convolve_fallback("depthwise_conv1d", x, weight, bias, depthwise("depthwise_conv1d", x, o), s);
 }
 
 mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weight, const std::optional<mx::array>& bias,

@@ -21,10 +21,10 @@ struct Conv1dOptions {
 //   The result is [B, L', C_out] (or [B, C_out, L']), L' = floor((L + 2 padding - dilation (K - 1) - 1) / stride) + 1.
 // The same as torch's conv1d. float32, float16 or bfloat16; the result has x's dtype, the arithmetic is float32. Gradients for x, weight
 // and bias. Throws Error when shapes, dtypes or options do not fit, and when L' would be less than 1. conv1d gathers the taps and takes one
-// matrix product a group; conv1d_reference adds one product a tap.
+// matrix product a group; conv1d_fallback adds one product a tap.
 mx::array conv1d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                  const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
-mx::array conv1d_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
+mx::array conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                            const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
 
 // The same by FFT, for long filters: O(L log L) for any K. Every option is taken; a stride saves nothing here.
@@ -34,7 +34,7 @@ mx::array conv1d_fft(const mx::array& x, const mx::array& weight, const std::opt
 // conv1d where every channel has filters of its own, weight [m C_in, 1, K], m >= 1: groups = C_in, whatever options.groups says.
 mx::array depthwise_conv1d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                            const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
-mx::array depthwise_conv1d_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
+mx::array depthwise_conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                                      const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
 
 // Causal depthwise convolution, the mixer's: y[b,t,c] = bias[c] + sum_j weight[c,0,j] u[b, t-(K-1)+j, c], positions before the text are 0.

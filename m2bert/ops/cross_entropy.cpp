@@ -2,9 +2,9 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/kernels/cross_entropy.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/pointwise.h"
+#include "m2bert/ops/backend/cpu/cross_entropy_primitive.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -17,7 +17,7 @@ void check(const mx::array& x, const mx::array& labels) {
 }
 }  // namespace
 
-mx::array cross_entropy_rows_reference(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
+mx::array cross_entropy_rows_fallback(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
   check(x, labels);
   auto wide = mx::astype(x, mx::float32, s);
   auto picked = mx::take_along_axis(wide, mx::expand_dims(mx::astype(labels, mx::int32, s), -1, s), -1, s);
@@ -26,8 +26,8 @@ mx::array cross_entropy_rows_reference(const mx::array& x, const mx::array& labe
 
 mx::array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
   check(x, labels);
-  if (!kernels::pointwise_takes(x, s)) return cross_entropy_rows_reference(x, labels, s);
-  return kernels::cross_entropy(x, labels, kernels::stream_of(s));
+  if (!cpu::pointwise_takes(x, s)) return cross_entropy_rows_fallback(x, labels, s);
+  return cpu::cross_entropy(x, labels, cpu::stream_of(s));
 }
 
 }  // namespace m2bert::ops

@@ -26,9 +26,9 @@ mx::array fused_dense(const mx::array& x, const mx::array& weight, const mx::arr
   return linear(x, weight, bias, s);
 }
 
-mx::array fused_dense_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, mx::StreamOrDevice s) {
+mx::array fused_dense_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, mx::StreamOrDevice s) {
   check("fused_dense", x, weight, bias);
-  return linear_reference(x, weight, bias, s);
+  return linear_fallback(x, weight, bias, s);
 }
 
 mx::array fused_dense_gelu(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind, mx::StreamOrDevice s) {
@@ -37,11 +37,11 @@ mx::array fused_dense_gelu(const mx::array& x, const mx::array& weight, const mx
   return kind == GeluKind::exact ? gelu(y, s) : gelu_tanh(y, s);
 }
 
-mx::array fused_dense_gelu_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind,
+mx::array fused_dense_gelu_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind,
                                      mx::StreamOrDevice s) {
   check("fused_dense_gelu", x, weight, bias);
-  auto y = linear_reference(x, weight, bias, s);
-  return kind == GeluKind::exact ? gelu_reference(y, s) : gelu_tanh_reference(y, s);
+  auto y = linear_fallback(x, weight, bias, s);
+  return kind == GeluKind::exact ? gelu_fallback(y, s) : gelu_tanh_fallback(y, s);
 }
 
 }  // namespace m2bert::ops

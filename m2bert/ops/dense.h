@@ -8,7 +8,7 @@ namespace m2bert::ops {
 // all three. Throws Error on other shapes or dtypes. The reference, which computes in float16 and leaves the product to a CUDA library,
 // is this function; `linear` (linear.h) also takes no bias. On the CPU oneDNN adds the bias in the product.
 mx::array fused_dense(const mx::array& x, const mx::array& weight, const mx::array& bias, mx::StreamOrDevice s = {});
-mx::array fused_dense_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, mx::StreamOrDevice s = {});
+mx::array fused_dense_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, mx::StreamOrDevice s = {});
 
 enum class GeluKind {
   exact,  // x Phi(x)
@@ -18,7 +18,7 @@ enum class GeluKind {
 // gelu(x W^T + b): the same, with the activation; on the CPU the exact one is a kernel too.
 mx::array fused_dense_gelu(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind = GeluKind::exact,
                            mx::StreamOrDevice s = {});
-mx::array fused_dense_gelu_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind = GeluKind::exact,
+mx::array fused_dense_gelu_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind = GeluKind::exact,
                                      mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

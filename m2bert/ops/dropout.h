@@ -10,7 +10,7 @@ namespace m2bert::ops {
 // of each value's place. Throws Error unless 0 <= p < 1, or when x is not floating point and p > 0. On the CPU one pass of our kernel,
 // forward and gradient, which keeps no mask; the reference is composed and drops the same.
 mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::StreamOrDevice s = {});
-mx::array dropout_reference(const mx::array& x, float p, const mx::array& key, mx::StreamOrDevice s = {});
+mx::array dropout_fallback(const mx::array& x, float p, const mx::array& key, mx::StreamOrDevice s = {});
 
 // Which values dropout keeps: bool of this shape, each true with probability 1 - p.
 mx::array dropout_kept(const mx::Shape& shape, float p, const mx::array& key, mx::StreamOrDevice s = {});

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/embedding.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/cpu/embedding_primitive.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/layer_norm.h"
 
 namespace m2bert::ops {
@@ -36,15 +36,15 @@ std::vector<mx::array> indices(const std::vector<EmbeddingRows>& rows, mx::Strea
 
 mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
   check(rows, norm, dtype);
-  const bool taken = kernels::cpu_kernels(s) && std::ranges::all_of(rows, [](const auto& r) { return kernels::embedding_takes(r.table); });
-  if (!taken) return embedding_norm_reference(rows, norm, dtype, s);
-  const auto stream = kernels::stream_of(s);
+  const bool taken = cpu::cpu_kernels(s) && std::ranges::all_of(rows, [](const auto& r) { return cpu::embedding_takes(r.table); });
+  if (!taken) return embedding_norm_fallback(rows, norm, dtype, s);
+  const auto stream = cpu::stream_of(s);
   std::vector<Weight> tables;
   for (const auto& r : rows) tables.push_back(r.table);
-  return kernels::embedding_norm(tables, indices(rows, stream), norm, dtype, stream);
+  return cpu::embedding_norm(tables, indices(rows, stream), norm, dtype, stream);
 }
 
-mx::array embedding_norm_reference(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
+mx::array embedding_norm_fallback(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
   check(rows, norm, dtype);
   std::optional<mx::array> sum;
   for (const auto& r : rows) {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "m2bert/mx.h"
-#include "m2bert/ops/prepared_linear.h"
+#include "m2bert/ops/packed_linear.h"
 #include "m2bert/ops/quantized.h"
 
 namespace m2bert::ops {
@@ -21,7 +21,7 @@ struct EmbeddingRows {
 mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s = {});
 
 // The same of MLX's operations, with gradients by floating tables.
-mx::array embedding_norm_reference(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype,
+mx::array embedding_norm_fallback(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype,
                                    mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -3,8 +3,8 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/dropout.h"
-#include "m2bert/ops/kernels/feed_forward_cpu.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/cpu/feed_forward_primitive.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/layer_norm.h"
 
 namespace m2bert::ops {
@@ -23,9 +23,9 @@ mx::array activate(Activation activation, const mx::array& x, mx::StreamOrDevice
 
 }  // namespace
 
-mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
+mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
                                  mx::StreamOrDevice s) {
-  auto h = weighted_product(x, w.up, w.up_bias, s);
+  auto h = weight_matmul(x, w.up, w.up_bias, s);
   if (w.gated && w.activation == Activation::gelu) {
     h = gelu_gate(h, s);
   } else if (w.gated) {
@@ -36,23 +36,23 @@ mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& w
     h = activate(w.activation, h, s);
   }
   if (key) h = dropout(h, p, *key, s);
-  return layer_norm(weighted_product(h, w.down, w.down_bias, s), x, w.norm_weight, w.norm_bias, w.eps, s);
+  return layer_norm(weight_matmul(h, w.down, w.down_bias, s), x, w.norm_weight, w.norm_bias, w.eps, s);
 }
 
 mx::array feed_forward(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
                        mx::StreamOrDevice s) {
-  if (!kernels::feed_forward_products_take(x, w, s)) return feed_forward_reference(x, w, p, key, s);
+  if (!cpu::feed_forward_products_take(x, w, s)) return feed_forward_fallback(x, w, p, key, s);
   require(p >= 0 && p < 1, "[feed_forward] p is ", p, ", wants 0 <= p < 1");
-  auto y = kernels::feed_forward_products(x, w, p, key, kernels::stream_of(s));
+  auto y = cpu::feed_forward_products(x, w, p, key, cpu::stream_of(s));
   return layer_norm(y, x, w.norm_weight, w.norm_bias, w.eps, s);
 }
 
-PreparedFeedForward prepare_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s) {
-  return kernels::cpu_kernels(s) ? kernels::prepare_feed_forward(weights, kernels::stream_of(s)) : nullptr;
+PackedFeedForward pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s) {
+  return cpu::cpu_kernels(s) ? cpu::pack_feed_forward(weights, cpu::stream_of(s)) : nullptr;
 }
 
-mx::array feed_forward(const mx::array& x, const PreparedFeedForward& prepared, mx::StreamOrDevice s) {
-  return kernels::feed_forward(x, prepared, kernels::stream_of(s));
+mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx::StreamOrDevice s) {
+  return cpu::feed_forward(x, prepared, cpu::stream_of(s));
 }
 
 }  // namespace m2bert::ops

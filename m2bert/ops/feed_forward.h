@@ -28,20 +28,20 @@ struct FeedForwardWeights {
 // composed.
 mx::array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
                        const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
-mx::array feed_forward_reference(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
+mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
                                  const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
 
 // Weights laid out once for the CPU kernel, which works tile by tile and keeps no intermediate values of the whole batch.
-namespace kernels {
+namespace cpu {
 class FeedForward;
 }
-using PreparedFeedForward = std::shared_ptr<const kernels::FeedForward>;
+using PackedFeedForward = std::shared_ptr<const cpu::FeedForward>;
 
 // Null where the kernel does not take these: another device, weights of other dtypes than float32, bfloat16 (with AVX-512) and int8, up
 // and down of different ones, widths that are no multiples of 16. Evaluates the weights.
-PreparedFeedForward prepare_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s = {});
+PackedFeedForward pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s = {});
 
 // The kernel, for inference: no gradient. x is float32 or bfloat16, as the weights are; for int8 weights either.
-mx::array feed_forward(const mx::array& x, const PreparedFeedForward& prepared, mx::StreamOrDevice s = {});
+mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -1,8 +1,8 @@
 #include "m2bert/ops/filter_network.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/filter_network.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/cpu/filter_network_primitive.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/linear.h"
 
 namespace m2bert::ops {
@@ -27,7 +27,7 @@ mx::array wide(const mx::array& x, mx::StreamOrDevice s) { return mx::astype(x, 
 
 }  // namespace
 
-mx::array sine_linear_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
+mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
                                 mx::StreamOrDevice s) {
   check(x, weight, bias, freq);
   return mx::sin(mx::multiply(wide(freq, s), linear(wide(x, s), wide(weight, s), wide(bias, s), s), s), s);
@@ -35,11 +35,11 @@ mx::array sine_linear_reference(const mx::array& x, const mx::array& weight, con
 
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s) {
   check(x, weight, bias, freq);
-  if (x.size() == 0 || !kernels::cpu_kernels(s)) return sine_linear_reference(x, weight, bias, freq, s);
-  return kernels::sine_linear(x, weight, bias, freq, kernels::stream_of(s));
+  if (x.size() == 0 || !cpu::cpu_kernels(s)) return sine_linear_fallback(x, weight, bias, freq, s);
+  return cpu::sine_linear(x, weight, bias, freq, cpu::stream_of(s));
 }
 
-mx::array exponential_decay_reference(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
+mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
   check_decay(x, times, deltas);
   auto t = mx::reshape(wide(times, s), {-1, 1}, s);
   return mx::multiply(wide(x, s), mx::exp(mx::negative(mx::multiply(t, mx::abs(wide(deltas, s), s), s), s), s), s);
@@ -48,8 +48,8 @@ mx::array exponential_decay_reference(const mx::array& x, const mx::array& times
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
   check_decay(x, times, deltas);
   const bool learned = times.is_tracer() || deltas.is_tracer();
-  if (learned || x.size() == 0 || !kernels::cpu_kernels(s)) return exponential_decay_reference(x, times, deltas, s);
-  return kernels::exponential_decay(x, times, deltas, kernels::stream_of(s));
+  if (learned || x.size() == 0 || !cpu::cpu_kernels(s)) return exponential_decay_fallback(x, times, deltas, s);
+  return cpu::exponential_decay(x, times, deltas, cpu::stream_of(s));
 }
 
 }  // namespace m2bert::ops

@@ -9,13 +9,13 @@ namespace m2bert::ops {
 // sin(freq * (x weight^T + bias)), a layer of the network: x [L, in], weight [out, in], bias [out], freq [out]; the result is [L, out].
 // float32; other dtypes are widened. Throws Error when shapes do not fit. On the CPU one pass of our kernel, forward and gradient.
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s = {});
-mx::array sine_linear_reference(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
+mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
                                 mx::StreamOrDevice s = {});
 
 // x * exp(-times |deltas|): x [L, H], times [L], deltas [H]; float32, other dtypes are widened. Channels that decay along the text, each at
 // its own rate. Throws Error when shapes do not fit. On the CPU one pass of our kernel, forward and gradient by x.
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
-mx::array exponential_decay_reference(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
+mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
 
 // A filter as the last layer of a network: k[t] = (features[t] weight^T) * exp(-times[t] |deltas|), k [L, H].
 struct FilterNetwork {

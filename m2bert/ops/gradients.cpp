@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/in_place.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/update_simd.h"
+#include "m2bert/ops/backend/cpu/in_place.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/simd/optimizer_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops {
@@ -13,9 +13,9 @@ namespace m2bert::ops {
 namespace {
 
 void check(const std::vector<mx::array*>& y, const std::vector<mx::array>& x) {
-  require(y.size() == x.size(), "[mix_into] y has ", y.size(), " arrays, x ", x.size());
+  require(y.size() == x.size(), "[axpby] y has ", y.size(), " arrays, x ", x.size());
   for (size_t i = 0; i < x.size(); ++i) {
-    require(y[i]->shape() == x[i].shape(), "[mix_into] y has shape ", y[i]->shape(), ", x ", x[i].shape());
+    require(y[i]->shape() == x[i].shape(), "[axpby] y has shape ", y[i]->shape(), ", x ", x[i].shape());
   }
 }
 
@@ -28,19 +28,19 @@ std::vector<mx::array*> pointers(std::vector<mx::array>& arrays) {
 }  // namespace
 
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
-  if (!kernels::cpu_kernels(s)) return global_norm_reference(arrays, s);
+  if (!cpu::cpu_kernels(s)) return global_norm_fallback(arrays, s);
   double sum = 0;
 #ifdef M2BERT_CPU_KERNELS
   auto plain = arrays;
-  kernels::require_plain("global_norm", pointers(plain));
-  std::vector<kernels::ConstSpan> spans;
+  cpu::require_plain("global_norm", pointers(plain));
+  std::vector<cpu::ConstSpan> spans;
   for (const auto& a : plain) spans.push_back({a.data<float>(), int64_t(a.size())});
-  kernels::run_on(kernels::stream_of(s), [&] { sum = kernels::sum_of_squares(spans, threads()); });
+  cpu::run_on(cpu::stream_of(s), [&] { sum = cpu::sum_of_squares(spans, threads()); });
 #endif
   return std::sqrt(sum);
 }
 
-double global_norm_reference(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
+double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
   std::vector<mx::array> sums;
   for (const auto& a : arrays) sums.push_back(mx::sum(mx::square(a, s), s));
   mx::eval(sums);
@@ -49,25 +49,25 @@ double global_norm_reference(const std::vector<mx::array>& arrays, mx::StreamOrD
   return std::sqrt(total);
 }
 
-void mix_into(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
-  if (!kernels::cpu_kernels(s)) return mix_into_reference(y, x, a, b, s);
+void axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
+  if (!cpu::cpu_kernels(s)) return mix_into_fallback(y, x, a, b, s);
 #ifdef M2BERT_CPU_KERNELS
   check(y, x);
   auto plain = x;
-  kernels::require_plain("mix_into", y);
-  kernels::require_plain("mix_into", pointers(plain));
-  std::vector<kernels::Rewrite> writes;
-  std::vector<kernels::MixSpan> spans;
+  cpu::require_plain("axpby", y);
+  cpu::require_plain("axpby", pointers(plain));
+  std::vector<cpu::Rewrite> writes;
+  std::vector<cpu::MixSpan> spans;
   for (size_t i = 0; i < y.size(); ++i) {
     const auto& write = writes.emplace_back(*y[i]);
     spans.push_back({write.from(), plain[i].data<float>(), write.to(), int64_t(y[i]->size())});
   }
-  kernels::run_on(kernels::stream_of(s), [&] { kernels::mix_spans(spans, float(a), float(b), threads()); });
+  cpu::run_on(cpu::stream_of(s), [&] { cpu::mix_spans(spans, float(a), float(b), threads()); });
   for (auto& write : writes) write.done();
 #endif
 }
 
-void mix_into_reference(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
+void mix_into_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
   check(y, x);
   std::vector<mx::array> made;
   for (size_t i = 0; i < y.size(); ++i) {

@@ -2,8 +2,8 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/pointwise.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -27,7 +27,7 @@ mx::array composed(const mx::array& x, const mx::array& weight, const mx::array&
 }
 }  // namespace
 
-mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
+mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                                float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
   const auto sum = residual ? mx::add(x, *residual, s) : x;
@@ -39,8 +39,8 @@ mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
-  if (!kernels::pointwise_takes(x, s)) return layer_norm_reference(x, residual, weight, bias, eps, s);
-  return kernels::add_layer_norm(x, residual, weight, bias, eps, kernels::stream_of(s));
+  if (!cpu::pointwise_takes(x, s)) return layer_norm_fallback(x, residual, weight, bias, eps, s);
+  return cpu::add_layer_norm(x, residual, weight, bias, eps, cpu::stream_of(s));
 }
 
 }  // namespace m2bert::ops

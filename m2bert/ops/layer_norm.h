@@ -10,7 +10,7 @@ namespace m2bert::ops {
 // gradient; the reference is composed.
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s = {});
-mx::array layer_norm_reference(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
+mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                                float eps, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -1,8 +1,8 @@
 #include "m2bert/ops/linear.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/gemm.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/cpu/blockdiag_gemm_primitive.h"
+#include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
 
@@ -15,7 +15,7 @@ void check(const mx::array& x, const mx::array& weight, const std::optional<mx::
 }
 }  // namespace
 
-mx::array linear_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
+mx::array linear_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
   if (x.size() == 0) {  // MLX's CUDA product of no rows divides by 0
     auto shape = x.shape();
@@ -28,8 +28,8 @@ mx::array linear_reference(const mx::array& x, const mx::array& weight, const st
 
 mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
-  if (!kernels::cpu_kernels(s) || !kernels::blockdiag_gemm_takes(x, weight, bias)) return linear_reference(x, weight, bias, s);
-  return kernels::blockdiag_gemm(x, mx::reshape(weight, {1, weight.shape(0), weight.shape(1)}, s), bias, kernels::stream_of(s));
+  if (!cpu::cpu_kernels(s) || !cpu::blockdiag_gemm_takes(x, weight, bias)) return linear_fallback(x, weight, bias, s);
+  return cpu::blockdiag_gemm(x, mx::reshape(weight, {1, weight.shape(0), weight.shape(1)}, s), bias, cpu::stream_of(s));
 }
 
 }  // namespace m2bert::ops

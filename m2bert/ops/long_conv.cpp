@@ -3,8 +3,8 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/long_conv.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/long_conv_primitive.h"
 #include "m2bert/ops/real_fft.h"
 
 namespace m2bert::ops {
@@ -46,7 +46,7 @@ void check(const char* op, const mx::array& u, const mx::array& k, const std::op
 mx::array finish(const mx::array& conv, const mx::array& u, const mx::array& D, const LongConvOptions& options, mx::StreamOrDevice s) {
   auto skip = mx::astype(mx::reshape(D, {u.shape(2)}, s), mx::float32, s);
   auto y = mx::add(conv, mx::multiply(u, skip, s), s);
-  if (options.gelu) y = gelu_reference(y, s);
+  if (options.gelu) y = gelu_fallback(y, s);
   if (!options.dropout_mask) return y;
   return mx::multiply(y, mx::expand_dims(mx::astype(*options.dropout_mask, mx::float32, s), 1, s), s);
 }
@@ -82,7 +82,7 @@ mx::array long_conv_with_spectrum(const mx::array& u_bld, const mx::array& spect
   return mx::astype(finish(conv, u, D_d, options, s), u_bld.dtype(), s);
 }
 
-mx::array long_conv_reference(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
+mx::array long_conv_fallback(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                               const LongConvOptions& options, mx::StreamOrDevice s) {
   check("long_conv", u_bld, k_ld, k_rev_ld, D_d, options);
   if (u_bld.size() == 0) return u_bld;
@@ -92,8 +92,8 @@ mx::array long_conv_reference(const mx::array& u_bld, const mx::array& k_ld, con
 mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                     const LongConvOptions& options, mx::StreamOrDevice s) {
   check("long_conv", u_bld, k_ld, k_rev_ld, D_d, options);
-  if (!kernels::long_conv_takes(u_bld, s)) return long_conv_reference(u_bld, k_ld, k_rev_ld, D_d, options, s);
-  auto y = kernels::long_conv(u_bld, k_ld, k_rev_ld, D_d, kernels::stream_of(s));
+  if (!cpu::long_conv_takes(u_bld, s)) return long_conv_fallback(u_bld, k_ld, k_rev_ld, D_d, options, s);
+  auto y = cpu::long_conv(u_bld, k_ld, k_rev_ld, D_d, cpu::stream_of(s));
   if (options.gelu) y = gelu(y, s);
   if (!options.dropout_mask) return y;
   return mx::multiply(y, mx::expand_dims(mx::astype(*options.dropout_mask, y.dtype(), s), 1, s), s);

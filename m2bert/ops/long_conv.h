@@ -23,10 +23,10 @@ struct LongConvOptions {
 //   D_d       [d], the skip term
 // float32, float16 or bfloat16 each; the result has u's dtype, the arithmetic is float32. Gradients for u, k, k_rev, D and the mask.
 // Throws Error when shapes or dtypes do not fit. On the CPU a kernel convolves where d is a multiple of 16 (float32, bfloat16);
-// long_conv_reference is composed of MLX's ops.
+// long_conv_fallback is composed of MLX's ops.
 mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                     const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
-mx::array long_conv_reference(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
+mx::array long_conv_fallback(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                               const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 
 // The spectrum of a filter, [spectrum_rows(L), d] complex64, differentiable; k_ld and k_rev_ld as above.

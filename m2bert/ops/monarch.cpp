@@ -1,8 +1,8 @@
 #include "m2bert/ops/monarch.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/gemm.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/cpu/blockdiag_gemm_primitive.h"
+#include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
 
@@ -74,7 +74,7 @@ mx::array identity(const mx::array& w1, const mx::array& w2, mx::StreamOrDevice 
 
 }  // namespace
 
-mx::array blockdiag_multiply_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
+mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
                                        mx::StreamOrDevice s) {
   check(x, weight, bias);
   const int nb = weight.shape(0), q = weight.shape(1), p = weight.shape(2);
@@ -90,9 +90,9 @@ mx::array blockdiag_multiply_reference(const mx::array& x, const mx::array& weig
 
 mx::array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
-  const bool fast = kernels::cpu_kernels(s) && weight.size() > 0 && kernels::blockdiag_gemm_takes(x, weight, bias);
-  if (!fast) return blockdiag_multiply_reference(x, weight, bias, s);
-  return kernels::blockdiag_gemm(x, weight, bias, kernels::stream_of(s));
+  const bool fast = cpu::cpu_kernels(s) && weight.size() > 0 && cpu::blockdiag_gemm_takes(x, weight, bias);
+  if (!fast) return blockdiag_multiply_fallback(x, weight, bias, s);
+  return cpu::blockdiag_gemm(x, weight, bias, cpu::stream_of(s));
 }
 
 mx::array blockdiag_weight_to_dense_weight(const mx::array& weight, mx::StreamOrDevice s) {
@@ -117,8 +117,8 @@ mx::array blockdiag_butterfly_multiply(const mx::array& x, const mx::array& w1, 
   return butterfly(blockdiag_multiply, x, w1, w2, s);
 }
 
-mx::array blockdiag_butterfly_multiply_reference(const mx::array& x, const mx::array& w1, const mx::array& w2, mx::StreamOrDevice s) {
-  return butterfly(blockdiag_multiply_reference, x, w1, w2, s);
+mx::array blockdiag_butterfly_multiply_fallback(const mx::array& x, const mx::array& w1, const mx::array& w2, mx::StreamOrDevice s) {
+  return butterfly(blockdiag_multiply_fallback, x, w1, w2, s);
 }
 
 mx::array blockdiag_butterfly_multiply_einsum_simple(const mx::array& x, const mx::array& w1, const mx::array& w2, mx::StreamOrDevice s) {

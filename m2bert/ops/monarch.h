@@ -13,10 +13,10 @@ namespace m2bert::ops {
 
 // y[..., k*q + i] = sum_j weight[k,i,j] x[..., k*p + j] + bias[k*q + i]: x times a block-diagonal matrix of nb blocks.
 //   x [..., nb * p], weight [nb, q, p], bias [nb * q]; the result is [..., nb * q].
-// On the CPU each block is one product of oneDNN on strided views (real dtypes); blockdiag_multiply_reference is composed of MLX's ops.
+// On the CPU each block is one product of oneDNN on strided views (real dtypes); blockdiag_multiply_fallback is composed of MLX's ops.
 mx::array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                              mx::StreamOrDevice s = {});
-mx::array blockdiag_multiply_reference(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
+mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                                        mx::StreamOrDevice s = {});
 
 // The matrix of these blocks: weight [nb, q, p] -> [nb * q, nb * p], zero outside the blocks.
@@ -32,7 +32,7 @@ mx::array dense_weight_to_blockdiag_weight(const mx::array& dense, int nblocks, 
 // Square (k = q = p = l = s = r = sqrt(n)) and rectangular. Where w1 is [k, rank * j, i] and w2 [j, l, k * rank], the matrix's block
 // (columns of block k, rows that are b modulo j) has this rank: see blockdiag_butterfly_multiply_einsum_rank.
 mx::array blockdiag_butterfly_multiply(const mx::array& x, const mx::array& w1, const mx::array& w2, mx::StreamOrDevice s = {});
-mx::array blockdiag_butterfly_multiply_reference(const mx::array& x, const mx::array& w1, const mx::array& w2, mx::StreamOrDevice s = {});
+mx::array blockdiag_butterfly_multiply_fallback(const mx::array& x, const mx::array& w1, const mx::array& w2, mx::StreamOrDevice s = {});
 
 // The reference's einsum forms. They take the same two products as above: no intermediate is larger than [..., k * j * rank].
 //   simple: x [..., (k i)], w1 [k, j, i], w2 [j, l, k] -> [..., (l j)];   y[l j] = sum over k, i of x[k i] w1[k j i] w2[j l k]

@@ -3,8 +3,8 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/kernels/kernel.h"
-#include "m2bert/ops/kernels/mixer.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/monarch_mix_primitive.h"
 #include "m2bert/ops/linear.h"
 
 namespace m2bert::ops {
@@ -58,13 +58,13 @@ mx::array compose(LongConv convolve, const mx::array& projected, const mx::array
 }
 
 void check_mixer(const mx::array& u, const MixerWeights& w) {
-  require(u.ndim() == 3, "[monarch_mixer] u has shape ", u.shape(), ", wants [B, L, H]");
+  require(u.ndim() == 3, "[mixer_block] u has shape ", u.shape(), ", wants [B, L, H]");
   const int H = u.shape(2);
   auto wants = [](const char* name, const mx::array& x, const mx::Shape& shape, bool quantized = false) {
-    require(x.shape() == shape, "[monarch_mixer] ", name, " has shape ", x.shape(), ", wants ", shape);
-    if (!quantized) require_float("monarch_mixer", name, x);
+    require(x.shape() == shape, "[mixer_block] ", name, " has shape ", x.shape(), ", wants ", shape);
+    if (!quantized) require_float("mixer_block", name, x);
   };
-  require_float("monarch_mixer", "u", u);
+  require_float("mixer_block", "u", u);
   wants("in_weight", w.in_weight.values, {3 * H, H}, w.in_weight.scale.has_value());
   wants("out_weight", w.out_weight.values, {H, H}, w.out_weight.scale.has_value());
   if (w.in_bias) wants("in_bias", *w.in_bias, {3 * H});
@@ -73,38 +73,38 @@ void check_mixer(const mx::array& u, const MixerWeights& w) {
 
 }  // namespace
 
-mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
+mx::array monarch_mix_fallback(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                                 const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
   check_mix(projected, u, short_weight, short_bias, f);
-  return compose(long_conv_reference, projected, u, short_weight, short_bias, f, options, s);
+  return compose(long_conv_fallback, projected, u, short_weight, short_bias, f, options, s);
 }
 
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                       const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
   check_mix(projected, u, short_weight, short_bias, f);
   const bool plain = short_weight.shape(2) == kKernelTaps && !options.gelu && !options.dropout_mask;
-  if (!plain || projected.size() == 0 || !kernels::mixer_takes(u.shape(2), projected.dtype(), s)) {
+  if (!plain || projected.size() == 0 || !cpu::mixer_takes(u.shape(2), projected.dtype(), s)) {
     return compose(long_conv, projected, u, short_weight, short_bias, f, options, s);
   }
-  return kernels::mix_from_filters(projected, u, short_weight, short_bias, f, kernels::stream_of(s));
+  return cpu::mix_from_filters(projected, u, short_weight, short_bias, f, cpu::stream_of(s));
 }
 
-mx::array monarch_mixer(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
+mx::array mixer_block(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
                         mx::StreamOrDevice s) {
   check_mixer(u, w);
-  auto projected = weighted_product(u, w.in_weight, w.in_bias, s);
+  auto projected = weight_matmul(u, w.in_weight, w.in_bias, s);
   auto mixed = monarch_mix(projected, u, w.short_weight, w.short_bias, f, options, s);
-  return mx::astype(weighted_product(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
+  return mx::astype(weight_matmul(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
 }
 
-mx::array monarch_mixer_reference(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
+mx::array mixer_block_fallback(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
                                   mx::StreamOrDevice s) {
   check_mixer(u, w);
   auto product = [&](const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias) {
-    return weight.scale ? weighted_product(x, weight, bias, s) : linear_reference(x, weight.values, bias, s);
+    return weight.scale ? weight_matmul(x, weight, bias, s) : linear_fallback(x, weight.values, bias, s);
   };
   auto projected = product(u, w.in_weight, w.in_bias);
-  auto mixed = monarch_mix_reference(projected, u, w.short_weight, w.short_bias, f, options, s);
+  auto mixed = monarch_mix_fallback(projected, u, w.short_weight, w.short_bias, f, options, s);
   return mx::astype(product(mixed, w.out_weight, w.out_bias), u.dtype(), s);
 }
 

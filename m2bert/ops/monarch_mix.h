@@ -24,10 +24,10 @@ void check_filters(const char* op, const MixerFilters& filters);
 //   H]. g: `options` of the gated long convolution, which are its gelu and dropout mask; none by default.
 // float32, float16 or bfloat16; gradients for every input. Throws Error when shapes or dtypes do not fit.
 // On the CPU one kernel, forward and backward, where H is a multiple of 16 (float32, bfloat16), K is 3 and there are no options;
-// monarch_mix_reference is composed of MLX's ops.
+// monarch_mix_fallback is composed of MLX's ops.
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                       const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
-mx::array monarch_mix_reference(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
+mx::array monarch_mix_fallback(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                                 const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 
 // The learned arrays of a mixer beside its filters, laid out as torch's Linear and Conv1d have them.
@@ -51,9 +51,9 @@ struct MixerWeights {
 //   k, k_resid [H, 2 L]        k^T = [k, flip(k_rev)] along L, so k_rev[i] = k^T[2 L - 1 - i]; k2 and k2_rev so from k_resid
 //   k, k_resid [H, L]          k and k2 transposed, causal
 //   D, Du, gelu, dropout_mask  D, D2, options (the GELU there is the exact one too)
-mx::array monarch_mixer(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, const LongConvOptions& options = {},
+mx::array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, const LongConvOptions& options = {},
                         mx::StreamOrDevice s = {});
-mx::array monarch_mixer_reference(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters,
+mx::array mixer_block_fallback(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters,
                                   const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -3,28 +3,28 @@
 #include <algorithm>
 #include <array>
 
-#include "m2bert/ops/kernels/stage.h"
+#include "m2bert/ops/backend/cpu/simd/stage.h"
 
 namespace m2bert::ops {
 
 namespace {
 
-constexpr size_t kStages = size_t(kernels::StageKind::count);
+constexpr size_t kStages = size_t(cpu::StageKind::count);
 constexpr const char* kNames[] = {"in_linear", "out_linear", "mlp.up", "mlp.down", "linear",    "mixing",
                                   "filters",   "activation", "norm",   "quantize", "attention", "embeddings"};
 static_assert(std::size(kNames) == kStages);
 
-std::array<kernels::StageCounter, kStages> counters;
+std::array<cpu::StageCounter, kStages> counters;
 
 }  // namespace
 
-kernels::StageCounter& kernels::counter(StageKind kind) { return counters[size_t(kind)]; }
+cpu::StageCounter& cpu::counter(StageKind kind) { return counters[size_t(kind)]; }
 
 void set_profiling(bool on) {
   if (on) {
     for (auto& c : counters) c.nanoseconds = c.flops = c.bytes = c.calls = 0;
   }
-  kernels::profiling = on;
+  cpu::profiling = on;
 }
 
 std::vector<StageTime> profiled_stages() {

@@ -25,16 +25,16 @@ mx::array rounded(const mx::array& x, const mx::array& scale, mx::StreamOrDevice
 }
 
 void check(const mx::array& x, const Weight& weight) {
-  require(weight.values.dtype() == mx::int8, "[weighted_product] a weight with scales is ", weight.values.dtype(), ", wants int8");
+  require(weight.values.dtype() == mx::int8, "[weight_matmul] a weight with scales is ", weight.values.dtype(), ", wants int8");
   const int ndim = int(weight.values.ndim());
-  require(ndim == 2 || ndim == 3, "[weighted_product] weight has shape ", weight.values.shape(), ", wants [out, in] or [nb, q, p]");
+  require(ndim == 2 || ndim == 3, "[weight_matmul] weight has shape ", weight.values.shape(), ", wants [out, in] or [nb, q, p]");
   const auto& shape = weight.values.shape();
   const int blocks = ndim == 3 ? shape[0] : 1, q = shape[size_t(ndim - 2)], p = shape[size_t(ndim - 1)];
-  require(x.ndim() >= 1 && x.shape(-1) == blocks * p, "[weighted_product] x has shape ", x.shape(), ", weight wants ", blocks * p,
+  require(x.ndim() >= 1 && x.shape(-1) == blocks * p, "[weight_matmul] x has shape ", x.shape(), ", weight wants ", blocks * p,
           " columns");
-  require(weight.scale->size() == size_t(blocks) * size_t(q), "[weighted_product] weight has ", blocks * q, " rows and ",
+  require(weight.scale->size() == size_t(blocks) * size_t(q), "[weight_matmul] weight has ", blocks * q, " rows and ",
           weight.scale->size(), " scales");
-  require(mx::issubdtype(x.dtype(), mx::floating), "[weighted_product] x is ", x.dtype(), ", wants a floating dtype");
+  require(mx::issubdtype(x.dtype(), mx::floating), "[weight_matmul] x is ", x.dtype(), ", wants a floating dtype");
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ mx::array dequantize_weight(const Weight& weight, mx::StreamOrDevice s) {
   return rotate_columns(mx::multiply(mx::astype(weight.values, mx::float32, s), mx::reshape(*weight.scale, shape, s), s), s);
 }
 
-mx::array weighted_product(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
+mx::array weight_matmul(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   if (!weight.scale) {
     return weight.values.ndim() == 3 ? blockdiag_multiply(x, weight.values, bias, s) : linear(x, weight.values, bias, s);
   }

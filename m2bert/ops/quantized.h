@@ -31,7 +31,7 @@ mx::array dequantize_weight(const Weight& weight, mx::StreamOrDevice s = {});
 
 // y = x W^T + bias for a dense or block-diagonal weight. With int8 weights x [..., in] is rotated and quantized to int8 first, each row of
 // each block with the scale max |x| / 127, and the sums of products are exact; the result has x's dtype. No gradient then.
-mx::array weighted_product(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias = std::nullopt,
+mx::array weight_matmul(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias = std::nullopt,
                            mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -37,7 +37,7 @@ mx::array drop(const mx::array& probabilities, const std::optional<mx::array>& k
 
 }  // namespace
 
-mx::array fused_softmax_dropout_reference(const mx::array& x, float p, const std::optional<mx::array>& mask,
+mx::array fused_softmax_dropout_fallback(const mx::array& x, float p, const std::optional<mx::array>& mask,
                                           const std::optional<mx::array>& key, mx::StreamOrDevice s) {
   check(x, p, mask);
   std::optional<mx::array> kept;

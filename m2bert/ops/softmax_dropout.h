@@ -21,7 +21,7 @@ mx::array fused_softmax_dropout(const mx::array& x, float p, const std::optional
 SoftmaxDropout fused_softmax_dropout_with_mask(const mx::array& x, float p, const std::optional<mx::array>& mask,
                                                const std::optional<mx::array>& key, mx::StreamOrDevice s = {});
 // Composed: nothing is made again.
-mx::array fused_softmax_dropout_reference(const mx::array& x, float p, const std::optional<mx::array>& mask,
+mx::array fused_softmax_dropout_fallback(const mx::array& x, float p, const std::optional<mx::array>& mask,
                                           const std::optional<mx::array>& key, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -6,8 +6,8 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/hash.h"
-#include "m2bert/ops/kernels/attention.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/cpu/attention_primitive.h"
+#include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
 
@@ -280,8 +280,8 @@ mx::array composed_varlen(const StreamingInputs& in, const StreamingAttention& w
   return mx::concatenate(mixed, 0, s);
 }
 
-kernels::AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& what) {
-  kernels::AttentionPlan plan{};
+cpu::AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& what) {
+  cpu::AttentionPlan plan{};
   const auto &q = in.q, &k = in.k;
   plan.d = q.shape(-1), plan.dv = in.v.shape(-1);
   plan.queries = int64_t(q.size()) / std::max(1, plan.d), plan.keys = int64_t(k.size()) / std::max(1, plan.d);
@@ -329,11 +329,11 @@ mx::array bias_gradient(const StreamingInputs& in, const StreamingAttention& wha
 
 mx::array by_kernel(const StreamingInputs& in, const StreamingAttention& what, mx::StreamOrDevice s) {
   const auto plan = plan_of(in, what);
-  auto arrays = [](const StreamingInputs& x) { return kernels::AttentionArrays{x.q, x.k, x.v, x.bias, x.key_bias, x.dropout_key}; };
+  auto arrays = [](const StreamingInputs& x) { return cpu::AttentionArrays{x.q, x.k, x.v, x.bias, x.key_bias, x.dropout_key}; };
   return differentiable(
-      in, [=](const StreamingInputs& now) { return kernels::attention_forward(arrays(now), plan, kernels::stream_of(s)); },
+      in, [=](const StreamingInputs& now) { return cpu::attention_forward(arrays(now), plan, cpu::stream_of(s)); },
       [=](const StreamingInputs& now, const Arrays& results, const mx::array& dy) {
-        auto gradients = kernels::attention_backward(arrays(now), plan, results, dy, kernels::stream_of(s));
+        auto gradients = cpu::attention_backward(arrays(now), plan, results, dy, cpu::stream_of(s));
         if (now.bias) gradients.push_back(bias_gradient(now, what, dy, s));
         return gradients;
       },
@@ -361,7 +361,7 @@ mx::array attention_dropout(const mx::array& key, float p, int sequence, int seq
 mx::array streaming_attention(const StreamingInputs& in, const StreamingAttention& what, mx::StreamOrDevice s,
                               const std::optional<AttentionBlocks>& blocks) {
   const bool something = in.q.size() > 0 && in.k.size() > 0 && in.v.size() > 0;
-  if (!blocks && something && kernels::cpu_kernels(s)) return by_kernel(in, what, s);
+  if (!blocks && something && cpu::cpu_kernels(s)) return by_kernel(in, what, s);
   const auto sizes = blocks.value_or(AttentionBlocks{});
   return what.offsets ? composed_varlen(in, what, sizes, s) : composed(in, what, 0, sizes, s);
 }

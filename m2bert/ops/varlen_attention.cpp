@@ -86,10 +86,10 @@ mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::arr
   return mx::astype(streaming_attention(streaming_inputs(q, k, v, options, s), what, s), q.dtype(), s);
 }
 
-mx::array attention_varlen_reference(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
+mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
                                      const CuSeqlens& cu_seqlens_k, const AttentionOptions& options, mx::StreamOrDevice s) {
   check(q, k, v, cu_seqlens_q, cu_seqlens_k, options);
-  require(options.dropout == 0, "[attention_varlen_reference] has no dropout: its mask would be that of a first sequence");
+  require(options.dropout == 0, "[attention_varlen_fallback] has no dropout: its mask would be that of a first sequence");
   std::vector<mx::array> mixed{mx::zeros({0, q.shape(1), v.shape(2)}, q.dtype(), s)};
   for (int b = 0; b < cu_seqlens_q.sequences(); ++b) {
     auto sequence = [&](const mx::array& x, const CuSeqlens& at) {
@@ -100,7 +100,7 @@ mx::array attention_varlen_reference(const mx::array& q, const mx::array& k, con
     auto here = options;
     if (here.bias && here.bias->shape(0) > 1) here.bias = mx::take(*here.bias, mx::array({b}), 0, s);
     if (here.bias) here.bias = upto(upto(*here.bias, 2, q_b.shape(2), s), 3, k_b.shape(2), s);
-    auto y = scaled_dot_product_attention_reference(q_b, k_b, sequence(v, cu_seqlens_k), here, s);
+    auto y = scaled_dot_product_attention_fallback(q_b, k_b, sequence(v, cu_seqlens_k), here, s);
     mixed.push_back(mx::swapaxes(mx::squeeze(y, 0, s), 0, 1, s));
   }
   return mx::concatenate(mixed, 0, s);

@@ -28,8 +28,8 @@ class CuSeqlens {
 // longer), and no key_mask, since the lengths say which keys there are. A query whose sequence has no keys gets zeros.
 mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
                            const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
-// The same by scaled_dot_product_attention_reference, a sequence after another.
-mx::array attention_varlen_reference(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
+// The same by scaled_dot_product_attention_fallback, a sequence after another.
+mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
                                      const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 
 // The reference's forms: qkv [nnz, 3, heads, d]; q [nnz_q, heads, d] with kv [nnz_k, 2, heads, d]; all apart. The result is

@@ -21,7 +21,7 @@ void WeightAverage::update(double smoothing) {
     averages.push_back(&average_[i]);
     now.push_back(*parameters_[i].array);
   }
-  ops::mix_into(averages, now, smoothing, 1 - smoothing);
+  ops::axpby(averages, now, smoothing, 1 - smoothing);
 }
 
 void WeightAverage::swap() {

@@ -31,7 +31,7 @@ void accumulate(nn::Arrays& sum, nn::Arrays grads) {
   }
   std::vector<mx::array*> to;
   for (auto& a : sum) to.push_back(&a);
-  ops::mix_into(to, grads, 1, 1);
+  ops::axpby(to, grads, 1, 1);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 """ops.py REPOSITORY: docs/ops.md lists every header of m2bert/ops and every function that they declare, and nothing else.
 
-A function's X_reference is not listed: the page says once what it is. Of a header that the page calls internal no function is.
+A function's X_fallback is not listed: the page says once what it is. Of a header that the page calls internal no function is.
 """
 import re
 import sys
@@ -14,7 +14,7 @@ INTERNAL = "internal"
 
 def declared(text):
     names = set(FUNCTION.findall(text))
-    return {n for n in names if not n.startswith("operator") and not n.endswith("_reference")}
+    return {n for n in names if not n.startswith("operator") and not n.endswith("_fallback")}
 
 
 def listed(text):
@@ -42,7 +42,7 @@ def complaints(headers, rows):
 
 
 def main():
-    sample = "mx::array f(const mx::array& x,\n            mx::StreamOrDevice s = {});\nmx::array f_reference(int);\nstd::pair<mx::array, mx::array> g(int n);\nstruct S {\n  int h(int);\n};\n"
+    sample = "mx::array f(const mx::array& x,\n            mx::StreamOrDevice s = {});\nmx::array f_fallback(int);\nstd::pair<mx::array, mx::array> g(int n);\nstruct S {\n  int h(int);\n};\n"
     table = "| header | function | does |\n| --- | --- | --- |\n| `a.h` | `f` | |\n| | `k` | |\n| `b.h` | | |\n"
     if sorted(complaints({"a.h": declared(sample), "c.h": set()}, listed(table))) != sorted(
             ["a.h: g is not listed", "a.h: there is no function k", "c.h is not listed", "there is no header b.h"]):

@@ -42,10 +42,10 @@ struct Named {
   PlainOp plain;
 };
 const Named kAll[] = {{"gelu", ops::gelu, pointwise(by_erf)},
-                      {"gelu_reference", ops::gelu_reference, pointwise(by_erf)},
+                      {"gelu_fallback", ops::gelu_fallback, pointwise(by_erf)},
                       {"gelu_tanh", ops::gelu_tanh, pointwise(by_tanh)},
                       {"gelu_gate", ops::gelu_gate, plain_gate},
-                      {"gelu_gate_reference", ops::gelu_gate_reference, plain_gate}};
+                      {"gelu_gate_fallback", ops::gelu_gate_fallback, plain_gate}};
 
 // float32: 5e-6 of the largest value. bfloat16 and float16, whose composed forms round at each step: some ulps.
 RC_GTEST_PROP(Activation, FollowsItsDefinitionWithGradients, ()) {
@@ -61,14 +61,14 @@ RC_GTEST_PROP(Activation, FollowsItsDefinitionWithGradients, ()) {
 }
 
 TEST(Activation, GoldenOfGelu) {
-  for (auto f : {ops::gelu, ops::gelu_reference}) {
+  for (auto f : {ops::gelu, ops::gelu_fallback}) {
     expect_golden("gelu_erf", {"x"}, [&](const auto& in) { return f(in[0], {}); });
   }
 }
 
 TEST(Activation, ExtremeValues) {
   const auto x = mx::array({-1e30f, -40.0f, -0.0f, 0.0f, 40.0f, 1e30f});
-  for (auto f : {ops::gelu, ops::gelu_reference}) {
+  for (auto f : {ops::gelu, ops::gelu_fallback}) {
     EXPECT_TRUE(mx::array_equal(f(x, {}), mx::array({0.0f, 0.0f, 0.0f, 0.0f, 40.0f, 1e30f})).item<bool>());
   }
 }
@@ -87,12 +87,12 @@ TEST(Activation, TakesNothingAndRejectsIntegers) {
 TEST(GeluGate, KernelEqualsComposedForm) {
   for (int width : {1, 3, 16, 40, 129}) {
     auto x = random({7, 2 * width}, width) * mx::array(3.0f);
-    expect_near(ops::gelu_gate(x), ops::gelu_gate_reference(x), 1e-6);
-    expect_near(ops::gelu_gate(mx::astype(x, mx::bfloat16)), ops::gelu_gate_reference(x), 2e-2);
+    expect_near(ops::gelu_gate(x), ops::gelu_gate_fallback(x), 1e-6);
+    expect_near(ops::gelu_gate(mx::astype(x, mx::bfloat16)), ops::gelu_gate_fallback(x), 2e-2);
   }
   auto x = random({3, 8}, 1), cotangent = random({3, 4}, 2);
   auto f = [](const auto& in) { return ops::gelu_gate(in[0]); };
-  auto g = [](const auto& in) { return ops::gelu_gate_reference(in[0]); };
+  auto g = [](const auto& in) { return ops::gelu_gate_fallback(in[0]); };
   expect_near(gradients(f, {x}, cotangent)[0], gradients(g, {x}, cotangent)[0], 1e-6);
   EXPECT_THROW(ops::gelu_gate(random({3, 7}, 1)), Error);
 }
@@ -100,9 +100,9 @@ TEST(GeluGate, KernelEqualsComposedForm) {
 TEST(Gelu, KernelEqualsComposedForm) {
   for (int n : {1, 7, 16, 5000}) {
     auto x = random({n}, n) * mx::array(3.0f);
-    expect_near(ops::gelu(x), ops::gelu_reference(x), 2e-6, 1);
+    expect_near(ops::gelu(x), ops::gelu_fallback(x), 2e-6, 1);
     auto half = mx::astype(x, mx::bfloat16);
-    expect_near(ops::gelu(half), ops::gelu_reference(mx::astype(half, mx::float32)), 4e-3);
+    expect_near(ops::gelu(half), ops::gelu_fallback(mx::astype(half, mx::float32)), 4e-3);
   }
 }
 

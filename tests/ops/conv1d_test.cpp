@@ -19,9 +19,9 @@ struct Form {
   const char* name;
   Conv f;
 };
-const Form kForms[] = {{"conv1d", ops::conv1d}, {"conv1d_reference", ops::conv1d_reference}, {"conv1d_fft", ops::conv1d_fft}};
+const Form kForms[] = {{"conv1d", ops::conv1d}, {"conv1d_fallback", ops::conv1d_fallback}, {"conv1d_fft", ops::conv1d_fft}};
 const Form kDepthwiseForms[] = {{"depthwise_conv1d", ops::depthwise_conv1d},
-                                {"depthwise_conv1d_reference", ops::depthwise_conv1d_reference}};
+                                {"depthwise_conv1d_fallback", ops::depthwise_conv1d_fallback}};
 
 struct Setting {
   int B, L, C_in, C_out, K;

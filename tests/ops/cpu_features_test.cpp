@@ -21,12 +21,12 @@ TEST(CpuFeatures, FollowTheProcessorAndTheVariable) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && allowed("AVX512_CORE");
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && allowed("AVX2");
   EXPECT_STREQ(ops::instruction_set(), avx512 ? "avx512" : avx2 ? "avx2" : "portable");
-  EXPECT_EQ(ops::has_bfloat16_products(), avx512);  // oneDNN composes them where the processor has AVX-512 alone
+  EXPECT_EQ(ops::supports_bfloat16_gemm(), avx512);  // oneDNN composes them where the processor has AVX-512 alone
   if (__builtin_cpu_supports("avx512vnni") && allowed("AVX512_CORE_VNNI")) {
-    EXPECT_TRUE(ops::has_int8_products());
+    EXPECT_TRUE(ops::supports_int8_gemm());
   }
   if (!allowed("AVX512_CORE_VNNI")) {
-    EXPECT_FALSE(ops::has_int8_products());
+    EXPECT_FALSE(ops::supports_int8_gemm());
   }
 }
 #endif

@@ -45,11 +45,11 @@ std::vector<Form> forms() {
   std::vector<Form> all;
   auto same = plain_dense([](double x) { return x; });
   all.push_back({[](const auto& in) { return ops::fused_dense(in[0], in[1], in[2]); }, same});
-  all.push_back({[](const auto& in) { return ops::fused_dense_reference(in[0], in[1], in[2]); }, same});
+  all.push_back({[](const auto& in) { return ops::fused_dense_fallback(in[0], in[1], in[2]); }, same});
   for (auto kind : {GeluKind::exact, GeluKind::tanh}) {
     auto plain = plain_dense([kind](double x) { return plain_gelu(x, kind); });
     all.push_back({[kind](const auto& in) { return ops::fused_dense_gelu(in[0], in[1], in[2], kind); }, plain});
-    all.push_back({[kind](const auto& in) { return ops::fused_dense_gelu_reference(in[0], in[1], in[2], kind); }, plain});
+    all.push_back({[kind](const auto& in) { return ops::fused_dense_gelu_fallback(in[0], in[1], in[2], kind); }, plain});
   }
   return all;
 }

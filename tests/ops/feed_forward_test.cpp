@@ -7,7 +7,7 @@
 #include <numbers>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/backend.h"
 #include "plain.h"
 
 namespace m2bert {
@@ -95,7 +95,7 @@ TEST(FeedForward, ReferenceFollowsItsDefinition) {
     for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu, Activation::silu}) {
       const auto w = weights(sizes, activation);
       const auto x = random({3, sizes.H}, 9);
-      EXPECT_LE(relative_error(ops::feed_forward_reference(x, w), plain(Plain(x), w)), 1e-5);
+      EXPECT_LE(relative_error(ops::feed_forward_fallback(x, w), plain(Plain(x), w)), 1e-5);
     }
   }
 }
@@ -125,7 +125,7 @@ TEST(FeedForward, TrainsAsItsReference) {
         const auto w = weights(sizes, activation);
         const auto key = p > 0 ? std::optional(mx::random::key(3)) : std::nullopt;
         auto ours = [&](const std::vector<mx::array>& in) { return ops::feed_forward(in[0], with_arrays(w, in), p, key); };
-        auto composed = [&](const std::vector<mx::array>& in) { return ops::feed_forward_reference(in[0], with_arrays(w, in), p, key); };
+        auto composed = [&](const std::vector<mx::array>& in) { return ops::feed_forward_fallback(in[0], with_arrays(w, in), p, key); };
         for (int rows : {1, 300}) {
           const auto in = arrays_of(random({rows, sizes.H}, rows), w);
           expect_near(ours(in), composed(in), 2e-5);
@@ -159,54 +159,54 @@ TEST(FeedForward, TrainsInBfloat16CloseToFloat32) {
 class FeedForwardKernel : public ::testing::TestWithParam<Sizes> {
  protected:
   void SetUp() override {
-    if (!ops::kernels::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+    if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
   }
 };
 
 TEST_P(FeedForwardKernel, EqualsReferenceForAnyNumberOfRows) {
   for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu, Activation::silu}) {
     const auto w = weights(GetParam(), activation);
-    const auto prepared = ops::prepare_feed_forward(w);
+    const auto prepared = ops::pack_feed_forward(w);
     ASSERT_NE(prepared, nullptr);
     for (int rows : {1, 15, 16, 130, 300}) {
       const auto x = random({rows, GetParam().H}, rows);
-      expect_near(ops::feed_forward(x, prepared), ops::feed_forward_reference(x, w), 2e-5);
+      expect_near(ops::feed_forward(x, prepared), ops::feed_forward_fallback(x, w), 2e-5);
     }
   }
 }
 
 TEST_P(FeedForwardKernel, OfBfloat16IsCloseToFloat32) {
-  if (!ops::kernels::has_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
+  if (!ops::cpu::has_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
   const auto w = cast(weights(GetParam()), mx::bfloat16);
-  const auto prepared = ops::prepare_feed_forward(w);
+  const auto prepared = ops::pack_feed_forward(w);
   ASSERT_NE(prepared, nullptr);
   for (int rows : {1, 130}) {
     const auto x = random({rows, GetParam().H}, rows, mx::bfloat16);
     const auto y = ops::feed_forward(x, prepared);
     EXPECT_EQ(y.dtype(), mx::bfloat16);
-    expect_near(y, ops::feed_forward_reference(mx::astype(x, mx::float32), cast(w, mx::float32)), 2e-2);
+    expect_near(y, ops::feed_forward_fallback(mx::astype(x, mx::float32), cast(w, mx::float32)), 2e-2);
   }
 }
 
 TEST_P(FeedForwardKernel, OfInt8EqualsReference) {
   const auto w = cast(weights(GetParam()), mx::int8);
-  const auto prepared = ops::prepare_feed_forward(w);
-  ASSERT_EQ(prepared != nullptr, ops::has_int8_products());
+  const auto prepared = ops::pack_feed_forward(w);
+  ASSERT_EQ(prepared != nullptr, ops::supports_int8_gemm());
   if (!prepared) GTEST_SKIP() << "this CPU has no int8 products";
   for (int rows : {1, 130}) {
     // A value near the middle of two whole numbers may be rounded either way: one step of the activations' scale.
     const auto x = random({rows, GetParam().H}, rows);
-    expect_near(ops::feed_forward(x, prepared), ops::feed_forward_reference(x, w), 1e-2);
-    if (!ops::kernels::has_bfloat16_gemm()) continue;
+    expect_near(ops::feed_forward(x, prepared), ops::feed_forward_fallback(x, w), 1e-2);
+    if (!ops::cpu::has_bfloat16_gemm()) continue;
     const auto narrow = mx::astype(x, mx::bfloat16);
-    expect_near(ops::feed_forward(narrow, prepared), ops::feed_forward_reference(mx::astype(narrow, mx::float32), w), 3e-2);
+    expect_near(ops::feed_forward(narrow, prepared), ops::feed_forward_fallback(mx::astype(narrow, mx::float32), w), 3e-2);
   }
 }
 
 TEST_P(FeedForwardKernel, KeepsNaNInItsRow) {
   for (auto dtype : {mx::float32, mx::int8}) {
-    if (dtype == mx::int8 && !ops::has_int8_products()) continue;
-    const auto prepared = ops::prepare_feed_forward(cast(weights(GetParam()), dtype));
+    if (dtype == mx::int8 && !ops::supports_int8_gemm()) continue;
+    const auto prepared = ops::pack_feed_forward(cast(weights(GetParam()), dtype));
     auto x = random({40, GetParam().H}, 7);
     const auto clean = ops::feed_forward(x, prepared);
     auto row = mx::reshape(mx::equal(mx::arange(40), mx::array(3)), {40, 1});
@@ -219,20 +219,20 @@ TEST_P(FeedForwardKernel, KeepsNaNInItsRow) {
 INSTANTIATE_TEST_SUITE_P(Sizes, FeedForwardKernel, ::testing::ValuesIn(kSizes));
 
 TEST(FeedForward, LeavesOtherShapesToTheReference) {
-  EXPECT_EQ(ops::prepare_feed_forward(weights({40, 80})), nullptr);                     // no multiples of 16
-  EXPECT_EQ(ops::prepare_feed_forward(cast(weights({48, 96}), mx::float16)), nullptr);  // no such products
+  EXPECT_EQ(ops::pack_feed_forward(weights({40, 80})), nullptr);                     // no multiples of 16
+  EXPECT_EQ(ops::pack_feed_forward(cast(weights({48, 96}), mx::float16)), nullptr);  // no such products
   auto mixed = weights({48, 96});
   mixed.down = ops::quantize_weight(mixed.down.values);
-  EXPECT_EQ(ops::prepare_feed_forward(mixed), nullptr);
+  EXPECT_EQ(ops::pack_feed_forward(mixed), nullptr);
 }
 
 TEST(FeedForward, NamesWhatIsWrong) {
   const auto w = weights({48, 96});
-  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), ops::PreparedFeedForward()), Error);
+  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), ops::PackedFeedForward()), Error);
   EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), w, 1.0f, mx::random::key(1)), Error);
-  EXPECT_THROW(ops::feed_forward_reference(random({3, 47}, 1), w), Error);
-  if (!ops::kernels::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
-  const auto prepared = ops::prepare_feed_forward(w);
+  EXPECT_THROW(ops::feed_forward_fallback(random({3, 47}, 1), w), Error);
+  if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  const auto prepared = ops::pack_feed_forward(w);
   EXPECT_THROW(ops::feed_forward(random({3, 47}, 1), prepared), Error);
   EXPECT_THROW(ops::feed_forward(random({3, 48}, 1, mx::bfloat16), prepared), Error);
   EXPECT_EQ(ops::feed_forward(mx::zeros({0, 48}), prepared).shape(), (mx::Shape{0, 48}));

@@ -29,7 +29,7 @@ Plain plain_sine_linear(const std::vector<Plain>& in) {
 }
 
 TEST(SineLinear, FollowsItsDefinitionWithGradients) {
-  for (auto op : {ops::sine_linear, ops::sine_linear_reference}) {
+  for (auto op : {ops::sine_linear, ops::sine_linear_fallback}) {
     expect_as_plain([op](const auto& in) { return op(in[0], in[1], in[2], in[3], {}); }, plain_sine_linear, inputs(5, 3, 7), 2e-5);
   }
 }
@@ -37,7 +37,7 @@ TEST(SineLinear, FollowsItsDefinitionWithGradients) {
 TEST(SineLinear, FormsAgreeForAnySizes) {
   for (auto [rows, in, out] : {std::array{1, 5, 64}, {9, 64, 64}, {2050, 5, 20}, {16, 1, 1}}) {
     const auto x = inputs(rows, in, out);
-    expect_near(ops::sine_linear(x[0], x[1], x[2], x[3]), ops::sine_linear_reference(x[0], x[1], x[2], x[3]), 1e-5, 1);
+    expect_near(ops::sine_linear(x[0], x[1], x[2], x[3]), ops::sine_linear_fallback(x[0], x[1], x[2], x[3]), 1e-5, 1);
   }
 }
 
@@ -46,7 +46,7 @@ TEST(SineLinear, GradientsOfBothFormsAgree) {
     const auto x = inputs(rows, in, out);
     const auto cotangent = random({rows, out}, 9);
     auto of = [&](auto op) { return gradients([op](const auto& a) { return op(a[0], a[1], a[2], a[3], {}); }, x, cotangent); };
-    const auto ours = of(ops::sine_linear), composed = of(ops::sine_linear_reference);
+    const auto ours = of(ops::sine_linear), composed = of(ops::sine_linear_fallback);
     for (size_t i = 0; i < x.size(); ++i) expect_near(ours[i], composed[i], 5e-5, 1);
   }
 }
@@ -60,7 +60,7 @@ TEST(ExponentialDecay, FollowsItsDefinitionWithGradients) {
     }
     return y;
   };
-  for (auto op : {ops::exponential_decay, ops::exponential_decay_reference}) {
+  for (auto op : {ops::exponential_decay, ops::exponential_decay_fallback}) {
     expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5);  // deltas learned, too
     expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5, {0});
     EXPECT_THROW(op(in[0], in[2], in[1], {}), Error);
@@ -68,7 +68,7 @@ TEST(ExponentialDecay, FollowsItsDefinitionWithGradients) {
 }
 
 TEST(SineLinear, NamesWhatIsWrong) {
-  for (auto op : {ops::sine_linear, ops::sine_linear_reference}) {
+  for (auto op : {ops::sine_linear, ops::sine_linear_fallback}) {
     const auto x = inputs(4, 3, 6);
     EXPECT_THROW(op(random({4, 2}, 1), x[1], x[2], x[3], {}), Error);
     EXPECT_THROW(op(x[0], x[1], random({5}, 1), x[3], {}), Error);

@@ -40,7 +40,7 @@ PlainOp plain_norm(double eps) {
 RC_GTEST_PROP(LayerNorm, FollowsItsDefinitionWithGradients, ()) {
   const int rows = *rc::gen::inRange(1, 5), n = *rc::gen::inRange(4, 20);
   const float eps = *rc::gen::element(1e-12f, 1e-5f);
-  const auto f = *rc::gen::element(ops::layer_norm, ops::layer_norm_reference);
+  const auto f = *rc::gen::element(ops::layer_norm, ops::layer_norm_fallback);
   std::vector<mx::array> in{random({rows, n}, 1), random({n}, 2), random({n}, 3), random({rows, n}, 4)};
   if (*rc::gen::arbitrary<bool>()) in.pop_back();
   SCOPED_TRACE(::testing::Message() << rows << " x " << n << ", eps " << eps << (in.size() > 3 ? ", residual" : ""));
@@ -52,7 +52,7 @@ RC_GTEST_PROP(LayerNorm, FollowsItsDefinitionWithGradients, ()) {
 
 TEST(LayerNorm, Golden) {
   for (auto [name, eps] : {std::pair{"layernorm_eps1e-12", 1e-12f}, {"layernorm_eps1e-05", 1e-5f}}) {
-    for (auto f : {ops::layer_norm, ops::layer_norm_reference}) expect_golden(name, {"x", "weight", "bias"}, op(f, eps));
+    for (auto f : {ops::layer_norm, ops::layer_norm_fallback}) expect_golden(name, {"x", "weight", "bias"}, op(f, eps));
   }
 }
 
@@ -67,7 +67,7 @@ TEST(LayerNorm, GradientsOfSomeInputsAlone) {
 }
 
 TEST(LayerNorm, TakesNothingAndRejectsIntegers) {
-  for (auto f : {ops::layer_norm, ops::layer_norm_reference}) {
+  for (auto f : {ops::layer_norm, ops::layer_norm_fallback}) {
     const std::vector<mx::array> in{mx::zeros({0, 8}), random({8}, 2), random({8}, 3), mx::zeros({0, 8})};
     EXPECT_EQ(op(f, 1e-5f)(in).shape(), mx::Shape({0, 8}));
     const auto g = gradients(op(f, 1e-5f), in, mx::zeros({0, 8}));
@@ -86,12 +86,12 @@ TEST(LayerNorm, KernelEqualsComposedForm) {
   for (int width : {1, 5, 16, 64, 771}) {
     auto x = random({6, width}, width), r = random({6, width}, 2), w = random({width}, 3), b = random({width}, 4);
     for (float eps : {1e-12f, 1e-5f}) {
-      if (width > 1) expect_near(ops::layer_norm(x, r, w, b, eps), ops::layer_norm_reference(x, r, w, b, eps), 3e-6);
-      if (width > 1) expect_near(ops::layer_norm(x, std::nullopt, w, b, eps), ops::layer_norm_reference(x, std::nullopt, w, b, eps), 3e-6);
+      if (width > 1) expect_near(ops::layer_norm(x, r, w, b, eps), ops::layer_norm_fallback(x, r, w, b, eps), 3e-6);
+      if (width > 1) expect_near(ops::layer_norm(x, std::nullopt, w, b, eps), ops::layer_norm_fallback(x, std::nullopt, w, b, eps), 3e-6);
     }
     if (width > 1)
       expect_near(ops::layer_norm(mx::astype(x, mx::bfloat16), mx::astype(r, mx::bfloat16), w, b, 1e-12f),
-                  ops::layer_norm_reference(x, r, w, b, 1e-12f), 2e-2);
+                  ops::layer_norm_fallback(x, r, w, b, 1e-12f), 2e-2);
   }
   EXPECT_THROW(ops::layer_norm(random({3, 7}, 1), std::nullopt, random({6}, 1), random({6}, 1), 1e-5f), Error);
 }

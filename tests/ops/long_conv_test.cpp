@@ -52,9 +52,9 @@ Op long_conv(Form form) {
   };
 }
 
-Op long_conv_reference(Form form) {
+Op long_conv_fallback(Form form) {
   return [form](const std::vector<mx::array>& in) {
-    return ops::long_conv_reference(in[0], in[1], form.both_ways ? std::optional(in[3]) : std::nullopt, in[2], options(form, in));
+    return ops::long_conv_fallback(in[0], in[1], form.both_ways ? std::optional(in[3]) : std::nullopt, in[2], options(form, in));
   };
 }
 
@@ -84,7 +84,7 @@ Layout positions_last() {
 
 TEST(LongConvGolden, Causal) {
   for (const char* L : {"10", "16", "33"}) {
-    for (const auto& form : {long_conv({}), long_conv_reference({}), with_spectrum({})}) {
+    for (const auto& form : {long_conv({}), long_conv_fallback({}), with_spectrum({})}) {
       expect_golden("fftconv_causal_L" + std::string(L), {"u", "k", "D"}, form, "y", positions_last());
     }
   }
@@ -93,7 +93,7 @@ TEST(LongConvGolden, Causal) {
 TEST(LongConvGolden, BothWays) {
   for (const char* L : {"10", "16", "33"}) {
     const Form both{true, false, false};
-    for (const auto& form : {long_conv(both), long_conv_reference(both), with_spectrum(both)}) {
+    for (const auto& form : {long_conv(both), long_conv_fallback(both), with_spectrum(both)}) {
       expect_golden("fftconv_bidir_L" + std::string(L), {"u", "k_fwd", "D", "k_rev"}, form, "y", positions_last());
     }
   }
@@ -109,7 +109,7 @@ TEST(LongConvGolden, ReverseFromZero) {
 
 TEST(LongConvGolden, GeluAndMask) {
   const Form form{false, true, true};
-  for (const auto& f : {long_conv(form), long_conv_reference(form), with_spectrum(form)}) {
+  for (const auto& f : {long_conv(form), long_conv_fallback(form), with_spectrum(form)}) {
     expect_golden("fftconv_gelu_mask", {"u", "k", "D", "dropout_mask"}, f, "y", positions_last());
   }
 }
@@ -121,7 +121,7 @@ RC_GTEST_PROP(LongConvProperties, FollowsItsDefinitionWithGradients, ()) {
   const auto op = *rc::gen::elementOf(std::vector<int>{0, 1, 2});
   SCOPED_TRACE(::testing::Message() << form << " B" << B << " L" << L << " d" << d << " op " << op);
   expect_as_plain(op == 0   ? long_conv(form)
-                  : op == 1 ? long_conv_reference(form)
+                  : op == 1 ? long_conv_fallback(form)
                             : with_spectrum(form),
                   plain_long_conv(form), inputs(form, B, L, d), 1e-5);
   RC_ASSERT(!::testing::Test::HasFailure());
@@ -146,9 +146,9 @@ TEST_P(LongConv, EqualsItsReferenceWithGradients) {
   for (Form form : {Form{false, false, false}, Form{true, false, false}, Form{true, true, true}}) {
     SCOPED_TRACE(::testing::Message() << form);
     auto in = inputs(form, 2, GetParam(), 3);
-    expect_near(long_conv(form)(in), long_conv_reference(form)(in), 2e-6);
+    expect_near(long_conv(form)(in), long_conv_fallback(form)(in), 2e-6);
     auto cotangent = random({2, GetParam(), 3}, 9);
-    auto ours = gradients(long_conv(form), in, cotangent), expected = gradients(long_conv_reference(form), in, cotangent);
+    auto ours = gradients(long_conv(form), in, cotangent), expected = gradients(long_conv_fallback(form), in, cotangent);
     for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], expected[i], 5e-6);
   }
 }
@@ -202,7 +202,7 @@ TEST(LongConv, SpectrumHasSmoothLengths) {
 TEST(LongConv, TakesAnEmptyBatch) {
   const Form form{true, true, true};
   auto in = inputs(form, 0, 5, 3);
-  for (const auto& f : {long_conv(form), long_conv_reference(form), with_spectrum(form)}) {
+  for (const auto& f : {long_conv(form), long_conv_fallback(form), with_spectrum(form)}) {
     EXPECT_EQ(f(in).shape(), mx::Shape({0, 5, 3}));
     auto g = gradients(f, in, mx::zeros({0, 5, 3}));
     for (size_t i = 0; i < in.size(); ++i) expect_near(g[i], mx::zeros_like(in[i]), 0);

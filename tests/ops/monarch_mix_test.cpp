@@ -68,7 +68,7 @@ std::vector<mx::array> inputs(Form f, Size n) {
 using MixerOp = mx::array (*)(const mx::array&, const ops::MixerWeights&, const ops::MixerFilters&, const ops::LongConvOptions&,
                               mx::StreamOrDevice);
 
-Op mixer(Form f, Size n, MixerOp op = ops::monarch_mixer) {
+Op mixer(Form f, Size n, MixerOp op = ops::mixer_block) {
   return [=](const std::vector<mx::array>& in) {
     auto at = lookup(f, n, in);
     ops::MixerWeights weights{*at("in_weight"), at("in_bias"), *at("short_weight"), *at("short_bias"), *at("out_weight"), at("out_bias")};
@@ -149,7 +149,7 @@ RC_GTEST_PROP(MonarchMixerProperties, FollowsItsDefinitionWithGradients, ()) {
   const Form f = arbitrary_form();
   const Size n{*rc::gen::inRange(1, 3), *rc::gen::inRange(1, 10), *rc::gen::inRange(4, 6), *rc::gen::inRange(1, 5)};
   SCOPED_TRACE(::testing::Message() << f << " B" << n.B << " L" << n.L << " H" << n.H << " K" << n.K);
-  auto op = *rc::gen::element(ops::monarch_mixer, ops::monarch_mixer_reference);
+  auto op = *rc::gen::element(ops::mixer_block, ops::mixer_block_fallback);
   expect_as_plain(mixer(f, n, op), plain_mixer(f, n), inputs(f, n), 2e-5);
   RC_ASSERT(!::testing::Test::HasFailure());
 }
@@ -170,9 +170,9 @@ TEST(MonarchMixer, EqualsItsReferenceWithGradients) {
     for (Form f : {Form{true, true}, Form{false, true, false}, Form{true, false, true, true, true}}) {
       SCOPED_TRACE(::testing::Message() << f << " L" << n.L << " H" << n.H << " K" << n.K);
       const auto in = inputs(f, n);
-      expect_near(mixer(f, n)(in), mixer(f, n, ops::monarch_mixer_reference)(in), 1e-5);
+      expect_near(mixer(f, n)(in), mixer(f, n, ops::mixer_block_fallback)(in), 1e-5);
       const auto cotangent = random(in[0].shape(), 99);
-      const auto ours = gradients(mixer(f, n), in, cotangent), theirs = gradients(mixer(f, n, ops::monarch_mixer_reference), in, cotangent);
+      const auto ours = gradients(mixer(f, n), in, cotangent), theirs = gradients(mixer(f, n, ops::mixer_block_fallback), in, cotangent);
       for (size_t i = 0; i < in.size(); ++i) {
         SCOPED_TRACE(names(f, n)[i].first);
         const bool unused = n.L == 1 && names(f, n)[i].first.ends_with("_rev");  // k_rev[L-1] reaches no position
@@ -239,7 +239,7 @@ TEST(MonarchMixer, GoldenOfFlashMm) {
       auto [k, k_rev] = split(in[11]);
       auto [k2, k2_rev] = split(in[12]);
       ops::MixerWeights weights{in[1], in[2], mx::expand_dims(turned, 1), mx::concatenate({in[8], in[9], in[10]}, 0), in[3], in[4]};
-      return ops::monarch_mixer(in[0], weights, {k, in[13], k_rev, k2, in[14], k2_rev},
+      return ops::mixer_block(in[0], weights, {k, in[13], k_rev, k2, in[14], k2_rev},
                                 {options, options ? std::optional(in[15]) : std::nullopt});
     };
   };
@@ -272,12 +272,12 @@ TEST(MonarchMixer, NamesWrongShapesAndDtypes) {
     if (all[i].first != "short_weight") {  // any number of taps will do
       in[i] = random(wrong, 1);
       EXPECT_THROW(mixer(f, n)(in), Error);
-      EXPECT_THROW(mixer(f, n, ops::monarch_mixer_reference)(in), Error);
+      EXPECT_THROW(mixer(f, n, ops::mixer_block_fallback)(in), Error);
     }
     in = inputs(f, n);
     in[i] = mx::astype(in[i], mx::int32);
     EXPECT_THROW(mixer(f, n)(in), Error);
-    EXPECT_THROW(mixer(f, n, ops::monarch_mixer_reference)(in), Error);
+    EXPECT_THROW(mixer(f, n, ops::mixer_block_fallback)(in), Error);
   }
   auto in = inputs(f, n);
   in[2] = random({11, 1, 3}, 1);

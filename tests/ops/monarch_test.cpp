@@ -36,7 +36,7 @@ class BlockdiagMultiply : public ::testing::TestWithParam<BlockShapes> {
     return {random(shape, 1, dtype), random({s.nb, s.q, s.p}, 2, dtype), random({s.nb * s.q}, 3, dtype)};
   }
   static mx::array fast(const std::vector<mx::array>& in) { return ops::blockdiag_multiply(in[0], in[1], in[2]); }
-  static mx::array reference(const std::vector<mx::array>& in) { return ops::blockdiag_multiply_reference(in[0], in[1], in[2]); }
+  static mx::array reference(const std::vector<mx::array>& in) { return ops::blockdiag_multiply_fallback(in[0], in[1], in[2]); }
 };
 
 TEST_P(BlockdiagMultiply, KernelEqualsComposedForm) {
@@ -76,7 +76,7 @@ TEST(BlockdiagMultiply, EqualsTheDenseMatrix) {
 
 TEST(BlockdiagMultiply, TakesStridedInputsAndNoRows) {
   auto x = mx::transpose(random({8, 6}, 1)), w = random({2, 5, 4}, 2);
-  expect_near(ops::blockdiag_multiply(x, w), ops::blockdiag_multiply_reference(x, w), 1e-5);
+  expect_near(ops::blockdiag_multiply(x, w), ops::blockdiag_multiply_fallback(x, w), 1e-5);
   EXPECT_EQ(ops::blockdiag_multiply(mx::zeros({0, 8}), w).shape(), (mx::Shape{0, 10}));
 }
 
@@ -187,7 +187,7 @@ PlainOp plain_einsum(int b2, bool rank_first) {
 }
 
 mx::array multiply(const std::vector<mx::array>& in) { return ops::blockdiag_butterfly_multiply(in[0], in[1], in[2]); }
-mx::array multiply_reference(const std::vector<mx::array>& in) { return ops::blockdiag_butterfly_multiply_reference(in[0], in[1], in[2]); }
+mx::array multiply_fallback(const std::vector<mx::array>& in) { return ops::blockdiag_butterfly_multiply_fallback(in[0], in[1], in[2]); }
 mx::array simple(const std::vector<mx::array>& in) { return ops::blockdiag_butterfly_multiply_einsum_simple(in[0], in[1], in[2]); }
 mx::array of_rank(const std::vector<mx::array>& in) { return ops::blockdiag_butterfly_multiply_einsum_rank(in[0], in[1], in[2]); }
 Op einsum(int b2) {
@@ -206,7 +206,7 @@ Op by_pairs(const F& f) {
 
 TEST(BlockdiagMultiply, EqualsGoldenTensors) {
   auto fast = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply(in[0], in[1]); };
-  auto reference = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply_reference(in[0], in[1]); };
+  auto reference = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply_fallback(in[0], in[1]); };
   expect_golden("blockdiag_multiply_real", {"x", "weight"}, fast);
   expect_golden("blockdiag_multiply_real", {"x", "weight"}, reference);
   expect_golden("blockdiag_multiply_complex", {"x", "weight"}, fast, "y", complex_layout());
@@ -266,7 +266,7 @@ TEST(BlockdiagWeight, NamesWrongShapes) {
 }
 
 TEST(ButterflyMultiply, EqualsGoldenTensors) {
-  for (const auto& f : {multiply, multiply_reference}) {
+  for (const auto& f : {multiply, multiply_fallback}) {
     for (auto name : {"blockdiag_butterfly_multiply_square_real", "blockdiag_butterfly_multiply_rect_real"}) {
       expect_golden(name, {"x", "w1", "w2"}, f);
     }
@@ -313,7 +313,7 @@ TEST(ButterflyMultiply, NarrowTypesStayNearTheDefinition) {
   std::vector<mx::array> in{random({5, 24}, 1), random({4, 6, 6}, 2), random({3, 5, 8}, 3)};
   expect_value_as_plain(multiply, plain_butterfly(false), in, mx::bfloat16, 2e-2);
   expect_value_as_plain(multiply, plain_butterfly(false), in, mx::float16, 4e-3);
-  expect_value_as_plain(multiply_reference, plain_butterfly(false), in, mx::bfloat16, 2e-2);
+  expect_value_as_plain(multiply_fallback, plain_butterfly(false), in, mx::bfloat16, 2e-2);
   in = {random({5, 15}, 1), random({3, 8, 5}, 2), random({4, 18, 6}, 3)};
   expect_value_as_plain(einsum(3), plain_einsum(3, false), in, mx::bfloat16, 2e-2);
 }
@@ -385,7 +385,7 @@ RC_GTEST_PROP(ButterflyMultiplyProperty, EqualsTheDefinitionAndItsDenseMatrix, (
   std::vector<mx::array> in{random({rows, k * p}, 1), random({k, q, p}, 2), random({l, s, k * t}, 3)};
   const auto y = multiply(in);
   RC_ASSERT(relative_error(y, plain_butterfly(false)({Plain(in[0]), Plain(in[1]), Plain(in[2])})) <= 1e-5);
-  RC_ASSERT(relative_error(multiply_reference(in), y, kLeastScale) <= 1e-5);
+  RC_ASSERT(relative_error(multiply_fallback(in), y, kLeastScale) <= 1e-5);
   const auto dense = ops::blockdiag_butterfly_to_dense(in[1], in[2]);
   RC_ASSERT(dense.shape() == mx::Shape({s * l, k * p}));
   RC_ASSERT(relative_error(mx::matmul(in[0], mx::transpose(dense)), y, kLeastScale) <= 1e-5);

@@ -88,7 +88,7 @@ TEST(WeightedProduct, OfInt8FollowsItsDefinition) {
     x = mx::where(mx::equal(mx::reshape(mx::arange(7), {7, 1}), mx::array(4)), mx::array(0.0f), x);  // one row of zeros
     const auto bias = random({out}, 4);
     const auto rotated = mx::reshape(ops::rotate_columns(mx::reshape(x, {7, blocks, in / blocks})), x.shape());
-    EXPECT_LE(relative_error(ops::weighted_product(x, weight, bias), plain_product(Plain(rotated), weight, Plain(bias))), 1e-6);
+    EXPECT_LE(relative_error(ops::weight_matmul(x, weight, bias), plain_product(Plain(rotated), weight, Plain(bias))), 1e-6);
   }
 }
 
@@ -99,20 +99,20 @@ TEST(WeightedProduct, OfInt8WithstandsLargeColumns) {
   x = mx::where(large, x * mx::array(40.0f), x);
   auto w = random({64, 256}, 8);
   w = mx::where(large, mx::array(0.0f), w);
-  EXPECT_LE(relative_error(ops::weighted_product(x, ops::quantize_weight(w)), mx::matmul(x, mx::transpose(w))), 0.06);
+  EXPECT_LE(relative_error(ops::weight_matmul(x, ops::quantize_weight(w)), mx::matmul(x, mx::transpose(w))), 0.06);
 }
 
 TEST(WeightedProduct, OfInt8IsCloseToTheFloatingOne) {
   const auto w = random({64, 256}, 5), x = random({8, 256}, 6);
-  EXPECT_LE(relative_error(ops::weighted_product(x, ops::quantize_weight(w)), mx::matmul(x, mx::transpose(w))), 0.02);
+  EXPECT_LE(relative_error(ops::weight_matmul(x, ops::quantize_weight(w)), mx::matmul(x, mx::transpose(w))), 0.02);
 }
 
 TEST(WeightedProduct, NamesWhatIsWrong) {
   const auto weight = ops::quantize_weight(random({8, 16}, 1));
-  EXPECT_THROW(ops::weighted_product(random({3, 15}, 1), weight), Error);
-  EXPECT_THROW(ops::weighted_product(mx::zeros({3, 16}, mx::int32), weight), Error);
-  EXPECT_THROW(ops::weighted_product(random({3, 16}, 1), {weight.values, mx::ones({7})}), Error);
-  EXPECT_THROW(ops::weighted_product(random({3, 16}, 1), {random({8, 16}, 1), mx::ones({8})}), Error);
+  EXPECT_THROW(ops::weight_matmul(random({3, 15}, 1), weight), Error);
+  EXPECT_THROW(ops::weight_matmul(mx::zeros({3, 16}, mx::int32), weight), Error);
+  EXPECT_THROW(ops::weight_matmul(random({3, 16}, 1), {weight.values, mx::ones({7})}), Error);
+  EXPECT_THROW(ops::weight_matmul(random({3, 16}, 1), {random({8, 16}, 1), mx::ones({8})}), Error);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/attention.h"
 #include "m2bert/ops/attention_options.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/backend.h"
 #include "plain.h"
 
 namespace m2bert {
@@ -68,7 +68,7 @@ Op dispatched(const Setting& set) {
   return [=](const auto& in) { return ops::scaled_dot_product_attention(in[0], in[1], in[2], options_of(set, in)); };
 }
 Op reference(const Setting& set) {
-  return [=](const auto& in) { return ops::scaled_dot_product_attention_reference(in[0], in[1], in[2], options_of(set, in)); };
+  return [=](const auto& in) { return ops::scaled_dot_product_attention_fallback(in[0], in[1], in[2], options_of(set, in)); };
 }
 mx::array in_blocks(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& o, ops::AttentionBlocks blocks) {
   auto inputs = ops::streaming_inputs(q, k, v, o, {});
@@ -273,7 +273,7 @@ TEST(AttentionDropout, EveryFormDropsTheSame) {
   auto o = with_dropout(0.3f, 11);
   o.causal = true;
   Op ours = [&](const auto& x) { return ops::scaled_dot_product_attention(x[0], x[1], x[2], o); };
-  Op full = [&](const auto& x) { return ops::scaled_dot_product_attention_reference(x[0], x[1], x[2], o); };
+  Op full = [&](const auto& x) { return ops::scaled_dot_product_attention_fallback(x[0], x[1], x[2], o); };
   Op small = [&](const auto& x) { return in_blocks(x[0], x[1], x[2], o, {4, 5}); };
   auto cotangent = random({2, 3, 9, 4}, 4);
   auto expected = gradients(full, in, cotangent);
@@ -329,7 +329,7 @@ TEST(ScaledDotProductAttention, HasNoSecondDerivative) {
     return mx::sum(mx::square(
         mx::grad([&](const mx::array& x) { return mx::sum(mx::square(ops::scaled_dot_product_attention(x, in[1], in[2]))); })(q)));
   };
-  if (ops::kernels::cpu_kernels({})) {
+  if (ops::cpu::cpu_kernels({})) {
     EXPECT_THROW(mx::eval(mx::grad(first)(in[0])), Error);
   }
 }

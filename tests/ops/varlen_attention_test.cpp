@@ -4,7 +4,7 @@
 #include <rapidcheck/gtest.h>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/kernels/kernel.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/padding.h"
 #include "plain.h"
 
@@ -16,8 +16,8 @@ using ops::AttentionOptions;
 
 // The kernels switched off: what a GPU runs.
 struct Composed {
-  Composed() { ops::kernels::allow_cpu_kernels(false); }
-  ~Composed() { ops::kernels::allow_cpu_kernels(true); }
+  Composed() { ops::cpu::allow_cpu_kernels(false); }
+  ~Composed() { ops::cpu::allow_cpu_kernels(true); }
 };
 Op composed(const Op& f) {
   return [=](const auto& in) {
@@ -54,7 +54,7 @@ TEST(VarlenAttention, IsItsDefinition) {
   const std::vector<mx::array> in{random({8, 2, 4}, 1), random({9, 2, 4}, 2), random({9, 2, 3}, 3)};
   expect_as_plain(f, plain, in, 1e-5);
   expect_as_plain(composed(f), plain, in, 1e-5);
-  Op reference = [&](const auto& x) { return ops::attention_varlen_reference(x[0], x[1], x[2], of_q, of_k); };
+  Op reference = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k); };
   expect_as_plain(reference, plain, in, 1e-5);
   expect_value_as_plain(f, plain, in, mx::bfloat16, 4e-3);
 }
@@ -81,7 +81,7 @@ RC_GTEST_PROP(VarlenAttention, FormsAgree, ()) {
     return o;
   };
   Op ours = [&](const auto& x) { return ops::attention_varlen(x[0], x[1], x[2], of_q, of_k, with(x)); };
-  Op reference = [&](const auto& x) { return ops::attention_varlen_reference(x[0], x[1], x[2], of_q, of_k, with(x)); };
+  Op reference = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k, with(x)); };
   auto near = [](const mx::array& a, const mx::array& b) {
     if (a.shape() != b.shape()) return false;
     return a.size() == 0 || mx::max(mx::abs(a - b)).item<float>() <= 1e-5f * (1 + mx::max(mx::abs(b)).item<float>());
@@ -142,7 +142,7 @@ TEST(FlashAttention, PackedFormsAreTheSame) {
   // The packed gradient is the parts' gradients side by side.
   auto cotangent = random({9, 2, 4}, 2);
   Op packed = [&](const auto& x) { return ops::flash_attn_unpadded_qkvpacked_func(x[0], offsets, 5, options); };
-  Op apart = [&](const auto& x) { return ops::attention_varlen_reference(x[0], x[1], x[2], offsets, offsets, options); };
+  Op apart = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], offsets, offsets, options); };
   expect_near(gradients(packed, {qkv}, cotangent)[0], mx::stack(gradients(apart, parts, cotangent), 1), 1e-5);
 }
 

@@ -1,0 +1,52 @@
+#include "m2bert/ops/backend/cpu/dropout_primitive.h"
+
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
+
+#ifdef M2BERT_CPU_KERNELS
+#include "m2bert/ops/backend/cpu/simd/dropout_simd.h"
+#include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/threads.h"
+
+namespace m2bert::ops::cpu {
+
+namespace {
+
+// Inputs: x, key. The gradient is the same with dy in x's place.
+class Dropout : public FloatKernel<Dropout> {
+ public:
+  Dropout(mx::Stream s, float p) : FloatKernel(s, "dropout"), p_(p) {}
+  const char* name() const override { return "Dropout"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const Dropout&>(other).p_ == p_; }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    return {cpu::dropout(cotangents[0], p_, in[1], stream())};
+  }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [x = in[0].data<T>(), n = int64_t(in[0].size()), key = in[1].data<uint32_t>(), p = p_, y = out[0].data<T>()] {
+      dropout_values(x, n, key, dropout_threshold(p), 1 / (1 - p), y, threads());
+    };
+  }
+
+ private:
+  float p_;
+};
+
+}  // namespace
+
+mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) {
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Dropout>(s, p), {mx::contiguous(x, false, s), mx::contiguous(key, false, s)});
+}
+
+}  // namespace m2bert::ops::cpu
+
+#else
+
+namespace m2bert::ops::cpu {
+
+mx::array dropout(const mx::array&, float, const mx::array&, mx::Stream) { fail("[dropout] this build has no CPU kernels"); }
+
+}  // namespace m2bert::ops::cpu
+#endif

@@ -1,0 +1,81 @@
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/long_conv_primitive.h"
+
+#ifdef M2BERT_CPU_KERNELS
+#include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/ops/backend/cpu/simd/long_conv_simd.h"
+#include "m2bert/threads.h"
+
+namespace m2bert::ops::cpu {
+
+namespace {
+
+// The filter among `in`, from k on: k, D, (k_rev).
+FilterRows filter_of(const std::vector<mx::array>& in, size_t k) {
+  return {in[k].data<float>(), in.size() > k + 2 ? in[k + 2].data<float>() : nullptr, in[k + 1].data<float>()};
+}
+
+// Inputs: dy, then those of LongConv. Outputs: the gradients of LongConv's inputs.
+class LongConvGradient : public FloatKernel<LongConvGradient> {
+ public:
+  explicit LongConvGradient(mx::Stream s) : FloatKernel(s, "long_conv") {}
+  const char* name() const override { return "LongConvGradient"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    const FilterRowsGradient to{out[1].data<float>(), out.size() > 3 ? out[3].data<float>() : nullptr, out[2].data<float>()};
+    return [dy = in[0].data<T>(), u = in[1].data<T>(), filter = filter_of(in, 2), du = out[0].data<T>(), to, B = in[0].shape(0),
+            L = in[0].shape(1), H = in[0].shape(2)] { long_conv_backward<T>(u, dy, filter, B, L, H, du, to, threads()); };
+  }
+};
+
+// Inputs: u, k, D, (k_rev).
+class LongConv : public FloatKernel<LongConv> {
+ public:
+  explicit LongConv(mx::Stream s) : FloatKernel(s, "long_conv") {}
+  const char* name() const override { return "LongConv"; }
+  bool is_equivalent(const Primitive&) const override { return true; }
+  std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
+                             const std::vector<mx::array>&) override {
+    std::vector<mx::array> inputs{mx::contiguous(cotangents[0], false, stream())};
+    inputs.insert(inputs.end(), in.begin(), in.end());
+    const auto all = arrays_like(in, std::make_shared<LongConvGradient>(stream()), inputs);
+    std::vector<mx::array> wanted;
+    for (int argument : argnums) wanted.push_back(all[size_t(argument)]);
+    return wanted;
+  }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [u = in[0].data<T>(), filter = filter_of(in, 1), y = out[0].data<T>(), B = in[0].shape(0), L = in[0].shape(1),
+            H = in[0].shape(2)] { long_conv_forward<T>(u, filter, B, L, H, y, threads()); };
+  }
+};
+
+}  // namespace
+
+bool long_conv_takes(const mx::array& u, mx::StreamOrDevice s) {
+  return cpu_kernels(s) && u.size() > 0 && u.shape(2) % kChannelBlock == 0 && float_kernel_takes(u.dtype());
+}
+
+mx::array long_conv(const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D, mx::Stream s) {
+  std::vector<mx::array> inputs{mx::contiguous(u, false, s), plain_float(k, s), plain_float(mx::reshape(D, {u.shape(2)}, s), s)};
+  if (k_rev) inputs.push_back(plain_float(*k_rev, s));
+  return mx::array(u.shape(), u.dtype(), std::make_shared<LongConv>(s), std::move(inputs));
+}
+
+}  // namespace m2bert::ops::cpu
+
+#else
+
+namespace m2bert::ops::cpu {
+
+bool long_conv_takes(const mx::array&, mx::StreamOrDevice) { return false; }
+mx::array long_conv(const mx::array&, const mx::array&, const std::optional<mx::array>&, const mx::array&, mx::Stream) {
+  fail("[long_conv] this build has no CPU kernels");
+}
+
+}  // namespace m2bert::ops::cpu
+#endif

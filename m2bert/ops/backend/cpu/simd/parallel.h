@@ -1,0 +1,24 @@
+#pragma once
+// A parallel loop whose iterations may throw. Include it where OpenMP is on.
+#include <cstdint>
+#include <exception>
+
+namespace m2bert::ops::cpu {
+
+// f(i) for i in [0, count), handed out one by one. The first exception is thrown again when the others have ended.
+template <class F>
+void parallel_for(int64_t count, int threads, const F& f) {
+  std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (int64_t i = 0; i < count; ++i) {
+    try {
+      f(i);
+    } catch (...) {
+#pragma omp critical(m2bert_parallel_for)
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace m2bert::ops::cpu

@@ -1,8 +1,0 @@
-#pragma once
-
-namespace m2bert::ops::kernels {
-
-// ops::instruction_set of a build with kernels.
-const char* instruction_set();
-
-}  // namespace m2bert::ops::kernels

@@ -1,0 +1,155 @@
+#include "m2bert/ops/packed_mixer_block.h"
+#include "m2bert/ops/cpu_features.h"
+
+#include <gtest/gtest.h>
+
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
+#include "mixer_case.h"
+
+namespace m2bert {
+namespace {
+
+using namespace testing_ops;
+
+ops::MixerWeights weights_of(int H, mx::Dtype dtype = mx::float32) {
+  const mx::array size(1 / std::sqrt(float(H)));
+  auto cast = [&](const mx::array& a) { return dtype == mx::int8 ? ops::quantize_weight(a) : ops::Weight(mx::astype(a, dtype)); };
+  return {cast(random({3 * H, H}, 20) * size), random({3 * H}, 21), random({3 * H, 1, 3}, 22), random({3 * H}, 23),
+          cast(random({H, H}, 24) * size),     random({H}, 25)};
+}
+
+class PackedMixerBlock : public ::testing::TestWithParam<Mixer> {
+ protected:
+  void SetUp() override {
+    if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  }
+  static mx::array u() { return random({GetParam().B, GetParam().L, GetParam().H}, 8); }
+};
+
+TEST_P(PackedMixerBlock, EqualsTheMixer) {
+  const auto& m = GetParam();
+  const auto filters = filters_of(m);
+  const auto weights = weights_of(m.H);
+  const auto y = ops::mixer_block(u(), ops::pack_mixer_block(weights, m.residual), ops::pack_filters(filters));
+  expect_near(y, ops::mixer_block_fallback(u(), weights, filters), 1e-5);
+}
+
+TEST_P(PackedMixerBlock, OfBfloat16IsCloseToFloat32) {
+  if (!ops::cpu::has_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
+  const auto& m = GetParam();
+  const auto filters = filters_of(m);
+  auto weights = weights_of(m.H, mx::bfloat16);
+  const auto half = mx::astype(u(), mx::bfloat16);
+  const auto y = ops::mixer_block(half, ops::pack_mixer_block(weights, m.residual), ops::pack_filters(filters, mx::bfloat16));
+  EXPECT_EQ(y.dtype(), mx::bfloat16);
+  for (auto* w : {&weights.in_weight, &weights.out_weight}) w->values = mx::astype(w->values, mx::float32);
+  expect_near(y, ops::mixer_block_fallback(mx::astype(half, mx::float32), weights, filters), 3e-2);
+}
+
+TEST_P(PackedMixerBlock, OfInt8EqualsTheMixerOfInt8) {
+  const auto& m = GetParam();
+  const auto filters = filters_of(m);
+  const auto weights = weights_of(m.H, mx::int8);
+  const auto prepared = ops::pack_mixer_block(weights, m.residual);
+  ASSERT_EQ(prepared != nullptr, ops::supports_int8_gemm());
+  if (!prepared) GTEST_SKIP() << "this CPU has no int8 products";
+  const auto transformed = ops::pack_filters(filters), reference = ops::mixer_block_fallback(u(), weights, filters);
+  expect_near(ops::mixer_block(u(), prepared, transformed), reference, 1e-2);
+  if (ops::cpu::has_bfloat16_gemm())
+    expect_near(ops::mixer_block(mx::astype(u(), mx::bfloat16), prepared, ops::pack_filters(filters, mx::bfloat16)), reference, 4e-2);
+}
+
+// Filters by networks, and what they are in time.
+ops::FilterNetworks networks_of(const Mixer& m) {
+  constexpr int order = 9;
+  auto network = [&](int seed) {
+    return ops::FilterNetwork{random({m.L, order}, seed), random({m.H, order}, seed + 1) * mx::array(0.3f / std::sqrt(float(m.L)))};
+  };
+  ops::FilterNetworks f{network(30), mx::linspace(0, 1, m.L), random({m.H}, 40) * mx::array(3.0f), random({m.H}, 41)};
+  if (m.bidirectional) f.k_rev = network(32);
+  if (!m.residual) return f;
+  f.k2 = network(34);
+  f.times2 = mx::linspace(0, 2, m.L);
+  f.deltas2 = random({m.H}, 42);
+  f.D2 = random({m.H}, 43);
+  if (m.bidirectional) f.k2_rev = network(36);
+  return f;
+}
+
+ops::MixerFilters in_time(const ops::FilterNetworks& f) {
+  auto evaluate = [](const ops::FilterNetwork& n, const mx::array& times, const mx::array& deltas) {
+    const auto decay = mx::exp(-mx::reshape(times, {-1, 1}) * mx::abs(deltas));
+    return mx::matmul(n.features, mx::transpose(n.weight)) * decay;
+  };
+  ops::MixerFilters filters{evaluate(f.k, f.times, f.deltas), f.D, {}, {}, f.D2, {}};
+  if (f.k_rev) filters.k_rev = evaluate(*f.k_rev, f.times, f.deltas);
+  if (f.k2) filters.k2 = evaluate(*f.k2, *f.times2, *f.deltas2);
+  if (f.k2_rev) filters.k2_rev = evaluate(*f.k2_rev, *f.times2, *f.deltas2);
+  return filters;
+}
+
+TEST_P(PackedMixerBlock, NetworksAreTheFiltersTheyMake) {
+  const auto& m = GetParam();
+  const auto networks = networks_of(m);
+  const auto prepared = ops::pack_mixer_block(weights_of(m.H), m.residual);
+  const auto from_time = ops::pack_filters(in_time(networks));
+  expect_near(ops::pack_filters(networks), from_time, 1e-5);
+  expect_near(ops::mixer_block(u(), prepared, networks), ops::mixer_block(u(), prepared, from_time), 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, PackedMixerBlock,
+                         ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
+                                           Mixer{1, 5, 16, true, false}, Mixer{7, 16, 48, true, true}, Mixer{40, 33, 16, true, true},
+                                           Mixer{9, 64, 80, false, false}, Mixer{9, 128, 64, true, true}, Mixer{5, 300, 128, true, true},
+                                           Mixer{1, 1000, 16, true, true}, Mixer{2, 4096, 16, true, true}));
+
+// Transforms that are cut into 4, 2 and then 4, 16, and 4 and then 16 parts that the cache holds.
+INSTANTIATE_TEST_SUITE_P(LongTexts, PackedMixerBlock,
+                         ::testing::Values(Mixer{1, 8192, 16, true, true}, Mixer{1, 16000, 16, true, true}, Mixer{1, 32768, 16, true, true},
+                                           Mixer{1, 131072, 16, true, false}));
+
+TEST(PackedMixerBlock, ANaNStaysInItsText) {
+  if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  const Mixer m{6, 40, 32, true, true};
+  const auto prepared = ops::pack_mixer_block(weights_of(m.H), true);
+  const auto filters = ops::pack_filters(filters_of(m));
+  const auto u = random({m.B, m.L, m.H}, 8), clean = ops::mixer_block(u, prepared, filters);
+  const auto third = mx::reshape(mx::equal(mx::arange(m.B), mx::array(2)), {m.B, 1, 1});
+  const auto y = ops::mixer_block(mx::where(third, mx::array(NAN), u), prepared, filters);
+  EXPECT_TRUE(mx::all(mx::isnan(mx::take(y, 2, 0))).item<bool>());
+  auto others = [&](const mx::array& a) { return mx::where(third, mx::array(0.0f), a); };
+  EXPECT_TRUE(mx::array_equal(others(y), others(clean)).item<bool>());
+}
+
+TEST(PackedMixerBlock, LeavesOtherShapesToTheMixer) {
+  EXPECT_EQ(ops::pack_mixer_block(weights_of(24), true), nullptr);
+  EXPECT_EQ(ops::pack_mixer_block(weights_of(32, mx::float16), true), nullptr);
+  auto taps = weights_of(32);
+  taps.short_weight = random({96, 1, 4}, 1);
+  EXPECT_EQ(ops::pack_mixer_block(taps, true), nullptr);
+}
+
+TEST(PackedMixerBlock, NamesWhatIsWrong) {
+  if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  const Mixer m{2, 8, 16, true, true};
+  const auto prepared = ops::pack_mixer_block(weights_of(m.H), true);
+  const auto filters = ops::pack_filters(filters_of(m));
+  const auto u = random({2, 8, 16}, 1);
+  EXPECT_THROW(ops::mixer_block(u, nullptr, filters), Error);
+  EXPECT_THROW(ops::mixer_block(random({2, 8, 32}, 1), prepared, filters), Error);
+  EXPECT_THROW(ops::mixer_block(random({2, 40, 16}, 1), prepared, filters), Error);
+  EXPECT_THROW(ops::mixer_block(u, prepared, ops::pack_filters(filters_of(m), mx::bfloat16)), Error);
+  EXPECT_THROW(ops::mixer_block(mx::astype(u, mx::bfloat16), prepared, filters), Error);
+  EXPECT_THROW(ops::mixer_block(u, prepared, networks_of({2, 9, 16, true, true})), Error);
+  EXPECT_THROW(ops::mixer_block(u, prepared, networks_of({2, 8, 16, true, false})), Error);
+  auto broken = networks_of(m);
+  broken.D2.reset();
+  EXPECT_THROW(ops::pack_filters(broken), Error);
+  EXPECT_THROW(ops::pack_filters(ops::MixerFilters{random({8, 16}, 1), random({15}, 2), {}, {}, {}, {}}), Error);
+  EXPECT_EQ(ops::mixer_block(mx::zeros({0, 8, 16}), prepared, filters).shape(), (mx::Shape{0, 8, 16}));
+  EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum(ops::mixer_block(x, prepared, filters)); })(u), Error);
+}
+
+}  // namespace
+}  // namespace m2bert
