@@ -39,6 +39,7 @@ models::Pretrained model_of(const ModelOption& option) {
   p.max_length = p.config.max_length();
   if (!option.dtype.empty()) p.dtype = checkpoint::to_mlx_dtype(option.dtype, "--dtype");
   if (p.dtype != mx::float32) p.computes_in_float32 = models::cast_weights(*p.model, p.dtype);
+  p.model->pack();
   io::info("no checkpoint: random weights for ", option.config);
   return p;
 }
@@ -64,7 +65,7 @@ struct Result {
 
 Result measure(const models::Model& model, const models::Batch& batch, const BenchCommand& command) {
   Result result;
-  for (int i = 0; i < 2; ++i) run_once(model, batch);  // weights are laid out, filters kept
+  for (int i = 0; i < 2; ++i) run_once(model, batch);  // fills the filter cache
   for (int i = 0; i < command.runs; ++i) result.seconds.push_back(run_once(model, batch));
   std::ranges::sort(result.seconds);
   if (!command.profile) return result;

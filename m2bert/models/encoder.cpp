@@ -1,12 +1,13 @@
 #include "m2bert/models/encoder.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "m2bert/error.h"
+#include "m2bert/memory.h"
 #include "m2bert/models/mlp.h"
 #include "m2bert/models/monarch_mixer.h"
 #include "m2bert/models/self_attention.h"
-#include "m2bert/nn/kept.h"
 #include "m2bert/ops/attention.h"
 #include "m2bert/ops/embedding.h"
 
@@ -48,18 +49,12 @@ mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
     require(L <= most, "[Embeddings] the text has ", L, " tokens, the model has positions for ", most, " (max_position_embeddings)");
     positions = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
   }
-  if (word_embeddings.weight.dtype() != mx::float16 && !traced()) return pass.dropout(fused(batch.input_ids, types, positions), dropout_);
+  if (packed_ && pass.allows_packed()) return fused(batch.input_ids, types, positions);
   auto x = word_embeddings(batch.input_ids) + token_type_embeddings(types);
   if (positions) x = x + mx::expand_dims((*position_embeddings)(*positions), 0);
   x = norm(x);
   if (activations) x = mx::astype(x, *activations);
   return pass.dropout(x, dropout_);
-}
-
-bool Embeddings::traced() const {
-  std::vector<mx::array> weights{word_embeddings.weight, token_type_embeddings.weight, norm.weight, norm.bias};
-  if (position_embeddings) weights.push_back(position_embeddings->weight);
-  return nn::any_traced(weights);
 }
 
 mx::array Embeddings::fused(const mx::array& ids, const mx::array& types, const std::optional<mx::array>& positions) const {
@@ -91,12 +86,12 @@ mx::array Layer::operator()(const mx::array& x, const EncoderContext& context, n
     nn::Pass::Scope scope(pass, "mixer");
     return (*attention_)(x, context, pass);
   }();
-  mixed = pass.stage("mixer", mixed);
+  mixed = pass.hook("mixer", mixed);
   auto out = [&] {
     nn::Pass::Scope scope(pass, "mlp");
     return (*mlp_)(mixed, pass);
   }();
-  return pass.stage("out", out);
+  return pass.hook("out", out);
 }
 
 void Layer::visit(nn::Visitor& v) {
@@ -106,6 +101,16 @@ void Layer::visit(nn::Visitor& v) {
   } else {
     mlp_->visit(v);
   }
+}
+
+void Layer::pack(const PackOptions& options) {
+  attention_->pack(options);
+  mlp_->pack(options);
+}
+
+void Layer::unpack() {
+  attention_->unpack();
+  mlp_->unpack();
 }
 
 void Layer::init(float initializer_range, nn::KeySequence& keys) {
@@ -130,7 +135,7 @@ EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const 
   context.seqlen = mask.shape(1);
   if (unpads_) {
     context.unpadding = ops::unpadding(mask);
-    // The reference adds -10000 in bfloat16, which rounds to -9984.
+    // Upstream adds -10000 in bfloat16, which rounds to -9984.
     context.key_bias = ops::mask_bias(mask, -9984.0f);
     context.alibi = true;
   } else if (adds_mask_ && skip_padding && has_padding(mask)) {
@@ -142,7 +147,7 @@ EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const 
 }
 
 mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
-  auto c = context(attention_mask, pass.skips_padding() && !x.is_tracer());
+  auto c = context(attention_mask, pass.skips_padding());
   auto h = c.unpadding ? ops::unpad_input(x, *c.unpadding) : x;
   for (size_t i = 0; i < layers_.size(); ++i) {
     nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
@@ -153,10 +158,20 @@ mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mas
 
 void Encoder::visit(nn::Visitor& v) { v("layer", layers_); }
 
+void Encoder::pack() {
+  PackOptions options;
+  options.filter_cache_bytes = physical_memory() / 4 / std::max<size_t>(1, layers_.size());
+  for (auto& layer : layers_) layer.pack(options);
+}
+
+void Encoder::unpack() {
+  for (auto& layer : layers_) layer.unpack();
+}
+
 void Encoder::init(float initializer_range, bool independent, nn::KeySequence& keys) {
   for (auto& layer : layers_) layer.init(initializer_range, keys);
   if (independent || layers_.size() < 2) return;
-  // The reference deep-copies one layer, then draws the dense linear weights anew: the rest starts alike in every layer.
+  // Upstream deep-copies one layer, then draws the dense linear weights anew: the rest starts alike in every layer.
   auto redrawn = [](const std::string& name) {
     for (const char* part : {"in_linear", "out_linear", "Wqkv", "dense", "query", "key", "value", "implicit_filter"}) {
       if (name.find(part) != std::string::npos && name.find("freq") == std::string::npos) return true;

@@ -25,6 +25,9 @@ class Embeddings : public nn::Module {
   mx::array operator()(const Batch& batch, nn::Pass& pass) const;  // [B, L, H]
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
+  // Inference then sums and normalises in one pass, without a gradient.
+  void pack() { packed_ = word_embeddings.weight.dtype() != mx::float16; }
+  void unpack() { packed_ = false; }
 
   nn::Embedding word_embeddings;                     // [vocab, H]
   std::optional<nn::Embedding> position_embeddings;  // [max_position_embeddings, H]
@@ -34,10 +37,10 @@ class Embeddings : public nn::Module {
   std::optional<mx::array> position_ids;  // [1, max_position_embeddings] int64 buffer of the reference
 
  private:
-  bool traced() const;
   mx::array fused(const mx::array& ids, const mx::array& types, const std::optional<mx::array>& positions) const;
 
   float dropout_;
+  bool packed_ = false;
 };
 
 // A sequence mixer, then a channel mixer.
@@ -47,6 +50,8 @@ class Layer : public nn::Module {
   mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
+  void pack(const PackOptions& options);
+  void unpack();
 
  private:
   std::unique_ptr<SequenceMixer> attention_;  // "attention" in checkpoints, whatever it is
@@ -61,6 +66,8 @@ class Encoder : public nn::Module {
   mx::array operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, bool independent, nn::KeySequence& keys);
+  void pack();
+  void unpack();
 
  private:
   EncoderContext context(const mx::array& attention_mask, bool skip_padding) const;

@@ -96,11 +96,11 @@ MaskedLMHead::MaskedLMHead(const Config& c)
     : dense(c.hidden_size, c.hidden_size),
       norm(c.hidden_size, c.family == Family::hf_bert ? float(c.layer_norm_eps) : 1e-12f),
       bias(mx::zeros({c.vocab_size})),
-      activation_(c.hidden_act),
+      activation_(activation_named(c.hidden_act)),
       hf_names_(c.family == Family::hf_bert) {}
 
 mx::array MaskedLMHead::operator()(const mx::array& rows, nn::Pass& pass) const {
-  auto x = pass.stage("mlm.transform", norm(activate(activation_, dense(rows))));
+  auto x = pass.hook("mlm.transform", norm(ops::activate(activation_, dense(rows))));
   return ops::weight_matmul(x, word_embeddings_->matrix(), bias);
 }
 

@@ -60,7 +60,7 @@ class MaskedLMHead : public nn::Module {
   mx::array bias;  // [vocab]
 
  private:
-  std::string activation_;
+  ops::Activation activation_;
   bool hf_names_;
   nn::Embedding* word_embeddings_ = nullptr;
 };

@@ -7,14 +7,6 @@ namespace m2bert::models {
 
 namespace {
 
-std::optional<ops::Activation> activation_named(const std::string& name) {
-  if (name == "gelu") return ops::Activation::gelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ops::Activation::gelu_tanh;
-  if (name == "relu") return ops::Activation::relu;
-  if (name == "silu" || name == "swish") return ops::Activation::silu;
-  return std::nullopt;  // tanh
-}
-
 std::variant<nn::Linear, nn::BlockdiagLinear> make_linear(int in, int out, bool with_bias, const Config& c) {
   if (c.use_monarch_mlp) return nn::BlockdiagLinear(in, out, c.monarch_mlp_nblocks, with_bias);
   return nn::Linear(in, out, with_bias);
@@ -53,18 +45,6 @@ const std::optional<mx::array>& MonarchOrDenseLinear::bias() const {
   return std::visit([](const auto& linear) -> const std::optional<mx::array>& { return linear.bias; }, linear_);
 }
 
-std::optional<mx::array> FeedForwardKernel::operator()(const mx::array& x, const ops::FeedForwardWeights& w, const nn::Pass& pass) const {
-  if (pass.train() || pass.shows_inner_stages() || x.is_tracer()) return std::nullopt;
-  std::vector<mx::array> arrays{w.up.values, w.down.values, w.norm_weight, w.norm_bias};
-  for (const auto* a : {&w.up.scale, &w.up_bias, &w.down.scale, &w.down_bias}) {
-    if (*a) arrays.push_back(**a);
-  }
-  if (nn::any_traced(arrays)) return std::nullopt;
-  const auto prepared = prepared_.get(0, arrays, [&] { return ops::pack_feed_forward(w); });
-  if (!prepared) return std::nullopt;
-  return ops::feed_forward(x, prepared);
-}
-
 Mlp::Mlp(const Config& c)
     : gated_layers_(c.hidden_size, c.use_glu_mlp ? 2 * c.intermediate_size : c.intermediate_size, false, c),
       wo_(c.intermediate_size, c.hidden_size, true, c),
@@ -73,24 +53,20 @@ Mlp::Mlp(const Config& c)
       dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
-  if (!pass.shows_inner_stages() && gated_layers_.is_plain() && wo_.is_plain()) {
-    const ops::FeedForwardWeights weights{gated_layers_.matrix(),
-                                          gated_layers_.bias(),
-                                          wo_.matrix(),
-                                          wo_.bias(),
-                                          norm_.weight,
-                                          norm_.bias,
-                                          norm_.eps(),
-                                          ops::Activation::gelu,
-                                          gated_};
-    if (auto y = kernel_(x, weights, pass)) return *y;
-    return ops::feed_forward(x, weights, dropout_, pass.dropout_key(dropout_));
-  }
-  auto hidden = pass.stage("gated_layers", gated_layers_(x));
+  if (packed_ && pass.allows_packed()) return (*packed_)(x);
+  if (has_plain_weights() && !pass.has_hook()) return ops::feed_forward(x, weights(), dropout_, pass.dropout_key(dropout_));
+  auto hidden = pass.hook("gated_layers", gated_layers_(x));
   hidden = gated_ ? ops::gelu_gate(hidden) : ops::gelu(hidden);
-  hidden = pass.dropout(pass.stage("act", hidden), dropout_);
-  return norm_(pass.stage("wo", wo_(hidden)), x);
+  hidden = pass.dropout(pass.hook("act", hidden), dropout_);
+  return norm_(pass.hook("wo", wo_(hidden)), x);
 }
+
+ops::FeedForwardWeights Mlp::weights() const {
+  return {gated_layers_.matrix(), gated_layers_.bias(), wo_.matrix(),          wo_.bias(), norm_.weight, norm_.bias,
+          norm_.eps(),            ops::Activation::gelu, gated_};
+}
+
+void Mlp::pack(const PackOptions&) { packed_ = has_plain_weights() ? ops::pack_feed_forward(weights()) : nullptr; }
 
 void Mlp::visit(nn::Visitor& v) {
   v("gated_layers", gated_layers_);
@@ -107,23 +83,17 @@ FeedForward::FeedForward(const Config& c)
     : intermediate_(c.hidden_size, c.intermediate_size),
       output_(c.intermediate_size, c.hidden_size),
       norm_(c.hidden_size, float(c.layer_norm_eps)),
-      activation_(c.hidden_act),
+      activation_(activation_named(c.hidden_act)),
       dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array FeedForward::operator()(const mx::array& x, nn::Pass& pass) const {
-  if (const auto activation = activation_named(activation_)) {
-    const ops::FeedForwardWeights weights{intermediate_.matrix(),
-                                          intermediate_.bias,
-                                          output_.matrix(),
-                                          output_.bias,
-                                          norm_.weight,
-                                          norm_.bias,
-                                          norm_.eps(),
-                                          *activation,
-                                          false};
-    if (auto y = kernel_(x, weights, pass)) return *y;
-  }
-  return norm_(pass.dropout(output_(activate(activation_, intermediate_(x))), dropout_), x);
+  if (packed_ && pass.allows_packed()) return (*packed_)(x);
+  return norm_(pass.dropout(output_(ops::activate(activation_, intermediate_(x))), dropout_), x);
+}
+
+void FeedForward::pack(const PackOptions&) {
+  packed_ = ops::pack_feed_forward({intermediate_.matrix(), intermediate_.bias, output_.matrix(), output_.bias, norm_.weight, norm_.bias,
+                                    norm_.eps(), activation_, false});
 }
 
 void FeedForward::visit(nn::Visitor& v) {
@@ -137,13 +107,13 @@ void FeedForward::init(float initializer_range, nn::KeySequence& keys) {
   output_.init_normal(initializer_range, keys);
 }
 
-mx::array activate(const std::string& name, const mx::array& x) {
-  if (name == "gelu") return ops::gelu(x);
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ops::gelu_tanh(x);
-  if (name == "relu") return mx::maximum(x, mx::array(0, x.dtype()));
-  if (name == "silu" || name == "swish") return x * mx::sigmoid(x);
-  if (name == "tanh") return mx::tanh(x);
-  fail("[activate] no activation is called \"", name, "\"");
+ops::Activation activation_named(const std::string& name) {
+  if (name == "gelu") return ops::Activation::gelu;
+  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ops::Activation::gelu_tanh;
+  if (name == "relu") return ops::Activation::relu;
+  if (name == "silu" || name == "swish") return ops::Activation::silu;
+  if (name == "tanh") return ops::Activation::tanh;
+  fail("no activation is called \"", name, "\"");
 }
 
 }  // namespace m2bert::models

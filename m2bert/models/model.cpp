@@ -14,7 +14,7 @@ std::unique_ptr<PoolerBase> make_pooler(const Config& c, Head head) {
   return std::make_unique<Pooler>(c);
 }
 
-constexpr int kClsId = 101;  // what the reference plants
+constexpr int kClsId = 101;  // what upstream plants
 
 }  // namespace
 
@@ -68,8 +68,8 @@ mx::array Model::hidden_states(const Batch& batch, nn::Pass& pass) const {
   require(!batch.token_type_ids || batch.token_type_ids->shape() == ids.shape(), "[Model] token_type_ids and input_ids differ in shape");
   auto now = batch;
   if (config_.sequence_token_planting && head_ != Head::masked_lm) now.input_ids = planted(ids);
-  auto x = pass.stage("embeddings", embeddings_(now, pass));
-  return pass.stage("sequence_output", encoder_(x, batch.attention_mask, pass));
+  auto x = pass.hook("embeddings", embeddings_(now, pass));
+  return pass.hook("sequence_output", encoder_(x, batch.attention_mask, pass));
 }
 
 mx::array Model::hidden_states(const Batch& batch) const {
@@ -106,7 +106,7 @@ mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
 mx::array Model::masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const {
   require(labels.shape() == batch.input_ids.shape(), "[Model] labels have shape ", labels.shape(), ", input_ids ", batch.input_ids.shape());
   auto hidden = hidden_states(batch, pass);
-  // The reference counts labels > 0, Hugging Face labels other than -100.
+  // Upstream counts labels > 0, Hugging Face labels other than -100.
   auto counts = config_.family == Family::hf_bert ? mx::greater_equal(labels, mx::array(0, labels.dtype()))
                                                   : mx::greater(labels, mx::array(0, labels.dtype()));
   if (labels.is_tracer()) return nn::masked_cross_entropy(masked_lm_logits(hidden, pass), labels, counts);
@@ -121,7 +121,7 @@ mx::array Model::class_logits(const Batch& batch, nn::Pass& pass) const {
   require(classifier_.has_value(), "[Model] this model has no classifier");
   auto hidden = hidden_states(batch, pass);
   if (config_.use_cls_token) return (*classifier_)(pool(hidden, batch.attention_mask, Pooling::cls));  // no pooler, no dropout
-  auto pooled = pass.stage("pooled_output", pool(hidden, batch.attention_mask, Pooling::pooler));
+  auto pooled = pass.hook("pooled_output", pool(hidden, batch.attention_mask, Pooling::pooler));
   return (*classifier_)(pass.dropout(pooled, float(config_.classifier_dropout.value_or(config_.hidden_dropout_prob))));
 }
 
@@ -153,7 +153,21 @@ class Model::Bert : public nn::Module {
   Model& model_;
 };
 
+void Model::pack() {
+  embeddings_.pack();
+  encoder_.pack();
+  packed_ = true;
+}
+
+void Model::unpack() {
+  if (!packed_) return;
+  embeddings_.unpack();
+  encoder_.unpack();
+  packed_ = false;
+}
+
 void Model::visit(nn::Visitor& v) {
+  unpack();  // the visitor may change weights
   Bert bert(*this);
   v("bert", bert);
   v("classifier", classifier_);

@@ -1,14 +1,15 @@
 #pragma once
-// The sequence mixer of M2-BERT: a gated convolution whose filter is as long as the text.
-// Source: MonarchMixerSequenceMixing of the reference; Fu et al. 2023, "Monarch Mixer".
+// The sequence mixer of M2-BERT: a gated convolution whose filter is as long as the sequence.
+// Source: MonarchMixerSequenceMixing of upstream; Fu et al. 2023, "Monarch Mixer".
+#include <memory>
 #include <optional>
 
 #include "m2bert/models/config.h"
+#include "m2bert/models/packed/mixer.h"
 #include "m2bert/models/sequence_mixer.h"
 #include "m2bert/nn/hyena_filter.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
-#include "m2bert/ops/packed_mixer_block.h"
 
 namespace m2bert::models {
 
@@ -18,6 +19,8 @@ class MonarchSequenceMixer : public SequenceMixer {
   mx::array operator()(const mx::array& u_bld, const EncoderContext& context, nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
+  void pack(const PackOptions& options) override;
+  void unpack() override { packed_.reset(); }
 
   nn::HyenaFilter filter_fn;
   std::optional<nn::HyenaFilter> filter_fn2;  // residual_long_conv
@@ -28,18 +31,9 @@ class MonarchSequenceMixer : public SequenceMixer {
 
  private:
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
-  ops::MixerFilters filters(int L) const;
-  ops::FilterNetworks filter_networks(int L, const std::optional<mx::array>& after = {}) const;  // see HyenaFilter::filter_network
-  std::vector<mx::array> filter_weights() const;
-  std::vector<mx::array> projection_weights() const;
-  bool traced(const mx::array& u) const;
-  ops::PackedMixerBlock prepared() const;  // for the kernel of the whole mixer; null: it does not take this one
-  mx::array run_prepared(const ops::PackedMixerBlock& mixer, const mx::array& u) const;
+  ops::MixerFilters filters(int L, const nn::Pass& pass) const;
 
-  size_t most_filter_bytes_;  // of a layer's filters, to be kept
-  mutable nn::Kept<ops::PackedMixerBlock> mixer_;
-  mutable nn::Kept<mx::array> filters_;
-  mutable int last_length_ = 0;
+  std::unique_ptr<packed::Mixer> packed_;
 };
 
 }  // namespace m2bert::models

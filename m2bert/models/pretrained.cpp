@@ -186,6 +186,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   expect_dtype(*p.model, p.dtype);
   p.report = checkpoint::match(*p.model, weights, {options.allow_missing, options.allow_unexpected, path.string()});
   if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
+  if (options.pack) p.model->pack();
 
   p.pooling = p.model->default_pooling();
   p.normalize = p.config.use_normalized_embeddings;

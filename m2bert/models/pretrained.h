@@ -20,6 +20,7 @@ struct LoadOptions {
   std::optional<Head> head;                        // absent: by the names in the file
   bool allow_missing = false;                      // names the file lacks keep their initial values
   bool allow_unexpected = false;                   // names the model lacks are left out
+  bool pack = true;                                // for inference (Model::pack)
 };
 
 struct Pretrained {

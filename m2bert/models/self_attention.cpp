@@ -14,7 +14,7 @@ mx::array attend(const mx::array& q, const mx::array& k, const mx::array& v, int
   return ops::self_attention(q, k, v, heads, *context.key_bias, context.alibi, on_probabilities);
 }
 
-// The same for q, k, v as rows [nnz, H] of texts that lie one behind another.
+// The same for q, k, v as rows [nnz, H] of consecutive sequences.
 mx::array attend_rows(const std::vector<mx::array>& qkv, int heads, const EncoderContext& context) {
   auto by_head = [&](const mx::array& x) { return mx::reshape(x, {x.shape(0), heads, x.shape(1) / heads}); };
   ops::AttentionOptions options;
@@ -26,30 +26,6 @@ mx::array attend_rows(const std::vector<mx::array>& qkv, int heads, const Encode
 
 }  // namespace
 
-std::optional<AttentionProducts::Prepared> AttentionProducts::operator()(const std::vector<const nn::Linear*>& qkv, const nn::Linear& dense,
-                                                                         const nn::LayerNorm& norm, const mx::array& x,
-                                                                         const nn::Pass& pass) const {
-  if (pass.train() || pass.shows_inner_stages() || x.is_tracer()) return std::nullopt;
-  auto layers = qkv;
-  layers.push_back(&dense);
-  std::vector<mx::array> weights{norm.weight, norm.bias};
-  for (const auto* layer : layers) {
-    weights.push_back(layer->weight);
-    for (const auto* a : {&layer->weight_scale, &layer->bias}) {
-      if (*a) weights.push_back(**a);
-    }
-  }
-  if (nn::any_traced(weights)) return std::nullopt;
-  const auto prepared = prepared_.get(0, weights, [&] {
-    std::vector<ops::LinearWeights> of_qkv;
-    for (const auto* layer : qkv) of_qkv.push_back({layer->matrix(), layer->bias});
-    return Prepared{ops::pack_linear(of_qkv),
-                    ops::pack_linear({{dense.matrix(), dense.bias}}, ops::NormWeights{norm.weight, norm.bias, norm.eps()})};
-  });
-  if (!prepared.qkv || !prepared.out) return std::nullopt;
-  return prepared;
-}
-
 UnpadSelfAttention::UnpadSelfAttention(const Config& c)
     : Wqkv(c.hidden_size, 3 * c.hidden_size),
       dense(c.hidden_size, c.hidden_size),
@@ -60,13 +36,13 @@ UnpadSelfAttention::UnpadSelfAttention(const Config& c)
 
 mx::array UnpadSelfAttention::operator()(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const {
   const auto& unpadding = *context.unpadding;
-  if (unpadding.contiguous) {  // else the distances between tokens count the holes between them
-    if (const auto products = products_({&Wqkv}, dense, norm, rows, pass))
-      return ops::linear(attend_rows(mx::split(ops::linear(rows, products->qkv), 3, 1), heads_, context), products->out, rows);
+  // With holes between the tokens of a sequence ALiBi's distances are not those of the rows.
+  if (packed_ && pass.allows_packed() && unpadding.contiguous) {
+    return (*packed_->out)(attend_rows(mx::split((*packed_->qkv)(rows), 3, 1), heads_, context), rows);
   }
-  auto qkv = mx::split(ops::pad_input(pass.stage("qkv", Wqkv(rows)), unpadding, context.batch, context.seqlen), 3, 2);
+  auto qkv = mx::split(ops::pad_input(pass.hook("qkv", Wqkv(rows)), unpadding, context.batch, context.seqlen), 3, 2);
   auto mixed = attend(qkv[0], qkv[1], qkv[2], heads_, context, attention_dropout_, pass);
-  auto mixed_rows = pass.stage("context", ops::unpad_input(mixed, unpadding));
+  auto mixed_rows = pass.hook("context", ops::unpad_input(mixed, unpadding));
   return norm(pass.dropout(dense(mixed_rows), hidden_dropout_), rows);
 }
 
@@ -75,6 +51,8 @@ void UnpadSelfAttention::visit(nn::Visitor& v) {
   v("output.dense", dense);
   v("output.LayerNorm", norm);
 }
+
+void UnpadSelfAttention::pack(const PackOptions&) { packed_ = packed::pack_attention({&Wqkv}, dense, norm); }
 
 void UnpadSelfAttention::init(float initializer_range, nn::KeySequence& keys) {
   Wqkv.init_normal(initializer_range, keys);
@@ -92,10 +70,10 @@ PaddedSelfAttention::PaddedSelfAttention(const Config& c)
       hidden_dropout_(float(c.hidden_dropout_prob)) {}
 
 mx::array PaddedSelfAttention::operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
-  if (const auto products = products_({&query, &key, &value}, dense, norm, x, pass)) {
-    const auto qkv = mx::split(ops::linear(x, products->qkv), 3, -1);
+  if (packed_ && pass.allows_packed()) {
+    const auto qkv = mx::split((*packed_->qkv)(x), 3, -1);
     auto mixed = context.unpadding ? attend_rows(qkv, heads_, context) : attend(qkv[0], qkv[1], qkv[2], heads_, context, 0, pass);
-    return ops::linear(mixed, products->out, x);
+    return (*packed_->out)(mixed, x);
   }
   if (context.unpadding) return norm(dense(attend_rows({query(x), key(x), value(x)}, heads_, context)), x);
   auto mixed = attend(query(x), key(x), value(x), heads_, context, attention_dropout_, pass);
@@ -109,6 +87,8 @@ void PaddedSelfAttention::visit(nn::Visitor& v) {
   v("output.dense", dense);
   v("output.LayerNorm", norm);
 }
+
+void PaddedSelfAttention::pack(const PackOptions&) { packed_ = packed::pack_attention({&query, &key, &value}, dense, norm); }
 
 void PaddedSelfAttention::init(float initializer_range, nn::KeySequence& keys) {
   for (auto* linear : {&query, &key, &value, &dense}) linear->init_normal(initializer_range, keys);

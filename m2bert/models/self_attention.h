@@ -1,35 +1,24 @@
 #pragma once
 // Sequence mixers by attention.
+#include <memory>
+
 #include "m2bert/models/config.h"
+#include "m2bert/models/packed/attention.h"
 #include "m2bert/models/sequence_mixer.h"
-#include "m2bert/nn/kept.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
-#include "m2bert/ops/packed_linear.h"
 
 namespace m2bert::models {
 
-// The products of an attention layer for inference, with weights laid out when they are first used.
-class AttentionProducts {
- public:
-  struct Prepared {
-    ops::PackedLinear qkv, out;  // H -> 3 H; H -> H with residual and norm
-  };
-  // Nothing where the kernels do not take them: in training, or where somebody watches the stages. qkv: one layer H -> 3 H, or three.
-  std::optional<Prepared> operator()(const std::vector<const nn::Linear*>& qkv, const nn::Linear& dense, const nn::LayerNorm& norm,
-                                     const mx::array& x, const nn::Pass& pass) const;
-
- private:
-  mutable nn::Kept<Prepared> prepared_;
-};
-
-// Attention over rows without padding, with the ALiBi bias, residual and norm. Source: BertUnpadAttention of the reference.
+// Attention over rows without padding, with the ALiBi bias, residual and norm. Source: BertUnpadAttention of upstream.
 class UnpadSelfAttention : public SequenceMixer {
  public:
   explicit UnpadSelfAttention(const Config& config);
   mx::array operator()(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const override;  // [nnz, H]
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
+  void pack(const PackOptions& options) override;
+  void unpack() override { packed_.reset(); }
 
   nn::Linear Wqkv, dense;  // H -> 3 H, H -> H
   nn::LayerNorm norm;
@@ -37,7 +26,7 @@ class UnpadSelfAttention : public SequenceMixer {
  private:
   int heads_;
   float attention_dropout_, hidden_dropout_;
-  AttentionProducts products_;
+  std::unique_ptr<packed::Attention> packed_;
 };
 
 // Attention with residual and norm, over padded batches [B, L, H], or over rows without padding [nnz, H] where the context has an
@@ -48,6 +37,8 @@ class PaddedSelfAttention : public SequenceMixer {
   mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
+  void pack(const PackOptions& options) override;
+  void unpack() override { packed_.reset(); }
 
   nn::Linear query, key, value, dense;
   nn::LayerNorm norm;
@@ -55,7 +46,7 @@ class PaddedSelfAttention : public SequenceMixer {
  private:
   int heads_;
   float attention_dropout_, hidden_dropout_;
-  AttentionProducts products_;
+  std::unique_ptr<packed::Attention> packed_;
 };
 
 }  // namespace m2bert::models

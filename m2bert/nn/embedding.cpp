@@ -5,7 +5,7 @@ namespace m2bert::nn {
 mx::array Embedding::operator()(const mx::array& ids) const {
   auto rows = mx::take(weight, ids, 0);
   if (weight_scale) return ops::rotate_columns(mx::astype(rows, mx::float32) * mx::expand_dims(mx::take(*weight_scale, ids, 0), -1));
-  if (padding_idx_ < 0 || !weight.is_tracer()) return rows;
+  if (padding_idx_ < 0) return rows;
   auto is_padding = mx::expand_dims(mx::equal(ids, mx::array(padding_idx_, ids.dtype())), -1);
   return mx::where(is_padding, mx::stop_gradient(rows), rows);
 }

@@ -5,7 +5,6 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/linear.h"
-#include "m2bert/ops/long_conv.h"
 
 namespace m2bert::nn {
 
@@ -55,7 +54,7 @@ HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
   if (o.bidirectional) network_rev = make_network(o);
 }
 
-// What the last layer of a network is given. [L, order] float32
+// The input of a network's last layer. [L, order] float32
 mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {
   require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the text has ", L, " positions, the filter was made for at most ", options_.l_max,
           " (long_conv_l_max)");
@@ -87,32 +86,6 @@ mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }
 std::optional<mx::array> HyenaFilter::filter_rev(int L) const {
   if (network_rev.empty()) return std::nullopt;
   return evaluate(network_rev, L);
-}
-
-std::vector<mx::array> HyenaFilter::weights() const {
-  std::vector<mx::array> all{z, t, freq, deltas};
-  for (const auto* net : {&network, &network_rev}) {
-    for (const auto& layer : *net) {
-      all.push_back(layer.weight);
-      for (const auto* a : {&layer.bias, &layer.weight_scale}) {
-        if (*a) all.push_back(**a);
-      }
-    }
-  }
-  return all;
-}
-
-bool HyenaFilter::is_cached(int L) const { return spectrum_.holds(L, weights()); }
-
-mx::array HyenaFilter::spectrum(int L) const {
-  return spectrum_.get(
-      L, weights(),
-      [&] {
-        auto spectrum = ops::long_conv_spectrum(filter(L), filter_rev(L));
-        if (!any_traced(weights())) mx::eval(spectrum);
-        return spectrum;
-      },
-      1);
 }
 
 void HyenaFilter::visit(Visitor& v) {
@@ -148,6 +121,31 @@ void HyenaFilter::init(KeySequence& keys) {
   for (auto* net : {&network, &network_rev}) {
     for (auto& layer : *net) layer.init_uniform(keys);
   }
+}
+
+ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L) {
+  ops::MixerFilters f{filter.filter(L), filter.bias, filter.filter_rev(L)};
+  if (residual) {
+    f.k2 = residual->filter(L);
+    f.D2 = residual->bias;
+    f.k2_rev = residual->filter_rev(L);
+  }
+  return f;
+}
+
+ops::FilterNetworks mixer_filter_networks(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L,
+                                          const std::optional<mx::array>& after) {
+  auto flat = [](const mx::array& a) { return mx::reshape(a, {-1}); };
+  ops::FilterNetworks f{filter.filter_network(L, after), filter.times(L), flat(filter.deltas), filter.bias,
+                        filter.filter_network_rev(L, after)};
+  if (residual) {
+    f.k2 = residual->filter_network(L, after);
+    f.k2_rev = residual->filter_network_rev(L, after);
+    f.times2 = residual->times(L);
+    f.deltas2 = flat(residual->deltas);
+    f.D2 = residual->bias;
+  }
+  return f;
 }
 
 }  // namespace m2bert::nn

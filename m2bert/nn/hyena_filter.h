@@ -1,12 +1,12 @@
 #pragma once
-// The filter of the long convolution, made by a small network from the position alone. Source: HyenaFilter of the reference.
+// The filter of the long convolution, computed by a small network from the position alone. Source: HyenaFilter of upstream.
 #include <optional>
 #include <vector>
 
-#include "m2bert/nn/kept.h"
 #include "m2bert/nn/linear.h"
 #include "m2bert/nn/module.h"
 #include "m2bert/ops/filter_network.h"
+#include "m2bert/ops/monarch_mix.h"
 
 namespace m2bert::nn {
 
@@ -21,8 +21,8 @@ struct HyenaFilterOptions {
   bool train_positions = true;  // false (hyena_lr_pos_emb 0): z is a buffer
 };
 
-// x * (exp(-t |deltas|) + shift): channels that decay along the text, each at its own rate. x [..., L, d], t [..., L, 1], deltas [..., 1,
-// d]. ExponentialModulation of the reference.
+// x * (exp(-t |deltas|) + shift): channels that decay along the sequence, each at its own rate. x [..., L, d], t [..., L, 1],
+// deltas [..., 1, d]. ExponentialModulation of upstream.
 mx::array modulate(const mx::array& x, const mx::array& t, const mx::array& deltas, float shift = 0);
 
 // k[t] = W6 sin(f (W4 sin(f (W2 sin(f (W0 z[t] + b0)) + b2)) + b4)) * exp(-t |deltas|), f = w_mod * freq, one freq for all sines.
@@ -33,18 +33,11 @@ class HyenaFilter : public Module {
   mx::array filter(int L) const;                     // [L, d] float32, weights of this and earlier positions
   std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
 
-  // The same as networks, whose last layer is not evaluated yet. after: an array that is computed first, so that the layers of a model
-  // do not all hold their filters' features [L, order] at once.
+  // The same as networks, whose last layer is not applied yet. after: an array that is computed first, so that the layers of a model do not
+  // all hold their filters' features [L, order] at once.
   ops::FilterNetwork filter_network(int L, const std::optional<mx::array>& after = {}) const;
   std::optional<ops::FilterNetwork> filter_network_rev(int L, const std::optional<mx::array>& after = {}) const;
   mx::array times(int L) const;  // [L]
-
-  // The filter's spectrum for ops::long_conv_with_spectrum. At inference it is computed once a length and kept until a weight changes.
-  mx::array spectrum(int L) const;
-  bool is_cached(int L) const;
-
-  // Every array that the filters are made of (not the skip term `bias`).
-  std::vector<mx::array> weights() const;
 
   void visit(Visitor& v) override;
   void init(KeySequence& keys);  // torch's defaults for the linears, N(0, 1) for bias, freq = w
@@ -61,7 +54,12 @@ class HyenaFilter : public Module {
   mx::array evaluate(const std::vector<Linear>& net, int L) const;
 
   HyenaFilterOptions options_;
-  mutable Kept<mx::array> spectrum_;
 };
+
+// The filters of a mixer for sequences of L positions: its gated convolution's, and its residual convolution's if it has one.
+ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L);
+// The same as networks; after: see HyenaFilter::filter_network.
+ops::FilterNetworks mixer_filter_networks(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L,
+                                          const std::optional<mx::array>& after = std::nullopt);
 
 }  // namespace m2bert::nn

@@ -1,5 +1,5 @@
 #pragma once
-// What one forward pass is told beside its inputs.
+// The settings of one forward pass: training or inference, dropout's key, hooks.
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,7 +12,7 @@ class Pass {
  public:
   // Inference: no dropout.
   Pass() = default;
-  // Training: every dropout draws from its own split of key. Pass a key as an array and compiled steps do not repeat their masks.
+  // Training: every dropout draws from its own split of key. The key is an array, so that a compiled step fed a new key draws new masks.
   static Pass training(const mx::array& key) {
     Pass pass;
     pass.key_ = key;
@@ -21,33 +21,34 @@ class Pass {
 
   bool train() const { return key_.has_value(); }
 
-  // Inference whose caller does not look at the states of padding: attention then leaves it out, and gives zeros there.
+  // Inference whose caller ignores the states at the padding: attention then skips it, and returns zeros there.
   static Pass without_padding() {
     Pass pass;
     pass.skips_padding_ = true;
     return pass;
   }
-  bool skips_padding() const { return skips_padding_ && !train() && !on_stage; }
+  bool skips_padding() const { return skips_padding_ && !train() && !on_hook; }
+
+  // Whether packed weights may be used: they have neither gradient nor dropout, and no hooks inside their kernels.
+  bool allows_packed() const { return !train() && !has_hook(); }
 
   // x with dropout in training, x itself at inference.
   mx::array dropout(const mx::array& x, float p);
-  // The key of the next dropout with probability p, for ops that drop by themselves; none at inference, or where p is 0.
+  // The key of the next dropout with probability p, for operations with dropout inside; nullopt at inference, or where p is 0.
   std::optional<mx::array> dropout_key(float p);
 
-  // Sees every named stage of the forward pass ("layer.0.mixer.in_linear", names as in the golden files) and may replace it.
-  std::function<mx::array(const std::string& stage, const mx::array& x)> on_stage;
-  // false: on_stage does without the stages inside a fused kernel, so that the kernel is taken (for timing).
-  bool inner_stages = true;
-  bool shows_inner_stages() const { return on_stage && inner_stages; }
+  // Receives every named activation of the forward pass ("layer.0.mixer.in_linear", the names of the golden files) and may replace it.
+  std::function<mx::array(const std::string& name, const mx::array& x)> on_hook;
+  bool has_hook() const { return bool(on_hook); }
 
-  // x, or what on_stage makes of it. `stage` is prefixed with the scopes entered.
-  mx::array stage(const std::string& name, const mx::array& x) const { return on_stage ? on_stage(scope_ + name, x) : x; }
+  // x, or what on_hook returns for it. `name` is prefixed with the scopes entered.
+  mx::array hook(const std::string& name, const mx::array& x) const { return on_hook ? on_hook(scope_ + name, x) : x; }
 
-  // Prefixes the stages of its lifetime with "name.".
+  // Prefixes the names of hooks during its lifetime with "name.".
   class Scope {
    public:
     Scope(Pass& pass, const std::string& name) : pass_(pass), outer_(pass.scope_) {
-      if (pass.on_stage) pass.scope_ += name + ".";
+      if (pass.on_hook) pass.scope_ += name + ".";
     }
     ~Scope() { pass_.scope_ = outer_; }
     Scope(const Scope&) = delete;

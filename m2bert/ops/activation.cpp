@@ -6,7 +6,6 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -18,7 +17,8 @@ void check_gate(const mx::array& x) {
 }  // namespace
 
 mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
-  return cpu::pointwise_takes(x, s) ? cpu::gelu(x, cpu::stream_of(s)) : gelu_fallback(x, s);
+  if (auto y = backend_for(s).gelu(x, mx::to_stream(s))) return *y;
+  return gelu_fallback(x, s);
 }
 
 mx::array gelu_fallback(const mx::array& x, mx::StreamOrDevice s) {
@@ -30,7 +30,8 @@ mx::array gelu_fallback(const mx::array& x, mx::StreamOrDevice s) {
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
-  return cpu::pointwise_takes(x, s) ? cpu::gelu_tanh(x, cpu::stream_of(s)) : gelu_tanh_fallback(x, s);
+  if (auto y = backend_for(s).gelu_tanh(x, mx::to_stream(s))) return *y;
+  return gelu_tanh_fallback(x, s);
 }
 
 mx::array gelu_tanh_fallback(const mx::array& x, mx::StreamOrDevice s) {
@@ -51,7 +52,19 @@ mx::array gelu_gate_fallback(const mx::array& x, mx::StreamOrDevice s) {
 
 mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s) {
   check_gate(x);
-  return cpu::pointwise_takes(x, s) ? cpu::gelu_gate(x, cpu::stream_of(s)) : gelu_gate_fallback(x, s);
+  if (auto y = backend_for(s).gelu_gate(x, mx::to_stream(s))) return *y;
+  return gelu_gate_fallback(x, s);
+}
+
+mx::array activate(Activation activation, const mx::array& x, mx::StreamOrDevice s) {
+  switch (activation) {
+    case Activation::gelu: return gelu(x, s);
+    case Activation::gelu_tanh: return gelu_tanh(x, s);
+    case Activation::relu: return mx::maximum(x, mx::array(0, x.dtype()), s);
+    case Activation::silu: return mx::multiply(x, mx::sigmoid(x, s), s);
+    case Activation::tanh: return mx::tanh(x, s);
+  }
+  fail("[activate] unknown activation");
 }
 
 }  // namespace m2bert::ops

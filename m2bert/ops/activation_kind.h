@@ -2,7 +2,7 @@
 
 namespace m2bert::ops {
 
-// The activations that an encoder layer may have between its two products. silu(x) = x sigmoid(x).
-enum class Activation { gelu, gelu_tanh, relu, silu };
+// The activations of encoder layers. silu(x) = x sigmoid(x).
+enum class Activation { gelu, gelu_tanh, relu, silu, tanh };
 
 }  // namespace m2bert::ops

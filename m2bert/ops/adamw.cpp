@@ -3,10 +3,7 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/in_place.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/simd/optimizer_simd.h"
-#include "m2bert/threads.h"
 
 namespace m2bert::ops {
 
@@ -23,32 +20,13 @@ void check(const std::vector<AdamWParameter>& parameters) {
   }
 }
 
-double correction(double beta, int64_t step) { return 1 - std::pow(beta, double(step)); }
-
 }  // namespace
 
-void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
-  if (!cpu::cpu_kernels(s)) return adamw_update_fallback(parameters, o, s);
-#ifdef M2BERT_CPU_KERNELS
+double bias_correction(double beta, int64_t step) { return 1 - std::pow(beta, double(step)); }
+
+void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s) {
   check(parameters);
-  std::vector<mx::array*> all;
-  for (const auto& p : parameters) all.insert(all.end(), {p.value, p.gradient, p.m, p.v});
-  cpu::require_plain("adamw_update", all);
-  std::vector<cpu::Rewrite> writes;
-  std::vector<cpu::AdamWSpan> spans;
-  for (const auto& p : parameters) {
-    const cpu::Rewrite value(*p.value), m(*p.m), v(*p.v);
-    const double step = p.learning_rate / correction(o.beta1, o.step);
-    spans.push_back({value.from(), m.from(), v.from(), p.gradient->data<float>(), value.to(), m.to(), v.to(), int64_t(p.value->size()),
-                     float(step), float(1 - p.decay)});
-    writes.insert(writes.end(), {value, m, v});
-  }
-  const cpu::AdamWConstants c{
-      float(o.beta1),          float(o.beta2),         float(o.eps), float(1 / std::sqrt(correction(o.beta2, o.step))),
-      float(o.gradient_scale), float(o.gradient_limit)};
-  cpu::run_on(cpu::stream_of(s), [&] { cpu::adamw_spans(spans, c, threads()); });
-  for (auto& write : writes) write.done();
-#endif
+  if (!backend_for(s).adamw_update(parameters, options, mx::to_stream(s))) adamw_update_fallback(parameters, options, s);
 }
 
 void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
@@ -60,10 +38,10 @@ void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const 
     if (std::isfinite(o.gradient_limit)) g = mx::clip(g, f(-o.gradient_limit), f(o.gradient_limit), s);
     auto m = mx::add(mx::multiply(f(o.beta1), *p.m, s), mx::multiply(f(1 - o.beta1), g, s), s);
     auto v = mx::add(mx::multiply(f(o.beta2), *p.v, s), mx::multiply(f(1 - o.beta2), mx::square(g, s), s), s);
-    auto root = mx::multiply(mx::sqrt(v, s), f(1 / std::sqrt(correction(o.beta2, o.step))), s);
+    auto root = mx::multiply(mx::sqrt(v, s), f(1 / std::sqrt(bias_correction(o.beta2, o.step))), s);
     auto direction = mx::divide(m, mx::add(root, f(o.eps), s), s);
     auto kept = mx::multiply(*p.value, f(1 - p.decay), s);
-    *p.value = mx::subtract(kept, mx::multiply(f(p.learning_rate / correction(o.beta1, o.step)), direction, s), s);
+    *p.value = mx::subtract(kept, mx::multiply(f(p.learning_rate / bias_correction(o.beta1, o.step)), direction, s), s);
     *p.m = m;
     *p.v = v;
     made.insert(made.end(), {*p.value, m, v});

@@ -24,11 +24,13 @@ struct AdamWOptions {
   double gradient_limit = std::numeric_limits<double>::infinity();  // clipping by value: then to [-limit, limit]
 };
 
+// 1 - beta^step, what a moment is divided by.
+double bias_correction(double beta, int64_t step);
+
 // One pass over each parameter, evaluated at once:
 //   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
 //   value = (1 - decay) value - learning_rate / (1 - beta1^step) m / (sqrt(v / (1 - beta2^step)) + eps).
-// On the CPU value, m and v are written in place where nobody else holds them; a copy of one that somebody kept does not change. Throws
-// Error for shapes that differ and for dtypes other than float32.
+// Kernels write value, m and v in place where nobody else holds them: a copy that somebody holds does not change. Throws Error for shapes that differ and for dtypes other than float32.
 void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
 
 // The same in MLX's operations, on any device.

@@ -59,7 +59,7 @@ mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array
   if (alibi) what.alibi_slopes = alibi_slopes(heads);
   auto bias = mx::reshape(mx::astype(key_bias, mx::float32, s), {B, 1, 1, S}, s);
   auto wide = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
-  if (!cpu::cpu_kernels(s)) {
+  if (!backend_for(s).supports_attention()) {
     auto heads_first = [&](const mx::array& x) { return split_heads(wide(x), heads, s); };
     auto y = streaming_attention({heads_first(q), heads_first(k), heads_first(v), bias}, what, s);
     return mx::astype(mx::reshape(mx::transpose(y, {0, 2, 1, 3}, s), q.shape(), s), q.dtype(), s);

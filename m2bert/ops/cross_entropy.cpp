@@ -2,9 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/backend/cpu/cross_entropy_primitive.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -26,8 +24,8 @@ mx::array cross_entropy_rows_fallback(const mx::array& x, const mx::array& label
 
 mx::array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
   check(x, labels);
-  if (!cpu::pointwise_takes(x, s)) return cross_entropy_rows_fallback(x, labels, s);
-  return cpu::cross_entropy(x, labels, cpu::stream_of(s));
+  if (auto y = backend_for(s).cross_entropy_rows(x, labels, mx::to_stream(s))) return *y;
+  return cross_entropy_rows_fallback(x, labels, s);
 }
 
 }  // namespace m2bert::ops

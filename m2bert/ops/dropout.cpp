@@ -5,10 +5,8 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/hash.h"
-#include "m2bert/ops/backend/cpu/dropout_primitive.h"
-#include "m2bert/ops/backend/cpu/simd/dropout_simd.h"
+#include "m2bert/ops/dropout_mask.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -40,13 +38,13 @@ mx::array dropout_kept(const mx::Shape& shape, float p, const mx::array& key, mx
   check_p("dropout_kept", p);
   check_key("dropout_kept", key);
   const int n = std::accumulate(shape.begin(), shape.end(), 1, std::multiplies<>());
-  const int lines = (n + cpu::kDropoutLine - 1) / cpu::kDropoutLine;
+  const int lines = (n + kDropoutLine - 1) / kDropoutLine;
   auto line = mx::reshape(mx::arange(lines, mx::uint32, s), {lines, 1}, s);
   auto of_line = [&](int word) { return hash_mix(mx::add(mx::slice(key, {word}, {word + 1}, s), line, s), s); };
   auto step = mx::bitwise_or(of_line(1), mx::array(1u), s);
-  auto places = mx::multiply(step, mx::arange(cpu::kDropoutLine, mx::uint32, s), s);
+  auto places = mx::multiply(step, mx::arange(kDropoutLine, mx::uint32, s), s);
   auto hashed = hash_mix(mx::add(places, of_line(0), s), s);
-  auto kept = mx::greater_equal(hashed, mx::array(cpu::dropout_threshold(p)), s);
+  auto kept = mx::greater_equal(hashed, mx::array(dropout_threshold(p)), s);
   return mx::reshape(mx::slice(mx::reshape(kept, {-1}, s), {0}, {n}, s), shape, s);
 }
 
@@ -60,8 +58,8 @@ mx::array dropout_fallback(const mx::array& x, float p, const mx::array& key, mx
 mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::StreamOrDevice s) {
   check(x, p, key);
   if (p == 0) return x;
-  if (!cpu::pointwise_takes(x, s)) return dropout_fallback(x, p, key, s);
-  return cpu::dropout(x, p, key, cpu::stream_of(s));
+  if (auto y = backend_for(s).dropout(x, p, key, mx::to_stream(s))) return *y;
+  return dropout_fallback(x, p, key, s);
 }
 
 mx::array fused_dropout_add(const mx::array& x, const mx::array& residual, float p, const std::optional<mx::array>& key,

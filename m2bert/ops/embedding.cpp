@@ -1,9 +1,6 @@
 #include "m2bert/ops/embedding.h"
 
-#include <algorithm>
-
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/embedding_primitive.h"
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/layer_norm.h"
 
@@ -25,23 +22,12 @@ void check(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::
           " biases");
 }
 
-// All indices as int32 in the one shape that they broadcast to.
-std::vector<mx::array> indices(const std::vector<EmbeddingRows>& rows, mx::Stream s) {
-  std::vector<mx::array> all;
-  for (const auto& r : rows) all.push_back(mx::astype(r.index, mx::int32, s));
-  return all.size() == 1 ? all : mx::broadcast_arrays(all, s);
-}
-
 }  // namespace
 
 mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
   check(rows, norm, dtype);
-  const bool taken = cpu::cpu_kernels(s) && std::ranges::all_of(rows, [](const auto& r) { return cpu::embedding_takes(r.table); });
-  if (!taken) return embedding_norm_fallback(rows, norm, dtype, s);
-  const auto stream = cpu::stream_of(s);
-  std::vector<Weight> tables;
-  for (const auto& r : rows) tables.push_back(r.table);
-  return cpu::embedding_norm(tables, indices(rows, stream), norm, dtype, stream);
+  if (auto y = backend_for(s).embedding_norm(rows, norm, dtype, mx::to_stream(s))) return *y;
+  return embedding_norm_fallback(rows, norm, dtype, s);
 }
 
 mx::array embedding_norm_fallback(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {

@@ -3,25 +3,10 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/dropout.h"
-#include "m2bert/ops/backend/cpu/feed_forward_primitive.h"
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/layer_norm.h"
 
 namespace m2bert::ops {
-
-namespace {
-
-mx::array activate(Activation activation, const mx::array& x, mx::StreamOrDevice s) {
-  switch (activation) {
-    case Activation::gelu: return gelu(x, s);
-    case Activation::gelu_tanh: return gelu_tanh(x, s);
-    case Activation::relu: return mx::maximum(x, mx::array(0, x.dtype()), s);
-    case Activation::silu: return mx::multiply(x, mx::sigmoid(x, s), s);
-  }
-  fail("[feed_forward] unknown activation");
-}
-
-}  // namespace
 
 mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
                                  mx::StreamOrDevice s) {
@@ -41,18 +26,13 @@ mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& w,
 
 mx::array feed_forward(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
                        mx::StreamOrDevice s) {
-  if (!cpu::feed_forward_products_take(x, w, s)) return feed_forward_fallback(x, w, p, key, s);
   require(p >= 0 && p < 1, "[feed_forward] p is ", p, ", wants 0 <= p < 1");
-  auto y = cpu::feed_forward_products(x, w, p, key, cpu::stream_of(s));
-  return layer_norm(y, x, w.norm_weight, w.norm_bias, w.eps, s);
+  if (auto y = backend_for(s).feed_forward(x, w, p, key, mx::to_stream(s))) return *y;
+  return feed_forward_fallback(x, w, p, key, s);
 }
 
-PackedFeedForward pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s) {
-  return cpu::cpu_kernels(s) ? cpu::pack_feed_forward(weights, cpu::stream_of(s)) : nullptr;
-}
-
-mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx::StreamOrDevice s) {
-  return cpu::feed_forward(x, prepared, cpu::stream_of(s));
+std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s) {
+  return backend_for(s).pack_feed_forward(weights, mx::to_stream(s));
 }
 
 }  // namespace m2bert::ops

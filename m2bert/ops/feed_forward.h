@@ -21,27 +21,25 @@ struct FeedForwardWeights {
   bool gated = false;
 };
 
-// y = layer_norm(down(dropout(a, p)) + x) with a = act(up(x)), or with a gate a = act(up(x)[..., :I]) * up(x)[..., I:]. x, y [..., H].
-// No key: no dropout. Gradients for x and the weights (none with int8 weights). Throws Error when shapes or dtypes do not fit.
-// On the CPU both products and what lies between them are one kernel, forward and backward, which keeps the result of `up` alone; where up
-// and down have as many blocks, I/nb is a multiple of 16, the activation is a GELU and everything is float32 or bfloat16. The reference is
-// composed.
+// y = layer_norm(down(dropout(a, p)) + x) with a = act(up(x)), or gated a = act(up(x)[..., :I]) * up(x)[..., I:]. x, y [..., H].
+// Without a key there is no dropout. Gradients for x and the weights (none with int8 weights). Throws Error when shapes or dtypes do not fit.
 mx::array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
                        const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
 mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& weights, float p = 0,
-                                 const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
+                                const std::optional<mx::array>& key = std::nullopt, mx::StreamOrDevice s = {});
 
-// Weights laid out once for the CPU kernel, which works tile by tile and keeps no intermediate values of the whole batch.
-namespace cpu {
-class FeedForward;
-}
-using PackedFeedForward = std::shared_ptr<const cpu::FeedForward>;
+// Weights for inference, packed into the layout of a kernel that works tile by tile and stores no intermediate values of the whole batch.
+// Packed weights hold copies: they do not follow later changes of the arrays they were made from. Thread-safe.
+class PackedFeedForward {
+ public:
+  virtual ~PackedFeedForward() = default;
 
-// Null where the kernel does not take these: another device, weights of other dtypes than float32, bfloat16 (with AVX-512) and int8, up
-// and down of different ones, widths that are no multiples of 16. Evaluates the weights.
-PackedFeedForward pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s = {});
+  // feed_forward(x, weights). x is float32 or bfloat16 like the weights; with int8 weights, either. No gradient.
+  virtual mx::array operator()(const mx::array& x, mx::StreamOrDevice s = {}) const = 0;
+};
 
-// The kernel, for inference: no gradient. x is float32 or bfloat16, as the weights are; for int8 weights either.
-mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx::StreamOrDevice s = {});
+// Evaluates the weights. Null where the device has no such kernel: on the CPU for widths that are not multiples of 16, or weights that are
+// not both float32, both bfloat16 (where supports_bfloat16_gemm()) or both int8 (where supports_int8_gemm()).
+std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

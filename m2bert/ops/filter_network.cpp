@@ -1,7 +1,6 @@
 #include "m2bert/ops/filter_network.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/filter_network_primitive.h"
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/linear.h"
 
@@ -35,8 +34,8 @@ mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, cons
 
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s) {
   check(x, weight, bias, freq);
-  if (x.size() == 0 || !cpu::cpu_kernels(s)) return sine_linear_fallback(x, weight, bias, freq, s);
-  return cpu::sine_linear(x, weight, bias, freq, cpu::stream_of(s));
+  if (auto y = backend_for(s).sine_linear(x, weight, bias, freq, mx::to_stream(s))) return *y;
+  return sine_linear_fallback(x, weight, bias, freq, s);
 }
 
 mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
@@ -47,9 +46,32 @@ mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times,
 
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
   check_decay(x, times, deltas);
-  const bool learned = times.is_tracer() || deltas.is_tracer();
-  if (learned || x.size() == 0 || !cpu::cpu_kernels(s)) return exponential_decay_fallback(x, times, deltas, s);
-  return cpu::exponential_decay(x, times, deltas, cpu::stream_of(s));
+  if (auto y = backend_for(s).exponential_decay(x, times, deltas, mx::to_stream(s))) return *y;
+  return exponential_decay_fallback(x, times, deltas, s);
+}
+
+void check_filter_networks(const char* op, const FilterNetworks& f, int L, int H) {
+  const int order = f.k.features.ndim() == 2 ? f.k.features.shape(1) : 0;
+  auto wants = [&](const char* name, const mx::array& x, const mx::Shape& shape) {
+    require(x.shape() == shape, "[", op, "] ", name, " of the filters has shape ", x.shape(), ", wants ", shape);
+  };
+  auto network = [&](const FilterNetwork& n) {
+    wants("features", n.features, {L, order});
+    wants("weight", n.weight, {H, order});
+  };
+  network(f.k);
+  for (const auto* n : {&f.k_rev, &f.k2, &f.k2_rev}) {
+    if (*n) network(**n);
+  }
+  wants("times", f.times, {L});
+  wants("deltas", f.deltas, {H});
+  wants("D", f.D, {H});
+  auto with_k2 = [&](const auto& part) { return part.has_value() == f.k2.has_value(); };
+  const bool whole = with_k2(f.times2) && with_k2(f.deltas2) && with_k2(f.D2) && f.k2_rev.has_value() == (f.k2 && f.k_rev);
+  require(whole, "[", op, "] parts of a filter are missing");
+  if (f.times2) wants("times2", *f.times2, {L});
+  if (f.deltas2) wants("deltas2", *f.deltas2, {H});
+  if (f.D2) wants("D2", *f.D2, {H});
 }
 
 }  // namespace m2bert::ops

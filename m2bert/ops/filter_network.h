@@ -7,13 +7,13 @@
 namespace m2bert::ops {
 
 // sin(freq * (x weight^T + bias)), a layer of the network: x [L, in], weight [out, in], bias [out], freq [out]; the result is [L, out].
-// float32; other dtypes are widened. Throws Error when shapes do not fit. On the CPU one pass of our kernel, forward and gradient.
+// float32; other dtypes are cast to it. Throws Error when shapes do not fit.
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s = {});
 mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
                                 mx::StreamOrDevice s = {});
 
-// x * exp(-times |deltas|): x [L, H], times [L], deltas [H]; float32, other dtypes are widened. Channels that decay along the text, each at
-// its own rate. Throws Error when shapes do not fit. On the CPU one pass of our kernel, forward and gradient by x.
+// x * exp(-times |deltas|): x [L, H], times [L], deltas [H]; float32, other dtypes are cast to it. Channels that decay along the sequence,
+// each at its own rate. Throws Error when shapes do not fit.
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
 mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
 
@@ -31,5 +31,8 @@ struct FilterNetworks {
   std::optional<FilterNetwork> k2{}, k2_rev{};
   std::optional<mx::array> times2{}, deltas2{}, D2{};
 };
+
+// Throws Error, in the name of `op`, unless the parts fit together and to filters [L, H].
+void check_filter_networks(const char* op, const FilterNetworks& networks, int L, int H);
 
 }  // namespace m2bert::ops

@@ -3,10 +3,7 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/in_place.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/simd/optimizer_simd.h"
-#include "m2bert/threads.h"
 
 namespace m2bert::ops {
 
@@ -19,25 +16,11 @@ void check(const std::vector<mx::array*>& y, const std::vector<mx::array>& x) {
   }
 }
 
-std::vector<mx::array*> pointers(std::vector<mx::array>& arrays) {
-  std::vector<mx::array*> all;
-  for (auto& a : arrays) all.push_back(&a);
-  return all;
-}
-
 }  // namespace
 
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
-  if (!cpu::cpu_kernels(s)) return global_norm_fallback(arrays, s);
-  double sum = 0;
-#ifdef M2BERT_CPU_KERNELS
-  auto plain = arrays;
-  cpu::require_plain("global_norm", pointers(plain));
-  std::vector<cpu::ConstSpan> spans;
-  for (const auto& a : plain) spans.push_back({a.data<float>(), int64_t(a.size())});
-  cpu::run_on(cpu::stream_of(s), [&] { sum = cpu::sum_of_squares(spans, threads()); });
-#endif
-  return std::sqrt(sum);
+  if (const auto norm = backend_for(s).global_norm(arrays, mx::to_stream(s))) return *norm;
+  return global_norm_fallback(arrays, s);
 }
 
 double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
@@ -50,24 +33,11 @@ double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDe
 }
 
 void axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
-  if (!cpu::cpu_kernels(s)) return mix_into_fallback(y, x, a, b, s);
-#ifdef M2BERT_CPU_KERNELS
   check(y, x);
-  auto plain = x;
-  cpu::require_plain("axpby", y);
-  cpu::require_plain("axpby", pointers(plain));
-  std::vector<cpu::Rewrite> writes;
-  std::vector<cpu::MixSpan> spans;
-  for (size_t i = 0; i < y.size(); ++i) {
-    const auto& write = writes.emplace_back(*y[i]);
-    spans.push_back({write.from(), plain[i].data<float>(), write.to(), int64_t(y[i]->size())});
-  }
-  cpu::run_on(cpu::stream_of(s), [&] { cpu::mix_spans(spans, float(a), float(b), threads()); });
-  for (auto& write : writes) write.done();
-#endif
+  if (!backend_for(s).axpby(y, x, a, b, mx::to_stream(s))) axpby_fallback(y, x, a, b, s);
 }
 
-void mix_into_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
+void axpby_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
   check(y, x);
   std::vector<mx::array> made;
   for (size_t i = 0; i < y.size(); ++i) {

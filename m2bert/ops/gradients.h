@@ -14,6 +14,6 @@ double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDe
 // y[i] = a y[i] + b x[i] for each pair of float32 arrays, evaluated at once; in place on the CPU where nobody else holds y[i]. Sums
 // gradients (a = 1) and moves averages of weights (b = 1 - a). Throws Error for shapes that differ.
 void axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s = {});
-void mix_into_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s = {});
+void axpby_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

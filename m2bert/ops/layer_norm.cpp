@@ -3,7 +3,6 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/pointwise_primitive.h"
 
 namespace m2bert::ops {
 
@@ -39,8 +38,8 @@ mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
-  if (!cpu::pointwise_takes(x, s)) return layer_norm_fallback(x, residual, weight, bias, eps, s);
-  return cpu::add_layer_norm(x, residual, weight, bias, eps, cpu::stream_of(s));
+  if (auto y = backend_for(s).layer_norm(x, residual, weight, bias, eps, mx::to_stream(s))) return *y;
+  return layer_norm_fallback(x, residual, weight, bias, eps, s);
 }
 
 }  // namespace m2bert::ops

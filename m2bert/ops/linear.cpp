@@ -1,7 +1,6 @@
 #include "m2bert/ops/linear.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/blockdiag_gemm_primitive.h"
 #include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
@@ -28,8 +27,9 @@ mx::array linear_fallback(const mx::array& x, const mx::array& weight, const std
 
 mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
-  if (!cpu::cpu_kernels(s) || !cpu::blockdiag_gemm_takes(x, weight, bias)) return linear_fallback(x, weight, bias, s);
-  return cpu::blockdiag_gemm(x, mx::reshape(weight, {1, weight.shape(0), weight.shape(1)}, s), bias, cpu::stream_of(s));
+  const auto one_block = mx::reshape(weight, {1, weight.shape(0), weight.shape(1)}, s);
+  if (auto y = backend_for(s).blockdiag_multiply(x, one_block, bias, mx::to_stream(s))) return *y;
+  return linear_fallback(x, weight, bias, s);
 }
 
 }  // namespace m2bert::ops

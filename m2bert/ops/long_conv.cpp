@@ -4,7 +4,6 @@
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/long_conv_primitive.h"
 #include "m2bert/ops/real_fft.h"
 
 namespace m2bert::ops {
@@ -92,9 +91,9 @@ mx::array long_conv_fallback(const mx::array& u_bld, const mx::array& k_ld, cons
 mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                     const LongConvOptions& options, mx::StreamOrDevice s) {
   check("long_conv", u_bld, k_ld, k_rev_ld, D_d, options);
-  if (!cpu::long_conv_takes(u_bld, s)) return long_conv_fallback(u_bld, k_ld, k_rev_ld, D_d, options, s);
-  auto y = cpu::long_conv(u_bld, k_ld, k_rev_ld, D_d, cpu::stream_of(s));
-  if (options.gelu) y = gelu(y, s);
+  const auto conv = backend_for(s).long_conv(u_bld, k_ld, k_rev_ld, D_d, mx::to_stream(s));
+  if (!conv) return long_conv_fallback(u_bld, k_ld, k_rev_ld, D_d, options, s);
+  const auto y = options.gelu ? gelu(*conv, s) : *conv;
   if (!options.dropout_mask) return y;
   return mx::multiply(y, mx::expand_dims(mx::astype(*options.dropout_mask, y.dtype(), s), 1, s), s);
 }

@@ -1,7 +1,6 @@
 #include "m2bert/ops/monarch.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/blockdiag_gemm_primitive.h"
 #include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
@@ -90,9 +89,8 @@ mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weigh
 
 mx::array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
-  const bool fast = cpu::cpu_kernels(s) && weight.size() > 0 && cpu::blockdiag_gemm_takes(x, weight, bias);
-  if (!fast) return blockdiag_multiply_fallback(x, weight, bias, s);
-  return cpu::blockdiag_gemm(x, weight, bias, cpu::stream_of(s));
+  if (auto y = backend_for(s).blockdiag_multiply(x, weight, bias, mx::to_stream(s))) return *y;
+  return blockdiag_multiply_fallback(x, weight, bias, s);
 }
 
 mx::array blockdiag_weight_to_dense_weight(const mx::array& weight, mx::StreamOrDevice s) {

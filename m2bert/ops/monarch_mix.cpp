@@ -4,8 +4,6 @@
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/monarch_mix_primitive.h"
-#include "m2bert/ops/linear.h"
 
 namespace m2bert::ops {
 
@@ -14,13 +12,12 @@ void check_filters(const char* op, const MixerFilters& f) {
   auto fits = [&](const std::optional<mx::array>& k) { return !k || k->shape() == f.k.shape(); };
   require(fits(f.k_rev) && fits(f.k2) && fits(f.k2_rev), "[", op, "] the filters differ in shape");
   require(f.k2.has_value() == f.D2.has_value() && f.k2_rev.has_value() == (f.k2 && f.k_rev), "[", op, "] parts of a filter are missing");
+  require(!f.spectrum2 || f.k2, "[", op, "] there is a spectrum2 without k2");
   require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[", op, "] D does not have ", f.k.shape(1),
           " values");
 }
 
 namespace {
-
-constexpr int kKernelTaps = 3;
 
 void check(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias) {
   require(projected.ndim() == 3 && projected.shape(2) % 3 == 0, "[monarch_mix] projected has shape ", projected.shape(),
@@ -45,30 +42,21 @@ void check_mix(const mx::array& projected, const mx::array& u, const mx::array& 
           ", ", u.shape(2), "]");
 }
 
-// A long convolution or its reference; likewise below.
+// Either form of the long convolution.
 using LongConv = decltype(&long_conv);
 
-mx::array compose(LongConv convolve, const mx::array& projected, const mx::array& u, const mx::array& short_weight,
+mx::array compose(LongConv long_conv, const mx::array& projected, const mx::array& u, const mx::array& short_weight,
                   const mx::array& short_bias, const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
+  auto convolve = [&](const mx::array& x, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D,
+                      const std::optional<mx::array>& spectrum, const LongConvOptions& options) {
+    return spectrum ? long_conv_with_spectrum(x, *spectrum, D, options, s) : long_conv(x, k, k_rev, D, options, s);
+  };
   auto local = mx::astype(depthwise_conv1d_causal(projected, short_weight, short_bias, s), projected.dtype(), s);
   auto parts = mx::split(local, 3, 2, s);
-  auto y = mx::multiply(parts[1], convolve(mx::multiply(parts[2], parts[0], s), f.k, f.k_rev, f.D, options, s), s);
-  if (f.k2) y = mx::add(y, convolve(mx::astype(u, y.dtype(), s), *f.k2, f.k2_rev, *f.D2, {}, s), s);
+  const auto &x1 = parts[0], &x2 = parts[1], &v = parts[2];
+  auto y = mx::multiply(x2, convolve(mx::multiply(v, x1, s), f.k, f.k_rev, f.D, f.spectrum, options), s);
+  if (f.k2) y = mx::add(y, convolve(mx::astype(u, y.dtype(), s), *f.k2, f.k2_rev, *f.D2, f.spectrum2, {}), s);
   return y;
-}
-
-void check_mixer(const mx::array& u, const MixerWeights& w) {
-  require(u.ndim() == 3, "[mixer_block] u has shape ", u.shape(), ", wants [B, L, H]");
-  const int H = u.shape(2);
-  auto wants = [](const char* name, const mx::array& x, const mx::Shape& shape, bool quantized = false) {
-    require(x.shape() == shape, "[mixer_block] ", name, " has shape ", x.shape(), ", wants ", shape);
-    if (!quantized) require_float("mixer_block", name, x);
-  };
-  require_float("mixer_block", "u", u);
-  wants("in_weight", w.in_weight.values, {3 * H, H}, w.in_weight.scale.has_value());
-  wants("out_weight", w.out_weight.values, {H, H}, w.out_weight.scale.has_value());
-  if (w.in_bias) wants("in_bias", *w.in_bias, {3 * H});
-  if (w.out_bias) wants("out_bias", *w.out_bias, {H});
 }
 
 }  // namespace
@@ -82,30 +70,10 @@ mx::array monarch_mix_fallback(const mx::array& projected, const mx::array& u, c
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                       const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
   check_mix(projected, u, short_weight, short_bias, f);
-  const bool plain = short_weight.shape(2) == kKernelTaps && !options.gelu && !options.dropout_mask;
-  if (!plain || projected.size() == 0 || !cpu::mixer_takes(u.shape(2), projected.dtype(), s)) {
-    return compose(long_conv, projected, u, short_weight, short_bias, f, options, s);
+  if (!options.gelu && !options.dropout_mask) {
+    if (auto y = backend_for(s).monarch_mix(projected, u, short_weight, short_bias, f, mx::to_stream(s))) return *y;
   }
-  return cpu::mix_from_filters(projected, u, short_weight, short_bias, f, cpu::stream_of(s));
-}
-
-mx::array mixer_block(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
-                        mx::StreamOrDevice s) {
-  check_mixer(u, w);
-  auto projected = weight_matmul(u, w.in_weight, w.in_bias, s);
-  auto mixed = monarch_mix(projected, u, w.short_weight, w.short_bias, f, options, s);
-  return mx::astype(weight_matmul(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);
-}
-
-mx::array mixer_block_fallback(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
-                                  mx::StreamOrDevice s) {
-  check_mixer(u, w);
-  auto product = [&](const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias) {
-    return weight.scale ? weight_matmul(x, weight, bias, s) : linear_fallback(x, weight.values, bias, s);
-  };
-  auto projected = product(u, w.in_weight, w.in_bias);
-  auto mixed = monarch_mix_fallback(projected, u, w.short_weight, w.short_bias, f, options, s);
-  return mx::astype(product(mixed, w.out_weight, w.out_bias), u.dtype(), s);
+  return compose(long_conv, projected, u, short_weight, short_bias, f, options, s);
 }
 
 }  // namespace m2bert::ops

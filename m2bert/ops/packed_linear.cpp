@@ -2,7 +2,6 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/packed_linear_primitive.h"
 
 namespace m2bert::ops {
 
@@ -10,7 +9,7 @@ namespace {
 
 mx::array joined(std::vector<mx::array> parts, mx::StreamOrDevice s) { return parts.size() == 1 ? parts[0] : mx::concatenate(parts, 0, s); }
 
-// All layers as one; nothing where they are of different kinds.
+// All layers as one; nullopt where their dtypes differ.
 std::optional<LinearWeights> joined(const std::vector<LinearWeights>& layers, mx::StreamOrDevice s) {
   std::vector<mx::array> values, scales, biases;
   for (const auto& layer : layers) {
@@ -29,15 +28,12 @@ std::optional<LinearWeights> joined(const std::vector<LinearWeights>& layers, mx
 
 }  // namespace
 
-PackedLinear pack_linear(const std::vector<LinearWeights>& layers, const std::optional<NormWeights>& norm, mx::StreamOrDevice s) {
+std::unique_ptr<PackedLinear> pack_linear(const std::vector<LinearWeights>& layers, const std::optional<NormWeights>& norm,
+                                          mx::StreamOrDevice s) {
   require(!layers.empty(), "[pack_linear] there are no layers");
-  if (!cpu::cpu_kernels(s)) return nullptr;
+  if (!has_kernels(s)) return nullptr;
   const auto all = joined(layers, s);
-  return all ? cpu::pack_linear(*all, norm, cpu::stream_of(s)) : nullptr;
-}
-
-mx::array linear(const mx::array& x, const PackedLinear& prepared, const std::optional<mx::array>& residual, mx::StreamOrDevice s) {
-  return cpu::linear(x, prepared, residual, cpu::stream_of(s));
+  return all ? backend_for(s).pack_linear(*all, norm, mx::to_stream(s)) : nullptr;
 }
 
 }  // namespace m2bert::ops

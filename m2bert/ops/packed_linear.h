@@ -1,5 +1,5 @@
 #pragma once
-// Linear layers for inference on the CPU, with weights laid out once; with residual and norm behind them if wanted.
+// Linear layers for inference, with their weights packed once into the layout of a kernel; optionally followed by residual and LayerNorm.
 #include <memory>
 #include <optional>
 #include <vector>
@@ -8,11 +8,6 @@
 #include "m2bert/ops/quantized.h"
 
 namespace m2bert::ops {
-
-namespace cpu {
-class TiledLinear;
-}
-using PackedLinear = std::shared_ptr<const cpu::TiledLinear>;
 
 struct LinearWeights {
   Weight weight;                  // dense, [out, in]
@@ -23,15 +18,22 @@ struct NormWeights {
   float eps;
 };
 
-// Several layers of the same input become one, whose outputs lie side by side. norm: y = layer_norm(x W^T + b + residual).
-// Null where the kernel does not take them: another device, widths that are no multiples of 16, weights of other dtypes than float32,
-// bfloat16 (with AVX-512) and int8, or of different ones. Evaluates the weights.
-PackedLinear pack_linear(const std::vector<LinearWeights>& layers, const std::optional<NormWeights>& norm = std::nullopt,
-                              mx::StreamOrDevice s = {});
+// Packed weights hold copies: they do not follow later changes of the arrays they were made from. Thread-safe.
+class PackedLinear {
+ public:
+  virtual ~PackedLinear() = default;
 
-// y [..., out] of x [..., in]. x is float32 or bfloat16, as the weights are; for int8 weights either. residual [..., out], of x's dtype,
-// exactly where there is a norm. No gradient. Throws Error when shapes or dtypes do not fit.
-mx::array linear(const mx::array& x, const PackedLinear& prepared, const std::optional<mx::array>& residual = std::nullopt,
-                 mx::StreamOrDevice s = {});
+  // y [..., out] = x W^T + b, or with a norm layer_norm(x W^T + b + residual); x [..., in]. x is float32 or bfloat16 like the weights; with
+  // int8 weights, either. residual [..., out] of x's dtype: exactly where there is a norm. No gradient. Throws Error when shapes or dtypes do
+  // not fit.
+  virtual mx::array operator()(const mx::array& x, const std::optional<mx::array>& residual = std::nullopt,
+                               mx::StreamOrDevice s = {}) const = 0;
+};
+
+// Packs several layers with the same input as one, whose outputs are concatenated along the last axis. Evaluates the weights. Null where the
+// device has no such kernel: on the CPU for widths that are not multiples of 16, or weights that are not all float32, all bfloat16 (where
+// supports_bfloat16_gemm()) or all int8 (where supports_int8_gemm()).
+std::unique_ptr<PackedLinear> pack_linear(const std::vector<LinearWeights>& layers, const std::optional<NormWeights>& norm = std::nullopt,
+                                          mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -1,33 +1,35 @@
 #pragma once
-// The whole mixer for inference on the CPU: one kernel from weights that were laid out once, and from filters prepared once for a length
-// or computed in passing.
+// The Monarch Mixer with both projections (mixer_block.h) for inference: one kernel, from weights packed once, and from filters packed once
+// for a length or computed on the fly.
 #include <memory>
-#include <optional>
 
 #include "m2bert/ops/filter_network.h"
-#include "m2bert/ops/monarch_mix.h"
+#include "m2bert/ops/mixer_block.h"
 
 namespace m2bert::ops {
 
-namespace cpu {
-class MonarchMixer;
-}
-using PackedMixerBlock = std::shared_ptr<const cpu::MonarchMixer>;
+// Packed weights hold copies: they do not follow later changes of the arrays they were made from. Thread-safe.
+class PackedMixerBlock {
+ public:
+  virtual ~PackedMixerBlock() = default;
 
-// Null where the kernel does not take these: another device, H no multiple of 16, K other than 3, weights of other dtypes than float32,
-// bfloat16 (with AVX-512) and int8, or both of different ones. Evaluates the weights. residual: there is a second long convolution.
-PackedMixerBlock pack_mixer_block(const MixerWeights& weights, bool residual, mx::StreamOrDevice s = {});
+  // y = mixer_block(u, weights, filters) from packed filters, or from filter networks: then only a few channels' filters are computed at a
+  // time and none are stored, so that a long sequence needs little memory. u [B, L, H] float32 or bfloat16 like the weights; with int8
+  // weights, either. No gradient. Throws Error when shapes or dtypes do not fit.
+  virtual mx::array operator()(const mx::array& u, const mx::array& packed_filters, mx::StreamOrDevice s = {}) const = 0;
+  virtual mx::array operator()(const mx::array& u, const FilterNetworks& filters, mx::StreamOrDevice s = {}) const = 0;
 
-// Filters [L, H] in the frequency domain as the kernel wants them for texts of `dtype`, float32 or bfloat16 (rounded to it then), in
-// packed_filter_bytes of memory: 4 to 8 L H floats, half as much for bfloat16. Throws Error when their parts do not fit together.
-mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype = mx::float32, mx::StreamOrDevice s = {});
-mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype = mx::float32, mx::StreamOrDevice s = {});
-size_t packed_filter_bytes(int L, int H, mx::Dtype dtype);
+  // Filters [L, H] in the frequency domain, in the layout of the kernel for sequences of `dtype`, float32 or bfloat16 (rounded to it then).
+  // Throws Error when the parts of the filters do not fit together.
+  virtual mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice s = {}) const = 0;
+  virtual mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::StreamOrDevice s = {}) const = 0;
+  // Bytes of such an array.
+  virtual size_t packed_filter_bytes(int L, mx::Dtype dtype) const = 0;
+};
 
-// y = mixer_block(u, weights, filters) without a gradient, from prepared filters, or from networks: then a few channels' filters are
-// computed at a time and none are kept, so that a long text needs little memory. u [B, L, H] float32 or bfloat16, as the weights are; for
-// int8 either. Throws Error when shapes or dtypes do not fit.
-mx::array mixer_block(const mx::array& u, const PackedMixerBlock& prepared, const mx::array& filters, mx::StreamOrDevice s = {});
-mx::array mixer_block(const mx::array& u, const PackedMixerBlock& prepared, const FilterNetworks& filters, mx::StreamOrDevice s = {});
+// Evaluates the weights. residual: the mixer has a second long convolution. Null where the device has no such kernel: on the CPU for H that
+// is not a multiple of 16, K other than 3, or projections that are not both float32, both bfloat16 (where supports_bfloat16_gemm()) or both
+// int8 (where supports_int8_gemm()).
+std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

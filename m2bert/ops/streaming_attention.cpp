@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/dropout_mask.h"
 #include "m2bert/ops/hash.h"
-#include "m2bert/ops/backend/cpu/attention_primitive.h"
 #include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
@@ -280,43 +280,6 @@ mx::array composed_varlen(const StreamingInputs& in, const StreamingAttention& w
   return mx::concatenate(mixed, 0, s);
 }
 
-cpu::AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& what) {
-  cpu::AttentionPlan plan{};
-  const auto &q = in.q, &k = in.k;
-  plan.d = q.shape(-1), plan.dv = in.v.shape(-1);
-  plan.queries = int64_t(q.size()) / std::max(1, plan.d), plan.keys = int64_t(k.size()) / std::max(1, plan.d);
-  plan.heads = q.shape(1);
-  if (what.offsets) {
-    plan.q_row = plan.k_row = plan.heads;
-    plan.q_head = plan.k_head = 1;
-    const auto& at = *what.offsets;
-    for (size_t b = 0; b + 1 < at.q.size(); ++b) {
-      plan.sequences.push_back(
-          {int64_t(at.q[b]) * plan.heads, int64_t(at.k[b]) * plan.heads, at.q[b + 1] - at.q[b], at.k[b + 1] - at.k[b]});
-    }
-  } else {
-    plan.q_row = plan.k_row = 1;
-    plan.q_head = q.shape(2), plan.k_head = k.shape(2);
-    for (int64_t b = 0; b < q.shape(0); ++b) {
-      plan.sequences.push_back({b * plan.heads * plan.q_head, b * plan.heads * plan.k_head, q.shape(2), k.shape(2)});
-    }
-  }
-  if (in.bias) {
-    int64_t step = 1;
-    for (int axis = 3; axis >= 0; --axis) {
-      plan.bias_steps[axis] = in.bias->shape(axis) == 1 ? 0 : step;
-      step *= in.bias->shape(axis);
-    }
-  }
-  if (in.key_bias) plan.key_bias_step = in.key_bias->shape(1);
-  plan.slopes = what.alibi_slopes;
-  plan.scale = what.scale;
-  plan.causal = what.causal;
-  plan.dropout.threshold = dropout_threshold(what.dropout);
-  plan.dropout.scale = 1 / (1 - what.dropout);
-  return plan;
-}
-
 // The gradient of bias is not the kernel's: it is computed where it is asked for, by the composed form.
 mx::array bias_gradient(const StreamingInputs& in, const StreamingAttention& what, const mx::array& dy, mx::StreamOrDevice s) {
   auto f = [&](const Arrays& bias) {
@@ -327,13 +290,11 @@ mx::array bias_gradient(const StreamingInputs& in, const StreamingAttention& wha
   return mx::vjp(f, {*in.bias}, {dy}).second[0];
 }
 
-mx::array by_kernel(const StreamingInputs& in, const StreamingAttention& what, mx::StreamOrDevice s) {
-  const auto plan = plan_of(in, what);
-  auto arrays = [](const StreamingInputs& x) { return cpu::AttentionArrays{x.q, x.k, x.v, x.bias, x.key_bias, x.dropout_key}; };
+mx::array by_kernel(const Backend& backend, const StreamingInputs& in, const StreamingAttention& what, mx::Stream s) {
   return differentiable(
-      in, [=](const StreamingInputs& now) { return cpu::attention_forward(arrays(now), plan, cpu::stream_of(s)); },
-      [=](const StreamingInputs& now, const Arrays& results, const mx::array& dy) {
-        auto gradients = cpu::attention_backward(arrays(now), plan, results, dy, cpu::stream_of(s));
+      in, [&backend, what, s](const StreamingInputs& now) { return backend.attention_forward(now, what, s); },
+      [&backend, what, s](const StreamingInputs& now, const Arrays& results, const mx::array& dy) {
+        auto gradients = backend.attention_backward(now, what, results, dy, s);
         if (now.bias) gradients.push_back(bias_gradient(now, what, dy, s));
         return gradients;
       },
@@ -341,8 +302,6 @@ mx::array by_kernel(const StreamingInputs& in, const StreamingAttention& what, m
 }
 
 }  // namespace
-
-uint32_t dropout_threshold(float p) { return uint32_t(std::min(std::ldexp(double(p), 32), 4294967295.0)); }
 
 mx::array attention_dropout(const mx::array& key, float p, int sequence, int sequences, int heads, int i0, int rows, int j0, int keys,
                             mx::StreamOrDevice s) {
@@ -361,7 +320,8 @@ mx::array attention_dropout(const mx::array& key, float p, int sequence, int seq
 mx::array streaming_attention(const StreamingInputs& in, const StreamingAttention& what, mx::StreamOrDevice s,
                               const std::optional<AttentionBlocks>& blocks) {
   const bool something = in.q.size() > 0 && in.k.size() > 0 && in.v.size() > 0;
-  if (!blocks && something && cpu::cpu_kernels(s)) return by_kernel(in, what, s);
+  const auto& backend = backend_for(s);
+  if (!blocks && something && backend.supports_attention()) return by_kernel(backend, in, what, mx::to_stream(s));
   const auto sizes = blocks.value_or(AttentionBlocks{});
   return what.offsets ? composed_varlen(in, what, sizes, s) : composed(in, what, 0, sizes, s);
 }

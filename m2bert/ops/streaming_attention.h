@@ -45,7 +45,4 @@ mx::array streaming_attention(const StreamingInputs& in, const StreamingAttentio
 mx::array attention_dropout(const mx::array& key, float p, int sequence, int sequences, int heads, int i0, int rows, int j0, int keys,
                             mx::StreamOrDevice s = {});
 
-// p as a threshold for 32 bits.
-uint32_t dropout_threshold(float p);
-
 }  // namespace m2bert::ops

@@ -55,7 +55,7 @@ class ReferenceFixture : public ::testing::TestWithParam<Fixture> {
   Tensors stages() const {
     Tensors found;
     nn::Pass pass;
-    pass.on_stage = [&](const std::string& name, const mx::array& x) {
+    pass.on_hook = [&](const std::string& name, const mx::array& x) {
       found.insert_or_assign(name, x);
       return x;
     };
@@ -152,7 +152,7 @@ TEST_P(ReferenceFixture, Gradients) {
   }
   for (auto& [name, delta] : deltas) wanted.push_back({"dgrad." + name, &delta, nn::Role::parameter});
   nn::Pass pass;
-  pass.on_stage = [&](const std::string& name, const mx::array& x) {
+  pass.on_hook = [&](const std::string& name, const mx::array& x) {
     auto it = deltas.find(name);
     return it == deltas.end() ? x : x + it->second;
   };

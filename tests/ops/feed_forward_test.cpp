@@ -156,69 +156,70 @@ TEST(FeedForward, TrainsInBfloat16CloseToFloat32) {
   }
 }
 
-class FeedForwardKernel : public ::testing::TestWithParam<Sizes> {
+class PackedFeedForward : public ::testing::TestWithParam<Sizes> {
  protected:
   void SetUp() override {
-    if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+    if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
   }
 };
 
-TEST_P(FeedForwardKernel, EqualsReferenceForAnyNumberOfRows) {
+TEST_P(PackedFeedForward, EqualsTheFallbackForAnyNumberOfRows) {
   for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu, Activation::silu}) {
     const auto w = weights(GetParam(), activation);
-    const auto prepared = ops::pack_feed_forward(w);
-    ASSERT_NE(prepared, nullptr);
+    const auto packed = ops::pack_feed_forward(w);
+    ASSERT_NE(packed, nullptr);
     for (int rows : {1, 15, 16, 130, 300}) {
       const auto x = random({rows, GetParam().H}, rows);
-      expect_near(ops::feed_forward(x, prepared), ops::feed_forward_fallback(x, w), 2e-5);
+      expect_near((*packed)(x), ops::feed_forward_fallback(x, w), 2e-5);
     }
   }
 }
 
-TEST_P(FeedForwardKernel, OfBfloat16IsCloseToFloat32) {
-  if (!ops::cpu::has_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
+TEST_P(PackedFeedForward, OfBfloat16IsCloseToFloat32) {
+  if (!ops::supports_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
   const auto w = cast(weights(GetParam()), mx::bfloat16);
-  const auto prepared = ops::pack_feed_forward(w);
-  ASSERT_NE(prepared, nullptr);
+  const auto packed = ops::pack_feed_forward(w);
+  ASSERT_NE(packed, nullptr);
   for (int rows : {1, 130}) {
     const auto x = random({rows, GetParam().H}, rows, mx::bfloat16);
-    const auto y = ops::feed_forward(x, prepared);
+    const auto y = (*packed)(x);
     EXPECT_EQ(y.dtype(), mx::bfloat16);
     expect_near(y, ops::feed_forward_fallback(mx::astype(x, mx::float32), cast(w, mx::float32)), 2e-2);
   }
 }
 
-TEST_P(FeedForwardKernel, OfInt8EqualsReference) {
+TEST_P(PackedFeedForward, OfInt8EqualsTheFallback) {
   const auto w = cast(weights(GetParam()), mx::int8);
-  const auto prepared = ops::pack_feed_forward(w);
-  ASSERT_EQ(prepared != nullptr, ops::supports_int8_gemm());
-  if (!prepared) GTEST_SKIP() << "this CPU has no int8 products";
+  const auto packed = ops::pack_feed_forward(w);
+  ASSERT_EQ(packed != nullptr, ops::supports_int8_gemm());
+  if (!packed) GTEST_SKIP() << "this CPU has no int8 products";
   for (int rows : {1, 130}) {
     // A value near the middle of two whole numbers may be rounded either way: one step of the activations' scale.
     const auto x = random({rows, GetParam().H}, rows);
-    expect_near(ops::feed_forward(x, prepared), ops::feed_forward_fallback(x, w), 1e-2);
-    if (!ops::cpu::has_bfloat16_gemm()) continue;
+    expect_near((*packed)(x), ops::feed_forward_fallback(x, w), 1e-2);
+    if (!ops::supports_bfloat16_gemm()) continue;
     const auto narrow = mx::astype(x, mx::bfloat16);
-    expect_near(ops::feed_forward(narrow, prepared), ops::feed_forward_fallback(mx::astype(narrow, mx::float32), w), 3e-2);
+    expect_near((*packed)(narrow), ops::feed_forward_fallback(mx::astype(narrow, mx::float32), w), 3e-2);
   }
 }
 
-TEST_P(FeedForwardKernel, KeepsNaNInItsRow) {
+TEST_P(PackedFeedForward, KeepsNaNInItsRow) {
   for (auto dtype : {mx::float32, mx::int8}) {
     if (dtype == mx::int8 && !ops::supports_int8_gemm()) continue;
-    const auto prepared = ops::pack_feed_forward(cast(weights(GetParam()), dtype));
+    const auto packed = ops::pack_feed_forward(cast(weights(GetParam()), dtype));
     auto x = random({40, GetParam().H}, 7);
-    const auto clean = ops::feed_forward(x, prepared);
+    const auto clean = (*packed)(x);
     auto row = mx::reshape(mx::equal(mx::arange(40), mx::array(3)), {40, 1});
-    const auto y = ops::feed_forward(mx::where(row, mx::array(NAN), x), prepared);
+    const auto y = (*packed)(mx::where(row, mx::array(NAN), x));
     EXPECT_TRUE(mx::all(mx::isnan(mx::take(y, 3, 0))).item<bool>());
     EXPECT_TRUE(mx::array_equal(mx::where(row, mx::array(0.0f), y), mx::where(row, mx::array(0.0f), clean)).item<bool>());
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, FeedForwardKernel, ::testing::ValuesIn(kSizes));
+INSTANTIATE_TEST_SUITE_P(Sizes, PackedFeedForward, ::testing::ValuesIn(kSizes));
 
-TEST(FeedForward, LeavesOtherShapesToTheReference) {
+TEST(FeedForward, DeclinesOtherShapes) {
+  EXPECT_EQ(ops::pack_feed_forward(weights({48, 96}, Activation::tanh)), nullptr);
   EXPECT_EQ(ops::pack_feed_forward(weights({40, 80})), nullptr);                     // no multiples of 16
   EXPECT_EQ(ops::pack_feed_forward(cast(weights({48, 96}), mx::float16)), nullptr);  // no such products
   auto mixed = weights({48, 96});
@@ -228,15 +229,14 @@ TEST(FeedForward, LeavesOtherShapesToTheReference) {
 
 TEST(FeedForward, NamesWhatIsWrong) {
   const auto w = weights({48, 96});
-  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), ops::PackedFeedForward()), Error);
   EXPECT_THROW(ops::feed_forward(random({3, 48}, 1), w, 1.0f, mx::random::key(1)), Error);
   EXPECT_THROW(ops::feed_forward_fallback(random({3, 47}, 1), w), Error);
-  if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
-  const auto prepared = ops::pack_feed_forward(w);
-  EXPECT_THROW(ops::feed_forward(random({3, 47}, 1), prepared), Error);
-  EXPECT_THROW(ops::feed_forward(random({3, 48}, 1, mx::bfloat16), prepared), Error);
-  EXPECT_EQ(ops::feed_forward(mx::zeros({0, 48}), prepared).shape(), (mx::Shape{0, 48}));
-  EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum(ops::feed_forward(x, prepared)); })(random({3, 48}, 1)), Error);
+  if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  const auto packed = ops::pack_feed_forward(w);
+  EXPECT_THROW((*packed)(random({3, 47}, 1)), Error);
+  EXPECT_THROW((*packed)(random({3, 48}, 1, mx::bfloat16)), Error);
+  EXPECT_EQ((*packed)(mx::zeros({0, 48})).shape(), (mx::Shape{0, 48}));
+  EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum((*packed)(x)); })(random({3, 48}, 1)), Error);
 }
 
 }  // namespace

@@ -56,7 +56,7 @@ TEST(MixInto, EqualsReference) {
       their_y.push_back(&theirs[i]);
     }
     ops::axpby(our_y, x, a, b);
-    ops::mix_into_fallback(their_y, x, a, b);
+    ops::axpby_fallback(their_y, x, a, b);
     for (size_t i = 0; i < ours.size(); ++i) expect_near(ours[i], theirs[i], 3e-7);
   }
 }

@@ -22,7 +22,7 @@ ops::MixerWeights weights_of(int H, mx::Dtype dtype = mx::float32) {
 class PackedMixerBlock : public ::testing::TestWithParam<Mixer> {
  protected:
   void SetUp() override {
-    if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+    if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
   }
   static mx::array u() { return random({GetParam().B, GetParam().L, GetParam().H}, 8); }
 };
@@ -31,17 +31,19 @@ TEST_P(PackedMixerBlock, EqualsTheMixer) {
   const auto& m = GetParam();
   const auto filters = filters_of(m);
   const auto weights = weights_of(m.H);
-  const auto y = ops::mixer_block(u(), ops::pack_mixer_block(weights, m.residual), ops::pack_filters(filters));
+  const auto packed = ops::pack_mixer_block(weights, m.residual);
+  const auto y = (*packed)(u(), packed->pack_filters(filters, mx::float32));
   expect_near(y, ops::mixer_block_fallback(u(), weights, filters), 1e-5);
 }
 
 TEST_P(PackedMixerBlock, OfBfloat16IsCloseToFloat32) {
-  if (!ops::cpu::has_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
+  if (!ops::supports_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
   const auto& m = GetParam();
   const auto filters = filters_of(m);
   auto weights = weights_of(m.H, mx::bfloat16);
   const auto half = mx::astype(u(), mx::bfloat16);
-  const auto y = ops::mixer_block(half, ops::pack_mixer_block(weights, m.residual), ops::pack_filters(filters, mx::bfloat16));
+  const auto packed = ops::pack_mixer_block(weights, m.residual);
+  const auto y = (*packed)(half, packed->pack_filters(filters, mx::bfloat16));
   EXPECT_EQ(y.dtype(), mx::bfloat16);
   for (auto* w : {&weights.in_weight, &weights.out_weight}) w->values = mx::astype(w->values, mx::float32);
   expect_near(y, ops::mixer_block_fallback(mx::astype(half, mx::float32), weights, filters), 3e-2);
@@ -51,13 +53,13 @@ TEST_P(PackedMixerBlock, OfInt8EqualsTheMixerOfInt8) {
   const auto& m = GetParam();
   const auto filters = filters_of(m);
   const auto weights = weights_of(m.H, mx::int8);
-  const auto prepared = ops::pack_mixer_block(weights, m.residual);
-  ASSERT_EQ(prepared != nullptr, ops::supports_int8_gemm());
-  if (!prepared) GTEST_SKIP() << "this CPU has no int8 products";
-  const auto transformed = ops::pack_filters(filters), reference = ops::mixer_block_fallback(u(), weights, filters);
-  expect_near(ops::mixer_block(u(), prepared, transformed), reference, 1e-2);
-  if (ops::cpu::has_bfloat16_gemm())
-    expect_near(ops::mixer_block(mx::astype(u(), mx::bfloat16), prepared, ops::pack_filters(filters, mx::bfloat16)), reference, 4e-2);
+  const auto packed = ops::pack_mixer_block(weights, m.residual);
+  ASSERT_EQ(packed != nullptr, ops::supports_int8_gemm());
+  if (!packed) GTEST_SKIP() << "this CPU has no int8 products";
+  const auto transformed = packed->pack_filters(filters, mx::float32), reference = ops::mixer_block_fallback(u(), weights, filters);
+  expect_near((*packed)(u(), transformed), reference, 1e-2);
+  if (ops::supports_bfloat16_gemm())
+    expect_near((*packed)(mx::astype(u(), mx::bfloat16), packed->pack_filters(filters, mx::bfloat16)), reference, 4e-2);
 }
 
 // Filters by networks, and what they are in time.
@@ -92,10 +94,10 @@ ops::MixerFilters in_time(const ops::FilterNetworks& f) {
 TEST_P(PackedMixerBlock, NetworksAreTheFiltersTheyMake) {
   const auto& m = GetParam();
   const auto networks = networks_of(m);
-  const auto prepared = ops::pack_mixer_block(weights_of(m.H), m.residual);
-  const auto from_time = ops::pack_filters(in_time(networks));
-  expect_near(ops::pack_filters(networks), from_time, 1e-5);
-  expect_near(ops::mixer_block(u(), prepared, networks), ops::mixer_block(u(), prepared, from_time), 1e-5);
+  const auto packed = ops::pack_mixer_block(weights_of(m.H), m.residual);
+  const auto from_time = packed->pack_filters(in_time(networks), mx::float32);
+  expect_near(packed->pack_filters(networks, mx::float32), from_time, 1e-5);
+  expect_near((*packed)(u(), networks), (*packed)(u(), from_time), 1e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, PackedMixerBlock,
@@ -105,18 +107,18 @@ INSTANTIATE_TEST_SUITE_P(Shapes, PackedMixerBlock,
                                            Mixer{1, 1000, 16, true, true}, Mixer{2, 4096, 16, true, true}));
 
 // Transforms that are cut into 4, 2 and then 4, 16, and 4 and then 16 parts that the cache holds.
-INSTANTIATE_TEST_SUITE_P(LongTexts, PackedMixerBlock,
+INSTANTIATE_TEST_SUITE_P(LongSequences, PackedMixerBlock,
                          ::testing::Values(Mixer{1, 8192, 16, true, true}, Mixer{1, 16000, 16, true, true}, Mixer{1, 32768, 16, true, true},
                                            Mixer{1, 131072, 16, true, false}));
 
-TEST(PackedMixerBlock, ANaNStaysInItsText) {
-  if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+TEST(PackedMixerBlock, ANaNStaysInItsSequence) {
+  if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{6, 40, 32, true, true};
-  const auto prepared = ops::pack_mixer_block(weights_of(m.H), true);
-  const auto filters = ops::pack_filters(filters_of(m));
-  const auto u = random({m.B, m.L, m.H}, 8), clean = ops::mixer_block(u, prepared, filters);
+  const auto packed = ops::pack_mixer_block(weights_of(m.H), true);
+  const auto filters = packed->pack_filters(filters_of(m), mx::float32);
+  const auto u = random({m.B, m.L, m.H}, 8), clean = (*packed)(u, filters);
   const auto third = mx::reshape(mx::equal(mx::arange(m.B), mx::array(2)), {m.B, 1, 1});
-  const auto y = ops::mixer_block(mx::where(third, mx::array(NAN), u), prepared, filters);
+  const auto y = (*packed)(mx::where(third, mx::array(NAN), u), filters);
   EXPECT_TRUE(mx::all(mx::isnan(mx::take(y, 2, 0))).item<bool>());
   auto others = [&](const mx::array& a) { return mx::where(third, mx::array(0.0f), a); };
   EXPECT_TRUE(mx::array_equal(others(y), others(clean)).item<bool>());
@@ -131,24 +133,23 @@ TEST(PackedMixerBlock, LeavesOtherShapesToTheMixer) {
 }
 
 TEST(PackedMixerBlock, NamesWhatIsWrong) {
-  if (!ops::cpu::cpu_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{2, 8, 16, true, true};
-  const auto prepared = ops::pack_mixer_block(weights_of(m.H), true);
-  const auto filters = ops::pack_filters(filters_of(m));
+  const auto packed = ops::pack_mixer_block(weights_of(m.H), true);
+  const auto filters = packed->pack_filters(filters_of(m), mx::float32);
   const auto u = random({2, 8, 16}, 1);
-  EXPECT_THROW(ops::mixer_block(u, nullptr, filters), Error);
-  EXPECT_THROW(ops::mixer_block(random({2, 8, 32}, 1), prepared, filters), Error);
-  EXPECT_THROW(ops::mixer_block(random({2, 40, 16}, 1), prepared, filters), Error);
-  EXPECT_THROW(ops::mixer_block(u, prepared, ops::pack_filters(filters_of(m), mx::bfloat16)), Error);
-  EXPECT_THROW(ops::mixer_block(mx::astype(u, mx::bfloat16), prepared, filters), Error);
-  EXPECT_THROW(ops::mixer_block(u, prepared, networks_of({2, 9, 16, true, true})), Error);
-  EXPECT_THROW(ops::mixer_block(u, prepared, networks_of({2, 8, 16, true, false})), Error);
+  EXPECT_THROW((*packed)(random({2, 8, 32}, 1), filters), Error);
+  EXPECT_THROW((*packed)(random({2, 40, 16}, 1), filters), Error);
+  EXPECT_THROW((*packed)(u, packed->pack_filters(filters_of(m), mx::bfloat16)), Error);
+  EXPECT_THROW((*packed)(mx::astype(u, mx::bfloat16), filters), Error);
+  EXPECT_THROW((*packed)(u, networks_of({2, 9, 16, true, true})), Error);
+  EXPECT_THROW((*packed)(u, networks_of({2, 8, 16, true, false})), Error);
   auto broken = networks_of(m);
   broken.D2.reset();
-  EXPECT_THROW(ops::pack_filters(broken), Error);
-  EXPECT_THROW(ops::pack_filters(ops::MixerFilters{random({8, 16}, 1), random({15}, 2), {}, {}, {}, {}}), Error);
-  EXPECT_EQ(ops::mixer_block(mx::zeros({0, 8, 16}), prepared, filters).shape(), (mx::Shape{0, 8, 16}));
-  EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum(ops::mixer_block(x, prepared, filters)); })(u), Error);
+  EXPECT_THROW(packed->pack_filters(broken, mx::float32), Error);
+  EXPECT_THROW(packed->pack_filters(ops::MixerFilters{random({8, 16}, 1), random({15}, 2), {}, {}, {}, {}}, mx::float32), Error);
+  EXPECT_EQ((*packed)(mx::zeros({0, 8, 16}), filters).shape(), (mx::Shape{0, 8, 16}));
+  EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum((*packed)(x, filters)); })(u), Error);
 }
 
 }  // namespace

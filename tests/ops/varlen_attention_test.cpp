@@ -16,8 +16,8 @@ using ops::AttentionOptions;
 
 // The kernels switched off: what a GPU runs.
 struct Composed {
-  Composed() { ops::cpu::allow_cpu_kernels(false); }
-  ~Composed() { ops::cpu::allow_cpu_kernels(true); }
+  Composed() { ops::enable_kernels(false); }
+  ~Composed() { ops::enable_kernels(true); }
 };
 Op composed(const Op& f) {
   return [=](const auto& in) {

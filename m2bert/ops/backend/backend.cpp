@@ -2,84 +2,83 @@
 
 #include <atomic>
 
+#include "m2bert/error.h"
 #include "m2bert/ops/cpu_features.h"
-#include "m2bert/threads.h"
 
 #ifdef M2BERT_CPU_KERNELS
-#include <dnnl.hpp>
-
-#include "m2bert/ops/backend/cpu/simd/instruction_set_simd.h"
-#include "m2bert/ops/backend/cpu/simd/packed_weight.h"
-#endif
-#ifdef _OPENMP
-#include <omp.h>
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #endif
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
 namespace {
-std::atomic<bool> allowed{true};
+
+std::atomic<bool> enabled{true};
+
+const Backend& no_backend() {
+  static const Backend none;
+  return none;
 }
 
-mx::Stream stream_of(mx::StreamOrDevice s) { return mx::to_stream(s); }
-
-bool cpu_kernels(mx::StreamOrDevice s) {
+// Every backend that may be built, and what stands in for it where it is not.
+const Backend& cpu_backend() {
 #ifdef M2BERT_CPU_KERNELS
-  return allowed && stream_of(s).device == mx::Device(mx::Device::cpu);
+  static const CpuBackend cpu;
+  return cpu;
 #else
-  (void)s;
-  return false;
+  return no_backend();
 #endif
 }
 
-void allow_cpu_kernels(bool allow) { allowed = allow; }
+}  // namespace
 
-void enter_pool() {
-#ifdef _OPENMP
-  if (omp_get_max_threads() != threads()) omp_set_num_threads(threads());
-#endif
+const Backend& backend_for(mx::StreamOrDevice s) {
+  if (enabled && mx::to_stream(s).device == mx::Device(mx::Device::cpu)) return cpu_backend();
+  return no_backend();
 }
 
-bool has_bfloat16_gemm() {
-#ifdef M2BERT_CPU_KERNELS
-  // oneDNN refuses to make the product where the CPU lacks it.
-  static const bool has = [] {
-    using namespace dnnl;
-    engine cpu(engine::kind::cpu, 0);
-    memory::desc square({16, 16}, memory::data_type::bf16, memory::format_tag::ab);
-    try {
-#if DNNL_VERSION_MAJOR >= 3
-      matmul::primitive_desc(cpu, square, square, square);
-#else
-      matmul::primitive_desc(matmul::desc(square, square, square), cpu);
-#endif
-      return true;
-    } catch (const dnnl::error&) {
-      return false;
-    }
-  }();
-  return has;
-#else
-  return false;
-#endif
+bool has_kernels(mx::StreamOrDevice s) { return &backend_for(s) != &no_backend(); }
+
+void enable_kernels(bool enable) { enabled = enable; }
+
+bool supports_bfloat16_gemm() { return cpu_backend().supports_bfloat16_gemm(); }
+bool supports_int8_gemm() { return cpu_backend().supports_int8_gemm(); }
+const char* instruction_set() { return cpu_backend().instruction_set(); }
+
+// A device without a kernel.
+using Array = Backend::Array;
+using mx::array;
+using Optional = std::optional<array>;
+
+Array Backend::blockdiag_multiply(const array&, const array&, const Optional&, mx::Stream) const { return {}; }
+Array Backend::feed_forward(const array&, const FeedForwardWeights&, float, const Optional&, mx::Stream) const { return {}; }
+Array Backend::monarch_mix(const array&, const array&, const array&, const array&, const MixerFilters&, mx::Stream) const { return {}; }
+Array Backend::long_conv(const array&, const array&, const Optional&, const array&, mx::Stream) const { return {}; }
+Array Backend::sine_linear(const array&, const array&, const array&, const array&, mx::Stream) const { return {}; }
+Array Backend::exponential_decay(const array&, const array&, const array&, mx::Stream) const { return {}; }
+Array Backend::gelu(const array&, mx::Stream) const { return {}; }
+Array Backend::gelu_tanh(const array&, mx::Stream) const { return {}; }
+Array Backend::gelu_gate(const array&, mx::Stream) const { return {}; }
+Array Backend::layer_norm(const array&, const Optional&, const array&, const array&, float, mx::Stream) const { return {}; }
+Array Backend::embedding_norm(const std::vector<EmbeddingRows>&, const NormWeights&, mx::Dtype, mx::Stream) const { return {}; }
+Array Backend::dropout(const array&, float, const array&, mx::Stream) const { return {}; }
+Array Backend::cross_entropy_rows(const array&, const array&, mx::Stream) const { return {}; }
+Array Backend::cast(const array&, mx::Dtype, mx::Stream) const { return {}; }
+
+std::vector<array> Backend::attention_forward(const StreamingInputs&, const StreamingAttention&, mx::Stream) const {
+  fail("[scaled_dot_product_attention] the backend \"", name(), "\" has no kernel");
+}
+std::vector<array> Backend::attention_backward(const StreamingInputs&, const StreamingAttention&, const std::vector<array>&, const array&,
+                                               mx::Stream) const {
+  fail("[scaled_dot_product_attention] the backend \"", name(), "\" has no kernel");
 }
 
-}  // namespace m2bert::ops::cpu
+std::unique_ptr<PackedLinear> Backend::pack_linear(const LinearWeights&, const std::optional<NormWeights>&, mx::Stream) const { return {}; }
+std::unique_ptr<PackedFeedForward> Backend::pack_feed_forward(const FeedForwardWeights&, mx::Stream) const { return {}; }
+std::unique_ptr<PackedMixerBlock> Backend::pack_mixer_block(const MixerWeights&, bool, mx::Stream) const { return {}; }
 
-bool m2bert::ops::supports_bfloat16_gemm() { return cpu::has_bfloat16_gemm(); }
+bool Backend::adamw_update(const std::vector<AdamWParameter>&, const AdamWOptions&, mx::Stream) const { return false; }
+bool Backend::axpby(const std::vector<array*>&, const std::vector<array>&, double, double, mx::Stream) const { return false; }
+std::optional<double> Backend::global_norm(const std::vector<array>&, mx::Stream) const { return {}; }
 
-bool m2bert::ops::supports_int8_gemm() {
-#ifdef M2BERT_CPU_KERNELS
-  return cpu::has_int8_gemm();
-#else
-  return false;
-#endif
-}
-
-const char* m2bert::ops::instruction_set() {
-#ifdef M2BERT_CPU_KERNELS
-  return cpu::instruction_set();
-#else
-  return "none";
-#endif
-}
+}  // namespace m2bert::ops

@@ -1,22 +1,89 @@
 #pragma once
-// The way in to the fast paths. Each op asks cpu_kernels(stream) and otherwise takes its composed form.
+// The way from an operation to the kernels of a device. An operation checks its arguments, asks the backend of its stream, and falls back to
+// its composed form where the backend has no kernel:
+//
+//   if (const auto y = backend_for(s).long_conv(u, k, k_rev, D, mx::to_stream(s))) return *y;
+//   return long_conv_fallback(...);
+//
+// A kernel for another device is one new file in that device's folder, and one line in the class of its backend (backend/cpu/cpu_backend.h).
+#include <memory>
+#include <optional>
+#include <vector>
+
 #include "m2bert/mx.h"
+#include "m2bert/ops/adamw.h"
+#include "m2bert/ops/embedding.h"
+#include "m2bert/ops/feed_forward.h"
+#include "m2bert/ops/monarch_mix.h"
+#include "m2bert/ops/packed_linear.h"
+#include "m2bert/ops/packed_mixer_block.h"
+#include "m2bert/ops/streaming_attention.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
-// Whether ops on this stream may use our CPU kernels: the stream runs on the CPU, the build has them and nobody switched them off.
-bool cpu_kernels(mx::StreamOrDevice s);
+// Every function returns nothing (null, false) where the backend has no kernel for these arguments; this class has none at all and stands
+// for a device without kernels or whose backend is not built. Arguments were checked by the operation of the same name, which also documents
+// them. Results are lazy MLX arrays with gradients, unless the operation says otherwise.
+class Backend {
+ public:
+  using Array = std::optional<mx::array>;
+  virtual ~Backend() = default;
+  virtual const char* name() const { return "none"; }
 
-// Switches the CPU kernels off (or on again) for this process; tests hold both forms together with it.
-void allow_cpu_kernels(bool allow);
+  // x [..., nb * p], weight [nb, q, p]; a dense weight is one block. All of one dtype.
+  virtual Array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::Stream s) const;
+  virtual Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
+                             mx::Stream s) const;
 
-// The stream that s means.
-mx::Stream stream_of(mx::StreamOrDevice s);
+  // Without options (GELU, dropout mask); K is short_weight's last axis.
+  virtual Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
+                            const MixerFilters& filters, mx::Stream s) const;
+  virtual Array long_conv(const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D,
+                          mx::Stream s) const;
+  virtual Array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s) const;
+  virtual Array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s) const;
 
-// To be called by a kernel on the thread that computes, so that every OpenMP region there has threads() threads.
-void enter_pool();
+  virtual Array gelu(const mx::array& x, mx::Stream s) const;
+  virtual Array gelu_tanh(const mx::array& x, mx::Stream s) const;
+  virtual Array gelu_gate(const mx::array& x, mx::Stream s) const;
+  virtual Array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
+                           float eps, mx::Stream s) const;
+  virtual Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const;
+  virtual Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const;
+  virtual Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const;
+  virtual Array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s) const;
 
-// ops::supports_bfloat16_gemm.
-bool has_bfloat16_gemm();
+  // Streaming attention (streaming_attention.h). forward returns y and the softmax's row maxima and sums; backward returns dq, dk, dv from
+  // these results. Only to be called where supports_attention().
+  virtual bool supports_attention() const { return false; }
+  virtual std::vector<mx::array> attention_forward(const StreamingInputs& in, const StreamingAttention& attention, mx::Stream s) const;
+  virtual std::vector<mx::array> attention_backward(const StreamingInputs& in, const StreamingAttention& attention,
+                                                    const std::vector<mx::array>& results, const mx::array& dy, mx::Stream s) const;
 
-}  // namespace m2bert::ops::cpu
+  // Weights in the layout of an inference kernel.
+  virtual std::unique_ptr<PackedLinear> pack_linear(const LinearWeights& weights, const std::optional<NormWeights>& norm,
+                                                    mx::Stream s) const;
+  virtual std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const;
+  virtual std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const;
+
+  // These run at once, in place where nobody else holds the arrays.
+  virtual bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const;
+  virtual bool axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const;
+  virtual std::optional<double> global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const;
+
+  // See cpu_features.h.
+  virtual bool supports_bfloat16_gemm() const { return false; }
+  virtual bool supports_int8_gemm() const { return false; }
+  virtual const char* instruction_set() const { return "none"; }
+};
+
+// The backend of the stream's device.
+const Backend& backend_for(mx::StreamOrDevice s);
+
+// Whether the device of this stream has kernels, and they are switched on.
+bool has_kernels(mx::StreamOrDevice s);
+
+// Switches all kernels off, or on again, for this process: then every operation takes its fallback. For tests and comparisons.
+void enable_kernels(bool enable);
+
+}  // namespace m2bert::ops

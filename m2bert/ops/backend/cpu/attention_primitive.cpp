@@ -1,60 +1,97 @@
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/cpu/attention_primitive.h"
-
-#ifdef M2BERT_CPU_KERNELS
 #include <mlx/primitives.h>
 
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/encode.h"
-#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/ops/backend/cpu/named_inputs.h"
+#include "m2bert/ops/backend/cpu/simd/attention_host.h"
+#include "m2bert/ops/dropout_mask.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
-// Inputs of both primitives: q, k, v, then what there is of bias, key_bias and dropout_key.
-struct Places {
-  int bias = -1, key_bias = -1, dropout_key = -1, end = 3;
-  explicit Places(const AttentionArrays& in) {
-    if (in.bias) bias = end++;
-    if (in.key_bias) key_bias = end++;
-    if (in.dropout_key) dropout_key = end++;
-  }
-};
+// bias, key_bias and dropout_key are optional; the last four are the gradient's.
+enum class AttentionInput { q, k, v, bias, key_bias, dropout_key, y, maxima, sums, dy };
+using In = AttentionInput;
 
-std::vector<mx::array> inputs_of(const AttentionArrays& in, mx::Stream s) {
-  std::vector<mx::array> all{in.q, in.k, in.v};
-  for (const auto* a : {&in.bias, &in.key_bias, &in.dropout_key}) {
-    if (*a) all.push_back(**a);
+// The layout of the inputs for the kernel, which does not care whether heads or rows come first.
+AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& attention) {
+  AttentionPlan plan{};
+  const auto &q = in.q, &k = in.k;
+  plan.d = q.shape(-1), plan.dv = in.v.shape(-1);
+  plan.queries = int64_t(q.size()) / std::max(1, plan.d), plan.keys = int64_t(k.size()) / std::max(1, plan.d);
+  plan.heads = q.shape(1);
+  if (attention.offsets) {
+    plan.q_row = plan.k_row = plan.heads;
+    plan.q_head = plan.k_head = 1;
+    const auto& at = *attention.offsets;
+    for (size_t b = 0; b + 1 < at.q.size(); ++b) {
+      plan.sequences.push_back(
+          {int64_t(at.q[b]) * plan.heads, int64_t(at.k[b]) * plan.heads, at.q[b + 1] - at.q[b], at.k[b + 1] - at.k[b]});
+    }
+  } else {
+    plan.q_row = plan.k_row = 1;
+    plan.q_head = q.shape(2), plan.k_head = k.shape(2);
+    for (int64_t b = 0; b < q.shape(0); ++b) {
+      plan.sequences.push_back({b * plan.heads * plan.q_head, b * plan.heads * plan.k_head, q.shape(2), k.shape(2)});
+    }
   }
-  for (auto& a : all) a = mx::contiguous(a, false, s);
-  return all;
+  if (in.bias) {
+    int64_t step = 1;
+    for (int axis = 3; axis >= 0; --axis) {
+      plan.bias_steps[axis] = in.bias->shape(axis) == 1 ? 0 : step;
+      step *= in.bias->shape(axis);
+    }
+  }
+  if (in.key_bias) plan.key_bias_step = in.key_bias->shape(1);
+  plan.slopes = attention.alibi_slopes;
+  plan.scale = attention.scale;
+  plan.causal = attention.causal;
+  plan.dropout.threshold = dropout_threshold(attention.dropout);
+  plan.dropout.scale = 1 / (1 - attention.dropout);
+  return plan;
+}
+
+NamedInputs<In> named(const StreamingInputs& in, mx::Stream s) {
+  NamedInputs<In> inputs;
+  auto add = [&](In name, const std::optional<mx::array>& a) {
+    if (a) inputs.add(name, contiguous(*a, s));
+  };
+  add(In::q, in.q);
+  add(In::k, in.k);
+  add(In::v, in.v);
+  add(In::bias, in.bias);
+  add(In::key_bias, in.key_bias);
+  add(In::dropout_key, in.dropout_key);
+  return inputs;
 }
 
 class AttentionPrimitive : public mx::Primitive {
  public:
-  AttentionPrimitive(mx::Stream s, AttentionPlan plan, Places places) : Primitive(s), plan_(std::move(plan)), places_(places) {}
+  AttentionPrimitive(mx::Stream s, AttentionPlan plan, const Positions<In>& inputs)
+      : Primitive(s), plan_(std::move(plan)), inputs_(inputs) {}
   bool is_equivalent(const Primitive&) const override { return false; }
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    fail("[scaled_dot_product_attention] the kernel runs on the CPU alone");
+    fail("[scaled_dot_product_attention] this kernel runs on the CPU only");
   }
 
  protected:
   AttentionInputs pointers(const std::vector<mx::array>& in) const {
-    auto at = [&](int i) { return i < 0 ? nullptr : in[size_t(i)].data<float>(); };
-    return {at(0), at(1), at(2), at(places_.bias), at(places_.key_bias)};
+    auto at = [&](In name) { return inputs_.data<float>(in, name); };
+    return {at(In::q), at(In::k), at(In::v), at(In::bias), at(In::key_bias)};
   }
   // The plan with the key's two words, which may have been computed just now.
   static AttentionPlan keyed(AttentionPlan plan, const uint32_t* key) {
     if (key) plan.dropout.key[0] = key[0], plan.dropout.key[1] = key[1];
     return plan;
   }
-  const uint32_t* dropout_key(const std::vector<mx::array>& in) const {
-    return places_.dropout_key < 0 ? nullptr : in[size_t(places_.dropout_key)].data<uint32_t>();
-  }
 
   AttentionPlan plan_;
-  Places places_;
+  Positions<In> inputs_;
 };
 
 class Attention : public AttentionPrimitive {
@@ -63,7 +100,7 @@ class Attention : public AttentionPrimitive {
   const char* name() const override { return "Attention"; }
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     auto& encoder = encode(stream(), in, out);
-    encoder.dispatch([plan = plan_, pointers = pointers(in), key = dropout_key(in), y = out[0].data<float>(),
+    encoder.dispatch([plan = plan_, pointers = pointers(in), key = inputs_.data<uint32_t>(in, In::dropout_key), y = out[0].data<float>(),
                       rows = AttentionRows{out[1].data<float>(), out[2].data<float>()}] {
       enter_pool();
       attention_forward(keyed(plan, key), pointers, y, rows, threads());
@@ -71,16 +108,16 @@ class Attention : public AttentionPrimitive {
   }
 };
 
-// Behind the common inputs: y, maxima, sums, dy.
 class AttentionGradient : public AttentionPrimitive {
  public:
   using AttentionPrimitive::AttentionPrimitive;
   const char* name() const override { return "AttentionGradient"; }
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     auto& encoder = encode(stream(), in, out);
-    auto more = [&](int i) { return const_cast<float*>(in[size_t(places_.end + i)].data<float>()); };
-    encoder.dispatch([plan = plan_, pointers = pointers(in), key = dropout_key(in), y = more(0), rows = AttentionRows{more(1), more(2)},
-                      dy = more(3), dq = out[0].data<float>(), dk = out[1].data<float>(), dv = out[2].data<float>()] {
+    auto floats = [&](In name) { return const_cast<float*>(inputs_.data<float>(in, name)); };
+    encoder.dispatch([plan = plan_, pointers = pointers(in), key = inputs_.data<uint32_t>(in, In::dropout_key), y = floats(In::y),
+                      rows = AttentionRows{floats(In::maxima), floats(In::sums)}, dy = floats(In::dy), dq = out[0].data<float>(),
+                      dk = out[1].data<float>(), dv = out[2].data<float>()] {
       enter_pool();
       attention_backward(keyed(plan, key), pointers, y, rows, dy, dq, dk, dv, threads());
     });
@@ -92,37 +129,29 @@ class AttentionGradient : public AttentionPrimitive {
 };
 
 }  // namespace
+}  // namespace cpu
 
-std::vector<mx::array> attention_forward(const AttentionArrays& in, const AttentionPlan& plan, mx::Stream s) {
+// The results are y, shaped as q with dv columns, and the maxima and sums of the softmax, shaped as q without columns.
+std::vector<mx::array> CpuBackend::attention_forward(const StreamingInputs& in, const StreamingAttention& attention, mx::Stream s) const {
+  const auto plan = cpu::plan_of(in, attention);
   auto shape = in.q.shape();
   auto rows = mx::Shape(shape.begin(), shape.end() - 1);
   shape.back() = plan.dv;
+  const auto inputs = cpu::named(in, s);
   return mx::array::make_arrays({shape, rows, rows}, {mx::float32, mx::float32, mx::float32},
-                                std::make_shared<Attention>(s, plan, Places(in)), inputs_of(in, s));
+                                std::make_shared<cpu::Attention>(s, plan, inputs.positions), inputs.arrays);
 }
 
-std::vector<mx::array> attention_backward(const AttentionArrays& in, const AttentionPlan& plan, const std::vector<mx::array>& results,
-                                          const mx::array& dy, mx::Stream s) {
-  auto inputs = inputs_of(in, s);
-  inputs.insert(inputs.end(), results.begin(), results.end());
-  inputs.push_back(mx::contiguous(dy, false, s));
+std::vector<mx::array> CpuBackend::attention_backward(const StreamingInputs& in, const StreamingAttention& attention,
+                                                      const std::vector<mx::array>& results, const mx::array& dy, mx::Stream s) const {
+  using cpu::In;
+  auto inputs = cpu::named(in, s);
+  inputs.add(In::y, results[0]);
+  inputs.add(In::maxima, results[1]);
+  inputs.add(In::sums, results[2]);
+  inputs.add(In::dy, cpu::contiguous(dy, s));
   return mx::array::make_arrays({in.q.shape(), in.k.shape(), in.v.shape()}, {mx::float32, mx::float32, mx::float32},
-                                std::make_shared<AttentionGradient>(s, plan, Places(in)), inputs);
+                                std::make_shared<cpu::AttentionGradient>(s, cpu::plan_of(in, attention), inputs.positions), inputs.arrays);
 }
 
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-std::vector<mx::array> attention_forward(const AttentionArrays&, const AttentionPlan&, mx::Stream) {
-  fail("[scaled_dot_product_attention] this build has no CPU kernels");
-}
-std::vector<mx::array> attention_backward(const AttentionArrays&, const AttentionPlan&, const std::vector<mx::array>&, const mx::array&,
-                                          mx::Stream) {
-  fail("[scaled_dot_product_attention] this build has no CPU kernels");
-}
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

@@ -1,21 +1,17 @@
-#include "m2bert/ops/backend/cpu/cross_entropy_primitive.h"
-
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-
-#ifdef M2BERT_CPU_KERNELS
-#include "m2bert/ops/backend/cpu/simd/cross_entropy_simd.h"
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/ops/backend/cpu/simd/cross_entropy_simd.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
 // Inputs: x, labels, log_sums, dy.
-class CrossEntropyGradient : public FloatKernel<CrossEntropyGradient> {
+class CrossEntropyGradient : public FloatPrimitive<CrossEntropyGradient> {
  public:
-  explicit CrossEntropyGradient(mx::Stream s) : FloatKernel(s, "cross_entropy_rows") {}
+  explicit CrossEntropyGradient(mx::Stream s) : FloatPrimitive(s, "cross_entropy_rows") {}
   const char* name() const override { return "CrossEntropyGradient"; }
   bool is_equivalent(const Primitive&) const override { return true; }
 
@@ -28,15 +24,15 @@ class CrossEntropyGradient : public FloatKernel<CrossEntropyGradient> {
 };
 
 // Inputs: x, labels. Outputs: the loss of each row, and the logarithm of its sum of exponentials.
-class CrossEntropy : public FloatKernel<CrossEntropy> {
+class CrossEntropy : public FloatPrimitive<CrossEntropy> {
  public:
-  explicit CrossEntropy(mx::Stream s) : FloatKernel(s, "cross_entropy_rows") {}
+  explicit CrossEntropy(mx::Stream s) : FloatPrimitive(s, "cross_entropy_rows") {}
   const char* name() const override { return "CrossEntropy"; }
   bool is_equivalent(const Primitive&) const override { return true; }
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
                              const std::vector<mx::array>& outputs) override {
     return {mx::array(in[0].shape(), in[0].dtype(), std::make_shared<CrossEntropyGradient>(stream()),
-                      {in[0], in[1], outputs[1], plain_float(cotangents[0], stream())})};
+                      {in[0], in[1], outputs[1], float32_contiguous(cotangents[0], stream())})};
   }
 
   template <class T>
@@ -48,20 +44,13 @@ class CrossEntropy : public FloatKernel<CrossEntropy> {
 };
 
 }  // namespace
+}  // namespace cpu
 
-mx::array cross_entropy(const mx::array& x, const mx::array& labels, mx::Stream s) {
+Backend::Array CpuBackend::cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const {
+  if (!cpu::supports_rows(x)) return {};
   const mx::Shape rows{x.shape(0)};
-  return mx::array::make_arrays({rows, rows}, {mx::float32, mx::float32}, std::make_shared<CrossEntropy>(s),
-                                {mx::contiguous(x, false, s), mx::contiguous(mx::astype(labels, mx::int32, s), false, s)})[0];
+  return mx::array::make_arrays({rows, rows}, {mx::float32, mx::float32}, std::make_shared<cpu::CrossEntropy>(s),
+                                {cpu::contiguous(x, s), cpu::contiguous(mx::astype(labels, mx::int32, s), s)})[0];
 }
 
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-mx::array cross_entropy(const mx::array&, const mx::array&, mx::Stream) { fail("[cross_entropy_rows] this build has no CPU kernels"); }
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

@@ -1,26 +1,24 @@
-#include "m2bert/ops/backend/cpu/dropout_primitive.h"
-
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-
-#ifdef M2BERT_CPU_KERNELS
-#include "m2bert/ops/backend/cpu/simd/dropout_simd.h"
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/ops/backend/cpu/simd/dropout_simd.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
+mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s);
+
 // Inputs: x, key. The gradient is the same with dy in x's place.
-class Dropout : public FloatKernel<Dropout> {
+class Dropout : public FloatPrimitive<Dropout> {
  public:
-  Dropout(mx::Stream s, float p) : FloatKernel(s, "dropout"), p_(p) {}
+  Dropout(mx::Stream s, float p) : FloatPrimitive(s, "dropout"), p_(p) {}
   const char* name() const override { return "Dropout"; }
   bool is_equivalent(const Primitive& other) const override { return static_cast<const Dropout&>(other).p_ == p_; }
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>&,
                              const std::vector<mx::array>&) override {
-    return {cpu::dropout(cotangents[0], p_, in[1], stream())};
+    return {dropout(cotangents[0], p_, in[1], stream())};
   }
 
   template <class T>
@@ -34,19 +32,17 @@ class Dropout : public FloatKernel<Dropout> {
   float p_;
 };
 
-}  // namespace
 
 mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) {
-  return mx::array(x.shape(), x.dtype(), std::make_shared<Dropout>(s, p), {mx::contiguous(x, false, s), mx::contiguous(key, false, s)});
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Dropout>(s, p), {contiguous(x, s), contiguous(key, s)});
 }
 
-}  // namespace m2bert::ops::cpu
+}  // namespace
+}  // namespace cpu
 
-#else
+Backend::Array CpuBackend::dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const {
+  if (!cpu::supports_rows(x)) return {};
+  return cpu::dropout(x, p, key, s);
+}
 
-namespace m2bert::ops::cpu {
-
-mx::array dropout(const mx::array&, float, const mx::array&, mx::Stream) { fail("[dropout] this build has no CPU kernels"); }
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

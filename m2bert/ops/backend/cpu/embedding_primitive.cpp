@@ -1,23 +1,30 @@
-#include "m2bert/ops/backend/cpu/embedding_primitive.h"
+#include <mlx/primitives.h>
+
+#include <algorithm>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-
-#ifdef M2BERT_CPU_KERNELS
-#include "m2bert/ops/backend/cpu/simd/embedding_host.h"
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/encode.h"
-#include "m2bert/ops/backend/cpu/simd/fft.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/ops/backend/cpu/simd/embedding_host.h"
+#include "m2bert/ops/backend/cpu/simd/fft.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
-// Inputs: the norm's weight and bias; then of each table values, index, and the scales where it is int8.
+// Where a table's arrays are among the inputs.
+struct TablePosition {
+  size_t values, index, scale;  // scale: of int8 tables
+  bool operator==(const TablePosition&) const = default;
+};
+
+// Inputs: the norm's weight and bias, then the tables'.
 class EmbeddingNorm : public mx::Primitive {
  public:
-  EmbeddingNorm(mx::Stream s, int tables, float eps) : Primitive(s), tables_(tables), eps_(eps) {}
+  EmbeddingNorm(mx::Stream s, std::vector<TablePosition> tables, float eps) : Primitive(s), tables_(std::move(tables)), eps_(eps) {}
   const char* name() const override { return "EmbeddingNorm"; }
   bool is_equivalent(const Primitive& other) const override {
     const auto& o = static_cast<const EmbeddingNorm&>(other);
@@ -28,23 +35,25 @@ class EmbeddingNorm : public mx::Primitive {
     out[0].dtype() == mx::float32 ? run<float>(encoder, in, out[0]) : run<uint16_t>(encoder, in, out[0]);
   }
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    fail("[embedding_norm] the kernel runs on the CPU alone");
+    fail("[embedding_norm] this kernel runs on the CPU only");
+  }
+  std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    fail("[embedding_norm] has no gradient; embedding_norm_fallback has one");
   }
 
  private:
   template <class T>
   void run(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
     EmbeddingSource source;
-    size_t next = 2;
-    for (int t = 0; t < tables_; ++t) {
-      const mx::array &values = in[next], &index = in[next + 1];
+    for (const auto& at : tables_) {
+      const mx::array& values = in[at.values];
       const Number number = values.dtype() == mx::float32    ? Number::float32
                             : values.dtype() == mx::bfloat16 ? Number::bfloat16
                                                              : Number::int8;
       source.tables.push_back(
-          {values.data<char>(), number, number == Number::int8 ? in[next + 2].data<float>() : nullptr, values.shape(0)});
-      source.index.push_back(index.data<int32_t>());
-      next += number == Number::int8 ? 3 : 2;
+          {values.data<char>(), number, number == Number::int8 ? in[at.scale].data<float>() : nullptr, values.shape(0)});
+      source.index.push_back(in[at.index].data<int32_t>());
     }
     source.norm = {nullptr, in[0].data<float>(), in[1].data<float>(), eps_};
     source.columns = out.shape(-1);
@@ -54,42 +63,38 @@ class EmbeddingNorm : public mx::Primitive {
     });
   }
 
-  int tables_;
+  std::vector<TablePosition> tables_;
   float eps_;
 };
 
-}  // namespace
-
-bool embedding_takes(const Weight& table) {
+bool supports_table(const Weight& table) {
   const auto dtype = table.values.dtype();
   if (table.values.shape(1) % kChannelBlock != 0) return false;
-  return table.scale ? dtype == mx::int8 : float_kernel_takes(dtype);
+  return table.scale ? dtype == mx::int8 : is_float32_or_bfloat16(dtype);
 }
 
-mx::array embedding_norm(const std::vector<Weight>& tables, const std::vector<mx::array>& indices, const NormWeights& norm, mx::Dtype dtype,
-                         mx::Stream s) {
-  std::vector<mx::array> inputs{plain_float(norm.weight, s), plain_float(norm.bias, s)};
-  for (size_t t = 0; t < tables.size(); ++t) {
-    inputs.push_back(mx::contiguous(tables[t].values, false, s));
-    inputs.push_back(mx::contiguous(indices[t], false, s));
-    if (tables[t].scale) inputs.push_back(plain_float(*tables[t].scale, s));
+}  // namespace
+}  // namespace cpu
+
+Backend::Array CpuBackend::embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype,
+                                          mx::Stream s) const {
+  if (!std::ranges::all_of(rows, [](const auto& r) { return cpu::supports_table(r.table); })) return {};
+  std::vector<mx::array> indices;  // of one shape
+  for (const auto& r : rows) indices.push_back(mx::astype(r.index, mx::int32, s));
+  if (indices.size() > 1) indices = mx::broadcast_arrays(indices, s);
+
+  std::vector<mx::array> inputs{cpu::float32_contiguous(norm.weight, s), cpu::float32_contiguous(norm.bias, s)};
+  std::vector<cpu::TablePosition> positions;
+  for (size_t t = 0; t < rows.size(); ++t) {
+    const auto& table = rows[t].table;
+    positions.push_back({inputs.size(), inputs.size() + 1, table.scale ? inputs.size() + 2 : 0});
+    inputs.push_back(cpu::contiguous(table.values, s));
+    inputs.push_back(cpu::contiguous(indices[t], s));
+    if (table.scale) inputs.push_back(cpu::float32_contiguous(*table.scale, s));
   }
   auto shape = indices[0].shape();
-  shape.push_back(tables[0].values.shape(1));
-  return mx::array(shape, dtype, std::make_shared<EmbeddingNorm>(s, int(tables.size()), norm.eps), std::move(inputs));
+  shape.push_back(rows[0].table.values.shape(1));
+  return mx::array(shape, dtype, std::make_shared<cpu::EmbeddingNorm>(s, positions, norm.eps), std::move(inputs));
 }
 
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-bool embedding_takes(const Weight&) { return false; }
-
-mx::array embedding_norm(const std::vector<Weight>&, const std::vector<mx::array>&, const NormWeights&, mx::Dtype, mx::Stream) {
-  fail("[embedding_norm] this build has no CPU kernels");
-}
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

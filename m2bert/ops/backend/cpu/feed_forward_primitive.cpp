@@ -1,140 +1,108 @@
-#include "m2bert/ops/backend/cpu/feed_forward_primitive.h"
-
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-
-#ifdef M2BERT_CPU_KERNELS
-#include "m2bert/ops/backend/cpu/simd/dropout_simd.h"
-#include "m2bert/ops/backend/cpu/simd/packed_feed_forward_host.h"
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
+#include "m2bert/ops/backend/cpu/float_primitive.h"
+#include "m2bert/ops/backend/cpu/named_inputs.h"
 #include "m2bert/ops/backend/cpu/simd/feed_forward_host.h"
-#include "m2bert/ops/backend/cpu/host_arrays.h"
+#include "m2bert/ops/dropout_mask.h"
+#include "m2bert/ops/layer_norm.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
-// Input: x.
-class FeedForwardPrimitive : public FloatKernel<FeedForwardPrimitive> {
- public:
-  FeedForwardPrimitive(mx::Stream s, PackedFeedForward prepared) : FloatKernel(s, "feed_forward"), prepared_(std::move(prepared)) {}
-  const char* name() const override { return "FeedForward"; }
-  bool is_equivalent(const Primitive& other) const override {
-    return static_cast<const FeedForwardPrimitive&>(other).prepared_ == prepared_;
-  }
-  static constexpr bool kInPlace = true;
+// The biases and dropout's key are optional; hidden (the result of up) and dy are the gradient's.
+enum class FeedForwardInput { x, up, down, up_bias, down_bias, key, hidden, dy };
 
-  template <class T>
-  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [prepared = prepared_, x = in[0].data<T>(), y = out[0].data<T>(), rows = int64_t(in[0].size()) / in[0].shape(-1)] {
-      prepared->run(x, rows, y, threads());
-    };
-  }
-
- private:
-  PackedFeedForward prepared_;
-};
-
-struct ProductsOptions {
+struct FeedForwardOptions {
   Activation activation;
-  bool gated, up_bias, down_bias, dropout;
+  bool gated;
   float p;
-  bool operator==(const ProductsOptions&) const = default;
+  bool operator==(const FeedForwardOptions&) const = default;
 };
 
-FeedForwardSizes sizes_of(const std::vector<mx::array>& in, bool gated) {
-  const auto &x = in[0], &down = in[2];
+FeedForwardSizes sizes_of(const mx::array& x, const mx::array& down, bool gated) {
   const int nb = down.ndim() == 3 ? down.shape(0) : 1, hidden = x.shape(-1);
   return {int64_t(x.size()) / hidden, nb, hidden, nb * down.shape(-1), gated};
 }
 
-// Inputs: x, up, down, (up_bias), (down_bias), (key); then those of the gradient. Reads them in this order.
-template <class T>
-class ProductsInputs {
- public:
-  ProductsInputs(const std::vector<mx::array>& in, const ProductsOptions& o) : in_(in) {
-    parts = {next<T>(), next<T>(), nullptr, next<T>(), nullptr};
-    if (o.up_bias) parts.up_bias = next<T>();
-    if (o.down_bias) parts.down_bias = next<T>();
-    if (o.dropout) key = next<uint32_t>();
-  }
-  template <class U>
-  const U* next() {
-    return in_[at_++].template data<U>();
-  }
-
-  FeedForwardParts<const T> parts{};
-  const uint32_t* key = nullptr;
-
- private:
-  const std::vector<mx::array>& in_;
-  size_t at_ = 0;
-};
-
-// The key's numbers are there when the task runs.
-TileDropout dropout_of(const ProductsOptions& o, const uint32_t* key) {
+// The key's words are read when the task runs.
+TileDropout dropout_of(float p, const uint32_t* key) {
   if (!key) return {};
-  return {{key[0], key[1]}, dropout_threshold(o.p), 1 / (1 - o.p), 0, 0};
+  return {{key[0], key[1]}, dropout_threshold(p), 1 / (1 - p), 0, 0};
 }
 
-// Inputs: those of Products, h, dy. Outputs: the gradients of x, up, down and the biases.
-class ProductsGradient : public FloatKernel<ProductsGradient> {
+// down(dropout(act(up(x)))), or its gradients.
+template <class Derived>
+class FeedForwardPrimitive : public FloatPrimitive<Derived> {
  public:
-  ProductsGradient(mx::Stream s, ProductsOptions options) : FloatKernel(s, "feed_forward"), options_(options) {}
+  using In = FeedForwardInput;
+  FeedForwardPrimitive(mx::Stream s, const Positions<In>& inputs, const FeedForwardOptions& options)
+      : FloatPrimitive<Derived>(s, "feed_forward"), inputs_(inputs), options_(options) {}
+  bool is_equivalent(const mx::Primitive& other) const override {
+    const auto& o = static_cast<const FeedForwardPrimitive&>(other);
+    return o.inputs_ == inputs_ && o.options_ == options_;
+  }
+
+ protected:
+  template <class T>
+  FeedForwardParts<const T> parts(const std::vector<mx::array>& in) const {
+    auto at = [&](In name) { return inputs_.template data<T>(in, name); };
+    return {at(In::x), at(In::up), at(In::up_bias), at(In::down), at(In::down_bias)};
+  }
+  FeedForwardSizes sizes(const std::vector<mx::array>& in) const {
+    return sizes_of(in[inputs_.of(In::x)], in[inputs_.of(In::down)], options_.gated);
+  }
+
+  Positions<In> inputs_;
+  FeedForwardOptions options_;
+};
+
+// Outputs: the gradients of x, up, down and the biases, in the order of the inputs.
+class FeedForwardGradient : public FeedForwardPrimitive<FeedForwardGradient> {
+ public:
+  using FeedForwardPrimitive::FeedForwardPrimitive;
   const char* name() const override { return "FeedForwardGradient"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const ProductsGradient&>(other).options_ == options_; }
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    ProductsInputs<T> inputs(in, options_);
-    const T *h = inputs.template next<T>(), *dy = inputs.template next<T>();
-    FeedForwardParts<T> to{out[0].data<T>(), out[1].data<T>(), nullptr, out[2].data<T>(), nullptr};
-    if (options_.up_bias) to.up_bias = out[3].data<T>();
-    if (options_.down_bias) to.down_bias = out.back().data<T>();
-    return [sizes = sizes_of(in, options_.gated), options = options_, parts = inputs.parts, key = inputs.key, h, dy, to] {
-      feed_forward_gradients<T>(sizes, options.activation, dropout_of(options, key), parts, h, dy, to, threads());
+    auto gradient = [&](In name) { return inputs_.data<T>(out, name); };
+    const FeedForwardParts<T> to{gradient(In::x), gradient(In::up), gradient(In::up_bias), gradient(In::down), gradient(In::down_bias)};
+    return [sizes = sizes(in), options = options_, parts = parts<T>(in), key = inputs_.data<uint32_t>(in, In::key),
+            hidden = inputs_.data<T>(in, In::hidden), dy = inputs_.data<T>(in, In::dy), to] {
+      feed_forward_gradients<T>(sizes, options.activation, dropout_of(options.p, key), parts, hidden, dy, to, threads());
     };
   }
-
- private:
-  ProductsOptions options_;
 };
 
-// Inputs: x, up, down, (up_bias), (down_bias), (key). Outputs: y, and what the gradient wants of the first product.
-class Products : public FloatKernel<Products> {
+// Outputs: y, and the result of up for the gradient.
+class FeedForward : public FeedForwardPrimitive<FeedForward> {
  public:
-  Products(mx::Stream s, ProductsOptions options) : FloatKernel(s, "feed_forward"), options_(options) {}
-  const char* name() const override { return "FeedForwardProducts"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const Products&>(other).options_ == options_; }
+  using FeedForwardPrimitive::FeedForwardPrimitive;
+  const char* name() const override { return "FeedForward"; }
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
                              const std::vector<mx::array>& outputs) override {
-    auto inputs = in;
-    inputs.push_back(outputs[1]);
-    inputs.push_back(mx::contiguous(cotangents[0], false, stream()));
-    const std::vector<mx::array> like(in.begin(), in.end() - (options_.dropout ? 1 : 0));
-    const auto all = arrays_like(like, std::make_shared<ProductsGradient>(stream(), options_), inputs);
-    std::vector<mx::array> wanted;
-    for (int argument : argnums) wanted.push_back(all[size_t(argument)]);
-    return wanted;
+    NamedInputs<In> inputs{inputs_, in};
+    inputs.add(In::hidden, outputs[1]);
+    inputs.add(In::dy, contiguous(cotangents[0], stream()));
+    const std::vector<mx::array> differentiable(in.begin(), in.end() - (inputs_.has(In::key) ? 1 : 0));  // the key is the last input
+    auto gradient = std::make_shared<FeedForwardGradient>(stream(), inputs.positions, options_);
+    return gradients_of(argnums, arrays_like(differentiable, std::move(gradient), inputs.arrays));
   }
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    const ProductsInputs<T> inputs(in, options_);
-    return
-        [sizes = sizes_of(in, options_.gated), options = options_, parts = inputs.parts, key = inputs.key, y = out[0].data<T>(),
-         h = out[1].data<T>()] { feed_forward_products<T>(sizes, options.activation, dropout_of(options, key), parts, y, h, threads()); };
+    return [sizes = sizes(in), options = options_, parts = parts<T>(in), key = inputs_.data<uint32_t>(in, In::key), y = out[0].data<T>(),
+            hidden = out[1].data<T>()] {
+      feed_forward_products<T>(sizes, options.activation, dropout_of(options.p, key), parts, y, hidden, threads());
+    };
   }
-
- private:
-  ProductsOptions options_;
 };
 
-}  // namespace
-
-bool feed_forward_products_take(const mx::array& x, const FeedForwardWeights& w, mx::StreamOrDevice s) {
-  if (!cpu_kernels(s) || x.size() == 0 || !gate_takes(w.activation) || w.up.scale || w.down.scale) return false;
-  if (x.dtype() != mx::float32 && !(x.dtype() == mx::bfloat16 && has_bfloat16_gemm())) return false;
+// Float weights of x's dtype, with as many blocks in up as in down, whose widths suit the activation's loop.
+bool supports_feed_forward(const mx::array& x, const FeedForwardWeights& w, bool bfloat16_gemm) {
+  if (x.size() == 0 || !gate_takes(w.activation) || w.up.scale || w.down.scale) return false;
+  if (x.dtype() != mx::float32 && !(x.dtype() == mx::bfloat16 && bfloat16_gemm)) return false;
   for (const auto* a : {&w.up.values, &w.down.values}) {
     if (a->dtype() != x.dtype() || (a->ndim() != 2 && a->ndim() != 3)) return false;
   }
@@ -148,59 +116,26 @@ bool feed_forward_products_take(const mx::array& x, const FeedForwardWeights& w,
          nb * up.shape(-2) == intermediate * (w.gated ? 2 : 1) && down.shape(-1) % 16 == 0;
 }
 
-mx::array feed_forward_products(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
-                                mx::Stream s) {
-  const ProductsOptions options{w.activation, w.gated, w.up_bias.has_value(), w.down_bias.has_value(), key && p > 0, p};
-  std::vector<mx::array> inputs;
-  for (const auto* a : {&x, &w.up.values, &w.down.values}) inputs.push_back(mx::contiguous(*a, false, s));
-  for (const auto* a : {&w.up_bias, &w.down_bias}) {
-    if (*a) inputs.push_back(mx::contiguous(**a, false, s));
-  }
-  if (options.dropout) inputs.push_back(mx::contiguous(*key, false, s));
-  const auto sizes = sizes_of(inputs, w.gated);
-  const mx::Shape h{sizes.nb, int(sizes.rows), sizes.up_q()};
-  return mx::array::make_arrays({x.shape(), h}, {x.dtype(), x.dtype()}, std::make_shared<Products>(s, options), inputs)[0];
+}  // namespace
+}  // namespace cpu
+
+Backend::Array CpuBackend::feed_forward(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
+                                        mx::Stream s) const {
+  using In = cpu::FeedForwardInput;
+  if (!cpu::supports_feed_forward(x, w, supports_bfloat16_gemm())) return {};
+  cpu::NamedInputs<In> inputs;
+  auto add = [&](In name, const mx::array& a) { inputs.add(name, cpu::contiguous(a, s)); };
+  add(In::x, x);
+  add(In::up, w.up.values);
+  add(In::down, w.down.values);
+  if (w.up_bias) add(In::up_bias, *w.up_bias);
+  if (w.down_bias) add(In::down_bias, *w.down_bias);
+  if (key && p > 0) add(In::key, *key);
+  const auto sizes = cpu::sizes_of(x, w.down.values, w.gated);
+  const mx::Shape hidden{sizes.nb, int(sizes.rows), sizes.up_q()};
+  auto primitive = std::make_shared<cpu::FeedForward>(s, inputs.positions, cpu::FeedForwardOptions{w.activation, w.gated, p});
+  const auto y = mx::array::make_arrays({x.shape(), hidden}, {x.dtype(), x.dtype()}, std::move(primitive), inputs.arrays)[0];
+  return ops::layer_norm(y, x, w.norm_weight, w.norm_bias, w.eps, s);
 }
 
-PackedFeedForward pack_feed_forward(const FeedForwardWeights& w, mx::Stream s) {
-  const auto number = number_of(w.up);
-  if (!number || number_of(w.down) != number) return nullptr;
-  HostArrays host(s);
-  FeedForwardSource source{*number,
-                           host.weight(w.up),
-                           host.weight(w.down),
-                           host.floats(w.up_bias),
-                           host.floats(w.down_bias),
-                           host.floats(w.norm_weight),
-                           host.floats(w.norm_bias),
-                           w.eps,
-                           w.activation,
-                           w.gated};
-  if (!feed_forward_takes(source.up, source.down, w.gated)) return nullptr;
-  return std::make_shared<const FeedForward>(source);
-}
-
-mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx::Stream s) {
-  require(prepared != nullptr, "[feed_forward] the weights are not prepared");
-  require(x.ndim() >= 1 && x.shape(-1) == prepared->width(), "[feed_forward] x has shape ", x.shape(), ", the weights want ",
-          prepared->width(), " columns");
-  require(takes_input(prepared->number(), x.dtype()), "[feed_forward] x is ", x.dtype(), ", the weights want another dtype");
-  if (x.size() == 0) return x;
-  return mx::array(x.shape(), x.dtype(), std::make_shared<FeedForwardPrimitive>(s, prepared), {mx::contiguous(x, false, s)});
-}
-
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-PackedFeedForward pack_feed_forward(const FeedForwardWeights&, mx::Stream) { return nullptr; }
-bool feed_forward_products_take(const mx::array&, const FeedForwardWeights&, mx::StreamOrDevice) { return false; }
-mx::array feed_forward_products(const mx::array&, const FeedForwardWeights&, float, const std::optional<mx::array>&, mx::Stream) {
-  fail("[feed_forward] this build has no CPU kernels");
-}
-mx::array feed_forward(const mx::array&, const PackedFeedForward&, mx::Stream) { fail("[feed_forward] this build has no CPU kernels"); }
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

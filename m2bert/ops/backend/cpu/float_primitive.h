@@ -1,26 +1,31 @@
 #pragma once
-// What the CPU kernels for float32 and bfloat16 share as MLX primitives.
+// What the CPU's MLX primitives for float32 and bfloat16 share.
 #include <mlx/primitives.h>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/cpu/encode.h"
-#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/thread_pool.h"
 
 namespace m2bert::ops::cpu {
 
-inline bool float_kernel_takes(mx::Dtype dtype) { return dtype == mx::float32 || dtype == mx::bfloat16; }
+inline bool is_float32_or_bfloat16(mx::Dtype dtype) { return dtype == mx::float32 || dtype == mx::bfloat16; }
 
-// x as a kernel wants it that reads float32 alone.
-inline mx::array plain_float(const mx::array& x, mx::Stream s) { return mx::contiguous(mx::astype(x, mx::float32, s), false, s); }
+// Whether a kernel over rows of x runs: float32 or bfloat16, at least one value.
+inline bool supports_rows(const mx::array& x) { return x.size() > 0 && is_float32_or_bfloat16(x.dtype()); }
 
-// A primitive of `op` (for errors) whose first input is float32 or bfloat16. Derived has
+inline mx::array contiguous(const mx::array& x, mx::Stream s) { return mx::contiguous(x, false, s); }
+
+// x for a kernel that reads float32 alone.
+inline mx::array float32_contiguous(const mx::array& x, mx::Stream s) { return mx::contiguous(mx::astype(x, mx::float32, s), false, s); }
+
+// A primitive of the operation `op` (named in errors) whose first input is float32 or bfloat16. Derived has
 //   template <class T> auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const
-// which gives what is to run with the data; T is float, or uint16_t for bfloat16. With `static constexpr bool kInPlace = true` its one
-// output may take the place of the first input where that has the same shape and dtype.
+// which returns the function to run on the data; T is float, or uint16_t for bfloat16. With `static constexpr bool kInPlace = true` its one
+// output may reuse the memory of the first input if both have the same shape and dtype.
 template <class Derived>
-class FloatKernel : public mx::Primitive {
+class FloatPrimitive : public mx::Primitive {
  public:
-  FloatKernel(mx::Stream s, const char* op) : Primitive(s), op_(op) {}
+  FloatPrimitive(mx::Stream s, const char* op) : Primitive(s), op_(op) {}
 
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     bool in_place = false;
@@ -33,9 +38,9 @@ class FloatKernel : public mx::Primitive {
       run<uint16_t>(encoder, in, out);
     }
   }
-  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { fail("[", op_, "] the kernel runs on the CPU alone"); }
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { fail("[", op_, "] this kernel runs on the CPU only"); }
 
-  // A gradient leaves this as it is.
+  // Primitives that are gradients themselves keep this.
   std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
                              const std::vector<mx::array>&) override {
     fail("[", op_, "] has no second derivative; ", op_, "_fallback has one");
@@ -53,7 +58,21 @@ class FloatKernel : public mx::Primitive {
   const char* op_;
 };
 
-// The outputs of `primitive`, one of the shape and dtype of each of `like`.
+// A primitive on packed weights, for inference: its gradient is an error that says what to do.
+template <class Derived>
+class PackedPrimitive : public FloatPrimitive<Derived> {
+ public:
+  PackedPrimitive(mx::Stream s, const char* op) : FloatPrimitive<Derived>(s, op), op_(op) {}
+  std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    fail("[", op_, "] packed weights have no gradient; use the weights themselves (Model::unpack)");
+  }
+
+ private:
+  const char* op_;
+};
+
+// The outputs of `primitive`: one of the shape and dtype of each of `like`.
 inline std::vector<mx::array> arrays_like(const std::vector<mx::array>& like, std::shared_ptr<mx::Primitive> primitive,
                                           const std::vector<mx::array>& inputs) {
   std::vector<mx::Shape> shapes;
@@ -63,6 +82,13 @@ inline std::vector<mx::array> arrays_like(const std::vector<mx::array>& like, st
     dtypes.push_back(a.dtype());
   }
   return mx::array::make_arrays(std::move(shapes), dtypes, std::move(primitive), inputs);
+}
+
+// The gradients of the arguments that a vjp is asked for, from those of all inputs.
+inline std::vector<mx::array> gradients_of(const std::vector<int>& argnums, const std::vector<mx::array>& all) {
+  std::vector<mx::array> wanted;
+  for (int argument : argnums) wanted.push_back(all[size_t(argument)]);
+  return wanted;
 }
 
 }  // namespace m2bert::ops::cpu

@@ -1,5 +1,5 @@
 #pragma once
-// Weights of a layer, evaluated, as the host code of a kernel wants them.
+// A layer's weights, evaluated, in the form that host code reads.
 #include <optional>
 #include <vector>
 
@@ -7,15 +7,16 @@
 #include "m2bert/mx.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
 #include "m2bert/ops/backend/cpu/simd/packed_weight.h"
+#include "m2bert/ops/cpu_features.h"
 #include "m2bert/ops/quantized.h"
 
 namespace m2bert::ops::cpu {
 
-// Keeps arrays alive while the host code reads them.
+// Keeps arrays alive while host code reads them.
 class HostArrays {
  public:
   explicit HostArrays(mx::Stream s) : s_(s) {}
-  // What the kernel keeps it has laid out anew: a file's pages are not needed any more.
+  // The packed weights are copies, so the pages of a mapped file are no longer needed.
   ~HostArrays() {
     for (const auto& a : arrays_) release_file_memory(a.data<char>(), a.nbytes());
   }
@@ -23,7 +24,7 @@ class HostArrays {
   HostArrays& operator=(const HostArrays&) = delete;
 
   // null for an absent array
-  const float* floats(const std::optional<mx::array>& a) { return a ? keep(plain_float(*a, s_)).data<float>() : nullptr; }
+  const float* floats(const std::optional<mx::array>& a) { return a ? keep(float32_contiguous(*a, s_)).data<float>() : nullptr; }
   HostWeight weight(const Weight& w) {
     const mx::array values = keep(mx::contiguous(w.values, false, s_));
     const int ndim = int(values.ndim());
@@ -41,18 +42,19 @@ class HostArrays {
   std::vector<mx::array> arrays_;
 };
 
-// The number that kernels compute with for these weights; nothing where they take none of them.
+// The dtype in which kernels multiply with these weights; nullopt where this CPU has no GEMM of it.
 inline std::optional<Number> number_of(const Weight& w) {
-  if (w.scale) return w.values.dtype() == mx::int8 && has_int8_gemm() ? std::optional(Number::int8) : std::nullopt;
+  if (w.scale) return w.values.dtype() == mx::int8 && supports_int8_gemm() ? std::optional(Number::int8) : std::nullopt;
   if (w.values.dtype() == mx::float32) return Number::float32;
-  return w.values.dtype() == mx::bfloat16 && has_bfloat16_gemm() ? std::optional(Number::bfloat16) : std::nullopt;
+  return w.values.dtype() == mx::bfloat16 && supports_bfloat16_gemm() ? std::optional(Number::bfloat16) : std::nullopt;
 }
 
-// Whether a kernel with weights of this number takes x: float32 and bfloat16 as they are; int8 takes both, but bfloat16 only where
-// oneDNN writes it.
-inline bool takes_input(Number number, mx::Dtype x) {
-  if (number == Number::int8) return x == mx::float32 || (x == mx::bfloat16 && has_bfloat16_gemm());
-  return x == (number == Number::float32 ? mx::float32 : mx::bfloat16);
+// Throws Error, in the name of `op`, unless a kernel with weights of this dtype reads x: float32 and bfloat16 weights read their own dtype;
+// int8 weights read both, but bfloat16 only where oneDNN writes it.
+inline void require_input_dtype(const char* op, const char* name, const mx::array& x, Number weights) {
+  bool reads = x.dtype() == (weights == Number::float32 ? mx::float32 : mx::bfloat16);
+  if (weights == Number::int8) reads = x.dtype() == mx::float32 || (x.dtype() == mx::bfloat16 && supports_bfloat16_gemm());
+  require(reads, "[", op, "] ", name, " is ", x.dtype(), ", the weights want another dtype");
 }
 
 }  // namespace m2bert::ops::cpu

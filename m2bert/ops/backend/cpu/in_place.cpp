@@ -6,7 +6,7 @@
 
 #include "m2bert/allocate.h"
 #include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/backend/cpu/thread_pool.h"
 
 namespace m2bert::ops::cpu {
 

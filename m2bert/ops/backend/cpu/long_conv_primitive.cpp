@@ -1,14 +1,11 @@
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/long_conv_primitive.h"
-
-#ifdef M2BERT_CPU_KERNELS
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
 #include "m2bert/ops/backend/cpu/simd/long_conv_simd.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
 // The filter among `in`, from k on: k, D, (k_rev).
@@ -17,9 +14,9 @@ FilterRows filter_of(const std::vector<mx::array>& in, size_t k) {
 }
 
 // Inputs: dy, then those of LongConv. Outputs: the gradients of LongConv's inputs.
-class LongConvGradient : public FloatKernel<LongConvGradient> {
+class LongConvGradient : public FloatPrimitive<LongConvGradient> {
  public:
-  explicit LongConvGradient(mx::Stream s) : FloatKernel(s, "long_conv") {}
+  explicit LongConvGradient(mx::Stream s) : FloatPrimitive(s, "long_conv") {}
   const char* name() const override { return "LongConvGradient"; }
   bool is_equivalent(const Primitive&) const override { return true; }
 
@@ -32,19 +29,16 @@ class LongConvGradient : public FloatKernel<LongConvGradient> {
 };
 
 // Inputs: u, k, D, (k_rev).
-class LongConv : public FloatKernel<LongConv> {
+class LongConv : public FloatPrimitive<LongConv> {
  public:
-  explicit LongConv(mx::Stream s) : FloatKernel(s, "long_conv") {}
+  explicit LongConv(mx::Stream s) : FloatPrimitive(s, "long_conv") {}
   const char* name() const override { return "LongConv"; }
   bool is_equivalent(const Primitive&) const override { return true; }
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
                              const std::vector<mx::array>&) override {
-    std::vector<mx::array> inputs{mx::contiguous(cotangents[0], false, stream())};
+    std::vector<mx::array> inputs{contiguous(cotangents[0], stream())};
     inputs.insert(inputs.end(), in.begin(), in.end());
-    const auto all = arrays_like(in, std::make_shared<LongConvGradient>(stream()), inputs);
-    std::vector<mx::array> wanted;
-    for (int argument : argnums) wanted.push_back(all[size_t(argument)]);
-    return wanted;
+    return gradients_of(argnums, arrays_like(in, std::make_shared<LongConvGradient>(stream()), inputs));
   }
 
   template <class T>
@@ -55,27 +49,15 @@ class LongConv : public FloatKernel<LongConv> {
 };
 
 }  // namespace
+}  // namespace cpu
 
-bool long_conv_takes(const mx::array& u, mx::StreamOrDevice s) {
-  return cpu_kernels(s) && u.size() > 0 && u.shape(2) % kChannelBlock == 0 && float_kernel_takes(u.dtype());
+Backend::Array CpuBackend::long_conv(const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D,
+                                     mx::Stream s) const {
+  if (!cpu::supports_rows(u) || u.shape(2) % cpu::kChannelBlock != 0) return {};
+  std::vector<mx::array> inputs{cpu::contiguous(u, s), cpu::float32_contiguous(k, s),
+                                cpu::float32_contiguous(mx::reshape(D, {u.shape(2)}, s), s)};
+  if (k_rev) inputs.push_back(cpu::float32_contiguous(*k_rev, s));
+  return mx::array(u.shape(), u.dtype(), std::make_shared<cpu::LongConv>(s), std::move(inputs));
 }
 
-mx::array long_conv(const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D, mx::Stream s) {
-  std::vector<mx::array> inputs{mx::contiguous(u, false, s), plain_float(k, s), plain_float(mx::reshape(D, {u.shape(2)}, s), s)};
-  if (k_rev) inputs.push_back(plain_float(*k_rev, s));
-  return mx::array(u.shape(), u.dtype(), std::make_shared<LongConv>(s), std::move(inputs));
-}
-
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-bool long_conv_takes(const mx::array&, mx::StreamOrDevice) { return false; }
-mx::array long_conv(const mx::array&, const mx::array&, const std::optional<mx::array>&, const mx::array&, mx::Stream) {
-  fail("[long_conv] this build has no CPU kernels");
-}
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

@@ -1,160 +1,127 @@
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-#include "m2bert/ops/backend/cpu/monarch_mix_primitive.h"
-
-#ifdef M2BERT_CPU_KERNELS
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
-#include "m2bert/ops/backend/cpu/simd/monarch_mix_simd.h"
+#include "m2bert/ops/backend/cpu/named_inputs.h"
 #include "m2bert/ops/backend/cpu/packed_filters.h"
-#include "m2bert/ops/backend/cpu/simd/stage.h"
+#include "m2bert/ops/backend/cpu/simd/monarch_mix_simd.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
-// Which filters a mixer has.
-struct Parts {
-  bool reverse, residual;
-  bool operator==(const Parts&) const = default;
-};
+// u, k_rev, k2, D2 and k2_rev are optional; dy is the gradient's. The kernel computes with `packed`; the filters it was packed from are inputs
+// so that they get a gradient.
+enum class MixInput { projected, short_weight, short_bias, packed, u, k, D, k_rev, k2, D2, k2_rev, dy };
+using In = MixInput;
 
-// k, D, (k_rev), (k2, D2), (k2_rev)
-std::vector<mx::array> filter_arrays(const MixerFilters& f, mx::Stream s) {
-  std::vector<mx::array> arrays{plain_float(f.k, s), plain_float(f.D, s)};
-  for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev}) {
-    if (*a) arrays.push_back(plain_float(**a, s));
-  }
-  return arrays;
-}
-
-template <class T>
-T* data_or_null(const std::vector<mx::array>& arrays, size_t& next, bool there) {
-  return there ? const_cast<T*>(arrays[next++].data<T>()) : nullptr;
-}
-
-// Inputs: the filter_arrays.
-class PrepareFilters : public FloatKernel<PrepareFilters> {
+// Outputs: a gradient for each of `outputs`.
+class MonarchMixGradient : public FloatPrimitive<MonarchMixGradient> {
  public:
-  PrepareFilters(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
-  const char* name() const override { return "PrepareFilters"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const PrepareFilters&>(other).parts_ == parts_; }
-
-  template <class T>
-  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    size_t next = 0;
-    auto take = [&](bool there) { return data_or_null<float>(in, next, there); };
-    const float *k = take(true), *D = take(true), *k_rev = take(parts_.reverse), *k2 = take(parts_.residual), *D2 = take(parts_.residual);
-    const float* k2_rev = take(parts_.residual && parts_.reverse);
-    return [=, L = in[0].shape(0), H = in[0].shape(1), prepared = FilterMemory(out[0])] {
-      const Stage timed(StageKind::filters);
-      prepared.visit([&](auto* values) { mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, values, threads()); });
-    };
-  }
-
- private:
-  Parts parts_;
-};
-
-// Inputs: projected, short_weight, short_bias, prepared, dy; u where there is a residual convolution.
-// Outputs: the gradients of projected, short_weight, short_bias, (u), k, D, (k_rev), (k2, D2), (k2_rev).
-class MixGradient : public FloatKernel<MixGradient> {
- public:
-  MixGradient(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
+  MonarchMixGradient(mx::Stream s, const Positions<In>& inputs, const Positions<In>& outputs)
+      : FloatPrimitive(s, "monarch_mix"), inputs_(inputs), outputs_(outputs) {}
   const char* name() const override { return "MonarchMixGradient"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const MixGradient&>(other).parts_ == parts_; }
+  bool is_equivalent(const Primitive& other) const override {
+    const auto& o = static_cast<const MonarchMixGradient&>(other);
+    return o.inputs_ == inputs_ && o.outputs_ == outputs_;
+  }
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    const auto& dy = in[4];
-    MixerInputs<T> inputs{in[0].data<T>(),     parts_.residual ? in[5].data<T>() : nullptr,
-                          dy.data<T>(),        in[1].data<float>(),
-                          in[2].data<float>(), dy.shape(0),
-                          dy.shape(1),         dy.shape(2)};
+    const auto& dy = in[inputs_.of(In::dy)];
+    const MixerInputs<T> inputs{inputs_.data<T>(in, In::projected),
+                                inputs_.data<T>(in, In::u),
+                                dy.data<T>(),
+                                inputs_.data<float>(in, In::short_weight),
+                                inputs_.data<float>(in, In::short_bias),
+                                dy.shape(0),
+                                dy.shape(1),
+                                dy.shape(2)};
+    auto gradient = [&](In name) { return outputs_.data<float>(out, name); };
     MixerGradients<T> to{};
-    size_t next = 0;
-    to.projected = data_or_null<T>(out, next, true);
-    to.short_weight = data_or_null<float>(out, next, true);
-    to.short_bias = data_or_null<float>(out, next, true);
-    to.u = data_or_null<T>(out, next, parts_.residual);
-    to.k = data_or_null<float>(out, next, true);
-    to.D = data_or_null<float>(out, next, true);
-    to.k_rev = data_or_null<float>(out, next, parts_.reverse);
-    to.k2 = data_or_null<float>(out, next, parts_.residual);
-    to.D2 = data_or_null<float>(out, next, parts_.residual);
-    to.k2_rev = data_or_null<float>(out, next, parts_.residual && parts_.reverse);
-    return [inputs, to, prepared = in[3].data<float>()] { mixer_backward<T>(inputs, prepared, to, threads()); };
+    to.projected = outputs_.data<T>(out, In::projected);
+    to.u = outputs_.data<T>(out, In::u);
+    to.short_weight = gradient(In::short_weight);
+    to.short_bias = gradient(In::short_bias);
+    to.k = gradient(In::k);
+    to.D = gradient(In::D);
+    to.k_rev = gradient(In::k_rev);
+    to.k2 = gradient(In::k2);
+    to.D2 = gradient(In::D2);
+    to.k2_rev = gradient(In::k2_rev);
+    return [inputs, to, packed = inputs_.data<float>(in, In::packed)] { mixer_backward<T>(inputs, packed, to, threads()); };
   }
 
  private:
-  Parts parts_;
+  Positions<In> inputs_, outputs_;
 };
 
-// Inputs: projected, short_weight, short_bias, prepared; u where there is a residual convolution; then, to be differentiated by them, the
-// filters that `prepared` was made from: k, D, (k_rev), (k2, D2), (k2_rev).
-class Mix : public FloatKernel<Mix> {
+class MonarchMix : public FloatPrimitive<MonarchMix> {
  public:
-  Mix(mx::Stream s, Parts parts) : FloatKernel(s, "monarch_mix"), parts_(parts) {}
+  MonarchMix(mx::Stream s, const Positions<In>& inputs) : FloatPrimitive(s, "monarch_mix"), inputs_(inputs) {}
   const char* name() const override { return "MonarchMix"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const Mix&>(other).parts_ == parts_; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const MonarchMix&>(other).inputs_ == inputs_; }
   std::vector<mx::array> vjp(const std::vector<mx::array>& in, const std::vector<mx::array>& cotangents, const std::vector<int>& argnums,
                              const std::vector<mx::array>&) override {
-    std::vector<mx::array> inputs{in[0], in[1], in[2], in[3], mx::contiguous(cotangents[0], false, stream())};
-    if (parts_.residual) inputs.push_back(in[4]);
-    auto differentiated = in;
-    differentiated.erase(differentiated.begin() + 3);  // all but `prepared`
-    const auto all = arrays_like(differentiated, std::make_shared<MixGradient>(stream(), parts_), inputs);
+    NamedInputs<In> inputs, differentiable;
+    for (size_t i = 0; i < in.size(); ++i) {
+      const In name = inputs_.name_at(i);
+      const bool is_filter = name != In::packed && size_t(name) > size_t(In::u);  // the gradient needs the packed ones alone
+      if (!is_filter) inputs.add(name, in[i]);
+      if (name != In::packed) differentiable.add(name, in[i]);
+    }
+    inputs.add(In::dy, contiguous(cotangents[0], stream()));
+    auto gradient = std::make_shared<MonarchMixGradient>(stream(), inputs.positions, differentiable.positions);
+    const auto all = arrays_like(differentiable.arrays, std::move(gradient), inputs.arrays);
     std::vector<mx::array> wanted;
-    for (int argument : argnums)
-      wanted.push_back(argument == 3 ? mx::zeros_like(in[3], stream()) : all[size_t(argument < 3 ? argument : argument - 1)]);
+    for (int argument : argnums) {
+      const In name = inputs_.name_at(size_t(argument));
+      wanted.push_back(name == In::packed ? mx::zeros_like(in[size_t(argument)], stream()) : all[differentiable.positions.of(name)]);
+    }
     return wanted;
   }
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [projected = in[0].data<T>(), weight = in[1].data<float>(), bias = in[2].data<float>(), prepared = in[3].data<float>(),
-            u = parts_.residual ? in[4].data<T>() : nullptr, B = out[0].shape(0), L = out[0].shape(1), H = out[0].shape(2),
-            y = out[0].data<T>()] { mixer_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads()); };
+    auto floats = [&](In name) { return inputs_.data<float>(in, name); };
+    return [projected = inputs_.data<T>(in, In::projected), u = inputs_.data<T>(in, In::u), weight = floats(In::short_weight),
+            bias = floats(In::short_bias), packed = floats(In::packed), B = out[0].shape(0), L = out[0].shape(1), H = out[0].shape(2),
+            y = out[0].data<T>()] { mixer_forward<T>(projected, u, weight, bias, packed, B, L, H, y, threads()); };
   }
 
  private:
-  Parts parts_;
+  Positions<In> inputs_;
 };
 
+MixerFilters stop_gradient(const MixerFilters& f, mx::Stream s) {
+  auto stop = [s](const std::optional<mx::array>& a) { return a ? std::optional(mx::stop_gradient(*a, s)) : std::nullopt; };
+  return {*stop(f.k), *stop(f.D), stop(f.k_rev), stop(f.k2), stop(f.D2), stop(f.k2_rev)};
+}
+
 }  // namespace
+}  // namespace cpu
 
-bool mixer_takes(int H, mx::Dtype dtype, mx::StreamOrDevice s) {
-  return cpu_kernels(s) && H % kChannelBlock == 0 && float_kernel_takes(dtype);
+Backend::Array CpuBackend::monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight,
+                                       const mx::array& short_bias, const MixerFilters& f, mx::Stream s) const {
+  using cpu::In;
+  constexpr int kTaps = 3;
+  if (!cpu::supports_rows(projected) || u.shape(2) % cpu::kChannelBlock != 0 || short_weight.shape(2) != kTaps) return {};
+  cpu::NamedInputs<In> inputs;
+  auto add_floats = [&](In name, const std::optional<mx::array>& a) {
+    if (a) inputs.add(name, cpu::float32_contiguous(*a, s));
+  };
+  inputs.add(In::projected, cpu::contiguous(projected, s));
+  add_floats(In::short_weight, short_weight);
+  add_floats(In::short_bias, short_bias);
+  inputs.add(In::packed, cpu::pack_filters(cpu::stop_gradient(f, s), mx::float32, s));
+  if (f.k2) inputs.add(In::u, cpu::contiguous(mx::astype(u, projected.dtype(), s), s));
+  add_floats(In::k, f.k);
+  add_floats(In::D, f.D);
+  add_floats(In::k_rev, f.k_rev);
+  add_floats(In::k2, f.k2);
+  add_floats(In::D2, f.D2);
+  add_floats(In::k2_rev, f.k2_rev);
+  return mx::array(u.shape(), projected.dtype(), std::make_shared<cpu::MonarchMix>(s, inputs.positions), std::move(inputs.arrays));
 }
 
-mx::array pack_filters(const MixerFilters& f, mx::Dtype dtype, mx::Stream s) {
-  return prepared_by(std::make_shared<PrepareFilters>(s, Parts{f.k_rev.has_value(), f.k2.has_value()}), f.k.shape(0), f.k.shape(1), dtype,
-                     filter_arrays(f, s));
-}
-
-mx::array mix_from_filters(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                           const MixerFilters& f, mx::Stream s) {
-  auto still = [&](const std::optional<mx::array>& k) { return k ? std::optional(mx::stop_gradient(*k, s)) : std::nullopt; };
-  const auto prepared =
-      pack_filters({*still(f.k), *still(f.D), still(f.k_rev), still(f.k2), still(f.D2), still(f.k2_rev)}, mx::float32, s);
-  std::vector<mx::array> inputs{mx::contiguous(projected, false, s), plain_float(short_weight, s), plain_float(short_bias, s), prepared};
-  if (f.k2) inputs.push_back(mx::contiguous(mx::astype(u, projected.dtype(), s), false, s));
-  for (auto& k : filter_arrays(f, s)) inputs.push_back(k);
-  const Parts parts{f.k_rev.has_value(), f.k2.has_value()};
-  return mx::array(u.shape(), projected.dtype(), std::make_shared<Mix>(s, parts), std::move(inputs));
-}
-
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-bool mixer_takes(int, mx::Dtype, mx::StreamOrDevice) { return false; }
-mx::array pack_filters(const MixerFilters&, mx::Dtype, mx::Stream) { fail("[monarch_mix] this build has no CPU kernels"); }
-mx::array mix_from_filters(const mx::array&, const mx::array&, const mx::array&, const mx::array&, const MixerFilters&, mx::Stream) {
-  fail("[monarch_mix] this build has no CPU kernels");
-}
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

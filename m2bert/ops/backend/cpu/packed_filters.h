@@ -1,45 +1,30 @@
 #pragma once
-// Arrays of prepared filters: float32 for texts of float32, uint32 (pairs of bfloat16) for those of bfloat16. See mixer_simd.h.
-#include <memory>
-#include <utility>
+// Filters of the Monarch Mixer packed for its kernels: in the frequency domain, float32 for float32 sequences, and uint32 (a complex number as
+// a pair of bfloat16) for bfloat16 ones. See simd/monarch_mix_simd.h.
+#include <optional>
 #include <vector>
 
 #include "m2bert/mx.h"
+#include "m2bert/ops/backend/cpu/named_inputs.h"
 #include "m2bert/ops/backend/cpu/simd/monarch_mix_simd.h"
+#include "m2bert/ops/filter_network.h"
+#include "m2bert/ops/monarch_mix.h"
 
 namespace m2bert::ops::cpu {
 
-// For texts of `dtype`.
-inline mx::Dtype filter_dtype(mx::Dtype dtype) { return dtype == mx::float32 ? mx::float32 : mx::uint32; }
-inline size_t filter_values(int L, int H, mx::Dtype dtype) {
-  return dtype == mx::float32 ? mixer_prepared_size<float>(H, L) : mixer_prepared_size<uint32_t>(H, L);
-}
+// Of the packed filters for sequences of `dtype`.
+mx::Dtype packed_filter_dtype(mx::Dtype dtype);
+size_t packed_filter_bytes(int L, int H, mx::Dtype dtype);
 
-// What a primitive makes of its inputs for texts of `dtype`.
-inline mx::array prepared_by(std::shared_ptr<mx::Primitive> primitive, int L, int H, mx::Dtype dtype,
-                             const std::vector<mx::array>& inputs) {
-  const int row = (dtype == mx::float32 ? 4 : 2) * kChannelBlock;
-  return mx::array({int(filter_values(L, H, dtype) / size_t(row)), row}, filter_dtype(dtype), std::move(primitive), inputs);
-}
+mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s);
+mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::Stream s);
 
-// The memory of such an array.
-class FilterMemory {
- public:
-  explicit FilterMemory(mx::array& filters) : floats_(filters.dtype() == mx::float32), at_(filters.data<float>()) {}
-
-  // f(values), a pointer to float or to uint32_t.
-  template <class F>
-  void visit(const F& f) const {
-    if (floats_) {
-      f(static_cast<float*>(at_));
-    } else {
-      f(static_cast<uint32_t*>(at_));
-    }
-  }
-
- private:
-  bool floats_;
-  void* at_;
+// Filter networks as inputs of a primitive, all float32. The reverse and the residual networks are optional.
+enum class NetworkInput {
+  times, deltas, D, features, weight, rev_features, rev_weight,
+  times2, deltas2, D2, features2, weight2, rev_features2, rev_weight2,
 };
+void add_networks(NamedInputs<NetworkInput>& inputs, const FilterNetworks& networks, mx::Stream s);
+HostFilterNetworks host_networks(const Positions<NetworkInput>& positions, const std::vector<mx::array>& arrays);
 
 }  // namespace m2bert::ops::cpu

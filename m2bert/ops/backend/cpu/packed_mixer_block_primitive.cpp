@@ -1,112 +1,128 @@
-#include "m2bert/ops/backend/cpu/packed_mixer_block_primitive.h"
-
-#include "m2bert/error.h"
-#include "m2bert/ops/backend/backend.h"
-
-#ifdef M2BERT_CPU_KERNELS
-#include "m2bert/ops/backend/cpu/filter_network_primitive.h"
+#include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/host_arrays.h"
-#include "m2bert/ops/backend/cpu/simd/packed_mixer_block_host.h"
 #include "m2bert/ops/backend/cpu/packed_filters.h"
+#include "m2bert/ops/backend/cpu/simd/packed_mixer_block_host.h"
 #include "m2bert/threads.h"
 
-namespace m2bert::ops::cpu {
+namespace m2bert::ops {
 
+namespace cpu {
 namespace {
 
-// Inputs: u; then the prepared filters, or those of NetworkInputs.
-class MixerPrimitive : public FloatKernel<MixerPrimitive> {
+using Host = std::shared_ptr<const MonarchMixer>;
+
+// Inputs: u and packed filters.
+class MixerBlockPacked : public PackedPrimitive<MixerBlockPacked> {
  public:
-  MixerPrimitive(mx::Stream s, PackedMixerBlock prepared, std::optional<NetworkInputs> networks)
-      : FloatKernel(s, "mixer_block"), prepared_(std::move(prepared)), networks_(networks) {}
-  const char* name() const override { return "MonarchMixer"; }
+  MixerBlockPacked(mx::Stream s, Host weights) : PackedPrimitive(s, "mixer_block"), weights_(std::move(weights)) {}
+  const char* name() const override { return "MixerBlockPacked"; }
+  bool is_equivalent(const Primitive& other) const override { return static_cast<const MixerBlockPacked&>(other).weights_ == weights_; }
+  static constexpr bool kInPlace = true;
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    return [weights = weights_, filters = FilterSource<T>{in[1].data<FilterValue<T>>(), nullptr}, u = in[0].data<T>(),
+            y = out[0].data<T>(), B = in[0].shape(0), L = in[0].shape(1)] { weights->run(u, B, L, filters, y, threads()); };
+  }
+
+ private:
+  Host weights_;
+};
+
+// Inputs: u and the filter networks.
+class MixerBlockNetworks : public PackedPrimitive<MixerBlockNetworks> {
+ public:
+  MixerBlockNetworks(mx::Stream s, Host weights, const Positions<NetworkInput>& networks)
+      : PackedPrimitive(s, "mixer_block"), weights_(std::move(weights)), networks_(networks) {}
+  const char* name() const override { return "MixerBlockNetworks"; }
   bool is_equivalent(const Primitive& other) const override {
-    const auto& o = static_cast<const MixerPrimitive&>(other);
-    return o.prepared_ == prepared_ && o.networks_ == networks_;
+    const auto& o = static_cast<const MixerBlockNetworks&>(other);
+    return o.weights_ == weights_ && o.networks_ == networks_;
   }
   static constexpr bool kInPlace = true;
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    const auto networks = networks_ ? std::optional(networks_->host(in, 1)) : std::nullopt;
-    return [prepared = prepared_, networks, table = in[1].data<FilterValue<T>>(), u = in[0].data<T>(), y = out[0].data<T>(),
-            B = in[0].shape(0), L = in[0].shape(1)] {
-      prepared->run(u, B, L, networks ? FilterSource<T>{nullptr, &*networks} : FilterSource<T>{table, nullptr}, y, threads());
-    };
+    return [weights = weights_, networks = host_networks(networks_, {in.begin() + 1, in.end()}), u = in[0].data<T>(), y = out[0].data<T>(),
+            B = in[0].shape(0), L = in[0].shape(1)] { weights->run(u, B, L, FilterSource<T>{nullptr, &networks}, y, threads()); };
   }
 
  private:
-  PackedMixerBlock prepared_;
-  std::optional<NetworkInputs> networks_;
+  Host weights_;
+  Positions<NetworkInput> networks_;
 };
 
-mx::array make(const mx::array& u, const PackedMixerBlock& prepared, std::optional<NetworkInputs> networks, std::vector<mx::array> inputs,
-               mx::Stream s) {
-  inputs.insert(inputs.begin(), mx::contiguous(u, false, s));
-  return mx::array(u.shape(), u.dtype(), std::make_shared<MixerPrimitive>(s, prepared, networks), std::move(inputs));
-}
+class PackedWeights final : public PackedMixerBlock {
+ public:
+  explicit PackedWeights(Host weights) : weights_(std::move(weights)) {}
 
-void check(const mx::array& u, const PackedMixerBlock& prepared) {
-  require(prepared != nullptr, "[mixer_block] the weights are not prepared");
-  require(u.ndim() == 3 && u.shape(2) == prepared->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ",
-          prepared->width(), "]");
-  require(takes_input(prepared->number(), u.dtype()), "[mixer_block] u is ", u.dtype(), ", the weights want another dtype");
-}
+  mx::array operator()(const mx::array& u, const mx::array& filters, mx::StreamOrDevice s) const override {
+    check(u);
+    if (u.size() == 0) return u;
+    require(filters.dtype() == packed_filter_dtype(u.dtype()) && filters.nbytes() == packed_filter_bytes(u.shape(1), u.dtype()),
+            "[mixer_block] the packed filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
+    const auto stream = mx::to_stream(s);
+    return mx::array(u.shape(), u.dtype(), std::make_shared<MixerBlockPacked>(stream, weights_),
+                     {contiguous(u, stream), contiguous(filters, stream)});
+  }
+
+  mx::array operator()(const mx::array& u, const FilterNetworks& networks, mx::StreamOrDevice s) const override {
+    check(u);
+    if (u.size() == 0) return u;
+    check_filter_networks("mixer_block", networks, u.shape(1), u.shape(2));
+    require(networks.k2.has_value() == weights_->residual(), "[mixer_block] the weights were packed ",
+            weights_->residual() ? "with" : "without", " a second convolution, the filters are not");
+    const auto stream = mx::to_stream(s);
+    NamedInputs<NetworkInput> inputs;
+    add_networks(inputs, networks, stream);
+    std::vector<mx::array> arrays{contiguous(u, stream)};
+    arrays.insert(arrays.end(), inputs.arrays.begin(), inputs.arrays.end());
+    return mx::array(u.shape(), u.dtype(), std::make_shared<MixerBlockNetworks>(stream, weights_, inputs.positions), std::move(arrays));
+  }
+
+  mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice s) const override {
+    check_filters("pack_filters", filters);
+    return cpu::pack_filters(filters, dtype, mx::to_stream(s));
+  }
+
+  mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::StreamOrDevice s) const override {
+    require(networks.times.ndim() == 1 && networks.deltas.ndim() == 1, "[pack_filters] times has shape ", networks.times.shape(),
+            ", deltas ", networks.deltas.shape(), ", want [L] and [H]");
+    check_filter_networks("pack_filters", networks, networks.times.shape(0), networks.deltas.shape(0));
+    return cpu::pack_filters(networks, dtype, mx::to_stream(s));
+  }
+
+  size_t packed_filter_bytes(int L, mx::Dtype dtype) const override { return cpu::packed_filter_bytes(L, weights_->width(), dtype); }
+
+ private:
+  void check(const mx::array& u) const {
+    require(u.ndim() == 3 && u.shape(2) == weights_->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ",
+            weights_->width(), "]");
+    require_input_dtype("mixer_block", "u", u, weights_->number());
+  }
+
+  Host weights_;
+};
 
 }  // namespace
+}  // namespace cpu
 
-size_t packed_filter_bytes(int L, int H, mx::Dtype dtype) { return filter_values(L, H, dtype) * mx::size_of(filter_dtype(dtype)); }
-
-PackedMixerBlock pack_mixer_block(const MixerWeights& w, bool residual, mx::Stream s) {
-  const auto number = number_of(w.in_weight);
-  if (!number || number_of(w.out_weight) != number || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
-  HostArrays host(s);
-  const MonarchMixerSource source{*number,
-                                  host.weight(w.in_weight),
-                                  host.weight(w.out_weight),
-                                  host.floats(w.in_bias),
-                                  host.floats(w.out_bias),
-                                  host.floats(w.short_weight),
-                                  host.floats(w.short_bias),
-                                  residual};
-  if (!mixer_block_takes(source.in, source.out)) return nullptr;
+std::unique_ptr<PackedMixerBlock> CpuBackend::pack_mixer_block(const MixerWeights& w, bool residual, mx::Stream s) const {
+  const auto number = cpu::number_of(w.in_weight);
+  if (!number || cpu::number_of(w.out_weight) != number || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  cpu::HostArrays host(s);
+  const cpu::MonarchMixerSource source{*number,
+                                       host.weight(w.in_weight),
+                                       host.weight(w.out_weight),
+                                       host.floats(w.in_bias),
+                                       host.floats(w.out_bias),
+                                       host.floats(w.short_weight),
+                                       host.floats(w.short_bias),
+                                       residual};
+  if (!cpu::mixer_block_takes(source.in, source.out)) return nullptr;
   require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q), "[pack_mixer_block] short_weight has shape ",
           w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
-  return std::make_shared<const MonarchMixer>(source);
+  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::MonarchMixer>(source));
 }
 
-mx::array mixer_block(const mx::array& u, const PackedMixerBlock& prepared, const mx::array& filters, mx::Stream s) {
-  check(u, prepared);
-  if (u.size() == 0) return u;
-  require(filters.dtype() == filter_dtype(u.dtype()) && filters.nbytes() == packed_filter_bytes(u.shape(1), u.shape(2), u.dtype()),
-          "[mixer_block] the prepared filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
-  return make(u, prepared, std::nullopt, {mx::contiguous(filters, false, s)}, s);
-}
-
-mx::array mixer_block(const mx::array& u, const PackedMixerBlock& prepared, const FilterNetworks& f, mx::Stream s) {
-  check(u, prepared);
-  if (u.size() == 0) return u;
-  check_networks("mixer_block", f, u.shape(1), u.shape(2));
-  require(f.k2.has_value() == prepared->residual(), "[mixer_block] the weights were prepared ", prepared->residual() ? "with" : "without",
-          " a second convolution, the filters are not");
-  const NetworkInputs networks(f);
-  return make(u, prepared, networks, networks.arrays(f, s), s);
-}
-
-}  // namespace m2bert::ops::cpu
-
-#else
-
-namespace m2bert::ops::cpu {
-
-size_t packed_filter_bytes(int, int, mx::Dtype) { return 0; }
-PackedMixerBlock pack_mixer_block(const MixerWeights&, bool, mx::Stream) { return nullptr; }
-mx::array mixer_block(const mx::array&, const PackedMixerBlock&, const mx::array&, mx::Stream) {
-  fail("[mixer_block] this build has no CPU kernels");
-}
-mx::array mixer_block(const mx::array&, const PackedMixerBlock&, const FilterNetworks&, mx::Stream) {
-  fail("[mixer_block] this build has no CPU kernels");
-}
-
-}  // namespace m2bert::ops::cpu
-#endif
+}  // namespace m2bert::ops

@@ -1,0 +1,47 @@
+#include "m2bert/models/packed/mixer.h"
+
+#include "m2bert/ops/long_conv.h"
+
+namespace m2bert::models::packed {
+
+Mixer::Mixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
+             size_t cache_bytes)
+    : block_(ops::pack_mixer_block(weights, residual.has_value())),
+      filter_(filter),
+      residual_(residual),
+      packed_filters_(cache_bytes),
+      filters_(cache_bytes) {}
+
+mx::array Mixer::operator()(const mx::array& u) {
+  const int L = u.shape(1);
+  const FilterKey key{L, u.dtype()};
+  if (const auto* cached = packed_filters_.find(key)) return (*block_)(u, *cached);
+  const size_t bytes = block_->packed_filter_bytes(L, u.dtype());
+  if (!packed_filters_.admits(key, bytes)) return (*block_)(u, nn::mixer_filter_networks(filter_, residual_, L, u));
+  packed_filters_.make_room(bytes);
+  auto filters = block_->pack_filters(nn::mixer_filter_networks(filter_, residual_, L), u.dtype());
+  mx::eval(filters);
+  return (*block_)(u, packed_filters_.add(key, bytes, std::move(filters)));
+}
+
+ops::MixerFilters Mixer::filters(int L) {
+  const FilterKey key{L, mx::float32};
+  if (const auto* cached = filters_.find(key)) return *cached;
+  auto f = nn::mixer_filters(filter_, residual_, L);
+  f.spectrum = ops::long_conv_spectrum(f.k, f.k_rev);
+  if (f.k2) f.spectrum2 = ops::long_conv_spectrum(*f.k2, f.k2_rev);
+  size_t bytes = 0;
+  std::vector<mx::array> all;
+  for (const auto* a : {&f.spectrum, &f.spectrum2}) {
+    if (!*a) continue;
+    all.push_back(**a);
+    bytes += (*a)->nbytes();
+  }
+  if (!filters_.admits(key, bytes)) return f;
+  filters_.make_room(bytes);
+  mx::eval(all);
+  // The composed form reads the spectra alone: the filters in the time domain stay unevaluated.
+  return filters_.add(key, bytes, std::move(f));
+}
+
+}  // namespace m2bert::models::packed

@@ -1,0 +1,35 @@
+#pragma once
+// A Monarch Mixer layer packed for inference: its weights in the layout of one kernel, and a cache of its filters.
+#include <memory>
+#include <optional>
+
+#include "m2bert/models/packed/filter_cache.h"
+#include "m2bert/nn/hyena_filter.h"
+#include "m2bert/ops/packed_mixer_block.h"
+
+namespace m2bert::models::packed {
+
+// Holds copies of the weights, and refers to the filters' modules, which must outlive it and must not change. Not thread-safe: it fills its
+// caches.
+class Mixer {
+ public:
+  // cache_bytes: the most memory that cached filters may take. Evaluates the weights.
+  Mixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
+        size_t cache_bytes);
+
+  // Whether the device has a kernel for the whole mixer. Then y = mixer(u), [B, L, H] -> the same.
+  bool is_fused() const { return block_ != nullptr; }
+  mx::array operator()(const mx::array& u);
+
+  // For ops::monarch_mix, where there is no such kernel: the filters with their spectra.
+  ops::MixerFilters filters(int L);
+
+ private:
+  std::unique_ptr<ops::PackedMixerBlock> block_;
+  const nn::HyenaFilter& filter_;
+  const std::optional<nn::HyenaFilter>& residual_;
+  FilterCache<mx::array> packed_filters_;
+  FilterCache<ops::MixerFilters> filters_;
+};
+
+}  // namespace m2bert::models::packed

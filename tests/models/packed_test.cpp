@@ -1,0 +1,162 @@
+// Model::pack: the same numbers as without, and never stale ones.
+#include <gtest/gtest.h>
+
+#include "m2bert/error.h"
+#include "m2bert/models/cast.h"
+#include "m2bert/models/model.h"
+#include "m2bert/models/packed/filter_cache.h"
+#include "m2bert/ops/adamw.h"
+#include "m2bert/ops/backend/backend.h"
+#include "tests/support/tiny_config.h"
+
+namespace m2bert::models {
+namespace {
+
+Config with_alibi() {
+  auto c = test::tiny_m2_config();
+  c.monarch_mixer_sequence_mixing = false;
+  c.use_glu_mlp = true;
+  return c;
+}
+
+Config named(const std::string& kind) {
+  if (kind == "alibi") return with_alibi();
+  return kind == "bert" ? test::tiny_bert_config() : test::tiny_m2_config();
+}
+
+Inputs some_inputs(int B = 3, int L = 20) {
+  const auto ids = mx::random::randint(5, 80, {B, L}, mx::int32, mx::random::key(7));
+  const auto mask = mx::astype(mx::less(mx::arange(L), mx::array({L, L - 7, 4}, {B, 1})), mx::int32);
+  return {ids, mask, std::nullopt};
+}
+
+float largest(const mx::array& a) { return mx::max(mx::abs(mx::astype(a, mx::float32))).item<float>(); }
+
+mx::array& array_named(Model& model, const std::string& end) {
+  for (auto& a : nn::named_arrays(model)) {
+    if (a.name.ends_with(end)) return *a.array;
+  }
+  fail("no array is called ", end);
+}
+
+mx::array embed(const Model& model) {
+  auto y = model.embedding(some_inputs(), Pooling::cls, false);
+  y.eval();
+  return y;
+}
+
+class Packed : public ::testing::TestWithParam<const char*> {
+ protected:
+  Packed() : model_(named(GetParam()), Head::embedding) { model_.init(3, true); }
+  Model model_;
+};
+
+TEST_P(Packed, EqualsTheModelItself) {
+  const auto plain = embed(model_);
+  model_.pack();
+  EXPECT_TRUE(model_.is_packed());
+  EXPECT_LT(largest(embed(model_) - plain), 2e-5f);
+  EXPECT_LT(largest(embed(model_) - plain), 2e-5f);  // from the filter cache
+  model_.unpack();
+  EXPECT_EQ(largest(embed(model_) - plain), 0);
+}
+
+TEST_P(Packed, IsUnpackedBeforeItsWeightsChange) {
+  model_.pack();
+  const auto before = embed(model_);
+  for (const char* name : {"layer.0.mlp.wo.weight", "output.dense.weight", "in_linear.weight", "Wqkv.weight", "filter_fn.implicit_filter.6.weight"}) {
+    const auto arrays = nn::named_arrays(model_);
+    if (std::none_of(arrays.begin(), arrays.end(), [&](const auto& a) { return a.name.ends_with(name); })) continue;
+    model_.pack();
+    auto& w = array_named(model_, name);
+    EXPECT_FALSE(model_.is_packed());
+    const auto old = w;
+    w = w * mx::array(2.0f);
+    EXPECT_GT(largest(embed(model_) - before), 1e-6f) << name;
+    w = old;
+  }
+}
+
+TEST_P(Packed, HasTheGradientsOfTheModelItself) {
+  auto loss = [&] { return mx::sum(model_.embedding(some_inputs(), Pooling::cls, false)); };
+  const auto expected = nn::value_and_grad(nn::parameters(model_), loss);
+  model_.pack();
+  mx::eval(loss());
+  const auto found = nn::value_and_grad(nn::parameters(model_), loss);
+  ASSERT_EQ(found.grads.size(), expected.grads.size());
+  for (size_t i = 0; i < found.grads.size(); ++i) EXPECT_EQ(largest(found.grads[i] - expected.grads[i]), 0);
+}
+
+TEST_P(Packed, PassesWithDropoutOrHooksUseTheWeightsThemselves) {
+  auto training = [&] {
+    auto pass = nn::Pass::training(mx::random::key(5));
+    return model_.hidden_states(some_inputs(), pass);
+  };
+  int hooks = 0;
+  auto hooked = [&] {
+    nn::Pass pass;
+    pass.on_hook = [&](const std::string&, const mx::array& x) { return ++hooks, x; };
+    return model_.hidden_states(some_inputs(), pass);
+  };
+  const auto trained = training(), seen = hooked();
+  const int expected = hooks;
+  model_.pack();
+  EXPECT_EQ(largest(training() - trained), 0);
+  EXPECT_EQ(largest(hooked() - seen), 0);
+  EXPECT_EQ(hooks, 2 * expected);
+}
+
+// What an evaluation during training needs: afterwards no copy of a weight is left, so the next update writes in place.
+TEST_P(Packed, LeavesNoCopyBehind) {
+  if (!ops::has_kernels({})) GTEST_SKIP() << "updates are in place on the CPU";
+  for (auto& a : nn::named_arrays(model_)) *a.array = mx::contiguous(*a.array);
+  for (auto& a : nn::named_arrays(model_)) a.array->eval();
+  {
+    const ScopedCast cast(model_, mx::bfloat16);
+    const PackedScope packed(model_);
+    embed(model_);
+  }
+  EXPECT_FALSE(model_.is_packed());
+  for (auto& p : nn::parameters(model_)) {
+    if (p.array->dtype() != mx::float32) continue;
+    const auto* before = p.array->data<float>();
+    auto gradient = mx::ones_like(*p.array), m = mx::zeros_like(*p.array), v = mx::zeros_like(*p.array);
+    ops::adamw_update({{p.array, &gradient, &m, &v, 1e-3, 0}}, {});
+    EXPECT_EQ(p.array->data<float>(), before) << p.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Packed, ::testing::Values("mixer", "alibi", "bert"));
+
+TEST(FilterCache, SmallFiltersAreAlwaysAdmittedAndLargeOnesTheSecondTime) {
+  constexpr size_t small = 1 << 20, large = size_t(1) << 28;
+  packed::FilterCache<int> cache(large);
+  EXPECT_TRUE(cache.admits({128, mx::float32}, small));
+  EXPECT_FALSE(cache.admits({8192, mx::float32}, large));
+  EXPECT_TRUE(cache.admits({8192, mx::float32}, large));
+  EXPECT_FALSE(cache.admits({4096, mx::float32}, large));
+  EXPECT_FALSE(cache.admits({8192, mx::float32}, large));
+  EXPECT_FALSE(cache.admits({8192, mx::float32}, large + 1));
+}
+
+TEST(FilterCache, TellsDtypesApartAndDropsTheLeastRecentlyUsed) {
+  constexpr size_t third = packed::FilterCache<int>::kSmall / 3;
+  packed::FilterCache<int> cache(third);
+  auto add = [&](int L, mx::Dtype dtype, int value) {
+    cache.make_room(third);
+    cache.add({L, dtype}, third, value);
+  };
+  add(1, mx::float32, 10);
+  add(1, mx::bfloat16, 11);
+  add(2, mx::float32, 20);
+  EXPECT_EQ(*cache.find({1, mx::float32}), 10);
+  EXPECT_EQ(*cache.find({1, mx::bfloat16}), 11);
+  EXPECT_EQ(cache.find({3, mx::float32}), nullptr);
+  add(3, mx::float32, 30);  // in place of length 2
+  EXPECT_EQ(cache.find({2, mx::float32}), nullptr);
+  EXPECT_EQ(*cache.find({1, mx::float32}), 10);
+  EXPECT_LE(cache.size(), packed::FilterCache<int>::kSmall);
+}
+
+}  // namespace
+}  // namespace m2bert::models
