@@ -1,5 +1,5 @@
-// Our side of bench/cpu.py: the encoder of one model over one batch of ids.
-//   m2bert-bench-embed FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids); float32, bfloat16, int8
+// Our side of bench/inference.py: the encoder of one model over one batch of ids.
+//   m2bert-bench-inference FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids); float32, bfloat16, int8
 // Prints "ready ..." and then answers lines on stdin: "run" (one forward pass; prints its seconds), "save FILE" (hidden states as
 // safetensors), "profile" (JSON of one pass: seconds, flops, bytes of each stage), "product" (GFLOP/s of a large product of oneDNN in the
 // model's dtype), "memory" (peak resident bytes of the process), "quit".
@@ -118,7 +118,7 @@ int serve(const Bench& bench) {
 int main(int count, char** arguments) {
   try {
     m2bert::keep_freed_memory();
-    m2bert::require(count >= 2, "usage: m2bert-bench-embed FOLDER [float32|bfloat16|int8]");
+    m2bert::require(count >= 2, "usage: m2bert-bench-inference FOLDER [float32|bfloat16|int8]");
     const std::string dtype = count >= 3 ? arguments[2] : "float32";
     const m2bert::Bench bench(arguments[1], m2bert::checkpoint::to_mlx_dtype(dtype, "dtype"));
     std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << ", " << dtype << std::endl;

@@ -1,10 +1,10 @@
-"""The PyTorch side of bench/train.py: whole training steps of a recipe (forward, backward, clipping, fused AdamW), all cores.
+"""The PyTorch side of bench/training.py: whole training steps of a recipe (forward, backward, clipping, fused AdamW), all cores.
 
-    python bench/peers/torch_train.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile]
-    python bench/peers/torch_train.py RECIPE.yaml --make BATCHES ROWS
+    python bench/peers/torch_training.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile]
+    python bench/peers/torch_training.py RECIPE.yaml --make BATCHES ROWS
 
 amp: weights in float32, autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes what the recipe names: random weights
-(load_path) and batches with masks (train_loader.file). Without it, answers lines on stdin as bench/train.cpp does.
+(load_path) and batches with masks (train_loader.file). Without it, answers lines on stdin as bench/training.cpp does.
 """
 import argparse
 import contextlib

@@ -1,6 +1,6 @@
-"""Training speed: whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch. Called by `script/bench train`.
+"""Training speed: whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch. Called by `script/bench training`.
 
-    M2BERT_BUILD=build/release python bench/train.py [--runs N] [--tokens N] [--lengths 128 2048] [--precisions fp32 bf16] [--no-compile]
+    M2BERT_BUILD=build/release python bench/training.py [--runs N] [--tokens N] [--lengths 128 2048] [--precisions fp32 bf16] [--no-compile]
                                                      [--out bench/results] [--no-record]
 
 Both programs start from the same random weights and take the same batches with the recipe's optimizer and clipping. First losses and
@@ -9,21 +9,18 @@ with the recipe's dropout, every kind of PyTorch (eager and torch.compile; in bf
 fastest takes turns with m2bert; the minimum of the runs counts. The peer uses all cores and gets a malloc that does not give memory back.
 Peak memory is that of the whole process; the peer's in float32 is also measured with its own malloc, and the lower counts.
 """
-import sys
-
-sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
-
 import argparse
 import datetime
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from harness import MALLOC, REPOSITORY, Refused, Side, Stopped, commit, find_program, hardware, write_record
 
 RECIPES = {128: "m2-bert-80m-128.yaml", 2048: "m2-bert-80m-2k.yaml"}
-PEER = REPOSITORY / "bench" / "peers" / "torch_train.py"
+PEER = REPOSITORY / "bench" / "peers" / "torch_training.py"
 CHECKED_STEPS = {"fp32": 2, "bf16": 1}  # what bfloat16 rounds off decides, through AdamW, where the second step stands
 BATCHES = 4
 KINDS = {"fp32": [("fp32", False), ("fp32", True)], "bf16": [("amp", False), ("bf16", False), ("amp", True), ("bf16", True)]}
@@ -51,7 +48,7 @@ def write_recipe(folder, length, rows, precision, exact):
 
 
 def ours(recipe):
-    return Side("m2bert", [find_program("m2bert-bench-train"), recipe])
+    return Side("m2bert", [find_program("m2bert-bench-training"), recipe])
 
 
 def peer(recipe, mode, compiled, environment=MALLOC):
@@ -190,10 +187,10 @@ def main():
             results.append(r)
             print(f"L = {length}, {precision}: {r['ours_tokens_s']:.0f} tokens/s, PyTorch {r['peer_tokens_s']:.0f} ({kind_name(r['peer_kind'])}), "
                   f"ratio {r['ratio']:.2f}", file=sys.stderr)
-    text = report(results, machine, "script/bench " + " ".join(["train", *sys.argv[1:]]), today)
+    text = report(results, machine, "script/bench " + " ".join(["training", *sys.argv[1:]]), today)
     print(text)
     if not options.no_record:
-        write_record(options.out, "train", machine, today, text, results)
+        write_record(options.out, "training", machine, today, text, results)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-// How fast batches for pretraining come: answers the lines of bench/text_data.py.
-//   m2bert-bench-text-data LOADER.json GLOBAL_BATCH     "run": seconds of one epoch; "sum": rows, and the sum of all ids of an epoch
+// How fast batches for pretraining come: answers the lines of bench/data_loader.py.
+//   m2bert-bench-data-loader LOADER.json GLOBAL_BATCH     "run": seconds of one epoch; "sum": rows, and the sum of all ids of an epoch
 #include <chrono>
 #include <iostream>
 #include <numeric>
@@ -44,7 +44,7 @@ void serve(data::BatchSource& source) {
 
 int main(int count, char** arguments) {
   try {
-    require(count == 3, "usage: m2bert-bench-text-data LOADER.json GLOBAL_BATCH");
+    require(count == 3, "usage: m2bert-bench-data-loader LOADER.json GLOBAL_BATCH");
     const auto config = data::read_text_data_config(io::read_json(arguments[1]));
     const auto source = data::open_text_data(config, tokenize::WordPiece::builtin(), {.global_batch = std::stoi(arguments[2])});
     std::cout << "ready m2bert " << M2BERT_VERSION << std::endl;

@@ -1,4 +1,4 @@
-"""What bench/cpu.py writes: the record with its targets, the table of README.md, the lines of the chart."""
+"""What bench/inference.py writes: the record with its targets, the table of README.md, the lines of the chart."""
 import statistics
 from typing import NamedTuple
 
@@ -272,7 +272,7 @@ def readme(results, machine, stem):
              "tuned malloc, the faster of eager and compiled. The programs took turns in one run, after their results were compared:", ""]
     lines += speed_table(results) + ["", f"![Tokens a second over the length of a text](bench/results/{stem}.svg)", ""]
     lines += [*program_lines(results), ""] if program_lines(results) else []
-    lines += [f"`script/bench cpu` measures it on your machine; the [record](bench/results/{stem}.md) of these figures says where",
+    lines += [f"`script/bench inference` measures it on your machine; the [record](bench/results/{stem}.md) of these figures says where",
               "the time goes and which targets are reached."]
     return "\n".join(lines) + "\n"
 

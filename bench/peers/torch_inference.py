@@ -1,7 +1,7 @@
-"""The PyTorch side of bench/cpu.py: the encoder of one model over one batch of ids, all cores.
+"""The PyTorch side of bench/inference.py: the encoder of one model over one batch of ids, all cores.
 
-    python bench/peers/torch_embed.py FOLDER --make RECIPE.yaml
-    python bench/peers/torch_embed.py FOLDER [--dtype float32|bfloat16] [--compile] [--weights FILE] [--spectra kept|made]
+    python bench/peers/torch_inference.py FOLDER --make RECIPE.yaml
+    python bench/peers/torch_inference.py FOLDER [--dtype float32|bfloat16] [--compile] [--weights FILE] [--spectra kept|made]
 
 --make writes the model: random weights (model.safetensors) and config.yaml. Without it, FOLDER also holds inputs.safetensors
 (input_ids), and lines on stdin are answered: "run" (one forward pass; prints its seconds), "save FILE" (the hidden states in float32

@@ -1,4 +1,4 @@
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/dense.h"
 #include "m2bert/ops/dropout.h"

@@ -1,21 +1,18 @@
-"""Speed of each operation beside PyTorch's, in the same run, at the shapes of the 80M model. Called by `script/bench ops`.
+"""Speed of each operation beside PyTorch's, in the same run, at the shapes of the 80M model. Called by `script/bench operations`.
 
-    M2BERT_BUILD=build/release python bench/ops.py [--only NAME]... [--lengths 128,2048,8192] [--dtype float32|bfloat16] [--runs N]
+    M2BERT_BUILD=build/release python bench/operations.py [--only NAME]... [--lengths 128,2048,8192] [--dtype float32|bfloat16] [--runs N]
         [--out bench/results] [--no-record]
 
 For each case and length the inputs are drawn once, from a fixed seed, and written to a file that both programs load. The results and
 the gradients of sum(result * cotangent) are compared; a case that differs is not timed, and fails the run. Then forward (no gradient
 traced) and forward with backward are timed, the two programs taking turns; the minimum counts. The ratio is PyTorch's time by ours: above
-1, m2bert is faster. PyTorch gets all cores, its favourite layout (bench/peers/torch_ops.py) and a malloc that gives no memory back.
+1, m2bert is faster. PyTorch gets all cores, its favourite layout (bench/peers/torch_operations.py) and a malloc that gives no memory back.
 """
-import sys
-
-sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
-
 import argparse
 import datetime
 import math
 import os
+import sys
 import tempfile
 import time
 import zlib
@@ -393,8 +390,8 @@ class Sides:
         self.start()
 
     def start(self):
-        self.ours = Side("m2bert", [find_program("m2bert-bench-ops")], OURS)
-        self.peer = Side("PyTorch", [sys.executable, REPOSITORY / "bench" / "peers" / "torch_ops.py"], MALLOC)
+        self.ours = Side("m2bert", [find_program("m2bert-bench-operations")], OURS)
+        self.peer = Side("PyTorch", [sys.executable, REPOSITORY / "bench" / "peers" / "torch_operations.py"], MALLOC)
 
     def stop(self):
         for side in (self.ours, self.peer):
@@ -488,11 +485,11 @@ def main():
               file=sys.stderr)
     results, failures, versions = run(cases, options.lengths, options.dtype, options.runs)
     machine, today = hardware(), datetime.date.today().isoformat()
-    command = " ".join(["script/bench ops", *sys.argv[1:]])
+    command = " ".join(["script/bench operations", *sys.argv[1:]])
     text = report(results, failures, versions, cases, machine, load, command, today, options.dtype)
     print(text)
     if not options.no_record:
-        what = "ops" if options.dtype == "float32" else f"ops_{options.dtype}"
+        what = "operations" if options.dtype == "float32" else f"operations_{options.dtype}"
         write_record(options.out, what, machine, today, text, {"cases": results, "not_timed": failures, "versions": versions})
     sys.exit(1 if failures else 0)
 

@@ -1,4 +1,4 @@
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
 #include "m2bert/ops/packed_mixer_block.h"

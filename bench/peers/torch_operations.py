@@ -1,8 +1,8 @@
-"""The PyTorch side of bench/ops.py: each operation as PyTorch does it best, and in the layout it likes best.
+"""The PyTorch side of bench/operations.py: each operation as PyTorch does it best, and in the layout it likes best.
 
-    python bench/peers/torch_ops.py
+    python bench/peers/torch_operations.py
 
-Answers the same lines as bench/ops/main.cpp, whose operations have the same names: load, forward, gradients, run.
+Answers the same lines as bench/operations/main.cpp, whose operations have the same names: load, forward, gradients, run.
 An operation is a function of its inputs by name. Inputs, cotangent and result of those under `channels_first` are held as
 [..., channels, positions], which suits PyTorch's convolutions and transforms; that order is made when a case is loaded and undone when
 a result is saved, neither of which is timed.

@@ -1,6 +1,6 @@
-"""Speed of the 80M encoder on the processor beside PyTorch, in the same run. Called by `script/bench cpu`.
+"""Speed of the 80M encoder on the processor beside PyTorch, in the same run. Called by `script/bench inference`.
 
-    M2BERT_BUILD=build/release python bench/cpu.py [--lengths 128 2048] [--dtypes float32 bfloat16 int8] [--runs N] [--no-compile]
+    M2BERT_BUILD=build/release python bench/inference.py [--lengths 128 2048] [--dtypes float32 bfloat16 int8] [--runs N] [--no-compile]
                                                    [--only-speed] [--quick] [--out bench/results] [--no-record]
 
 All programs load the same random weights and the same ids, and their hidden states are compared before anything is timed. Then they take
@@ -11,15 +11,12 @@ cost it up to 4.5 times otherwise).
 Also measured: memory of one long text, the time from start to first vector, the latency of one short text, the sizes of files, and where
 the time of a pass goes. The record says of every target whether it is reached.
 """
-import sys
-
-sys.path.append(sys.path.pop(0))  # this folder comes last: its tokenize.py would hide the standard library's
-
 import argparse
 import contextlib
 import datetime
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -30,10 +27,10 @@ from omegaconf import OmegaConf
 from safetensors.numpy import load_file, save_file
 
 import chart
-import cpu_record
+import inference_record
 from harness import MALLOC, OURS, REPOSITORY, SHARED, Refused, Side, Stopped, commit, find_program, hardware, write_record
 
-PEER = REPOSITORY / "bench" / "peers" / "torch_embed.py"
+PEER = REPOSITORY / "bench" / "peers" / "torch_inference.py"
 
 
 class Case(NamedTuple):
@@ -72,7 +69,7 @@ def say(*words):
 # ---- the programs ----
 
 def our_side(folder, dtype):
-    return Side(f"m2bert {dtype}", [find_program("m2bert-bench-embed"), folder, dtype], OURS)
+    return Side(f"m2bert {dtype}", [find_program("m2bert-bench-inference"), folder, dtype], OURS)
 
 
 def peer_side(folder, dtype, *options, environment=MALLOC):
@@ -455,15 +452,15 @@ def main():
     machine, today, began = hardware(), datetime.date.today().isoformat(), time.perf_counter()
     results = measure(options)
     say(f"measured in {(time.perf_counter() - began) / 60:.1f} minutes")
-    text = cpu_record.report(results, machine, "script/bench " + " ".join(["cpu", *sys.argv[1:]]), today, commit())
-    picture = chart.draw(*cpu_record.chart_lines(results, machine))
+    text = inference_record.report(results, machine, "script/bench " + " ".join(["inference", *sys.argv[1:]]), today, commit())
+    picture = chart.draw(*inference_record.chart_lines(results, machine))
     print(text)
     stem = ""
     if not options.no_record:
-        stem = write_record(options.out, "cpu", machine, today, text, results)
+        stem = write_record(options.out, "inference", machine, today, text, results)
         stem.with_name(stem.name + ".svg").write_text(picture)
     print("For README.md:\n")
-    print(cpu_record.readme(results, machine, stem.name if stem else "NAME"))
+    print(inference_record.readme(results, machine, stem.name if stem else "NAME"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 """m2bert's tokenizer beside the `tokenizers` package: 1,000 documents of real text, one thread each, in turn in one run.
 
 The results are compared first. Documents: manual pages of this system, without their markup (or a file with one document a line).
-Usage: M2BERT_BUILD=build/release bench/tokenize.py [--documents FILE] [--rounds 7] [--threads 1]
+Usage: M2BERT_BUILD=build/release bench/tokenizer.py [--documents FILE] [--rounds 7] [--threads 1]
 """
 import argparse
 import gzip

@@ -1,6 +1,6 @@
 #include "m2bert/ops/monarch.h"
 
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 #include "m2bert/ops/low_rank.h"
 #include "m2bert/ops/monarch_factor.h"
 

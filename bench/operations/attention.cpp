@@ -1,6 +1,6 @@
 #include "m2bert/ops/attention.h"
 
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 #include "m2bert/ops/padding.h"
 #include "m2bert/ops/varlen_attention.h"
 

@@ -2,7 +2,7 @@
 """Batches for masked-LM pretraining from an MDS data set of text: m2bert's loader beside the PyTorch one (StreamingDataset, Hugging Face's tokenizer
 and collator in a DataLoader with as many workers). Texts: the language reference that Python ships, in documents of about 1,000 characters.
 
-The ids are compared first. Usage: M2BERT_BUILD=build/release bench/text_data.py [--runs 2] [--workers 2] [--record FOLDER]
+The ids are compared first. Usage: M2BERT_BUILD=build/release bench/data_loader.py [--runs 2] [--workers 2] [--record FOLDER]
 """
 import argparse
 import datetime
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import harness
 
-sys.path.pop(0)  # tokenize.py of this folder would stand in for Python's own
 sys.path.insert(0, str(harness.REPOSITORY / "tests/parity"))
 import english  # noqa: E402
 import streaming_package  # noqa: E402
@@ -65,7 +64,7 @@ class Peer:
 def measure(folder, length, workers, runs, rows):
     config = {"name": "text", "num_workers": workers, "dataset": {"local": str(folder), "max_seq_len": length, "mlm_probability": 0.3, "shuffle": True}}
     plain = {**config, "dataset": {"local": str(folder), "max_seq_len": length, "mlm_probability": 0.0}}
-    program, peer = harness.find_program("m2bert-bench-text-data"), Peer(folder, length, workers)
+    program, peer = harness.find_program("m2bert-bench-data-loader"), Peer(folder, length, workers)
     (folder / "loader.json").write_text(json.dumps(config))
     (folder / "plain.json").write_text(json.dumps(plain))
     check = harness.Side("m2bert", [program, folder / "plain.json", BATCH])
@@ -85,7 +84,7 @@ def measure(folder, length, workers, runs, rows):
 
 
 def table(results, machine, when):
-    lines = ["# Batches for pretraining: tokens a second", "", f"- Command: `script/bench text_data ({' '.join(sys.argv)})`", f"- Date: {when}",
+    lines = ["# Batches for pretraining: tokens a second", "", f"- Command: `script/bench data_loader ({' '.join(sys.argv)})`", f"- Date: {when}",
              f"- Commit: {harness.commit()}", f"- Hardware: {machine['cpu']}, {machine['cores']} cores", f"- m2bert: {results[0]['version']}",
              f"- Peer: {results[0]['peer_version']}", f"- Batches of {BATCH} rows, tokens counted with padding; best of the runs, the two taking turns; the "
              "ids were compared first.", "", "| length | workers | m2bert | PyTorch's loader | ratio |", "| --- | --- | --- | --- | --- |"]
@@ -112,7 +111,7 @@ def main():
     text = table(results, machine, when)
     print(text)
     if args.record:
-        harness.write_record(args.record, "text_data", machine, when, text, results)
+        harness.write_record(args.record, "data_loader", machine, when, text, results)
 
 
 if __name__ == "__main__":

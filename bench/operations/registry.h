@@ -1,5 +1,5 @@
 #pragma once
-// The operations that m2bert-bench-ops can run, by the names of bench/ops.py's cases. Sizes come with the inputs; what an operation is
+// The operations that m2bert-bench-operations can run, by the names of bench/operations.py's cases. Sizes come with the inputs; what an operation is
 // told beside them (heads, eps) is the 80M model's, where it has it.
 #include <functional>
 #include <map>

@@ -1,4 +1,4 @@
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 #include "m2bert/ops/rearrange.h"
 
 namespace m2bert::bench {

@@ -1,5 +1,5 @@
-// Our side of bench/ops.py: one operation at a time, on inputs from a file.
-//   m2bert-bench-ops
+// Our side of bench/operations.py: one operation at a time, on inputs from a file.
+//   m2bert-bench-operations
 // Prints "ready ..." and then answers lines on stdin:
 //   load NAME FILE [INPUT...]   an operation of the registry, a file of its inputs, and the inputs that get a gradient
 //   forward FILE                writes `output`, computed with no gradient traced
@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 #include "m2bert/memory.h"
 #include "m2bert/threads.h"
 #include "m2bert/version.h"

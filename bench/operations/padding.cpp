@@ -1,6 +1,6 @@
 #include "m2bert/ops/padding.h"
 
-#include "bench/ops/registry.h"
+#include "bench/operations/registry.h"
 
 namespace m2bert::bench {
 namespace {

@@ -1,5 +1,5 @@
-// Our side of bench/train.py: whole training steps of a recipe, as `m2bert pretrain` does them.
-//   m2bert-bench-train RECIPE.yaml      its load_path: the weights; its train_loader: batches in a file, which take turns
+// Our side of bench/training.py: whole training steps of a recipe, as `m2bert pretrain` does them.
+//   m2bert-bench-training RECIPE.yaml      its load_path: the weights; its train_loader: batches in a file, which take turns
 // Prints "ready ..." and then answers lines on stdin: "run" (one step: gradient, clipping, update; prints its seconds), "losses" (JSON:
 // loss and gradient norm of each step so far), "parts" (JSON: seconds of the kinds of work in one more step), "products" (JSON:
 // floating-point operations of the last step, and how many a second a large product reaches), "memory" (bytes of the process at most so
@@ -138,7 +138,7 @@ int serve(Bench& bench) {
 int main(int count, char** arguments) {
   try {
     m2bert::keep_freed_memory();
-    m2bert::require(count == 2, "usage: m2bert-bench-train RECIPE.yaml");
+    m2bert::require(count == 2, "usage: m2bert-bench-training RECIPE.yaml");
     m2bert::train::Bench bench(m2bert::train::read_recipe(arguments[1]));
     std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << std::endl;
     return m2bert::train::serve(bench);
