@@ -1,5 +1,5 @@
 // How far each operation is from its definition in float64: prints a table, a row an operation, a column a dtype and direction.
-//   m2bert-precision [cpu|gpu]
+//   m2bert-bench-precision [cpu|gpu]
 // The inputs are drawn once, rounded to the dtype, and given to both sides, so that a figure is the operation's own error: the largest
 // difference over the largest value. Definitions are MLX's float64 on the CPU. A gradient (of the sum of all values times random
 // weights, the worst of all inputs) is compared with the definition's, differentiated in float64 as well.

@@ -1,4 +1,4 @@
-"""precision.py REPOSITORY PROGRAM: the figures of docs/porting.md, section Precision, are what m2bert-precision measures, within a
+"""precision.py REPOSITORY PROGRAM: the figures of docs/porting.md, section Precision, are what m2bert-bench-precision measures, within a
 factor of 4 (processors and forms of an operation round in another order)."""
 import re
 import subprocess

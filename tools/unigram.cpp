@@ -1,6 +1,6 @@
 // What a model that knows nothing but how frequent each token is would reach in a recipe's evaluation: the line that a training run has to
 // fall below.
-//   m2bert-unigram-entropy RECIPE.yaml [KEY=VALUE ...]      as `m2bert pretrain` takes them
+//   m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]      as `m2bert pretrain` takes them
 // Prints JSON: over the masked tokens of all of eval_loader, in nats, `cross_entropy` of the distribution of train_loader's tokens (one
 // epoch, one added to each count) and `entropy` of their own distribution, which is the least that any fixed distribution reaches.
 #include <cmath>
@@ -71,7 +71,7 @@ void run(const Recipe& recipe) {
 
 int main(int count, char** arguments) {
   try {
-    m2bert::require(count >= 2, "usage: m2bert-unigram-entropy RECIPE.yaml [KEY=VALUE ...]");
+    m2bert::require(count >= 2, "usage: m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]");
     m2bert::train::run(m2bert::train::read_recipe(arguments[1], {arguments + 2, arguments + count}));
   } catch (const std::exception& e) {
     std::cerr << "error: " << e.what() << "\n";
