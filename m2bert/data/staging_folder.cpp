@@ -1,4 +1,4 @@
-#include "m2bert/data/part_folder.h"
+#include "m2bert/data/staging_folder.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -43,7 +43,7 @@ std::string shown(const io::Tree* value) {
   return value->is_list() ? io::to_json(*value) : value->shown();
 }
 
-// What a killed run left of io::AtomicFile.
+// Removes the temporary files of io::AtomicFile that a killed run left.
 void remove_temporaries_in(const fs::path& folder) {
   std::error_code none;
   std::vector<fs::path> found;
@@ -52,10 +52,10 @@ void remove_temporaries_in(const fs::path& folder) {
   for (const fs::path& file : found) fs::remove(file, none);
 }
 
-// What differs between two settings, as a text.
+// Describes the differences of two settings.
 class Changes {
  public:
-  // "length was 32, is 16" for every setting that differs.
+  // Notes "length was 32, is 16" for each difference.
   void compare(const io::Tree& before, const io::Tree& after, const std::vector<std::string>& may_turn_on, const std::string& inside = "") {
     for (const auto& [key, value] : after.members()) {
       const io::Tree* old = before.find(key);
@@ -74,7 +74,7 @@ class Changes {
  private:
   void note(const std::string& change) { text_ += (text_.empty() ? "" : "; ") + change; }
 
-  // Files by name, size and time of the last change; of many the first few are named.
+  // Compares input files by name, size and modification time, and names the first few that differ.
   void compare_inputs(const std::vector<io::Tree>& before, const std::vector<io::Tree>& after) {
     constexpr size_t most = 5;
     if (before.size() != after.size()) {
@@ -93,7 +93,7 @@ class Changes {
   std::string text_;
 };
 
-// The settings that a folder was made with, if a run here made it.
+// The settings that a folder was built with, if it was built here.
 std::optional<io::Tree> settings_in(const fs::path& folder) {
   try {
     if (is_there(folder / description_name)) return io::read_json(folder / description_name).at("settings");
@@ -104,7 +104,7 @@ std::optional<io::Tree> settings_in(const fs::path& folder) {
 
 }  // namespace
 
-PartFolder::PartFolder(fs::path out, std::vector<std::string> names, io::Tree settings, const PartFolderOptions& options)
+StagingFolder::StagingFolder(fs::path out, std::vector<std::string> names, io::Tree settings, const StagingFolderOptions& options)
     : out_(std::move(out)), part_(out_ / part_name), names_(std::move(names)), settings_(std::move(settings)), options_(options) {
   io::Tree splits = io::Tree::list();
   for (const std::string& name : names_) splits.push_back(name);
@@ -120,7 +120,7 @@ PartFolder::PartFolder(fs::path out, std::vector<std::string> names, io::Tree se
   lock();
   try {
     kept_ = options_.resume && is_there(state_file());
-    if (kept_) go_on(read_state());
+    if (kept_) resume(read_state());
     else start();
   } catch (...) {
     ::close(lock_);
@@ -130,15 +130,15 @@ PartFolder::PartFolder(fs::path out, std::vector<std::string> names, io::Tree se
   }
 }
 
-PartFolder::~PartFolder() {
+StagingFolder::~StagingFolder() {
   std::error_code none;
   if (!kept_) fs::remove_all(part_, none);
-  if (!kept_ && made_out_) fs::remove(out_, none);  // only if it is empty
+  if (!kept_ && made_out_) fs::remove(out_, none);  // only if empty
   if (lock_ >= 0) ::close(lock_);
 }
 
-// Whether the folders are there, made by a run with the same settings. Error: the settings were others.
-bool PartFolder::made_before() const {
+// Whether the folders exist and were built with the same settings. Throws if the settings were different.
+bool StagingFolder::made_before() const {
   for (const std::string& name : names_) {
     const auto made = settings_in(out_ / name);
     if (!made) return false;
@@ -152,8 +152,8 @@ bool PartFolder::made_before() const {
   return !names_.empty();
 }
 
-// One run at a time. The lock goes with the process.
-void PartFolder::lock() {
+// Allows one run at a time. The lock ends with the process.
+void StagingFolder::lock() {
   lock_ = ::open((part_ / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   require(lock_ >= 0, part_.string(), ": cannot write there: ", std::strerror(errno));
   if (::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
@@ -161,20 +161,20 @@ void PartFolder::lock() {
   fail(part_.string(), ": another run of m2bert builds there");
 }
 
-void PartFolder::require_free() const {
+void StagingFolder::require_free() const {
   if (options_.overwrite) return;
   for (const std::string& name : names_)
     require(!is_there(out_ / name), (out_ / name).string(), ": is there already; --overwrite replaces it");
   require(!is_there(state_file()), part_.string(), ": an unfinished run is there; --resume goes on with it, --overwrite starts anew");
 }
 
-void PartFolder::start() {
+void StagingFolder::start() {
   for (const auto& entry : fs::directory_iterator(part_))
     if (entry.path().filename() != "lock") fs::remove_all(entry.path());
-  for (const std::string& name : names_) make_folder(growing(name));
+  for (const std::string& name : names_) make_folder(staged(name));
 }
 
-io::Tree PartFolder::read_state() const {
+io::Tree StagingFolder::read_state() const {
   try {
     io::Tree state = io::read_json(state_file());
     for (const char* key : {"settings", "run"}) state.at(key).members();
@@ -185,7 +185,7 @@ io::Tree PartFolder::read_state() const {
   }
 }
 
-void PartFolder::go_on(const io::Tree& state) {
+void StagingFolder::resume(const io::Tree& state) {
   Changes changes;
   changes.compare(state.at("settings"), settings_, options_.may_turn_on);
   require(changes.text().empty(), "cannot go on with ", part_.string(), ", something changed since: ", changes.text(),
@@ -193,15 +193,15 @@ void PartFolder::go_on(const io::Tree& state) {
   options_.overwrite = options_.overwrite || state.at("overwrite").boolean();
   outdated_ = state.get("outdated", std::vector<std::string>{});
   saved_ = state.at("run");
-  for (const std::string& name : names_) remove_temporaries_in(growing(name));
+  for (const std::string& name : names_) remove_temporaries_in(staged(name));
   if (!state.at("finished").boolean()) return;
   publish();
   complete_ = true;
 }
 
-fs::path PartFolder::growing(const std::string& name) const { return part_ / name; }
+fs::path StagingFolder::staged(const std::string& name) const { return part_ / name; }
 
-void PartFolder::write_state(const io::Tree& run, bool finished) {
+void StagingFolder::write_state(const io::Tree& run, bool finished) {
   const io::Tree state = {{"settings", settings_},
                           {"overwrite", options_.overwrite},
                           {"finished", finished},
@@ -210,22 +210,22 @@ void PartFolder::write_state(const io::Tree& run, bool finished) {
   io::write_file(state_file(), io::to_json(state, 1) + "\n");
 }
 
-void PartFolder::save(const io::Tree& state) {
+void StagingFolder::save(const io::Tree& state) {
   write_state(state, false);
   kept_ = true;
 }
 
-void PartFolder::finish(const io::Tree& result) {
+void StagingFolder::finish(const io::Tree& result) {
   const io::Tree description = {{"settings", settings_}, {"result", result}};
-  for (const std::string& name : names_) io::write_file(growing(name) / description_name, io::to_json(description, 1) + "\n");
+  for (const std::string& name : names_) io::write_file(staged(name) / description_name, io::to_json(description, 1) + "\n");
   outdated_ = find_outdated();
   write_state(io::Tree::map(), true);
   kept_ = true;
   publish();
 }
 
-// The other folders of the run that made the first one, which is replaced: what validates the old training data must not validate the new.
-std::vector<std::string> PartFolder::find_outdated() const {
+// The other folders of the run that built the first folder, which is replaced: old validation data must not be used with new training data.
+std::vector<std::string> StagingFolder::find_outdated() const {
   const auto made = options_.overwrite ? settings_in(out_ / names_.front()) : std::nullopt;
   const io::Tree* splits = made ? made->find("splits") : nullptr;
   if (!splits || !splits->is_list() || splits->size() == 0 || !(splits->items().front() == io::Tree(names_.front()))) return {};
@@ -239,22 +239,22 @@ std::vector<std::string> PartFolder::find_outdated() const {
   return outdated;
 }
 
-void PartFolder::publish() {
+void StagingFolder::publish() {
   std::error_code none;
   for (const std::string& name : outdated_)
     if (is_there(out_ / name)) move_to(out_ / name, part_ / (name + ".replaced"));
   for (const std::string& name : names_) {
-    if (!is_there(growing(name))) continue;  // a run before this one got that far
+    if (!is_there(staged(name))) continue;  // an earlier run has already renamed it
     const fs::path old = part_ / (name + ".replaced");
     if (is_there(out_ / name)) {
       require(options_.overwrite, (out_ / name).string(), ": is there already; --overwrite replaces it");
       move_to(out_ / name, old);
     }
-    move_to(growing(name), out_ / name);
+    move_to(staged(name), out_ / name);
   }
   for (const auto& entry : fs::directory_iterator(part_, none))
     if (entry.path() != state_file()) fs::remove_all(entry.path(), none);
-  fs::remove_all(part_, none);  // the state last: a run that is killed here can be finished by the next one
+  fs::remove_all(part_, none);  // the state last, so that the next run can finish a run that is killed here
   kept_ = true;
   made_out_ = false;
 }

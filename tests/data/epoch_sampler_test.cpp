@@ -1,4 +1,4 @@
-#include "m2bert/data/epoch_order.h"
+#include "m2bert/data/epoch_sampler.h"
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -13,7 +13,7 @@
 namespace m2bert::data {
 namespace {
 
-std::vector<SampleRef> all_of(const EpochOrder& order) {
+std::vector<SampleRef> all_of(const EpochSampler& order) {
   std::vector<SampleRef> refs;
   for (size_t block = 0; block < order.blocks(); ++block) {
     const auto part = order.refs(block);
@@ -30,7 +30,7 @@ std::map<std::pair<uint32_t, uint32_t>, int> times(const std::vector<SampleRef>&
   return counts;
 }
 
-TEST(Random, FollowsFromItsKeyAlone) {
+TEST(Random, DependsOnItsKeyOnly) {
   Random a{1, 2, 3}, b{1, 2, 3};
   for (int i = 0; i < 100; ++i) EXPECT_EQ(a.next(), b.next());
   std::set<uint64_t> first;
@@ -49,7 +49,7 @@ TEST(Random, KnownValues) {
   EXPECT_EQ(random.next(), 0x06C45D188009454Fu);
 }
 
-TEST(Random, BelowIsEvenOverItsRange) {
+TEST(Random, BelowIsUniform) {
   Random random{5};
   std::vector<int> counts(7);
   for (int i = 0; i < 70000; ++i) ++counts[random.below(7)];
@@ -63,26 +63,26 @@ TEST(Random, BelowIsEvenOverItsRange) {
   EXPECT_NEAR(sum / 10000, 0.5, 0.02);
 }
 
-TEST(EpochOrder, WithoutShuffleAsTheDataStands) {
-  const EpochOrder order({{{2, 0, 1}, 3}, {{2}, 4}}, {.block = 2}, 9);
+TEST(EpochSampler, WithoutShuffleInTheOrderOfTheData) {
+  const EpochSampler order({{{2, 0, 1}, 3}, {{2}, 4}}, {.block = 2}, 9);
   EXPECT_EQ(all_of(order), (std::vector<SampleRef>{{0, 0}, {0, 1}, {2, 0}, {3, 0}, {3, 1}, {3, 0}, {3, 1}}));
   EXPECT_EQ(order.block_of(0), 0u);
   EXPECT_EQ(order.block_of(6), order.blocks() - 1);
   EXPECT_TRUE(test::has(test::error_of([&] { (void)order.block_of(7); }), "there is none at 7"));
 }
 
-TEST(EpochOrder, EveryPositionOfARowIsEquallyLikely) {
+TEST(EpochSampler, ShufflesUniformly) {
   std::vector<int> counts(10);
   for (uint64_t epoch = 0; epoch < 10000; ++epoch) {
-    const EpochOrder order({{{4, 6}, 10}}, {.shuffle = true, .seed = 1}, epoch);
+    const EpochSampler order({{{4, 6}, 10}}, {.shuffle = true, .seed = 1}, epoch);
     const auto refs = order.refs(0);
     ++counts[static_cast<size_t>(std::find(refs.begin(), refs.end(), SampleRef{1, 3}) - refs.begin())];
   }
   for (const int count : counts) EXPECT_NEAR(count, 1000, 150);
 }
 
-TEST(EpochOrder, BlocksMixWholeShards) {
-  const EpochOrder order({{std::vector<uint64_t>(40, 25), 1000}}, {.shuffle = true, .seed = 3, .block = 100}, 0);
+TEST(EpochSampler, BlocksShuffleWholeShards) {
+  const EpochSampler order({{std::vector<uint64_t>(40, 25), 1000}}, {.shuffle = true, .seed = 3, .block = 100}, 0);
   ASSERT_EQ(order.blocks(), 10u);
   std::set<uint32_t> seen;
   for (size_t block = 0; block < 10; ++block) {
@@ -96,18 +96,18 @@ TEST(EpochOrder, BlocksMixWholeShards) {
   }
 }
 
-TEST(EpochOrder, TheWholeEpochInOneBlock) {
-  const EpochOrder order({{std::vector<uint64_t>(40, 25), 1000}}, {.shuffle = true, .block = UINT64_MAX}, 0);
+TEST(EpochSampler, TheWholeEpochInOneBlock) {
+  const EpochSampler order({{std::vector<uint64_t>(40, 25), 1000}}, {.shuffle = true, .block = UINT64_MAX}, 0);
   EXPECT_EQ(order.blocks(), 1u);
   EXPECT_EQ(times(order.refs(0)).size(), 1000u);
 }
 
-TEST(EpochOrder, TooManyPassesAreAnError) {
-  EXPECT_TRUE(test::has(test::error_of([] { EpochOrder({{{1}, uint64_t{1} << 40}}, {}, 0); }), "too long to be ordered"));
+TEST(EpochSampler, TooManyPassesAreAnError) {
+  EXPECT_TRUE(test::has(test::error_of([] { EpochSampler({{{1}, uint64_t{1} << 40}}, {}, 0); }), "too long to be ordered"));
 }
 
-// Any data: every sample as often as its stream says, the same order again for the same epoch, another one for another epoch or seed.
-RC_GTEST_PROP(EpochOrderProperty, TakesEachSampleAsOftenAsItsStreamSays, ()) {
+// For any data every sample is taken as often as its stream says, and the same epoch has the same order again.
+RC_GTEST_PROP(EpochSamplerProperty, TakesEachSampleAsOftenAsItsStreamSays, ()) {
   std::vector<StreamSamples> streams;
   uint64_t chosen = 0;
   for (int i = 0; i < *rc::gen::inRange(1, 4); ++i) {
@@ -118,9 +118,9 @@ RC_GTEST_PROP(EpochOrderProperty, TakesEachSampleAsOftenAsItsStreamSays, ()) {
     chosen += stream.chosen;
     streams.push_back(stream);
   }
-  OrderOptions options{
+  SamplerOptions options{
       .shuffle = *rc::gen::arbitrary<bool>(), .seed = *rc::gen::inRange<uint64_t>(0, 100), .block = *rc::gen::inRange<uint64_t>(1, 60)};
-  const EpochOrder order(streams, options, 5);
+  const EpochSampler order(streams, options, 5);
   const auto refs = all_of(order);
   RC_ASSERT(refs.size() == chosen);
   auto counts = times(refs);
@@ -136,7 +136,7 @@ RC_GTEST_PROP(EpochOrderProperty, TakesEachSampleAsOftenAsItsStreamSays, ()) {
       ++shard;
     }
   }
-  RC_ASSERT(all_of(EpochOrder(streams, options, 5)) == refs);
+  RC_ASSERT(all_of(EpochSampler(streams, options, 5)) == refs);
   RC_ASSERT(std::all_of(refs.begin(), refs.end(), [&](const SampleRef& ref) { return ref.shard < shard; }));
   for (uint64_t at = 0; at < refs.size(); at += 7) {
     const size_t block = order.block_of(at);
