@@ -1,5 +1,7 @@
-// How fast batches for pretraining come: answers the lines of bench/data_loader.py.
-//   m2bert-bench-data-loader LOADER.json GLOBAL_BATCH     "run": seconds of one epoch; "sum": rows, and the sum of all ids of an epoch
+// The m2bert side of bench/data_loader.py: loads batches for pretraining.
+//   m2bert-bench-data-loader LOADER.json GLOBAL_BATCH
+// Prints "ready ..." and then answers requests, one a line on stdin: "run" (an epoch; prints its seconds), "sum" (an epoch; prints its rows
+// and the sum of all ids), "quit".
 #include <chrono>
 #include <iostream>
 #include <numeric>

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Batches for masked-LM pretraining from an MDS data set of text: m2bert's loader beside the PyTorch one (StreamingDataset, Hugging Face's tokenizer
-and collator in a DataLoader with as many workers). Texts: the language reference that Python ships, in documents of about 1,000 characters.
+"""How fast are batches for masked-LM pretraining loaded from an MDS data set of text? m2bert's loader beside PyTorch's (StreamingDataset, Hugging
+Face's tokenizer and collator in a DataLoader with as many workers). Texts: the language reference that Python ships, in documents of about
+1,000 characters.
 
 The ids are compared first. Usage: M2BERT_BUILD=build/release bench/data_loader.py [--runs 2] [--workers 2] [--record FOLDER]
 """
@@ -34,7 +35,7 @@ def documents(count, size=1000):
 
 
 class Peer:
-    """The loader of the PyTorch code's src/text_data.py, put together of the same parts."""
+    """The loader of upstream's src/text_data.py, built from the same parts."""
 
     def __init__(self, folder, length, workers):
         streaming, import_torch = streaming_package.load(), __import__("torch")
@@ -67,13 +68,13 @@ def measure(folder, length, workers, runs, rows):
     program, peer = harness.find_program("m2bert-bench-data-loader"), Peer(folder, length, workers)
     (folder / "loader.json").write_text(json.dumps(config))
     (folder / "plain.json").write_text(json.dumps(plain))
-    check = harness.Side("m2bert", [program, folder / "plain.json", BATCH])
+    check = harness.Program("m2bert", [program, folder / "plain.json", BATCH])
     expected = peer.plain()
     if check.ask("sum") != f"{len(expected)} {sum(map(sum, expected))}":
         raise SystemExit(f"length {length}: the ids differ from the tokenizer's")
     check.stop()
-    ours, theirs = harness.Side("m2bert", [program, folder / "loader.json", BATCH]), []
-    ours.run(), peer.run()  # workers start, files are read once
+    ours, theirs = harness.Program("m2bert", [program, folder / "loader.json", BATCH]), []
+    ours.run(), peer.run()  # starts the workers and reads the files once
     ours.times.clear()
     for _ in range(runs):
         ours.run()
@@ -84,9 +85,9 @@ def measure(folder, length, workers, runs, rows):
 
 
 def table(results, machine, when):
-    lines = ["# Batches for pretraining: tokens a second", "", f"- Command: `script/bench data_loader ({' '.join(sys.argv)})`", f"- Date: {when}",
+    lines = ["# Loading batches for pretraining: tokens per second", "", f"- Command: `script/bench data_loader ({' '.join(sys.argv)})`", f"- Date: {when}",
              f"- Commit: {harness.commit()}", f"- Hardware: {machine['cpu']}, {machine['cores']} cores", f"- m2bert: {results[0]['version']}",
-             f"- Peer: {results[0]['peer_version']}", f"- Batches of {BATCH} rows, tokens counted with padding; best of the runs, the two taking turns; the "
+             f"- Peer: {results[0]['peer_version']}", f"- Batches of {BATCH} rows, tokens include padding; best of the runs, the two taking turns; the "
              "ids were compared first.", "", "| length | workers | m2bert | PyTorch's loader | ratio |", "| --- | --- | --- | --- | --- |"]
     lines += [f"| {r['length']} | {r['workers']} | {r['m2bert']:,.0f} | {r['peer']:,.0f} | {r['m2bert'] / r['peer']:.1f} |" for r in results]
     return "\n".join(lines) + "\n"

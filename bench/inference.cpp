@@ -1,8 +1,9 @@
-// Our side of bench/inference.py: the encoder of one model over one batch of ids.
-//   m2bert-bench-inference FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids); float32, bfloat16, int8
-// Prints "ready ..." and then answers lines on stdin: "run" (one forward pass; prints its seconds), "save FILE" (hidden states as
-// safetensors), "profile" (JSON of one pass: seconds, flops, bytes of each stage), "product" (GFLOP/s of a large product of oneDNN in the
-// model's dtype), "memory" (peak resident bytes of the process), "quit".
+// The m2bert side of bench/inference.py: runs the encoder of one model on one batch of ids.
+//   m2bert-bench-inference FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids)
+//                                              DTYPE: float32, bfloat16 or int8
+// Prints "ready ..." and then answers requests, one a line on stdin: "run" (a forward pass; prints its seconds), "save FILE" (hidden states
+// as safetensors), "profile" (a forward pass; prints JSON with seconds, flops and bytes of each stage), "gemm" (GFLOP/s of a large oneDNN
+// matmul in the model's dtype), "memory" (peak resident bytes of the process), "quit".
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -70,8 +71,8 @@ class Bench {
     return io::Tree{{"seconds", seconds}, {"stages", stages}};
   }
 
-  // int8 models have their products counted against bfloat16's rate too: it is the one that the machine is known by.
-  double product_rate() const {
+  // For int8 models too this is the rate in bfloat16, which the record compares with.
+  double gemm_rate() const {
     constexpr size_t n = 4096;
     const auto number = pretrained_.dtype == mx::float32 ? cpu::Number::float32 : cpu::Number::bfloat16;
     std::vector<char> a(n * n * cpu::size_of(number)), b(a.size()), c(a.size());
@@ -96,7 +97,7 @@ size_t peak_memory() {
   while (status >> word) {
     if (size_t kilobytes; word == "VmHWM:" && status >> kilobytes) return kilobytes * 1024;
   }
-  fail("/proc/self/status says nothing of VmHWM");
+  fail("/proc/self/status has no VmHWM: peak memory can be measured on Linux only");
 }
 
 int serve(const Bench& bench) {
@@ -104,7 +105,7 @@ int serve(const Bench& bench) {
   while (std::getline(std::cin, line) && line != "quit") {
     if (line == "run") std::cout << bench.run() << std::endl;
     else if (line == "profile") std::cout << io::to_json(bench.profile()) << std::endl;
-    else if (line == "product") std::cout << bench.product_rate() << std::endl;
+    else if (line == "gemm") std::cout << bench.gemm_rate() << std::endl;
     else if (line == "memory") std::cout << peak_memory() << std::endl;
     else if (line.starts_with("save ")) bench.save(line.substr(5)), std::cout << "saved" << std::endl;
     else fail("unknown request: ", line);

@@ -1,15 +1,15 @@
-"""Speed of the 80M encoder on the processor beside PyTorch, in the same run. Called by `script/bench inference`.
+"""How fast is inference? The 80M encoder on the CPU beside PyTorch, in the same run. Called by `script/bench inference`.
 
     M2BERT_BUILD=build/release python bench/inference.py [--lengths 128 2048] [--dtypes float32 bfloat16 int8] [--runs N] [--no-compile]
                                                    [--only-speed] [--quick] [--out bench/results] [--no-record]
 
 All programs load the same random weights and the same ids, and their hidden states are compared before anything is timed. Then they take
-turns, one at a time, and the minimum of the runs counts. PyTorch computes in float32 and with bfloat16 weights, each eager and compiled:
-the faster of the two counts. It keeps its filter spectra, uses all cores and gets a malloc that does not give memory back (page faults
-cost it up to 4.5 times otherwise).
+turns, one at a time, and the minimum of the runs counts. PyTorch runs in float32 and with bfloat16 weights, each eager and compiled; the
+faster of the two counts. It caches its filter spectra, uses all cores, and its malloc is configured to keep freed memory (otherwise page
+faults make it up to 4.5 times slower).
 
-Also measured: memory of one long text, the time from start to first vector, the latency of one short text, the sizes of files, and where
-the time of a pass goes. The record says of every target whether it is reached.
+Also measured: memory of one long text, time from start to first vector, latency of one short text, file sizes, and a profile of a forward
+pass. The record says which targets are reached.
 """
 import argparse
 import contextlib
@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 
 import chart
 import inference_record
-from harness import MALLOC, OURS, REPOSITORY, SHARED, Refused, Side, Stopped, commit, find_program, hardware, write_record
+from harness import MALLOC, OURS, REPOSITORY, SHARED, RequestFailed, Program, Exited, commit, find_program, hardware, write_record
 
 PEER = REPOSITORY / "bench" / "peers" / "torch_inference.py"
 
@@ -45,35 +45,35 @@ RECIPE_2K, RECIPE_8K, RECIPE_32K = (f"embeddings/m2-bert-80M-{size}-retrieval.ya
 CASES = [Case(SHORT_RECIPE, 32, 128, 6), Case(RECIPE_2K, 8, 512, 6), Case(RECIPE_2K, 2, 2048, 6), Case(RECIPE_8K, 1, 8192, 4),
          Case(RECIPE_32K, 1, 32768, 3)]
 PROFILED = (128, 2048, 32768)
-ALONE_FROM = 32768  # length from which only one of our programs lives at a time: each keeps 5 GB of spectra there, as PyTorch does
-PRODUCT_LENGTH = 128  # where the rate of a large product is asked for, after each turn
+ALONE_FROM = 32768  # from this length on m2bert programs run one at a time: each caches 5 GB of spectra, as PyTorch does
+GEMM_LENGTH = 128  # at this length the rate of a large matmul is measured after each turn
 
-BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # where a recipe says nothing
+BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # defaults of fields that a recipe leaves out
 
-# float32: largest difference, relative to the largest value. The others: least mean, over the tokens, of the cosine of a token's hidden
-# state to its state in float32; PyTorch's bfloat16 is held to ours.
+# float32: largest difference, relative to the largest value. Other dtypes: least mean over the tokens of the cosine similarity of hidden
+# states to those in float32; PyTorch's bfloat16 has to reach the same.
 FLOAT32_TOLERANCE = 2e-4
 LEAST_COSINE = {"bfloat16": 0.9995, "int8": 0.997}
 
 SHORT_TEXT = "Monarch butterflies migrate south in autumn and return north in the spring"  # 12 words
-BUCKET = 16  # what --pad bucket makes of it
+BUCKET = 16  # its length with --pad bucket
 LONG_TEXT_WORDS = 40000  # more than 32,768 tokens
 START_RUNS, LATENCY_RUNS = 5, 5
 COST_TURNS = 7
 
 
-def say(*words):
+def log(*words):
     print(*words, file=sys.stderr, flush=True)
 
 
 # ---- the programs ----
 
-def our_side(folder, dtype):
-    return Side(f"m2bert {dtype}", [find_program("m2bert-bench-inference"), folder, dtype], OURS)
+def start_m2bert(folder, dtype):
+    return Program(f"m2bert {dtype}", [find_program("m2bert-bench-inference"), folder, dtype], OURS)
 
 
-def peer_side(folder, dtype, *options, environment=MALLOC):
-    return Side(f"PyTorch {dtype}", [sys.executable, PEER, folder, "--dtype", dtype, *options], environment)
+def start_pytorch(folder, dtype, *options, environment=MALLOC):
+    return Program(f"PyTorch {dtype}", [sys.executable, PEER, folder, "--dtype", dtype, *options], environment)
 
 
 def kill(side):
@@ -132,7 +132,7 @@ def difference(label, states, expected):
 
 
 def cosine(label, states, expected, least):
-    """Mean over the tokens of the cosine to the states in float32."""
+    """Mean over the tokens of the cosine similarity to the states in float32."""
     same_shape(label, states, expected)
     lengths = numpy.sqrt((states * states).sum(-1) * (expected * expected).sum(-1))
     found = float(((states * expected).sum(-1) / lengths).mean())
@@ -145,10 +145,10 @@ def compare(label, dtype, states, expected):
     return difference(label, states, expected) if dtype == "float32" else cosine(label, states, expected, LEAST_COSINE[dtype])
 
 
-# ---- one race: some of our sides and PyTorch in one dtype ----
+# ---- m2bert beside PyTorch in one dtype ----
 
-class Race:
-    """Our sides take turns with one kind of PyTorch after the other: long texts leave no memory for two of them at once."""
+class Comparison:
+    """m2bert's programs take turns with eager PyTorch and then with compiled PyTorch: long texts leave no memory for both at once."""
 
     def __init__(self, folder, dtype, expected):
         self.folder, self.dtype, self.expected = folder, dtype, expected
@@ -158,7 +158,7 @@ class Race:
         self.after_turn = lambda ours: None
 
     def turns(self, ours, peer, kind, runs):
-        states = hidden_states(peer, self.folder)  # warms up, too
+        states = hidden_states(peer, self.folder)  # also warms up
         self.agreement[f"PyTorch {kind}"] = compare(peer.label, self.dtype, states, self.expected)
         for turn in range(runs):
             sides = [*ours.values(), peer]
@@ -167,26 +167,26 @@ class Race:
             self.after_turn(ours)
         self.peer_memory[kind], self.peer_version = int(peer.ask("memory")), peer.version
 
-    def against(self, ours, kind, runs):
+    def run_against(self, ours, kind, runs):
         peer = None
         try:
-            peer = peer_side(self.folder, self.dtype, *(["--compile"] if kind == "compiled" else []))
+            peer = start_pytorch(self.folder, self.dtype, *(["--compile"] if kind == "compiled" else []))
             self.turns(ours, peer, kind, runs)
             self.peer_seconds[kind] = self.peer_seconds.get(kind, []) + peer.times
             peer.stop()
-            say(f"  PyTorch {self.dtype}, {kind}: {min(peer.times):.3f} s")
-        except (Refused, Stopped) as error:
-            if isinstance(error, Stopped) and peer is not None and peer.process.poll() is None:
-                raise  # it was one of ours
+            log(f"  PyTorch {self.dtype}, {kind}: {min(peer.times):.3f} s")
+        except (RequestFailed, Exited) as error:
+            if isinstance(error, Exited) and peer is not None and peer.process.poll() is None:
+                raise  # it was an m2bert program
             self.peer_failed[kind] = str(error)
-            say(f"  PyTorch {self.dtype}, {kind} failed: {error}")
+            log(f"  PyTorch {self.dtype}, {kind} failed: {error}")
         finally:
             kill(peer)
 
-    def hold(self, ours, kinds, runs):
-        """ours: sides by name, compared and warm."""
+    def run(self, ours, kinds, runs):
+        """ours: programs by name, compared and warm."""
         for kind in kinds:
-            self.against(ours, kind, runs)
+            self.run_against(ours, kind, runs)
         if not all(side.times for side in ours.values()) or not self.peer_seconds:
             sys.exit(f"PyTorch did no pass in {self.dtype}: {self.peer_failed}")
         self.ours_seconds.update({name: side.times for name, side in ours.items()})
@@ -204,7 +204,7 @@ class Race:
 
 
 @contextlib.contextmanager
-def killed_at_end(sides):
+def running(sides):
     try:
         yield sides
     finally:
@@ -214,59 +214,59 @@ def killed_at_end(sides):
 
 # ---- speed over length ----
 
-def race_float32(folder, case, options):
-    """The race, unless it is not wanted, and the hidden states that everything is compared with."""
-    with killed_at_end({"float32": our_side(folder, "float32")}) as sides:
+def compare_float32(folder, case, options):
+    """The comparison in float32, or None if it is not wanted, and the hidden states that everything else is compared with."""
+    with running({"float32": start_m2bert(folder, "float32")}) as sides:
         expected = hidden_states(sides["float32"], folder)
         if "float32" not in options.dtypes:
             return None, expected
-        say(f"L = {case.length}, batch {case.batch}, float32")
-        race = Race(folder, "float32", expected)
-        race.hold(sides, options.kinds, options.runs or case.runs)
-    return with_rates(race.result(), case), expected
+        log(f"L = {case.length}, batch {case.batch}, float32")
+        comparison = Comparison(folder, "float32", expected)
+        comparison.run(sides, options.kinds, options.runs or case.runs)
+    return with_rates(comparison.result(), case), expected
 
 
-def race_narrow(folder, case, expected, options):
-    """bfloat16 and int8 beside PyTorch's bfloat16, with what only our programs answer."""
+def compare_narrow(folder, case, expected, options):
+    """bfloat16 and int8 beside PyTorch's bfloat16, with the profile and the rate of a large matmul."""
     names = [name for name in ("bfloat16", "int8") if name in options.dtypes]
     if not names:
         return None
-    say(f"L = {case.length}, batch {case.batch}, " + " and ".join(names))
-    race, extra, kinds, products = Race(folder, "bfloat16", expected), {}, options.kinds, []
-    if case.length == PRODUCT_LENGTH:
-        race.after_turn = lambda ours: products.append(float(next(iter(ours.values())).ask("product")))
+    log(f"L = {case.length}, batch {case.batch}, " + " and ".join(names))
+    comparison, extra, kinds, gemms = Comparison(folder, "bfloat16", expected), {}, options.kinds, []
+    if case.length == GEMM_LENGTH:
+        comparison.after_turn = lambda ours: gemms.append(float(next(iter(ours.values())).ask("gemm")))
     for group in [names] if case.length < ALONE_FROM else [[name] for name in names]:
-        with killed_at_end({name: our_side(folder, name) for name in group}) as sides:
+        with running({name: start_m2bert(folder, name) for name in group}) as sides:
             for name, side in sides.items():
-                race.agreement[side.label] = compare(side.label, name, hidden_states(side, folder), expected)
-            race.hold(sides, kinds, options.runs or case.runs)
+                comparison.agreement[side.label] = compare(side.label, name, hidden_states(side, folder), expected)
+            comparison.run(sides, kinds, options.runs or case.runs)
             if "bfloat16" in sides and case.length in PROFILED:
                 extra["profile"] = json.loads(sides["bfloat16"].ask("profile"))
-        kinds = [race.fastest()]
-    if products:
-        extra["product_gflops"] = max(products)
-    return with_rates({**race.result(), **extra}, case)
+        kinds = [comparison.fastest()]
+    if gemms:
+        extra["product_gflops"] = max(gemms)
+    return with_rates({**comparison.result(), **extra}, case)
 
 
-def with_rates(race, case):
+def with_rates(result, case):
     tokens = case.batch * case.length
-    race["ours_tokens_s"] = {name: tokens / min(times) for name, times in race["ours_seconds"].items()}
-    race["peer_tokens_s"] = tokens / race["peer_best"]
-    for name, rate in race["ours_tokens_s"].items():
-        say(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {race['dtype']} {race['peer_tokens_s']:.0f}, ratio {rate / race['peer_tokens_s']:.2f}")
-    return race
+    result["ours_tokens_s"] = {name: tokens / min(times) for name, times in result["ours_seconds"].items()}
+    result["peer_tokens_s"] = peer = tokens / result["peer_best"]
+    for name, rate in result["ours_tokens_s"].items():
+        log(f"  m2bert {name}: {rate:.0f} tokens/s, PyTorch {result['dtype']} {peer:.0f}, ratio {rate / peer:.2f}")
+    return result
 
 
 def measure_speed(folder, case, options):
     write_random_ids(folder, case)
-    exact, expected = race_float32(folder, case, options)
-    narrow = race_narrow(folder, case, expected, options)
+    exact, expected = compare_float32(folder, case, options)
+    narrow = compare_narrow(folder, case, expected, options)
     races = {name: race for name, race in (("float32", exact), ("bfloat16", narrow)) if race}
     return {"recipe": case.recipe, "batch": case.batch, "length": case.length, "races": races}
 
 
-def product_mflop(recipe):
-    """MFLOP of matrix products a token: the mixer's two linears and the MLP's two, block-diagonal or dense."""
+def matmul_mflop(recipe):
+    """MFLOP of matmuls per token: the mixer's two linear layers and the MLP's two, block-diagonal or dense."""
     config = {**BERT_BASE, **OmegaConf.load(SHARED / "yamls" / recipe).model.model_config}
     width, inner = config["hidden_size"], config["intermediate_size"]
     blocks = config["monarch_mlp_nblocks"] if config["use_monarch_mlp"] else 1
@@ -276,7 +276,8 @@ def product_mflop(recipe):
 
 # ---- the program: memory, start, latency, files ----
 
-# Starts a program and prints its peak resident bytes. Its own process is small: what a program inherits at its start counts for it.
+# Runs a program and prints its peak resident bytes. This runs in a small process of its own, because the peak includes the memory of the
+# process that starts the program.
 WATCH = """
 import os, sys
 child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
@@ -294,8 +295,8 @@ def convert(folder, dtype):
 
 
 def measure_memory(folder):
-    """One text of 32,768 tokens: peak resident bytes of `m2bert embed` and of PyTorch, and the size of their file."""
-    say("memory of one long text")
+    """Peak resident bytes of `m2bert embed` and of PyTorch for one text of 32,768 tokens, and the size of the weights."""
+    log("memory of one long text")
     weights, text, vectors = convert(folder, "bfloat16"), folder / "long.txt", folder / "long.npy"
     text.write_text(" ".join(SHORT_TEXT.split() * (LONG_TEXT_WORDS // 12)) + "\n")
     words = [find_program("m2bert"), "embed", "--quiet", "--model", weights, "--config", folder / "config.yaml", "--dtype", "bfloat16",
@@ -305,7 +306,7 @@ def measure_memory(folder):
     if found.size == 0 or not numpy.isfinite(found).all():
         sys.exit(f"m2bert embed of a long text failed: {done.stderr.strip()}")
     write_random_ids(folder, CASES[-1])
-    peer = peer_side(folder, "bfloat16", "--weights", weights, "--spectra", "made", environment={})
+    peer = start_pytorch(folder, "bfloat16", "--weights", weights, "--spectra", "computed", environment={})
     peer.run()
     result = {"file": weights.stat().st_size, "ours": int(done.stdout), "peer": int(peer.ask("memory"))}
     peer.stop()
@@ -314,28 +315,28 @@ def measure_memory(folder):
 
 
 def measure_cost(folder):
-    """Seconds of 32,768 tokens in bfloat16, as many short texts and as one long one, in turns that take about as long."""
-    say("cost of a token in a long text")
+    """Seconds of 32,768 tokens in bfloat16, as many short texts and as one long text, in turns."""
+    log("cost of a token in a long text")
     cases = {"short": CASES[0], "long": CASES[-1]}
     folders = {name: linked(folder, name) for name in cases}
     for name, case in cases.items():
         write_random_ids(folders[name], case)
-    expected = exact_states(folders["short"])  # the long text's were compared before its race
+    expected = float32_states(folders["short"])  # the long text's were compared before
     seconds = {name: [] for name in cases}
-    with killed_at_end({name: our_side(f, "bfloat16") for name, f in folders.items()}) as sides:
+    with running({name: start_m2bert(f, "bfloat16") for name, f in folders.items()}) as sides:
         compare(sides["short"].label, "bfloat16", hidden_states(sides["short"], folders["short"]), expected)
-        for _ in range(2):  # the second pass of a length makes the filters that are kept
+        for _ in range(2):  # filters are cached from the second pass of a length on
             sides["long"].run()
         for turn in range(COST_TURNS):
             for name in list(cases) if turn % 2 == 0 else list(cases)[::-1]:
                 passes = CASES[-1].length // (cases[name].batch * cases[name].length)
                 seconds[name].append(sum(sides[name].run() for _ in range(passes)))
-    say("  " + ", ".join(f"{name} {min(times):.3f} s" for name, times in seconds.items()))
+    log("  " + ", ".join(f"{name} {min(times):.3f} s" for name, times in seconds.items()))
     return seconds
 
 
-def exact_states(folder):
-    with killed_at_end({"float32": our_side(folder, "float32")}) as sides:
+def float32_states(folder):
+    with running({"float32": start_m2bert(folder, "float32")}) as sides:
         return hidden_states(sides["float32"], folder)
 
 
@@ -347,7 +348,7 @@ def short_ids(length):
 
 
 def linked(folder, name):
-    """A folder with the same model, for other ids."""
+    """A folder with links to the same model, for other ids."""
     other = folder / name
     other.mkdir()
     for file in ("config.yaml", "model.safetensors"):
@@ -356,24 +357,24 @@ def linked(folder, name):
 
 
 def measure_latency(folder, options):
-    """Seconds of one text of 12 words: padded to the 2k model's length, and to the bucket. Returns them and the bucket's first state."""
-    say("latency of one short text")
+    """Seconds of one text of 12 words, padded to 2048 tokens and to the bucket; the bucket's folder and its first hidden state."""
+    log("latency of one short text")
     folders = {"max": linked(folder, "max"), "bucket": linked(folder, "bucket")}
     write_ids(folders["max"], short_ids(2048))
     write_ids(folders["bucket"], short_ids(BUCKET))
-    with killed_at_end({pad: our_side(f, "bfloat16") for pad, f in folders.items()}) as sides:
-        expected = {pad: exact_states(f) for pad, f in folders.items()}
+    with running({pad: start_m2bert(f, "bfloat16") for pad, f in folders.items()}) as sides:
+        expected = {pad: float32_states(f) for pad, f in folders.items()}
         states = {pad: hidden_states(side, folders[pad]) for pad, side in sides.items()}
         for pad, side in sides.items():
             compare(side.label, "bfloat16", states[pad], expected[pad])
-        race = Race(folders["max"], "bfloat16", expected["max"])
-        race.hold(sides, options.kinds, options.runs or LATENCY_RUNS)
-    result = race.result()
-    say("  " + ", ".join(f"--pad {pad} {min(times):.4f} s" for pad, times in result["ours_seconds"].items()))
+        comparison = Comparison(folders["max"], "bfloat16", expected["max"])
+        comparison.run(sides, options.kinds, options.runs or LATENCY_RUNS)
+    result = comparison.result()
+    log("  " + ", ".join(f"--pad {pad} {min(times):.4f} s" for pad, times in result["ours_seconds"].items()))
     return result, folders["bucket"], states["bucket"][0, 0]
 
 
-def start_ours(folder, weights, state):
+def first_vector_ours(folder, weights, state):
     start = time.perf_counter()
     line = m2bert("embed", "--model", weights, "--config", folder / "config.yaml", "--dtype", "bfloat16", "--pad", "bucket", "--pooling", "cls",
                   "--text", SHORT_TEXT)
@@ -382,9 +383,9 @@ def start_ours(folder, weights, state):
     return seconds
 
 
-def start_peer(bucket, weights):
+def first_vector_peer(bucket, weights):
     start = time.perf_counter()
-    side = peer_side(bucket, "bfloat16", "--weights", weights)
+    side = start_pytorch(bucket, "bfloat16", "--weights", weights)
     side.run()
     seconds = time.perf_counter() - start
     side.stop()
@@ -392,15 +393,15 @@ def start_peer(bucket, weights):
 
 
 def measure_start(folder, bucket, state, runs):
-    """Seconds of a whole process that loads a bfloat16 file and makes one vector."""
-    say("start to first vector")
+    """Seconds of a whole process that loads bfloat16 weights and computes one vector."""
+    log("start to first vector")
     weights = convert(folder, "bfloat16")
-    pairs = [(start_ours(folder, weights, state), start_peer(bucket, weights)) for _ in range(runs)]
+    pairs = [(first_vector_ours(folder, weights, state), first_vector_peer(bucket, weights)) for _ in range(runs)]
     return {"ours": [ours for ours, _ in pairs], "peer": [peer for _, peer in pairs]}
 
 
 def measure_program(folder, recipe, options):
-    """What is measured with the model of one recipe besides its speed."""
+    """What else is measured with the model of a recipe."""
     found = {}
     if recipe == RECIPE_2K:
         found["latency"], bucket, state = measure_latency(folder, options)
@@ -415,7 +416,7 @@ def measure_program(folder, recipe, options):
 
 
 def measure(options):
-    results = {"speed": [], "mflop": product_mflop(SHORT_RECIPE)}
+    results = {"speed": [], "mflop": matmul_mflop(SHORT_RECIPE)}
     cases = [case for case in CASES if case.length in options.lengths]
     for recipe in dict.fromkeys(case.recipe for case in cases):
         with tempfile.TemporaryDirectory() as name:
@@ -433,7 +434,7 @@ def read_options():
     arguments.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16", "int8"], choices=["float32", "bfloat16", "int8"])
     arguments.add_argument("--runs", type=int, help="turns with each kind of PyTorch (default: 6, fewer for long texts)")
     arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")
-    arguments.add_argument("--only-speed", action="store_true", help="leave memory, start, latency and files out")
+    arguments.add_argument("--only-speed", action="store_true", help="skip memory, start, latency and files")
     arguments.add_argument("--quick", action="store_true", help="a trial: lengths 128 and 2048, one turn, eager PyTorch, no record")
     arguments.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
     arguments.add_argument("--no-record", action="store_true", help="print only")
@@ -451,7 +452,7 @@ def main():
     options = read_options()
     machine, today, began = hardware(), datetime.date.today().isoformat(), time.perf_counter()
     results = measure(options)
-    say(f"measured in {(time.perf_counter() - began) / 60:.1f} minutes")
+    log(f"measured in {(time.perf_counter() - began) / 60:.1f} minutes")
     text = inference_record.report(results, machine, "script/bench " + " ".join(["inference", *sys.argv[1:]]), today, commit())
     picture = chart.draw(*inference_record.chart_lines(results, machine))
     print(text)

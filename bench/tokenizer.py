@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""m2bert's tokenizer beside the `tokenizers` package: 1,000 documents of real text, one thread each, in turn in one run.
+"""How fast is the tokenizer? 1,000 documents of real text beside the `tokenizers` package, one thread each, in the same run.
 
-The results are compared first. Documents: manual pages of this system, without their markup (or a file with one document a line).
+The results are compared first; then the programs take turns. Documents: manual pages of this system without markup, or a file with one
+document per line.
 Usage: M2BERT_BUILD=build/release bench/tokenizer.py [--documents FILE] [--rounds 7] [--threads 1]
 """
 import argparse
@@ -18,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def manual_pages(count):
-  """Plain text of manual pages, cut to 4,000 characters as in the pretraining data."""
+  """Plain text of manual pages, truncated to 4,000 characters as in the pretraining data."""
   texts = []
   for page in sorted(pathlib.Path("/usr/share/man").glob("man[1-8]/*.gz")):
     try:

@@ -1,9 +1,8 @@
-// Our side of bench/training.py: whole training steps of a recipe, as `m2bert pretrain` does them.
-//   m2bert-bench-training RECIPE.yaml      its load_path: the weights; its train_loader: batches in a file, which take turns
-// Prints "ready ..." and then answers lines on stdin: "run" (one step: gradient, clipping, update; prints its seconds), "losses" (JSON:
-// loss and gradient norm of each step so far), "parts" (JSON: seconds of the kinds of work in one more step), "products" (JSON:
-// floating-point operations of the last step, and how many a second a large product reaches), "memory" (bytes of the process at most so
-// far), "quit".
+// The m2bert side of bench/training.py: runs whole training steps of a recipe, as `m2bert pretrain` does.
+//   m2bert-bench-training RECIPE.yaml      load_path: the weights; train_loader: batches in a file, used in turn
+// Prints "ready ..." and then answers requests, one a line on stdin: "run" (a step: gradient, clipping, update; prints its seconds),
+// "losses" (JSON: loss and gradient norm of each step so far), "parts" (another step; JSON: seconds of gradient and update), "flops" (JSON:
+// floating-point operations of the last step, and the FLOP/s of a large matmul), "memory" (peak resident bytes of the process), "quit".
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -26,13 +25,13 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// The most bytes that the process ever had in memory, as Linux counts them.
+// Peak resident bytes of the process.
 uint64_t peak_memory() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
   }
-  fail("/proc/self/status has no VmHWM: peak memory can be measured on Linux alone");
+  fail("/proc/self/status has no VmHWM: peak memory can be measured on Linux only");
 }
 
 StepOptions step_options(const Recipe& recipe) {
@@ -65,7 +64,7 @@ class Bench {
     return text.str();
   }
 
-  std::string products() {
+  std::string flops() {
     std::ostringstream text;
     text << "{\"operations\": " << operations_ << ", \"peak\": " << measured_peak_flops(step_.options().compute) << "}";
     return text.str();
@@ -81,7 +80,7 @@ class Bench {
   }
 
  private:
-  // Seconds of the gradient, and of clipping and update.
+  // Seconds of the gradient, and of clipping and the update.
   std::pair<double, double> step() {
     const auto batch = next();
     const double start = now();
@@ -125,7 +124,7 @@ int serve(Bench& bench) {
     if (line == "run") std::cout << bench.run() << std::endl;
     else if (line == "losses") std::cout << bench.losses() << std::endl;
     else if (line == "parts") std::cout << bench.parts() << std::endl;
-    else if (line == "products") std::cout << bench.products() << std::endl;
+    else if (line == "flops") std::cout << bench.flops() << std::endl;
     else if (line == "memory") std::cout << peak_memory() << std::endl;
     else fail("unknown request: ", line);
   }

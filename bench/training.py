@@ -1,13 +1,13 @@
-"""Training speed: whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch. Called by `script/bench training`.
+"""How fast is training? Whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch. Called by `script/bench training`.
 
     M2BERT_BUILD=build/release python bench/training.py [--runs N] [--tokens N] [--lengths 128 2048] [--precisions fp32 bf16] [--no-compile]
                                                      [--out bench/results] [--no-record]
 
-Both programs start from the same random weights and take the same batches with the recipe's optimizer and clipping. First losses and
-gradient norms of the first steps are compared with PyTorch's in float32, without dropout and at a tenth of the learning rate. Then,
-with the recipe's dropout, every kind of PyTorch (eager and torch.compile; in bfloat16 autocast, or weights in bfloat16) is tried, and the
-fastest takes turns with m2bert; the minimum of the runs counts. The peer uses all cores and gets a malloc that does not give memory back.
-Peak memory is that of the whole process; the peer's in float32 is also measured with its own malloc, and the lower counts.
+Both programs start from the same random weights and use the same batches, with the optimizer and clipping of the recipe. First the losses
+and gradient norms of the first steps are compared with PyTorch's in float32, without dropout and at a tenth of the learning rate. Then,
+with the recipe's dropout, PyTorch is tried eager and compiled (in bfloat16: with autocast and with bfloat16 weights), and the fastest takes
+turns with m2bert; the minimum of the runs counts. PyTorch uses all cores, and its malloc is configured to keep freed memory. Peak memory is
+that of the whole process; PyTorch's in float32 is also measured with the default malloc, and the lower one counts.
 """
 import argparse
 import datetime
@@ -17,15 +17,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import MALLOC, REPOSITORY, Refused, Side, Stopped, commit, find_program, hardware, write_record
+from harness import MALLOC, REPOSITORY, RequestFailed, Program, Exited, commit, find_program, hardware, write_record
 
 RECIPES = {128: "m2-bert-80m-128.yaml", 2048: "m2-bert-80m-2k.yaml"}
 PEER = REPOSITORY / "bench" / "peers" / "torch_training.py"
-CHECKED_STEPS = {"fp32": 2, "bf16": 1}  # what bfloat16 rounds off decides, through AdamW, where the second step stands
+CHECKED_STEPS = {"fp32": 2, "bf16": 1}  # in bfloat16 AdamW amplifies rounding: the second step cannot be compared
 BATCHES = 4
 KINDS = {"fp32": [("fp32", False), ("fp32", True)], "bf16": [("amp", False), ("bf16", False), ("amp", True), ("bf16", True)]}
-# Of the recipe's learning rate in the steps that are compared, as early in a warm-up: AdamW's first updates are as large where a gradient is
-# nothing but rounding, so at the full rate two programs part after a few steps, whatever they are.
+# Factor of the recipe's learning rate in the steps that are compared, as early in a warm-up. AdamW's first updates are of full size even if a
+# gradient is nothing but rounding, so at the full rate any two programs diverge within a few steps.
 CHECKED_RATE = 0.1
 # Largest relative differences of a loss and of a gradient's norm from PyTorch's in float32.
 TOLERANCE = {"fp32": (1e-4, 2e-3), "bf16": (1e-3, 2e-2)}
@@ -48,12 +48,12 @@ def write_recipe(folder, length, rows, precision, exact):
 
 
 def ours(recipe):
-    return Side("m2bert", [find_program("m2bert-bench-training"), recipe])
+    return Program("m2bert", [find_program("m2bert-bench-training"), recipe])
 
 
 def peer(recipe, mode, compiled, environment=MALLOC):
     words = [sys.executable, PEER, recipe, "--mode", mode] + (["--compile"] if compiled else [])
-    return Side("PyTorch", words, environment)
+    return Program("PyTorch", words, environment)
 
 
 def steps(side, count):
@@ -65,7 +65,7 @@ def steps(side, count):
 
 
 def check(recipe, precision):
-    """Largest relative differences of losses and norms from the peer's in float32; its peak memory then, with its own malloc."""
+    """Largest relative differences of losses and norms from PyTorch's in float32, and its peak memory with the default malloc."""
     mine, _ = steps(ours(recipe), CHECKED_STEPS[precision])
     theirs, memory = steps(peer(recipe, "fp32", False, {}), CHECKED_STEPS[precision])
     differences = [max(abs(a[i] - b[i]) / abs(b[i]) for a, b in zip(mine, theirs, strict=True)) for i in range(2)]
@@ -75,7 +75,7 @@ def check(recipe, precision):
 
 
 def fastest_peer(recipe, precision, compile_too):
-    """Tries each kind for one step after the first. Returns the fastest, still running, its kind, and the seconds of each."""
+    """Runs each kind of PyTorch for two steps and times the second. Returns the fastest, still running, its kind, and the seconds of each."""
     best, kind, seconds = None, None, {}
     for mode, compiled in KINDS[precision]:
         if compiled and not compile_too:
@@ -85,7 +85,7 @@ def fastest_peer(recipe, precision, compile_too):
             side = peer(recipe, mode, compiled)
             side.run()
             seconds[name] = side.run()
-        except (Refused, Stopped) as error:
+        except (RequestFailed, Exited) as error:
             seconds[name] = str(error)
             continue
         if best and seconds[name] >= best.times[-1]:
@@ -110,7 +110,7 @@ def take_turns(mine, theirs, runs):
     found = [{"seconds": [sum(step.values()) for step in of_side], "parts": {part: min(step[part] for step in of_side) for part in of_side[0]},
               "memory": int(side.ask("memory")), "losses": json.loads(side.ask("losses")), "version": side.version}
              for side, of_side in zip(sides, parts, strict=True)]
-    found[0]["products"] = json.loads(mine.ask("products"))
+    found[0]["products"] = json.loads(mine.ask("flops"))
     for side in sides:
         side.stop()
     return found
@@ -140,28 +140,29 @@ def report(results, machine, command, when):
     lines = ["# Training speed: the 80M model, whole steps", "", f"- Command: `{command}`", f"- Date: {when}", f"- Commit: {commit()}",
              f"- Hardware: {machine['cpu']} (family {machine['family']}, model {machine['model']}), {machine['cores']} cores, "
              f"{' '.join(machine['features'])}", f"- m2bert: {first['ours']['version']}",
-             f"- Peer: {first['peer']['version']}, fused AdamW, malloc tuned; the fastest of the kinds that were tried",
-             "- A step is forward, backward, clipping and update, in one microbatch, with the recipe's dropout. Minimum of the runs, the two "
-             f"taking turns; losses and gradient norms of the first steps ({CHECKED_STEPS['fp32']}; in bf16 {CHECKED_STEPS['bf16']}) compared with PyTorch's in fp32 first, without dropout.", "",
+             f"- Peer: {first['peer']['version']}, fused AdamW, malloc tuned; the fastest of the kinds below",
+             "- A step is forward, backward, clipping and update, in one microbatch, with the recipe's dropout. Minimum of the runs, the two taking "
+             f"turns; losses and gradient norms of the first steps ({CHECKED_STEPS['fp32']}; in bf16 {CHECKED_STEPS['bf16']}) were compared with "
+             "PyTorch's in fp32 first, without dropout.", "",
              "| length | rows | precision | m2bert tokens/s | PyTorch tokens/s | ratio | peak memory, m2bert | PyTorch | PyTorch's kind | losses differ by | gradient norms by |",
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for r in results:
         lines.append(f"| {r['length']} | {r['rows']} | {r['precision']} | {r['ours_tokens_s']:.0f} | {r['peer_tokens_s']:.0f} | {r['ratio']:.2f} "
                      f"| {r['ours_memory'] / 2**30:.2f} GiB | {r['peer_memory'] / 2**30:.2f} GiB | {kind_name(r['peer_kind'])} | {r['differences'][0]:.1e} | {r['differences'][1]:.1e} |")
-    lines += ["", "## Where the time goes", "", "Seconds of the parts of a step, of each the minimum.", "",
+    lines += ["", "## Where the time goes", "", "Seconds of the parts of a step, the minimum of each.", "",
               "| length | precision | program | forward and backward | ratio | clipping and update |", "| --- | --- | --- | --- | --- | --- |"]
     for r in results:
         for name, side in (("m2bert", r["ours"]), ("PyTorch", r["peer"])):
             gradient, update = side["parts"]["gradient"], side["parts"]["update"]
             ratio = r["peer"]["parts"]["gradient"] / gradient
             lines.append(f"| {r['length']} | {r['precision']} | {name} | {gradient:.2f} | {ratio:.2f} | {update:.2f} |")
-    lines += ["", "What m2bert's products of matrices and convolutions alone would take at the rate of one large product of square matrices:", ""]
+    lines += ["", "The time that m2bert's matmuls and convolutions alone would take at the rate of one large square matmul:", ""]
     for r in results:
-        products, seconds = r["ours"]["products"], min(r["ours"]["seconds"])
-        needed = products["operations"] / products["peak"]
-        lines.append(f"- L = {r['length']}, {r['precision']}: {products['operations'] / 1e9:.0f} billion operations at {products['peak'] / 1e9:.0f} "
-                     f"billion a second, {needed:.2f} s, {needed / seconds:.0%} of the step")
-    lines += ["", "## The kinds of PyTorch that were tried", ""]
+        flops, seconds = r["ours"]["products"], min(r["ours"]["seconds"])
+        needed = flops["operations"] / flops["peak"]
+        lines.append(f"- L = {r['length']}, {r['precision']}: {flops['operations'] / 1e9:.0f} GFLOP at {flops['peak'] / 1e9:.0f} "
+                     f"GFLOP/s, {needed:.2f} s, {needed / seconds:.0%} of the step")
+    lines += ["", "## PyTorch, eager and compiled", ""]
     for r in results:
         tried = ", ".join(f"{name} {s:.2f} s" if isinstance(s, float) else f"{name} failed ({s[:160]})" for name, s in r["peer_tried"].items())
         lines.append(f"- L = {r['length']}, {r['precision']}: {tried}")
@@ -171,7 +172,7 @@ def report(results, machine, command, when):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--runs", type=int, default=3)
-    arguments.add_argument("--tokens", type=int, default=2048, help="of a batch")
+    arguments.add_argument("--tokens", type=int, default=2048, help="tokens per batch")
     arguments.add_argument("--lengths", type=int, nargs="+", default=[128, 2048], choices=list(RECIPES))
     arguments.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=list(KINDS))
     arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")

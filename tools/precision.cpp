@@ -1,8 +1,9 @@
-// How far each operation is from its definition in float64: prints a table, a row an operation, a column a dtype and direction.
+// The error of each operation relative to its definition in float64: prints a table with a row per operation, and columns per dtype for
+// the output and the gradient.
 //   m2bert-bench-precision [cpu|gpu]
-// The inputs are drawn once, rounded to the dtype, and given to both sides, so that a figure is the operation's own error: the largest
-// difference over the largest value. Definitions are MLX's float64 on the CPU. A gradient (of the sum of all values times random
-// weights, the worst of all inputs) is compared with the definition's, differentiated in float64 as well.
+// Random inputs are rounded to the dtype and given to both, so that a figure is the operation's own error: the largest difference, divided
+// by the largest value. Definitions run in MLX's float64 on the CPU. Gradients are those of the sum of all values times random weights; the
+// definition is differentiated in float64 too, and the worst of all inputs counts.
 #include <cmath>
 #include <functional>
 #include <iomanip>
@@ -80,7 +81,7 @@ mx::array short_conv(const mx::array& x_blc, const mx::array& weight, const mx::
   return y;
 }
 
-// Padding 1 and 3 taps; weight [out, in, 3].
+// 3 taps, padding 1; weight [out, in, 3].
 mx::array conv1d(const mx::array& x_blc, const mx::array& weight, const mx::array& bias) {
   const int L = x_blc.shape(1);
   const mx::array padded = mx::pad(x_blc, {{0, 0}, {1, 1}, {0, 0}}, number(0, x_blc));
@@ -97,8 +98,8 @@ mx::array attention(const mx::array& q, const mx::array& k, const mx::array& v, 
   return mx::matmul(mx::softmax(scores + bias, -1, true), v);
 }
 
-// The nearest matrix of a rank, for the last two axes.
-mx::array of_rank(const mx::array& matrices, int rank) {
+// The nearest matrix of the given rank, over the last two axes.
+mx::array nearest_of_rank(const mx::array& matrices, int rank) {
   const auto usv = mx::linalg::svd(matrices, true, mx::Device::cpu);
   const int m = matrices.shape(-2), n = matrices.shape(-1);
   mx::Shape u_stop = matrices.shape(), vt_stop = matrices.shape(), s_stop(matrices.shape().begin(), matrices.shape().end() - 1);
@@ -110,10 +111,10 @@ mx::array of_rank(const mx::array& matrices, int rank) {
 // The nearest Monarch matrix of 16 x 16 blocks: each of the sub-matrices (k, q) of rows p * 16 + k and columns q * 16 + s has rank 1.
 mx::array nearest_monarch(const mx::array& m) {
   const mx::array parts = mx::transpose(mx::reshape(m, {16, 16, 16, 16}), {1, 2, 0, 3});  // [p, k, q, s] -> [k, q, p, s]
-  return mx::reshape(mx::transpose(of_rank(parts, 1), {2, 0, 1, 3}), {256, 256});
+  return mx::reshape(mx::transpose(nearest_of_rank(parts, 1), {2, 0, 1, 3}), {256, 256});
 }
 
-// Real and imaginary part of the Fourier transform of n points, over sqrt(n).
+// Real and imaginary part of the Fourier transform of n points, divided by sqrt(n).
 mx::array fourier(const mx::array& x) {
   const int n = x.shape(-1);
   const mx::array place = mx::arange(0, n);
@@ -161,7 +162,7 @@ std::vector<Case> cases() {
          const auto [u, vt] = ops::low_rank_project(a[0], 32);
          return mx::matmul(mx::astype(u, mx::float32), mx::astype(vt, mx::float32));
        },
-       [](const Arrays& a) { return of_rank(a[0], 32); },
+       [](const Arrays& a) { return nearest_of_rank(a[0], 32); },
        false},
       {"`blockdiag_butterfly_project`, 256 x 256, its matrix",
        {{256, 256}},
@@ -213,13 +214,13 @@ std::vector<Case> cases() {
          return ops::attention_varlen(a[0], a[1], a[2], cu, cu);
        },
        [](const Arrays& a) {
-         Arrays texts;
+         Arrays sequences;
          for (auto [from, to] : {std::pair(0, 100), std::pair(100, 128)}) {
            Arrays qkv;
            for (const mx::array& x : a) qkv.push_back(mx::swapaxes(mx::slice(x, {from, 0, 0}, {to, 4, 64}), 0, 1));
-           texts.push_back(mx::swapaxes(attention(qkv[0], qkv[1], qkv[2], number(0, a[0])), 0, 1));
+           sequences.push_back(mx::swapaxes(attention(qkv[0], qkv[1], qkv[2], number(0, a[0])), 0, 1));
          }
-         return mx::concatenate(texts, 0);
+         return mx::concatenate(sequences, 0);
        }},
       {"`fused_softmax_dropout`, 128 keys, p = 0",
        {{2, 4, 128, 128}, {2, 128}},
@@ -233,8 +234,8 @@ std::vector<Case> cases() {
        {{256, 768}, {768}, {256, 768}},
        [](const Arrays& a) { return ops::fused_bias_dropout_add(a[0], a[1], a[2], 0.1f, mx::random::key(5)); },
        [](const Arrays& a) {
-         const mx::array kept = mx::astype(ops::dropout_kept(a[0].shape(), 0.1f, mx::random::key(5)), a[0].dtype());
-         return (a[0] + a[1]) * kept / number(1 - double(0.1f), a[0]) + a[2];
+         const mx::array mask = mx::astype(ops::dropout_kept(a[0].shape(), 0.1f, mx::random::key(5)), a[0].dtype());
+         return (a[0] + a[1]) * mask / number(1 - double(0.1f), a[0]) + a[2];
        }},
       {"`layer_norm`, 768 values",
        {{256, 768}, {768}, {768}},
@@ -282,7 +283,7 @@ Figures measure(const Case& c, mx::Dtype dtype) {
   mx::eval(ours, weights), mx::eval(grads);
 
   const mx::Device device = mx::default_device();
-  mx::set_default_device(mx::Device::cpu);  // the only one with float64
+  mx::set_default_device(mx::Device::cpu);  // the only device with float64
   Figures figures{difference(ours, c.definition(wide)), std::nullopt};
   if (c.has_gradient) {
     const Arrays exact = gradients(c.definition, wide, mx::astype(weights, mx::float64));

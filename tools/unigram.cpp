@@ -1,8 +1,7 @@
-// What a model that knows nothing but how frequent each token is would reach in a recipe's evaluation: the line that a training run has to
-// fall below.
-//   m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]      as `m2bert pretrain` takes them
-// Prints JSON: over the masked tokens of all of eval_loader, in nats, `cross_entropy` of the distribution of train_loader's tokens (one
-// epoch, one added to each count) and `entropy` of their own distribution, which is the least that any fixed distribution reaches.
+// The loss of a unigram model in a recipe's evaluation: a baseline that a pretraining run has to fall below.
+//   m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]      the arguments of `m2bert pretrain`
+// Prints JSON with values in nats over all masked tokens of eval_loader: `cross_entropy` of the token frequencies of train_loader (one
+// epoch, add-one smoothing), and `entropy` of the masked tokens themselves, the lower bound for any fixed distribution.
 #include <cmath>
 #include <iostream>
 #include <string>
@@ -14,7 +13,7 @@
 namespace m2bert::train {
 namespace {
 
-constexpr int32_t not_counted = -100;
+constexpr int32_t ignored = -100;
 
 using Counts = std::vector<double>;
 
@@ -24,14 +23,14 @@ double sum(const Counts& counts) {
   return total;
 }
 
-// Of the tokens that can be masked, as they were before masking: [CLS] and [SEP] cannot.
+// Counts the original tokens at positions that can be masked, which excludes [CLS] and [SEP].
 Counts count_tokens(data::BatchSource& source, size_t vocabulary) {
-  constexpr int32_t first_word_mark = 104;  // of BERT's vocabulary; [CLS], [SEP] and [MASK] lie right below
+  constexpr int32_t first_regular_token = 104;  // of BERT's vocabulary, right after [CLS], [SEP] and [MASK]
   Counts counts(vocabulary, 0);
   while (const auto batch = source.next()) {
     for (size_t i = 0; i < batch->ids.size(); ++i) {
-      const int32_t token = batch->labels[i] == not_counted ? batch->ids[i] : batch->labels[i];
-      if (batch->mask[i] == 1 && token >= first_word_mark) ++counts.at(size_t(token));
+      const int32_t token = batch->labels[i] == ignored ? batch->ids[i] : batch->labels[i];
+      if (batch->mask[i] == 1 && token >= first_regular_token) ++counts.at(size_t(token));
     }
   }
   return counts;
@@ -41,7 +40,7 @@ Counts count_masked(data::BatchSource& source, size_t vocabulary) {
   Counts counts(vocabulary, 0);
   while (const auto batch = source.next()) {
     for (const int32_t label : batch->labels) {
-      if (label != not_counted) ++counts.at(size_t(label));
+      if (label != ignored) ++counts.at(size_t(label));
     }
   }
   return counts;

@@ -9,7 +9,7 @@ namespace {
 
 constexpr float kMasked = -1e9F;
 
-mx::array on_itself(const Inputs& in, bool alibi) {
+mx::array self_attention(const Inputs& in, bool alibi) {
   return ops::self_attention(in["q"], in["k"], in["v"], kHeads, ops::mask_bias(in["mask"], kMasked), alibi);
 }
 
@@ -21,11 +21,11 @@ Function varlen(const Inputs& inputs) {
 }  // namespace
 
 void add_attention(Registry& registry) {
-  registry.add("self_attention", [](const Inputs& in) { return on_itself(in, false); });
-  registry.add("self_attention_alibi", [](const Inputs& in) { return on_itself(in, true); });
+  registry.add("self_attention", [](const Inputs& in) { return self_attention(in, false); });
+  registry.add("self_attention_alibi", [](const Inputs& in) { return self_attention(in, true); });
   registry.add("scaled_dot_product_attention_causal",
                [](const Inputs& in) { return ops::scaled_dot_product_attention(in["q"], in["k"], in["v"], {.causal = true}); });
-  registry.add_prepared("attention_varlen", varlen);
+  registry.add_with_setup("attention_varlen", varlen);
 }
 
 }  // namespace m2bert::bench

@@ -8,7 +8,7 @@ namespace {
 
 ops::MixerFilters filters(const Inputs& in) { return {in["k"], in["D"], in["k_rev"], in["k2"], in["D2"], in["k2_rev"]}; }
 
-Function with_kept_spectrum(const Inputs& inputs) {
+Function with_cached_spectrum(const Inputs& inputs) {
   auto spectrum = ops::long_conv_spectrum(inputs["k"], inputs["k_rev"]);
   mx::eval(spectrum);
   return [spectrum](const Inputs& in) { return ops::long_conv_with_spectrum(in["u"], spectrum, in["D"]); };
@@ -22,22 +22,22 @@ ops::MixerWeights mixer_weights(const Inputs& in) {
 
 mx::array mixer(const Inputs& in) { return ops::mixer_block(in["u"], mixer_weights(in), filters(in)); }
 
-// For inference: weights and filters laid out beforehand.
-Function prepared_mixer(const Inputs& inputs) {
-  auto prepared = ops::pack_mixer_block(mixer_weights(inputs), true);
-  if (!prepared) return mixer;
-  auto transformed = ops::pack_filters(filters(inputs));
-  mx::eval(transformed);
-  return [prepared, transformed](const Inputs& in) { return ops::mixer_block(in["u"], prepared, transformed); };
+// As at inference: weights and filters are packed once.
+Function packed_mixer(const Inputs& inputs) {
+  auto weights = ops::pack_mixer_block(mixer_weights(inputs), true);
+  if (!weights) return mixer;
+  auto packed_filters = ops::pack_filters(filters(inputs));
+  mx::eval(packed_filters);
+  return [weights, packed_filters](const Inputs& in) { return ops::mixer_block(in["u"], weights, packed_filters); };
 }
 
-// The result is as long as the text.
-mx::array centred(const Inputs& in, decltype(ops::conv1d)* convolve) {
+// "Same" padding.
+mx::array same_padding(const Inputs& in, decltype(ops::conv1d)* convolve) {
   return convolve(in["x"], in["weight"], in["bias"], {.padding = in["weight"].shape(2) / 2}, {});
 }
 
-// The same with a filter a channel.
-mx::array centred_by_channel(const Inputs& in, decltype(ops::conv1d)* convolve) {
+// "Same" padding, depthwise.
+mx::array same_padding_depthwise(const Inputs& in, decltype(ops::conv1d)* convolve) {
   const int channels = in["x"].shape(2);
   return convolve(in["x"], in["weight"], in["bias"], {.padding = in["weight"].shape(2) / 2, .groups = channels}, {});
 }
@@ -45,19 +45,19 @@ mx::array centred_by_channel(const Inputs& in, decltype(ops::conv1d)* convolve) 
 }  // namespace
 
 void add_convolution(Registry& registry) {
-  registry.add("conv1d", [](const Inputs& in) { return centred(in, ops::conv1d); });
-  registry.add("conv1d_fft", [](const Inputs& in) { return centred_by_channel(in, ops::conv1d_fft); });
-  registry.add("depthwise_conv1d", [](const Inputs& in) { return centred_by_channel(in, ops::depthwise_conv1d); });
+  registry.add("conv1d", [](const Inputs& in) { return same_padding(in, ops::conv1d); });
+  registry.add("conv1d_fft", [](const Inputs& in) { return same_padding_depthwise(in, ops::conv1d_fft); });
+  registry.add("depthwise_conv1d", [](const Inputs& in) { return same_padding_depthwise(in, ops::depthwise_conv1d); });
   registry.add("depthwise_conv1d_causal", [](const Inputs& in) { return ops::depthwise_conv1d_causal(in["u"], in["weight"], in["bias"]); });
   registry.add("long_conv", [](const Inputs& in) { return ops::long_conv(in["u"], in["k"], in["k_rev"], in["D"]); });
   registry.add("long_conv_causal", [](const Inputs& in) { return ops::long_conv(in["u"], in["k"], std::nullopt, in["D"]); });
   registry.add("long_conv_gelu_mask", [](const Inputs& in) {
     return ops::long_conv(in["u"], in["k"], in["k_rev"], in["D"], {.gelu = true, .dropout_mask = in["dropout_mask"]});
   });
-  registry.add_prepared("long_conv_with_spectrum", with_kept_spectrum);
+  registry.add_with_setup("long_conv_with_spectrum", with_cached_spectrum);
   registry.add("monarch_mix", mix);
   registry.add("mixer_block", mixer);
-  registry.add_prepared("monarch_mixer_kept", prepared_mixer);
+  registry.add_with_setup("mixer_block_packed", packed_mixer);
 }
 
 }  // namespace m2bert::bench

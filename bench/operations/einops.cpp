@@ -3,7 +3,7 @@
 
 namespace m2bert::bench {
 
-// A view costs nothing: what is timed is the copy that its next reader would make.
+// A view costs nothing, so this times the copy that the next operation would have to make.
 void add_einops(Registry& registry) {
   registry.add("rearrange_heads",
                [](const Inputs& in) { return mx::contiguous(ops::rearrange(in["x"], "b l (h d) -> b h l d", {{"h", kHeads}})); });

@@ -1,13 +1,13 @@
-// Our side of bench/operations.py: one operation at a time, on inputs from a file.
+// The m2bert side of bench/operations.py: runs one operation at a time on inputs from a file.
 //   m2bert-bench-operations
-// Prints "ready ..." and then answers lines on stdin:
-//   load NAME FILE [INPUT...]   an operation of the registry, a file of its inputs, and the inputs that get a gradient
-//   forward FILE                writes `output`, computed with no gradient traced
-//   gradients COTANGENT FILE    writes `output` and `gradient.INPUT` of sum(output * cotangent) for each; COTANGENT has `cotangent`
-//   run forward, run gradients  does the same, keeps nothing, prints the seconds (`gradients` needs the request above once)
+// Prints "ready ..." and then answers requests, one a line on stdin:
+//   load NAME FILE [INPUT...]   an operation of the registry, the file of its inputs, and the inputs to differentiate by
+//   forward FILE                writes `output`, computed without tracing gradients
+//   gradients COTANGENT FILE    writes `output`, and `gradient.INPUT` of sum(output * cotangent) for each input; COTANGENT has `cotangent`
+//   run forward, run gradients  the same without writing; prints the seconds (`run gradients` uses the cotangent of the last `gradients`)
 //   quit
-// Files are safetensors, and their names end so.
-// A request that fails is answered with "error: ..." and changes nothing else.
+// Files are safetensors, with that extension.
+// A request that fails is answered with "error: ..." and has no other effect.
 #include <chrono>
 #include <iostream>
 #include <optional>
@@ -54,7 +54,7 @@ class Case {
 
   void set_cotangent(const mx::array& cotangent) { cotangent_ = cotangent; }
 
-  // The output, and a gradient for each wanted input. All are computed, as in a training step.
+  // The output and the gradients by the wanted inputs, all evaluated, as in a training step.
   std::vector<mx::array> gradients() const {
     require(cotangent_.has_value(), "gradients: no cotangent was given yet");
     const auto traced = [this](const std::vector<mx::array>& primals) {
@@ -107,7 +107,7 @@ class Session {
     words >> name >> file;
     std::vector<std::string> wanted;
     for (std::string input; words >> input;) wanted.push_back(input);
-    case_.reset();  // two cases need not fit into memory together
+    case_.reset();  // two cases may not fit into memory together
     case_.emplace(registry_, name, file, std::move(wanted));
     return "loaded";
   }

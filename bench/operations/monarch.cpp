@@ -7,7 +7,7 @@
 namespace m2bert::bench {
 namespace {
 
-// Factors are unique up to their signs, so the matrix that they make is what is compared.
+// Factors are unique only up to their signs, so the reconstructed matrices are compared.
 mx::array projected(const Inputs& in) {
   const auto [w1, w2] = ops::blockdiag_butterfly_project(in["matrix"]);
   return ops::blockdiag_butterfly_to_dense(w1, w2);

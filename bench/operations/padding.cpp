@@ -19,8 +19,8 @@ Function pad(const Inputs& inputs) {
 }  // namespace
 
 void add_padding(Registry& registry) {
-  registry.add_prepared("unpad_input", unpad);
-  registry.add_prepared("pad_input", pad);
+  registry.add_with_setup("unpad_input", unpad);
+  registry.add_with_setup("pad_input", pad);
   registry.add("index_first_axis", [](const Inputs& in) { return ops::index_first_axis(in["x"], in["indices"]); });
   registry.add("index_put_first_axis",
                [](const Inputs& in) { return ops::index_put_first_axis(in["rows"], in["indices"], static_cast<int>(in["mask"].size())); });

@@ -1,6 +1,6 @@
 #pragma once
-// The operations that m2bert-bench-operations can run, by the names of bench/operations.py's cases. Sizes come with the inputs; what an operation is
-// told beside them (heads, eps) is the 80M model's, where it has it.
+// The operations that m2bert-bench-operations runs, by the names of the cases in bench/operations.py. Shapes come with the inputs; other
+// parameters (heads, eps) are those of the 80M model.
 #include <functional>
 #include <map>
 #include <string>
@@ -15,8 +15,8 @@ inline constexpr int kHeads = 12;
 inline constexpr float kLayerNormEps = 1e-12F;
 inline constexpr float kDropout = 0.1F;
 inline constexpr int kRank = 32;   // of low_rank_project
-inline constexpr int kB2 = 2;      // of the einsum form with b1 and b2
-inline constexpr int kFactor = 4;  // which factor of a butterfly matrix
+inline constexpr int kB2 = 2;      // of the einsum with b1 and b2
+inline constexpr int kFactor = 4;  // the number of a butterfly factor
 
 class Inputs {
  public:
@@ -37,11 +37,11 @@ using Function = std::function<mx::array(const Inputs&)>;
 class Registry {
  public:
   void add(const std::string& name, Function function) {
-    add_prepared(name, [function = std::move(function)](const Inputs&) { return function; });
+    add_with_setup(name, [function = std::move(function)](const Inputs&) { return function; });
   }
 
-  // prepare runs once, when the case is loaded, and is not timed: for what a program computes once and keeps.
-  void add_prepared(const std::string& name, std::function<Function(const Inputs&)> prepare) { operations_[name] = std::move(prepare); }
+  // setup runs once, when the case is loaded, and is not timed: for what a program computes once and caches.
+  void add_with_setup(const std::string& name, std::function<Function(const Inputs&)> setup) { operations_[name] = std::move(setup); }
 
   Function make(const std::string& name, const Inputs& inputs) const {
     const auto found = operations_.find(name);
@@ -53,7 +53,7 @@ class Registry {
   std::map<std::string, std::function<Function(const Inputs&)>> operations_;
 };
 
-// One a file.
+// Each in a file of its own.
 void add_attention(Registry& registry);
 void add_convolution(Registry& registry);
 void add_einops(Registry& registry);

@@ -1,11 +1,11 @@
-"""The PyTorch side of bench/inference.py: the encoder of one model over one batch of ids, all cores.
+"""The PyTorch side of bench/inference.py: runs the encoder of one model on one batch of ids, on all cores.
 
     python bench/peers/torch_inference.py FOLDER --make RECIPE.yaml
-    python bench/peers/torch_inference.py FOLDER [--dtype float32|bfloat16] [--compile] [--weights FILE] [--spectra kept|made]
+    python bench/peers/torch_inference.py FOLDER [--dtype float32|bfloat16] [--compile] [--weights FILE] [--spectra cached|computed]
 
---make writes the model: random weights (model.safetensors) and config.yaml. Without it, FOLDER also holds inputs.safetensors
-(input_ids), and lines on stdin are answered: "run" (one forward pass; prints its seconds), "save FILE" (the hidden states in float32
-as safetensors), "memory" (peak resident bytes of the process), "quit". What fails is answered with "error: ...".
+--make writes a model with random weights (model.safetensors) and its config.yaml. Without it, FOLDER also has inputs.safetensors
+(input_ids), and requests are answered, one a line on stdin: "run" (a forward pass; prints its seconds), "save FILE" (the hidden states in
+float32 as safetensors), "memory" (peak resident bytes of the process), "quit". A request that fails is answered with "error: ...".
 """
 import argparse
 import re
@@ -19,16 +19,16 @@ import torch
 from safetensors.torch import load_file, save_file
 import torch_model
 
-FILTER_SIZE = 30  # of the long filters, times length ** 0.75: what they add up to then hardly depends on the length
+FILTER_SCALE = 30  # of the long filters, times length ** -0.75: the sum over a filter then hardly depends on the length
 
 
-def calm(model):
-    """Weights that do not amplify rounding from layer to layer, as trained ones do not: else bfloat16 and int8 cannot be compared."""
+def scale_down(model):
+    """Scales the weights so that rounding errors do not grow from layer to layer; with trained weights they do not either."""
     length = model.config.long_conv_l_max
     with torch.no_grad():
         for name, tensor, _ in torch_model.roles(model):
             if name.endswith("implicit_filter.6.weight") or name.endswith("implicit_filter_rev.6.weight"):
-                tensor.mul_(FILTER_SIZE / length ** 0.75)
+                tensor.mul_(FILTER_SCALE / length ** 0.75)
             elif name.endswith(("in_linear.weight", "out_linear.weight", "gated_layers.weight", "wo.weight")):
                 tensor.mul_(0.5)
 
@@ -37,14 +37,14 @@ def make(folder, recipe):
     kind, model_config = torch_model.read_yaml(recipe)
     model = torch_model.build(kind, model_config, "mlm")
     torch_model.randomize(model, 0)
-    calm(model)
+    scale_down(model)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(recipe, folder / "config.yaml")
     save_file(torch_model.owned_state(model), folder / "model.safetensors")
 
 
 def read_model(folder, weights):
-    """The model on the file's own tensors: nothing is drawn or copied that the file replaces."""
+    """Assigns the tensors of the file to the model, without initializing or copying weights."""
     kind, model_config = torch_model.read_yaml(folder / "config.yaml")
     with torch.device("meta"):
         model = torch_model.build(kind, model_config, "mlm").eval()
@@ -60,8 +60,8 @@ class Bench:
         model = read_model(options.folder, options.weights or options.folder / "model.safetensors")
         ids = load_file(options.folder / "inputs.safetensors")["input_ids"]
         self.inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
-        if options.spectra == "kept":
-            model.float().keep_spectra(ids.shape[1])
+        if options.spectra == "cached":
+            model.float().cache_spectra(ids.shape[1])
         encoder = model.to(getattr(torch, options.dtype)).bert
         self.forward = torch.compile(encoder) if options.compile else encoder
 
@@ -85,7 +85,7 @@ def main():
     arguments.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     arguments.add_argument("--compile", action="store_true")
     arguments.add_argument("--weights", type=Path, help="instead of the folder's model.safetensors")
-    arguments.add_argument("--spectra", default="kept", choices=["kept", "made"], help="the filters': computed once, or in every pass")
+    arguments.add_argument("--spectra", default="cached", choices=["cached", "computed"], help="the filters': computed once, or in every forward pass")
     options = arguments.parse_args()
     if options.make:
         return make(options.folder, options.make)
@@ -98,7 +98,7 @@ def main():
                 return None
             try:
                 print(getattr(bench, request)(*words), flush=True)
-            except Exception as error:  # torch.compile fails in many ways; the driver then goes on without it
+            except Exception as error:  # torch.compile fails in many ways; the benchmark then continues without it
                 print("error: " + str(error).replace("\n", " ")[:300], flush=True)
     return None
 

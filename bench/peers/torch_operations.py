@@ -1,11 +1,10 @@
-"""The PyTorch side of bench/operations.py: each operation as PyTorch does it best, and in the layout it likes best.
+"""The PyTorch side of bench/operations.py: each operation as PyTorch runs it fastest, in the layout it prefers.
 
     python bench/peers/torch_operations.py
 
-Answers the same lines as bench/operations/main.cpp, whose operations have the same names: load, forward, gradients, run.
-An operation is a function of its inputs by name. Inputs, cotangent and result of those under `channels_first` are held as
-[..., channels, positions], which suits PyTorch's convolutions and transforms; that order is made when a case is loaded and undone when
-a result is saved, neither of which is timed.
+Answers the same requests as bench/operations/main.cpp, with the same names of operations: load, forward, gradients, run.
+An operation is a function of its inputs by name. The tensors named in `channels_first` are stored as [..., channels, positions], which
+suits PyTorch's convolutions and transforms. They are transposed when a case is loaded and when a result is saved, neither of which is timed.
 """
 import math
 import sys
@@ -21,12 +20,12 @@ OPERATIONS = {}
 
 
 class Operation:
-    def __init__(self, prepare, channels_first):
-        self.prepare, self.channels_first = prepare, channels_first
+    def __init__(self, setup, channels_first):
+        self.setup, self.channels_first = setup, channels_first
 
 
 def op(*names, channels_first=()):
-    """The function computes it. `channels_first` names inputs, and `output`, whose last two axes are exchanged."""
+    """Registers a function that computes the operation. channels_first: inputs, and `output`, whose last two axes are swapped."""
     def add(function):
         for name in names or [function.__name__]:
             OPERATIONS[name] = Operation(lambda inputs: function, channels_first)
@@ -34,15 +33,15 @@ def op(*names, channels_first=()):
     return add
 
 
-def prepared(name=None, channels_first=()):
-    """The function gets all inputs, once and untimed, and returns the function that computes it."""
-    def add(prepare):
-        OPERATIONS[name or prepare.__name__] = Operation(lambda inputs: prepare(**inputs), channels_first)
-        return prepare
+def with_setup(name=None, channels_first=()):
+    """Registers a function that is called once with all inputs, untimed, and returns the function that computes the operation."""
+    def add(setup):
+        OPERATIONS[name or setup.__name__] = Operation(lambda inputs: setup(**inputs), channels_first)
+        return setup
     return add
 
 
-# ---- matrix products ----
+# ---- matmuls ----
 
 @op("linear", "fused_dense")
 def linear(x, weight, bias):
@@ -55,7 +54,7 @@ def fused_dense_gelu(x, weight, bias):
 
 
 class BlockdiagMultiply(torch.autograd.Function):
-    """A batched product over the blocks whose results are written in place, forward and backward: no copy of x or of the result."""
+    """A batched matmul over the blocks that writes into the result, forward and backward, without copying x or the result."""
 
     @staticmethod
     def forward(ctx, x, weight):
@@ -89,7 +88,7 @@ def blockdiag_multiply_down(x, weight, bias):
 
 
 class ButterflyMultiply(torch.autograd.Function):
-    """x [.., k p], w1 [k, q, p], w2 [l, s, r]: two batched products into place, and the permutations' copies between them."""
+    """x [.., k p], w1 [k, q, p], w2 [l, s, r]: two batched matmuls that write into the result, with a copy for the permutation between."""
 
     @staticmethod
     def forward(ctx, x, w1, w2):
@@ -108,7 +107,7 @@ class ButterflyMultiply(torch.autograd.Function):
 
 
 def across(x, blocks):
-    """[.., (r l)] -> [l, n, r], contiguous in l of each row."""
+    """[.., (r l)] -> [l, n, r], stored row by row."""
     return x.reshape(-1, x.shape[-1] // blocks, blocks).transpose(1, 2).contiguous().transpose(0, 1)
 
 
@@ -261,9 +260,9 @@ def alibi_slopes(heads):
     return powers(below) + powers(2 * below)[0::2][:heads - below]
 
 
-@prepared()
+@with_setup()
 def self_attention_alibi(mask, q, **_):
-    """The bias of all heads and pairs is made once, as the reference's model does."""
+    """The bias of all heads and pairs is computed once, as upstream's model does."""
     places = torch.arange(mask.shape[1])
     distance = (places[:, None] - places[None, :]).abs()
     alibi = -torch.tensor(alibi_slopes(HEADS))[:, None, None] * distance
@@ -276,9 +275,9 @@ def scaled_dot_product_attention_causal(q, k, v):
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
-@prepared()
+@with_setup()
 def attention_varlen(mask, **_):
-    """A text after another: nothing is padded, and each is long enough to keep all cores busy."""
+    """One sequence after another: no padding, and each is long enough to keep all cores busy."""
     lengths = mask.sum(1).tolist()
 
     def attend_each(q, k, v, mask):
@@ -290,7 +289,7 @@ def attention_varlen(mask, **_):
 # ---- convolutions ----
 
 def filter_spectrum(k, k_rev=None):
-    """k, k_rev [d, L]: of the kernel of length 2 L whose second half holds the later positions."""
+    """The spectrum of a kernel of length 2 L, with k [d, L] in its first half and k_rev [d, L] for later positions in its second half."""
     length = k.shape[-1]
     kernel = F.pad(k, (0, length))
     if k_rev is not None:
@@ -308,19 +307,19 @@ def short_conv(u, weight, bias):
     return F.conv1d(u, weight, bias, padding=weight.shape[-1] - 1, groups=weight.shape[0])[..., :u.shape[-1]]
 
 
-@op("conv1d", channels_first=("x", "output"))
-def centred(x, weight, bias):
+@op(channels_first=("x", "output"))
+def conv1d(x, weight, bias):
     return F.conv1d(x, weight, bias, padding="same")
 
 
-@op("depthwise_conv1d", channels_first=("x", "output"))
-def centred_by_channel(x, weight, bias):
+@op(channels_first=("x", "output"))
+def depthwise_conv1d(x, weight, bias):
     return F.conv1d(x, weight, bias, padding="same", groups=len(weight))
 
 
 @op(channels_first=("x", "output"))
 def conv1d_fft(x, weight, bias):
-    """A filter a channel, in torch's sense: not turned round."""
+    """Depthwise, a cross-correlation as in torch."""
     length, taps = x.shape[-1], weight.shape[-1]
     size = 2 ** math.ceil(math.log2(length + taps - 1))
     spectrum = torch.fft.rfft(weight[:, 0].flip(-1).float(), n=size)
@@ -343,7 +342,7 @@ def long_conv_gelu_mask(u, k, k_rev, D, dropout_mask):
     return F.gelu(long_conv(u, k, D, k_rev)) * dropout_mask[:, :, None]
 
 
-@prepared(channels_first=("u", "k", "k_rev", "output"))
+@with_setup(channels_first=("u", "k", "k_rev", "output"))
 def long_conv_with_spectrum(k, k_rev, **_):
     spectrum = filter_spectrum(k, k_rev)
     return lambda u, D, k, k_rev: convolve(u, spectrum, D)
@@ -363,14 +362,14 @@ def monarch_mix(projected, u, short_weight, short_bias, k, k_rev, D, k2, k2_rev,
 
 
 @op(channels_first=("k", "k_rev", "k2", "k2_rev"))
-def monarch_mixer(u, in_weight, in_bias, short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2, out_weight, out_bias):
+def mixer_block(u, in_weight, in_bias, short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2, out_weight, out_bias):
     projected = F.linear(u, in_weight, in_bias).transpose(1, 2)
     y = monarch_mix(projected, u.transpose(1, 2), short_weight, short_bias, k, k_rev, D, k2, k2_rev, D2)
     return F.linear(y.transpose(1, 2), out_weight, out_bias)
 
 
-@prepared(channels_first=("k", "k_rev", "k2", "k2_rev"))
-def monarch_mixer_kept(k, k_rev, D, k2, k2_rev, D2, **_):
+@with_setup(channels_first=("k", "k_rev", "k2", "k2_rev"))
+def mixer_block_packed(k, k_rev, D, k2, k2_rev, D2, **_):
     spectrum, spectrum2 = filter_spectrum(k, k_rev), filter_spectrum(k2, k2_rev)
 
     def forward(u, in_weight, in_bias, short_weight, short_bias, out_weight, out_bias, **_):
@@ -380,7 +379,7 @@ def monarch_mixer_kept(k, k_rev, D, k2, k2_rev, D2, **_):
     return forward
 
 
-# ---- einops: a view costs nothing, so the copy that its next reader would make is timed ----
+# ---- einops: a view costs nothing, so this times the copy that the next operation would have to make ----
 
 @op()
 def rearrange_heads(x):
@@ -409,13 +408,13 @@ def reduce_max_pool(x):
 
 # ---- padding ----
 
-@prepared()
+@with_setup()
 def unpad_input(mask, **_):
     indices = mask.flatten().nonzero().flatten()
     return lambda x, mask: x.flatten(0, 1).index_select(0, indices)
 
 
-@prepared()
+@with_setup()
 def pad_input(mask, **_):
     indices = mask.flatten().nonzero().flatten()
     return lambda rows, mask: rows.new_zeros(mask.numel(), *rows.shape[1:]).index_copy(0, indices, rows).view(*mask.shape, *rows.shape[1:])
@@ -426,9 +425,9 @@ def index_first_axis(x, indices):
     return x.index_select(0, indices)
 
 
-@prepared()
+@with_setup()
 def index_put_first_axis(indices, **_):
-    places = indices.long()  # the one kind that index_copy takes
+    places = indices.long()  # what index_copy requires
     return lambda rows, indices, mask: rows.new_zeros(mask.numel(), *rows.shape[1:]).index_copy(0, places, rows)
 
 
@@ -438,12 +437,12 @@ class Case:
     def __init__(self, name, file, *wanted):
         operation = OPERATIONS[name]
         self.channels_first, self.wanted = operation.channels_first, wanted
-        self.inputs = {key: self.turned(key, value) for key, value in load_file(file).items()}
-        self.function = operation.prepare(self.inputs)
+        self.inputs = {key: self.transposed(key, value) for key, value in load_file(file).items()}
+        self.function = operation.setup(self.inputs)
         self.traced = {key: value.detach().requires_grad_() if key in wanted else value for key, value in self.inputs.items()}
 
-    def turned(self, key, value):
-        """In memory of its own: what load_file gives is the file's."""
+    def transposed(self, key, value):
+        """A copy, transposed if needed: load_file returns views of the mapped file."""
         return (value.transpose(-1, -2) if key in self.channels_first else value).clone(memory_format=torch.contiguous_format)
 
     def forward(self):
@@ -455,13 +454,13 @@ class Case:
         return output.detach(), torch.autograd.grad(output, [self.traced[key] for key in self.wanted], self.cotangent)
 
     def save_forward(self, file):
-        save_file({"output": self.turned("output", self.forward())}, file)
+        save_file({"output": self.transposed("output", self.forward())}, file)
 
     def save_gradients(self, cotangent, file):
-        self.cotangent = self.turned("output", load_file(cotangent)["cotangent"])
+        self.cotangent = self.transposed("output", load_file(cotangent)["cotangent"])
         output, gradients = self.gradients()
-        named = {f"gradient.{key}": self.turned(key, value) for key, value in zip(self.wanted, gradients)}
-        save_file({"output": self.turned("output", output), **named}, file)
+        named = {f"gradient.{key}": self.transposed(key, value) for key, value in zip(self.wanted, gradients)}
+        save_file({"output": self.transposed("output", output), **named}, file)
 
     def run(self, what):
         work = {"forward": self.forward, "gradients": self.gradients}[what]
@@ -471,7 +470,7 @@ class Case:
 
 
 def answer(request, words, case):
-    """The case that is loaded afterwards, and the answer."""
+    """Returns the loaded case and the answer."""
     if request == "load":
         return Case(*words), "loaded"
     if request == "run":
@@ -489,7 +488,7 @@ def main():
         if request == "quit":
             return
         if request == "load":
-            case = None  # two cases need not fit into memory together
+            case = None  # two cases may not fit into memory together
         try:
             case, text = answer(request, words, case)
         except Exception as error:

@@ -1,10 +1,10 @@
-"""The PyTorch side of bench/training.py: whole training steps of a recipe (forward, backward, clipping, fused AdamW), all cores.
+"""The PyTorch side of bench/training.py: runs whole training steps of a recipe (forward, backward, clipping, fused AdamW), on all cores.
 
     python bench/peers/torch_training.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile]
     python bench/peers/torch_training.py RECIPE.yaml --make BATCHES ROWS
 
-amp: weights in float32, autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes what the recipe names: random weights
-(load_path) and batches with masks (train_loader.file). Without it, answers lines on stdin as bench/training.cpp does.
+amp: float32 weights with autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes random weights to the recipe's load_path
+and masked batches to its train_loader.file. Without it, requests on stdin are answered as by bench/training.cpp.
 """
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ MASK, IGNORED = 103, -100
 
 
 def initialise(model):
-    """BERT's: what a run begins with, so that the losses are those of a run. The filters' networks stay as PyTorch draws them."""
+    """BERT's initialization, so that the losses are those of a real run. The filter networks keep PyTorch's."""
     for name, module in model.named_modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Embedding)) and "implicit_filter" not in name:
             torch.nn.init.normal_(module.weight, std=0.02)
@@ -55,7 +55,7 @@ class Bench:
         o = recipe.optimizer
         if o.name != "decoupled_adamw":
             raise ValueError(f"optimizer {o.name}: only decoupled_adamw has a peer")
-        # At the full learning rate, DecoupledAdamW's decay of weight_decay is AdamW's of weight_decay / lr.
+        # At the full learning rate DecoupledAdamW's weight_decay equals AdamW's weight_decay / lr.
         self.optimizer = torch.optim.AdamW(self.parameters, lr=o.lr, betas=tuple(o.betas), eps=o.eps, weight_decay=o.weight_decay / o.lr, fused=True)
         self.threshold = recipe.algorithms.gradient_clipping.clipping_threshold
         self.autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if mode == "amp" else contextlib.nullcontext
@@ -76,7 +76,7 @@ class Bench:
         return norm.item()
 
     def step(self):
-        """Seconds of forward and backward pass, and of clipping and update."""
+        """Seconds of the forward and backward pass, and of clipping and the update."""
         times = [time.perf_counter()]
         loss = self.loss()
         loss.backward()
@@ -112,7 +112,7 @@ def main():
                    "parts": lambda: json.dumps(dict(zip(("gradient", "update"), bench.step())))}
         try:
             print(answers[command](), flush=True)
-        except Exception as error:  # torch.compile fails in many ways; the driver then goes on without it
+        except Exception as error:  # torch.compile fails in many ways; the benchmark then continues without it
             print("error: " + str(error).replace("\n", " ")[:300], flush=True)
     return None
 
