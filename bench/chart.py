@@ -1,15 +1,15 @@
-"""A small SVG chart of lines over lengths, both axes logarithmic. Its colours are readable on white and on dark backgrounds."""
+"""Draws a small SVG line chart with logarithmic axes. Its colours are readable on light and dark backgrounds."""
 import math
 from html import escape
 
 WIDTH, HEIGHT = 760, 400
-LEFT, RIGHT, TOP, BOTTOM = 62, 152, 44, 48  # margins; the lines' names stand in the right one
+LEFT, RIGHT, TOP, BOTTOM = 62, 152, 44, 48  # margins; the right one has the names of the lines
 GREY = "#848d97"
 LINE_HEIGHT = 16  # of the names
 
 
 def ticks(low, high):
-    """1, 2, 5, 10, ...: from the last one at or under low to the first one at or over high."""
+    """1, 2, 5, 10, ...: from the last one <= low to the first one >= high."""
     values = [m * 10 ** e for e in range(-3, 9) for m in (1, 2, 5)]
     return [v for i, v in enumerate(values) if (i + 1 == len(values) or values[i + 1] > low) and (i == 0 or values[i - 1] < high)]
 
@@ -20,7 +20,7 @@ def place(low, high, start, end):
 
 
 def spread(positions):
-    """The same positions, moved as little as it takes to keep names apart."""
+    """The positions, moved apart as far as the names need."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     placed = list(positions)
     for before, i in zip(order, order[1:]):
@@ -52,7 +52,7 @@ def line(points, colour, dashed):
 
 
 def draw(title, x_title, lines, limit=None):
-    """lines: [(name, colour, dashed, {x: y})]; limit: (name, y), a dashed line across. At least one point."""
+    """lines: [(name, colour, dashed, {x: y})], at least one point; limit: (name, y), a dashed horizontal line."""
     lines = [entry for entry in lines if entry[3]]
     xs = sorted({x for *_, points in lines for x in points})
     ys = [y for *_, points in lines for y in points.values()] + ([limit[1]] if limit else [])

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the two programs, the machine, the commit, the record of a run."""
+"""Shared by the benchmarks: running a program, describing the machine and the commit, writing records."""
 import json
 import os
 import platform
@@ -12,20 +12,20 @@ BUILD = Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release"))
 SHARED = Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared"))
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456", "MALLOC_ARENA_MAX": "1"}
 
-# The program lets its threads sleep between loops (cli/runtime.cpp), and so do its benchmarks.
+# Idle threads of m2bert sleep (cli/runtime.cpp), so they do in its benchmarks.
 OURS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
 
 
-class Stopped(SystemExit):
-    """A program ended while it was asked. Nobody needs to catch this: it ends the benchmark with its message."""
+class Exited(SystemExit):
+    """A program ended instead of answering. If not caught, this ends the benchmark with its message."""
 
 
-class Refused(Exception):
-    """A program answered with an error, and goes on."""
+class RequestFailed(Exception):
+    """A program answered with an error, and is still running."""
 
 
-class Side:
-    """A program that answers lines on its pipes; "run..." with seconds."""
+class Program:
+    """A running program that answers requests, one a line on its standard input; to "run..." with seconds."""
 
     def __init__(self, label, command, environment=None):
         self.label, self.times = label, []
@@ -36,7 +36,7 @@ class Side:
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise Stopped(f"{self.label} stopped with {self.process.wait()}")
+            raise Exited(f"{self.label} stopped with {self.process.wait()}")
         return line.strip()
 
     def ask(self, line):
@@ -44,7 +44,7 @@ class Side:
         self.process.stdin.flush()
         answer = self.answer()
         if answer.startswith("error: "):
-            raise Refused(f"{self.label}: {answer.removeprefix('error: ')}")
+            raise RequestFailed(f"{self.label}: {answer.removeprefix('error: ')}")
         return answer
 
     def run(self, request="run"):
@@ -84,7 +84,7 @@ def find_program(name):
 
 
 def write_record(folder, what, machine, when, text, results):
-    """folder/WHAT_HARDWARE_DATE.md, for people, and .json. Returns the path of both, without the ending."""
+    """Writes folder/WHAT_HARDWARE_DATE.md, for people, and .json. Returns the path of both without the extension."""
     folder.mkdir(parents=True, exist_ok=True)
     words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
     stem = f"{what}_{words}_{when}"

@@ -1,13 +1,13 @@
-# `cmake --install`: a tree that stands alone and may be moved.
+# `cmake --install`: a self-contained, relocatable tree.
 #   bin/m2bert  lib/libm2bert*.so  lib/cmake/m2bert  include/m2bert
-#   lib/m2bert/mlx/{lib,include}  lib/m2bert/mlx_cpu.libs      MLX as its wheel has it: libmlx finds its libraries at ../../mlx_cpu.libs
-# Homebrew's MLX stays where it is: the package config then looks for it as this build did.
+#   lib/m2bert/mlx/{lib,include}  lib/m2bert/mlx_cpu.libs      MLX, laid out as in its wheel: libmlx needs ../../mlx_cpu.libs
+# Homebrew's MLX is not copied: the package config finds it where this build did.
 include(CMakePackageConfigHelpers)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/m2bert)
 set(M2BERT_PRIVATE_DIR ${CMAKE_INSTALL_LIBDIR}/m2bert)
 
 get_property(installed GLOBAL PROPERTY M2BERT_INSTALLED)
-set(program "")  # the one executable that cli/ makes
+set(program "")  # the executable of cli/
 if(M2BERT_CLI AND EXISTS ${PROJECT_SOURCE_DIR}/cli/CMakeLists.txt)
   get_property(targets DIRECTORY ${PROJECT_SOURCE_DIR}/cli PROPERTY BUILDSYSTEM_TARGETS)
   foreach(target ${targets})
@@ -45,7 +45,7 @@ if(program)
 endif()
 install(TARGETS ${installed} EXPORT m2bert LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/m2bert DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
-        PATTERN backend EXCLUDE)  # backend/ is internal to ops
+        PATTERN backend EXCLUDE)  # ops/backend/ is internal
 install(FILES ${PROJECT_BINARY_DIR}/m2bert/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/m2bert)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

@@ -1,12 +1,11 @@
-# A folder of m2bert/ is a library m2bert_<folder>. `ops` is a shared library of its own (m2bert::ops); the others are static and
-# together make the shared library m2bert::m2bert, which links m2bert::ops instead of holding a second copy of it.
-# The program and the tests link only the folders they use.
+# Each folder of m2bert/ is a library m2bert_<folder>. `ops` is a shared library of its own (m2bert::ops). The others are static, and
+# together they make the shared library m2bert::m2bert, which links m2bert::ops. The program and the tests link only the folders they use.
 find_package(Threads REQUIRED)
 
 add_library(m2bert_options INTERFACE)
 target_include_directories(m2bert_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
 target_compile_options(m2bert_options INTERFACE -Wall -Wextra -Wpedantic -Wno-missing-field-initializers $<$<BOOL:${M2BERT_WERROR}>:-Werror>)
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # g++ 12 sees overlaps and overflows in std::string's and std::variant's own code
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # false positives of g++ 12 in std::string and std::variant
   target_compile_options(m2bert_options INTERFACE -Wno-restrict -Wno-stringop-overflow -Wno-stringop-overread -Wno-array-bounds -Wno-maybe-uninitialized)
 endif()
 target_link_libraries(m2bert_options INTERFACE Threads::Threads)
@@ -15,7 +14,7 @@ if(M2BERT_SANITIZE)
   target_link_options(m2bert_options INTERFACE -fsanitize=${M2BERT_SANITIZE})
 endif()
 
-# What the program says of itself (#include "m2bert/version.h").
+# The version that the program prints (#include "m2bert/version.h").
 execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} rev-parse --short=12 HEAD
                 OUTPUT_VARIABLE M2BERT_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
 if(failed)
@@ -23,10 +22,10 @@ if(failed)
 endif()
 configure_file(${PROJECT_SOURCE_DIR}/m2bert/version.h.in ${PROJECT_BINARY_DIR}/m2bert/version.h)
 
-# A precompiled header serves only code compiled with the same setting: programs are compiled as libraries are.
+# A precompiled header requires the same options everywhere, so programs are compiled as position-independent code like libraries.
 set(CMAKE_CXX_COMPILE_OPTIONS_PIE ${CMAKE_CXX_COMPILE_OPTIONS_PIC})
 
-# MLX's headers cost 3 s a file: one precompiled header serves every target that includes them.
+# MLX's headers take 3 s per file, so all targets that include them share one precompiled header.
 add_library(m2bert_pch STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
 target_link_libraries(m2bert_pch PUBLIC m2bert_options m2bert_mlx)
 target_precompile_headers(m2bert_pch PRIVATE <mlx/mlx.h>)
@@ -51,7 +50,7 @@ function(m2bert_folder name)
   endforeach()
   if(arg_MLX)
     target_link_libraries(m2bert_${name} PUBLIC $<BUILD_INTERFACE:m2bert_mlx> $<INSTALL_INTERFACE:m2bert::mlx>)
-    if(name STREQUAL "ops")  # compiled with OpenMP, so the shared precompiled header does not serve it
+    if(name STREQUAL "ops")  # compiled with OpenMP, so it cannot use the shared precompiled header
       target_precompile_headers(m2bert_ops PRIVATE <mlx/mlx.h>)
     else()
       target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
@@ -59,7 +58,7 @@ function(m2bert_folder name)
   endif()
 endfunction()
 
-# What the two libraries that are installed share: name, version and the lowest language standard of a program that uses them.
+# Sets what the two installed libraries share: exported name, version, and the C++ standard that users need.
 function(m2bert_installed_library target name)
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} VERSION ${PROJECT_VERSION}
                         SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR} DEFINE_SYMBOL "")
@@ -68,7 +67,7 @@ function(m2bert_installed_library target name)
   set_property(GLOBAL APPEND PROPERTY M2BERT_INSTALLED ${target})
 endfunction()
 
-# Called after the folders: all static ones become libm2bert.
+# Call after all folders: combines the static ones into libm2bert.
 function(m2bert_shared_library)
   get_property(folders GLOBAL PROPERTY M2BERT_FOLDERS)
   if(NOT folders)
@@ -79,7 +78,7 @@ function(m2bert_shared_library)
   add_library(m2bert_shared SHARED ${objects})
   set_target_properties(m2bert_shared PROPERTIES OUTPUT_NAME m2bert LINKER_LANGUAGE CXX)
   m2bert_installed_library(m2bert_shared m2bert)
-  target_link_libraries(m2bert_shared PRIVATE ${folders})  # for what the folders link: their archives have nothing left to give
+  target_link_libraries(m2bert_shared PRIVATE ${folders})  # for their dependencies; all their objects are already in
   if(TARGET m2bert_ops)
     target_link_libraries(m2bert_shared PUBLIC m2bert_ops)
   endif()

@@ -1,5 +1,5 @@
-# Finds MLX (MLX_ROOT, then the Python wheel of M2BERT_PYTHON, then Homebrew) and makes m2bert_mlx from it.
-# The wheel's own package file is not used: the CUDA wheel's also asks for the CUDA toolkit, which a build does not need.
+# Finds MLX (MLX_ROOT, then the Python wheel of M2BERT_PYTHON, then Homebrew) and defines the target m2bert_mlx.
+# The wheel's own CMake package is not used, because the CUDA wheel's requires the CUDA toolkit, which a build does not need.
 set(MLX_ROOT "" CACHE PATH "Folder that holds MLX's include/ and lib/")
 set(M2BERT_PYTHON "" CACHE FILEPATH "Python that has the mlx wheel installed")
 
@@ -28,7 +28,7 @@ message(STATUS "MLX ${M2BERT_MLX_VERSION}: ${MLX_ROOT}")
 if(NOT M2BERT_MLX_VERSION VERSION_EQUAL 0.32.4)
   message(WARNING "m2bert is written for and tested with MLX 0.32.4; this is ${M2BERT_MLX_VERSION}.")
 endif()
-# A wheel's library travels with an installed tree; a package manager's stays where it is.
+# The wheel's library is copied into an installed tree, a package manager's is not.
 if(MLX_ROOT MATCHES "/mlx$" AND NOT MLX_ROOT MATCHES "/opt/mlx$")
   set(M2BERT_BUNDLE_MLX ON)
 else()
@@ -41,11 +41,11 @@ target_include_directories(mlx SYSTEM INTERFACE ${MLX_ROOT}/include)
 
 add_library(m2bert_mlx INTERFACE)
 if(NOT APPLE)
-  # The Linux wheel carries netlib's reference BLAS. A library linked before libmlx takes over its cblas symbols.
-  # The OpenMP build shares one thread pool with oneDNN and our kernels.
+  # The Linux wheel contains netlib's slow reference BLAS. A library linked before libmlx overrides its cblas symbols.
+  # The OpenMP build of OpenBLAS shares one thread pool with oneDNN and our kernels.
   find_library(OPENBLAS_LIBRARY NAMES openblas PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp NO_DEFAULT_PATH)
   find_library(OPENBLAS_LIBRARY NAMES openblas REQUIRED)
-  # Where several builds of OpenBLAS are installed, the loader's default need not be this one.
+  # If several builds of OpenBLAS are installed, the loader's default may be another one.
   cmake_path(GET OPENBLAS_LIBRARY PARENT_PATH M2BERT_BLAS_RPATH)
   if(M2BERT_BLAS_RPATH MATCHES "openblas-openmp$")
     set(CMAKE_BUILD_RPATH ${M2BERT_BLAS_RPATH})

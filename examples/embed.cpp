@@ -1,5 +1,5 @@
-// Texts to vectors with a trained model.
-//   embed MODEL "a text" "another"     a line for each text: its vector
+// Embeds texts with a trained model.
+//   embed MODEL "a text" "another"     prints the vector of each text on a line
 //   embed MODEL < texts.txt            the same for the lines of a file
 // MODEL is a model folder, or a checkpoint file with its recipe (config.yaml) beside it.
 #include <iostream>
@@ -17,7 +17,7 @@ int main(int argc, char** argv) try {
     for (std::string line; std::getline(std::cin, line);) texts.push_back(line);
   }
 
-  // The folder says how its vectors are made: pooling, length, padding. EmbedOptions overrules it.
+  // The model folder defines pooling, length and padding. EmbedOptions overrides them.
   const m2bert::infer::Embedder embedder(m2bert::models::load_pretrained(argv[1]), {.batch_size = 8});
   const m2bert::infer::Embeddings rows = embedder(texts);
 

@@ -1,4 +1,4 @@
-// A new layer that mixes along the sequence, trained from nothing: it learns to say which token stood five places before.
+// A new sequence mixer, trained from scratch on a toy task: predict the token five positions earlier.
 #include <cmath>
 #include <iostream>
 
@@ -13,8 +13,8 @@ namespace ops = m2bert::ops;
 
 constexpr int kTokens = 8, kWidth = 32, kLength = 64, kBatch = 16, kDelay = 5, kSteps = 100;
 
-// y = out(sigmoid(gate(x)) * conv(value(x))), with a causal convolution whose learned filter is as long as the text.
-// Members are the parameters; visit() names them, and that is all that training, loading, saving and counting need.
+// y = out(sigmoid(gate(x)) * conv(value(x))), with a causal convolution whose learned filter is as long as the sequence.
+// The members are the parameters, and visit() names them: training, loading, saving and counting need nothing else.
 struct GatedLongConv : nn::Module {
   explicit GatedLongConv(nn::KeySequence& keys) : filter(nn::normal({kLength, kWidth}, 0.1f, keys)) {
     for (nn::Linear* linear : {&gate, &value, &out}) linear->init_uniform(keys);
@@ -28,7 +28,7 @@ struct GatedLongConv : nn::Module {
   mx::array filter, skip = mx::zeros({kWidth});
 };
 
-// The layer between an embedding and a classifier of tokens.
+// The mixer between an embedding and a token classifier.
 struct Echo : nn::Module {
   explicit Echo(nn::KeySequence& keys) : mixer(keys) { embedding.init_normal(1, keys), classifier.init_uniform(keys); }
   mx::array operator()(const mx::array& ids_bl) const { return classifier(mixer(embedding(ids_bl))); }  // [B, L, kTokens]

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts of this folder: changes to the repository root and runs the steps of a script quietly.
+# Sourced by the scripts of this folder. Changes to the repository root, and runs steps with their output in logs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p build/log
@@ -9,8 +9,8 @@ case $(uname) in
 esac
 export jobs
 
-# step TEXT LOG COMMAND...: one line with the time it took; the output goes to build/log/LOG.
-# When the command fails: the end of the log, then the advice in $advice if there is one.
+# step TEXT LOG COMMAND...: runs the command and prints one line with its time. The output goes to build/log/LOG. If the command fails,
+# prints the end of the log and $advice, if set, and exits.
 step() {
   local text=$1 log=build/log/$2 start=$SECONDS watcher='' status=0
   shift 2
@@ -37,7 +37,7 @@ step() {
   exit 1
 }
 
-# On a terminal: how far ninja or pip says it is, once a second.
+# Prints the progress of ninja or pip, once a second. For terminals.
 watch_log() {
   while sleep 1; do
     printf '\r\033[K%s ... %s' "$1" "$(tail -c 300 "$2" 2>/dev/null | grep -oE '\[[0-9]+/[0-9]+\]' | tail -n 1 || true)"
@@ -54,7 +54,7 @@ build() {
   advice=''
 }
 
-# make_venv FOLDER: a Python environment, made anew by the first Python that can.
+# make_venv FOLDER: creates a new Python environment with the first Python that can.
 make_venv() {
   local python
   for python in python3 python3.12 /usr/bin/python3; do

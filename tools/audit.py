@@ -1,12 +1,12 @@
-"""Proves that m2bert runs without Python: says what breaks it, and exits with 1.
+"""Checks that m2bert does not depend on Python. Prints violations and exits with 1 if there are any.
 
 audit.py                    the sources: m2bert/, cli/ and examples/ may not include, link, load or start torch, numpy, triton, apex or Python
-audit.py --tree DIR         an installed tree: its names, libraries (those of the system too that they pull in), scripts, headers
-audit.py --inventory DIR    a Python tree: which files import what m2bert replaces, beside the rows of docs/porting.md
-  --all                     also the files that import none of it
+audit.py --tree DIR         an installed tree: file names, libraries (including the system libraries that they load), scripts, headers
+audit.py --inventory DIR    a Python tree: the files that import a library that m2bert replaces, with their rows in docs/porting.md
+  --all                     also the files that import none
   --json                    as JSON
 
-What only runs while building or testing (script/, cmake/, tools/, tests/, bench/) may use Python; what cmake/ links may not.
+What runs only while building or testing (script/, cmake/, tools/, tests/, bench/) may use Python; what cmake/ links may not.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import binary
 import inventory
 
 ROOT = Path(__file__).resolve().parents[1]
-PRODUCT = ("m2bert", "cli", "examples")  # what is installed, and what a reader copies
+PRODUCT = ("m2bert", "cli", "examples")  # installed code, and examples that users copy
 
 PACKAGES = r"torch|functorch|numpy|triton|apex"
 CODE = {".h", ".hpp", ".hh", ".c", ".cc", ".cpp", ".cu", ".cuh", ".metal", ".mm", ".inc"}
@@ -62,11 +62,11 @@ class Finding:
 
 # ---- sources ----
 class Code:
-    """C++ taken apart: `plain` without comments, `bare` also without what stands in quotes, and the strings by place; all of one length."""
+    """C++ source of unchanged length: `plain` has no comments, `bare` no contents of strings either; and the strings by offset."""
     TOKEN = re.compile(r'R"(\w*)\((?P<raw>.*?)\)\1"|"(?P<string>(?:[^"\\\n]|\\.)*)"|\'(?:[^\'\\\n]|\\.[^\'\n]{0,8})\'|//[^\n]*|/\*.*?\*/', re.S)
 
     def __init__(self, text: str) -> None:
-        self.strings = []  # (offset, what stands in the quotes)
+        self.strings = []  # (offset, content)
         for match in self.TOKEN.finditer(text):
             inside = match["raw"] if match["raw"] is not None else match["string"]
             if inside is not None:
@@ -78,7 +78,7 @@ class Code:
         return self.bare.count("\n", 0, offset) + 1
 
     def end_of_call(self, opening: int) -> int:
-        """Where the parenthesis at `opening` is closed."""
+        """The offset of the parenthesis that closes the one at `opening`."""
         depth = 0
         for at in range(opening, len(self.bare)):
             depth += {"(": 1, ")": -1}.get(self.bare[at], 0)
@@ -100,7 +100,7 @@ def check_includes(file: str, code: Code) -> Iterator[Finding]:
 
 
 def check_strings(file: str, code: Code) -> Iterator[Finding]:
-    """What is started or loaded must be named in the call, and be none of the forbidden; no other string may name such a program or library."""
+    """A call that starts or loads something must name it, and it may not be forbidden; other strings may not name one of these either."""
     in_calls = set()
     for match in STARTS.finditer(code.bare):
         end = code.end_of_call(match.end() - 1)
@@ -124,7 +124,7 @@ def check_code(file: str, text: str) -> Iterator[Finding]:
 
 
 def check_cmake(file: str, text: str, product: bool) -> Iterator[Finding]:
-    """In the product's folders no word of it; elsewhere none in what links (to run Python while building is allowed there)."""
+    """The product's folders may not name Python; elsewhere it may run while building, but may not be linked."""
     text = re.sub(r"#[^\n]*", "", text)
     if product:
         for number, line in enumerate(text.splitlines(), 1):
@@ -162,7 +162,7 @@ def check_sources(root: Path) -> tuple[int, list[Finding]]:
 
 # ---- an installed tree ----
 def check_script(file: str, data: bytes) -> Iterator[Finding]:
-    """A program with #! must not be, or start, an interpreter."""
+    """A script (#!) may not be run by, or run, a Python interpreter."""
     if not data.startswith(b"#!"):
         return
     for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
@@ -172,7 +172,7 @@ def check_script(file: str, data: bytes) -> Iterator[Finding]:
 
 
 def system_libraries() -> dict[str, Path]:
-    """The libraries of the loader's cache by name (Linux; nothing elsewhere)."""
+    """The libraries in the loader's cache by name (Linux; empty elsewhere)."""
     for program in ("ldconfig", "/sbin/ldconfig"):
         try:
             said = subprocess.run([program, "-p"], capture_output=True, text=True, check=True).stdout
@@ -186,7 +186,7 @@ def system_libraries() -> dict[str, Path]:
 
 
 class Tree:
-    """The binaries of a tree and everything that the loader would bring in with them."""
+    """The binaries of a tree and all libraries that the loader loads with them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -202,7 +202,7 @@ class Tree:
         return self.own.get(Path(name).name) or self.system.get(name)
 
     def check(self, path: Path, through: list[str]) -> Iterator[Finding]:
-        """The binary at `path`, and what it needs; `through` is how it was reached."""
+        """Checks the binary at `path` and its dependencies; `through`: the chain of binaries that led to it."""
         if path.resolve() in self.seen:
             return
         self.seen.add(path.resolve())
@@ -243,7 +243,7 @@ def check_file(tree: Tree, path: Path, file: str) -> Iterator[Finding]:
     data = path.read_bytes()
     if binary.is_binary(data[:8]):
         findings = list(tree.check(path, []))
-        yield from findings or check_bytes(file, data)  # a library that is linked also stands there as a string
+        yield from findings or check_bytes(file, data)  # the name of a linked library is also a string of the file
     elif path.suffix in CODE:
         yield from check_includes(file, Code(data.decode("utf-8", "replace")))
     elif path.suffix == ".cmake":
@@ -295,11 +295,11 @@ def take_inventory(folder: Path, everything: bool, as_json: bool) -> int:
 
 def main() -> int:
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `audit.py ... | head` is no error
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `audit.py ... | head` is not an error
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     parser.add_argument("--tree", type=Path)
     parser.add_argument("--inventory", type=Path)
-    parser.add_argument("--root", type=Path, default=ROOT, help="another checkout than the one this file lies in")
+    parser.add_argument("--root", type=Path, default=ROOT, help="another checkout than this file's")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()

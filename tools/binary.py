@@ -1,4 +1,4 @@
-"""What an ELF or Mach-O file asks its loader for: read from the bytes, so that no tool of the platform is needed."""
+"""Reads the dependencies of ELF and Mach-O files, without the tools of a platform."""
 from __future__ import annotations
 
 import struct
@@ -13,19 +13,19 @@ LC_RPATH = 0x8000001C
 
 @dataclass
 class Binary:
-    needed: list[str] = field(default_factory=list)  # libraries by the names under which they are asked for
+    needed: list[str] = field(default_factory=list)  # names of the libraries it links
     search: list[str] = field(default_factory=list)  # RPATH and RUNPATH
-    imports: list[str] = field(default_factory=list)  # symbols that others must define (ELF alone)
+    imports: list[str] = field(default_factory=list)  # undefined symbols (ELF only)
 
 
 def is_binary(head: bytes) -> bool:
-    if head[:4] == b"\xca\xfe\xba\xbe":  # a fat Mach-O file, or a Java class, whose version stands where the count would
+    if head[:4] == b"\xca\xfe\xba\xbe":  # a fat Mach-O file, or a Java class, which has its version in place of the count
         return len(head) >= 8 and struct.unpack(">I", head[4:8])[0] < 30
     return head[:4] in (b"\x7fELF", b"\xcf\xfa\xed\xfe")
 
 
 def read(path: Path) -> Binary:
-    """ValueError: an object of another kind, or a broken one."""
+    """Raises ValueError for another kind of object file, or a broken one."""
     data = path.read_bytes()
     binary = Binary()
     try:

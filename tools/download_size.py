@@ -1,4 +1,4 @@
-"""Reads a report of `pip install --dry-run --report`. Prints "cpu", or "cuda SIZE" where PyTorch would come with CUDA libraries."""
+"""Reads a report of `pip install --dry-run --report`. Prints "cpu", or "cuda SIZE" if PyTorch would be installed with CUDA libraries."""
 import json
 import os
 import sys
@@ -7,7 +7,7 @@ import urllib.request
 
 
 def size(url):
-    """Bytes behind a URL, or 0 where nobody says."""
+    """The size of a URL in bytes, or 0 if unknown."""
     try:
         if url.startswith("file:"):
             return os.path.getsize(urllib.request.url2pathname(urllib.parse.urlparse(url).path))

@@ -1,4 +1,4 @@
-"""Which files of a Python tree import the libraries that m2bert replaces, and what docs/porting.md says about each file."""
+"""Lists the files of a Python tree that import a library that m2bert replaces, with their rows in docs/porting.md."""
 from __future__ import annotations
 
 import ast
@@ -13,9 +13,9 @@ SHEBANG = re.compile(rb"#!.*\bpython")
 
 @dataclass
 class Row:
-    """A row of docs/porting.md, as written there."""
+    """A row of docs/porting.md."""
     line: int
-    files: list[str]  # of the original
+    files: list[str]  # of upstream
     here: str
     proof: str
 
@@ -29,7 +29,7 @@ class File:
 
 
 def read_rows(document: Path) -> list[Row]:
-    """The rows whose first cell names files of the original in backticks."""
+    """The rows whose first cell names upstream's files in backticks."""
     rows = []
     for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
@@ -41,7 +41,7 @@ def read_rows(document: Path) -> list[Row]:
 
 
 def imported(node: ast.AST) -> list[str]:
-    """The modules that one node imports."""
+    """The modules that a node imports."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -54,7 +54,7 @@ def imported(node: ast.AST) -> list[str]:
 
 
 def replaced_imports(source: bytes) -> dict[str, list[int]]:
-    """SyntaxError, ValueError: no Python 3."""
+    """Library -> lines. Raises SyntaxError or ValueError if the source is not Python 3."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tree = ast.parse(source)
@@ -68,7 +68,7 @@ def replaced_imports(source: bytes) -> dict[str, list[int]]:
 
 
 def rows_of(tree: Path, path: str, rows: dict[str, list[Row]]) -> list[Row]:
-    """A tree may be the original, its bert/ folder, or a folder that holds it."""
+    """The tree may be upstream's checkout, its bert/ folder, or a parent folder."""
     parts = path.split("/")
     names = [f"{tree.name}/{path}"] + ["/".join(parts[i:]) for i in range(max(1, len(parts) - 1))]
     return next((rows[name] for name in names if name in rows), [])
@@ -84,7 +84,7 @@ def is_python(path: Path) -> bool:
 
 
 def take(tree: Path, document: Path) -> list[File]:
-    """Every file below `tree`, but version control's own and bytecode."""
+    """All files in `tree`, except .git and bytecode."""
     rows: dict[str, list[Row]] = {}
     for row in read_rows(document):
         for name in row.files:

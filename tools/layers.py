@@ -1,8 +1,8 @@
-"""Checks every #include of m2bert/, cli/ and the installed headers against tools/layers.txt; says what breaks it and exits with 1.
+"""Checks every #include of m2bert/ and cli/ against the rules in tools/layers.txt. Prints violations and exits with 1 if there are any.
 
-allow FOLDER: FOLDER ...     what the folder may include beside itself (* means all); headers directly in m2bert/ are open to all
-own FOLDER: PREFIX ...       third-party headers that only this folder may include, and only in its .cpp files
-deny FOLDER ...: PREFIX ...  headers that these folders may never include
+allow FOLDER: FOLDER ...     the other folders that a folder may include (*: all); every folder may include headers directly in m2bert/
+own FOLDER: PREFIX ...       third-party headers that only this folder may include, and not in public headers
+deny FOLDER ...: PREFIX ...  headers that these folders may not include
 """
 import re
 import sys
@@ -14,7 +14,7 @@ RULE = re.compile(r"(allow|own|deny)\s+([^:]+):(.*)")
 
 
 def read_rules(text):
-    """The three tables: folder -> allowed folders, header prefix -> owner, (folders, prefixes) that exclude each other."""
+    """Returns folder -> allowed folders, header prefix -> owner, and the denied (folders, prefixes)."""
     allow, owner, deny = {}, {}, []
     for line in text.splitlines():
         match = RULE.match(line)
@@ -31,7 +31,7 @@ def read_rules(text):
 
 
 def complaints(folder, header, public, rules):
-    """What is wrong with a file of `folder` that includes `header`."""
+    """The rules that a file of `folder` violates by including `header`."""
     allow, owner, deny = rules
     parts = header.split("/")
     if parts[0] == "m2bert" and len(parts) > 2 and not allow[folder] & {parts[1], "*"}:
@@ -56,7 +56,7 @@ def main():
         place = path.relative_to(ROOT)
         folder = "cli" if place.parts[0] == "cli" else place.parts[1] if len(place.parts) > 2 else None
         if folder is None:
-            continue  # m2bert/error.h and its like: open to all
+            continue  # m2bert/error.h and other headers for all
         if folder not in rules[0]:
             wrong.append(f"{place}: folder {folder} is not in tools/layers.txt")
             continue

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes m2bert/tokenize/unicode_tables.cpp: what the `tokenizers` package does with every code point, asked of the package itself.
+"""Writes m2bert/tokenize/unicode_tables.cpp: how the `tokenizers` package treats every code point, found by running the package.
 
-Its Rust crates mix several versions of Unicode, so no single Unicode library gives the same answers.
-Usage: unicode_tables.py OUTPUT (needs the packages `tokenizers` only; takes about a minute)
+Its Rust crates mix several versions of Unicode, so no single Unicode library has the same tables.
+Usage: unicode_tables.py OUTPUT (needs only the package `tokenizers`; takes about a minute)
 """
 import sys
 
@@ -23,14 +23,14 @@ def bert(**on):
 
 
 def word_probe():
-  """A tokenizer whose added token matches only where no word character follows it."""
+  """Finds word characters: an added token with single_word does not match in front of one."""
   tokenizer = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
   tokenizer.add_tokens([AddedToken("<>", single_word=True, normalized=False)])
   return lambda char: tokenizer.encode("<>" + char).ids[0] == 0
 
 
 def combining_classes(nfd):
-  """Classes by their order alone: two marks swap where the first one's class is larger."""
+  """The order of the combining classes: two marks are swapped if the class of the first is larger."""
   low, high = "\u0334", "\u0345"  # classes 1 and 240
   marks = []
   for c in code_points():
@@ -39,7 +39,7 @@ def combining_classes(nfd):
       continue
     if nfd(high + char) == char + high or nfd(char + low) == low + char:
       marks.append(char)
-  representatives = [low]  # one mark a class, in order
+  representatives = [low]  # one mark per class, in order
   classes = {low: 0}
   after = lambda a, b: a != b and nfd(a + b) == b + a  # the class of a is larger than that of b
 

@@ -4,8 +4,8 @@
 #include <chrono>
 
 #include "m2bert/data/dataset_output.h"
-#include "m2bert/data/part_folder.h"
-#include "m2bert/data/validation_choice.h"
+#include "m2bert/data/staging_folder.h"
+#include "m2bert/data/validation_sampler.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/inner_path.h"
@@ -19,8 +19,8 @@ namespace fs = std::filesystem;
 
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos; }
 
-// Cuts to that many code points; false: it was not longer.
-bool cut_to(std::string& text, uint64_t chars) {
+// Truncates to that many code points. Returns whether the text was longer.
+bool truncate(std::string& text, uint64_t chars) {
   if (text.size() <= chars) return false;
   uint64_t count = 0;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -32,10 +32,10 @@ bool cut_to(std::string& text, uint64_t chars) {
   return false;
 }
 
-// The documents that are kept, counted.
-class KeptDocuments {
+// The documents without blank and invalid ones, truncated and counted.
+class FilteredDocuments {
  public:
-  explicit KeptDocuments(const BuildOptions& options) : options_(options), documents_(options.inputs, options.documents) {}
+  explicit FilteredDocuments(const BuildOptions& options) : options_(options), documents_(options.inputs, options.documents) {}
 
   bool next(std::string& text) {
     while (options_.limit == 0 || counts_.documents < options_.limit) {
@@ -47,7 +47,7 @@ class KeptDocuments {
       } else if (is_blank(text)) {
         ++counts_.empty;
       } else {
-        if (options_.max_chars > 0 && cut_to(text, options_.max_chars)) ++counts_.cut;
+        if (options_.max_chars > 0 && truncate(text, options_.max_chars)) ++counts_.cut;
         ++counts_.documents;
         return true;
       }
@@ -85,12 +85,12 @@ class KeptDocuments {
   BuildCounts counts_;
 };
 
-// A folder of the result, and how its documents become samples.
+// Writes the documents of one split as samples.
 class Split {
  public:
-  Split(std::string name, const PartFolder& part, const MdsFormat& format, const BuildOptions& options,
+  Split(std::string name, const StagingFolder& part, const MdsFormat& format, const BuildOptions& options,
         const tokenize::WordPiece& tokenizer)
-      : name_(std::move(name)), format_(format), output_(part.growing(name_), part.growing(name_ + ".pending"), format, options.threads) {
+      : name_(std::move(name)), format_(format), output_(part.staged(name_), part.staged(name_ + ".pending"), format, options.threads) {
     if (options.tokens) packer_.emplace(tokenizer, *options.tokens);
   }
 
@@ -151,7 +151,7 @@ std::vector<std::string> split_names(const BuildOptions& options) {
   return names;
 }
 
-// What tells one state of a file from another.
+// Identifies an input file: path, size and modification time.
 io::Tree input_tree(const fs::path& input) {
   std::error_code failed;
   const auto changed = fs::last_write_time(input, failed);
@@ -170,7 +170,7 @@ std::string vocabulary_hash(const tokenize::WordPiece& tokenizer) {
   return hasher.hash128();
 }
 
-// Everything that the result depends on.
+// Everything that the output depends on.
 io::Tree settings_of(const BuildOptions& options, const tokenize::WordPiece& tokenizer) {
   io::Tree inputs = io::Tree::list(), hashes = io::Tree::list(), tokens;
   for (const fs::path& input : options.inputs) inputs.push_back(input_tree(input));
@@ -205,7 +205,7 @@ void check(const BuildOptions& options) {
 }
 
 uint64_t count_documents(const BuildOptions& options) {
-  KeptDocuments documents(options);
+  FilteredDocuments documents(options);
   for (std::string text; documents.next(text);) io::throw_if_interrupted();
   return documents.counts().documents;
 }
@@ -221,8 +221,8 @@ class Builder {
     const MdsFormat format = full_format(options);
     for (const std::string& name : split_names(options))
       splits_.push_back(std::make_unique<Split>(name, folder_, format, options, tokenizer));
-    if (options.val_fraction > 0) choice_ = ValidationChoice::by_fraction(options.val_fraction, options.seed);
-    if (options.val_count > 0) choice_ = ValidationChoice::by_count(options.val_count, count_documents(options), options.seed);
+    if (options.val_fraction > 0) validation_ = ValidationSampler::by_fraction(options.val_fraction, options.seed);
+    if (options.val_count > 0) validation_ = ValidationSampler::by_count(options.val_count, count_documents(options), options.seed);
     if (folder_.saved()) restore(*folder_.saved());
   }
 
@@ -237,14 +237,14 @@ class Builder {
   }
 
  private:
-  // One document; false: there was none.
+  // Adds one document. Returns false at the end.
   bool text_step() {
     if (!documents_.next(text_)) return false;
     split_of_last().add_text(std::move(text_));
     return true;
   }
 
-  // As many documents as are worth tokenizing on several threads.
+  // Adds a batch of documents, large enough for several tokenizer threads.
   bool tokens_step() {
     std::vector<std::string> texts;
     std::vector<Split*> owners;
@@ -258,7 +258,7 @@ class Builder {
     return !texts.empty();
   }
 
-  Split& split_of_last() { return *splits_[choice_(documents_.counts().documents - 1) ? 1 : 0]; }
+  Split& split_of_last() { return *splits_[validation_(documents_.counts().documents - 1) ? 1 : 0]; }
 
   double since_saved() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - saved_at_).count(); }
 
@@ -309,10 +309,10 @@ class Builder {
 
   const BuildOptions& options_;
   const tokenize::WordPiece& tokenizer_;
-  KeptDocuments documents_;
-  PartFolder folder_;
+  FilteredDocuments documents_;
+  StagingFolder folder_;
   std::vector<std::unique_ptr<Split>> splits_;  // training, validation
-  ValidationChoice choice_;
+  ValidationSampler validation_;
   std::string text_;
   std::chrono::steady_clock::time_point saved_at_ = std::chrono::steady_clock::now();
 };

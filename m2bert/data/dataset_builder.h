@@ -1,5 +1,5 @@
 #pragma once
-// Text files to MDS data sets: m2bert data build.
+// Builds MDS data sets from text files (`m2bert data build`).
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -15,32 +15,32 @@
 namespace m2bert::data {
 
 struct BuildCounts {
-  uint64_t documents = 0;  // read and kept
-  uint64_t empty = 0;      // left out: nothing but white space
-  uint64_t bad = 0;        // left out: not UTF-8 (skip_bad)
-  uint64_t cut = 0;        // cut to max_chars
+  uint64_t documents = 0;  // kept
+  uint64_t empty = 0;      // skipped: nothing but white space
+  uint64_t bad = 0;        // skipped: not UTF-8 (skip_bad)
+  uint64_t cut = 0;        // truncated to max_chars
 };
 
 struct BuildOptions {
   std::vector<std::filesystem::path> inputs;
   DocumentOptions documents;
-  uint64_t max_chars = 0;  // characters of a document that are kept; 0: all
-  uint64_t limit = 0;      // documents that are read; 0: all
-  bool skip_bad = false;   // documents that are not UTF-8 are left out; else they are an error. resume: may be turned on
+  uint64_t max_chars = 0;  // longer documents are truncated; 0: no limit
+  uint64_t limit = 0;      // stop after this many documents; 0: no limit
+  bool skip_bad = false;   // skip documents that are not UTF-8, which are an error otherwise; a resumed run may turn it on
 
   std::filesystem::path out;
   std::string split = "train", val_split = "val";  // folders in `out`
-  double val_fraction = 0;                         // documents that go to val_split instead; at most one of the two
+  double val_fraction = 0;                         // share of the documents for val_split; set this or val_count, not both
   uint64_t val_count = 0;
-  uint64_t seed = 0;  // by which they are chosen
+  uint64_t seed = 0;  // of the random choice of validation documents
 
-  MdsFormat format;                        // without columns
-  std::optional<TokenPackOptions> tokens;  // absent: a column `text`; else joined token samples in a column `tokens`
+  MdsFormat format;                        // its columns are set by the builder
+  std::optional<TokenPackOptions> tokens;  // set: samples of joined texts in a column `tokens`; absent: a column `text`
 
   bool resume = false, overwrite = false;
-  double save_seconds = 30;  // between two states that a later run can go on from
+  double save_seconds = 30;  // between two saved states from which a run can resume
   int threads = 1;
-  size_t tokenize_bytes = size_t{4} << 20;  // texts that are tokenized together
+  size_t tokenize_bytes = size_t{4} << 20;  // of texts that are tokenized as one batch
   std::function<void(const BuildCounts& counts, std::optional<double> fraction)> progress;
 };
 
@@ -52,12 +52,12 @@ struct BuiltSplit {
 struct BuildResult {
   BuildCounts counts;
   std::vector<BuiltSplit> splits;
-  uint64_t tokens_lost = 0;   // at the end: too few for a sample
-  bool was_complete = false;  // an earlier run had done it all
+  uint64_t tokens_lost = 0;   // the last ones, too few for a sample
+  bool was_complete = false;  // an earlier run had finished; nothing was done
 };
 
-// The same files for the same input and options, whatever the threads and however often the run was interrupted. tokenizer: needed for
-// token samples. Errors name file and line, or the option.
+// Deterministic: the files depend on input and options only, not on the number of threads or on interruptions. The tokenizer is used for
+// token samples only. Errors name the file and line, or the option.
 BuildResult build_dataset(const BuildOptions& options, const tokenize::WordPiece& tokenizer);
 
 }  // namespace m2bert::data

@@ -43,7 +43,7 @@ void DatasetOutput::submit() {
   pending_.reset();
 }
 
-// Waits until at most that many shards are being written.
+// Waits until at most `most` shards are being written.
 void DatasetOutput::collect(size_t most) {
   while (writing_.size() > most) {
     index_.shards.push_back(writing_.front().get());

@@ -1,5 +1,5 @@
 #pragma once
-// One folder of a data set that is being built: shards are packed and written by threads of their own while the next one fills.
+// Writes one folder of a data set. Full shards are compressed and written by background threads while the next one fills.
 #include <cstdint>
 #include <deque>
 #include <filesystem>
@@ -16,17 +16,17 @@ namespace m2bert::data {
 
 class DatasetOutput {
  public:
-  // pending: how the files begin that hold samples of an unfinished shard; they may go when the folder is finished. At most `threads`
-  // shards are written at a time. The format is a finished one (mds_format).
+  // pending: path prefix of the files that hold the samples of an unfinished shard; they may be removed once the folder is finished.
+  // At most `threads` shards are written at a time. format: a complete one, as mds_format() returns it.
   DatasetOutput(std::filesystem::path folder, std::filesystem::path pending, MdsFormat format, int threads);
 
-  // A sample as encode_mds_sample() makes it. Rethrows what the writing of an earlier shard threw.
+  // sample: as encode_mds_sample() returns it. Rethrows an exception of a background write.
   void add(std::string_view sample);
   uint64_t samples() const { return samples_; }
   uint64_t shards() const { return index_.shards.size() + writing_.size(); }
 
-  // Waits for the shards that are being written, brings the samples of the unfinished one to disk, and says what there is: restore() goes
-  // on with it, in a new object on the same folder. saved() is called when nothing will go on from an earlier state any more.
+  // Waits for background writes, syncs the samples of the unfinished shard to disk, and returns a state from which restore() resumes in a
+  // new object on the same folder. Call saved() once this state has replaced the earlier one: it removes files that only that one needed.
   io::Tree save();
   void saved();
   void restore(const io::Tree& state);
@@ -46,7 +46,7 @@ class DatasetOutput {
   MdsIndex index_;
   std::deque<std::future<MdsShardInfo>> writing_;
   uint64_t samples_ = 0;
-  std::string unsaved_;  // samples of the unfinished shard that are not in its file of pending samples yet, each after its size
+  std::string unsaved_;  // samples that are not in the file of pending samples yet, each prefixed with its size
   std::unique_ptr<io::GrowingFile> pending_;
   std::vector<std::filesystem::path> outdated_;
 };

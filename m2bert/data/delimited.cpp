@@ -35,7 +35,7 @@ void DelimitedReader::split(std::vector<std::string>& fields) {
   }
 }
 
-// Where the quote that opens at `at` closes: in front of a separator or the record's end.
+// The position of the quote that closes the one at `at`: one before a separator or at the record's end.
 size_t DelimitedReader::closing_quote(size_t at) const {
   for (size_t i = at + 1; i < record_.size(); ++i) {
     if (record_[i] != '"') continue;
@@ -46,7 +46,7 @@ size_t DelimitedReader::closing_quote(size_t at) const {
   return std::string::npos;
 }
 
-// Takes a field in quotes, reading further lines while it is open.
+// Reads a quoted field, which may continue on further lines.
 void DelimitedReader::quoted(std::string& field, size_t& at, uint64_t first_line) {
   ++at;
   for (;;) {

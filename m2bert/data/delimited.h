@@ -7,14 +7,14 @@
 
 namespace m2bert::data {
 
-// CSV: a field in quotes may hold commas, line ends and doubled quotes; a quote inside a field without quotes is itself.
-// TSV: a field is in quotes only if its closing quote stands on the same line in front of a tab or the end: texts that merely
-// begin with a quotation mark are taken as they are.
+// CSV: a quoted field may contain commas, line breaks and doubled quotes; a quote inside an unquoted field is literal.
+// TSV: a field counts as quoted only if its closing quote is on the same line, before a tab or the end. So a text that merely begins with
+// a quotation mark is kept as it is.
 class DelimitedReader {
  public:
   DelimitedReader(LineReader& lines, char separator) : lines_(lines), separator_(separator) {}
 
-  // The next record; blank lines are skipped. false at the end. Errors: "file:line: what".
+  // Reads the next record, skipping blank lines. Returns false at the end. Errors: "file:line: what".
   bool next(std::vector<std::string>& fields);
 
  private:

@@ -1,5 +1,5 @@
 #pragma once
-// The documents of one or more inputs, one after another.
+// Reads the documents of one or more inputs in order.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -13,42 +13,42 @@ namespace m2bert::data {
 
 struct DocumentOptions {
   SourceOptions source;
-  bool whole_files = false;  // a document is a whole file (which may be compressed), whatever its name
+  bool whole_files = false;  // each file is one document, whatever its name; it may be compressed
 };
 
-// Where a reader stands between two documents.
+// A position between two documents.
 struct DocumentPosition {
-  uint64_t input = 0;  // inputs read to their end
-  Position inside;     // of the next one
+  uint64_t input = 0;  // inputs that were read completely
+  Position inside;     // the next input
 };
 
 class Documents {
  public:
-  // "-" is standard input. Errors as those of open_source(), when the input's turn comes.
+  // "-" is standard input. An input is opened when it is reached; errors as in open_source().
   Documents(std::vector<std::filesystem::path> inputs, DocumentOptions options);
 
   bool next(std::string& text);
-  // Behind the document last read.
+  // After the last document read.
   DocumentPosition position() const;
-  // Forward only, to a position of an earlier reading of the same inputs.
+  // Resumes at a position of an earlier pass over the same inputs. Forward only.
   void skip_to(const DocumentPosition& position);
-  // "file:line" of the document last read; for whole files the file.
+  // "file:line" of the last document read, or the file for whole_files.
   std::string where() const;
-  // Share of the inputs' bytes read, 0 to 1; nothing with standard input.
+  // Fraction of the inputs' bytes read, 0 to 1; nullopt with standard input.
   std::optional<double> fraction() const;
 
  private:
   bool open_next();
   std::vector<std::filesystem::path> inputs_;
   DocumentOptions options_;
-  std::vector<uint64_t> bytes_before_;  // of all inputs before each, and of all; empty: not known
-  size_t input_ = 0;                    // the one that is open, or next
+  std::vector<uint64_t> bytes_before_;  // prefix sums of the input sizes; empty: unknown
+  size_t input_ = 0;                    // the open one, or the next
   std::unique_ptr<Source> source_;
-  std::string whole_;  // the whole file last read
+  std::string whole_;  // the last file read with whole_files
 };
 
-// Files as they are given; a folder stands for the files in it and below, sorted by name, without hidden ones. Error: a path that does not
-// exist, a folder without files.
+// Expands folders to the files in them, recursively, sorted by name, without hidden ones. Throws for a path that does not exist or a folder
+// without files.
 std::vector<std::filesystem::path> input_files(const std::vector<std::string>& given);
 
 }  // namespace m2bert::data

@@ -1,5 +1,5 @@
 #pragma once
-// Which tokens of a row a masked language model has to guess.
+// Masks tokens for masked language modelling.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -12,20 +12,20 @@ namespace m2bert::data {
 inline constexpr int32_t kNoLabel = -100;
 
 enum class Masking {
-  random,  // BERT's rule, as Hugging Face's DataCollatorForLanguageModeling applies it
-  every,   // the tokens at places 1, 1 + k, 1 + 2k, ... of a row become [MASK], k = 1 / probability rounded; for comparisons
-  given,   // the data says it: the column `labels` beside `tokens`
+  random,  // BERT's rule, as in Hugging Face's DataCollatorForLanguageModeling
+  every,   // positions 1, 1 + k, 1 + 2k, ... of a row become [MASK], k = round(1 / probability); deterministic, for comparisons
+  given,   // the data set has the labels: column `labels` beside `tokens`
 };
 
-// Immutable, any thread.
+// Immutable and thread-safe.
 class TokenMasker {
  public:
-  // Error: a probability outside 0 to 1 (for `every`: above 0), or a vocabulary without [MASK].
+  // Throws unless 0 <= probability <= 1 (0 < probability for `every`) and the vocabulary has [MASK].
   TokenMasker(const tokenize::WordPiece& tokenizer, Masking masking, double probability);
 
-  // Changes ids and sets all labels. Special tokens ([CLS], [SEP], [PAD], [UNK], [MASK], wherever they stand) are never chosen. By BERT's
-  // rule each other token is chosen with the probability; of the chosen ones 80% become [MASK], 10% any token of the vocabulary, 10% stay.
-  // The label of a chosen token is its id, that of the others -100.
+  // Masks ids in place and writes all labels. Special tokens ([CLS], [SEP], [PAD], [UNK], [MASK], at any position) are never selected.
+  // With BERT's rule every other token is selected with the given probability; of the selected ones 80% become [MASK], 10% a random token
+  // of the vocabulary, and 10% stay. The label of a selected token is its original id, all others are -100.
   void mask(std::span<int32_t> ids, std::span<int32_t> labels, Random random) const;
 
  private:

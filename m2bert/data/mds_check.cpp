@@ -10,10 +10,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMostProblems = 100;
+constexpr size_t kMaxProblems = 100;
 
 void add_problem(MdsReport& report, const std::string& what) {
-  if (report.problems.size() < kMostProblems) report.problems.push_back(what);
+  if (report.problems.size() < kMaxProblems) report.problems.push_back(what);
   ++report.problem_count;
 }
 
@@ -21,7 +21,7 @@ void note(std::vector<std::string>& list, const std::string& word) {
   if (std::find(list.begin(), list.end(), word) == list.end()) list.push_back(word);
 }
 
-// Whether the file is there; a problem if it has another size than the index says.
+// Whether the file exists. Notes a problem if its size differs from the index.
 bool is_here(const MdsStream& stream, const MdsFile& file, MdsReport& report) {
   const fs::path path = stream.folder() / file.name;
   std::error_code none;

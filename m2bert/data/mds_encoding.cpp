@@ -19,13 +19,13 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "MDS stores little-endian values, which are copied as they are");
 
-constexpr size_t kMostDimensions = 63;
+constexpr size_t kMaxDimensions = 63;
 
 struct TypeFact {
   MdsType type;
   std::string_view name;
   size_t size;
-  uint8_t code;  // of an array whose type is stored with it
+  uint8_t code;  // stored in front of an array without a fixed type
 };
 constexpr std::array<TypeFact, 11> type_facts = {{
     {MdsType::uint8, "uint8", 1, 8},
@@ -49,9 +49,9 @@ std::optional<MdsType> type_named(std::string_view name) {
   return std::nullopt;
 }
 
-// The value at the front of at least that many bytes.
+// The little-endian value at the front of the bytes.
 template <class T>
-T taken(std::string_view bytes) {
+T loaded(std::string_view bytes) {
   T value;
   std::copy_n(bytes.begin(), sizeof value, reinterpret_cast<char*>(&value));
   return value;
@@ -68,7 +68,7 @@ std::string shown_shape(const std::vector<uint64_t>& shape) {
   return text;
 }
 
-// Bytes of an array; nullopt where that is more than a shard can hold.
+// Bytes of an array; nullopt if a shard cannot hold it.
 std::optional<uint64_t> array_size(MdsType type, const std::vector<uint64_t>& shape) {
   uint64_t size = size_of(type);
   for (const uint64_t dim : shape) {
@@ -83,7 +83,7 @@ std::optional<std::vector<uint64_t>> parse_shape(std::string_view text) {
   for (const char *at = text.data(), *end = at + text.size();;) {
     uint64_t dim = 0;
     const auto [stop, problem] = std::from_chars(at, end, dim);
-    if (problem != std::errc() || dim == 0 || shape.size() == kMostDimensions) return std::nullopt;
+    if (problem != std::errc() || dim == 0 || shape.size() == kMaxDimensions) return std::nullopt;
     shape.push_back(dim);
     if (stop == end) return shape;
     if (*stop != ',') return std::nullopt;
@@ -91,7 +91,7 @@ std::optional<std::vector<uint64_t>> parse_shape(std::string_view text) {
   }
 }
 
-// The part of "ndarray:TYPE:SHAPE" behind the first colon.
+// text: TYPE:SHAPE of "ndarray:TYPE:SHAPE".
 std::optional<MdsEncoding> parse_array(std::string_view text) {
   MdsEncoding encoding{.kind = MdsEncoding::Kind::array};
   if (text.empty()) return encoding;
@@ -109,22 +109,22 @@ std::optional<MdsEncoding> parse_array(std::string_view text) {
 MdsValue decode_scalar(MdsType type, std::string_view bytes, const std::string& where) {
   require(bytes.size() == size_of(type), where, ": has ", bytes.size(), " bytes, wants the ", size_of(type), " of ", name_of(type));
   switch (type) {
-    case MdsType::uint8: return uint64_t{taken<uint8_t>(bytes)};
-    case MdsType::uint16: return uint64_t{taken<uint16_t>(bytes)};
-    case MdsType::uint32: return uint64_t{taken<uint32_t>(bytes)};
-    case MdsType::uint64: return taken<uint64_t>(bytes);
-    case MdsType::int8: return int64_t{taken<int8_t>(bytes)};
-    case MdsType::int16: return int64_t{taken<int16_t>(bytes)};
-    case MdsType::int32: return int64_t{taken<int32_t>(bytes)};
-    case MdsType::int64: return taken<int64_t>(bytes);
-    case MdsType::float16: return static_cast<double>(io::from_float16(taken<uint16_t>(bytes)));
-    case MdsType::float32: return static_cast<double>(taken<float>(bytes));
-    case MdsType::float64: return taken<double>(bytes);
+    case MdsType::uint8: return uint64_t{loaded<uint8_t>(bytes)};
+    case MdsType::uint16: return uint64_t{loaded<uint16_t>(bytes)};
+    case MdsType::uint32: return uint64_t{loaded<uint32_t>(bytes)};
+    case MdsType::uint64: return loaded<uint64_t>(bytes);
+    case MdsType::int8: return int64_t{loaded<int8_t>(bytes)};
+    case MdsType::int16: return int64_t{loaded<int16_t>(bytes)};
+    case MdsType::int32: return int64_t{loaded<int32_t>(bytes)};
+    case MdsType::int64: return loaded<int64_t>(bytes);
+    case MdsType::float16: return static_cast<double>(io::from_float16(loaded<uint16_t>(bytes)));
+    case MdsType::float32: return static_cast<double>(loaded<float>(bytes));
+    case MdsType::float64: return loaded<double>(bytes);
   }
   fail(where, ": unknown type");
 }
 
-// Takes one byte off the front.
+// Consumes one byte.
 uint8_t next_byte(std::string_view& bytes, const std::string& where) {
   require(!bytes.empty(), where, ": an array without its type or shape");
   const auto byte = static_cast<uint8_t>(bytes.front());
@@ -139,7 +139,7 @@ MdsType stored_type(std::string_view& bytes, const std::string& where) {
   fail(where, ": an array of an unknown type (code ", static_cast<int>(code), ")");
 }
 
-// [dimensions << 2 | log2 of the bytes of each] [each dimension]
+// Stored as [number of dimensions << 2 | log2(bytes of each)] [dimensions].
 std::vector<uint64_t> stored_shape(std::string_view& bytes, const std::string& where) {
   const uint8_t head = next_byte(bytes, where);
   const size_t width = size_t{1} << (head & 3), dimensions = head >> 2;
@@ -186,7 +186,7 @@ std::string lowered(std::string_view text) {
   return out;
 }
 
-// As Python's decimal writes it: digits with a point and an exponent, Infinity, NaN, sNaN, the last two with digits behind.
+// As Python's decimal writes it: digits with a point and an exponent, Infinity, NaN or sNaN, the last two with optional digits.
 bool is_decimal_text(std::string_view given) {
   std::string text = lowered(given);
   if (text.starts_with('-') || text.starts_with('+')) text.erase(0, 1);
@@ -208,7 +208,7 @@ double decode_float_text(std::string_view bytes, const std::string& where) {
   require((problem == std::errc() || huge) && end == bytes.data() + bytes.size(), where, ": \"", io::printable(bytes, 60),
           "\" is no number");
   if (!huge) return value;
-  // Python's float() gives infinity or zero there.
+  // Python's float() returns infinity or zero here.
   const std::string text(bytes);
   return std::strtod(text.c_str(), nullptr);
 }
@@ -250,8 +250,7 @@ std::string encode_scalar(MdsType type, const MdsValue& value, const std::string
 }
 
 std::string encode_shape(const std::vector<uint64_t>& shape, const std::string& where) {
-  require(shape.size() <= kMostDimensions, where, ": an array of ", shape.size(), " dimensions, at most ", kMostDimensions,
-          " can be stored");
+  require(shape.size() <= kMaxDimensions, where, ": an array of ", shape.size(), " dimensions, at most ", kMaxDimensions, " can be stored");
   const uint64_t largest = *std::max_element(shape.begin(), shape.end());
   const size_t log2 = largest < 1u << 8 ? 0 : largest < 1u << 16 ? 1 : 2;
   std::string out(1, static_cast<char>(shape.size() << 2 | log2));

@@ -13,8 +13,8 @@
 namespace m2bert::data {
 namespace {
 
-constexpr uint64_t kMostIndexBytes = uint64_t{1} << 31;
-constexpr uint64_t kMostShardBytes = UINT32_MAX;  // a shard's offsets have 32 bits
+constexpr uint64_t kMaxIndexBytes = uint64_t{1} << 31;
+constexpr uint64_t kMaxShardBytes = UINT32_MAX;  // a shard's offsets have 32 bits
 
 // ---- reading ----
 
@@ -37,10 +37,10 @@ MdsFile read_file_info(const io::Tree& tree) {
 }
 
 std::optional<uint64_t> read_size(const io::Tree& tree, const MdsColumn& column) {
-  const auto size = tree.is_null() ? std::nullopt : std::optional(static_cast<uint64_t>(tree.integer(0, kMostShardBytes)));
+  const auto size = tree.is_null() ? std::nullopt : std::optional(static_cast<uint64_t>(tree.integer(0, kMaxShardBytes)));
   const auto encoding = known_mds_encoding(column.encoding);
   if (!encoding) return size;
-  // 0 stands for none in what the package reads.
+  // The Python package reads 0 as no fixed size.
   require(size.value_or(0) == encoding->size().value_or(0), tree.where(), "column ", column.name, " has the encoding ", column.encoding,
           ", whose values take ", encoding->size() ? std::to_string(*encoding->size()) : "no fixed number of", " bytes");
   return encoding->size();
@@ -65,8 +65,8 @@ std::vector<MdsColumn> read_columns(const io::Tree& shard) {
 }
 
 void check_sizes(const io::Tree& tree, const MdsShardInfo& info) {
-  require(info.raw.bytes <= kMostShardBytes, tree.where(), "a shard has less than 4 GiB, this one ", info.raw.bytes, " bytes");
-  // A number, an offset of each sample and one more.
+  require(info.raw.bytes <= kMaxShardBytes, tree.where(), "a shard has less than 4 GiB, this one ", info.raw.bytes, " bytes");
+  // The sample count, and samples + 1 offsets.
   require(info.raw.bytes >= 8 && info.samples <= (info.raw.bytes - 8) / 4, tree.where(), info.samples, " samples do not fit in ",
           info.raw.bytes, " bytes");
 }
@@ -93,7 +93,7 @@ MdsShardInfo read_shard(const io::Tree& tree) {
   return info;
 }
 
-// ---- writing: keys in order and spaces as Python's json.dumps(sort_keys=True) has them ----
+// ---- writing: keys and spaces as in Python's json.dumps(sort_keys=True) ----
 
 std::string quoted(const std::string& text) {
   std::string out;
@@ -167,7 +167,7 @@ MdsIndex parse_mds_index(std::string_view text, const std::string& name) {
   return index;
 }
 
-MdsIndex read_mds_index(const std::filesystem::path& file) { return parse_mds_index(io::read_file(file, kMostIndexBytes), file.string()); }
+MdsIndex read_mds_index(const std::filesystem::path& file) { return parse_mds_index(io::read_file(file, kMaxIndexBytes), file.string()); }
 
 std::string mds_index_text(const MdsIndex& index) { return "{\"shards\": " + json_list(index.shards, shard_text) + ", \"version\": 2}"; }
 

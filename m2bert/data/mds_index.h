@@ -21,20 +21,20 @@ struct MdsFile {
 };
 
 struct MdsColumn {
-  std::string name, encoding;    // encodings that are not read here may be named
-  std::optional<uint64_t> size;  // of every value; absent: stored with each
+  std::string name, encoding;    // may be an unsupported one
+  std::optional<uint64_t> size;  // of each value in bytes; absent: it varies and is stored with the value
 };
 
 struct MdsShardInfo {
   std::vector<MdsColumn> columns;
   std::string compression;          // "zstd:3"; empty: none
-  std::vector<std::string> hashes;  // algorithms that the writer was asked for
-  io::Tree size_limit;              // what the writer was asked for: bytes, "64mb" or null
+  std::vector<std::string> hashes;  // algorithms, as the writer was configured
+  io::Tree size_limit;              // as the writer was configured: bytes, "64mb" or null
   uint64_t samples = 0;
-  MdsFile raw;                    // unpacked
-  std::optional<MdsFile> packed;  // as it is stored, where it is compressed
+  MdsFile raw;                    // uncompressed
+  std::optional<MdsFile> packed;  // the compressed file, if there is one
 
-  // The column's place. Error that lists the columns there are.
+  // The column's number. Throws, with a list of the columns, if there is none of that name.
   size_t column(std::string_view name) const;
   std::optional<size_t> find_column(std::string_view name) const;
 };
@@ -44,14 +44,14 @@ struct MdsIndex {
   uint64_t samples() const;
 };
 
-// Errors name the file, the shard and the field: no JSON, another version or format, columns that do not fit together, sizes that no shard
-// has, names that lead out of the folder, two shards of one name.
+// Throws for malformed JSON, an unsupported version or format, inconsistent columns, impossible sizes, names that lead out of the folder,
+// and two shards of one name. Errors name the file, the shard and the field.
 MdsIndex parse_mds_index(std::string_view text, const std::string& name);
 MdsIndex read_mds_index(const std::filesystem::path& file);
 
-// The file's text, byte for byte as the Python package writes it (for names in ASCII).
+// The text of index.json, byte for byte as the Python package writes it (for ASCII names).
 std::string mds_index_text(const MdsIndex& index);
-// The description of its columns that a shard carries.
+// The description of the columns that each shard file contains.
 std::string mds_shard_header(const MdsShardInfo& info);
 
 }  // namespace m2bert::data

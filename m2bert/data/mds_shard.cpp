@@ -45,7 +45,7 @@ std::string_view MdsShard::sample(uint64_t index) const {
   return bytes_.substr(begin, end - begin);
 }
 
-// [size of each column that has no fixed one] [values]
+// A sample is stored as [sizes of the columns without a fixed size] [values].
 std::string_view MdsShard::field(uint64_t index, size_t column) const {
   const std::string_view whole = sample(index);
   uint64_t heads = 0, begin = 0, size = 0, sum = 0;

@@ -1,5 +1,5 @@
 #pragma once
-// One shard of an MDS data set, unpacked: number of samples, their offsets, a description of the columns, the samples.
+// One uncompressed shard of an MDS data set: number of samples, their offsets, a description of the columns, the samples.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,11 +12,11 @@
 
 namespace m2bert::data {
 
-// Immutable; any thread may read. Every size in it is checked before it is used.
+// Immutable and thread-safe. Every size in the file is checked before it is used.
 class MdsShard {
  public:
-  // A mapped file, or content in memory. name: for errors. Error unless size and number of samples are those of the index and the offsets
-  // rise to the end of the content.
+  // From a mapped file, or from content in memory. name: for errors. Throws unless size and number of samples match the index and the
+  // offsets increase up to the end of the content.
   MdsShard(const MdsShardInfo& info, io::MappedFile file);
   MdsShard(const MdsShardInfo& info, std::string content, std::string name);
   MdsShard(const MdsShard&) = delete;
@@ -26,9 +26,9 @@ class MdsShard {
   const MdsShardInfo& info() const { return info_; }
   const std::string& name() const { return name_; }
 
-  // The stored bytes of a column of a sample (from 0). They live as long as the shard. Error when the sample's sizes do not fit together.
+  // The stored bytes of a column of a sample (from 0), valid as long as the shard. Throws if the sizes in the sample are inconsistent.
   std::string_view field(uint64_t sample, size_t column) const;
-  // The field as a value. Error also for encodings that are not read.
+  // The decoded field. Also throws for unsupported encodings.
   MdsValue value(uint64_t sample, size_t column) const;
   // "FILE: sample 5, column text", for errors.
   std::string where(uint64_t sample, size_t column) const;

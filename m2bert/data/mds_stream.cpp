@@ -26,7 +26,7 @@ bool is_file(const fs::path& file) {
   return fs::is_regular_file(file, none);
 }
 
-// Where shards of an address are kept if nobody says.
+// The default cache folder for the shards of a remote.
 fs::path cache_folder(const std::string& remote) {
   const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
   require((cache && *cache) || (home && *home), "data of ", remote, " needs a folder to be kept in: name one as `local`");
@@ -45,7 +45,7 @@ std::string folders_of(const fs::path& folder) {
   return text;
 }
 
-// Holds a lock file, and removes it at the end.
+// A lock file, removed at the end.
 class ShardLock {
  public:
   explicit ShardLock(const fs::path& shard) : file_(shard.string() + ".lock"), lock_(file_) {}
@@ -116,9 +116,9 @@ bool MdsStream::usable(const MdsFile& file) const {
   return false;
 }
 
-// A fetched copy that is of no use goes, so that the next attempt fetches it anew.
+// Opens a fetched copy. Removes it if that fails, so that the next attempt fetches it again.
 template <class Open>
-std::shared_ptr<const MdsShard> MdsStream::or_remove(const fs::path& copy, Open open) const {
+std::shared_ptr<const MdsShard> MdsStream::open_or_remove(const fs::path& copy, Open open) const {
   try {
     return open();
   } catch (const Error& e) {
@@ -140,7 +140,7 @@ std::shared_ptr<const MdsShard> MdsStream::open(size_t shard) const {
 }
 
 std::shared_ptr<const MdsShard> MdsStream::open_raw(const MdsShardInfo& info) const {
-  return or_remove(raw_file(info), [&] {
+  return open_or_remove(raw_file(info), [&] {
     io::MappedFile file(raw_file(info));
     check_hash(info.raw, view_of(file), file.path().string());
     return std::make_shared<const MdsShard>(info, std::move(file));
@@ -153,7 +153,7 @@ std::shared_ptr<const MdsShard> MdsStream::make(const MdsShardInfo& info) const 
     return open_raw(info);
   }
   if (remote_ && !usable(*info.packed)) fetch(*info.packed);
-  auto shard = or_remove(folder_ / info.packed->name, [&] { return unpack(info); });
+  auto shard = open_or_remove(folder_ / info.packed->name, [&] { return unpack(info); });
   std::error_code none;
   if (remote_ && !config_.keep_zip) fs::remove(folder_ / info.packed->name, none);
   return shard;

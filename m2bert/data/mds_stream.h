@@ -1,5 +1,5 @@
 #pragma once
-// An MDS data set in a folder, or fetched shard by shard from another place into one.
+// An MDS data set in a local folder, or fetched into one shard by shard.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -13,36 +13,36 @@
 namespace m2bert::data {
 
 struct MdsStreamConfig {
-  std::string remote;  // folder or address of the data set; empty: it is in `local`
-  std::string local;   // folder of the data set, or of what was fetched from `remote`; empty: the remote folder itself, or a cache
-  std::string split;   // folder inside both: train, val
+  std::string remote;  // folder or URL of the data set; empty: it is in `local`
+  std::string local;   // folder of the data set, or of the shards fetched from `remote`; empty: the remote folder itself, or a cache
+  std::string split;   // subfolder of both, such as train or val
   FetchOptions fetch;
-  std::string validate_hash;  // algorithm by which each shard is checked when it is opened; empty: sizes alone
-  bool validate_all = false;  // by every algorithm that the index has for a file and that is known here
-  bool keep_zip = false;      // fetched shards stay in their packed form after they were unpacked
-  bool keep_raw = true;  // unpacked shards are kept beside the packed ones; else they are unpacked in memory, and what was fetched goes
+  std::string validate_hash;  // hash that is verified when a shard is opened; empty: only sizes are checked
+  bool validate_all = false;  // verify every supported hash that the index has
+  bool keep_zip = false;      // keep the compressed file of a fetched shard after decompression
+  bool keep_raw = true;       // keep decompressed shards; else decompress into memory, and remove fetched files after use
 };
 
-// Any thread.
+// Thread-safe.
 class MdsStream {
  public:
-  // Reads the index, fetching it where it is not there yet. Error: no such folder, split or index; a remote place that is not read.
+  // Reads the index, fetching it if needed. Throws if folder, split or index do not exist, or if the kind of remote is not supported.
   explicit MdsStream(MdsStreamConfig config);
 
   const MdsIndex& index() const { return index_; }
   const std::filesystem::path& folder() const { return folder_; }
-  bool is_remote() const { return remote_.has_value(); }  // shards come from elsewhere
+  bool is_remote() const { return remote_.has_value(); }  // shards are fetched
 
-  // Fetches, checks and unpacks the shard as far as that is not done yet. Processes that share the folder do this once together.
-  // Errors name the file.
+  // Fetches, verifies and decompresses the shard, skipping what was done before. Of several processes that share the folder one does the
+  // work. Errors name the file.
   std::shared_ptr<const MdsShard> open(size_t shard) const;
-  // The shard is not needed any more in this epoch: without keep_raw what was fetched of it is removed.
+  // Call when the shard is not needed any more in this epoch: without keep_raw its fetched file is removed.
   void release(size_t shard) const;
 
  private:
   void find_folder();
   template <class Open>
-  std::shared_ptr<const MdsShard> or_remove(const std::filesystem::path& copy, Open open) const;
+  std::shared_ptr<const MdsShard> open_or_remove(const std::filesystem::path& copy, Open open) const;
   std::filesystem::path raw_file(const MdsShardInfo& info) const { return folder_ / info.raw.name; }
   std::shared_ptr<const MdsShard> open_raw(const MdsShardInfo& info) const;
   std::shared_ptr<const MdsShard> make(const MdsShardInfo& info) const;
@@ -52,8 +52,8 @@ class MdsStream {
   bool usable(const MdsFile& file) const;
 
   MdsStreamConfig config_;
-  std::optional<RemoteFolder> remote_;  // absent: the folder is where the data comes from
-  std::filesystem::path folder_;        // with the split
+  std::optional<RemoteFolder> remote_;  // absent: the data is in folder_ to begin with
+  std::filesystem::path folder_;        // including the split
   bool writable_ = false;
   MdsIndex index_;
 };

@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMostShardBytes = UINT32_MAX;
+constexpr uint64_t kMaxShardBytes = UINT32_MAX;
 
 std::string listed(const std::vector<std::string>& words) {
   std::string text;
@@ -49,8 +49,8 @@ MdsFormat mds_format(MdsFormat format) {
   format.hashes.erase(std::unique(format.hashes.begin(), format.hashes.end()), format.hashes.end());
   for (const std::string& hash : format.hashes)
     require(io::is_checksum(hash), "unknown hash \"", hash, "\"; there are ", listed(io::checksum_names()));
-  require(!format.size_limit || (*format.size_limit > 0 && *format.size_limit <= kMostShardBytes), "size limit of ",
-          format.size_limit.value_or(0), " bytes: wants 1 to ", kMostShardBytes, ", because offsets in a shard have 32 bits");
+  require(!format.size_limit || (*format.size_limit > 0 && *format.size_limit <= kMaxShardBytes), "size limit of ",
+          format.size_limit.value_or(0), " bytes: wants 1 to ", kMaxShardBytes, ", because offsets in a shard have 32 bits");
   return format;
 }
 
@@ -61,7 +61,7 @@ std::string encode_mds_sample(const MdsFormat& format, const std::vector<MdsValu
     const MdsColumn& column = format.columns[i];
     const std::string place = where + ", column " + column.name;
     const std::string bytes = encode_mds(parse_mds_encoding(column.encoding, place), values[i], place);
-    require(bytes.size() <= kMostShardBytes, place, ": has ", bytes.size(), " bytes, more than a shard can hold");
+    require(bytes.size() <= kMaxShardBytes, place, ": has ", bytes.size(), " bytes, more than a shard can hold");
     if (!column.size) append_number(sizes, bytes.size());
     out += bytes;
   }
@@ -76,13 +76,12 @@ MdsShardContent::MdsShardContent(const MdsFormat& format) : limit_(format.size_l
 
 bool MdsShardContent::fits(uint64_t bytes) const {
   const uint64_t whole = 8 + header_.size() + samples_.size() + 4 * ends_.size() + bytes + 4;
-  return ends_.empty() || whole <= limit_.value_or(kMostShardBytes);
+  return ends_.empty() || whole <= limit_.value_or(kMaxShardBytes);
 }
 
 void MdsShardContent::add(std::string_view sample) {
   const uint64_t whole = 8 + header_.size() + samples_.size() + 4 * ends_.size() + sample.size() + 4;
-  require(whole <= kMostShardBytes, "a sample of ", sample.size(), " bytes makes a shard of ", whole,
-          " bytes; a shard has less than 4 GiB");
+  require(whole <= kMaxShardBytes, "a sample of ", sample.size(), " bytes makes a shard of ", whole, " bytes; a shard has less than 4 GiB");
   samples_ += sample;
   ends_.push_back(samples_.size());
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Writing MDS data sets: samples to the content of shards, shards to files, and the index behind them.
+// Writes MDS data sets: samples, shards, and the index.
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -13,29 +13,29 @@
 namespace m2bert::data {
 
 struct MdsFormat {
-  std::vector<MdsColumn> columns;                          // by name, as the format wants them; see mds_format()
+  std::vector<MdsColumn> columns;                          // sorted by name, as the format requires; see mds_format()
   std::string compression;                                 // "zstd", "zstd:19", "gz", ...; empty: none
   std::vector<std::string> hashes;                         // sorted: "sha1", "xxh64", ...
-  std::optional<uint64_t> size_limit = uint64_t{1} << 26;  // bytes of an unpacked shard; absent: one shard
+  std::optional<uint64_t> size_limit = uint64_t{1} << 26;  // uncompressed bytes of a shard; absent: one shard for all
 };
 
-// Puts columns (name, encoding) and hashes in order and fills in fixed sizes. Error: two columns of one name, or none; an encoding,
-// compression or hash that is not known; a size limit of 4 GiB or more.
+// Sorts columns (name, encoding) and hashes and fills in fixed sizes. Throws for duplicate or no columns, for an unknown encoding,
+// compression or hash, and for a size limit of 4 GiB or more.
 MdsFormat mds_format(MdsFormat format);
 
-// A sample's bytes; values in the order of the format's columns. where: for errors.
+// Serializes a sample. values: in the order of the format's columns; where: for errors.
 std::string encode_mds_sample(const MdsFormat& format, const std::vector<MdsValue>& values, const std::string& where);
 
-// The samples of the shard that is being filled.
+// Collects the samples of one shard in memory.
 class MdsShardContent {
  public:
   explicit MdsShardContent(const MdsFormat& format);
-  // Whether a sample of that many bytes may come in. A first sample always may, so that a large one has a shard for itself.
+  // Whether a sample of that size fits. The first one always does, so that an oversized sample gets a shard of its own.
   bool fits(uint64_t bytes) const;
-  // Error: the shard grows to 4 GiB.
+  // Throws if the shard reaches 4 GiB.
   void add(std::string_view sample);
   uint64_t samples() const { return ends_.size(); }
-  // The finished content; afterwards this is empty.
+  // Returns the content of the shard and starts an empty one.
   std::string take();
 
  private:
@@ -45,20 +45,19 @@ class MdsShardContent {
   std::vector<uint64_t> ends_;
 };
 
-// Hashes, packs and writes a shard of that content: FOLDER/shard.00012.mds or .mds.zstd. Atomic. Different shards may be written side by
-// side.
+// Hashes, compresses and writes a shard: FOLDER/shard.00012.mds or .mds.zstd. Atomic. Different shards may be written concurrently.
 MdsShardInfo write_mds_shard(const std::filesystem::path& folder, size_t number, const MdsFormat& format, std::string_view content,
                              uint64_t samples);
 // Writes FOLDER/index.json. Atomic.
 void write_mds_index(const std::filesystem::path& folder, const MdsIndex& index);
 
-// All of it, one sample after another.
+// Writes a whole data set, sample by sample.
 class MdsWriter {
  public:
-  // The folder is made; Error if it holds an index already.
+  // Creates the folder. Throws if it has an index already.
   MdsWriter(std::filesystem::path folder, const MdsFormat& format);
   void write(const std::vector<MdsValue>& values);
-  // Writes the last shard and the index; without it there is no index.
+  // Writes the last shard and the index. Without this call the folder has no index.
   MdsIndex finish();
 
  private:

@@ -9,10 +9,10 @@
 namespace m2bert::data {
 namespace {
 
-constexpr double kMostSamples = 0x1p53;  // what a double counts exactly
+constexpr double kMaxSamples = 0x1p53;  // a double is exact up to here
 
 void check_number(double value, const char* what, const StreamWeight& weight) {
-  require(std::isfinite(value) && value >= 0 && value <= kMostSamples, weight.name, ": ", what, " ", value,
+  require(std::isfinite(value) && value >= 0 && value <= kMaxSamples, weight.name, ": ", what, " ", value,
           ": wants a number of at least 0");
 }
 
@@ -24,8 +24,8 @@ void check(const StreamWeight& weight) {
   if (weight.choose) check_number(static_cast<double>(*weight.choose), "samples", weight);
 }
 
-// Whole numbers in these proportions that add up to the total: rounded down, and the largest remainders one more.
-std::vector<uint64_t> shared_out(uint64_t total, const std::vector<double>& proportions) {
+// Divides the total in the given proportions by the largest remainder method.
+std::vector<uint64_t> apportion(uint64_t total, const std::vector<double>& proportions) {
   const double sum = std::accumulate(proportions.begin(), proportions.end(), 0.0);
   require(sum > 0, "the proportions of the streams are all 0");
   std::vector<uint64_t> counts;
@@ -52,7 +52,7 @@ uint64_t absolute(const StreamWeight& weight, uint64_t size) {
   if (weight.choose) return *weight.choose;
   if (!weight.repeat) return size;
   const double samples = *weight.repeat * static_cast<double>(size);
-  require(samples <= kMostSamples, weight.name, ": repeat ", *weight.repeat, " of ", size, " samples are too many");
+  require(samples <= kMaxSamples, weight.name, ": repeat ", *weight.repeat, " of ", size, " samples are too many");
   return static_cast<uint64_t>(samples);
 }
 
@@ -75,10 +75,10 @@ std::vector<uint64_t> samples_to_choose(const std::vector<StreamWeight>& weights
     std::vector<double> proportions;
     proportions.reserve(weights.size());
     for (const StreamWeight& weight : weights) proportions.push_back(*weight.proportion);
-    chosen = shared_out(samples_per_epoch.value_or(all), proportions);
+    chosen = apportion(samples_per_epoch.value_or(all), proportions);
   } else if (samples_per_epoch) {
     require(all > 0, "the data has no samples");
-    chosen = shared_out(*samples_per_epoch, {sizes.begin(), sizes.end()});
+    chosen = apportion(*samples_per_epoch, {sizes.begin(), sizes.end()});
   } else {
     for (size_t i = 0; i < weights.size(); ++i) chosen.push_back(absolute(weights[i], sizes[i]));
   }

@@ -1,5 +1,5 @@
 #pragma once
-// Threads that work on jobs ahead of the one who takes the results, which come in the order of the jobs.
+// Worker threads that compute results ahead of their consumer and deliver them in the order of the jobs.
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -21,8 +21,9 @@ namespace m2bert::data {
 template <class Job, class Result>
 class OrderedWorkers {
  public:
-  // next_job is called by one thread at a time, in order, until it gives nothing or throws; work by any number at once. Both must own what
-  // they use: a thread that is stuck in them when this is destroyed is left behind. At most `ahead` results wait.
+  // next_job is called by one thread at a time, in order, until it returns nullopt or throws; work runs concurrently. Both must own what
+  // they use, because the destructor detaches a thread that is stuck in them. At most `ahead` jobs are started before their results are
+  // taken.
   OrderedWorkers(int threads, size_t ahead, std::function<std::optional<Job>()> next_job, std::function<Result(Job&)> work)
       : state_(std::make_shared<State>()) {
     state_->next_job = std::move(next_job);
@@ -43,7 +44,7 @@ class OrderedWorkers {
   OrderedWorkers(const OrderedWorkers&) = delete;
   OrderedWorkers& operator=(const OrderedWorkers&) = delete;
 
-  // The next result; nothing at the end. Rethrows what its job threw. Error: Ctrl-C, or no result within the timeout (0: waits for ever).
+  // The next result; nullopt at the end. Rethrows the exception of its job. Throws on Ctrl-C and if the timeout expires (0: no timeout).
   std::optional<Result> next(double timeout_seconds) {
     using Clock = std::chrono::steady_clock;
     const auto start = Clock::now();
@@ -77,7 +78,7 @@ class OrderedWorkers {
     std::mutex mutex, jobs_mutex;
     std::condition_variable changed;
     std::map<uint64_t, Outcome> done;
-    uint64_t given = 0, taken = 0;  // jobs begun, results taken
+    uint64_t started = 0, taken = 0;  // jobs started, results taken
     int running = 0;
     bool stop = false, exhausted = false;
   };
@@ -90,13 +91,13 @@ class OrderedWorkers {
     state.changed.notify_all();
   }
 
-  // One job; false when there is none left.
+  // Runs one job; false if there are no more.
   static bool step(State& state) {
     std::unique_lock order(state.jobs_mutex);
     std::unique_lock lock(state.mutex);
-    state.changed.wait(lock, [&] { return state.stop || state.exhausted || state.given < state.taken + state.ahead; });
+    state.changed.wait(lock, [&] { return state.stop || state.exhausted || state.started < state.taken + state.ahead; });
     if (state.stop || state.exhausted) return false;
-    const uint64_t number = state.given;
+    const uint64_t number = state.started;
     lock.unlock();
     Outcome outcome;
     std::optional<Job> job;
@@ -108,7 +109,7 @@ class OrderedWorkers {
     lock.lock();
     state.exhausted = !job;
     if (!job && !outcome.error) return false;
-    ++state.given;
+    ++state.started;
     lock.unlock();
     order.unlock();
     try {

@@ -1,5 +1,6 @@
 #pragma once
-// Random numbers that follow from a key alone: the same on every machine, whatever was drawn elsewhere. SplitMix64; not for secrets.
+// A random number generator (SplitMix64) whose numbers depend on its key only: they are the same on every machine and in every thread. Not
+// for cryptography.
 #include <cstdint>
 #include <initializer_list>
 #include <utility>
@@ -13,14 +14,14 @@ class Random {
   }
 
   uint64_t next() { return mixed(state_ += kStep); }
-  // 0 to n - 1, each equally likely. n > 0.
+  // Uniform in 0 to n - 1. n > 0.
   uint64_t below(uint64_t n) {
     const uint64_t fair = UINT64_MAX - UINT64_MAX % n;
     uint64_t value = next();
     while (value >= fair) value = next();
     return value % n;
   }
-  // 0 <= value < 1.
+  // Uniform in [0, 1).
   double uniform() { return static_cast<double>(next() >> 11) * 0x1p-53; }
 
  private:
@@ -33,7 +34,7 @@ class Random {
   uint64_t state_ = 0;
 };
 
-// Any order of the values, each equally likely.
+// A uniformly random permutation (Fisher-Yates).
 template <class Values>
 void shuffle(Values& values, Random& random) {
   for (uint64_t left = values.size(); left > 1; --left) {

@@ -16,10 +16,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMostBytes = uint64_t{1} << 31;  // of a file whose size nobody knows
+constexpr uint64_t kMaxBytes = uint64_t{1} << 31;  // of a file of unknown size
 constexpr size_t kPiece = size_t{1} << 20;
 
-// A file that grows as it comes, and goes on where an earlier attempt stopped.
+// A download in progress. Resumes where an earlier attempt stopped.
 class PartFile : public io::HttpSink {
  public:
   PartFile(const fs::path& file, std::optional<uint64_t> bytes, std::string shown, std::function<bool()> stopped)
@@ -34,7 +34,7 @@ class PartFile : public io::HttpSink {
   uint64_t offset() const override { return file_.size(); }
   void begin(const io::HttpResponse& response) override {
     if (response.status != 206) {
-      if (file_.size() > 0) file_.truncate(0);  // the server has no ranges
+      if (file_.size() > 0) file_.truncate(0);  // the server does not support ranges
       return;
     }
     const std::string* range = response.header("content-range");
@@ -45,7 +45,7 @@ class PartFile : public io::HttpSink {
   }
   void write(std::string_view bytes) override {
     require(!stopped_ || !stopped_(), shown_, ": is not needed any more");
-    const uint64_t most = bytes_.value_or(kMostBytes);
+    const uint64_t most = bytes_.value_or(kMaxBytes);
     if (bytes.size() > most - file_.size()) {
       file_.truncate(0);
       fail(shown_, ": the server sends more than ", most, " bytes", bytes_ ? ", which its index says" : "");
@@ -130,7 +130,7 @@ void RemoteFolder::download(const std::string& name, const fs::path& to, std::op
   PartFile part(to.string() + ".part", bytes, shown(name), options_.stopped);
   const std::string url = place_ + "/" + io::url_escaped(name, true);
   io::HttpResponse response = client.send({.url = url, .sink = &part});
-  if (response.status == 416) {  // what an earlier attempt left does not fit
+  if (response.status == 416) {  // range not satisfiable: the partial file does not match
     part.restart();
     response = client.send({.url = url, .sink = &part});
   }

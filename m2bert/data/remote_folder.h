@@ -1,5 +1,5 @@
 #pragma once
-// A folder that files are fetched from: on this machine, or behind an http or https address.
+// A folder from which files are fetched: local, or behind an http or https URL.
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -11,23 +11,23 @@ namespace m2bert::data {
 
 struct FetchOptions {
   int attempts = 3;
-  std::chrono::seconds timeout{60};  // to connect, and without data
-  std::function<bool()> stopped;     // asked with every piece: true gives up with an Error. Any thread
+  std::chrono::seconds timeout{60};  // for connecting, and for a stalled transfer
+  std::function<bool()> stopped;     // polled during a transfer: true aborts it with an Error. Thread-safe
 };
 
 class RemoteFolder {
  public:
-  // "/a/folder", "file:///a/folder" or "https://host/a/folder". Error for other kinds of places (s3://, gs://, hf://, ...).
+  // "/a/folder", "file:///a/folder" or "https://host/a/folder". Throws for other schemes (s3://, gs://, hf://, ...).
   RemoteFolder(std::string place, FetchOptions options);
 
-  // The folder, where it is one of this machine.
+  // The path, if the folder is local.
   const std::optional<std::filesystem::path>& folder() const { return folder_; }
   // "PLACE/NAME", safe to print.
   std::string shown(const std::string& name) const;
 
-  // Brings a file to `to`, whose folder is made. bytes: what it must have; absent: at most 2 GiB. Any thread; two fetches to one place at
-  // the same time must be kept apart by the caller. What came over a network stays in TO.part if it breaks off, and the next fetch goes on
-  // from there. Error: it is not there, cannot be read, or has another size.
+  // Copies or downloads a file to `to`, creating its folder. bytes: the required size; absent: at most 2 GiB. Thread-safe, but the caller
+  // must not fetch to one path twice at the same time. An interrupted download stays in TO.part, and the next fetch resumes it. Throws if
+  // the file is missing, unreadable, or of another size.
   void fetch(const std::string& name, const std::filesystem::path& to, std::optional<uint64_t> bytes) const;
 
  private:
@@ -38,7 +38,7 @@ class RemoteFolder {
   FetchOptions options_;
 };
 
-// Makes the folder that a file is to lie in.
+// Creates the parent folder of a file.
 void make_folder_of(const std::filesystem::path& file);
 
 }  // namespace m2bert::data

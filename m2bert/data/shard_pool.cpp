@@ -18,7 +18,7 @@ struct ShardPool::State {
   enum class Stage { wanted, opening, open, failed };
   struct Entry {
     Stage stage = Stage::wanted;
-    size_t holders = 0;
+    size_t references = 0;
     std::shared_ptr<const MdsShard> shard;
     std::exception_ptr error;
   };
@@ -32,7 +32,7 @@ struct ShardPool::State {
   int running = 0;
   bool stop = false;
 
-  // The stream that has the shard, and its number there.
+  // The shard's stream, and its number in it.
   std::pair<const MdsStream*, size_t> find(uint32_t shard) const {
     size_t left = shard;
     for (const MdsStream& stream : *streams) {
@@ -42,7 +42,7 @@ struct ShardPool::State {
     fail("there is no shard ", shard);
   }
 
-  // Opens a shard whose entry is `wanted`. The lock is held before and afterwards.
+  // Opens a shard whose entry is `wanted`. The lock is held on entry and on return.
   void open(uint32_t shard, std::unique_lock<std::mutex>& lock) {
     entries.at(shard).stage = Stage::opening;
     lock.unlock();
@@ -59,13 +59,13 @@ struct ShardPool::State {
     entry.stage = error ? Stage::failed : Stage::open;
     entry.shard = std::move(opened);
     entry.error = error;
-    forget_unheld(shard);
+    evict_if_unused(shard);
     changed.notify_all();
   }
 
-  void forget_unheld(uint32_t shard) {
+  void evict_if_unused(uint32_t shard) {
     const auto found = entries.find(shard);
-    if (found == entries.end() || found->second.holders > 0 || found->second.stage == Stage::opening) return;
+    if (found == entries.end() || found->second.references > 0 || found->second.stage == Stage::opening) return;
     entries.erase(found);
     const auto [stream, number] = find(shard);
     stream->release(number);
@@ -92,7 +92,7 @@ ShardPool::ShardPool(std::shared_ptr<const std::vector<MdsStream>> streams, int 
   for (int i = 0; i < threads; ++i) state_->threads.emplace_back([state = state_] { State::work(*state); });
 }
 
-// A thread that waits for a server is left behind; it owns what it uses.
+// A thread that still waits for a server is detached; it owns what it uses.
 ShardPool::~ShardPool() {
   std::unique_lock lock(state_->mutex);
   state_->stop = true;
@@ -103,28 +103,28 @@ ShardPool::~ShardPool() {
   for (std::thread& thread : threads) ended ? thread.join() : thread.detach();
 }
 
-void ShardPool::hold(const std::vector<uint32_t>& shards) {
+void ShardPool::acquire(const std::vector<uint32_t>& shards) {
   const std::lock_guard lock(state_->mutex);
   for (const uint32_t shard : shards) {
     const auto [entry, added] = state_->entries.try_emplace(shard);
-    ++entry->second.holders;
+    ++entry->second.references;
     if (added) state_->queue.push_back(shard);
   }
   state_->changed.notify_all();
 }
 
-void ShardPool::drop(const std::vector<uint32_t>& shards) {
+void ShardPool::release(const std::vector<uint32_t>& shards) {
   const std::lock_guard lock(state_->mutex);
   for (const uint32_t shard : shards) {
     const auto found = state_->entries.find(shard);
-    if (found == state_->entries.end() || found->second.holders == 0) continue;
-    if (--found->second.holders == 0) state_->forget_unheld(shard);
+    if (found == state_->entries.end() || found->second.references == 0) continue;
+    if (--found->second.references == 0) state_->evict_if_unused(shard);
   }
 }
 
 std::shared_ptr<const MdsShard> ShardPool::get(uint32_t shard) {
   std::unique_lock lock(state_->mutex);
-  ++state_->entries[shard].holders;
+  ++state_->entries[shard].references;
   for (;;) {
     State::Entry& entry = state_->entries.at(shard);
     if (entry.stage == State::Stage::wanted) state_->open(shard, lock);
@@ -134,7 +134,7 @@ std::shared_ptr<const MdsShard> ShardPool::get(uint32_t shard) {
   State::Entry& entry = state_->entries.at(shard);
   const auto opened = entry.shard;
   const auto error = entry.error;
-  if (--entry.holders == 0) state_->forget_unheld(shard);
+  if (--entry.references == 0) state_->evict_if_unused(shard);
   lock.unlock();
   if (error) std::rethrow_exception(error);
   return opened;

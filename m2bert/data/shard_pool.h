@@ -1,5 +1,5 @@
 #pragma once
-// The shards that are open: those that will be needed soon are opened by threads of the pool before they are asked for.
+// A reference-counted pool of open shards, with threads that open shards ahead of their use.
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -9,19 +9,19 @@
 
 namespace m2bert::data {
 
-// Any thread.
+// Thread-safe.
 class ShardPool {
  public:
-  // Shards are counted over all streams, in order. threads: those that open shards ahead.
+  // Shards are numbered over all streams, in order. threads: number of threads that prefetch.
   ShardPool(std::shared_ptr<const std::vector<MdsStream>> streams, int threads);
   ~ShardPool();
   ShardPool(const ShardPool&) = delete;
   ShardPool& operator=(const ShardPool&) = delete;
 
-  // Opens the shards ahead, in that order, and keeps them until as many drop() calls have named them.
-  void hold(const std::vector<uint32_t>& shards);
-  void drop(const std::vector<uint32_t>& shards);
-  // The shard, waiting until it is open. Rethrows what opening it threw, every time while it is held.
+  // Starts to open the shards in that order, and keeps each until release() was called as often as acquire().
+  void acquire(const std::vector<uint32_t>& shards);
+  void release(const std::vector<uint32_t>& shards);
+  // Waits for the shard. If it could not be opened, every call rethrows the error as long as the shard is acquired.
   std::shared_ptr<const MdsShard> get(uint32_t shard);
 
  private:

@@ -6,8 +6,8 @@
 
 #include "m2bert/data/mds_index.h"
 #include "m2bert/data/mds_writer.h"
-#include "m2bert/data/part_folder.h"
 #include "m2bert/data/remote_folder.h"
+#include "m2bert/data/staging_folder.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The files of a shard that are there.
+// The existing files of a shard.
 std::vector<const MdsFile*> files_of(const fs::path& folder, const MdsShardInfo& shard) {
   std::vector<const MdsFile*> files;
   for (const MdsFile* file : {&shard.raw, shard.packed ? &*shard.packed : nullptr}) {
@@ -78,7 +78,7 @@ void require_apart(const ShardSplitOptions& options) {
   }
 }
 
-// Whoever names the folder of several data sets is told which there are.
+// Throws without an index, and lists the data sets in the subfolders.
 void require_index(const fs::path& folder) {
   std::error_code none;
   if (fs::exists(folder / kMdsIndex, none)) return;
@@ -106,16 +106,16 @@ ShardSplitResult split_shards(const ShardSplitOptions& options) {
   ShardSplitResult result;
   for (const MdsShardInfo& shard : index.shards)
     for (const MdsFile* file : files_of(options.folder, shard)) result.bytes += file->bytes;
-  PartFolder part(options.out, {options.split, options.val_split}, settings_of(options), {.overwrite = options.overwrite});
+  StagingFolder part(options.out, {options.split, options.val_split}, settings_of(options), {.overwrite = options.overwrite});
   Mover mover(options, result.bytes);
   MdsIndex parts[2];
   for (size_t i = 0; i < index.shards.size(); ++i) {
     const bool validates = i >= train;
-    mover.move(index.shards[i], part.growing(validates ? options.val_split : options.split));
+    mover.move(index.shards[i], part.staged(validates ? options.val_split : options.split));
     parts[validates].shards.push_back(index.shards[i]);
   }
-  write_mds_index(part.growing(options.split), parts[0]);
-  write_mds_index(part.growing(options.val_split), parts[1]);
+  write_mds_index(part.staged(options.split), parts[0]);
+  write_mds_index(part.staged(options.val_split), parts[1]);
   result.shards = train;
   result.val_shards = index.shards.size() - train;
   result.samples = parts[0].samples();

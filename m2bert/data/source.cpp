@@ -99,7 +99,7 @@ class DelimitedSource : public LineSource {
     for (size_t i = 0; i < std::min<size_t>(fields_.size(), 20); ++i) out += (i ? ", " : "") + fields_[i].substr(0, 60);
     return fields_.size() > 20 ? out + ", ..." : out;
   }
-  // The column of a name, else of a number; without a field "text" or the only one.
+  // The column by name or else by number; without a field the column "text", or the only one.
   size_t by_name(const std::string& field) const {
     const std::string wanted = field.empty() ? "text" : field;
     const auto found = std::find(fields_.begin(), fields_.end(), wanted);

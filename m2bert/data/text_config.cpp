@@ -11,17 +11,17 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-// How a stream is fetched; at the top of a data set they count for all its streams.
+// How a stream is fetched; in the data set itself these are defaults for its streams.
 const Names fetch_keys = {"remote", "local", "split", "download_retry", "download_timeout", "validate_hash", "keep_zip", "keep_raw"};
 const Names weight_keys = {"proportion", "repeat", "samples", "choose"};
 const Names data_keys = {
     "streams",    "tokenizer_name", "max_seq_len",     "shuffle", "shuffle_seed", "shuffle_algo", "shuffle_block_size", "samples_per_epoch",
     "epoch_size", "predownload",    "mlm_probability", "masking", "mask_seed",    "eos_token_id", "bos_token_id",       "skip_bad"};
 const Names loader_keys = {"name", "dataset", "drop_last", "num_workers", "prefetch_factor", "timeout"};
-// They divide work between Python processes and copy into a GPU's pinned memory: threads of one process do without. padding_multiple stands
-// in recipes of the PyTorch code, which does not read it.
-const Names idle_data_keys = {"num_canonical_nodes", "partition_algo", "padding_multiple"};
-const Names idle_loader_keys = {"pin_memory", "persistent_workers"};
+// Ignored: they divide work between Python processes and copy into pinned memory, which threads of one process do not need.
+// padding_multiple appears in upstream's recipes, but upstream does not read it.
+const Names ignored_data_keys = {"num_canonical_nodes", "partition_algo", "padding_multiple"};
+const Names ignored_loader_keys = {"pin_memory", "persistent_workers"};
 
 Names joined(std::initializer_list<Names> lists) {
   Names all;
@@ -38,12 +38,12 @@ void check_keys(const io::Tree& tree, const Names& known) {
   }
 }
 
-void note_idle(const io::Tree& tree, const Names& keys, Names& idle) {
+void note_ignored(const io::Tree& tree, const Names& keys, Names& ignored) {
   for (const std::string& key : keys)
-    if (const io::Tree* value = tree.find(key); value && !value->is_null()) idle.push_back(value->path().empty() ? key : value->path());
+    if (const io::Tree* value = tree.find(key); value && !value->is_null()) ignored.push_back(value->path().empty() ? key : value->path());
 }
 
-// The member of the stream, else of the data set around it; nullptr: neither.
+// The stream's own setting, or else the data set's; nullptr if neither is set.
 const io::Tree* setting(const io::Tree& stream, const io::Tree& data, const std::string& key) {
   const io::Tree* own = stream.find(key);
   if (own && !own->is_null()) return own;
@@ -57,28 +57,29 @@ double at_least_zero(const io::Tree& tree) {
   return value;
 }
 
-MdsStreamConfig read_place(const io::Tree& stream, const io::Tree& data) {
-  MdsStreamConfig place;
+MdsStreamConfig read_stream(const io::Tree& stream, const io::Tree& data) {
+  MdsStreamConfig config;
   const auto text = [&](const char* key) {
     const io::Tree* value = setting(stream, data, key);
     return value ? value->string() : std::string();
   };
-  place.remote = text("remote");
-  place.local = text("local");
-  place.split = text("split");
-  if (place.remote.empty() && place.local.empty()) fail(stream.where(), "names no place of the data: set local, or remote");
-  place.validate_hash = text("validate_hash");
-  if (!place.validate_hash.empty() && !io::is_checksum(place.validate_hash))
+  config.remote = text("remote");
+  config.local = text("local");
+  config.split = text("split");
+  if (config.remote.empty() && config.local.empty()) fail(stream.where(), "names no place of the data: set local, or remote");
+  config.validate_hash = text("validate_hash");
+  if (!config.validate_hash.empty() && !io::is_checksum(config.validate_hash))
     setting(stream, data, "validate_hash")->wants("the name of a hash, such as sha1 or xxh64");
-  if (const io::Tree* retry = setting(stream, data, "download_retry")) place.fetch.attempts = static_cast<int>(retry->integer(0, 1000)) + 1;
+  if (const io::Tree* retry = setting(stream, data, "download_retry"))
+    config.fetch.attempts = static_cast<int>(retry->integer(0, 1000)) + 1;
   if (const io::Tree* timeout = setting(stream, data, "download_timeout")) {
     const double seconds = std::ceil(at_least_zero(*timeout));
     if (seconds < 1 || seconds > 86400) timeout->wants("seconds, above 0 and at most a day");
-    place.fetch.timeout = std::chrono::seconds(static_cast<int64_t>(seconds));
+    config.fetch.timeout = std::chrono::seconds(static_cast<int64_t>(seconds));
   }
-  if (const io::Tree* keep = setting(stream, data, "keep_zip")) place.keep_zip = keep->boolean();
-  if (const io::Tree* keep = setting(stream, data, "keep_raw")) place.keep_raw = keep->boolean();
-  return place;
+  if (const io::Tree* keep = setting(stream, data, "keep_zip")) config.keep_zip = keep->boolean();
+  if (const io::Tree* keep = setting(stream, data, "keep_raw")) config.keep_raw = keep->boolean();
+  return config;
 }
 
 StreamWeight read_weight(const io::Tree& stream, const std::string& name) {
@@ -93,13 +94,13 @@ StreamWeight read_weight(const io::Tree& stream, const std::string& name) {
 void read_streams(const io::Tree& data, TextDataConfig& config) {
   const io::Tree* streams = data.find("streams");
   if (!streams || streams->is_null()) {
-    config.streams.push_back({read_place(data, data), {.name = data.path().empty() ? "dataset" : data.path()}});
+    config.streams.push_back({read_stream(data, data), {.name = data.path().empty() ? "dataset" : data.path()}});
     return;
   }
   if (!streams->is_map() || streams->size() == 0) streams->wants("a map of streams by name");
   for (const auto& [name, stream] : streams->members()) {
     check_keys(stream, joined({fetch_keys, weight_keys}));
-    config.streams.push_back({read_place(stream, data), read_weight(stream, stream.path().empty() ? name : stream.path())});
+    config.streams.push_back({read_stream(stream, data), read_weight(stream, stream.path().empty() ? name : stream.path())});
   }
 }
 
@@ -145,10 +146,10 @@ void read_loader(const io::Tree& loader, TextDataConfig& config) {
 }  // namespace
 
 TextDataConfig read_text_data_config(const io::Tree& loader) {
-  check_keys(loader, joined({loader_keys, idle_loader_keys}));
+  check_keys(loader, joined({loader_keys, ignored_loader_keys}));
   if (const auto name = loader.get<std::string>("name", "text"); name != "text") loader.at("name").wants("text");
   const io::Tree& data = loader.at("dataset");
-  check_keys(data, joined({fetch_keys, data_keys, idle_data_keys}));
+  check_keys(data, joined({fetch_keys, data_keys, ignored_data_keys}));
   TextDataConfig config;
   read_streams(data, config);
   config.max_seq_len = static_cast<int>(data.at("max_seq_len").integer(3, 1 << 24));
@@ -156,8 +157,8 @@ TextDataConfig read_text_data_config(const io::Tree& loader) {
   read_masking(data, config);
   config.skip_bad = data.get<bool>("skip_bad", false);
   read_loader(loader, config);
-  note_idle(data, idle_data_keys, config.without_meaning);
-  note_idle(loader, idle_loader_keys, config.without_meaning);
+  note_ignored(data, ignored_data_keys, config.without_meaning);
+  note_ignored(loader, ignored_loader_keys, config.without_meaning);
   return config;
 }
 

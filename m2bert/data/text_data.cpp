@@ -8,7 +8,7 @@
 #include <span>
 #include <thread>
 
-#include "m2bert/data/epoch_order.h"
+#include "m2bert/data/epoch_sampler.h"
 #include "m2bert/data/ordered_workers.h"
 #include "m2bert/data/shard_pool.h"
 #include "m2bert/data/text_row.h"
@@ -19,25 +19,29 @@
 namespace m2bert::data {
 namespace {
 
-constexpr int kOpeners = 2;         // threads that open shards ahead
-constexpr size_t kMostBlocks = 64;  // that are held ahead
+constexpr int kPrefetchThreads = 2;  // threads that open shards ahead
+constexpr size_t kMaxBlocks = 64;    // blocks whose shards are open
 
-// A block of the order whose shards are held open while a batch may still need them.
-class OpenBlock {
+// A shuffle block. Keeps its shards open while a batch may still need them.
+class ShuffleBlock {
  public:
-  OpenBlock(std::shared_ptr<ShardPool> pool, const EpochOrder& order, size_t number)
-      : pool_(std::move(pool)), shards_(order.shards(number)), number_(number), begin_(order.begin(number)), end_(order.begin(number + 1)) {
-    pool_->hold(shards_);
+  ShuffleBlock(std::shared_ptr<ShardPool> pool, const EpochSampler& sampler, size_t number)
+      : pool_(std::move(pool)),
+        shards_(sampler.shards(number)),
+        number_(number),
+        begin_(sampler.begin(number)),
+        end_(sampler.begin(number + 1)) {
+    pool_->acquire(shards_);
   }
-  ~OpenBlock() { pool_->drop(shards_); }
-  OpenBlock(const OpenBlock&) = delete;
-  OpenBlock& operator=(const OpenBlock&) = delete;
+  ~ShuffleBlock() { pool_->release(shards_); }
+  ShuffleBlock(const ShuffleBlock&) = delete;
+  ShuffleBlock& operator=(const ShuffleBlock&) = delete;
 
   uint64_t begin() const { return begin_; }
   uint64_t end() const { return end_; }
-  // The samples' places, made when the first one is asked for.
-  const std::vector<SampleRef>& refs(const EpochOrder& order) {
-    if (refs_.empty()) refs_ = order.refs(number_);
+  // The block's samples in order, computed at the first call.
+  const std::vector<SampleRef>& refs(const EpochSampler& sampler) {
+    if (refs_.empty()) refs_ = sampler.refs(number_);
     return refs_;
   }
 
@@ -51,17 +55,17 @@ class OpenBlock {
 
 // This rank's rows of one global batch.
 struct BatchJob {
-  uint64_t epoch = 0, first = 0;  // place of the first row in the epoch's order
+  uint64_t epoch = 0, first = 0;  // position of the first row in the epoch
   std::vector<SampleRef> refs;
-  std::vector<std::shared_ptr<OpenBlock>> blocks;
+  std::vector<std::shared_ptr<ShuffleBlock>> blocks;
 };
 
-// Deals an epoch's order out to the rank, batch after batch. One thread at a time.
-class Dealer {
+// Divides an epoch into global batches and gives this rank its part of each. Not thread-safe.
+class DistributedBatchSampler {
  public:
-  Dealer(EpochOrder order, std::shared_ptr<ShardPool> pool, const BatchShape& shape, const TextDataConfig& config,
-         const DataPosition& position)
-      : order_(std::move(order)),
+  DistributedBatchSampler(EpochSampler sampler, std::shared_ptr<ShardPool> pool, const BatchShape& shape, const TextDataConfig& config,
+                          const DataPosition& position)
+      : sampler_(std::move(sampler)),
         pool_(std::move(pool)),
         shape_(shape),
         drop_last_(config.drop_last),
@@ -69,7 +73,7 @@ class Dealer {
         position_(position) {}
 
   std::optional<BatchJob> next() {
-    const uint64_t left = order_.samples() - position_.samples, wanted = static_cast<uint64_t>(shape_.global_batch);
+    const uint64_t left = sampler_.samples() - position_.samples, wanted = static_cast<uint64_t>(shape_.global_batch);
     if (left == 0 || (drop_last_ && left < wanted)) return std::nullopt;
     const uint64_t rows = std::min(left, wanted), rank = static_cast<uint64_t>(shape_.rank), ranks = static_cast<uint64_t>(shape_.ranks);
     BatchJob job{.epoch = position_.epoch, .first = position_.samples + rows * rank / ranks};
@@ -82,40 +86,40 @@ class Dealer {
  private:
   void add_rows(BatchJob& job, uint64_t end) {
     const uint64_t at = job.first + job.refs.size();
-    const std::shared_ptr<OpenBlock> block = block_at(at);
-    const auto& refs = block->refs(order_);
+    const std::shared_ptr<ShuffleBlock> block = block_at(at);
+    const auto& refs = block->refs(sampler_);
     const auto first = refs.begin() + static_cast<std::ptrdiff_t>(at - block->begin());
     const auto last = refs.begin() + static_cast<std::ptrdiff_t>(std::min(end, block->end()) - block->begin());
     job.refs.insert(job.refs.end(), first, last);
     job.blocks.push_back(block);
   }
 
-  // The block with the sample at that place; those that come within the samples of predownload are held as well.
-  std::shared_ptr<OpenBlock> block_at(uint64_t at) {
+  // The block that has the sample at this position. Also opens the shards of the blocks that follow within `predownload` samples.
+  std::shared_ptr<ShuffleBlock> block_at(uint64_t at) {
     while (!blocks_.empty() && blocks_.front()->end() <= at) blocks_.pop_front();
-    if (blocks_.empty()) next_block_ = order_.block_of(at);
-    while (blocks_.empty() || more_ahead(at)) blocks_.push_back(std::make_shared<OpenBlock>(pool_, order_, next_block_++));
+    if (blocks_.empty()) next_block_ = sampler_.block_of(at);
+    while (blocks_.empty() || prefetches_next(at)) blocks_.push_back(std::make_shared<ShuffleBlock>(pool_, sampler_, next_block_++));
     return blocks_.front();
   }
 
-  bool more_ahead(uint64_t at) const {
-    return next_block_ < order_.blocks() && blocks_.size() < kMostBlocks && order_.begin(next_block_) - at < predownload_;
+  bool prefetches_next(uint64_t at) const {
+    return next_block_ < sampler_.blocks() && blocks_.size() < kMaxBlocks && sampler_.begin(next_block_) - at < predownload_;
   }
 
-  EpochOrder order_;
+  EpochSampler sampler_;
   std::shared_ptr<ShardPool> pool_;
   BatchShape shape_;
   bool drop_last_;
   uint64_t predownload_;
   DataPosition position_;
-  std::deque<std::shared_ptr<OpenBlock>> blocks_;
+  std::deque<std::shared_ptr<ShuffleBlock>> blocks_;
   size_t next_block_ = 0;
 };
 
-// Makes batches of jobs. Any thread; shared by all workers.
-class BatchMaker {
+// Collates samples into batches. Thread-safe, shared by all workers.
+class Collator {
  public:
-  BatchMaker(const TextDataConfig& config, const tokenize::WordPiece& tokenizer, std::shared_ptr<ShardPool> pool)
+  Collator(const TextDataConfig& config, const tokenize::WordPiece& tokenizer, std::shared_ptr<ShardPool> pool)
       : config_(config),
         reader_(tokenizer, static_cast<size_t>(config.max_seq_len), config.masking == Masking::given),
         pool_(std::move(pool)) {
@@ -144,7 +148,7 @@ class BatchMaker {
 
   uint64_t skipped() const { return skipped_; }
 
-  // Looks for one sample that can be read, from the first shard on. why: of the last one that cannot.
+  // Whether any sample can be read, looking from the first shard on. why: the error of the last one that cannot.
   bool any_readable(const std::vector<StreamSamples>& streams, std::string& why) const {
     uint32_t shard = 0;
     for (const StreamSamples& stream : streams)
@@ -172,7 +176,7 @@ class BatchMaker {
 
   void append(TrainBatch& batch, const TextRow& row, uint64_t epoch, uint64_t place) {
     const size_t length = static_cast<size_t>(config_.max_seq_len), tokens = row.ids.size(), padding = length - tokens;
-    if (row.from_tokens && tokens <= length / 2 && !told_short_.exchange(true))
+    if (row.from_tokens && tokens <= length / 2 && !warned_short_.exchange(true))
       io::warn("data: samples have ", tokens, " tokens and are padded to max_seq_len ", length, "; a smaller max_seq_len would save time");
     const size_t begin = batch.ids.size();
     batch.ids.insert(batch.ids.end(), row.ids.begin(), row.ids.end());
@@ -189,7 +193,7 @@ class BatchMaker {
     ++batch.rows;
   }
 
-  // A text that ends with eos_token_id counts up behind it, one that begins with bos_token_id at it.
+  // A new sequence begins after each eos_token_id, or at each bos_token_id.
   void append_sequence(TrainBatch& batch, std::span<const int32_t> ids) const {
     if (!config_.eos_token_id && !config_.bos_token_id) return;
     int32_t sequence = 0;
@@ -211,7 +215,7 @@ class BatchMaker {
   std::shared_ptr<ShardPool> pool_;
   std::optional<TokenMasker> masker_;
   std::atomic<uint64_t> skipped_{0};
-  std::atomic<bool> told_short_{false};
+  std::atomic<bool> warned_short_{false};
 };
 
 class TextData : public BatchSource {
@@ -225,9 +229,9 @@ class TextData : public BatchSource {
       streams->emplace_back(std::move(stream.data));
     }
     describe(*streams);
-    pool_ = std::make_shared<ShardPool>(streams, kOpeners);
-    maker_ = std::make_shared<BatchMaker>(config, tokenizer, pool_);
-    for (const MdsStream& stream : *streams) maker_->check(stream);
+    pool_ = std::make_shared<ShardPool>(streams, kPrefetchThreads);
+    collator_ = std::make_shared<Collator>(config, tokenizer, pool_);
+    for (const MdsStream& stream : *streams) collator_->check(stream);
     begin({});
   }
   ~TextData() override { *stop_ = true; }
@@ -246,10 +250,10 @@ class TextData : public BatchSource {
   void seek(const DataPosition& position) override { begin(position); }
 
   uint64_t samples_per_epoch() const override { return samples_per_epoch_; }
-  uint64_t skipped() const override { return maker_->skipped(); }
+  uint64_t skipped() const override { return collator_->skipped(); }
 
  private:
-  // This rank's rows of so many.
+  // This rank's share of the rows of a global batch.
   uint64_t share_of(uint64_t rows) const {
     const uint64_t rank = static_cast<uint64_t>(shape_.rank), ranks = static_cast<uint64_t>(shape_.ranks);
     return rows * (rank + 1) / ranks - rows * rank / ranks;
@@ -257,15 +261,15 @@ class TextData : public BatchSource {
 
   std::optional<TrainBatch> prepared() {
     if (workers_) return workers_->next(config_.timeout);
-    const auto job = dealer_->next();
-    return job ? std::optional(maker_->make(*job)) : std::nullopt;
+    const auto job = batch_sampler_->next();
+    return job ? std::optional(collator_->make(*job)) : std::nullopt;
   }
 
-  // Where all samples are left out, training would go on for ever with nothing. A rank whose own share alone is damaged must go on, for the
-  // others do: so the whole data is asked, once in a pass.
+  // If every sample is skipped, training would never end. But a rank must continue with the others if only its own share is damaged, so
+  // this looks at the whole data, at most once in a pass.
   void require_readable() {
     std::string why, names;
-    any_rows_ = maker_->any_readable(samples_, why);
+    any_rows_ = collator_->any_readable(samples_, why);
     if (any_rows_) return;
     uint64_t samples = 0;
     for (size_t i = 0; i < samples_.size(); ++i) {
@@ -277,18 +281,19 @@ class TextData : public BatchSource {
   }
 
   void begin(const DataPosition& position) {
-    EpochOrder order(samples_, {config_.shuffle, config_.shuffle_seed, config_.shuffle_block_size}, position.epoch);
-    require(position.samples <= order.samples(), "the data has ", order.samples(), " samples an epoch, cannot go on after ",
+    EpochSampler sampler(samples_, {config_.shuffle, config_.shuffle_seed, config_.shuffle_block_size}, position.epoch);
+    require(position.samples <= sampler.samples(), "the data has ", sampler.samples(), " samples an epoch, cannot go on after ",
             position.samples, "; is it the data that the run began with?");
     workers_.reset();
-    left_ = order.samples() - position.samples;
+    left_ = sampler.samples() - position.samples;
     any_rows_ = false;
-    dealer_ = std::make_shared<Dealer>(std::move(order), pool_, shape_, config_, position);
+    batch_sampler_ = std::make_shared<DistributedBatchSampler>(std::move(sampler), pool_, shape_, config_, position);
     if (config_.num_workers == 0) return;
     const int threads = std::min(config_.num_workers, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
     workers_ = std::make_unique<OrderedWorkers<BatchJob, TrainBatch>>(
         threads, static_cast<size_t>(threads) * static_cast<size_t>(std::max(1, config_.prefetch_factor)),
-        [dealer = dealer_] { return dealer->next(); }, [maker = maker_](const BatchJob& job) { return maker->make(job); });
+        [sampler = batch_sampler_] { return sampler->next(); },
+        [collator = collator_](const BatchJob& job) { return collator->make(job); });
   }
 
   void describe(const std::vector<MdsStream>& streams) {
@@ -313,12 +318,12 @@ class TextData : public BatchSource {
   std::vector<StreamSamples> samples_;
   std::vector<std::string> folders_;  // of the streams
   uint64_t samples_per_epoch_ = 0;
-  uint64_t left_ = 0;      // samples of the pass that were not delivered yet
+  uint64_t left_ = 0;      // samples of the pass that were not returned yet
   bool any_rows_ = false;  // a row of the pass could be read
   std::shared_ptr<std::atomic<bool>> stop_ = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<ShardPool> pool_;
-  std::shared_ptr<BatchMaker> maker_;
-  std::shared_ptr<Dealer> dealer_;
+  std::shared_ptr<Collator> collator_;
+  std::shared_ptr<DistributedBatchSampler> batch_sampler_;
   std::unique_ptr<OrderedWorkers<BatchJob, TrainBatch>> workers_;
 };
 

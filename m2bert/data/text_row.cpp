@@ -11,7 +11,7 @@
 namespace m2bert::data {
 namespace {
 
-// The first `most` values; out-of-range ones become kNone, which no caller takes.
+// Appends the first `most` values. Values that do not fit become kNone, which is no valid id or label.
 constexpr int32_t kNone = INT32_MIN;
 
 template <class T>
@@ -65,7 +65,7 @@ void TextRowReader::check(const MdsShardInfo& info, const std::string& where) co
   }
 }
 
-std::vector<int32_t> TextRowReader::numbers(const MdsShard& shard, uint64_t sample, size_t column) const {
+std::vector<int32_t> TextRowReader::read_ids(const MdsShard& shard, uint64_t sample, size_t column) const {
   std::vector<int32_t> out;
   if (shard.info().columns[column].encoding == "bytes") {
     const std::string_view bytes = shard.field(sample, column);
@@ -87,14 +87,14 @@ TextRow TextRowReader::read(const MdsShard& shard, uint64_t sample) const {
 
 TextRow TextRowReader::read_tokens(const MdsShard& shard, uint64_t sample) const {
   const size_t tokens = shard.info().column("tokens");
-  TextRow row{.ids = numbers(shard, sample, tokens), .from_tokens = true};
+  TextRow row{.ids = read_ids(shard, sample, tokens), .from_tokens = true};
   for (const int32_t id : row.ids)
     if (!tokenizer_.has(id))
       fail(shard.where(sample, tokens), ": holds an id that the vocabulary of ", tokenizer_.vocab_size(), " tokens has not",
            id == kNone ? "" : ": " + std::to_string(id));
   if (!given_labels_) return row;
   const size_t labels = shard.info().column("labels");
-  row.labels = numbers(shard, sample, labels);
+  row.labels = read_ids(shard, sample, labels);
   if (row.labels.size() != row.ids.size())
     fail(shard.where(sample, labels), ": has ", row.labels.size(), " labels for ", row.ids.size(), " tokens");
   for (const int32_t label : row.labels)

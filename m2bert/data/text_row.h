@@ -1,5 +1,5 @@
 #pragma once
-// A sample of a data set as a row of token ids.
+// Turns a sample of a data set into a row of token ids.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,28 +10,28 @@
 namespace m2bert::data {
 
 struct TextRow {
-  std::vector<int32_t> ids;     // at most the length, not padded
-  std::vector<int32_t> labels;  // as the data gives them; empty: it gives none
-  bool from_tokens = false;     // the data holds tokens, not text
+  std::vector<int32_t> ids;     // truncated, not padded
+  std::vector<int32_t> labels;  // from the data set; empty: it has none
+  bool from_tokens = false;     // the data set has tokens, not text
 };
 
-// Immutable, any thread.
+// Immutable and thread-safe.
 class TextRowReader {
  public:
-  // given_labels: the column `labels` is read as well.
+  // given_labels: also read the column `labels`.
   TextRowReader(tokenize::WordPiece tokenizer, size_t length, bool given_labels);
 
-  // The column `text` (str or bytes), tokenized with [CLS] and [SEP] and cut to the length; or else the column `tokens` (int64 values as
-  // bytes, or an array of whole numbers), cut to the length. Error: there is neither, the bytes are no numbers, an id is not in the
+  // Reads the column `text` (str or bytes), tokenized with [CLS] and [SEP]; or else the column `tokens` (int64 values as bytes, or an array
+  // of integers). Both are truncated to the length. Throws if there is neither, if the bytes are not integers, or if an id is not in the
   // vocabulary.
   TextRow read(const MdsShard& shard, uint64_t sample) const;
-  // Error unless a shard has the columns that read() needs, in encodings that it takes.
+  // Throws unless the shard has the columns that read() needs, in supported encodings.
   void check(const MdsShardInfo& info, const std::string& where) const;
   const tokenize::WordPiece& tokenizer() const { return tokenizer_; }
 
  private:
   TextRow read_tokens(const MdsShard& shard, uint64_t sample) const;
-  std::vector<int32_t> numbers(const MdsShard& shard, uint64_t sample, size_t column) const;
+  std::vector<int32_t> read_ids(const MdsShard& shard, uint64_t sample, size_t column) const;
   tokenize::WordPiece tokenizer_;
   size_t length_;
   bool given_labels_;

@@ -1,5 +1,5 @@
 #pragma once
-// Texts joined to token samples of one length.
+// Packs texts into token samples of a fixed length.
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -11,22 +11,22 @@
 namespace m2bert::data {
 
 struct TokenPackOptions {
-  int length = 0;                  // tokens of a sample, with those of the two texts
-  std::string bos_text = "[CLS]";  // in front of each sample
-  std::string eos_text = "[SEP]";  // behind it
-  bool wrap = true;                // the rest of a text goes on in the next sample; else it is dropped
+  int length = 0;                  // tokens of a sample, including bos_text and eos_text
+  std::string bos_text = "[CLS]";  // begins each sample
+  std::string eos_text = "[SEP]";  // ends it
+  bool wrap = true;                // the rest of a text continues in the next sample; else it is dropped
 };
 
 class TokenPacker {
  public:
-  // Error: length leaves no room for a token between the two texts'.
+  // Throws if the length leaves no room for a token between bos_text and eos_text.
   TokenPacker(const tokenize::WordPiece& tokenizer, const TokenPackOptions& options);
 
-  // Adds a text's tokens (without special ones), and hands each finished sample out: int64 values as bytes. A sample is made when `length`
-  // tokens wait, as the PyTorch code does it, though one with bos and eos needs fewer.
+  // Adds a text's tokens (without special ones) and passes each complete sample to `take`: int64 values as bytes. As upstream does, a
+  // sample is made once `length` tokens wait, though with bos and eos fewer would do.
   void add(std::span<const int32_t> ids, const std::function<void(std::string&&)>& take);
 
-  // Tokens that wait for a full sample; at the end they are lost.
+  // Tokens that wait for a complete sample; dropped at the end.
   const std::vector<int32_t>& waiting() const { return waiting_; }
   void restore(std::vector<int32_t> waiting) { waiting_ = std::move(waiting); }
   const std::vector<int32_t>& bos() const { return bos_; }

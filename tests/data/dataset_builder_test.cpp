@@ -43,7 +43,7 @@ class DatasetBuilderTest : public ::testing::Test {
     }
     return texts;
   }
-  // Every file of the result by name, but for build.json, which names folders.
+  // Every file of the output by name, except build.json, which names folders.
   static std::map<std::string, std::string> files(const fs::path& folder) {
     std::map<std::string, std::string> found;
     for (const auto& entry : fs::recursive_directory_iterator(folder))
@@ -66,7 +66,7 @@ TEST_F(DatasetBuilderTest, ADocumentALine) {
   const Texts texts = read("train");
   ASSERT_EQ(texts.size(), 300u);
   EXPECT_EQ(texts[299], "Document number 299 is about butterflies and moths.");
-  EXPECT_EQ(files(options.out).size(), result.splits[0].shards + 1);  // nothing is left of the building
+  EXPECT_EQ(files(options.out).size(), result.splits[0].shards + 1);  // no temporary files are left
 }
 
 TEST_F(DatasetBuilderTest, CharactersAreCodePoints) {
@@ -143,7 +143,7 @@ TEST_F(DatasetBuilderTest, TheSameFilesWhateverTheThreads) {
   }
 }
 
-// Stops a run after each so many documents, and goes on: the files are those of a run without a stop.
+// Interrupts a run again and again and resumes it: the files are those of an uninterrupted run.
 TEST_F(DatasetBuilderTest, AnInterruptedRunGoesOn) {
   struct Stopped {};
   options.val_fraction = 0.2;

@@ -9,14 +9,14 @@
 
 namespace m2bert::test {
 
-// "text number 0 ...", a column `text`.
+// "text number 0", "text number 1!", ...
 inline std::vector<std::string> numbered_texts(int count) {
   std::vector<std::string> texts;
   for (int i = 0; i < count; ++i) texts.push_back("text number " + std::to_string(i) + std::string(static_cast<size_t>(i % 7), '!'));
   return texts;
 }
 
-// Writes the texts as a data set of shards of that many bytes.
+// Writes the texts as a data set with a column `text`.
 inline data::MdsIndex write_texts(const std::filesystem::path& folder, const std::vector<std::string>& texts, data::MdsFormat format = {}) {
   format.columns = {{"text", "str", {}}};
   data::MdsWriter writer(folder, format);
@@ -24,7 +24,7 @@ inline data::MdsIndex write_texts(const std::filesystem::path& folder, const std
   return writer.finish();
 }
 
-// The same of token samples, a column `tokens` of bytes.
+// Writes token samples as a data set with a column `tokens` (bytes).
 inline data::MdsIndex write_tokens(const std::filesystem::path& folder, const std::vector<std::vector<int64_t>>& samples,
                                    data::MdsFormat format = {}) {
   format.columns = {{"tokens", "bytes", {}}};

@@ -64,7 +64,7 @@ TEST(MdsEncoding, NamesThatAreNotRead) {
   for (const char* name :
        {"", "STR", "int128", "bfloat16", "ndarray:", "ndarray:str", "ndarray:int32:", "ndarray:int32:0", "ndarray:int32:2,",
         "ndarray:int32:-1", "ndarray:int32:2:3", "ndarray:int32:99999999999", "ndarray:uint8:65536,65536", "ndarrayint32"}) {
-    if (std::string(name) == "ndarray:") continue;  // the package takes it for a plain ndarray, and so do we
+    if (std::string(name) == "ndarray:") continue;  // the Python package reads it as a plain ndarray, and so do we
     EXPECT_TRUE(has(error_of([&] { parse_mds_encoding(name, "x"); }), "is not known")) << name;
   }
 }
@@ -93,7 +93,7 @@ TEST(MdsEncoding, WrongBytesAreErrors) {
       {"json", "NaN"},
       {"ndarray", ""},
       {"ndarray", bytes({65})},
-      {"ndarray", bytes({99, 4, 1, 0})},                                // a type that there is not
+      {"ndarray", bytes({99, 4, 1, 0})},                                // an unknown type
       {"ndarray", bytes({8, 2 << 2, 2})},                               // ends within its shape
       {"ndarray", bytes({8, 1 << 2, 3, 1, 2})},                         // fewer values than the shape says
       {"ndarray", bytes({8, 1 << 2, 1, 1, 2})},                         // more

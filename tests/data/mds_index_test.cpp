@@ -11,7 +11,7 @@ namespace {
 using test::error_of;
 using test::has;
 
-// As the package writes it.
+// As the Python package writes it.
 const std::string good =
     R"({"shards": [{"column_encodings": ["int", "str"], "column_names": ["n", "text"], "column_sizes": [8, null], "compression": "zstd", )"
     R"("format": "mds", "hashes": ["sha1"], "raw_data": {"basename": "shard.00000.mds", "bytes": 309, "hashes": {"sha1": "ae5d"}}, )"
@@ -39,11 +39,11 @@ TEST(MdsIndex, ReadsAndWritesWhatThePackageWrites) {
   EXPECT_TRUE(has(error_of([&] { (void)shard.column("tokens"); }), "has no column 'tokens'; it has n, text"));
 }
 
-TEST(MdsIndex, TakesWhatOtherVersionsLeaveOut) {
+TEST(MdsIndex, ReadsIndexesOfOtherVersionsWithoutSomeFields) {
   EXPECT_EQ(parse_mds_index(with("\"size_limit\": 67108864, ", ""), "i").shards[0].size_limit.kind(), io::Tree::Kind::null);
   EXPECT_EQ(parse_mds_index(with("\"size_limit\": 67108864", "\"size_limit\": \"64mb\""), "i").shards[0].size_limit.string(), "64mb");
   EXPECT_TRUE(parse_mds_index("{\"version\": 2, \"shards\": []}", "i").shards.empty());
-  // Columns that are not read may be there.
+  // Columns of unsupported encodings are allowed.
   EXPECT_EQ(parse_mds_index(with("[\"int\", \"str\"]", "[\"pkl\", \"str\"]"), "i").shards[0].columns[0].encoding, "pkl");
 }
 

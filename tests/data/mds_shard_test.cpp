@@ -87,7 +87,7 @@ TEST_F(MdsShardTest, ASampleShorterThanItsSizesIsAnError) {
   EXPECT_TRUE(has(error_of([&] { (void)shard.field(0, 0); }), "ends before its sizes do"));
 }
 
-// Whatever the bytes: an error, or fields that lie within them (AddressSanitizer watches).
+// Any bytes give an error, or fields inside the bytes (checked by AddressSanitizer).
 TEST_F(MdsShardTest, FlippedBitsDoNoHarm) {
   std::mt19937 random(1);
   MdsShardInfo described = info;

@@ -124,7 +124,7 @@ TEST_F(MdsStreamTest, DamagedShards) {
   EXPECT_FALSE(is_there("packed/train/shard.00002.mds"));
 }
 
-// Sizes that are those of the index, but content that is not: found while it is unpacked.
+// The sizes match the index, but the content is damaged: decompression finds it.
 TEST_F(MdsStreamTest, AnIndexThatLies) {
   std::string index = test::content_of(scratch / "packed/train/index.json");
   const uint64_t bytes = MdsStream({.local = at("packed"), .split = "train"}).index().shards[0].raw.bytes;
@@ -141,7 +141,7 @@ TEST_F(MdsStreamTest, AnIndexThatLies) {
   EXPECT_TRUE(has(open_error({.local = at("packed"), .split = "train"}), "is packed by 'lz4', which is not known here"));
 }
 
-// A copy that is of no use is fetched again.
+// A damaged copy is fetched again.
 TEST_F(MdsStreamTest, ADamagedCopyIsMadeAnew) {
   const MdsStreamConfig config{.remote = at("raw"), .local = at("copy"), .split = "train", .validate_hash = "sha1"};
   EXPECT_EQ(all_texts(MdsStream(config)), texts);

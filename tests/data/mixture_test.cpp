@@ -17,7 +17,7 @@ StreamWeight proportion(double p) { return {.name = "s", .proportion = p}; }
 StreamWeight repeat(double r) { return {.name = "s", .repeat = r}; }
 StreamWeight choose(uint64_t n) { return {.name = "s", .choose = n}; }
 
-TEST(Mixture, EachSampleOnceUnlessToldOtherwise) {
+TEST(Mixture, EachSampleOnceByDefault) {
   EXPECT_EQ(samples_to_choose({{"a"}, {"b"}}, {10, 5}, std::nullopt), (Counts{10, 5}));
   EXPECT_EQ(samples_to_choose({{"a"}, repeat(2.5)}, {10, 5}, std::nullopt), (Counts{10, 12}));
   EXPECT_EQ(samples_to_choose({choose(3), repeat(0)}, {10, 5}, std::nullopt), (Counts{3, 0}));

@@ -32,7 +32,7 @@ TEST(OrderedWorkers, ResultsComeInTheOrderOfTheJobs) {
   }
 }
 
-TEST(OrderedWorkers, NoMoreThanAheadAreBegun) {
+TEST(OrderedWorkers, StartsNoMoreThanAheadJobs) {
   std::atomic<int> begun{0};
   Workers workers(3, 4, up_to(100), [&](int& job) {
     ++begun;
@@ -56,7 +56,7 @@ TEST(OrderedWorkers, AnErrorComesAtItsPlace) {
   EXPECT_EQ(workers.next(0), "5");
 }
 
-TEST(OrderedWorkers, AnErrorOfTheJobsEndsThem) {
+TEST(OrderedWorkers, AnErrorOfNextJobIsTheLastResult) {
   const auto next = [count = std::make_shared<int>(0)]() -> std::optional<int> {
     require(*count < 3, "no more jobs");
     return (*count)++;
@@ -67,7 +67,7 @@ TEST(OrderedWorkers, AnErrorOfTheJobsEndsThem) {
   EXPECT_EQ(workers.next(0), std::nullopt);
 }
 
-TEST(OrderedWorkers, WaitsNoLongerThanTold) {
+TEST(OrderedWorkers, TimesOut) {
   Workers workers(1, 1, up_to(1), [](int&) {
     std::this_thread::sleep_for(std::chrono::milliseconds(600));
     return std::string("late");
@@ -76,7 +76,7 @@ TEST(OrderedWorkers, WaitsNoLongerThanTold) {
   EXPECT_EQ(workers.next(0), "late");
 }
 
-TEST(OrderedWorkers, CanBeLeftAtAnyMoment) {
+TEST(OrderedWorkers, CanBeDestroyedAtAnyTime) {
   for (int i = 0; i < 50; ++i) {
     Workers workers(4, 3, up_to(1000), [](int& job) {
       work_a_while(job);

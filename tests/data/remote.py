@@ -1,4 +1,4 @@
-"""remote.py M2BERT: `m2bert data show` against a data set behind an HTTP server of this machine that also misbehaves."""
+"""remote.py M2BERT: runs `m2bert data show` on data sets behind a local HTTP server that also misbehaves."""
 import http.server
 import json
 import os
@@ -102,7 +102,7 @@ class RemoteTest(unittest.TestCase):
         self.run_program("data", "show", self.url)
         self.assertEqual([name for name, _ in self.server.asked], ["index.json"])
 
-    def test_goes_on_where_the_connection_broke(self):
+    def test_resumes_when_the_connection_breaks(self):
         broken = set()
 
         def breaks(handler, name):
@@ -119,14 +119,14 @@ class RemoteTest(unittest.TestCase):
 
     def test_servers_without_ranges(self):
         self.server.ranges = False
-        self.test_goes_on_where_the_connection_broke()
+        self.test_resumes_when_the_connection_breaks()
 
     def test_statuses(self):
         (self.server.folder / "index.json").unlink()
         self.fails("index.json: the server answers with status 404")
         self.assertEqual(self.cached(), [])
 
-    def test_a_missing_shard_is_a_problem_that_is_named(self):
+    def test_a_missing_shard_is_reported(self):
         (self.server.folder / "shard.00003.mds.zstd").unlink()
         self.fails("shard.00003.mds.zstd: the server answers with status 404", "1 problem was found")
 
@@ -138,7 +138,7 @@ class RemoteTest(unittest.TestCase):
         self.assertRegex(done.stdout, r"shard\.00002\.mds\.zstd")
         self.assertNotIn("shard.00001.mds.zstd", self.cached())
 
-    def test_damaged_content_is_found_and_not_kept(self):
+    def test_damaged_content_is_found_and_removed(self):
         path = self.server.folder / "shard.00001.mds.zstd"
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 0x10
@@ -155,13 +155,13 @@ class RemoteTest(unittest.TestCase):
             self.fails("nothing is read from it")
             self.assertEqual([n for n, _ in self.server.asked if n != "index.json"], [])
 
-    def test_an_index_that_is_none(self):
+    def test_malformed_indexes(self):
         for content in (b"", b"<html>", b"[]", b'{"version": 3, "shards": []}', b"\xff" * 100):
             (self.server.folder / "index.json").write_bytes(content)
             shutil.rmtree(self.scratch / "cache", ignore_errors=True)
             self.fails("index.json", check=False)
 
-    def test_places_that_are_not_read(self):
+    def test_unsupported_addresses(self):
         for url in ("s3://bucket/x", "ftp://host/x", "http://", "http://name:secret@host/x"):
             done = self.start("data", "show", url)
             self.assertEqual(done.returncode, 1)

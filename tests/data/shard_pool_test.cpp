@@ -36,33 +36,33 @@ TEST_F(ShardPoolTest, CountsShardsOverAllStreams) {
   EXPECT_TRUE(has(error_of([&] { pool.get(1000); }), "there is no shard 1000"));
 }
 
-TEST_F(ShardPoolTest, WhatIsHeldIsOpenedOnceAndKept) {
+TEST_F(ShardPoolTest, AcquiredShardsAreOpenedOnceAndKept) {
   ShardPool pool(streams, 2);
-  pool.hold({0, 1});
-  pool.hold({1});
+  pool.acquire({0, 1});
+  pool.acquire({1});
   const auto shard = pool.get(1);
   EXPECT_EQ(pool.get(1), shard);
-  pool.drop({0, 1});
+  pool.release({0, 1});
   EXPECT_EQ(pool.get(1), shard);
-  pool.drop({1});
+  pool.release({1});
   EXPECT_NE(pool.get(1), shard);
-  EXPECT_GT(shard->samples(), 0u);  // who has it may go on reading
+  EXPECT_GT(shard->samples(), 0u);  // the owner of a pointer may still read
 }
 
-TEST_F(ShardPoolTest, HeldShardsAreOpenedAhead) {
+TEST_F(ShardPoolTest, AcquiredShardsAreOpenedAhead) {
   streams->clear();
   streams->emplace_back(MdsStreamConfig{.remote = (scratch / "a").string(), .local = (scratch / "kept").string()});
   ShardPool pool(streams, 1);
-  pool.hold({1});
+  pool.acquire({1});
   for (int i = 0; i < 5000 && !copied("kept/shard.00001.mds"); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   EXPECT_TRUE(copied("kept/shard.00001.mds"));
   EXPECT_FALSE(copied("kept/shard.00000.mds"));
 }
 
-TEST_F(ShardPoolTest, AnErrorComesToEveryoneWhoAsks) {
+TEST_F(ShardPoolTest, EveryCallRethrowsTheError) {
   std::filesystem::remove(scratch / "a" / "shard.00001.mds.zstd");
   ShardPool pool(streams, 1);
-  pool.hold({1});
+  pool.acquire({1});
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(has(error_of([&] { pool.get(1); }), "shard.00001.mds.zstd: no such file"));
   EXPECT_GT(pool.get(2)->samples(), 0u);
 }
@@ -74,9 +74,9 @@ TEST_F(ShardPoolTest, ManyThreads) {
     threads.emplace_back([&, t] {
       for (uint32_t i = 0; i < 40; ++i) {
         const uint32_t shard = (t + i) % (2 * first_of_b);
-        pool.hold({shard});
+        pool.acquire({shard});
         EXPECT_GT(pool.get(shard)->samples(), 0u);
-        pool.drop({shard});
+        pool.release({shard});
       }
     });
   for (std::thread& thread : threads) thread.join();

@@ -36,7 +36,7 @@ class ShardSplitTest : public ::testing::Test {
   ShardSplitOptions options;
 };
 
-TEST_F(ShardSplitTest, TheLastShardsValidate) {
+TEST_F(ShardSplitTest, TheLastShardsAreForValidation) {
   for (const double fraction : {0.3, 0.0005, 0.99, 1e-9}) {
     options.val_fraction = fraction;
     options.overwrite = true;

@@ -126,7 +126,7 @@ TEST_F(SourceTest, CompressedInput) {
   EXPECT_EQ(all_of(path), (Texts{"one", "two"}));
 }
 
-// Reading in two parts, at every record, gives what one reading gives.
+// Resuming after any record gives the same texts as one pass.
 TEST_F(SourceTest, GoesOnFromAnyPosition) {
   const std::vector<std::pair<std::string, std::string>> inputs = {
       {"a.txt", "\xEF\xBB\xBFone\r\n\ntwo\nthree"},

@@ -91,7 +91,7 @@ dataset:
             (std::vector<std::string>{"dataset.num_canonical_nodes", "dataset.partition_algo", "pin_memory", "persistent_workers"}));
 }
 
-TEST(TextConfig, StreamsTakeWhatTheDataSetSaysUnlessTheySayItThemselves) {
+TEST(TextConfig, StreamsInheritFromTheDataSet) {
   const TextDataConfig config = read(R"(
 dataset:
   local: cache
@@ -154,8 +154,7 @@ TEST(TextConfig, ProblemsNameFileLineAndKey) {
   for (const auto& [yaml, part] : cases) EXPECT_TRUE(has(error(yaml), part)) << yaml;
 }
 
-// The recipes of the PyTorch code.
-TEST(TextConfig, ReadsTheRecipesOfTheReference) {
+TEST(TextConfig, ReadsUpstreamsRecipes) {
   const char* variable = std::getenv("M2BERT_SHARED");
   const std::filesystem::path folder = std::filesystem::path(variable ? variable : M2BERT_SOURCE_DIR "/../shared") / "yamls" / "pretrain";
   if (!std::filesystem::is_directory(folder)) GTEST_SKIP() << folder << " is absent";

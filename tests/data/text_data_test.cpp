@@ -31,7 +31,7 @@ class TextDataTest : public ::testing::Test {
   }
 
   std::unique_ptr<BatchSource> open(const BatchShape& shape) const { return open_text_data(config, tokenizer, shape); }
-  // The samples' numbers, in order, of at most that many batches.
+  // The numbers of the samples in order, of at most that many batches.
   static std::vector<int> take(BatchSource& source, int batches = 1 << 20) {
     std::vector<int> numbers;
     for (int i = 0; i < batches; ++i) {
@@ -87,8 +87,8 @@ TEST_F(TextDataTest, TheOrderDependsOnNeitherThreadsNorBatchesNorRanks) {
   }
 }
 
-// Consume a part with some batch size and number of ranks, go on with others, several times: nothing is lost or seen twice.
-TEST_F(TextDataTest, ARunGoesOnAnywhereWithOtherSizes) {
+// Resumes several times with another batch size and number of ranks: no sample is lost or repeated.
+TEST_F(TextDataTest, ResumesAnywhereWithOtherSizes) {
   const std::vector<int> order = whole_order(4);
   std::vector<int> seen;
   for (const auto& [global_batch, ranks, steps] : {std::tuple{33, 2, 3}, {8, 4, 11}, {100, 1, 1}, {7, 3, 1000}}) {
@@ -124,7 +124,7 @@ TEST_F(TextDataTest, SeeksBackAndForth) {
 
 TEST_F(TextDataTest, TheLastBatch) {
   EXPECT_EQ(take(*open({.global_batch = 300})).size(), static_cast<size_t>(kSamples));
-  // More ranks than rows are left: those without rows still take part.
+  // Fewer rows than ranks are left: a rank without rows still gets a batch.
   const auto last = open({.global_batch = 499, .rank = 0, .ranks = 2});
   EXPECT_EQ(last->next()->rows, 249);
   EXPECT_EQ(last->next()->rows, 0);
@@ -133,7 +133,7 @@ TEST_F(TextDataTest, TheLastBatch) {
   EXPECT_EQ(take(*open({.global_batch = 300})).size(), 300u);
 }
 
-TEST_F(TextDataTest, RowsArePaddedAndMasksFollowFromThePlaceAlone) {
+TEST_F(TextDataTest, RowsArePaddedAndMasksDependOnThePositionOnly) {
   const auto batch = open({.global_batch = 3})->next();
   EXPECT_EQ(batch->rows, 3);
   EXPECT_EQ(batch->length, 4);
@@ -196,7 +196,7 @@ TEST_F(TextDataTest, NothingButBadSamplesIsAnError) {
       EXPECT_TRUE(has(error, "bad: no sample can be read, all 4 were left out (skip_bad); the last one: "));
       EXPECT_TRUE(has(error, "sample 3, column tokens"));
     }
-  // One that can be read is enough, also where it is another rank's, or was before.
+  // One readable sample is enough, even if it belongs to another rank or to an earlier batch.
   test::write_tokens(scratch / "good", {{kFirst}, {1 << 30}});
   config.shuffle = false;
   config.streams[0].data.local = (scratch / "good").string();
@@ -207,7 +207,7 @@ TEST_F(TextDataTest, NothingButBadSamplesIsAnError) {
   EXPECT_FALSE(source->next());
 }
 
-// What was fetched goes when the block is over, and nothing is read before it comes near.
+// Fetched shards are removed at the end of their block, and no shard is fetched before its block is near.
 TEST_F(TextDataTest, FetchesAheadAndRemovesBehind) {
   config.streams[0].data = {.remote = (scratch / "d").string(), .local = (scratch / "copy").string(), .keep_raw = false};
   config.predownload = 0;
@@ -221,7 +221,7 @@ TEST_F(TextDataTest, FetchesAheadAndRemovesBehind) {
   const auto source = open({.global_batch = 10});
   EXPECT_EQ(copies(), 0u);
   EXPECT_EQ(take(*source).size(), static_cast<size_t>(kSamples));
-  EXPECT_EQ(copies(), 0u);  // unpacked in memory, and the packed ones are not kept
+  EXPECT_EQ(copies(), 0u);  // decompressed in memory, and compressed files are not kept
 }
 
 TEST_F(TextDataTest, ProblemsAreFoundAtTheStart) {

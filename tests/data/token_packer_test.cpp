@@ -29,7 +29,7 @@ class TokenPackerTest : public ::testing::Test {
 TEST_F(TokenPackerTest, JoinsTexts) {
   TokenPacker packer(tokenizer, {.length = 5});
   add(packer, {1, 2, 3});
-  EXPECT_TRUE(samples.empty());  // three would do for a sample, but one waits for five, as in the PyTorch code
+  EXPECT_TRUE(samples.empty());  // three would do, but as upstream does, a sample waits for five
   add(packer, {4, 5, 6, 7, 8});
   EXPECT_EQ(samples, (Samples{{101, 1, 2, 3, 102}, {101, 4, 5, 6, 102}}));
   EXPECT_EQ(packer.waiting(), (std::vector<int32_t>{7, 8}));

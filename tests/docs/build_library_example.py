@@ -1,5 +1,5 @@
-"""build_library_example.py REPOSITORY MAKE_MODELS CMAKE COMPILER TREE: builds README.md's C++ program with README.md's CMakeLists.txt
-against the installed tree, and runs it on the models of make_models.cpp."""
+"""build_library_example.py REPOSITORY MAKE_MODELS CMAKE COMPILER TREE: builds the C++ program and CMakeLists.txt of README.md against the
+installed tree, and runs the program on the models of make_models.cpp."""
 import subprocess
 import sys
 import tempfile

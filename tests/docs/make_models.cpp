@@ -1,5 +1,4 @@
-// make_models FOLDER: writes the models that the documents' commands name, small and with random weights but for the vocabulary, which is
-// the built-in one.
+// make_models FOLDER: writes small models with random weights and the built-in vocabulary, under the names that the documents use.
 //   checkpoint.pt, recipe.yaml           M2-BERT for sentence embeddings, up to 128 tokens, as a Composer checkpoint
 //   pretrained.pt, pretrain.yaml         M2-BERT with the masked-LM head
 //   sentiment/                           M2-BERT classifier with named labels, as a Hugging Face folder
@@ -24,7 +23,7 @@ models::Config wide(models::Config config, int vocabulary, int length) {
   return config;
 }
 
-// The fields that a recipe names, in its manner.
+// The configuration as a recipe.
 std::string recipe_of(const models::Config& config) {
   const io::Tree fields = config.to_tree();
   std::string text =

@@ -1,11 +1,11 @@
-"""Code blocks of a Markdown file, and the paragraphs between them."""
+"""Reads the code blocks of a Markdown file and the paragraphs between them."""
 from collections import namedtuple
 
 Block = namedtuple("Block", "language flags text line")  # line: of the opening fence
 
 
 def read(path):
-    """The blocks in order, and the paragraphs outside of them as (number of the first line, text on one line)."""
+    """Returns the blocks in order, and the paragraphs as (number of the first line, text joined to one line)."""
     blocks, paragraphs, inside, open_paragraph = [], [], None, False
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if inside is None and line.startswith("```"):

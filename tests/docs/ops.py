@@ -1,6 +1,6 @@
-"""ops.py REPOSITORY: docs/ops.md lists every header of m2bert/ops and every function that they declare, and nothing else.
+"""ops.py REPOSITORY: checks that docs/ops.md lists every header of m2bert/ops and every function that they declare, and nothing else.
 
-A function's X_fallback is not listed: the page says once what it is. Of a header that the page calls internal no function is.
+Functions named X_fallback are not listed, nor are the functions of a header that the page calls internal.
 """
 import re
 import sys

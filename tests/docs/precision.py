@@ -1,5 +1,5 @@
-"""precision.py REPOSITORY PROGRAM: the figures of docs/porting.md, section Precision, are what m2bert-bench-precision measures, within a
-factor of 4 (processors and forms of an operation round in another order)."""
+"""precision.py REPOSITORY PROGRAM: checks that m2bert-bench-precision measures the figures in docs/porting.md, section Precision, within a factor
+of 4 (rounding depends on the processor and on the implementation of an operation)."""
 import re
 import subprocess
 import sys
@@ -9,7 +9,7 @@ FACTOR, TINY = 4, 1e-7
 
 
 def table(text):
-    """operation -> its figures, None for one that there is not."""
+    """operation -> its figures; None for "none"."""
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
     return {r[0]: [None if c == "none" else float(c) for c in r[1:]] for r in rows if len(r) == 7}
 

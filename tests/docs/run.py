@@ -1,12 +1,12 @@
 """run.py REPOSITORY M2BERT MAKE_MODELS: runs every command of README.md, ARCHITECTURE.md, CONTRIBUTING.md and docs/*.md.
 
-The language of a code block says what happens to it:
-  sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure. The hub is one of this
-               machine (tests/hub/server.py), so downloads need no network
+The language of a code block determines the check:
+  sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure. The hub is a local server
+               (tests/hub/server.py), so downloads need no network
   sh fails     must fail, with a message that begins "error:"
-  sh no-run    sets things up (installs, builds): only that its programs and scripts exist is checked; the same for a block without a language
+  sh no-run    set-up (installs, builds) that is not run: its programs and scripts must exist; the same for a block without a language
   text         output that depends on the model or machine: not compared
-  text same    output of the block before, compared line by line; "..." stands for anything, on a line of its own for any lines
+  text same    output of the block before, compared line by line; "..." matches anything, and any lines if it is a line of its own
   cpp, cmake   README.md's are built by build_library_example.py
 Also checked: local links, files named in `code`, options and commands of m2bert named in `code`.
 """
@@ -44,7 +44,7 @@ class Documents:
         self.commands, self.options = self.read_help()
 
     def hub(self):
-        """A hub on this machine with the model that the documents download, made of checkpoint.pt and recipe.yaml."""
+        """A local hub with the model that the documents download, converted from checkpoint.pt and recipe.yaml."""
         folder = self.scratch / "hub"
         subprocess.run([self.program, "convert", self.template / "checkpoint.pt", folder, "--config", self.template / "recipe.yaml"], check=True,
                        stdout=subprocess.DEVNULL)

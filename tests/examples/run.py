@@ -1,4 +1,4 @@
-"""run.py REPOSITORY MAKE_MODELS CMAKE COMPILER TREE: builds examples/ against the installed tree and checks what each program says."""
+"""run.py REPOSITORY MAKE_MODELS CMAKE COMPILER TREE: builds examples/ against the installed tree and checks the output of each program."""
 from __future__ import annotations
 
 import json
@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 TEXTS = ["Monarchs migrate south.", "Moths fly at night, and auroras glow near the poles.", "one"]
-LEARNED = 0.05  # the loss that new_mixer reaches; a blind guess has 2.08
+LEARNED = 0.05  # the loss that new_mixer reaches; a random guess has 2.08
 
 
 def run(*command, text=None):
@@ -48,7 +48,7 @@ def check_embed(program, models, tree):
 
 def check_new_mixer(program, *_):
     said = run(program)
-    losses = [float(x) for x in re.findall(r"loss ([\d.e+-]+)$", said, re.M)][1:]  # the first is the blind guess
+    losses = [float(x) for x in re.findall(r"loss ([\d.e+-]+)$", said, re.M)][1:]  # the first is that of a random guess
     check(len(losses) >= 5 and losses[0] > 1.5 and losses[-1] < LEARNED, "the loss should fall below", LEARNED, "\n" + said)
 
 

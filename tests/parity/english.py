@@ -1,4 +1,4 @@
-"""Real English text that every Python installation holds: the language reference as pydoc ships it."""
+"""Real English text from every Python installation: the language reference in pydoc."""
 import re
 
 from pydoc_data import topics
@@ -17,7 +17,7 @@ def sentences():
 
 
 def passages(count, longest_words=270):
-    """`count` different texts: single sentences, and every fifth a run of sentences of 100 to about longest_words words."""
+    """`count` different texts: single sentences, and every fifth text several sentences with 100 to about longest_words words."""
     pool = sentences()
     texts = []
     for number in range(count):

@@ -1,15 +1,15 @@
-"""Writes small random models of every kind the config allows, with what the torch model computes for them.
+"""Writes small random models of every kind that the config allows, with the results of the torch model.
 
     python tests/parity/generate_cases.py OUT [--only NAME ...] [--golden]
 
 A case is a folder:
-    config.yaml           model: {name, model_config}, head: mlm | classification | embedding (the reference's layout)
-    model.safetensors     weights by the reference's names, shared tensors once
+    config.yaml           model: {name, model_config}, head: mlm | classification | embedding (upstream's layout)
+    model.safetensors     weights with upstream's names, shared tensors once
     inputs.safetensors    input_ids, attention_mask, token_type_ids, labels or cotangent
     expected.safetensors  sequence_output, logits, logits_labels_path, pooled_output, embedding, loss, grad.NAME
-    tolerances.json       tensor -> [noise, max |value|]: max |fp32 - fp64| over three fp32 runs, two of them with every weight
-                          moved by one rounding (one run alone is at times right by luck)
-The loss of an embedding model is sum(embedding * cotangent). --golden writes the few smallest, which the C++ tests run without Python.
+    tolerances.json       tensor -> [noise, max |value|]: max |fp32 - fp64| over three fp32 runs, two of them with perturbed weights
+                          (a single run may be accurate by chance)
+The loss of an embedding model is sum(embedding * cotangent). --golden writes a few small ones, which the C++ tests use without Python.
 """
 import argparse
 import copy
@@ -23,7 +23,7 @@ import torch_model
 
 MIXER = {"monarch_mixer_sequence_mixing": True, "long_conv_kernel_learning_rate": "1e-3", "hyena_lr_pos_emb": "1e-5", "hyena_w": 10,
          "hyena_wd": 0.1, "hyena_emb_dim": 5, "hyena_filter_order": 8}
-# Widths that 4 and 2 blocks divide, and widths that they do not.
+# Widths that are and widths that are not multiples of 4 and 2 blocks.
 SIZES = [dict(hidden_size=16, intermediate_size=32), dict(hidden_size=18, intermediate_size=30), dict(hidden_size=24, intermediate_size=40),
          dict(hidden_size=21, intermediate_size=45)]
 
@@ -37,7 +37,7 @@ def mixer_case(length, l_max=None, **model_config):
 
 
 def mixer_cross():
-    """Every combination of mixer and channel mixer; the other settings take turns."""
+    """Every combination of sequence mixer and channel mixer; the other settings vary with the case."""
     number = 0
     for bidirectional in (True, False):
         for residual in (True, False):
@@ -78,7 +78,7 @@ def poolings():
             if planted and turn % 2 != at % 2 and label != "embed":
                 continue
             length = ((256, 384)[turn % 2]) if planted else 16
-            # [CLS] is 101 when planted: the vocabulary must hold it.
+            # The planted [CLS] has id 101, which the vocabulary must contain.
             settings = {**width, **flags, **more, **({"vocab_size": 112} if planted else {})}
             yield f"pool-{kind}-{label}", "bert", head, mixer_case(length, **settings), length
     for label in ("cls2", "embed"):
@@ -126,7 +126,7 @@ def special_cases():
     yield "wide-order", "bert", "mlm", mixer_case(16, **{**small, "hyena_filter_order": 33}), 16
 
 
-# Written with --golden, with these widths: small enough to keep in the repository.
+# The cases of --golden and their widths, small enough for the repository.
 GOLDEN = {"mixer-bi-residual-bare-monarch4-glu-mlm-L16": 8, "mixer-causal-residual-additions-monarch3-glu-embedding-L16": 8,
           "pool-mean-cls3": 8, "pool-attention-unit": 8, "pool-cls-multi": 8, "alibi-h4-mlp-bare-mlm": 8, "alibi-h6-glu-positions-classification": 12,
           "hf-mlm-shorter": 8}
@@ -158,7 +158,7 @@ def make_inputs(kind, head, model_config, length, g):
         chosen = (torch.rand(batch, length, generator=g) < 0.4) & (mask == 1)
         chosen[0, 1] = True
         labels[chosen] = torch.randint(1, min(vocab, 60), (int(chosen.sum()),), generator=g)
-        labels[0, 2] = 0  # the reference predicts where labels > 0; Hugging Face's BERT counts this one
+        labels[0, 2] = 0  # upstream predicts where labels > 0; Hugging Face's BERT counts this one
         inputs["labels"] = labels
     elif head == "classification":
         count = model_config.get("num_labels", 2)
@@ -189,7 +189,7 @@ def compute(model, head, inputs, planting=False):
         found["logits"] = out["logits"]
     else:
         found["embedding"] = out["embedding"]
-    if not planting:  # there the reference's pooler writes its sums into the states
+    if not planting:  # there upstream's pooler writes its sums into the states
         found["sequence_output"] = out["sequence_output"]
     if "pooled_output" in out:
         found["pooled_output"] = out["pooled_output"]
@@ -207,15 +207,15 @@ def yaml_text(kind, head, model_config):
 
 
 def noise_of(runs, exact):
-    """Per tensor the fp32 noise. Gradients that cancel to nothing still carry rounding of the large ones: 1e-8 of the largest."""
+    """The fp32 noise per tensor, for gradients at least 1e-8 of the largest one, whose rounding errors remain when terms cancel."""
     noise = {name: [max((run[name].double() - value).abs().max().item() for run in runs), value.abs().max().item()]
              for name, value in exact.items()}
     largest = max((high for name, (_, high) in noise.items() if name.startswith("grad.")), default=0.0)
     return {name: [max(low, 1e-8 * largest) if name.startswith("grad.") else low, high] for name, (low, high) in noise.items()}
 
 
-def moved_by_a_rounding(model, seed):
-    """The model with each weight multiplied by 1 + u, |u| <= 2^-24."""
+def perturbed(model, seed):
+    """A copy of the model with each weight multiplied by 1 + u, |u| <= 2^-24."""
     g = torch.Generator().manual_seed(seed)
     other = copy.deepcopy(model)
     other.zero_grad()
@@ -237,7 +237,7 @@ def write_case(folder, name, width=None):
     inputs = make_inputs(kind, head, plain, length, torch.Generator().manual_seed(seed + 1))
     state = torch_model.owned_state(model)
     planting = plain.get("sequence_token_planting", False)
-    others = [moved_by_a_rounding(model, seed + turn) for turn in (2, 3)]
+    others = [perturbed(model, seed + turn) for turn in (2, 3)]
     found = compute(model, head, inputs, planting)
     model.zero_grad()
     exact = compute(model.double(), head, inputs, planting)

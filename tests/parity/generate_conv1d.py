@@ -3,8 +3,8 @@
   python generate_conv1d.py        (needs torch and safetensors, requirements.txt; the same file every time)
 
 settings [N, 9]: B, L, C_in, C_out, K, stride, padding, dilation, groups of each case. x [B, C_in, L], weight [C_out, C_in / groups, K],
-bias [C_out] and the cotangent of the result count through the formula below, which tests/ops/conv1d_test.cpp has too. y and the gradients
-(of sum(y * cotangent)) of all cases lie flat one after another, as torch lays them out. torch runs in float64.
+bias [C_out] and the cotangent are computed by the formula below, which tests/ops/conv1d_test.cpp has too. y and the gradients of
+sum(y * cotangent) are flattened and concatenated over all cases. torch runs in float64.
 """
 import pathlib
 import random

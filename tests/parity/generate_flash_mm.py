@@ -1,9 +1,9 @@
-"""Writes ../golden/ops/flash_mm*.safetensors: the whole mixer as the reference's flash_mm defines it, forward and gradients.
+"""Writes ../golden/ops/flash_mm*.safetensors: the whole mixer as upstream's flash_mm defines it, forward and gradients.
 
   python generate_flash_mm.py FILE      (FILE: csrc/flashmm/test_flash_mm.py of HazyResearch/m2; needs torch, einops and safetensors)
 
-Runs that file's ref_mm_block, which needs no GPU, and nothing else of it, in float64. Prints each file's figure for tolerances.json:
-the largest difference of its float32 run, relative to the tensor's largest value. The same files every time.
+Runs only ref_mm_block of that file, which needs no GPU, in float64. Prints the entry of each file for tolerances.json: the largest difference
+of a float32 run, relative to the tensor's largest value. The same files every time.
 """
 import ast
 import pathlib
@@ -21,7 +21,7 @@ SHAPES = {
 }
 
 
-def reference(path):
+def upstream_block(path):
   tree = ast.parse(pathlib.Path(path).read_text())
   tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "ref_mm_block"]
   names = {"torch": torch, "F": torch.nn.functional, "rearrange": rearrange}
@@ -40,7 +40,7 @@ def run(block, inputs, cotangent, gelu, dtype):
 
 
 def main():
-  block = reference(sys.argv[1])
+  block = upstream_block(sys.argv[1])
   folder = pathlib.Path(__file__).parent.parent / "golden" / "ops"
   for name, options in [("flash_mm", False), ("flash_mm_gelu_mask", True)]:
     generator = torch.Generator().manual_seed(1234)

@@ -1,5 +1,5 @@
-// What test_mds.py compares: reads and writes MDS data sets by the library.
-//   m2bert-parity-mds read FOLDER           a JSON line a sample: {"column": {"stored": HEX, "value": VALUE}}
+// Reads and writes MDS data sets with the library, for test_mds.py.
+//   m2bert-parity-mds read FOLDER           prints a JSON line per sample: {"column": {"stored": HEX, "value": VALUE}}
 //   m2bert-parity-mds write FOLDER < SPEC   {"columns": {NAME: ENCODING}, "compression", "hashes", "size_limit", "samples": [{NAME:
 //   VALUE}]}
 // A VALUE is {"text"}, {"hex"} of bytes, {"integer"} as digits, {"float64"} as the hex of its bits, {"array": [TYPE, SHAPE, HEX]} or

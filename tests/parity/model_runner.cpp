@@ -1,6 +1,6 @@
-// What the models compute for the case folders of generate_cases.py (described there), for test_models.py to compare.
+// Runs the models on the case folders of generate_cases.py (described there), for test_models.py.
 //   m2bert-parity-model [--keep-going] [--forward] FOLDER...
-// Writes ours.safetensors into each folder. --forward leaves the gradients out; --keep-going reports a failing folder and goes on.
+// Writes ours.safetensors into each folder. --forward skips the gradients; --keep-going reports a failing folder and continues.
 #include <filesystem>
 #include <iostream>
 #include <string>
@@ -53,10 +53,10 @@ Batch read_batch(const Inputs& inputs) {
   return batch;
 }
 
-// The logits that the reference returns beside a loss: rows of zeros except at labels > 0.
+// The logits that upstream returns with a loss: zero except at labels > 0.
 mx::array logits_at_labels(const Model& model, const mx::array& logits, const mx::array& labels) {
   const bool all_but_ignored = model.config().family == models::Family::hf_bert;
-  if (all_but_ignored) return logits * mx::array(1.0f);  // its own memory: one array is stored under one name
+  if (all_but_ignored) return logits * mx::array(1.0f);  // a copy: an array can be stored under one name only
   return mx::where(mx::expand_dims(mx::greater(labels, mx::array(0)), -1), logits, mx::array(0.0f));
 }
 

@@ -1,4 +1,4 @@
-"""mosaicml-streaming, or a skip. Its part for images, which wants torchvision, is not needed and is left out."""
+"""Imports mosaicml-streaming, or skips the test. torchvision, which its image encodings import, is replaced by a stub."""
 import importlib.machinery
 import importlib.util
 import sys

@@ -1,5 +1,5 @@
-"""`m2bert data build` and `split` against what src/convert_dataset.py and src/utils/create_val_split.py of the PyTorch code make, reimplemented here with
-Hugging Face's tokenizer from their description, and read back by mosaicml-streaming."""
+"""`m2bert data build` and `split` against upstream's src/convert_dataset.py and src/utils/create_val_split.py, reimplemented here with Hugging
+Face's tokenizer. The data sets are read back by mosaicml-streaming."""
 import json
 import math
 
@@ -45,14 +45,14 @@ def samples(folder):
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd", "gz"])
-def test_texts_are_cut_to_characters_as_python_cuts_them(m2bert, tmp_path, documents, compression):
+def test_texts_are_truncated_to_characters_as_in_python(m2bert, tmp_path, documents, compression):
     out = build(m2bert, tmp_path, documents, "--max-chars", 4000, "--compression", compression)
     assert any(len(d) > 4000 for d in documents)
     assert samples(out / "train") == [{"text": d[:4000]} for d in documents]
 
 
-def reference_tokens(documents, tokenizer, length, bos_text, eos_text, wrap):
-    """ConcatTokensDataset: tokens of the first 8,000 characters, joined; a sample is cut off while `length` tokens wait."""
+def upstream_tokens(documents, tokenizer, length, bos_text, eos_text, wrap):
+    """ConcatTokensDataset: concatenates the tokens of the first 8,000 characters; while `length` tokens wait, makes a sample."""
     bos, eos = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (bos_text, eos_text))
     assert len(bos) == len(eos) == 1
     waiting, found = [], []
@@ -66,15 +66,15 @@ def reference_tokens(documents, tokenizer, length, bos_text, eos_text, wrap):
 
 @pytest.mark.parametrize("wrap", [True, False])
 @pytest.mark.parametrize("length,bos,eos", [(128, "[CLS]", "[SEP]"), (64, "[MASK]", "the"), (512, "[CLS]", "[SEP]")])
-def test_token_samples_are_those_of_the_reference(m2bert, tokenizer, tmp_path, documents, length, bos, eos, wrap):
+def test_token_samples_are_upstreams(m2bert, tokenizer, tmp_path, documents, length, bos, eos, wrap):
     options = ["--concat-tokens", length, "--bos-text", bos, "--eos-text", eos, "--max-chars", 8000, *([] if wrap else ["--no-wrap"])]
     out = build(m2bert, tmp_path, documents, *options)
     got = [np.frombuffer(s["tokens"], np.int64).tolist() for s in samples(out / "train")]
-    assert got == reference_tokens(documents, tokenizer, length, bos, eos, wrap)
+    assert got == upstream_tokens(documents, tokenizer, length, bos, eos, wrap)
 
 
 @pytest.mark.parametrize("fraction", [0.0005, 0.1, 0.5])
-def test_shards_are_split_as_the_reference_splits_them(m2bert, tmp_path, documents, fraction):
+def test_shards_are_split_as_upstream_does(m2bert, tmp_path, documents, fraction):
     out = build(m2bert, tmp_path, documents)
     index = json.loads((out / "train" / "index.json").read_text())
     run(m2bert, "data", "split", out / "train", "--out", tmp_path / "split", "--val-fraction", fraction)

@@ -1,4 +1,4 @@
-"""The checkpoint readers and writers against PyTorch, safetensors and transformers' own."""
+"""The checkpoint readers and writers against PyTorch and safetensors."""
 import collections
 import datetime
 import random
@@ -130,7 +130,7 @@ def test_safetensors_both_ways(runner, tmp_path):
 
 
 def test_save_model_layout_is_equal(runner, tmp_path):
-    """Tied tensors as safetensors.torch.save_model stores them: once, with the other name in the metadata."""
+    """Tied tensors are stored as by safetensors.torch.save_model: once, with the other name in the metadata."""
 
     class Tied(torch.nn.Module):
         def __init__(self):

@@ -1,4 +1,4 @@
-"""The committed contract lists are what the torch model gives, with the counts and totals of the reference."""
+"""The committed contract lists match the torch model, and upstream's numbers of tensors and parameters."""
 import pytest
 import torch
 import torch_model
@@ -9,7 +9,7 @@ COUNTS = {"mlm": 720, "classification": 718, "embedding": 716}
 OTHER_COUNTS = {("transformer-flash-attn", "mlm"): 142, ("monarch-mixer-finetune-glue-768dim-80m-parameters", "classification"): 742,
                 ("hf-transformer-pretrain-bert-base-uncased", "mlm"): 204,
                 ("hf-transformer-finetune-glue-bert-base-uncased", "classification"): 201}
-# Millions of trained values with the masked-LM head.
+# Millions of parameters with the masked-LM head.
 MILLIONS = {"pretrain/monarch-mixer-pretrain-786dim-80m-parameters": 80.3,
             "pretrain/monarch-mixer-pretrain-960dim-parameter-matched": 115.6,
             "pretrain/monarch-mixer-large-pretrain-1536dim-260m-parameters": 259.1,

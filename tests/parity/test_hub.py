@@ -1,4 +1,4 @@
-"""The cache is huggingface_hub's: what one program has fetched, the other finds, without a network. Against tests/hub's server."""
+"""The cache is compatible with huggingface_hub: each finds what the other has downloaded, without a network. Uses the server of tests/hub."""
 import json
 import os
 import subprocess
@@ -31,7 +31,7 @@ def environment(hub, tmp_path):
 
 
 def python(code, environment):
-    """What huggingface_hub says in a process of its own: it reads the environment once, when it is imported."""
+    """Runs huggingface_hub in a process of its own, because it reads the environment only when it is imported."""
     done = subprocess.run([sys.executable, "-c", "import json, huggingface_hub as h\n" + code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])

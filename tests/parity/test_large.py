@@ -1,4 +1,4 @@
-"""Random models of full size, written by torch as Composer writes them, agree with the torch model after loading."""
+"""Random models of full size, saved by torch in Composer's layout, agree with the torch model."""
 import json
 import shutil
 
@@ -17,7 +17,7 @@ M341 = ("pretrain", "monarch-mixer-large-pretrain-1792dim-341m-parameters.yaml")
 
 
 def write_checkpoint(path, model):
-    """Composer's layout with what a training run leaves beside the weights."""
+    """Composer's layout, with optimizer and random state as after a training run."""
     state = {"model." + name: tensor.detach() for name, tensor, _ in torch_model.roles(model)}
     first = next(model.parameters()).detach()
     optimizer = {"DecoupledAdamW": {"state": {"0": {"step": torch.tensor(7), "exp_avg": torch.zeros_like(first)}}}}
@@ -60,7 +60,7 @@ def test_runner(parts, tmp_path):
 
 @pytest.mark.parametrize("parts", [M80, M341], ids=["80M", "341M"])
 def test_embed(parts, tmp_path, minilm_folder):
-    """The program's vectors for real text, from a Composer checkpoint and its recipe."""
+    """Vectors of real text, from a Composer checkpoint and its recipe."""
     recipe, embed = shared("yamls", *parts), program("m2bert")
     tokenizer = BertTokenizerFast.from_pretrained(str(minilm_folder), model_max_length=128)
     model = random_model(recipe, "embedding")

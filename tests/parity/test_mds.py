@@ -1,4 +1,4 @@
-"""MDS data sets against the package mosaicml-streaming: what it writes is read here bit for bit, and it reads what is written here."""
+"""MDS data sets against the package mosaicml-streaming: each reads what the other writes, bit for bit."""
 import decimal
 import json
 import struct
@@ -32,7 +32,7 @@ def runner():
 
 
 def numbers(dtype, shape, seed):
-    """Values of the whole range of a type; of floats also infinities, NaN, the smallest and the largest."""
+    """Values over the whole range of a dtype; for floats also infinities, NaN, the smallest and the largest."""
     random = np.random.default_rng(seed)
     if np.issubdtype(dtype, np.integer):
         info = np.iinfo(dtype)
@@ -66,7 +66,7 @@ def bits(value):
 
 
 def as_value(encoding, value):
-    """A value as m2bert-parity-mds says it."""
+    """A value in the JSON form of m2bert-parity-mds."""
     kind = encoding.split(":")[0]
     if kind == "bytes":
         return {"hex": value.hex()}
@@ -99,7 +99,7 @@ def package_writes(folder, columns, samples, **options):
 
 
 def package_reads(folder):
-    """By the package's reader of shards; StreamingDataset's order of samples and shared memory are not under test."""
+    """Reads with the package's shard reader, without StreamingDataset's order of samples and shared memory."""
     index = json.loads((folder / "index.json").read_text())
     samples = []
     for info in index["shards"]:
@@ -154,7 +154,7 @@ def test_the_package_reads_what_is_written_here(runner, tmp_path):
 
 
 def test_files_are_those_of_the_package_byte_for_byte(runner, tmp_path):
-    """json and str_float are left out: Python spaces and rounds their text otherwise, to the same value."""
+    """Without json and str_float, whose text Python formats differently (with the same value)."""
     columns = {n: e for n, e in COLUMNS.items() if e not in ("json", "str_float")}
     samples = [{n: v for n, v in sample(i).items() if n in columns} for i in range(40)]
     for limit in (100_000, 1 << 26, None):

@@ -1,4 +1,4 @@
-"""Every combination that the model config allows: the C++ models against the torch model, forward and gradients."""
+"""The C++ models against the torch model for all kinds of model configs, forward and gradients."""
 import json
 
 import generate_cases
@@ -13,7 +13,7 @@ CASES = list(generate_cases.cases())
 
 @pytest.fixture(scope="session")
 def computed(tmp_path_factory):
-    """Folder of all cases after one run of the C++ program over them; it writes ours.safetensors into each."""
+    """The folder of all cases after the C++ program has written ours.safetensors into each."""
     runner = program("m2bert-parity-model")
     root = tmp_path_factory.mktemp("cases")
     threads = torch.get_num_threads()
@@ -41,7 +41,7 @@ def test_case(computed, name):
     for key, golden in expected.items():
         assert key in ours, f"{key} was not computed"
         complaints.append(complaint(key, ours[key], golden, noise[key][0]))
-    for key in ours.keys() - expected.keys():  # parameters that this head does not use
+    for key in ours.keys() - expected.keys():  # parameters that the head does not use
         assert key.startswith("grad.") and not ours[key].any(), f"{key} is not expected"
     complaints = [line for line in complaints if line]
     assert not complaints, "\n".join(complaints)

@@ -1,5 +1,5 @@
-"""The loader for pretraining against StreamingDataset, Hugging Face's tokenizer and DataCollatorForLanguageModeling, put together as the PyTorch
-code's src/text_data.py does it."""
+"""The loader for pretraining against StreamingDataset, Hugging Face's tokenizer and DataCollatorForLanguageModeling, combined as in upstream's
+src/text_data.py."""
 import json
 
 import numpy as np
@@ -61,7 +61,7 @@ def write(folder, column, encoding, values, **options):
             writer.write({column: value})
 
 
-def reference_batches(folder, tokenizer, length, size, mlm_probability):
+def upstream_batches(folder, tokenizer, length, size, mlm_probability):
     """src/text_data.py: StreamingTextDataset.__getitem__ and its collator, in order."""
     dataset = streaming.StreamingDataset(local=str(folder), shuffle=False, batch_size=size)
     examples = [tokenizer(dataset[i]["text"], truncation=True, padding="max_length", max_length=length) for i in range(dataset.num_samples)]
@@ -69,17 +69,17 @@ def reference_batches(folder, tokenizer, length, size, mlm_probability):
     return [collator(examples[i : i + size]) for i in range(0, len(examples), size)]
 
 
-def test_text_is_tokenized_cut_and_padded_as_the_reference_does(runner, tokenizer, tmp_path):
+def test_text_is_tokenized_truncated_and_padded_as_upstream_does(runner, tokenizer, tmp_path):
     write(tmp_path / "d", "text", "str", TEXTS * 5, compression="zstd", size_limit=2000)
     ours = batches(runner, tmp_path, {"local": str(tmp_path / "d"), "max_seq_len": 24}, num_workers=3)
-    theirs = reference_batches(tmp_path / "d", tokenizer, 24, 4, None)
+    theirs = upstream_batches(tmp_path / "d", tokenizer, 24, 4, None)
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs):
         assert np.array_equal(a.ids, b["input_ids"].numpy()) and np.array_equal(a.mask, b["attention_mask"].numpy())
-        assert np.array_equal(a.labels, b["labels"].numpy())  # without mlm_probability: the ids, -100 at padding
+        assert np.array_equal(a.labels, b["labels"].numpy())  # without mlm_probability: the ids, and -100 at padding
 
 
-def test_tokens_are_cut(runner, tmp_path):
+def test_tokens_are_truncated(runner, tmp_path):
     samples = [np.arange(1000 + i, 1000 + i + 40, dtype=np.int64) for i in range(10)]
     write(tmp_path / "d", "tokens", "bytes", [s.tobytes() for s in samples])
     ours = batches(runner, tmp_path, {"local": str(tmp_path / "d"), "max_seq_len": 32, "mlm_probability": 0.0})
@@ -104,7 +104,7 @@ def test_sequence_ids_count_separators(runner, tmp_path, which):
 # ---- masks ----
 
 def counts(ids, masked, labels, special):
-    """What a collator did: how often a token was chosen, and what became of the chosen ones."""
+    """Counts how often a collator selected tokens, and what it replaced them with."""
     chosen = labels != -100
     assert not chosen[special].any() and np.array_equal(labels[chosen], ids[chosen]) and np.array_equal(masked[~chosen], ids[~chosen])
     to_mask, kept = chosen & (masked == MASK), chosen & (masked == ids)
@@ -199,7 +199,7 @@ def test_every_sample_once_and_every_epoch_another_order(runner, tmp_path):
 
 
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_ranks_are_disjoint_and_a_run_goes_on_with_other_numbers(runner, tmp_path, drop_last):
+def test_ranks_are_disjoint_and_a_run_resumes_with_other_sizes(runner, tmp_path, drop_last):
     data = {"local": numbered(tmp_path, "d", 0, 1000, size_limit=1500), "max_seq_len": 3, "shuffle": True, "shuffle_block_size": 150}
     whole = order(batches(runner, tmp_path, data, global_batch=1))
     ranks = [batches(runner, tmp_path, data, global_batch=48, rank=r, ranks=3, most=7) for r in range(3)]
@@ -229,5 +229,5 @@ def test_streams_are_weighted_as_the_package_weights_them(runner, tmp_path):
             for k, (stream, size) in enumerate(zip(streams, sizes.values())):
                 mine = got[(got >= 1000 * k) & (got < 1000 * k + 1000)] - 1000 * k
                 assert abs(len(mine) - stream.choose) <= 1
-                times = np.bincount(mine, minlength=size)  # no sample is seen twice more often than another
+                times = np.bincount(mine, minlength=size)  # counts of samples differ by at most one
                 assert times.max() - times.min() <= 1

@@ -1,7 +1,7 @@
-"""m2bert's WordPiece against the `tokenizers` package: ids, types, masks, offsets, truncation and decoding, without one difference.
+"""m2bert's WordPiece against the `tokenizers` package: ids, types, masks, offsets, truncation and decoding must be equal.
 
-Offsets: ours are bytes of the input, the package's are characters of the decoded text; the latter are converted. Ill-formed UTF-8 is
-decoded with U+FFFD for each maximal subpart on both sides. M2BERT_BUILD names the build folder (default build/release).
+m2bert's offsets are bytes of the input, the package's are characters of the decoded text and are converted. Both decode ill-formed UTF-8 with
+U+FFFD for each maximal subpart. M2BERT_BUILD names the build folder (default build/release).
 """
 import codecs
 import functools
@@ -51,7 +51,7 @@ codecs.register_error("m2bert_note", note_ill_formed)
 
 
 def decode_with_places(raw):
-  """The text, and the byte position of each of its characters and of its end."""
+  """The text, and the byte offsets of its characters and of its end."""
   note_ill_formed.ranges = []
   text = raw.decode("utf-8", errors="m2bert_note")
   ill_formed = dict(note_ill_formed.ranges)
@@ -203,13 +203,13 @@ def test_normalizer_settings(normalizer, tmp_path):
   tokenizer.save(str(tmp_path / "tokenizer.json"))
   compare(tokenizer, tmp_path, texts(2, 5_000))
   if len(normalizer) == 2:
-    return  # the code points say nothing new here
+    return  # testing all code points would add nothing here
   codes = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
   compare(tokenizer, tmp_path, [" ".join(f"x{chr(c)}y" for c in codes[i:i + 256]).encode() for i in range(0, len(codes), 256)])
 
 
 def test_cased_model_folder(tmp_path):
-  # A cased vocabulary, and the settings where a folder from before tokenizer.json has them.
+  # A cased vocabulary, with the settings of a folder without tokenizer.json.
   vocabulary = {t: i for i, t in enumerate(SPECIALS + sorted({w.title() for w in WORDS if not w.startswith("##")} | set(WORDS)))}
   (tmp_path / "vocab.txt").write_text("".join(t + "\n" for t in vocabulary))
   (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, "tokenizer_class": "BertTokenizer"}))
@@ -239,7 +239,7 @@ def test_truncation_of_single_texts(uncased, max_length, side):
 @pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("max_length", [None, 3, 4, 5, 8, 17, 32, 128])
 def test_pairs_longest_first(uncased, max_length, side):
-  few = max_length is not None and max_length < 10  # the package builds every combination of what it cuts off
+  few = max_length is not None and max_length < 10  # slow: the package builds every combination of the overflowing parts
   compare(uncased, "-", pairs(max_length or 1, 400 if few else 2_000), max_length, side)
   compare(uncased, "-", pairs(max_length or 1, 300), max_length, side, specials=False)
 

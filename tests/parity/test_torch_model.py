@@ -1,4 +1,4 @@
-"""The torch model of this folder against the golden tensors of the reference, outputs and gradients."""
+"""The torch model of this folder against upstream's golden tensors, outputs and gradients."""
 import json
 
 import pytest
@@ -24,7 +24,7 @@ def load_fixture(name, dtype=torch.float32):
 
 
 def run_fixture(model, head, inputs):
-    """Every named output and gradient that the model has."""
+    """All named outputs and gradients of the model."""
     ids, mask, types = (inputs.get(k) for k in ("input_ids", "attention_mask", "token_type_ids"))
     labels = inputs.get("labels")
     found = {}
@@ -61,7 +61,7 @@ def test_fixture(name):
     complaints, compared = [], 0
     for key, expected in golden.items():
         if "attn" in name and key.startswith("dgrad.layer.1."):
-            continue  # the reference runs its last attention layer on the labelled rows alone
+            continue  # upstream runs its last attention layer only on rows with labels
         assert key in found, f"{key} is not computed"
         line = complaint(key, found[key], expected, noise[key][0])
         compared += 1
@@ -72,16 +72,16 @@ def test_fixture(name):
 
 
 @pytest.mark.parametrize("name", ["tiny-embed", "tiny-embed-additions"])
-def test_kept_spectra_change_nothing(name):
+def test_cached_spectra_change_nothing(name):
     _, _, model, inputs, _ = load_fixture(name)
     with torch.no_grad():
         first = model(inputs["input_ids"], inputs["attention_mask"])["embedding"]
-        model.keep_spectra(inputs["input_ids"].shape[1])
+        model.cache_spectra(inputs["input_ids"].shape[1])
         assert torch.equal(first, model(inputs["input_ids"], inputs["attention_mask"])["embedding"])
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_state_dict_order_is_the_references(name):
+def test_state_dict_order_is_upstreams(name):
     folder, _, model, _, _ = load_fixture(name)
     assert list(torch_model.load_composer(folder / "checkpoint.pt")) == [n for n, _, _ in torch_model.roles(model)]
 

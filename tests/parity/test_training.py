@@ -1,4 +1,4 @@
-"""What a training run writes is read by others' programs: TensorBoard its events, torch its checkpoints."""
+"""Other programs read the output of a training run: TensorBoard the events, torch the checkpoints."""
 import json
 
 import pytest
@@ -39,10 +39,10 @@ def test_tensorboard_shows_the_metrics(tmp_path, name):
 
 
 def test_a_resumed_run_is_one_curve(tmp_path):
-    """What the first session wrote behind its last checkpoint is not shown twice."""
+    """Steps that the first session logged after its last checkpoint are not shown twice."""
     file = recipe(tmp_path)
     run(program("m2bert"), "pretrain", file, "max_duration=10ba", "--quiet")
-    (tmp_path / "run" / "ep0-ba10.safetensors").unlink()  # as if it had been killed after batch 10: 8 is saved
+    (tmp_path / "run" / "ep0-ba10.safetensors").unlink()  # as if killed after batch 10, with the last checkpoint at 8
     run(program("m2bert"), "pretrain", file, "max_duration=12ba", "--quiet")
     steps = [event.step for event in events(tmp_path).Scalars("loss/train/total")]
     assert steps == list(range(1, 13))
@@ -64,7 +64,7 @@ def test_torch_reads_the_exported_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_adamw_is_torchs(tmp_path, weight_decay):
-    """torch's AdamW on the gradients that m2bert had, found from its moments: m = b1 m + (1 - b1) g."""
+    """Runs torch's AdamW on m2bert's gradients, which follow from its moments: m = b1 m + (1 - b1) g."""
     torch = pytest.importorskip("torch")
     load_file = pytest.importorskip("safetensors.torch").load_file
     run(program("m2bert"), "pretrain", recipe(tmp_path), "max_duration=6ba", "save_interval=1ba", "optimizer.name=adamw",
@@ -90,7 +90,7 @@ def test_adamw_is_torchs(tmp_path, weight_decay):
 
 @pytest.fixture(scope="module")
 def attention_run(tmp_path_factory):
-    """A run of recipes/pretrain/bert-small.yaml, smaller."""
+    """A run of recipes/pretrain/bert-small.yaml with a smaller model."""
     folder = tmp_path_factory.mktemp("attention")
     texts = folder / "texts.txt"
     texts.write_text("".join(f"Monarch number {i} flies south in the autumn, and {3 * i} others follow.\n" for i in range(60)))

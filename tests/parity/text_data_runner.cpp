@@ -1,6 +1,6 @@
-// What test_text_data.py compares: the batches of a loader, as int32 values.
+// Writes the batches of a loader as int32 values, for test_text_data.py.
 //   m2bert-parity-text-data CONFIG.yaml OUT GLOBAL_BATCH RANK RANKS EPOCH SAMPLES BATCHES
-// For each of at most BATCHES batches OUT has rows, length, 1 or 0 for sequence ids, then ids, mask, labels and these.
+// OUT has for each of at most BATCHES batches: rows, length, whether it has sequence ids, then ids, mask, labels, and these.
 #include <fstream>
 #include <iostream>
 

@@ -1,4 +1,4 @@
-// Reads requests from stdin, one a line, and writes one line of results each.
+// Reads requests from stdin, one per line, and answers each with a line.
 //   m2bert-parity-tokenize encode [FILE|FOLDER] < requests > results
 //   request:  first pair? max_length side strategy specials, then hex of the first and second text, tab-separated
 //   result:   ids, type ids, masks, special masks, offsets (begin:end), truncated; tab-separated, values comma-separated

@@ -1,4 +1,4 @@
-"""The one tolerance rule: 8 times the noise of the fp32 computation itself, plus 2e-6 of the tensor's largest value."""
+"""The tolerance of all tests: 8 times the noise of fp32, plus 2e-6 of the tensor's largest value."""
 
 
 def allowed(noise, largest):
@@ -6,7 +6,7 @@ def allowed(noise, largest):
 
 
 def complaint(name, ours, golden, noise):
-    """A line about a tensor out of tolerance, or None."""
+    """A message if a tensor is out of tolerance, else None."""
     import torch
     if tuple(ours.shape) != tuple(golden.shape):
         return f"{name}: shape {tuple(ours.shape)}, expected {tuple(golden.shape)}"

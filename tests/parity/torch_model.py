@@ -1,9 +1,9 @@
-"""A compact PyTorch model of M2-BERT, the ALiBi attention BERT and the Hugging Face BERT: what the C++ program is compared with.
+"""A compact PyTorch model of M2-BERT, the ALiBi attention BERT and the Hugging Face BERT, with which the C++ program is compared.
 
-Written from the mathematics of the reference, with its state_dict names and its behaviour in every accident that changes a number.
-Nothing here is used by the program itself. test_torch_model.py checks it against the golden tensors first.
+Written from upstream's mathematics, with its state_dict names and with every quirk that changes a number. The program itself does not use it.
+test_torch_model.py checks it against upstream's golden tensors first.
 
-Layouts: B batch, L length, H hidden, I intermediate, N rows left when pads are removed.
+Layouts: B batch, L length, H hidden, I intermediate, N tokens without padding.
 """
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# What holds where a YAML says nothing: bert-base-uncased's values and the reference's own.
+# Defaults of fields that a YAML leaves out: bert-base-uncased's and upstream's.
 DEFAULTS = dict(
     vocab_size=30522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, hidden_act="gelu",
     hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.0, max_position_embeddings=512, type_vocab_size=2, layer_norm_eps=1e-12,
@@ -25,7 +25,7 @@ DEFAULTS = dict(
     gather_sentence_embeddings=False)
 NEEDED_BY_THE_MIXER = ("long_conv_l_max", "long_conv_kernel_learning_rate", "hyena_lr_pos_emb", "hyena_w", "hyena_wd", "hyena_emb_dim")
 CLS_ID = 101
-SEGMENT = 128  # distance of planted tokens
+SEGMENT = 128  # distance between planted tokens
 MASK_BIAS = -9984.0  # -10000 after bf16
 
 
@@ -40,7 +40,7 @@ def config_of(model_config, **overrides):
 
 
 def read_yaml(path, **overrides):
-    """Model name and resolved model_config of one of the reference's YAML files."""
+    """Model name and resolved model_config of one of upstream's YAML files."""
     from omegaconf import OmegaConf
     tree = OmegaConf.load(path)
     model = tree.model
@@ -49,7 +49,7 @@ def read_yaml(path, **overrides):
     for key in model_config:
         try:
             plain[key] = model.model_config[key]
-        except Exception:  # an interpolation whose target the file leaves out
+        except Exception:  # an interpolation whose target is not in the file
             continue
     plain = {k: v for k, v in plain.items() if v is not None}
     return str(model.name), {**plain, **overrides}
@@ -144,7 +144,7 @@ class ImplicitFilter(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.randn(c.hidden_size))
         order = c.hyena_filter_order
-        sine = Sine(order, c.hyena_w, c.hyena_w_mod)  # one frequency vector for all six places
+        sine = Sine(order, c.hyena_w, c.hyena_w_mod)  # all six share one frequency vector
         def network():
             return nn.Sequential(nn.Linear(c.hyena_emb_dim, order), sine, nn.Linear(order, order), sine, nn.Linear(order, order), sine,
                                  nn.Linear(order, c.hidden_size, bias=False))
@@ -195,11 +195,11 @@ class SequenceMixer(nn.Module):
         if c.hyena_training_additions:
             self.layernorm = nn.LayerNorm(width)  # eps 1e-5
         self.short_filter = nn.Conv1d(3 * width, 3 * width, 3, groups=3 * width, padding=2)
-        self.kept = None  # (length, spectrum, residual spectrum or None) of frozen weights
+        self.cache = None  # (length, spectrum, residual spectrum or None) of frozen weights
 
     def spectra(self, length, note=None):
-        if self.kept is not None and self.kept[0] == length:
-            return self.kept[1:]
+        if self.cache is not None and self.cache[0] == length:
+            return self.cache[1:]
         first = self.filter_fn.spectrum(length, note, "k")
         return first, self.filter_fn2.spectrum(length, note, "k2") if hasattr(self, "filter_fn2") else None
 
@@ -311,9 +311,9 @@ class Pooler(nn.Module):
             planted = torch.arange(1, h_blh.shape[1] // SEGMENT) * SEGMENT
             alive = (mask[:, planted] == 1).to(h_blh.dtype)
             sums = (h_blh[:, planted] * alive.unsqueeze(-1)).sum(1)
-            if self.by_row:  # the sensible mean of a row's own planted tokens, which the reference meant
+            if self.by_row:  # the mean over a row's own planted tokens, which upstream intended
                 state = (h_blh[:, 0] + sums) / (1 + alive.sum(1, keepdim=True))
-            else:  # every planted token of every row goes to all rows, and the first token is not counted
+            else:  # upstream's: sums over all rows, and does not count the first token
                 state = (h_blh[:, 0] + sums.sum(0)) / alive.sum()
         else:
             state = h_blh[:, 0]
@@ -332,7 +332,7 @@ class AttentionPooler(nn.Module):
     def _round(self, x, mask, up, down):
         q, k, v = self.Wqkv(x).chunk(3, dim=-1)
         scores = q @ k.transpose(1, 2) / math.sqrt(x.shape[-1]) * mask.unsqueeze(-1)
-        return down(F.gelu(up(scores.softmax(dim=1) @ v)))  # over the queries
+        return down(F.gelu(up(scores.softmax(dim=1) @ v)))  # softmax over the queries
 
     def forward(self, h_blh, mask):
         x = self._round(h_blh, mask, self.dense1, self.dense2)
@@ -350,7 +350,7 @@ class Bert(nn.Module):
             self.pooler = AttentionPooler(c)
         elif pooler:
             self.pooler = Pooler(c)
-        self.trace = None  # a dict collects the named activations of the next forward
+        self.trace = None  # set to a dict to collect the named activations of the next forward
 
     def _note(self, prefix):
         def note(name, x):
@@ -383,16 +383,16 @@ class Bert(nn.Module):
 
 
 class Model(nn.Module):
-    """What the heads share: named activations, cached spectra, plain inputs."""
+    """Base of the models: cached spectra, default inputs."""
 
-    def keep_spectra(self, length):
-        """Compute each layer's filter spectrum once, as a frozen model at one length may."""
+    def cache_spectra(self, length):
+        """Computes each layer's filter spectrum once, for frozen weights and a fixed length."""
         with torch.no_grad():
             for layer in self.bert.encoder.layer:
                 mixer = layer.attention
                 if isinstance(mixer, SequenceMixer):
-                    mixer.kept = None
-                    mixer.kept = (length, *(s if s is None else s.detach() for s in mixer.spectra(length)))
+                    mixer.cache = None
+                    mixer.cache = (length, *(s if s is None else s.detach() for s in mixer.spectra(length)))
 
     def encode(self, input_ids, attention_mask, token_type_ids):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -432,7 +432,7 @@ class BertForMaskedLM(Model):
         self.cls = MaskedLMHead(c, self.bert.embeddings.word_embeddings)
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, labels=None):
-        """Dict of sequence_output, logits and, with labels, loss. Logits are zero rows except at labels > 0 when labels are given."""
+        """Dict of sequence_output, logits and, with labels, loss. With labels, logits are zero except at labels > 0."""
         h, _ = self.encode(input_ids, attention_mask, token_type_ids)
         head = self.cls.predictions
         note = self.bert._note("")
@@ -446,7 +446,7 @@ class BertForMaskedLM(Model):
 
 
 class BertForSequence(Model):
-    """Classification and sentence embedding: one set of weights (pooler and classifier) for both."""
+    """Classification and sentence embedding, with the same weights (pooler and classifier)."""
 
     def __init__(self, c, head):
         super().__init__()
@@ -489,7 +489,7 @@ def classification_loss(logits, labels, problem_type=None):
 # ---- the Hugging Face BERT ----
 
 class HuggingFaceBert(nn.Module):
-    """transformers' own BERT behind the same calls; its parameter names are kept (no prefix)."""
+    """transformers' BERT with the same interface; parameter names have no prefix."""
 
     def __init__(self, model_config, head):
         super().__init__()
@@ -534,7 +534,7 @@ class HuggingFaceBert(nn.Module):
 # ---- state_dict with roles; files ----
 
 def roles(model):
-    """[(name, tensor, role)] in state_dict order; an alias is a later name of a tensor that an earlier name owns."""
+    """[(name, tensor, role)] in state_dict order; an alias is another name of a tensor that came earlier."""
     seen, result = {}, []
     parameters = {id(p) for _, p in model.named_parameters(remove_duplicate=False)}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -548,12 +548,12 @@ def roles(model):
 
 
 def owned_state(model):
-    """name -> tensor, each shared tensor once, as safetensors stores them."""
+    """name -> tensor, with each shared tensor once, as safetensors requires."""
     return {name: tensor.detach().contiguous() for name, tensor, role in roles(model) if role != "alias"}
 
 
 def load(model, state):
-    """Strict, but names that only share another's tensor may be absent."""
+    """Strict, except that aliases may be missing."""
     result = model.load_state_dict(state, strict=False)
     aliases = {name for name, _, role in roles(model) if role == "alias"}
     missing = [name for name in result.missing_keys if name not in aliases]
@@ -567,13 +567,13 @@ def load_composer(path):
 
 
 def save_composer(path, model):
-    """As Composer writes it; tied tensors share storage."""
+    """Writes Composer's layout; tied tensors share storage."""
     state = {"model." + name: tensor.detach() for name, tensor, _ in roles(model)}
     torch.save({"state": {"model": state}, "rng": []}, Path(path))
 
 
 def randomize(model, seed):
-    """Independent values of a trained model's size in every parameter, so that no two layers agree and no term vanishes."""
+    """Random values of the magnitude of trained ones for every parameter, so that layers differ and no term vanishes."""
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor, role in roles(model):

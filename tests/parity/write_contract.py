@@ -1,9 +1,9 @@
-"""Writes tests/golden/contract/*.txt: the names, shapes and roles that a model of each of the reference's recipes must have.
+"""Writes tests/golden/contract/*.txt: the names, shapes and roles of the tensors of each of upstream's recipes.
 
     python tests/parity/write_contract.py [--yamls ../shared/yamls] [--out tests/golden/contract]
 
-One line a tensor in state_dict order: role (p parameter, b buffer, a alias of an earlier one), name, shape.
-The lists come from the torch model alone, built without memory on the meta device.
+One line per tensor in state_dict order: role (p parameter, b buffer, a alias of an earlier one), name, shape.
+The lists come from the torch model only, built on the meta device.
 """
 import argparse
 import re
@@ -15,7 +15,7 @@ from conftest import REPOSITORY, shared_folder
 
 OUT = REPOSITORY / "tests" / "golden" / "contract"
 LETTER = {"parameter": "p", "buffer": "b", "alias": "a"}
-# Where a recipe leaves the number of labels to its task, Hugging Face's 2 stands in.
+# If a recipe leaves the number of labels to its task, Hugging Face's default of 2 is used.
 RECIPES = {
     "pretrain/monarch-mixer-pretrain-786dim-80m-parameters": ["mlm"],
     "pretrain/monarch-mixer-pretrain-960dim-parameter-matched": ["mlm"],
@@ -37,7 +37,7 @@ RECIPES = {
 
 
 def contract(recipe, head):
-    """Lines of one list. The embedding head's files hold no classifier (flat files of the reference)."""
+    """The rows of one list. Files with the embedding head have no classifier, as upstream's flat files."""
     kind, model_config = torch_model.read_yaml(recipe)
     with torch.device("meta"):
         model = torch_model.build(kind, model_config, head)

@@ -1,4 +1,4 @@
-"""audit_test.py REPOSITORY COMPILER: plants what tools/audit.py must find, one kind at a time, in a small product that is clean without it."""
+"""audit_test.py REPOSITORY COMPILER: plants one violation at a time in a small, clean product, and checks that tools/audit.py finds it."""
 import json
 import struct
 import subprocess
@@ -20,7 +20,7 @@ CLEAN = {
     "cli/main.cpp": 'int main() { return std::system("clear"); }\n',
     "examples/one.cpp": "int main() {}\n",
 }
-# name -> (file, text put at its end, what the finding must say, its line)
+# name -> (file, appended text, expected text of the finding, its line)
 PLANTED_IN_SOURCES = {
     "Python.h": ("m2bert/torch_file.cpp", "#include <Python.h>\n", "includes <Python.h>", 7),
     "versioned Python.h": ("cli/main.cpp", "  #  include <python3.11/Python.h>\n", "includes <python3.11/Python.h>", 2),

@@ -1,4 +1,4 @@
-// Ten lines that need every part of the package: a folder of libm2bert, libm2bert_ops and MLX.
+// Uses every library of the package: libm2bert, libm2bert_ops and MLX.
 #include <iostream>
 
 #include "m2bert/nn/linear.h"

@@ -1,4 +1,4 @@
-// m2bert::ops by itself.
+// Uses m2bert::ops only.
 #include <iostream>
 
 #include "m2bert/ops/monarch.h"

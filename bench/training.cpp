@@ -1,0 +1,148 @@
+// The m2bert side of bench/training.py: runs whole training steps of a recipe, as `m2bert pretrain` does.
+//   m2bert-bench-training RECIPE.yaml      load_path: the weights; train_loader: batches in a file, used in turn
+// Prints "ready ..." and then answers requests, one a line on stdin: "run" (a step: gradient, clipping, update; prints its seconds),
+// "losses" (JSON: loss and gradient norm of each step so far), "parts" (another step; JSON: seconds of gradient and update), "flops" (JSON:
+// floating-point operations of the last step, and the FLOP/s of a large matmul), "memory" (peak resident bytes of the process), "quit".
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "m2bert/checkpoint/match.h"
+#include "m2bert/checkpoint/weights.h"
+#include "m2bert/error.h"
+#include "m2bert/memory.h"
+#include "m2bert/train/model_flops.h"
+#include "m2bert/train/recipe.h"
+#include "m2bert/version.h"
+
+namespace m2bert::train {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Peak resident bytes of the process.
+uint64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+  }
+  fail("/proc/self/status has no VmHWM: peak memory can be measured on Linux only");
+}
+
+StepOptions step_options(const Recipe& recipe) {
+  StepOptions options;
+  options.clipping = recipe.clipping;
+  options.weighting = recipe.weighting;
+  options.compute = recipe.compute;
+  options.seed = recipe.seed;
+  options.microbatch_rows = recipe.microbatch;
+  return options;
+}
+
+class Bench {
+ public:
+  explicit Bench(const Recipe& recipe)
+      : model_(recipe.model, models::Head::masked_lm),
+        optimizer_(loaded(recipe), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
+        step_(model_, optimizer_, processes_, step_options(recipe)),
+        data_(open_batches(recipe.train_loader, recipe.global_batch, {recipe.seed, 0, 1, recipe.model})) {}
+
+  double run() {
+    const auto [gradient, update] = step();
+    return gradient + update;
+  }
+
+  std::string parts() {
+    const auto [gradient, update] = step();
+    std::ostringstream text;
+    text << "{\"gradient\": " << gradient << ", \"update\": " << update << "}";
+    return text.str();
+  }
+
+  std::string flops() {
+    std::ostringstream text;
+    text << "{\"operations\": " << operations_ << ", \"peak\": " << measured_peak_flops(step_.options().compute) << "}";
+    return text.str();
+  }
+
+  std::string losses() const {
+    std::ostringstream text;
+    text.precision(9);
+    const char* mark = "[";
+    for (const auto& [loss, norm] : losses_) text << std::exchange(mark, ", ") << "[" << loss << ", " << norm << "]";
+    text << "]";
+    return text.str();
+  }
+
+ private:
+  // Seconds of the gradient, and of clipping and the update.
+  std::pair<double, double> step() {
+    const auto batch = next();
+    const double start = now();
+    auto gradient = *step_.gradient(batch, number_++);
+    const double middle = now();
+    step_.update(gradient, 1);
+    const double end = now();
+    losses_.emplace_back(gradient.loss, gradient.norm);
+    operations_ = training_flops(model_.config(), batch.rows, batch.length, gradient.predicted);
+    return {middle - start, end - middle};
+  }
+
+  std::vector<nn::NamedArray> loaded(const Recipe& recipe) {
+    model_.init(recipe.seed, recipe.independent_layers);
+    checkpoint::match(model_, checkpoint::load_weights(recipe.save.load_path), {.source = recipe.save.load_path});
+    return nn::parameters(model_);
+  }
+
+  data::TrainBatch next() {
+    auto batch = data_.source().next();
+    if (!batch) {
+      data_.source().seek({0, 0});
+      batch = data_.source().next();
+    }
+    return *batch;
+  }
+
+  models::Model model_;
+  optim::AdamW optimizer_;
+  Processes processes_;
+  Step step_;
+  BatchStream data_;
+  int64_t number_ = 0;
+  double operations_ = 0;
+  std::vector<std::pair<double, double>> losses_;
+};
+
+int serve(Bench& bench) {
+  std::string line;
+  while (std::getline(std::cin, line) && line != "quit") {
+    if (line == "run") std::cout << bench.run() << std::endl;
+    else if (line == "losses") std::cout << bench.losses() << std::endl;
+    else if (line == "parts") std::cout << bench.parts() << std::endl;
+    else if (line == "flops") std::cout << bench.flops() << std::endl;
+    else if (line == "memory") std::cout << peak_memory() << std::endl;
+    else fail("unknown request: ", line);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace m2bert::train
+
+int main(int count, char** arguments) {
+  try {
+    m2bert::keep_freed_memory();
+    m2bert::require(count == 2, "usage: m2bert-bench-training RECIPE.yaml");
+    m2bert::train::Bench bench(m2bert::train::read_recipe(arguments[1]));
+    std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << std::endl;
+    return m2bert::train::serve(bench);
+  } catch (const std::exception& e) {
+    std::cerr << "error: " << e.what() << "\n";
+    return 1;
+  }
+}
