@@ -1,10 +1,11 @@
-// m2bert download: a model from Hugging Face's hub into the cache.
+// m2bert download: downloads a model from Hugging Face's hub into the cache.
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 
 #include "cli/command.h"
-#include "m2bert/checkpoint/hub.h"
+#include "m2bert/checkpoint/folder.h"
+#include "m2bert/hub/download.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
@@ -15,23 +16,23 @@ namespace {
 
 struct DownloadCommand {
   std::string name, revision;
-  checkpoint::HubSelection selection;
+  hub::Selection selection;
 };
 
-checkpoint::HubName wanted_name(const DownloadCommand& command) {
-  checkpoint::HubName name = checkpoint::parse_hub_name(command.name);
+hub::ModelName parse_name(const DownloadCommand& command) {
+  hub::ModelName name = hub::parse_model_name(command.name);
   if (command.revision.empty()) return name;
   if (command.name.find('@') != std::string::npos)
     throw UsageError("the revision is named twice: by @" + name.revision + " and by --revision");
-  checkpoint::check_revision(command.revision);
+  hub::check_revision(command.revision);
   name.revision = command.revision;
   return name;
 }
 
-io::Tree snapshot_tree(const checkpoint::HubSnapshot& snapshot) {
+io::Tree snapshot_tree(const hub::Snapshot& snapshot) {
   io::Tree files = io::Tree::list();
   uint64_t bytes = 0, fetched = 0;
-  for (const checkpoint::HubFile& file : snapshot.files) {
+  for (const hub::File& file : snapshot.files) {
     files.push_back({{"name", file.name}, {"bytes", file.size}, {"etag", file.etag}, {"fetched", file.fetched}});
     bytes += file.size;
     fetched += file.fetched ? file.size : 0;
@@ -46,9 +47,9 @@ io::Tree snapshot_tree(const checkpoint::HubSnapshot& snapshot) {
 }
 
 void run_download(const DownloadCommand& command, const Globals& globals) {
-  const checkpoint::HubName name = wanted_name(command);
+  const hub::ModelName name = parse_name(command);
   io::install_interrupt_handlers();
-  const checkpoint::HubSnapshot snapshot = checkpoint::download(name, checkpoint::hub_settings(), command.selection);
+  const hub::Snapshot snapshot = hub::download(name, hub::settings_from_environment(), checkpoint::holds_model, command.selection);
   const io::Tree result = snapshot_tree(snapshot);
   if (globals.json) {
     std::cout << io::to_json(result) << "\n";

@@ -5,8 +5,9 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
-#include "m2bert/checkpoint/hub.h"
+#include "m2bert/checkpoint/folder.h"
 #include "m2bert/error.h"
+#include "m2bert/hub/download.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
@@ -50,8 +51,8 @@ void add_model_options(CLI::App& app, ModelOption& option) {
 std::filesystem::path find_model(const std::string& model) {
   std::error_code none;
   if (std::filesystem::exists(model, none)) return model;
-  require(checkpoint::looks_like_hub_name(model), model, ": no such model.", how_to_get_a_model);
-  return checkpoint::model_from_hub(model, model);
+  require(hub::looks_like_model_name(model), model, ": no such model.", how_to_get_a_model);
+  return hub::fetch_model(model, model, checkpoint::holds_model);
 }
 
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {

@@ -35,7 +35,7 @@ std::vector<fs::path> shards(const fs::path& folder, const fs::path& index_file)
   return out;
 }
 
-// The weight files of a folder, safetensors before pickles, as transformers prefers them.
+// The weights files of a folder, safetensors before pickles, as transformers prefers them.
 std::vector<fs::path> find_weights(const fs::path& folder) {
   for (const char* stem : {"model.safetensors", "pytorch_model.bin"}) {
     if (fs::is_regular_file(folder / stem)) return {folder / stem};
@@ -49,13 +49,13 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
   require(!others.empty(), folder.string(),
           ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
   std::sort(others.begin(), others.end());
-  if (others.size() > 1)  // not require(), which would read the second name of one file too
+  if (others.size() > 1)  // not require(), whose arguments would be evaluated with a single file too
     fail(folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ", others[1].filename().string(),
          others.size() > 2 ? ", ...); " : "); ", "name the one to load");
   return others;
 }
 
-// The flags of 1_Pooling/config.json, and the one "pooling_mode" of newer versions.
+// The flags of 1_Pooling/config.json, or the "pooling_mode" of newer versions.
 PoolingModes read_pooling(const fs::path& file) {
   Tree config = io::read_json(file);
   PoolingModes p;
@@ -144,6 +144,16 @@ void read_modules(ModelFolder& out, const fs::path& file) {
   }
 }
 
+// An index may name shards that are missing.
+bool has_weights_without_index(const fs::path& folder) {
+  bool weights = false, index = false;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    weights = weights || is_weights_file(entry.path());
+    index = index || entry.path().string().ends_with(".index.json");
+  }
+  return weights && !index;
+}
+
 std::string pooling_json(const PoolingModes& p) {
   Tree t = Tree::map();
   t.set("word_embedding_dimension", p.dimension);
@@ -193,6 +203,15 @@ ModelFolder read_folder(const fs::path& folder) {
   if (fs::is_regular_file(out.model / "config.json")) out.config = out.model / "config.json";
   out.weights = find_weights(out.model);
   return out;
+}
+
+bool holds_model(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return false;
+  try {
+    return !read_folder(folder).weights.empty();
+  } catch (const std::exception&) {
+    return has_weights_without_index(folder);
+  }
 }
 
 void write_folder_description(const fs::path& folder, const FolderDescription& d) {

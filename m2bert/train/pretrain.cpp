@@ -5,11 +5,11 @@
 #include <limits>
 
 #include "m2bert/checkpoint/folder.h"
-#include "m2bert/checkpoint/hub.h"
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
+#include "m2bert/hub/download.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
@@ -31,8 +31,8 @@ namespace {
 fs::path weights_path(const std::string& name) {
   std::error_code none;
   if (fs::exists(name, none)) return name;
-  require(checkpoint::looks_like_hub_name(name), "load_path: ", name, ": no such file, folder or name of a model on the hub");
-  return checkpoint::model_from_hub(name, "load_path: " + name);
+  require(hub::looks_like_model_name(name), "load_path: ", name, ": no such file, folder or name of a model on the hub");
+  return hub::fetch_model(name, "load_path: " + name, checkpoint::holds_model);
 }
 
 // The masked-LM model's weights out of any checkpoint: without other heads.

@@ -135,5 +135,24 @@ TEST(WriteFolder, ReadsBack) {
   EXPECT_EQ(m.default_prompt, "doc");
 }
 
+TEST(HoldsModel, WantsWeightsWithAllShards) {
+  Folder f;
+  EXPECT_FALSE(holds_model(f / "missing"));
+  EXPECT_FALSE(holds_model(f.path()));
+  f.write("pytorch_model.bin.index.json", R"({"weight_map":{"a":"pytorch_model-1-of-2.bin","b":"pytorch_model-2-of-2.bin"}})");
+  f.write("pytorch_model-1-of-2.bin", "x");
+  EXPECT_FALSE(holds_model(f.path()));
+  f.write("pytorch_model-2-of-2.bin", "x");
+  EXPECT_TRUE(holds_model(f.path()));
+}
+
+TEST(HoldsModel, ToleratesABrokenDescription) {
+  Folder f;
+  f.write("modules.json", "not JSON");
+  EXPECT_FALSE(holds_model(f.path()));
+  f.write("model.safetensors", "x");
+  EXPECT_TRUE(holds_model(f.path()));
+}
+
 }  // namespace
 }  // namespace m2bert::checkpoint::test

@@ -1,9 +1,12 @@
-// Names that a hub's server gives: whatever they are, what is taken stays inside its folder.
+// Names from a hub's server: whatever they are, every file stays inside its folder.
 #include <cstdlib>
 #include <filesystem>
 
-#include "m2bert/checkpoint/hub_name.h"
 #include "m2bert/error.h"
+#include "m2bert/hub/etag.h"
+#include "m2bert/hub/model_name.h"
+#include "m2bert/hub/selection.h"
+#include "m2bert/io/inner_path.h"
 
 namespace {
 
@@ -20,21 +23,22 @@ void require_inside(const std::string& name) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace m2bert::checkpoint;
+  using namespace m2bert::hub;
+  using m2bert::io::why_unsafe;
   const std::string text(reinterpret_cast<const char*>(data), size);
   if (why_unsafe(text).empty()) require_inside(text);
   try {
-    const std::string etag = plain_etag(text, "fuzz");
+    const std::string etag = parse_etag(text, "fuzz");
     require_inside(etag);
     if (etag.find('/') != std::string::npos) std::abort();
   } catch (const m2bert::Error&) {
   }
   try {
-    const HubName name = parse_hub_name(text);
+    const ModelName name = parse_model_name(text);
     require_inside(name.repository);
     require_inside(name.revision);
   } catch (const m2bert::Error&) {
-    if (looks_like_hub_name(text)) std::abort();
+    if (looks_like_model_name(text)) std::abort();
   }
   std::vector<std::string> files;
   for (size_t start = 0; start <= text.size() && files.size() < 20;) {
@@ -42,6 +46,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (const std::string file = text.substr(start, end - start); why_unsafe(file).empty()) files.push_back(file);
     start = end + 1;
   }
-  if (selected_files(files, {}).size() > files.size()) std::abort();
+  if (select_files(files, {}).size() > files.size()) std::abort();
   return 0;
 }

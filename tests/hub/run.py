@@ -307,7 +307,7 @@ class Breaks(HubTest):
 
     def test_cut_for_good_is_kept_and_resumed_by_the_next_run(self):
         self.break_after(0.6, then=no_answer)
-        self.fails("are kept; the same command goes on")
+        self.fails("are kept; the same command resumes")
         kept = self.incomplete().stat().st_size
         self.assertGreater(kept, len(WEIGHTS) // 2)
         self.assertFalse(self.snapshot("model.safetensors").exists())
@@ -315,7 +315,7 @@ class Breaks(HubTest):
         self.hub.fault = None
         self.hub.requests.clear()
         outcome = self.run_program("download", "org/model")
-        self.assertIn("going on after", outcome.err)
+        self.assertIn("resuming after", outcome.err)
         self.assertEqual([r.first_byte for r in self.hub.asked("cdn", "GET")], [kept])
         self.has_all()
 

@@ -1,15 +1,17 @@
-#include "m2bert/checkpoint/hub_cache.h"
+#include "m2bert/hub/cache.h"
 
 #include <unistd.h>
 
 #include <algorithm>
 
-#include "m2bert/checkpoint/hub_name.h"
-#include "m2bert/checkpoint/text.h"
 #include "m2bert/error.h"
+#include "m2bert/hub/etag.h"
+#include "m2bert/hub/model_name.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/inner_path.h"
+#include "m2bert/io/utf8.h"
 
-namespace m2bert::checkpoint {
+namespace m2bert::hub {
 namespace {
 
 namespace fs = std::filesystem;
@@ -20,17 +22,17 @@ std::string folder_name(const std::string& repository) {
   return name;
 }
 
-void make_folder(const fs::path& folder) {
+void create_folder(const fs::path& folder) {
   std::error_code failed;
   fs::create_directory(folder, failed);
   require(!failed, folder.string(), ": cannot make this folder of the cache: ", failed.message(),
           ". HF_HOME or HF_HUB_CACHE names another place");
 }
 
-// root/relative with its folders made; none of them may be a link or a file.
-fs::path make_inside(const fs::path& root, const std::string& relative) {
-  const std::string wrong = why_unsafe(relative);
-  require(wrong.empty(), "the name '", printable(relative), "' ", wrong, "; it is not taken");
+// root/relative, with its parent folders created; none of them may be a link or a file.
+fs::path create_parents_below(const fs::path& root, const std::string& relative) {
+  const std::string problem = io::why_unsafe(relative);
+  require(problem.empty(), "the name '", io::printable(relative), "' ", problem, "; it is not taken");
   fs::path at = root;
   const fs::path parts(relative);
   for (const fs::path& part : parts.parent_path()) {
@@ -38,12 +40,13 @@ fs::path make_inside(const fs::path& root, const std::string& relative) {
     const auto kind = fs::symlink_status(at).type();
     require(kind == fs::file_type::directory || kind == fs::file_type::not_found, at.string(),
             ": is not a folder, so nothing is written below it; remove it");
-    if (kind == fs::file_type::not_found) make_folder(at);
+    if (kind == fs::file_type::not_found) create_folder(at);
   }
   return root / parts;
 }
 
-fs::path blob_from(const std::string& file, const std::string& etag) {
+// The target of the link at snapshots/<commit>/file.
+fs::path link_target(const std::string& file, const std::string& etag) {
   fs::path up = "../..";
   for (const char c : file)
     if (c == '/') up /= "..";
@@ -52,25 +55,26 @@ fs::path blob_from(const std::string& file, const std::string& etag) {
 
 }  // namespace
 
-HubCache::HubCache(fs::path cache, const std::string& repository) : cache_(std::move(cache)), folder_(cache_ / folder_name(repository)) {
-  const std::string wrong = why_unsafe(repository);
-  require(wrong.empty() && std::count(repository.begin(), repository.end(), '/') <= 1, "'", printable(repository), "' is no repository");
+Cache::Cache(fs::path cache, const std::string& repository) : cache_(std::move(cache)), folder_(cache_ / folder_name(repository)) {
+  const std::string problem = io::why_unsafe(repository);
+  require(problem.empty() && std::count(repository.begin(), repository.end(), '/') <= 1, "'", io::printable(repository),
+          "' is no repository");
 }
 
-fs::path HubCache::inside(const std::string& relative) const {
+fs::path Cache::create_parents(const std::string& relative) const {
   std::error_code failed;
   fs::create_directories(folder_, failed);
   require(!failed, folder_.string(), ": cannot make this folder of the cache: ", failed.message(),
           ". HF_HOME or HF_HUB_CACHE names another place");
-  return make_inside(folder_, relative);
+  return create_parents_below(folder_, relative);
 }
 
-fs::path HubCache::snapshot(const std::string& commit) const {
-  require(is_commit(commit), "'", printable(commit), "' is not a commit");
+fs::path Cache::snapshot(const std::string& commit) const {
+  require(is_commit(commit), "'", io::printable(commit), "' is not a commit");
   return folder_ / "snapshots" / commit;
 }
 
-std::optional<std::string> HubCache::commit_of(const std::string& revision) const {
+std::optional<std::string> Cache::commit_of(const std::string& revision) const {
   check_revision(revision);
   if (is_commit(revision)) return revision;
   const fs::path file = folder_ / "refs" / revision;
@@ -80,37 +84,37 @@ std::optional<std::string> HubCache::commit_of(const std::string& revision) cons
   return is_commit(commit) ? std::optional(commit) : std::nullopt;
 }
 
-void HubCache::remember(const std::string& revision, const std::string& commit) const {
+void Cache::write_ref(const std::string& revision, const std::string& commit) const {
   check_revision(revision);
-  require(is_commit(commit), "'", printable(commit), "' is not a commit");
+  require(is_commit(commit), "'", io::printable(commit), "' is not a commit");
   if (is_commit(revision)) return;
-  const fs::path file = inside("refs/" + revision);
+  const fs::path file = create_parents("refs/" + revision);
   require(!fs::is_symlink(file), file.string(), ": is a link, and is not followed; remove it");
   if (commit_of(revision) != commit) io::write_file(file, commit);
 }
 
-std::optional<HubCache::Blob> HubCache::find(const std::string& commit, const std::string& file) const {
-  if (!why_unsafe(file).empty()) return std::nullopt;
+std::optional<Cache::Blob> Cache::find(const std::string& commit, const std::string& file) const {
+  if (!io::why_unsafe(file).empty()) return std::nullopt;
   std::error_code none;
   const fs::path target = fs::read_symlink(snapshot(commit) / file, none);
   if (none) return std::nullopt;
   const std::string etag = target.filename().string();
-  if (target != blob_from(file, etag)) return std::nullopt;
+  if (target != link_target(file, etag)) return std::nullopt;
   const fs::path blob = folder_ / "blobs" / etag;
   if (fs::symlink_status(blob, none).type() != fs::file_type::regular) return std::nullopt;
   return Blob{etag, fs::file_size(blob)};
 }
 
-fs::path HubCache::blob(const std::string& etag) const { return inside("blobs/" + plain_etag(etag, etag)); }
+fs::path Cache::blob(const std::string& etag) const { return create_parents("blobs/" + parse_etag(etag, etag)); }
 
-fs::path HubCache::lock(const std::string& etag) const {
-  (void)inside("blobs/" + etag);  // makes cache_ too
-  return make_inside(cache_, ".locks/" + folder_.filename().string() + "/" + plain_etag(etag, etag) + ".lock");
+fs::path Cache::lock(const std::string& etag) const {
+  (void)create_parents("blobs/" + etag);  // creates cache_ too
+  return create_parents_below(cache_, ".locks/" + folder_.filename().string() + "/" + parse_etag(etag, etag) + ".lock");
 }
 
-void HubCache::link(const std::string& commit, const std::string& file, const std::string& etag) const {
-  require(is_commit(commit), "'", printable(commit), "' is not a commit");
-  const fs::path place = inside("snapshots/" + commit + "/" + file), target = blob_from(file, etag);
+void Cache::link(const std::string& commit, const std::string& file, const std::string& etag) const {
+  require(is_commit(commit), "'", io::printable(commit), "' is not a commit");
+  const fs::path place = create_parents("snapshots/" + commit + "/" + file), target = link_target(file, etag);
   std::error_code none;
   const auto there = fs::symlink_status(place, none).type();
   require(there != fs::file_type::directory, place.string(), ": is a folder, wants a file; remove it");
@@ -124,4 +128,4 @@ void HubCache::link(const std::string& commit, const std::string& file, const st
   require(!failed, place.string(), ": cannot be made: ", failed.message());
 }
 
-}  // namespace m2bert::checkpoint
+}  // namespace m2bert::hub

@@ -1,11 +1,11 @@
-#include "m2bert/checkpoint/hub_cache.h"
+#include "m2bert/hub/cache.h"
 
 #include <gtest/gtest.h>
 
 #include "m2bert/io/file.h"
 #include "tests/io/scratch.h"
 
-namespace m2bert::checkpoint::test {
+namespace m2bert::hub::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -15,12 +15,12 @@ using m2bert::test::Scratch;
 
 const std::string commit(40, 'c'), etag(40, 'e');
 
-TEST(HubCache, LayoutOfHuggingfaceHub) {
+TEST(Cache, HasTheLayoutOfHuggingfaceHub) {
   const Scratch scratch;
   const fs::path root = scratch / "a cache";
-  const HubCache cache(root, "org/name");
+  const Cache cache(root, "org/name");
   EXPECT_EQ(cache.folder(), root / "models--org--name");
-  EXPECT_EQ(HubCache(root, "bare").folder(), root / "models--bare");
+  EXPECT_EQ(Cache(root, "bare").folder(), root / "models--bare");
   EXPECT_EQ(cache.blob(etag), cache.folder() / "blobs" / etag);
   EXPECT_EQ(cache.lock(etag), root / ".locks/models--org--name" / (etag + ".lock"));
   EXPECT_TRUE(fs::is_directory(root / ".locks/models--org--name"));
@@ -34,23 +34,23 @@ TEST(HubCache, LayoutOfHuggingfaceHub) {
   EXPECT_EQ(blob->size, 7u);
 }
 
-TEST(HubCache, RemembersWhatARevisionMeant) {
+TEST(Cache, KeepsTheCommitOfARevision) {
   const Scratch scratch;
-  const HubCache cache(scratch.folder(), "org/name");
+  const Cache cache(scratch.folder(), "org/name");
   EXPECT_EQ(cache.commit_of("main"), std::nullopt);
   EXPECT_EQ(cache.commit_of(commit), commit);
-  cache.remember("refs/pr/1", commit);
+  cache.write_ref("refs/pr/1", commit);
   EXPECT_EQ(io::read_file(cache.folder() / "refs/refs/pr/1"), commit);
   EXPECT_EQ(cache.commit_of("refs/pr/1"), commit);
-  cache.remember(commit, commit);
+  cache.write_ref(commit, commit);
   EXPECT_FALSE(fs::exists(cache.folder() / "refs" / commit));
   io::write_file(cache.folder() / "refs/refs/pr/1", "../../../etc");
   EXPECT_EQ(cache.commit_of("refs/pr/1"), std::nullopt);
 }
 
-TEST(HubCache, NamesThatLeadOutAreRefused) {
+TEST(Cache, RefusesNamesThatLeadOut) {
   const Scratch scratch;
-  const HubCache cache(scratch / "cache", "org/name");
+  const Cache cache(scratch / "cache", "org/name");
   for (const char* name : {"../x", "/x", "a/../../x", "a\\b", ""}) {
     EXPECT_NE(error_of([&] { cache.link(commit, name, etag); }), "") << name;
     EXPECT_EQ(cache.find(commit, name), std::nullopt) << name;
@@ -58,15 +58,15 @@ TEST(HubCache, NamesThatLeadOutAreRefused) {
   for (const char* bad : {"../x", "/a", "..", ""}) {
     EXPECT_NE(error_of([&] { (void)cache.blob(bad); }), "") << bad;
     EXPECT_NE(error_of([&] { (void)cache.lock(bad); }), "") << bad;
-    EXPECT_NE(error_of([&] { cache.remember(bad, commit); }), "") << bad;
+    EXPECT_NE(error_of([&] { cache.write_ref(bad, commit); }), "") << bad;
     EXPECT_NE(error_of([&] { cache.link(bad, "config.json", etag); }), "") << bad;
   }
   EXPECT_EQ(scratch.files(), 1u);  // the cache and nothing beside it
 }
 
-TEST(HubCache, LinksAreNotFollowed) {
+TEST(Cache, DoesNotFollowLinks) {
   const Scratch scratch;
-  const HubCache cache(scratch / "cache", "org/name");
+  const Cache cache(scratch / "cache", "org/name");
   fs::create_directories(cache.folder() / "snapshots");
   fs::create_directory(scratch / "outside");
   fs::create_directory_symlink(scratch / "outside", cache.snapshot(commit));
@@ -76,13 +76,13 @@ TEST(HubCache, LinksAreNotFollowed) {
   EXPECT_TRUE(fs::is_empty(scratch / "outside"));
 }
 
-TEST(HubCache, FilesThatAreNoLinksToBlobsAreNotFound) {
+TEST(Cache, FindsOnlyLinksToBlobs) {
   const Scratch scratch;
-  const HubCache cache(scratch / "cache", "org/name");
+  const Cache cache(scratch / "cache", "org/name");
   const fs::path outside = scratch.put("outside", "secret");
   fs::create_directories(cache.snapshot(commit));
   fs::create_symlink(outside, cache.snapshot(commit) / "a");
-  fs::create_symlink("../../blobs/" + etag, cache.snapshot(commit) / "b");  // leads nowhere
+  fs::create_symlink("../../blobs/" + etag, cache.snapshot(commit) / "b");  // dangling
   EXPECT_EQ(cache.find(commit, "a"), std::nullopt);
   EXPECT_EQ(cache.find(commit, "b"), std::nullopt);
   io::write_file(cache.blob(etag), "content");
@@ -92,4 +92,4 @@ TEST(HubCache, FilesThatAreNoLinksToBlobsAreNotFound) {
 }
 
 }  // namespace
-}  // namespace m2bert::checkpoint::test
+}  // namespace m2bert::hub::test
