@@ -1,5 +1,5 @@
 #pragma once
-// Pointwise functions of the model, of float32, float16 and bfloat16; the result has x's dtype. Throws Error for any other dtype.
+// The model's pointwise functions, for float32, float16 and bfloat16. The result has x's dtype. Other dtypes throw Error.
 #include "m2bert/mx.h"
 #include "m2bert/ops/activation_kind.h"
 
@@ -13,7 +13,7 @@ mx::array gelu_fallback(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_tanh_fallback(const mx::array& x, mx::StreamOrDevice s = {});
 
-// gelu(x[..., :I]) * x[..., I:] for x [..., 2 I]; the result is [..., I]. Throws Error when the last axis is odd.
+// gelu(x[..., :I]) * x[..., I:] for x [..., 2 I]; the result is [..., I]. Throws Error if the last axis is odd.
 mx::array gelu_gate(const mx::array& x, mx::StreamOrDevice s = {});
 mx::array gelu_gate_fallback(const mx::array& x, mx::StreamOrDevice s = {});
 

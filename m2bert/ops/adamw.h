@@ -14,26 +14,26 @@ struct AdamWParameter {
   mx::array* m;
   mx::array* v;
   double learning_rate;
-  double decay;  // what value loses before the step: value *= 1 - decay
+  double decay;  // weight decay before the step: value *= 1 - decay
 };
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-  int64_t step = 1;                                                 // counted from 1, for the bias correction of the moments
-  double gradient_scale = 1;                                        // clipping by norm: every gradient times this first
-  double gradient_limit = std::numeric_limits<double>::infinity();  // clipping by value: then to [-limit, limit]
+  int64_t step = 1;                                                 // counts from 1, for the bias correction of the moments
+  double gradient_scale = 1;                                        // clipping by norm: first multiplies every gradient
+  double gradient_limit = std::numeric_limits<double>::infinity();  // clipping by value: then clips to [-limit, limit]
 };
 
-// 1 - beta^step, what a moment is divided by.
+// 1 - beta^step, the divisor of a moment.
 double bias_correction(double beta, int64_t step);
 
-// One pass over each parameter, evaluated at once:
+// Updates all parameters. Runs immediately, outside MLX's graph:
 //   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
 //   value = (1 - decay) value - learning_rate / (1 - beta1^step) m / (sqrt(v / (1 - beta2^step)) + eps).
-// Kernels write value, m and v in place where nobody else holds them: a copy that somebody holds does not change. Throws Error for shapes that differ and for dtypes other than float32.
+// Kernels make one pass over each parameter, and write value, m and v in place if nothing else refers to them; copies never change. Throws
+// Error if shapes differ or a dtype is not float32.
 void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
 
-// The same in MLX's operations, on any device.
 void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

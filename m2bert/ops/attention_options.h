@@ -1,15 +1,15 @@
 #pragma once
-// What the forms of attention (attention.h, varlen_attention.h) do alike with their AttentionOptions.
+// How the forms of attention (attention.h, varlen_attention.h) check and read their AttentionOptions.
 #include "m2bert/ops/attention.h"
 #include "m2bert/ops/streaming_attention.h"
 
 namespace m2bert::ops {
 
-// Throws Error of `op` unless dtypes, bias, slopes and dropout are right; the scores are [B, heads, Lq, Lk].
+// Throws Error, naming `op`, unless dtypes, bias, slopes and dropout are valid. scores is the shape of the scores, [B, heads, Lq, Lk].
 void check_attention(const char* op, const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options,
                      const mx::Shape& scores);
 
-// float32 inputs without key_bias.
+// The inputs as float32, without key_bias.
 StreamingInputs streaming_inputs(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options,
                                  mx::StreamOrDevice s);
 StreamingAttention streaming_options(const mx::array& q, const AttentionOptions& options);

@@ -4,7 +4,7 @@
 
 namespace m2bert::ops {
 
-// The dtypes of everything that has a gradient: float32, float16, bfloat16. (GPUs have no float64.)
+// Whether x has a dtype that the operations differentiate: float32, float16 or bfloat16. (GPUs have no float64.)
 inline bool is_float(const mx::array& x) { return x.dtype() == mx::float32 || x.dtype() == mx::float16 || x.dtype() == mx::bfloat16; }
 
 // Throws Error unless x has one of them: "[op] argument has dtype int32, wants ...".

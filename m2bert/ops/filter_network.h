@@ -1,5 +1,5 @@
 #pragma once
-// Filters of long convolutions that a small network makes from the position alone. Source: HyenaFilter of the reference.
+// Long-convolution filters that a small network computes from the position alone. Source: upstream's HyenaFilter.
 #include <optional>
 
 #include "m2bert/mx.h"
@@ -7,23 +7,23 @@
 namespace m2bert::ops {
 
 // sin(freq * (x weight^T + bias)), a layer of the network: x [L, in], weight [out, in], bias [out], freq [out]; the result is [L, out].
-// float32; other dtypes are cast to it. Throws Error when shapes do not fit.
+// float32; other dtypes are cast to it. Throws Error on wrong shapes.
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s = {});
 mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
                                 mx::StreamOrDevice s = {});
 
-// x * exp(-times |deltas|): x [L, H], times [L], deltas [H]; float32, other dtypes are cast to it. Channels that decay along the sequence,
-// each at its own rate. Throws Error when shapes do not fit.
+// x * exp(-times |deltas|): channels that decay along the sequence, each at its own rate. x [L, H], times [L], deltas [H]; float32, other
+// dtypes are cast to it. Throws Error on wrong shapes.
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
 mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s = {});
 
-// A filter as the last layer of a network: k[t] = (features[t] weight^T) * exp(-times[t] |deltas|), k [L, H].
+// A filter given as the last layer of its network: k[t] = (features[t] weight^T) * exp(-times[t] |deltas|), k [L, H].
 struct FilterNetwork {
   mx::array features;  // [L, order]
   mx::array weight;    // [H, order]
 };
 
-// The filters of a mixer in that form.
+// The filters of a mixer in this form.
 struct FilterNetworks {
   FilterNetwork k;
   mx::array times, deltas, D;            // [L], [H], [H]
@@ -32,7 +32,7 @@ struct FilterNetworks {
   std::optional<mx::array> times2{}, deltas2{}, D2{};
 };
 
-// Throws Error, in the name of `op`, unless the parts fit together and to filters [L, H].
+// Throws Error, naming `op`, unless the parts are consistent with each other and with filters [L, H].
 void check_filter_networks(const char* op, const FilterNetworks& networks, int L, int H);
 
 }  // namespace m2bert::ops

@@ -5,9 +5,8 @@
 
 namespace m2bert::ops {
 
-// (s - mean) / sqrt(var + eps) * weight + bias over the last axis, s = x + residual (absent: x). x, residual [..., n]; weight, bias [n].
-// float32, float16 or bfloat16 each. Throws Error when shapes or dtypes do not fit. On the CPU one pass of our kernel, forward and
-// gradient; the reference is composed.
+// (s - mean) / sqrt(var + eps) * weight + bias over the last axis, s = x + residual (x if absent). x, residual [..., n]; weight, bias [n].
+// Each is float32, float16 or bfloat16. Throws Error on wrong shapes or dtypes.
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s = {});
 mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,

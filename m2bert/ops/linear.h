@@ -6,7 +6,7 @@
 namespace m2bert::ops {
 
 // y = x W^T + b. x [..., in], weight [out, in], bias [out]; the result is [..., out] in x's dtype.
-// Throws Error when x does not have `in` columns. `linear` takes oneDNN on the CPU, `linear_fallback` is composed of MLX's ops.
+// Throws Error unless x has `in` columns.
 mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s = {});
 mx::array linear_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s = {});
 

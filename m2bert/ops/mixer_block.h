@@ -20,8 +20,8 @@ struct MixerWeights {
 };
 
 // y = monarch_mix(u in_weight^T + in_bias, u) out_weight^T + out_bias; u and y [B, L, H].
-// Gradients for u, every weight, every filter and the mask; no gradient with int8 weights. For inference, packed_mixer_block.h runs all of it
-// as one kernel. Throws Error when shapes or dtypes do not fit.
+// Gradients for u, every weight, every filter and the mask; no gradient with int8 weights. For inference, packed_mixer_block.h runs all of
+// this as one kernel. Throws Error on wrong shapes or dtypes.
 //
 // This is upstream's fast_mm_block (a GPU kernel without a backward pass) with these correspondences:
 //   linear, out_linear         in_weight, in_bias, out_weight, out_bias

@@ -14,18 +14,18 @@ struct MixerFilters {
   mx::array k, D;
   std::optional<mx::array> k_rev = std::nullopt;
   std::optional<mx::array> k2 = std::nullopt, D2 = std::nullopt, k2_rev = std::nullopt;
-  // Optional: long_conv_spectrum of k, k_rev and of k2, k2_rev, computed once for several calls. The
-  // composed form then uses them in place of the filters, which get no gradient.
+  // Optional: long_conv_spectrum of k, k_rev and of k2, k2_rev, computed once for several calls. The fallback then uses them instead of the
+  // filters, which get no gradient.
   std::optional<mx::array> spectrum = std::nullopt, spectrum2 = std::nullopt;
 };
 
-// Throws Error, in the name of `op`, unless the parts of the filters fit together.
+// Throws Error, naming `op`, unless the parts of the filters are consistent.
 void check_filters(const char* op, const MixerFilters& filters);
 
 // y = x2 * g(conv(x1 * v; k, D)) + conv(u; k2, D2), where (x1, x2, v) are the thirds of the causal depthwise convolution of `projected`.
-//   projected [B, L, 3 H]; u [B, L, H]; short_weight [3 H, 1, K] with any K >= 1 (the models have 3), short_bias [3 H]. The result is [B, L, H].
-//   g: the `options` of the gated long convolution, GELU and dropout mask; none by default.
-// float32, float16 or bfloat16; gradients for every input. Throws Error when shapes or dtypes do not fit.
+//   projected [B, L, 3 H]; u [B, L, H]; short_weight [3 H, 1, K] with any K >= 1 (3 in the models), short_bias [3 H] -> [B, L, H].
+//   g: the `options` of the gated long convolution (GELU, dropout mask); none by default.
+// float32, float16 or bfloat16; gradients for every input. Throws Error on wrong shapes or dtypes.
 mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                       const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array monarch_mix_fallback(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,

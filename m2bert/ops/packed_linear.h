@@ -1,5 +1,5 @@
 #pragma once
-// Linear layers for inference, with their weights packed once into the layout of a kernel; optionally followed by residual and LayerNorm.
+// Linear layers with weights packed for inference; optionally followed by residual and LayerNorm.
 #include <memory>
 #include <optional>
 #include <vector>
@@ -18,21 +18,20 @@ struct NormWeights {
   float eps;
 };
 
-// Packed weights hold copies: they do not follow later changes of the arrays they were made from. Thread-safe.
+// Weights in the layout of a kernel. They are copies: they do not follow later changes of the originals. Thread-safe.
 class PackedLinear {
  public:
   virtual ~PackedLinear() = default;
 
-  // y [..., out] = x W^T + b, or with a norm layer_norm(x W^T + b + residual); x [..., in]. x is float32 or bfloat16 like the weights; with
-  // int8 weights, either. residual [..., out] of x's dtype: exactly where there is a norm. No gradient. Throws Error when shapes or dtypes do
-  // not fit.
+  // y [..., out] = x W^T + b, or with a norm layer_norm(x W^T + b + residual); x [..., in]. x has the dtype of the weights, float32 or
+  // bfloat16; with int8 weights, either. residual [..., out], of x's dtype, is required with a norm and not allowed without. No gradient.
+  // Throws Error on wrong shapes or dtypes.
   virtual mx::array operator()(const mx::array& x, const std::optional<mx::array>& residual = std::nullopt,
                                mx::StreamOrDevice s = {}) const = 0;
 };
 
-// Packs several layers with the same input as one, whose outputs are concatenated along the last axis. Evaluates the weights. Null where the
-// device has no such kernel: on the CPU for widths that are not multiples of 16, or weights that are not all float32, all bfloat16 (where
-// supports_bfloat16_gemm()) or all int8 (where supports_int8_gemm()).
+// Packs several layers with the same input as one, whose outputs are concatenated along the last axis. Evaluates the weights. Null if the
+// device has no kernel for their shapes and dtypes.
 std::unique_ptr<PackedLinear> pack_linear(const std::vector<LinearWeights>& layers, const std::optional<NormWeights>& norm = std::nullopt,
                                           mx::StreamOrDevice s = {});
 

@@ -1,6 +1,6 @@
 #pragma once
-// The Monarch Mixer with both projections (mixer_block.h) for inference: one kernel, from weights packed once, and from filters packed once
-// for a length or computed on the fly.
+// The Monarch Mixer with both projections (mixer_block.h) as one kernel for inference: weights are packed once; filters are packed once per
+// length, or computed on the fly.
 #include <memory>
 
 #include "m2bert/ops/filter_network.h"
@@ -8,28 +8,27 @@
 
 namespace m2bert::ops {
 
-// Packed weights hold copies: they do not follow later changes of the arrays they were made from. Thread-safe.
+// Weights in the layout of the kernel. They are copies: they do not follow later changes of the originals. Thread-safe.
 class PackedMixerBlock {
  public:
   virtual ~PackedMixerBlock() = default;
 
-  // y = mixer_block(u, weights, filters) from packed filters, or from filter networks: then only a few channels' filters are computed at a
-  // time and none are stored, so that a long sequence needs little memory. u [B, L, H] float32 or bfloat16 like the weights; with int8
-  // weights, either. No gradient. Throws Error when shapes or dtypes do not fit.
+  // y = mixer_block(u, weights, filters), from packed filters or from filter networks. Networks compute the filters of a few channels at a
+  // time and store none, so a long sequence needs little memory. u [B, L, H] has the dtype of the weights, float32 or bfloat16; with int8
+  // weights, either. No gradient. Throws Error on wrong shapes or dtypes.
   virtual mx::array operator()(const mx::array& u, const mx::array& packed_filters, mx::StreamOrDevice s = {}) const = 0;
   virtual mx::array operator()(const mx::array& u, const FilterNetworks& filters, mx::StreamOrDevice s = {}) const = 0;
 
-  // Filters [L, H] in the frequency domain, in the layout of the kernel for sequences of `dtype`, float32 or bfloat16 (rounded to it then).
-  // Throws Error when the parts of the filters do not fit together.
+  // Filters [L, H] in the frequency domain, in the layout of the kernel for sequences of `dtype`, float32 or bfloat16 (which rounds them).
+  // Throws Error unless the parts of the filters are consistent.
   virtual mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice s = {}) const = 0;
   virtual mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::StreamOrDevice s = {}) const = 0;
-  // Bytes of such an array.
+  // Size of such an array in bytes.
   virtual size_t packed_filter_bytes(int L, mx::Dtype dtype) const = 0;
 };
 
-// Evaluates the weights. residual: the mixer has a second long convolution. Null where the device has no such kernel: on the CPU for H that
-// is not a multiple of 16, K other than 3, or projections that are not both float32, both bfloat16 (where supports_bfloat16_gemm()) or both
-// int8 (where supports_int8_gemm()).
+// Evaluates the weights. residual: whether the mixer has a second long convolution. Null if the device has no kernel for these shapes and
+// dtypes.
 std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

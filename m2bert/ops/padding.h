@@ -1,5 +1,5 @@
 #pragma once
-// Between padded batches [B, S, ...] and rows without padding [nnz, ...]. Source: bert_padding and ops/bert_padding of the reference.
+// Converts between padded batches [B, S, ...] and rows without padding [nnz, ...]. Source: upstream's bert_padding and ops/bert_padding.
 #include <utility>
 #include <vector>
 
@@ -7,36 +7,36 @@
 
 namespace m2bert::ops {
 
-// Where the unpadded rows of a batch stand.
+// Where the rows without padding are in a padded batch.
 struct Unpadding {
-  mx::array indices;            // [nnz] int32, places in the flattened [B * S], ascending
-  std::vector<int> cu_seqlens;  // [B + 1] running count of rows
-  int max_seqlen;               // rows of the longest text
+  mx::array indices;            // [nnz] int32, positions in the flattened [B * S], ascending
+  std::vector<int> cu_seqlens;  // [B + 1] cumulative row counts
+  int max_seqlen;               // rows of the longest sequence
   int seqlen;                   // S
-  bool contiguous;              // no text has a hole between its rows
+  bool contiguous;              // no sequence has a hole between its rows
 };
 
-// Reads the mask [B, S] (any type; non-zero: a real token) on the host; holes and empty texts are allowed. Evaluates mask; throws Error
-// when it is traced or has another shape.
+// Reads the mask [B, S] (any dtype; non-zero: a real token) on the host. Holes and empty sequences are allowed. Evaluates mask; throws
+// Error if it is traced or has another shape.
 Unpadding unpadding(const mx::array& mask);
 
-// x[indices] along the first axis: x [n, ...], indices [m] of an integer type -> [m, ...]. Differentiable in x: where an index repeats its
-// gradients are added (the reference keeps one of them, whichever it writes last); an x that is not floating point or complex has no
-// gradient, and asking for it throws Error. Indices must be in [0, n): they are not looked at, since that would stop a device's work.
+// x[indices] along the first axis: x [n, ...], indices [m] of an integer dtype -> [m, ...]. Differentiable in x: the gradients of a
+// repeated index are added (upstream keeps one of them, whichever it writes last). The gradient of an x that is neither floating point nor
+// complex throws Error. Indices must be in [0, n); this is not checked, because a check would stall the device.
 mx::array index_first_axis(const mx::array& x, const mx::array& indices, mx::StreamOrDevice s = {});
 
-// [first_axis_dim, ...] of zeros with v's rows [m, ...] at indices [m]; the inverse of index_first_axis for indices that do not repeat
-// (one of the rows stays where they do). Differentiable in v. Indices must be in [0, first_axis_dim), and are not looked at.
+// Zeros [first_axis_dim, ...] with the rows of v [m, ...] at indices [m]: the inverse of index_first_axis if no index is repeated (of a
+// repeated index, one of the rows remains). Differentiable in v. Indices must be in [0, first_axis_dim); this is not checked.
 mx::array index_put_first_axis(const mx::array& v, const mx::array& indices, int first_axis_dim, mx::StreamOrDevice s = {});
 
-// [B, S, ...] -> [nnz, ...] by an unpadding of the same B and S. Differentiable in x.
+// [B, S, ...] -> [nnz, ...], given an unpadding of the same B and S. Differentiable in x.
 mx::array unpad_input(const mx::array& x, const Unpadding& u, mx::StreamOrDevice s = {});
-// The same by a mask [B, S], with the unpadding beside it: the reference's hidden_states, indices, cu_seqlens and max_seqlen_in_batch.
+// The same given a mask [B, S]. Also returns the unpadding: upstream's hidden_states, indices, cu_seqlens and max_seqlen_in_batch.
 std::pair<mx::array, Unpadding> unpad_input(const mx::array& x, const mx::array& mask, mx::StreamOrDevice s = {});
-// The rows alone.
+// Only the rows.
 mx::array unpad_input_only(const mx::array& x, const mx::array& mask, mx::StreamOrDevice s = {});
 
-// [nnz, ...] -> [batch, seqlen, ...], zeros at the padding; batch and seqlen are those of the unpadding. Differentiable in rows.
+// [nnz, ...] -> [batch, seqlen, ...] with zeros at the padding; batch and seqlen are those of the unpadding. Differentiable in rows.
 mx::array pad_input(const mx::array& rows, const mx::array& indices, int batch, int seqlen, mx::StreamOrDevice s = {});
 mx::array pad_input(const mx::array& rows, const Unpadding& u, int batch, int seqlen, mx::StreamOrDevice s = {});
 

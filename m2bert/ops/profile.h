@@ -1,5 +1,5 @@
 #pragma once
-// Where the time of the CPU kernels goes.
+// Time per stage of the CPU kernels.
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -8,16 +8,16 @@ namespace m2bert::ops {
 
 struct StageTime {
   std::string name;    // "in_linear", "mixing", "activation", ...
-  double seconds = 0;  // of all threads together: divide by their number for a share of the time that passed
-  double flops = 0;    // arithmetic operations of matrix products and transforms; 0: not counted
-  double bytes = 0;    // read and written by the stage, wherever they lie
+  double seconds = 0;  // summed over all threads: divide by their number for a share of the elapsed time
+  double flops = 0;    // arithmetic operations of matmuls and transforms; 0: not counted
+  double bytes = 0;    // read and written by the stage, from cache or memory
   int64_t calls = 0;
 };
 
-// Starts to measure from zero, or stops. Costs nothing while it is off.
+// Starts measuring from zero, or stops. Costs nothing while off.
 void set_profiling(bool on);
 
-// What was measured so far, the longest stage first.
+// The stages measured so far, longest first.
 std::vector<StageTime> profiled_stages();
 
 }  // namespace m2bert::ops

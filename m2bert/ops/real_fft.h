@@ -3,13 +3,13 @@
 
 namespace m2bert::ops {
 
-// A good length for a real transform of at least n >= 1 values: even, and half of it without a prime factor above 5.
+// A fast length for a real transform of at least n >= 1 values: even, and half of it has no prime factor above 5.
 int real_fft_size(int n);
 
-// The first n / 2 + 1 values of the transform of x along `axis`, x followed by zeros up to length n. complex64 from float32.
+// The first n / 2 + 1 values of the transform of x along `axis`, with x zero-padded to length n. float32 -> complex64.
 mx::array real_fft(const mx::array& x, int n, int axis, mx::StreamOrDevice s);
 
-// The n values whose transform z is, along `axis`. float32 from complex64.
+// The n values along `axis` whose transform is z. complex64 -> float32.
 mx::array inverse_real_fft(const mx::array& z, int n, int axis, mx::StreamOrDevice s);
 
 }  // namespace m2bert::ops

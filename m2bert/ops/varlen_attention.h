@@ -1,14 +1,14 @@
 #pragma once
-// Attention inside each of several sequences that lie one behind another, without padding, and its packed forms.
-// Source: Dao et al., FlashAttention (2022); the functions of the reference's ops/bert_flashattention, whose names the packed forms have.
+// Attention within each of several concatenated sequences, without padding, and its packed forms.
+// Source: Dao et al., FlashAttention (2022); upstream's ops/bert_flashattention, whose names the packed forms have.
 #include <vector>
 
 #include "m2bert/ops/attention.h"
 
 namespace m2bert::ops {
 
-// Where sequences begin in rows without padding: [n + 1], from 0, ascending; sequence b is rows values()[b] ... values()[b + 1] - 1, and
-// may be empty. Throws Error otherwise.
+// The offsets of sequences in rows without padding: [n + 1], from 0, ascending; sequence b is rows values()[b] ... values()[b + 1] - 1 and
+// may be empty. Throws Error for other values.
 class CuSeqlens {
  public:
   CuSeqlens(std::vector<int> values);  // NOLINT: Unpadding::cu_seqlens is one
@@ -24,17 +24,17 @@ class CuSeqlens {
 
 // scaled_dot_product_attention of each sequence: the queries q [nnz_q, heads, d] of sequence b with the keys k [nnz_k, heads, d] and
 // values v [nnz_k, heads, dv] of sequence b -> [nnz_q, heads, dv]. Both have the same number of sequences, and the last offsets are nnz_q
-// and nnz_k. Options as there, with positions counted inside a sequence: bias [n or 1, heads or 1, longest_q or 1, longest_k or 1] (or
-// longer), and no key_mask, since the lengths say which keys there are. A query whose sequence has no keys gets zeros.
+// and nnz_k. Options as there, with positions counted within a sequence: bias is [n or 1, heads or 1, longest_q or 1, longest_k or 1] (or
+// longer), and there is no key_mask, because the lengths determine the keys. A query whose sequence has no keys gets zeros.
 mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
                            const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
-// The same by scaled_dot_product_attention_fallback, a sequence after another.
+// scaled_dot_product_attention_fallback of one sequence after another.
 mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
                                      const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 
-// The reference's forms: qkv [nnz, 3, heads, d]; q [nnz_q, heads, d] with kv [nnz_k, 2, heads, d]; all apart. The result is
-// [nnz_q, heads, d]. max_seqlen is checked: no sequence may be longer (nothing else depends on it). options.dropout, .scale and .causal
-// are the reference's dropout_p, softmax_scale and causal. Its split form is the first of these, in two launches, and has the same result.
+// Upstream's forms: qkv [nnz, 3, heads, d]; q [nnz_q, heads, d] with kv [nnz_k, 2, heads, d]; q, k and v separately. The result is
+// [nnz_q, heads, d]. No sequence may be longer than max_seqlen, which has no other effect. options.dropout, .scale and .causal are
+// upstream's dropout_p, softmax_scale and causal. Upstream's split form is the first of these in two launches, with the same result.
 mx::array flash_attn_unpadded_qkvpacked_func(const mx::array& qkv, const CuSeqlens& cu_seqlens, int max_seqlen,
                                              const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array flash_attn_unpadded_kvpacked_func(const mx::array& q, const mx::array& kv, const CuSeqlens& cu_seqlens_q,
