@@ -23,10 +23,10 @@ mx::array gelu(const mx::array& x, mx::StreamOrDevice s) {
 
 mx::array gelu_fallback(const mx::array& x, mx::StreamOrDevice s) {
   require_float("gelu", "x", x);
-  const auto wide = mx::astype(x, mx::float32, s);  // 1 + erf loses what is left of a narrow type
-  const auto cdf = mx::multiply(mx::add(mx::erf(mx::multiply(wide, mx::array(float(1 / std::numbers::sqrt2)), s), s), mx::array(1.0f), s),
+  const auto x32 = mx::astype(x, mx::float32, s);  // in half precision 1 + erf would lose most digits
+  const auto cdf = mx::multiply(mx::add(mx::erf(mx::multiply(x32, mx::array(float(1 / std::numbers::sqrt2)), s), s), mx::array(1.0f), s),
                                 mx::array(0.5f), s);
-  return mx::astype(mx::multiply(wide, cdf, s), x.dtype(), s);
+  return mx::astype(mx::multiply(x32, cdf, s), x.dtype(), s);
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::StreamOrDevice s) {
@@ -38,10 +38,10 @@ mx::array gelu_tanh_fallback(const mx::array& x, mx::StreamOrDevice s) {
   require_float("gelu_tanh", "x", x);
   // (1 + tanh(z)) / 2 is sigmoid(2 z).
   const float linear = float(2 * std::sqrt(2 / std::numbers::pi)), cubic = linear * 0.044715f;
-  const auto wide = mx::astype(x, mx::float32, s);
-  const auto near = mx::clip(wide, mx::array(-12.0f), mx::array(12.0f), s);  // beyond, the sigmoid is 0 or 1, and the cube would overflow
+  const auto x32 = mx::astype(x, mx::float32, s);
+  const auto near = mx::clip(x32, mx::array(-12.0f), mx::array(12.0f), s);  // beyond, the sigmoid is 0 or 1, and the cube could overflow
   const auto slope = mx::add(mx::multiply(mx::square(near, s), mx::array(cubic), s), mx::array(linear), s);
-  return mx::astype(mx::multiply(wide, mx::sigmoid(mx::multiply(near, slope, s), s), s), x.dtype(), s);
+  return mx::astype(mx::multiply(x32, mx::sigmoid(mx::multiply(near, slope, s), s), s), x.dtype(), s);
 }
 
 mx::array gelu_gate_fallback(const mx::array& x, mx::StreamOrDevice s) {

@@ -40,8 +40,8 @@ void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const 
     auto v = mx::add(mx::multiply(f(o.beta2), *p.v, s), mx::multiply(f(1 - o.beta2), mx::square(g, s), s), s);
     auto root = mx::multiply(mx::sqrt(v, s), f(1 / std::sqrt(bias_correction(o.beta2, o.step))), s);
     auto direction = mx::divide(m, mx::add(root, f(o.eps), s), s);
-    auto kept = mx::multiply(*p.value, f(1 - p.decay), s);
-    *p.value = mx::subtract(kept, mx::multiply(f(p.learning_rate / bias_correction(o.beta1, o.step)), direction, s), s);
+    auto decayed = mx::multiply(*p.value, f(1 - p.decay), s);
+    *p.value = mx::subtract(decayed, mx::multiply(f(p.learning_rate / bias_correction(o.beta1, o.step)), direction, s), s);
     *p.m = m;
     *p.v = v;
     made.insert(made.end(), {*p.value, m, v});

@@ -58,17 +58,17 @@ mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array
   StreamingAttention what{1 / std::sqrt(float(d))};
   if (alibi) what.alibi_slopes = alibi_slopes(heads);
   auto bias = mx::reshape(mx::astype(key_bias, mx::float32, s), {B, 1, 1, S}, s);
-  auto wide = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
+  auto as_float32 = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
   if (!backend_for(s).supports_attention()) {
-    auto heads_first = [&](const mx::array& x) { return split_heads(wide(x), heads, s); };
+    auto heads_first = [&](const mx::array& x) { return split_heads(as_float32(x), heads, s); };
     auto y = streaming_attention({heads_first(q), heads_first(k), heads_first(v), bias}, what, s);
     return mx::astype(mx::reshape(mx::transpose(y, {0, 2, 1, 3}, s), q.shape(), s), q.dtype(), s);
   }
-  // For the kernel heads may stay where they are: the texts are sequences of S rows.
+  // A kernel reads the heads where they are: the batch is passed as consecutive sequences of S rows.
   std::vector<int> offsets;
   for (int b = 0; b <= B; ++b) offsets.push_back(b * S);
   what.offsets = {offsets, offsets};
-  auto rows = [&](const mx::array& x) { return mx::reshape(wide(x), {B * S, heads, d}, s); };
+  auto rows = [&](const mx::array& x) { return mx::reshape(as_float32(x), {B * S, heads, d}, s); };
   auto y = streaming_attention({rows(q), rows(k), rows(v), bias}, what, s);
   return mx::astype(mx::reshape(y, q.shape(), s), q.dtype(), s);
 }
@@ -117,7 +117,7 @@ mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::ar
     auto masked = mx::equal(*options.key_mask, mx::array(0, options.key_mask->dtype()), s);
     off = mx::logical_or(off, mx::reshape(masked, {B, 1, 1, Lk}, s), s);
   }
-  // Finite numbers in place of minus infinity: a row without a key would be a NaN, which its zeros in the gradient would not cover.
+  // Minus infinity becomes finite: otherwise the softmax of a row without keys would be NaN, and so would its gradient, despite the zeros.
   scores = mx::where(off, mx::array(std::numeric_limits<float>::lowest()), scores, s);
   auto p = mx::where(off, mx::array(0.0f), mx::softmax(scores, -1, true, s), s);
   if (what.dropout > 0) p = mx::multiply(p, attention_dropout(*in.dropout_key, what.dropout, 0, B, heads, 0, Lq, 0, Lk, s), s);

@@ -32,9 +32,9 @@ void check_attention(const char* op, const mx::array& q, const mx::array& k, con
 
 StreamingInputs streaming_inputs(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options,
                                  mx::StreamOrDevice s) {
-  auto wide = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
-  StreamingInputs in{wide(q), wide(k), wide(v)};
-  if (options.bias) in.bias = wide(*options.bias);
+  auto as_float32 = [&](const mx::array& x) { return mx::astype(x, mx::float32, s); };
+  StreamingInputs in{as_float32(q), as_float32(k), as_float32(v)};
+  if (options.bias) in.bias = as_float32(*options.bias);
   if (options.dropout > 0) in.dropout_key = options.dropout_key;
   return in;
 }

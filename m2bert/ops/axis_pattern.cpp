@@ -83,7 +83,7 @@ class SideParser {
   std::string_view text_;
   bool with_skips_;
   size_t at_ = 0;
-  bool open_ = false;  // inside parentheses: words join the last dimension
+  bool open_ = false;  // inside parentheses: words are added to the last dimension
   PatternSide side_;
 };
 

@@ -13,7 +13,7 @@ namespace {
 // Sizes of a convolution, checked. C_in and C_out count channels, I and O those of one group.
 struct Sizes {
   int B, L, C_in, C_out, K, groups, I, O;
-  int L_padded, L_out, reach;  // reach: positions from the first tap of the filter to its last, both counted
+  int L_padded, L_out, reach;  // reach: positions from the filter's first tap to its last, inclusive
 };
 
 Sizes check(const char* op, const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, const Conv1dOptions& o) {
@@ -40,20 +40,20 @@ Sizes check(const char* op, const mx::array& x, const mx::array& weight, const s
   return n;
 }
 
-// [B, L, C] float32, with the padding.
+// x as [B, L, C] float32, padded.
 mx::array padded_positions(const mx::array& x, const Conv1dOptions& o, mx::StreamOrDevice s) {
-  auto wide = mx::astype(o.channels == ChannelAxis::first ? mx::swapaxes(x, 1, 2, s) : x, mx::float32, s);
-  if (o.padding == 0) return wide;
-  return mx::pad(wide, std::vector<int>{1}, mx::Shape{o.padding}, mx::Shape{o.padding}, mx::array(0.0f), "constant", s);
+  auto x32 = mx::astype(o.channels == ChannelAxis::first ? mx::swapaxes(x, 1, 2, s) : x, mx::float32, s);
+  if (o.padding == 0) return x32;
+  return mx::pad(x32, std::vector<int>{1}, mx::Shape{o.padding}, mx::Shape{o.padding}, mx::array(0.0f), "constant", s);
 }
 
-// What tap j sees of the padded positions: [B, L_out, C].
+// The padded positions that tap j reads: [B, L_out, C].
 mx::array seen_by(int j, const mx::array& padded, const Sizes& n, const Conv1dOptions& o, mx::StreamOrDevice s) {
   const int first = j * o.dilation;
   return mx::slice(padded, {0, first, 0}, {n.B, first + (n.L_out - 1) * o.stride + 1, n.C_in}, {1, o.stride, 1}, s);
 }
 
-// The result [B, L_out, C_out] as the caller wants it.
+// The result [B, L_out, C_out] in x's layout and dtype.
 mx::array finish(mx::array y, const mx::array& x, const std::optional<mx::array>& bias, const Conv1dOptions& o, mx::StreamOrDevice s) {
   if (bias) y = mx::add(y, mx::astype(*bias, mx::float32, s), s);
   if (o.channels == ChannelAxis::first) y = mx::swapaxes(y, 1, 2, s);
@@ -66,7 +66,7 @@ mx::array sum(const std::vector<mx::array>& terms, mx::StreamOrDevice s) {
   return total;
 }
 
-// Groups of one channel: products of single values, nothing for a matrix product to do.
+// Groups of one channel: elementwise multiplication, since there is nothing for a matmul to sum.
 mx::array by_channel(const mx::array& padded, const mx::array& weight, const Sizes& n, const Conv1dOptions& o, mx::StreamOrDevice s) {
   auto taps = mx::reshape(mx::astype(weight, mx::float32, s), {n.groups, n.O, n.K}, s);
   std::vector<mx::array> terms;
@@ -86,7 +86,7 @@ mx::array groups_last(const mx::array& y, const Sizes& n, mx::StreamOrDevice s) 
   return mx::reshape(mx::transpose(y, {1, 0, 2}, s), {n.B, n.L_out, n.C_out}, s);
 }
 
-// All taps side by side, then one product a group.
+// All taps side by side, then one matmul per group.
 mx::array by_group(const mx::array& padded, const mx::array& weight, const Sizes& n, const Conv1dOptions& o, mx::StreamOrDevice s) {
   std::vector<mx::array> seen;
   seen.reserve(size_t(n.K));
@@ -96,7 +96,7 @@ mx::array by_group(const mx::array& padded, const mx::array& weight, const Sizes
   return groups_last(mx::matmul(mx::concatenate(seen, 2, s), matrix, s), n, s);
 }
 
-// The filter's values `dilation` apart, zeros between them: [..., K] -> [..., reach].
+// The filter's values `dilation` apart, with zeros between: [..., K] -> [..., reach].
 mx::array dilated(const mx::array& weight, const Sizes& n, int dilation, mx::StreamOrDevice s) {
   if (dilation == 1) return weight;
   auto apart =
@@ -112,7 +112,7 @@ mx::array multiply_spectra(const mx::array& x, const mx::array& w, const Sizes& 
     auto taps = mx::transpose(mx::squeeze(conj, 2, s), {2, 0, 1}, s);  // [F, groups, O]
     return mx::reshape(mx::multiply(mx::expand_dims(x, 3, s), taps, s), {n.B, F, n.C_out}, s);
   }
-  // A complex product as a real one: (re, im) times [[re, im], [-im, re]].
+  // A complex matmul as a real one: (re, im) times [[re, im], [-im, re]].
   auto channels = mx::transpose(mx::reshape(x, {n.B, F, n.groups, n.I}, s), {1, 2, 0, 3}, s);  // [F, groups, B, I]
   auto filters = mx::transpose(conj, {3, 0, 2, 1}, s);                                         // [F, groups, I, O]
   auto re = mx::real(filters, s), im = mx::imag(filters, s);
@@ -164,8 +164,8 @@ mx::array conv1d_fallback(const mx::array& x, const mx::array& weight, const std
 mx::array conv1d_fft(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, const Conv1dOptions& o,
                      mx::StreamOrDevice s) {
   const auto n = check("conv1d_fft", x, weight, bias, o);
-  if (x.size() == 0) return convolve("conv1d_fft", x, weight, bias, o, s);  // an FFT of nothing is an error on GPUs
-  // What wraps round in the circular correlation lands behind position L_padded - reach, which is cut off.
+  if (x.size() == 0) return convolve("conv1d_fft", x, weight, bias, o, s);  // an empty FFT is an error on GPUs
+  // The circular correlation wraps around only after position L_padded - reach, which is cut off.
   const int size = real_fft_size(n.L_padded);
   auto w = real_fft(dilated(mx::astype(weight, mx::float32, s), n, o.dilation, s), size, 2, s);
   auto z = multiply_spectra(real_fft(padded_positions(x, o, s), size, 1, s), w, n, s);

@@ -17,9 +17,9 @@ void check(const mx::array& x, const mx::array& labels) {
 
 mx::array cross_entropy_rows_fallback(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {
   check(x, labels);
-  auto wide = mx::astype(x, mx::float32, s);
-  auto picked = mx::take_along_axis(wide, mx::expand_dims(mx::astype(labels, mx::int32, s), -1, s), -1, s);
-  return mx::subtract(mx::logsumexp(wide, -1, false, s), mx::squeeze(picked, -1, s), s);
+  auto x32 = mx::astype(x, mx::float32, s);
+  auto picked = mx::take_along_axis(x32, mx::expand_dims(mx::astype(labels, mx::int32, s), -1, s), -1, s);
+  return mx::subtract(mx::logsumexp(x32, -1, false, s), mx::squeeze(picked, -1, s), s);
 }
 
 mx::array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::StreamOrDevice s) {

@@ -22,14 +22,14 @@ void check_decay(const mx::array& x, const mx::array& times, const mx::array& de
           ", want [L, H], [L] and [H]");
 }
 
-mx::array wide(const mx::array& x, mx::StreamOrDevice s) { return mx::astype(x, mx::float32, s); }
+mx::array as_float32(const mx::array& x, mx::StreamOrDevice s) { return mx::astype(x, mx::float32, s); }
 
 }  // namespace
 
 mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
                                 mx::StreamOrDevice s) {
   check(x, weight, bias, freq);
-  return mx::sin(mx::multiply(wide(freq, s), linear(wide(x, s), wide(weight, s), wide(bias, s), s), s), s);
+  return mx::sin(mx::multiply(as_float32(freq, s), linear(as_float32(x, s), as_float32(weight, s), as_float32(bias, s), s), s), s);
 }
 
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s) {
@@ -40,8 +40,8 @@ mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::arr
 
 mx::array exponential_decay_fallback(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {
   check_decay(x, times, deltas);
-  auto t = mx::reshape(wide(times, s), {-1, 1}, s);
-  return mx::multiply(wide(x, s), mx::exp(mx::negative(mx::multiply(t, mx::abs(wide(deltas, s), s), s), s), s), s);
+  auto t = mx::reshape(as_float32(times, s), {-1, 1}, s);
+  return mx::multiply(as_float32(x, s), mx::exp(mx::negative(mx::multiply(t, mx::abs(as_float32(deltas, s), s), s), s), s), s);
 }
 
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::StreamOrDevice s) {

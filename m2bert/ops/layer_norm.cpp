@@ -18,8 +18,8 @@ void check(const mx::array& x, const std::optional<mx::array>& residual, const m
 }
 
 mx::array composed(const mx::array& x, const mx::array& weight, const mx::array& bias, float eps, mx::StreamOrDevice s) {
-  const auto wide = mx::astype(x, mx::float32, s);
-  const auto centred = mx::subtract(wide, mx::mean(wide, -1, true, s), s);
+  const auto x32 = mx::astype(x, mx::float32, s);
+  const auto centred = mx::subtract(x32, mx::mean(x32, -1, true, s), s);
   const auto variance = mx::mean(mx::square(centred, s), -1, true, s);
   const auto normalised = mx::multiply(centred, mx::rsqrt(mx::add(variance, mx::array(eps), s), s), s);
   return mx::astype(mx::add(mx::multiply(normalised, weight, s), bias, s), x.dtype(), s);
@@ -30,8 +30,8 @@ mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>
                                float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
   const auto sum = residual ? mx::add(x, *residual, s) : x;
-  if (x.size() == 0) return sum;  // MLX's CUDA kernel cannot be started for no rows
-  // MLX 0.32's CUDA gradient reads beyond its registers where rows do not fill 16 bytes.
+  if (x.size() == 0) return sum;  // MLX's CUDA kernel cannot be launched for zero rows
+  // The CUDA gradient of MLX 0.32 reads beyond its registers if a row is not a multiple of 16 bytes (8 values in half precision).
   return x.shape(-1) % 8 == 0 ? mx::fast::layer_norm(sum, weight, bias, eps, s) : composed(sum, weight, bias, eps, s);
 }
 

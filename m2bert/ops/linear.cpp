@@ -16,7 +16,7 @@ void check(const mx::array& x, const mx::array& weight, const std::optional<mx::
 
 mx::array linear_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
   check(x, weight, bias);
-  if (x.size() == 0) {  // MLX's CUDA product of no rows divides by 0
+  if (x.size() == 0) {  // MLX's CUDA matmul divides by 0 if there are no rows
     auto shape = x.shape();
     shape.back() = weight.shape(0);
     return mx::zeros(shape, x.dtype(), s);

@@ -10,7 +10,7 @@ namespace m2bert::ops {
 
 namespace {
 
-// A transform for L positions and as many zeros.
+// The length of a transform for L positions and as many zeros.
 int transform_size(int L) { return real_fft_size(2 * L); }
 
 void check_filter(const char* op, const mx::array& k, const std::optional<mx::array>& k_rev) {
@@ -74,10 +74,10 @@ mx::array long_conv_with_spectrum(const mx::array& u_bld, const mx::array& spect
   require(spectrum.shape() == mx::Shape({n / 2 + 1, d}), "[long_conv_with_spectrum] the spectrum has shape ", spectrum.shape(),
           ", wants [spectrum_rows(", L, "), d] = [", n / 2 + 1, ", ", d, "]");
   require(spectrum.dtype() == mx::complex64, "[long_conv_with_spectrum] the spectrum has dtype ", spectrum.dtype(), ", wants complex64");
-  if (u_bld.size() == 0) return u_bld;  // an FFT of nothing is an error on GPUs
+  if (u_bld.size() == 0) return u_bld;  // an empty FFT is an error on GPUs
   auto u = mx::astype(u_bld, mx::float32, s);
-  auto product = mx::multiply(real_fft(u, n, 1, s), spectrum, s);
-  auto conv = mx::slice(inverse_real_fft(product, n, 1, s), {0, 0, 0}, {B, L, d}, s);
+  auto filtered = mx::multiply(real_fft(u, n, 1, s), spectrum, s);
+  auto conv = mx::slice(inverse_real_fft(filtered, n, 1, s), {0, 0, 0}, {B, L, d}, s);
   return mx::astype(finish(conv, u, D_d, options, s), u_bld.dtype(), s);
 }
 

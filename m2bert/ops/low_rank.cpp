@@ -26,7 +26,7 @@ mx::Stream cpu_stream(mx::StreamOrDevice s) {
 
 mx::array transposed(const mx::array& x, mx::Stream s) { return mx::swapaxes(x, -1, -2, s); }
 
-// U, S, Vt. MLX gives the whole square U and Vt; a long real matrix is first made small by QR, which it has for real ones alone.
+// U, S, Vt. MLX returns the full square U and Vt, so a long real matrix is first reduced by QR (which MLX has only for real matrices).
 Arrays svd(const mx::array& matrix, mx::Stream cpu) {
   const int m = matrix.shape(-2), n = matrix.shape(-1);
   if (matrix.dtype() == mx::complex64 || std::max(m, n) <= 2 * std::min(m, n)) return mx::linalg::svd(matrix, true, cpu);
@@ -62,7 +62,7 @@ Arrays no_gradient(const Arrays&, const Arrays&, const Arrays&) {
 
 std::pair<mx::array, mx::array> low_rank_project(const mx::array& matrix, int rank, mx::StreamOrDevice s) {
   check(matrix, rank);
-  // LAPACK would report a code, or not end.
+  // LAPACK would report an error code, or not terminate.
   require(mx::all(mx::isfinite(matrix, s), s).item<bool>(), "[low_rank_project] matrix of shape ", matrix.shape(),
           " has values that are infinite or not numbers");
   auto project = mx::custom_function([rank, s](const Arrays& in) { return decompose(in[0], rank, s); }, no_gradient);

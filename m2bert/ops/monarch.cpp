@@ -29,7 +29,7 @@ mx::array no_products(const mx::array& x, const mx::array& weight, mx::StreamOrD
   return mx::zeros(with_columns(x, weight.shape(0) * weight.shape(1)), mx::promote_types(x.dtype(), weight.dtype()), s);
 }
 
-// x's columns read as [a, b, c] and written as [b, a, c].
+// Transposes x's columns from [a, b, c] to [b, a, c].
 mx::array swap_columns(const mx::array& x, int a, int b, int c, mx::StreamOrDevice s) {
   if (a == 1 || b == 1) return x;
   auto split = x.shape();
@@ -77,13 +77,13 @@ mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weigh
                                        mx::StreamOrDevice s) {
   check(x, weight, bias);
   const int nb = weight.shape(0), q = weight.shape(1), p = weight.shape(2);
-  auto product = [&] {
+  auto multiply_blocks = [&] {
     if (x.size() == 0 || weight.size() == 0) return no_products(x, weight, s);
     auto blocks = mx::transpose(mx::reshape(x, {-1, nb, p}, s), {1, 0, 2}, s);  // [nb, rows, p]
     auto y = mx::matmul(blocks, mx::transpose(weight, {0, 2, 1}, s), s);        // [nb, rows, q]
     return mx::reshape(mx::transpose(y, {1, 0, 2}, s), with_columns(x, nb * q), s);
   };
-  auto y = product();
+  auto y = multiply_blocks();
   return bias ? mx::add(y, mx::astype(*bias, y.dtype(), s), s) : y;
 }
 

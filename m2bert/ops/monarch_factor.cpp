@@ -107,10 +107,10 @@ ButterflyFourier butterfly_fft_factors(int n, FourierDirection direction, mx::ff
   require(n >= 1, "[butterfly_fft_factors] n is ", n, ", wants at least 1");
   const auto checked = checked_sizes("butterfly_fft_factors", n, sizes);
   const int r = checked.first, b = checked.second;
-  // Row p*b + k, column t*r + q of the transform, which the permutation makes column q*b + t:
+  // Row p*b + k, column t*r + q of the transform, which the permutation moves to column q*b + t:
   //   w^((p b + k)(t r + q)) = w^(k t r + k q) w^(p b q)       since w^(p b t r) = 1
   const double turn = direction == FourierDirection::fft ? -1 : 1, scale = transform_scale(n, direction, norm);
-  const double ratio = std::pow(double(r) / b, 0.25);  // blocks of both factors equally long
+  const double ratio = std::pow(double(r) / b, 0.25);  // equal norms of the blocks of both factors
   auto w1 = roots_of_unity(r, b, b, n, turn, std::sqrt(scale) * ratio, [&](int64_t q, int64_t k, int64_t t) { return k * (t * r + q); });
   auto w2 = roots_of_unity(b, r, r, n, turn, std::sqrt(scale) / ratio, [&](int64_t, int64_t p, int64_t q) { return p * b * q; });
   std::vector<int> permutation;

@@ -42,7 +42,7 @@ void check_mix(const mx::array& projected, const mx::array& u, const mx::array& 
           ", ", u.shape(2), "]");
 }
 
-// Either form of the long convolution.
+// long_conv or long_conv_fallback.
 using LongConv = decltype(&long_conv);
 
 mx::array compose(LongConv long_conv, const mx::array& projected, const mx::array& u, const mx::array& short_weight,

@@ -9,7 +9,7 @@ namespace {
 
 mx::array joined(std::vector<mx::array> parts, mx::StreamOrDevice s) { return parts.size() == 1 ? parts[0] : mx::concatenate(parts, 0, s); }
 
-// All layers as one; nullopt where their dtypes differ.
+// All layers as one; nullopt if their dtypes differ.
 std::optional<LinearWeights> joined(const std::vector<LinearWeights>& layers, mx::StreamOrDevice s) {
   std::vector<mx::array> values, scales, biases;
   for (const auto& layer : layers) {

@@ -36,7 +36,7 @@ void check_indices(const char* op, const mx::array& indices) {
   require(mx::issubdtype(indices.dtype(), mx::integer), "[", op, "] indices is ", indices.dtype(), ", wants integers");
 }
 
-// f(x), whose gradient is an error where x has none: integers and booleans.
+// f(x), whose gradient throws if x has none: integers and booleans.
 template <class F>
 mx::array differentiable(const char* op, const mx::array& x, const F& f) {
   if (mx::issubdtype(x.dtype(), mx::inexact)) return f(x);

@@ -13,12 +13,12 @@ namespace {
 
 constexpr float kMost = 127;
 
-// max |x| over the last axis, kept, over 127.
+// max |x| / 127 over the last axis, which becomes length 1.
 mx::array row_scale(const mx::array& x, mx::StreamOrDevice s) {
   return mx::divide(mx::max(mx::abs(x, s), -1, true, s), mx::array(kMost), s);
 }
 
-// round(x / scale), 0 where the scale is 0.
+// round(x / scale); 0 where the scale is 0.
 mx::array rounded(const mx::array& x, const mx::array& scale, mx::StreamOrDevice s) {
   auto nonzero = mx::where(mx::equal(scale, mx::array(0.0f), s), mx::array(1.0f), scale, s);
   return mx::round(mx::divide(x, nonzero, s), 0, s);
@@ -56,10 +56,10 @@ mx::array rotate_columns(const mx::array& x, mx::StreamOrDevice s) {
 Weight quantize_weight(const mx::array& weight, mx::StreamOrDevice s) {
   require(weight.ndim() >= 2 && mx::issubdtype(weight.dtype(), mx::floating), "[quantize_weight] weight is ", weight.dtype(), " of shape ",
           weight.shape(), ", wants floating numbers of [out, in] or [nb, q, p]");
-  auto wide = rotate_columns(mx::astype(weight, mx::float32, s), s);
-  auto scale = row_scale(wide, s);
+  auto rotated = rotate_columns(mx::astype(weight, mx::float32, s), s);
+  auto scale = row_scale(rotated, s);
   scale = mx::where(mx::equal(scale, mx::array(0.0f), s), mx::array(1.0f), scale, s);
-  return {mx::astype(rounded(wide, scale, s), mx::int8, s), mx::reshape(scale, {-1}, s)};
+  return {mx::astype(rounded(rotated, scale, s), mx::int8, s), mx::reshape(scale, {-1}, s)};
 }
 
 mx::array dequantize_weight(const Weight& weight, mx::StreamOrDevice s) {
@@ -80,11 +80,11 @@ mx::array weight_matmul(const mx::array& x, const Weight& weight, const std::opt
   split.push_back(x.shape(-1) / blocks);
   auto rows = rotate_columns(mx::reshape(mx::astype(x, mx::float32, s), split, s), s);
   auto scale = row_scale(rows, s);  // [..., nb, 1]
-  auto whole = mx::reshape(rounded(rows, scale, s), x.shape(), s);
-  // Products of whole numbers up to 127^2 a term: exact in float32 for more than a thousand terms, and rounded like float32 beyond.
-  auto integers = mx::astype(weight.values, mx::float32, s);
-  auto sums =
-      blocks == 1 && integers.ndim() == 2 ? linear(whole, integers, std::nullopt, s) : blockdiag_multiply(whole, integers, std::nullopt, s);
+  auto quantized = mx::reshape(rounded(rows, scale, s), x.shape(), s);
+  // Integer terms of at most 127^2: their sums are exact in float32 for more than a thousand terms, and rounded beyond.
+  auto values = mx::astype(weight.values, mx::float32, s);
+  const bool dense = blocks == 1 && values.ndim() == 2;
+  auto sums = dense ? linear(quantized, values, std::nullopt, s) : blockdiag_multiply(quantized, values, std::nullopt, s);
   auto outputs = sums.shape();
   split.back() = outputs.back() / blocks;
   auto y = mx::reshape(mx::multiply(mx::reshape(sums, split, s), scale, s), outputs, s);

@@ -13,7 +13,7 @@ int real_fft_size(int n) {
 }
 
 mx::array real_fft(const mx::array& x, int n, int axis, mx::StreamOrDevice s) {
-  // Padded here: the transform's own padding does not pass its stream on.
+  // Padded here, because the transform's own padding ignores the stream.
   auto padded = mx::pad(x, std::vector<int>{axis}, mx::Shape{0}, mx::Shape{n - x.shape(axis)}, mx::array(0.0f), "constant", s);
   return mx::fft::rfft(padded, n, axis, mx::fft::FFTNorm::Backward, s);
 }

@@ -31,7 +31,7 @@ std::string shown(const Axes& axes) {
   return text.empty() ? "no lengths are given" : "given: " + text;
 }
 
-// f(), with what the caller asked for around its errors.
+// f(), with the caller's arguments added to its errors.
 template <class F>
 auto explained(const char* op, std::string_view pattern, const mx::Shape& shape, const Axes& axes, const F& f) {
   try {
@@ -41,7 +41,7 @@ auto explained(const char* op, std::string_view pattern, const mx::Shape& shape,
   }
 }
 
-// ---- Which axes may stand on one side alone
+// ---- Which axes may be on one side only
 
 const PatternAxis* axis_missing_in(const PatternSide& other, const PatternSide& side) {
   auto there = [&](const PatternAxis& axis) {
@@ -88,11 +88,11 @@ struct Axis {
   bool on_left = false, on_right = false;
 };
 
-using Groups = std::vector<std::vector<int>>;  // a list of dimensions, each as places in Layout::axes
+using Groups = std::vector<std::vector<int>>;  // a list of dimensions, each as indices into Layout::axes
 
 struct Layout {
   std::vector<Axis> axes;     // in the order of the left side, then new ones
-  std::vector<int> ellipsis;  // places of the axes that the ellipsis stands for
+  std::vector<int> ellipsis;  // indices of the axes that the ellipsis stands for
   Groups left, right;
 };
 
@@ -115,7 +115,7 @@ void add_left(Layout& layout, const PatternDimension& dimension, int ellipsis_di
   for (const auto& axis : dimension.axes) group.push_back(add_axis(layout, axis));
 }
 
-// The place of an axis of the right side; a new one where the left side lacks it.
+// The index of an axis of the right side; a new one if the left side lacks it.
 int find_or_add(Layout& layout, const PatternAxis& axis) {
   const auto found = std::find_if(layout.axes.begin(), layout.axes.end(), [&](const Axis& a) { return a.written.matches(axis); });
   return found != layout.axes.end() ? int(found - layout.axes.begin()) : add_axis(layout, axis);
@@ -217,17 +217,17 @@ void resolve_lengths(Layout& layout, const mx::Shape& shape, const Axes& given) 
 
 // In this order: split, reduce, transpose, insert, stretch, merge.
 struct Plan {
-  mx::Shape split;            // x's dimensions as their axes
-  std::vector<int> reduced;   // places in split
-  std::vector<int> order;     // transposition of the axes that stay
-  std::vector<int> inserted;  // places of new axes among those of the result
-  mx::Shape stretched;        // the result's axes, new ones with their length
+  mx::Shape split;            // x's dimensions split into axes
+  std::vector<int> reduced;   // indices into split
+  std::vector<int> order;     // transposition of the remaining axes
+  std::vector<int> inserted;  // indices of new axes in the result
+  mx::Shape stretched;        // the result's axes, with the lengths of new ones
   mx::Shape merged;           // the result's dimensions
 };
 
 Plan make_plan(const Layout& layout) {
   Plan plan;
-  std::vector<int> place(layout.axes.size());  // among the axes that stay
+  std::vector<int> place(layout.axes.size());  // index among the remaining axes
   int kept = 0;
   for (size_t i = 0; i < layout.axes.size() && layout.axes[i].on_left; ++i) {
     plan.split.push_back(layout.axes[i].length);
@@ -255,7 +255,7 @@ Plan make_plan(Op op, std::string_view text, const mx::Shape& shape, const Axes&
   });
 }
 
-// Everything a plan depends on, as bytes that say it in one way.
+// Everything a plan depends on, as an unambiguous string of bytes.
 std::string plan_key(Op op, std::string_view text, const mx::Shape& shape, const Axes& axes) {
   std::string key(1, char(op));
   const auto add = [&](const std::string_view bytes) { key.append(std::to_string(bytes.size())).append(":").append(bytes); };
@@ -268,8 +268,9 @@ std::string plan_key(Op op, std::string_view text, const mx::Shape& shape, const
   return key;
 }
 
-// A model asks for the same few plans at every step, and making one costs more than MLX's own work. Valid until the next call.
-const Plan& kept_plan(Op op, std::string_view text, const mx::Shape& shape, const Axes& axes) {
+// The plan from a cache: a model needs the same few plans at every step, and making one takes longer than MLX's own work. Valid until the
+// next call.
+const Plan& cached_plan(Op op, std::string_view text, const mx::Shape& shape, const Axes& axes) {
   constexpr size_t most = 1024;
   thread_local std::unordered_map<std::string, Plan> plans;
   auto key = plan_key(op, text, shape, axes);
@@ -297,7 +298,7 @@ mx::array mean(const mx::array& x, const std::vector<int>& axes, mx::StreamOrDev
 
 mx::array prod(const mx::array& x, const std::vector<int>& axes, mx::StreamOrDevice s) {
   auto y = mx::prod(x, axes, false, s);
-  // MLX's gradient cannot infer shapes of empty arrays; there is nothing for it to find.
+  // MLX's gradient cannot infer the shapes of empty arrays, and has nothing to compute.
   return x.size() > 0 ? y : mx::ones(y.shape(), y.dtype(), s);
 }
 
@@ -335,7 +336,7 @@ mx::array stacked(Op op, const std::vector<mx::array>& xs, std::string_view patt
 
 // ---- parse_shape
 
-// The place of the dimension that is a bare ellipsis; the number of dimensions where there is none.
+// The index of the dimension that is a bare ellipsis; the number of dimensions if there is none.
 size_t ellipsis_place(const PatternSide& side) {
   for (size_t i = 0; i < side.size(); ++i) {
     require(side[i].axes.size() < 2, shown(side[i]), " is one dimension, so the shape does not tell the lengths of its axes");
@@ -367,15 +368,15 @@ Axes named_lengths(const PatternSide& side, const mx::Shape& shape) {
 }  // namespace
 
 mx::array rearrange(const mx::array& x, std::string_view pattern, const Axes& axes, mx::StreamOrDevice s) {
-  return apply(x, kept_plan(Op::rearrange, pattern, x.shape(), axes), {}, s);
+  return apply(x, cached_plan(Op::rearrange, pattern, x.shape(), axes), {}, s);
 }
 
 mx::array repeat(const mx::array& x, std::string_view pattern, const Axes& axes, mx::StreamOrDevice s) {
-  return apply(x, kept_plan(Op::repeat, pattern, x.shape(), axes), {}, s);
+  return apply(x, cached_plan(Op::repeat, pattern, x.shape(), axes), {}, s);
 }
 
 mx::array reduce(const mx::array& x, std::string_view pattern, Reduction reduction, const Axes& axes, mx::StreamOrDevice s) {
-  const auto& plan = kept_plan(Op::reduce, pattern, x.shape(), axes);
+  const auto& plan = cached_plan(Op::reduce, pattern, x.shape(), axes);
   explained(name(Op::reduce), pattern, x.shape(), axes, [&] { check_reduction(plan, reduction, x.dtype()); });
   return apply(x, plan, reduction, s);
 }

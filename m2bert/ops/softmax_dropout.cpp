@@ -21,11 +21,11 @@ void check(const mx::array& x, float p, const std::optional<mx::array>& mask) {
           ", wants floating point: it is added");
 }
 
-// float32 scores with the mask; mask may be [B, 1, 1, Lk].
+// The masked scores in float32; mask may be [B, 1, 1, Lk].
 mx::array masked(const mx::array& x, const std::optional<mx::array>& mask, mx::StreamOrDevice s) {
-  auto wide = mx::astype(x, mx::float32, s);
-  if (!mask) return wide;
-  return mx::add(wide, mx::reshape(mx::astype(*mask, mx::float32, s), {x.shape(0), 1, 1, x.shape(3)}, s), s);
+  auto scores = mx::astype(x, mx::float32, s);
+  if (!mask) return scores;
+  return mx::add(scores, mx::reshape(mx::astype(*mask, mx::float32, s), {x.shape(0), 1, 1, x.shape(3)}, s), s);
 }
 
 mx::array softmax(const mx::array& scores, mx::StreamOrDevice s) { return scores.size() == 0 ? scores : mx::softmax(scores, -1, true, s); }

@@ -38,7 +38,7 @@ mx::array part(const mx::array& x, int axis, Range r, mx::StreamOrDevice s) {
 
 mx::array swap_last(const mx::array& x, mx::StreamOrDevice s) { return mx::swapaxes(x, -1, -2, s); }
 
-// The composed form for q, k, v [B, heads, L, d].
+// Blocks composed of MLX operations, for q, k, v [B, heads, L, d].
 class Composed {
  public:
   Composed(const StreamingInputs& in, const StreamingAttention& what, int first_sequence, AttentionBlocks blocks, mx::StreamOrDevice s)
@@ -54,7 +54,7 @@ class Composed {
   // y, maxima, sums
   Arrays forward() const {
     Arrays y, maxima, sums;
-    std::optional<mx::array> before;  // blocks are computed one after another: together they would be the whole matrix
+    std::optional<mx::array> before;  // blocks are computed one after another: all at once they would be the whole matrix
     for (auto i : queries_) {
       auto shape = in_.q.shape();
       shape[2] = i.size, shape[3] = 1;
@@ -81,7 +81,7 @@ class Composed {
     return {mx::concatenate(y, 2, s_), mx::concatenate(maxima, 2, s_), mx::concatenate(sums, 2, s_)};
   }
 
-  // dq, dk, dv and, where there is a bias, dbias
+  // dq, dk, dv and, with a bias, dbias
   Arrays backward(const Arrays& results, const mx::array& dy) const {
     auto delta = mx::sum(mx::multiply(results[0], dy, s_), -1, true, s_);
     auto base = mx::expand_dims(finite(results[1]), 3, s_), sum = mx::expand_dims(positive(results[2]), 3, s_);
@@ -97,15 +97,15 @@ class Composed {
         auto p = mx::divide(mx::exp(mx::subtract(scores(i, j, before), rows(base), s_), s_), rows(sum), s_);
         auto dy_i = before ? mx::depends({rows(dy)}, {*before})[0] : rows(dy);
         auto dp = mx::matmul(dy_i, swap_last(part(in_.v, 2, j, s_), s_), s_);
-        auto kept = p;
+        auto dropped = p;
         if (what_.dropout > 0) {
           auto factor = dropout(i, j);
-          kept = mx::multiply(p, factor, s_);
+          dropped = mx::multiply(p, factor, s_);
           dp = mx::multiply(dp, factor, s_);
         }
         auto ds = mx::multiply(p, mx::subtract(dp, rows(delta), s_), s_);
         auto scaled = mx::multiply(ds, mx::array(what_.scale), s_);
-        add(dv[b], mx::matmul(swap_last(kept, s_), dy_i, s_));
+        add(dv[b], mx::matmul(swap_last(dropped, s_), dy_i, s_));
         add(dk[b], mx::matmul(swap_last(scaled, s_), rows(in_.q), s_));
         add(dq[a], mx::matmul(scaled, part(in_.k, 2, j, s_), s_));
         dbias.add(a, b, ds);
@@ -118,7 +118,7 @@ class Composed {
   }
 
  private:
-  // No query of i sees a key of j.
+  // Whether no query of block i sees a key of block j.
   bool hidden(Range i, Range j) const { return what_.causal && j.first >= i.end(); }
 
   mx::array finite(const mx::array& maxima) const {
@@ -149,7 +149,7 @@ class Composed {
                              j.size, s_);
   }
 
-  // Blocks that nothing was added to are zeros.
+  // Blocks to which nothing was added are zeros.
   mx::array join(const std::vector<std::optional<mx::array>>& blocks, const std::vector<Range>& ranges, const mx::array& like) const {
     Arrays all;
     for (size_t n = 0; n < blocks.size(); ++n) {
@@ -160,7 +160,7 @@ class Composed {
     return mx::concatenate(all, 2, s_);
   }
 
-  // The scores' gradients, summed over the axes along which bias is broadcast; a grid of blocks like the scores' where it is not.
+  // The scores' gradients, summed over the axes along which bias is broadcast; along the others, a grid of blocks like the scores'.
   class BiasGradient {
    public:
     explicit BiasGradient(const Composed& c) : c_(c) {
@@ -209,7 +209,7 @@ class Composed {
   std::vector<Range> queries_, keys_;
 };
 
-// The inputs in a row, as custom_function wants them, and back.
+// The inputs as a vector for custom_function, and back.
 Arrays flat(const StreamingInputs& in) {
   Arrays all{in.q, in.k, in.v};
   for (const auto* a : {&in.bias, &in.key_bias, &in.dropout_key}) {
@@ -229,7 +229,7 @@ StreamingInputs unflat(const Arrays& all, const StreamingInputs& like) {
 using Forward = std::function<Arrays(const StreamingInputs&)>;
 using Backward = std::function<Arrays(const StreamingInputs&, const Arrays& results, const mx::array& dy)>;
 
-// One op of a forward and a backward form; a mask and a key have no gradient.
+// One operation made of a forward and a backward form; mask and key have no gradient.
 mx::array differentiable(const StreamingInputs& in, const Forward& forward, const Backward& backward, mx::StreamOrDevice s) {
   auto f = [in, forward](const Arrays& all) { return forward(unflat(all, in)); };
   auto vjp = [in, backward, s](const Arrays& all, const Arrays& cotangents, const Arrays& results) {
@@ -280,7 +280,7 @@ mx::array composed_varlen(const StreamingInputs& in, const StreamingAttention& w
   return mx::concatenate(mixed, 0, s);
 }
 
-// The gradient of bias is not the kernel's: it is computed where it is asked for, by the composed form.
+// Kernels do not compute the gradient of bias; the composed blocks do, if it is needed.
 mx::array bias_gradient(const StreamingInputs& in, const StreamingAttention& what, const mx::array& dy, mx::StreamOrDevice s) {
   auto f = [&](const Arrays& bias) {
     auto with = in;

@@ -49,7 +49,7 @@ void check(const mx::array& q, const mx::array& k, const mx::array& v, const CuS
   require(of_k.values().back() == k.shape(0), "[", kOp, "] cu_seqlens_k ends at ", of_k.values().back(), ", k has ", k.shape(0), " rows");
   require(!options.key_mask, "[", kOp, "] key_mask is given; the lengths say which keys there are");
   mx::Shape scores{of_q.sequences(), q.shape(1), of_q.longest(), of_k.longest()};
-  if (options.bias && options.bias->ndim() == 4) {  // may be made for longer sequences
+  if (options.bias && options.bias->ndim() == 4) {  // may be longer than the sequences
     for (int axis : {2, 3}) scores[size_t(axis)] = std::max(scores[size_t(axis)], options.bias->shape(axis));
   }
   check_attention(kOp, q, k, v, options, scores);

@@ -20,7 +20,7 @@ const Backend& no_backend() {
   return none;
 }
 
-// Every backend that may be built, and what stands in for it where it is not.
+// Every backend, or its stand-in if it is not built.
 const Backend& cpu_backend() {
 #ifdef M2BERT_CPU_KERNELS
   static const CpuBackend cpu;
@@ -45,7 +45,7 @@ bool supports_bfloat16_gemm() { return cpu_backend().supports_bfloat16_gemm(); }
 bool supports_int8_gemm() { return cpu_backend().supports_int8_gemm(); }
 const char* instruction_set() { return cpu_backend().instruction_set(); }
 
-// A device without a kernel.
+// The default of every operation: no kernel.
 using Array = Backend::Array;
 using mx::array;
 using Optional = std::optional<array>;

@@ -1,11 +1,11 @@
 #pragma once
-// The way from an operation to the kernels of a device. An operation checks its arguments, asks the backend of its stream, and falls back to
-// its composed form where the backend has no kernel:
+// The way from an operation to the kernels of a device. An operation checks its arguments, asks the backend of its stream's device, and
+// uses its fallback if the backend has no kernel:
 //
 //   if (const auto y = backend_for(s).long_conv(u, k, k_rev, D, mx::to_stream(s))) return *y;
 //   return long_conv_fallback(...);
 //
-// A kernel for another device is one new file in that device's folder, and one line in the class of its backend (backend/cpu/cpu_backend.h).
+// A kernel for another device is one new file in that device's folder, and one line in its backend's class (backend/cpu/cpu_backend.h).
 #include <memory>
 #include <optional>
 #include <vector>
@@ -21,9 +21,9 @@
 
 namespace m2bert::ops {
 
-// Every function returns nothing (null, false) where the backend has no kernel for these arguments; this class has none at all and stands
-// for a device without kernels or whose backend is not built. Arguments were checked by the operation of the same name, which also documents
-// them. Results are lazy MLX arrays with gradients, unless the operation says otherwise.
+// Every function returns nullopt (null, false) if the backend has no kernel for the arguments. This base class has no kernels at all; it
+// stands for a device without kernels or with a backend that is not built. The operation of the same name documents the arguments and has
+// checked them. Results are lazy MLX arrays with gradients, unless the operation says otherwise.
 class Backend {
  public:
   using Array = std::optional<mx::array>;
@@ -35,7 +35,7 @@ class Backend {
   virtual Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                              mx::Stream s) const;
 
-  // Without options (GELU, dropout mask); K is short_weight's last axis.
+  // Without options (GELU, dropout mask). The filter length K is short_weight's last axis.
   virtual Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                             const MixerFilters& filters, mx::Stream s) const;
   virtual Array long_conv(const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D,
@@ -53,20 +53,20 @@ class Backend {
   virtual Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const;
   virtual Array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s) const;
 
-  // Streaming attention (streaming_attention.h). forward returns y and the softmax's row maxima and sums; backward returns dq, dk, dv from
-  // these results. Only to be called where supports_attention().
+  // Streaming attention (streaming_attention.h). forward returns y and the softmax's row maxima and sums; backward computes dq, dk, dv from
+  // these results. Call them only if supports_attention().
   virtual bool supports_attention() const { return false; }
   virtual std::vector<mx::array> attention_forward(const StreamingInputs& in, const StreamingAttention& attention, mx::Stream s) const;
   virtual std::vector<mx::array> attention_backward(const StreamingInputs& in, const StreamingAttention& attention,
                                                     const std::vector<mx::array>& results, const mx::array& dy, mx::Stream s) const;
 
-  // Weights in the layout of an inference kernel.
+  // Weights packed into the layout of an inference kernel.
   virtual std::unique_ptr<PackedLinear> pack_linear(const LinearWeights& weights, const std::optional<NormWeights>& norm,
                                                     mx::Stream s) const;
   virtual std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const;
   virtual std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const;
 
-  // These run at once, in place where nobody else holds the arrays.
+  // These run immediately, and in place if nothing else refers to the arrays.
   virtual bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const;
   virtual bool axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const;
   virtual std::optional<double> global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const;
@@ -80,10 +80,10 @@ class Backend {
 // The backend of the stream's device.
 const Backend& backend_for(mx::StreamOrDevice s);
 
-// Whether the device of this stream has kernels, and they are switched on.
+// Whether the stream's device has kernels and they are enabled.
 bool has_kernels(mx::StreamOrDevice s);
 
-// Switches all kernels off, or on again, for this process: then every operation takes its fallback. For tests and comparisons.
+// Enables or disables all kernels of this process. Without them every operation uses its fallback. For tests and comparisons.
 void enable_kernels(bool enable);
 
 }  // namespace m2bert::ops

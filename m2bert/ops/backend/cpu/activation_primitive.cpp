@@ -8,7 +8,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// Inputs: x. As a gradient: x and dy.
+// Inputs: x; the gradient's: x and dy.
 class Gelu : public FloatPrimitive<Gelu> {
  public:
   Gelu(mx::Stream s, bool gated, GeluCurve curve, bool gradient = false)

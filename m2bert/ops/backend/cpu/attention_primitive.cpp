@@ -14,11 +14,11 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// bias, key_bias and dropout_key are optional; the last four are the gradient's.
+// bias, key_bias and dropout_key are optional; only the gradient has the last four.
 enum class AttentionInput { q, k, v, bias, key_bias, dropout_key, y, maxima, sums, dy };
 using In = AttentionInput;
 
-// The layout of the inputs for the kernel, which does not care whether heads or rows come first.
+// The layout of the inputs. The kernel works with either order of heads and rows.
 AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& attention) {
   AttentionPlan plan{};
   const auto &q = in.q, &k = in.k;
@@ -84,7 +84,7 @@ class AttentionPrimitive : public mx::Primitive {
     auto at = [&](In name) { return inputs_.data<float>(in, name); };
     return {at(In::q), at(In::k), at(In::v), at(In::bias), at(In::key_bias)};
   }
-  // The plan with the key's two words, which may have been computed just now.
+  // The plan with the two words of the dropout key, read when the task runs.
   static AttentionPlan keyed(AttentionPlan plan, const uint32_t* key) {
     if (key) plan.dropout.key[0] = key[0], plan.dropout.key[1] = key[1];
     return plan;
@@ -131,7 +131,7 @@ class AttentionGradient : public AttentionPrimitive {
 }  // namespace
 }  // namespace cpu
 
-// The results are y, shaped as q with dv columns, and the maxima and sums of the softmax, shaped as q without columns.
+// The results are y, of q's shape but with dv columns, and the softmax's maxima and sums, of q's shape without the columns.
 std::vector<mx::array> CpuBackend::attention_forward(const StreamingInputs& in, const StreamingAttention& attention, mx::Stream s) const {
   const auto plan = cpu::plan_of(in, attention);
   auto shape = in.q.shape();

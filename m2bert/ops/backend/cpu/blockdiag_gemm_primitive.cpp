@@ -14,7 +14,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// Input: x [rows, n]. Output: the sum of the rows, added in float; a bias' gradient.
+// Input: x [rows, n]. Output: the sum of the rows, accumulated in float32: the gradient of a bias.
 class ColumnSum : public FloatPrimitive<ColumnSum> {
  public:
   explicit ColumnSum(mx::Stream s) : FloatPrimitive(s, "column_sum") {}
@@ -33,7 +33,7 @@ mx::array column_sum(const mx::array& x, mx::Stream s) {
   return mx::array({x.shape(1)}, x.dtype(), std::make_shared<ColumnSum>(s), {contiguous(x, s)});
 }
 
-// What is computed from which inputs. M rows, nb blocks of q x p.
+// The GEMMs and their inputs. M rows, nb blocks of q x p.
 enum class Gemm {
   forward,      // (x [M, nb*p], weight, [bias]) -> y [M, nb*q]
   input_grad,   // (dy [M, nb*q], weight) -> dx [M, nb*p]
@@ -59,7 +59,7 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
                       number = out.dtype() == mx::bfloat16 ? Number::bfloat16 : Number::float32] {
       enter_pool();
       if (sizes.M == 0) {
-        std::memset(y, 0, bytes);  // the gradient of no rows
+        std::memset(y, 0, bytes);  // the gradient of zero rows
         return;
       }
       switch (what) {
@@ -99,7 +99,7 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
 
 
 mx::array blockdiag_gemm(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, bool bfloat16_gemm, mx::Stream s) {
-  // Where the CPU has no GEMM of that dtype, float32 it is: MLX's own takes 40 times as long.
+  // Falls back to float32 if the CPU has no GEMM of this dtype: MLX's own takes 40 times as long.
   if (x.dtype() == mx::float16 || (x.dtype() == mx::bfloat16 && !bfloat16_gemm)) {
     auto wide = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };
     const auto y = blockdiag_gemm(wide(x), wide(weight), bias ? std::optional(wide(*bias)) : std::nullopt, bfloat16_gemm, s);

@@ -10,7 +10,7 @@ namespace {
 
 mx::array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s);
 
-// Input: x. The output is bfloat16 where x is float32, and float32 where x is bfloat16.
+// Input: x, float32 or bfloat16. The output has the other of the two dtypes.
 class Cast : public FloatPrimitive<Cast> {
  public:
   explicit Cast(mx::Stream s) : FloatPrimitive(s, "cast") {}

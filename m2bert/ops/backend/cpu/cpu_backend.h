@@ -1,6 +1,6 @@
 #pragma once
-// The CPU's kernels: MLX primitives (*_primitive.cpp in this folder) around host code and vector loops (simd/). Each function is defined in
-// the file of its primitive.
+// The CPU's kernels: MLX primitives (*_primitive.cpp in this folder) that run host code and vector loops (simd/). Each function is defined
+// in the file of its primitive.
 #include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {

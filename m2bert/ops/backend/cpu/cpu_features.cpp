@@ -7,7 +7,7 @@
 namespace m2bert::ops {
 
 bool CpuBackend::supports_bfloat16_gemm() const {
-  // oneDNN refuses to create the matmul where the CPU lacks it.
+  // oneDNN fails to create the matmul if the CPU does not support it.
   static const bool supported = [] {
     using namespace dnnl;
     engine cpu(engine::kind::cpu, 0);

@@ -23,7 +23,7 @@ class CrossEntropyGradient : public FloatPrimitive<CrossEntropyGradient> {
   }
 };
 
-// Inputs: x, labels. Outputs: the loss of each row, and the logarithm of its sum of exponentials.
+// Inputs: x, labels. Outputs: the loss of each row and its log-sum-exp, which the gradient reuses.
 class CrossEntropy : public FloatPrimitive<CrossEntropy> {
  public:
   explicit CrossEntropy(mx::Stream s) : FloatPrimitive(s, "cross_entropy_rows") {}

@@ -10,7 +10,7 @@ namespace {
 
 mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s);
 
-// Inputs: x, key. The gradient is the same with dy in x's place.
+// Inputs: x, key. The gradient is the same operation on dy.
 class Dropout : public FloatPrimitive<Dropout> {
  public:
   Dropout(mx::Stream s, float p) : FloatPrimitive(s, "dropout"), p_(p) {}

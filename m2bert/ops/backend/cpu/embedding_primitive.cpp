@@ -15,13 +15,13 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// Where a table's arrays are among the inputs.
+// The positions of a table's arrays among the inputs.
 struct TablePosition {
-  size_t values, index, scale;  // scale: of int8 tables
+  size_t values, index, scale;  // scale: for int8 tables
   bool operator==(const TablePosition&) const = default;
 };
 
-// Inputs: the norm's weight and bias, then the tables'.
+// Inputs: the norm's weight and bias, then the arrays of each table.
 class EmbeddingNorm : public mx::Primitive {
  public:
   EmbeddingNorm(mx::Stream s, std::vector<TablePosition> tables, float eps) : Primitive(s), tables_(std::move(tables)), eps_(eps) {}

@@ -8,7 +8,7 @@
 
 namespace m2bert::ops::cpu {
 
-// What every eval_cpu begins with: memory for the output, and the stream's encoder told of inputs and output.
+// The start of every eval_cpu: allocates the output, and registers inputs and output with the stream's encoder.
 inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array>& in, mx::array& out) {
   out.set_data(allocate(out.nbytes()));
   auto& encoder = mx::cpu::get_command_encoder(s);
@@ -17,7 +17,7 @@ inline mx::cpu::CommandEncoder& encode(mx::Stream s, const std::vector<mx::array
   return encoder;
 }
 
-// The same for an output that takes the first input's memory.
+// The same for an output that reuses the first input's memory.
 inline mx::cpu::CommandEncoder& encode_in_place(mx::Stream s, const std::vector<mx::array>& in, mx::array& out) {
   out.copy_shared_buffer(in[0]);
   auto& encoder = mx::cpu::get_command_encoder(s);

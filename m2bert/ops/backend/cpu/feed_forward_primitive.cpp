@@ -11,7 +11,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// The biases and dropout's key are optional; hidden (the result of up) and dy are the gradient's.
+// The biases and the dropout key are optional; only the gradient has hidden (the result of up) and dy.
 enum class FeedForwardInput { x, up, down, up_bias, down_bias, key, hidden, dy };
 
 struct FeedForwardOptions {
@@ -75,7 +75,7 @@ class FeedForwardGradient : public FeedForwardPrimitive<FeedForwardGradient> {
   }
 };
 
-// Outputs: y, and the result of up for the gradient.
+// Outputs: y, and the result of up, which the gradient needs.
 class FeedForward : public FeedForwardPrimitive<FeedForward> {
  public:
   using FeedForwardPrimitive::FeedForwardPrimitive;
@@ -99,7 +99,7 @@ class FeedForward : public FeedForwardPrimitive<FeedForward> {
   }
 };
 
-// Float weights of x's dtype, with as many blocks in up as in down, whose widths suit the activation's loop.
+// Floating-point weights of x's dtype, with as many blocks in up as in down, whose widths fit the activation's loop.
 bool supports_feed_forward(const mx::array& x, const FeedForwardWeights& w, bool bfloat16_gemm) {
   if (x.size() == 0 || !gate_takes(w.activation) || w.up.scale || w.down.scale) return false;
   if (x.dtype() != mx::float32 && !(x.dtype() == mx::bfloat16 && bfloat16_gemm)) return false;

@@ -51,8 +51,8 @@ class SineLinear : public FloatPrimitive<SineLinear> {
 
 mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s);
 
-// Inputs: x, times, deltas. x's gradient is the same with dy in place of x; those of times and deltas, which are constants in most models,
-// are the composed form's.
+// Inputs: x, times, deltas. The gradient of x is the same operation on dy. Those of times and deltas, which are constants in most models,
+// come from the fallback.
 class ExponentialDecay : public FloatPrimitive<ExponentialDecay> {
  public:
   explicit ExponentialDecay(mx::Stream s) : FloatPrimitive(s, "exponential_decay") {}

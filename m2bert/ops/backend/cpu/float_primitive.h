@@ -1,5 +1,5 @@
 #pragma once
-// What the CPU's MLX primitives for float32 and bfloat16 share.
+// The common base of the CPU's MLX primitives for float32 and bfloat16.
 #include <mlx/primitives.h>
 
 #include "m2bert/error.h"
@@ -10,12 +10,12 @@ namespace m2bert::ops::cpu {
 
 inline bool is_float32_or_bfloat16(mx::Dtype dtype) { return dtype == mx::float32 || dtype == mx::bfloat16; }
 
-// Whether a kernel over rows of x runs: float32 or bfloat16, at least one value.
+// Whether kernels over rows support x: float32 or bfloat16, and not empty.
 inline bool supports_rows(const mx::array& x) { return x.size() > 0 && is_float32_or_bfloat16(x.dtype()); }
 
 inline mx::array contiguous(const mx::array& x, mx::Stream s) { return mx::contiguous(x, false, s); }
 
-// x for a kernel that reads float32 alone.
+// x for a kernel that reads only float32.
 inline mx::array float32_contiguous(const mx::array& x, mx::Stream s) { return mx::contiguous(mx::astype(x, mx::float32, s), false, s); }
 
 // A primitive of the operation `op` (named in errors) whose first input is float32 or bfloat16. Derived has
@@ -40,7 +40,7 @@ class FloatPrimitive : public mx::Primitive {
   }
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override { fail("[", op_, "] this kernel runs on the CPU only"); }
 
-  // Primitives that are gradients themselves keep this.
+  // Primitives that are gradients themselves do not override this.
   std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
                              const std::vector<mx::array>&) override {
     fail("[", op_, "] has no second derivative; ", op_, "_fallback has one");
@@ -58,7 +58,7 @@ class FloatPrimitive : public mx::Primitive {
   const char* op_;
 };
 
-// A primitive on packed weights, for inference: its gradient is an error that says what to do.
+// A primitive with packed weights, for inference: differentiating it throws an error that says what to do.
 template <class Derived>
 class PackedPrimitive : public FloatPrimitive<Derived> {
  public:
@@ -72,7 +72,7 @@ class PackedPrimitive : public FloatPrimitive<Derived> {
   const char* op_;
 };
 
-// The outputs of `primitive`: one of the shape and dtype of each of `like`.
+// The outputs of `primitive`, with the shapes and dtypes of `like`.
 inline std::vector<mx::array> arrays_like(const std::vector<mx::array>& like, std::shared_ptr<mx::Primitive> primitive,
                                           const std::vector<mx::array>& inputs) {
   std::vector<mx::Shape> shapes;
@@ -84,7 +84,7 @@ inline std::vector<mx::array> arrays_like(const std::vector<mx::array>& like, st
   return mx::array::make_arrays(std::move(shapes), dtypes, std::move(primitive), inputs);
 }
 
-// The gradients of the arguments that a vjp is asked for, from those of all inputs.
+// The gradients that a vjp must return, out of those of all inputs.
 inline std::vector<mx::array> gradients_of(const std::vector<int>& argnums, const std::vector<mx::array>& all) {
   std::vector<mx::array> wanted;
   for (int argument : argnums) wanted.push_back(all[size_t(argument)]);

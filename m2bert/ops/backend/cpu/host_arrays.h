@@ -1,5 +1,5 @@
 #pragma once
-// A layer's weights, evaluated, in the form that host code reads.
+// A layer's weights, evaluated, as pointers for host code.
 #include <optional>
 #include <vector>
 
@@ -23,7 +23,7 @@ class HostArrays {
   HostArrays(const HostArrays&) = delete;
   HostArrays& operator=(const HostArrays&) = delete;
 
-  // null for an absent array
+  // Null for an absent array.
   const float* floats(const std::optional<mx::array>& a) { return a ? keep(float32_contiguous(*a, s_)).data<float>() : nullptr; }
   HostWeight weight(const Weight& w) {
     const mx::array values = keep(mx::contiguous(w.values, false, s_));
@@ -42,15 +42,15 @@ class HostArrays {
   std::vector<mx::array> arrays_;
 };
 
-// The dtype in which kernels multiply with these weights; nullopt where this CPU has no GEMM of it.
+// The GEMM dtype for these weights; nullopt if this CPU has no such GEMM.
 inline std::optional<Number> number_of(const Weight& w) {
   if (w.scale) return w.values.dtype() == mx::int8 && supports_int8_gemm() ? std::optional(Number::int8) : std::nullopt;
   if (w.values.dtype() == mx::float32) return Number::float32;
   return w.values.dtype() == mx::bfloat16 && supports_bfloat16_gemm() ? std::optional(Number::bfloat16) : std::nullopt;
 }
 
-// Throws Error, in the name of `op`, unless a kernel with weights of this dtype reads x: float32 and bfloat16 weights read their own dtype;
-// int8 weights read both, but bfloat16 only where oneDNN writes it.
+// Throws Error, naming `op`, unless a kernel with weights of this dtype supports x: for float32 and bfloat16 weights, x has the same dtype;
+// for int8 weights it has either, but bfloat16 only if oneDNN can write it.
 inline void require_input_dtype(const char* op, const char* name, const mx::array& x, Number weights) {
   bool reads = x.dtype() == (weights == Number::float32 ? mx::float32 : mx::bfloat16);
   if (weights == Number::int8) reads = x.dtype() == mx::float32 || (x.dtype() == mx::bfloat16 && supports_bfloat16_gemm());

@@ -1,5 +1,5 @@
 #pragma once
-// CPU kernels that run at once, outside of MLX's graph, and write into the arrays they are given.
+// For CPU kernels that run immediately, outside MLX's graph, and update arrays in place.
 #include <functional>
 #include <optional>
 #include <vector>
@@ -8,16 +8,16 @@
 
 namespace m2bert::ops::cpu {
 
-// Evaluates the arrays; each is then float32 and row-contiguous. Throws Error that names `op` for another dtype.
+// Evaluates the arrays and makes them row-contiguous. Throws Error, naming `op`, unless they are float32.
 void require_plain(const char* op, std::vector<mx::array*> arrays);
 
-// Memory for new values of an array: its own where nobody else holds the array or its data, so that a copy somebody kept does not change.
+// Memory for new values of an array: its own if nothing else refers to the array or its data, otherwise new memory, so copies never change.
 class Rewrite {
  public:
   explicit Rewrite(mx::array& array);
   const float* from() const { return from_; }
   float* to() const { return to_; }
-  // Puts the new values in the array's place; to be called when they are there.
+  // Makes the new values the array's. Call it when they have been written.
   void done();
 
  private:
@@ -27,7 +27,7 @@ class Rewrite {
   float* to_;
 };
 
-// Runs the task on the stream's own thread, which has the pool of the other kernels, and waits for it.
+// Runs the task on the stream's thread, which has the thread pool of the other kernels, and waits for it.
 void run_on(mx::Stream s, std::function<void()> task);
 
 }  // namespace m2bert::ops::cpu

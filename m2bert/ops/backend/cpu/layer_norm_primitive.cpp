@@ -8,7 +8,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// Inputs: those of AddLayerNorm without the bias, dy before the residual. Outputs: the gradients of x (and residual), weight, bias.
+// Inputs: x, weight, dy, and the residual if there is one. Outputs: the gradients of x (which is also the residual's), weight, bias.
 class AddLayerNormGradient : public FloatPrimitive<AddLayerNormGradient> {
  public:
   AddLayerNormGradient(mx::Stream s, float eps) : FloatPrimitive(s, "layer_norm"), eps_(eps) {}
@@ -28,7 +28,7 @@ class AddLayerNormGradient : public FloatPrimitive<AddLayerNormGradient> {
   float eps_;
 };
 
-// x, weight, bias, and the residual where there is one.
+// Inputs: x, weight, bias, and the residual if there is one.
 class AddLayerNorm : public FloatPrimitive<AddLayerNorm> {
  public:
   AddLayerNorm(mx::Stream s, float eps) : FloatPrimitive(s, "layer_norm"), eps_(eps) {}
@@ -39,7 +39,7 @@ class AddLayerNorm : public FloatPrimitive<AddLayerNorm> {
     std::vector<mx::array> inputs{in[0], in[1], contiguous(cotangents[0], stream())};
     if (in.size() > 3) inputs.push_back(in[3]);
     const auto all = arrays_like({in[0], in[1], in[2]}, std::make_shared<AddLayerNormGradient>(stream(), eps_), inputs);
-    return gradients_of(argnums, {all[0], all[1], all[2], all[0]});  // the residual's is x's
+    return gradients_of(argnums, {all[0], all[1], all[2], all[0]});  // the gradient of the residual is that of x
   }
 
   template <class T>

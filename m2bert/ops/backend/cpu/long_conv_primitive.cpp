@@ -8,12 +8,12 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// The filter among `in`, from k on: k, D, (k_rev).
+// The filter in `in`, starting at position k: k, D, (k_rev).
 FilterRows filter_of(const std::vector<mx::array>& in, size_t k) {
   return {in[k].data<float>(), in.size() > k + 2 ? in[k + 2].data<float>() : nullptr, in[k + 1].data<float>()};
 }
 
-// Inputs: dy, then those of LongConv. Outputs: the gradients of LongConv's inputs.
+// Inputs: dy, then LongConv's inputs. Outputs: their gradients.
 class LongConvGradient : public FloatPrimitive<LongConvGradient> {
  public:
   explicit LongConvGradient(mx::Stream s) : FloatPrimitive(s, "long_conv") {}

@@ -10,8 +10,8 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-// u, k_rev, k2, D2 and k2_rev are optional; dy is the gradient's. The kernel computes with `packed`; the filters it was packed from are inputs
-// so that they get a gradient.
+// u, k_rev, k2, D2 and k2_rev are optional; only the gradient has dy. The kernel reads `packed`; the filters from which it was packed are
+// inputs so that they get a gradient.
 enum class MixInput { projected, short_weight, short_bias, packed, u, k, D, k_rev, k2, D2, k2_rev, dy };
 using In = MixInput;
 
@@ -66,7 +66,7 @@ class MonarchMix : public FloatPrimitive<MonarchMix> {
     NamedInputs<In> inputs, differentiable;
     for (size_t i = 0; i < in.size(); ++i) {
       const In name = inputs_.name_at(i);
-      const bool is_filter = name != In::packed && size_t(name) > size_t(In::u);  // the gradient needs the packed ones alone
+      const bool is_filter = name != In::packed && size_t(name) > size_t(In::u);  // the gradient reads only the packed ones
       if (!is_filter) inputs.add(name, in[i]);
       if (name != In::packed) differentiable.add(name, in[i]);
     }

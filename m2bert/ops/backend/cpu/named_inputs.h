@@ -1,6 +1,6 @@
 #pragma once
-// The inputs (or outputs) of a primitive by name. MLX hands a primitive a vector of arrays, in which an absent optional input shifts all
-// those behind it; these types know the position of each.
+// The inputs (or outputs) of a primitive by name. MLX passes a primitive a vector of arrays, in which an absent optional input shifts all
+// later ones; these types know the position of each.
 #include <array>
 #include <optional>
 #include <utility>
@@ -21,7 +21,7 @@ class Positions {
   void add(Name name) { at_[size_t(name)] = count_++; }
   bool has(Name name) const { return at_[size_t(name)] >= 0; }
   size_t size() const { return size_t(count_); }
-  // Where `name` is; it must be there.
+  // The position of `name`, which must be present.
   size_t of(Name name) const {
     require(has(name), "a primitive lacks its input ", size_t(name));
     return size_t(at_[size_t(name)]);
@@ -34,7 +34,7 @@ class Positions {
     fail("a primitive has no input ", position);
   }
 
-  // The values of `name` among `arrays`, or null where it is absent.
+  // The data of `name` in `arrays`, or null if it is absent.
   template <class T>
   const T* data(const std::vector<mx::array>& arrays, Name name) const {
     return has(name) ? arrays[of(name)].template data<T>() : nullptr;
@@ -51,7 +51,7 @@ class Positions {
   int count_ = 0;
 };
 
-// Arrays with their positions, as they are collected.
+// Collects arrays together with their positions.
 template <class Name>
 struct NamedInputs {
   void add(Name name, const mx::array& a) {

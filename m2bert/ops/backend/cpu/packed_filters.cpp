@@ -18,12 +18,12 @@ mx::array packed_by(std::shared_ptr<mx::Primitive> primitive, int L, int H, mx::
   return mx::array({int(packed_size(L, H, dtype) / size_t(row)), row}, packed_filter_dtype(dtype), std::move(primitive), inputs);
 }
 
-// The memory of such an output.
+// The data of such an output.
 class PackedMemory {
  public:
   explicit PackedMemory(mx::array& filters) : is_float32_(filters.dtype() == mx::float32), at_(filters.data<float>()) {}
 
-  // f(values), a pointer to float or to uint32_t.
+  // Calls f with a pointer to float or uint32_t.
   template <class F>
   void visit(const F& f) const {
     if (is_float32_) {

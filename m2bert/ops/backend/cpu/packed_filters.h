@@ -1,6 +1,6 @@
 #pragma once
-// Filters of the Monarch Mixer packed for its kernels: in the frequency domain, float32 for float32 sequences, and uint32 (a complex number as
-// a pair of bfloat16) for bfloat16 ones. See simd/monarch_mix_simd.h.
+// Filters of the Monarch Mixer packed for its kernels: in the frequency domain, as float32 for float32 sequences, and as uint32 (a complex
+// number as a pair of bfloat16) for bfloat16 sequences. See simd/monarch_mix_simd.h.
 #include <optional>
 #include <vector>
 
@@ -12,7 +12,7 @@
 
 namespace m2bert::ops::cpu {
 
-// Of the packed filters for sequences of `dtype`.
+// Dtype and size of the packed filters for sequences of `dtype`.
 mx::Dtype packed_filter_dtype(mx::Dtype dtype);
 size_t packed_filter_bytes(int L, int H, mx::Dtype dtype);
 

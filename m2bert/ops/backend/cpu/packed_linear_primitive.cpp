@@ -10,7 +10,7 @@ namespace {
 
 using Host = std::shared_ptr<const TiledLinear>;
 
-// Inputs: x, and the residual where there is a norm.
+// Inputs: x, and the residual if there is a norm.
 class PackedLinearPrimitive : public PackedPrimitive<PackedLinearPrimitive> {
  public:
   PackedLinearPrimitive(mx::Stream s, Host weights) : PackedPrimitive(s, "linear"), weights_(std::move(weights)) {}

@@ -2,7 +2,7 @@
 
 namespace m2bert::ops::cpu {
 
-// Sizes OpenMP's pool on this thread to threads(). A primitive calls it on the thread that computes, before its first parallel region.
+// Sets the size of this thread's OpenMP pool to threads(). Primitives call it on the computing thread, before the first parallel region.
 void enter_pool();
 
 }  // namespace m2bert::ops::cpu
