@@ -5,7 +5,7 @@
 
 namespace m2bert {
 
-// As MLX's malloc, which does not look whether there was any: Error where there was not.
+// MLX's malloc, but throws Error if the allocation fails, which MLX does not check.
 inline mx::allocator::Data allocate(size_t bytes) {
   auto data = mx::allocator::malloc(bytes);
   require(bytes == 0 || data.buffer().ptr(), "not enough memory: another ", (bytes >> 20) + 1,

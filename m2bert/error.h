@@ -1,18 +1,18 @@
 #pragma once
-// Errors: a library throws m2bert::Error and never exits. The message names the file, field or op, the values, and what to do.
+// Errors: the library throws m2bert::Error and never exits. Messages name the file, field or operation, the values, and what to do.
 #include <sstream>
 #include <stdexcept>
 #include <string>
 
 namespace m2bert {
 
-// A problem the user can act on: bad input, bad option, missing file. what() is complete and printed as it is.
+// A problem that the user can fix: bad input, bad option, missing file. what() is complete and is printed unchanged.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Throws Error with the parts streamed one after another: fail("[long_conv] u has ", n, " dimensions, wants 3").
+// Throws Error with the concatenated parts as its message: fail("[long_conv] u has ", n, " dimensions, wants 3").
 template <class... Parts>
 [[noreturn]] void fail(const Parts&... parts) {
   std::ostringstream message;

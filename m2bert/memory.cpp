@@ -19,7 +19,7 @@ namespace m2bert {
 
 namespace {
 
-// The number in a file of the control groups; none: "max", or no such file.
+// The number in a cgroup file; nullopt for "max" or if there is no such file.
 size_t cgroup_limit(const char* file) {
   size_t bytes = 0;
   return std::ifstream(file) >> bytes ? bytes : std::numeric_limits<size_t>::max();
@@ -31,7 +31,7 @@ struct FileMemory {
 };
 
 FileMemory& file_memory() {
-  static auto* all = new FileMemory;  // outlives every array
+  static auto* all = new FileMemory;  // never freed: it must outlive every array
   return *all;
 }
 
@@ -40,7 +40,7 @@ FileMemory& file_memory() {
 void keep_freed_memory() {
 #ifdef __GLIBC__
   constexpr int large = 1 << 30;
-  mallopt(M_ARENA_MAX, 1);  // the others' heaps end at 64 MiB
+  mallopt(M_ARENA_MAX, 1);  // the heaps of other arenas end at 64 MiB
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, large);
   mallopt(M_TOP_PAD, 64 << 20);

@@ -1,5 +1,5 @@
 #pragma once
-// The one alias of MLX's namespace.
+// The alias of MLX's namespace.
 #include <mlx/mlx.h>
 
 namespace m2bert {

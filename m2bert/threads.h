@@ -3,11 +3,11 @@
 
 namespace m2bert {
 
-// n >= 1; 0: as many as the process may use (affinity and cgroup limits count). Call from the thread that computes.
+// n >= 1; 0: as many as the process may use, given CPU affinity and cgroup limits. Call it on the computing thread.
 void set_threads(int n);
-// The size set, or the machine's.
+// The size that was set, or the machine's number of CPUs.
 int threads();
-// CPUs this process may use, at least 1.
+// The number of CPUs that this process may use, at least 1.
 int available_cpus();
 
 }  // namespace m2bert

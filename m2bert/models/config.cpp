@@ -11,9 +11,9 @@ namespace m2bert::models {
 
 namespace {
 
-constexpr double kMaxSize = 1 << 24;  // no layer of a real model is larger; keeps products inside int
+constexpr double kMaxSize = 1 << 24;  // larger than any real layer; products of sizes still fit into int
 
-// Says every field once: v(name, member, smallest, largest) for numbers, v(name, member) for the rest.
+// Names every field once: v(name, member, smallest, largest) for numbers, v(name, member) for the rest.
 template <class C, class V>
 void visit_fields(C& c, V&& v) {
   v("vocab_size", c.vocab_size, 1, kMaxSize);
@@ -67,7 +67,7 @@ void visit_fields(C& c, V&& v) {
   v("precision", c.precision);
 }
 
-// Fields that Hugging Face writes into every config.json and that say nothing about the forward pass of an encoder.
+// Fields that Hugging Face writes into every config.json and that do not affect the forward pass of an encoder.
 const std::set<std::string, std::less<>> kHuggingFaceFields = {"_name_or_path",
                                                                "add_cross_attention",
                                                                "architectures",
@@ -130,7 +130,7 @@ const std::set<std::string, std::less<>> kHuggingFaceFields = {"_name_or_path",
                                                                "sentence_transformers",
                                                                "_attn_implementation_autoset"};
 
-// Takes each field that the map has into the config, with type and range checked.
+// Copies each field of the map into the config, after checking type and range.
 class Reader {
  public:
   explicit Reader(const io::Tree& map) : map_(map) {}
@@ -165,7 +165,7 @@ class Reader {
     names_.insert(name);
     const io::Tree* value = map_.find(name);
     if (!value || value->is_null()) return;  // an empty value in a recipe means its default
-    // The reference's embedding recipe points num_labels at a field that its script sets.
+    // In upstream's embedding recipe num_labels refers to a field that its script sets.
     if (value->kind() == io::Tree::Kind::missing && std::string_view(name) == "num_labels") return;
     use(*value);
   }
@@ -199,7 +199,7 @@ class Writer {
   io::Tree& map_;
 };
 
-// The field's own place if it was given, else the map's.
+// Reports an error at the field if it was given, else at the map.
 [[noreturn]] void wants(const io::Tree& map, const char* field, const std::string& what) {
   if (const io::Tree* value = map.find(field); value && !value->is_null()) value->wants(what);
   fail(map.location(), map.location().empty() ? "" : ": ", "model config: ", field, " is missing: wants ", what);
@@ -225,10 +225,10 @@ void check(const Config& c, const io::Tree& map) {
     return;
   }
   ensure(c.long_conv_l_max.has_value(), "long_conv_l_max", "the longest text in tokens, an integer of at least 1");
-  ensure(c.long_conv_kernel_learning_rate.has_value(), "long_conv_kernel_learning_rate", "a number (1e-3 in the reference's recipes)");
-  ensure(c.hyena_lr_pos_emb.has_value(), "hyena_lr_pos_emb", "a number (1e-5 in the reference's recipes; 0 freezes the positions)");
-  ensure(c.hyena_w.has_value(), "hyena_w", "a number (10 in the reference's recipes)");
-  ensure(c.hyena_wd.has_value(), "hyena_wd", "a number (0.1 in the reference's recipes)");
+  ensure(c.long_conv_kernel_learning_rate.has_value(), "long_conv_kernel_learning_rate", "a number (1e-3 in upstream's recipes)");
+  ensure(c.hyena_lr_pos_emb.has_value(), "hyena_lr_pos_emb", "a number (1e-5 in upstream's recipes; 0 freezes the positions)");
+  ensure(c.hyena_w.has_value(), "hyena_w", "a number (10 in upstream's recipes)");
+  ensure(c.hyena_wd.has_value(), "hyena_wd", "a number (0.1 in upstream's recipes)");
   ensure(c.hyena_emb_dim.has_value() && *c.hyena_emb_dim % 2 == 1, "hyena_emb_dim", "an odd integer of at least 3");
 }
 
@@ -286,12 +286,12 @@ Config from_recipe(const io::Tree& tree, const io::Tree& model) {
   const io::Tree& map = fields && !fields->is_null() ? *fields : none;
   if (!map.is_map()) map.wants("a map of model config fields");
   read_fields(c, map);
-  for (const io::Tree* level : {&tree, &model}) {  // fields that the reference's scripts read outside model_config
+  for (const io::Tree* level : {&tree, &model}) {  // fields that upstream's scripts read outside model_config
     if (auto n = level->find("num_labels"); n && n->is_integer() && !map.contains("num_labels")) c.num_labels = int(n->integer(1, 1000000));
     if (auto p = level->find("problem_type"); p && p->is_string() && !map.contains("problem_type")) c.problem_type = p->string();
     if (auto l = level->find("max_seq_len"); l && !l->is_null()) c.max_seq_len = int(l->integer(1, int64_t(kMaxSize)));
   }
-  if (c.family == Family::m2) c.vocab_size = (c.vocab_size + 7) / 8 * 8;  // as the reference's create_bert_mlm
+  if (c.family == Family::m2) c.vocab_size = (c.vocab_size + 7) / 8 * 8;  // as in upstream's create_bert_mlm
   check(c, map);
   return c;
 }
@@ -299,8 +299,8 @@ Config from_recipe(const io::Tree& tree, const io::Tree& model) {
 Config from_config_json(const io::Tree& map) {
   Config c;
   const bool mixer = map.get<bool>("monarch_mixer_sequence_mixing", false);
-  const bool reference_fields = mixer || map.contains("alibi_starting_size") || map.contains("use_glu_mlp");
-  if (!reference_fields) {
+  const bool upstream_fields = mixer || map.contains("alibi_starting_size") || map.contains("use_glu_mlp");
+  if (!upstream_fields) {
     const auto type = map.get<std::string>("model_type", "bert");
     if (type != "bert") map.at("model_type").wants("bert (M2-BERT is told by monarch_mixer_sequence_mixing)");
     c.family = Family::hf_bert;
@@ -334,7 +334,7 @@ std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
 io::Tree Config::to_tree() const {
   io::Tree tree = io::Tree::map();
   tree.set("model_type", "bert");
-  if (family == Family::hf_bert) {  // the fields of the reference would make it an M2 model when read back
+  if (family == Family::hf_bert) {  // upstream's fields would make it an M2 model when read back
     io::Tree all = io::Tree::map();
     Writer writer(all);
     visit_fields(*this, writer);

@@ -1,5 +1,5 @@
 #pragma once
-// The model's configuration: every field of the reference's BertConfig, under its names.
+// The model's configuration: every field of upstream's BertConfig, with the same names.
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,8 +8,8 @@
 
 namespace m2bert::models {
 
-// Which family of modules is built. `m2`: the reference's BertModel, with the Monarch Mixer or with unpadded ALiBi attention,
-// by monarch_mixer_sequence_mixing. `hf_bert`: Hugging Face's BERT.
+// The family of modules. `m2`: upstream's BertModel, with the Monarch Mixer or with unpadded ALiBi attention, as
+// monarch_mixer_sequence_mixing selects. `hf_bert`: Hugging Face's BERT.
 enum class Family { m2, hf_bert };
 
 struct Config {
@@ -33,7 +33,7 @@ struct Config {
   std::string position_embedding_type = "absolute";
 
   // Attention variant
-  int alibi_starting_size = 512;  // accepted; the bias is made for each length
+  int alibi_starting_size = 512;  // has no effect: the bias is computed for each length
   bool use_positional_encodings = false;
 
   // Channel mixer
@@ -53,9 +53,9 @@ struct Config {
   std::optional<double> hyena_wd;
   std::optional<int> hyena_emb_dim;
   double hyena_w_mod = 1;
-  double hyena_filter_dropout = 0.2;  // never applied, as in the reference
+  double hyena_filter_dropout = 0.2;  // never applied, as in upstream
   int hyena_filter_order = 64;
-  bool use_flash_mm = false;   // its parameters have another layout: refused
+  bool use_flash_mm = false;   // rejected: its parameters have a different layout
   bool use_flash_fft = false;  // bf16 input of the convolution on GPUs
 
   // Pooling and heads
@@ -65,13 +65,13 @@ struct Config {
   bool use_normalized_embeddings = false;
   bool gather_sentence_embeddings = false;
   bool sequence_token_planting = false;
-  std::string sequence_token_planting_pooling = "row";  // "reference": sums over the batch, as the reference happens to do
+  std::string sequence_token_planting_pooling = "row";  // "reference": sums over the batch, as upstream does
   bool expand_positional_embeddings = false;
   int num_labels = 2;
   std::optional<std::string> problem_type;  // regression, single_label_classification, multi_label_classification
-  std::vector<std::string> labels;          // id2label in order; empty when not named
+  std::vector<std::string> labels;          // id2label in order; empty if not given
 
-  // Accepted and without effect here (scripts of the reference read them).
+  // Accepted, but without effect here (upstream's scripts read them).
   bool performing_BEIR_evaluation = false;
   bool use_learnable_monarch = false;
   std::optional<std::string> pretrained_checkpoint;
@@ -81,18 +81,18 @@ struct Config {
   std::string tokenizer_name = "bert-base-uncased";
   std::optional<int> max_seq_len;
 
-  // From a recipe (YAML with model.model_config), a Hugging Face config.json, or a bare map of the fields. Absent fields have
-  // the defaults above. Unknown fields give one warning that names them. Error with file, line and field for a wrong type or an
-  // impossible value, and for fields that the Monarch Mixer needs.
+  // Reads a recipe (YAML with model.model_config), a Hugging Face config.json, or a bare map of the fields. Absent fields have the defaults
+  // above. Unknown fields cause one warning that names them. Throws Error, with file, line and field, for a wrong type, an invalid value,
+  // or a missing field that the Monarch Mixer needs.
   static Config from_tree(const io::Tree& tree);
 
-  // Keys of a map of fields that from_tree would warn of.
+  // The keys of a map of fields that from_tree would warn about.
   static std::vector<std::string> unknown_fields(const io::Tree& map);
 
-  // A Hugging Face config.json, which from_tree reads back.
+  // As a Hugging Face config.json, which from_tree can read.
   io::Tree to_tree() const;
 
-  // Longest text in tokens.
+  // The longest sequence in tokens.
   int max_length() const;
 
   // "M2-BERT (Monarch Mixer), 12 layers, hidden 768, up to 128 tokens"

@@ -171,7 +171,7 @@ void Encoder::unpack() {
 void Encoder::init(float initializer_range, bool independent, nn::KeySequence& keys) {
   for (auto& layer : layers_) layer.init(initializer_range, keys);
   if (independent || layers_.size() < 2) return;
-  // Upstream deep-copies one layer, then draws the dense linear weights anew: the rest starts alike in every layer.
+  // Upstream deep-copies one layer, then redraws the dense linear weights: all other weights start out equal in every layer.
   auto redrawn = [](const std::string& name) {
     for (const char* part : {"in_linear", "out_linear", "Wqkv", "dense", "query", "key", "value", "implicit_filter"}) {
       if (name.find(part) != std::string::npos && name.find("freq") == std::string::npos) return true;

@@ -18,14 +18,14 @@ struct Batch {
   std::optional<mx::array> token_type_ids;  // [B, L] int32; absent: 0
 };
 
-// LayerNorm(word + token type [+ position]), dropout. Source: BertEmbeddings of the reference and of Hugging Face.
+// dropout(LayerNorm(word + token type [+ position])). Source: upstream's and Hugging Face's BertEmbeddings.
 class Embeddings : public nn::Module {
  public:
   explicit Embeddings(const Config& config);
   mx::array operator()(const Batch& batch, nn::Pass& pass) const;  // [B, L, H]
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
-  // Inference then sums and normalises in one pass, without a gradient.
+  // Packed, inference sums and normalises in one pass, without a gradient.
   void pack() { packed_ = word_embeddings.weight.dtype() != mx::float16; }
   void unpack() { packed_ = false; }
 
@@ -33,8 +33,8 @@ class Embeddings : public nn::Module {
   std::optional<nn::Embedding> position_embeddings;  // [max_position_embeddings, H]
   nn::Embedding token_type_embeddings;               // [types, H]
   nn::LayerNorm norm;
-  std::optional<mx::Dtype> activations;   // of the result; default: as the weights make it
-  std::optional<mx::array> position_ids;  // [1, max_position_embeddings] int64 buffer of the reference
+  std::optional<mx::Dtype> activations;   // dtype of the result; default: that of the weights
+  std::optional<mx::array> position_ids;  // [1, max_position_embeddings] int64, a buffer in upstream
 
  private:
   mx::array fused(const mx::array& ids, const mx::array& types, const std::optional<mx::array>& positions) const;
@@ -62,7 +62,7 @@ class Layer : public nn::Module {
 class Encoder : public nn::Module {
  public:
   explicit Encoder(const Config& config);
-  // [B, L, H] -> [B, L, H]. The ALiBi variant gives zeros at the padding, Hugging Face's only in a pass that skips it.
+  // [B, L, H] -> [B, L, H]. The ALiBi variant returns zeros at the padding; Hugging Face's does so only if the pass skips the padding.
   mx::array operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, bool independent, nn::KeySequence& keys);

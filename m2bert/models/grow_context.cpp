@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kPositions = "bert.embeddings.position_embeddings.weight";
 
-// Positions that an array of a checkpoint has, and the axis along which; 0 where it has none.
+// The number of positions of a checkpoint's array, and their axis; 0 if it has none.
 struct Along {
   int axis = 0, positions = 0;
 };
@@ -28,7 +28,7 @@ int wanted_positions(const std::string& name, const Config& c) {
 
 mx::array repeated(const mx::array& a, int axis, int times) { return mx::concatenate(nn::Arrays(size_t(times), a), axis); }
 
-// The z that a new filter of so many positions starts with.
+// The initial z of a filter with this many positions.
 mx::array new_z(int positions, int emb_dim) {
   nn::HyenaFilterOptions o;
   o.d_model = 1;

@@ -1,5 +1,5 @@
 #pragma once
-// A checkpoint's weights for longer texts. Source: the reference's expansion of positional embeddings.
+// Extends a checkpoint's weights to longer sequences. Source: upstream's expansion of positional embeddings.
 #include <string>
 
 #include "m2bert/checkpoint/tensor_file.h"
@@ -7,22 +7,22 @@
 
 namespace m2bert::models {
 
-// How what belongs to positions becomes longer, from l to L = r l positions: position_embeddings [l, H] and the filters' z [1, l, emb_dim].
-// pos_emb.t and position_ids are always made anew for the new length.
+// How position_embeddings [l, H] and the filters' z [1, l, emb_dim] are extended from l to L = r l positions. pos_emb.t and position_ids
+// are always recomputed for the new length.
 enum class GrowBy {
-  tile,       // both are repeated r times, one after another
-  reference,  // the same, but z's first l rows are zeros: what the reference's code does, by accident it seems
-  recompute,  // position_embeddings are repeated; z is made anew for the new length, so that what it was trained to be is lost
+  tile,       // both are repeated r times
+  reference,  // the same, but the first l rows of z are zeros: what upstream's code does, apparently by accident
+  recompute,  // position_embeddings are repeated; z is recomputed for the new length, so its training is lost
 };
 
-// tile, reference or recompute; Error that begins with `where` for another word.
+// tile, reference or recompute. Throws Error, which begins with `where`, for any other name.
 GrowBy grow_by_named(const std::string& name, const std::string& where);
 
-// Whether the weights are those of a model for fewer positions than the config's.
+// Whether the weights belong to a model for fewer positions than the config's.
 bool is_shorter(const checkpoint::TensorMap& weights, const Config& config);
 
-// The weights for the config's positions; unchanged where they have them already. Error: the new length is no multiple of the old one, or
-// shorter.
+// The weights for the config's number of positions; arrays that already have it are unchanged. Throws Error if the new length is shorter,
+// or not a multiple of the old one.
 checkpoint::TensorMap grow_context(checkpoint::TensorMap weights, const Config& config, GrowBy how);
 
 }  // namespace m2bert::models

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kPlantingStride = 128;
 
-// The states at planted positions whose mask is 1, summed over the text. [B, H]; the first state is not among them.
+// The states at planted positions whose mask is 1, except the first, summed over the sequence: [B, H].
 mx::array planted_sum(const mx::array& hidden, const mx::array& planted) { return mx::sum(hidden * mx::expand_dims(planted, -1), 1); }
 
 }  // namespace
@@ -51,7 +51,7 @@ mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) con
   planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0, hidden.dtype()), planted);
   auto sum = planted_sum(hidden, planted);
   auto count = mx::sum(planted, 1, true);  // [B, 1]
-  if (planting_as_reference_) {            // every example's states go to every row; the first is not counted
+  if (planting_as_reference_) {            // every row gets the states of all examples; the first is not counted
     return mx::tanh(dense((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true)));
   }
   return mx::tanh(dense((first + sum) / (count + mx::array(1, count.dtype()))));
@@ -70,7 +70,7 @@ mx::array AttentionPooler::attend(const mx::array& x, const mx::array& mask) con
   auto scale = mx::array(std::sqrt(float(x.shape(2))), x.dtype());
   auto scores = mx::matmul(qkv[0], mx::transpose(qkv[1], {0, 2, 1})) / scale;
   scores = scores * mx::expand_dims(mx::astype(mask, scores.dtype()), -1);
-  return mx::matmul(mx::softmax(scores, 1, true), qkv[2]);  // over the query axis, as the reference does
+  return mx::matmul(mx::softmax(scores, 1, true), qkv[2]);  // over the query axis, as in upstream
 }
 
 mx::array AttentionPooler::operator()(const mx::array& hidden, const mx::array& mask) const {

@@ -1,5 +1,5 @@
 #pragma once
-// What stands on the encoder: poolers and the masked-LM head.
+// The heads on top of the encoder: poolers and the masked-LM head.
 #include "m2bert/models/config.h"
 #include "m2bert/nn/embedding.h"
 #include "m2bert/nn/layer_norm.h"
@@ -15,7 +15,7 @@ class PoolerBase : public nn::Module {
   virtual void init(float initializer_range, nn::KeySequence& keys) = 0;
 };
 
-// tanh(dense(h)) of the first state, of the masked mean (pool_all), or of the mean over planted tokens. Source: BertPooler.
+// tanh(dense(h)) of the first state, of the masked mean (pool_all), or of the mean over planted tokens. Source: upstream's BertPooler.
 class Pooler : public PoolerBase {
  public:
   explicit Pooler(const Config& config);
@@ -29,7 +29,7 @@ class Pooler : public PoolerBase {
   bool pool_all_, planting_, planting_as_reference_;
 };
 
-// Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: AttentionPooler of the reference.
+// Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: upstream's AttentionPooler.
 class AttentionPooler : public PoolerBase {
  public:
   explicit AttentionPooler(const Config& config);
@@ -43,14 +43,14 @@ class AttentionPooler : public PoolerBase {
   mx::array attend(const mx::array& x, const mx::array& mask) const;
 };
 
-// dense, activation, LayerNorm (eps always 1e-12), then the decoder, whose weight is the word embedding's.
-// Source: BertOnlyMLMHead of the reference; hf_bert also keeps the bias as predictions.bias.
+// dense, activation, LayerNorm (eps always 1e-12), then the decoder, whose weight is that of the word embeddings.
+// Source: upstream's BertOnlyMLMHead; hf_bert also stores the bias as predictions.bias.
 class MaskedLMHead : public nn::Module {
  public:
   explicit MaskedLMHead(const Config& config);
   // rows [..., H] -> logits [..., vocab]
   mx::array operator()(const mx::array& rows, nn::Pass& pass) const;
-  // The decoder's weight is an alias of the word embeddings, which the model names.
+  // The decoder's weight is an alias of the word embeddings' weight, which the model owns.
   void visit(nn::Visitor& v) override;
   void tie(nn::Embedding& word_embeddings) { word_embeddings_ = &word_embeddings; }
   void init(float initializer_range, nn::KeySequence& keys) { dense.init_normal(initializer_range, keys); }
@@ -68,13 +68,13 @@ class MaskedLMHead : public nn::Module {
 // [B, L] with a 1 at 0, 128, 256, ... below L / 128 * 128: where token planting puts [CLS].
 mx::array planted_positions(int batch, int L);
 
-// One vector a text is little work: it is made in float32, whatever the states are.
+// Pooling is little work, so it is computed in float32, whatever the dtype of the states.
 // hidden [B, L, H] at position 0.
 mx::array first_state(const mx::array& hidden);
 // Mean of hidden [B, L, H] over the tokens of mask [B, L].
 mx::array masked_mean(const mx::array& hidden, const mx::array& mask);
 
-// x / |x|_2 a row, as torch's normalize (the norm is at least 1e-12).
+// x / |x|_2 per row, like torch's normalize (the norm is at least 1e-12).
 mx::array l2_normalize(const mx::array& x);
 
 }  // namespace m2bert::models

@@ -21,7 +21,7 @@ class MonarchOrDenseLinear : public nn::Module {
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
 
-  bool is_plain() const;  // no padding: the layer is its matrix and bias
+  bool is_plain() const;  // no padding or shuffling: the layer is just a matrix and a bias
   ops::Weight matrix() const;
   const std::optional<mx::array>& bias() const;
 
@@ -30,7 +30,7 @@ class MonarchOrDenseLinear : public nn::Module {
 };
 
 // norm(wo(gelu(gated_layers(x))) + x), or with use_glu_mlp norm(wo(gelu(g[:I]) * g[I:]) + x), g = gated_layers(x).
-// Source: BertMLP and BertGatedLinearUnitMLP of upstream.
+// Source: upstream's BertMLP and BertGatedLinearUnitMLP.
 class Mlp : public ChannelMixer {
  public:
   explicit Mlp(const Config& config);
@@ -69,7 +69,7 @@ class FeedForward : public ChannelMixer {
   std::unique_ptr<ops::PackedFeedForward> packed_;
 };
 
-// The activation of that name in Hugging Face's ACT2FN. Throws Error for a name that Config does not accept.
+// The activation with this name in Hugging Face's ACT2FN. Throws Error for a name that Config rejects.
 ops::Activation activation_named(const std::string& name);
 
 }  // namespace m2bert::models

@@ -139,7 +139,7 @@ mx::array Model::classification_loss(const mx::array& logits, const mx::array& l
   return nn::bce_with_logits(logits, labels);
 }
 
-// Everything but the heads, for the prefix "bert.".
+// Everything except the heads, under the prefix "bert.".
 class Model::Bert : public nn::Module {
  public:
   explicit Bert(Model& model) : model_(model) {}

@@ -1,5 +1,5 @@
 #pragma once
-// A whole model: embeddings, encoder and heads, under the reference's names.
+// A whole model: embeddings, encoder and heads, with upstream's names.
 #include <memory>
 #include <optional>
 
@@ -11,19 +11,19 @@ namespace m2bert::models {
 enum class Head {
   masked_lm,       // cls.predictions.*, no pooler
   classification,  // pooler and classifier (the retrieval checkpoints have both)
-  embedding,       // pooler alone: the flat file of the reference's embedding scripts
-  none,            // the encoder alone
+  embedding,       // only the pooler: the flat file of upstream's embedding scripts
+  none,            // only the encoder
 };
 
-// How the states of a text become one vector.
+// How the states of a sequence are reduced to one vector.
 enum class Pooling {
-  pooler,  // the pooler's output: the reference's sentence embedding
+  pooler,  // the pooler's output: upstream's sentence embedding
   cls,     // the state of the first token (use_cls_token)
   mean,    // mean over the tokens
-  max,     // largest value over the tokens
+  max,     // maximum over the tokens
 };
 
-// "pooler", "cls", "mean", "max". pooling_named throws Error for another name.
+// "pooler", "cls", "mean", "max". pooling_named throws Error for any other name.
 const char* name(Pooling pooling);
 Pooling pooling_named(const std::string& text);
 
@@ -38,21 +38,21 @@ class Model : public nn::Module {
   Head head() const { return head_; }
   bool has_pooler() const { return pooler_ != nullptr; }
 
-  // Random values as the reference draws them; `independent` draws every layer by itself (the reference copies one layer's
-  // block-diagonal weights, filter biases and short filters into all).
+  // Random values, drawn as in upstream, which copies one layer's block-diagonal weights, filter biases and short filters into all layers;
+  // with `independent`, every layer draws its own.
   void init(uint64_t seed, bool independent = false);
 
-  // Last hidden states [B, L, H]. Plants [CLS] tokens where the config asks for it.
+  // Last hidden states [B, L, H]. Plants [CLS] tokens if the config says so.
   mx::array hidden_states(const Batch& batch, nn::Pass& pass) const;
   mx::array hidden_states(const Batch& batch) const;
 
-  // [B, H] from hidden states. Error for Pooling::pooler where the model has none.
+  // [B, H] from hidden states. Throws Error for Pooling::pooler if the model has none.
   mx::array pool(const mx::array& hidden, const mx::array& attention_mask, Pooling pooling) const;
 
-  // The pooling that the config means: cls with use_cls_token, else the pooler.
+  // The pooling that the config selects: cls with use_cls_token or without a pooler, else pooler.
   Pooling default_pooling() const { return config_.use_cls_token || !pooler_ ? Pooling::cls : Pooling::pooler; }
 
-  // [B, H]; normalized to length 1 on request.
+  // [B, H]; normalize: to length 1.
   mx::array embedding(const Batch& batch, Pooling pooling, bool normalize) const;
 
   // Head::masked_lm. rows [..., H] -> [..., vocab].
@@ -62,27 +62,27 @@ class Model : public nn::Module {
 
   // Head::classification. [B, num_labels].
   mx::array class_logits(const Batch& batch, nn::Pass& pass) const;
-  // labels [B] integer (single label), [B] float (regression), [B, num_labels] (multi label), by problem_type or, where it is
-  // absent, by num_labels and dtype as in the reference.
+  // labels: [B] integer (single label), [B] float (regression) or [B, num_labels] (multi label), according to problem_type. If that is
+  // absent, num_labels and the dtype decide, as in upstream.
   mx::array classification_loss(const mx::array& logits, const mx::array& labels) const;
 
-  // The dtype of the states that the encoder works on; that of the embeddings' weights if it is not set. For int8 weights.
+  // The dtype of the encoder's states, for int8 weights. Default: that of the embeddings' weights.
   void set_activations(mx::Dtype dtype) { embeddings_.activations = dtype; }
 
   // Packs the weights into the layout of the device's inference kernels, and caches the filters: inference is then several times faster.
   // Packed weights are copies. visit(), and with it everything that loads, casts or trains weights (nn::parameters, nn::named_arrays,
-  // checkpoint::match), unpacks first, so that they never go stale; do not change weights through pointers taken before pack(). Passes with
-  // dropout or hooks use the weights themselves. Evaluates the weights; call it again after they changed. A packed model is for one thread
-  // at a time.
+  // checkpoint::match), unpacks first, so the copies never become stale; do not change weights through pointers taken before pack(). Passes
+  // with dropout or hooks use the plain weights. Evaluates the weights; call it again after changing them. A packed model is not
+  // thread-safe.
   void pack();
-  // Frees what pack() made.
+  // Frees the packed weights and the filter cache.
   void unpack();
   bool is_packed() const { return packed_; }
 
   void visit(nn::Visitor& v) override;
 
  private:
-  class Bert;  // what stands under "bert."
+  class Bert;  // the modules under "bert."
   mx::array planted(const mx::array& input_ids) const;
 
   Config config_;
@@ -95,7 +95,7 @@ class Model : public nn::Module {
   bool packed_ = false;
 };
 
-// A model that is packed for the lifetime of this object: for an evaluation during training.
+// Packs a model for the lifetime of this object, for an evaluation during training.
 class PackedScope {
  public:
   explicit PackedScope(Model& model) : model_(model) { model_.pack(); }

@@ -34,8 +34,8 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
   if (c.hyena_training_additions) layernorm.emplace(c.hidden_size, 1e-5f);  // torch's default eps, not layer_norm_eps
 }
 
-// Mixes along the sequence in O(L log L): projection, short convolution, gates around a long convolution, projection. No residual and no norm
-// around it, as upstream. Three forms of the same mathematics: packed weights, ops::monarch_mix, and step by step with a hook at each step.
+// Mixes along the sequence in O(L log L): projection, short convolution, gates around a long convolution, projection. As in upstream, there
+// is no residual or norm around it. Three forms of the same mathematics: packed weights, ops::monarch_mix, and step by step with hooks.
 mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext&, nn::Pass& pass) const {
   const auto u = layernorm ? pass.hook("u_norm", (*layernorm)(input_bld)) : input_bld;
   if (packed_ && packed_->is_fused() && pass.allows_packed()) return (*packed_)(u);
@@ -84,7 +84,7 @@ void MonarchSequenceMixer::init(float initializer_range, nn::KeySequence& keys) 
   if (filter_fn2) filter_fn2->init(keys);
   in_linear.init_normal(initializer_range, keys);
   out_linear.init_normal(initializer_range, keys);
-  const float bound = 1 / std::sqrt(3.0f);  // torch's default for a kernel of 3 on one channel
+  const float bound = 1 / std::sqrt(3.0f);  // torch's default for 3 taps on one channel
   short_filter_weight = nn::uniform(short_filter_weight.shape(), bound, keys);
   short_filter_bias = nn::uniform(short_filter_bias.shape(), bound, keys);
 }

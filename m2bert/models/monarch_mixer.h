@@ -1,6 +1,6 @@
 #pragma once
 // The sequence mixer of M2-BERT: a gated convolution whose filter is as long as the sequence.
-// Source: MonarchMixerSequenceMixing of upstream; Fu et al. 2023, "Monarch Mixer".
+// Source: upstream's MonarchMixerSequenceMixing; Fu et al. 2023, "Monarch Mixer".
 #include <memory>
 #include <optional>
 

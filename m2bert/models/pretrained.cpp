@@ -43,7 +43,7 @@ void drop_other_heads(checkpoint::TensorMap& weights, const Config& config, Head
   });
 }
 
-// The classifier's rows decide where the recipe does not (the GLUE recipes leave num_labels to the task).
+// Takes num_labels from the classifier's rows if the recipe does not set it (the GLUE recipes leave it to the task).
 void adopt_num_labels(Config& config, const checkpoint::TensorMap& weights) {
   if (config.num_labels != Config().num_labels || !config.labels.empty()) return;
   for (const auto& [name, w] : weights) {
@@ -78,7 +78,7 @@ void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
   p.default_prompt = folder.default_prompt;
 }
 
-// Makes those weights of the model int8 that the file has as int8, so that they match.
+// Makes those weights of the model int8 that are int8 in the file, so that they match.
 void expect_scales(Model& model, const checkpoint::TensorMap& weights) {
   std::set<std::string> quantized;
   for (const auto& [name, array] : weights) quantized.insert(name);
@@ -90,7 +90,7 @@ void expect_scales(Model& model, const checkpoint::TensorMap& weights) {
   }
 }
 
-// Whether a file describes a model at all: every field has a default, so that any map would be taken for BERT.
+// Whether a file describes a model at all: every field has a default, so any map could be read as a BERT.
 bool says_something(const io::Tree& tree) {
   if (const io::Tree* model = tree.find("model"); model && model->is_map()) return true;
   const io::Tree known = Config().to_tree();
@@ -107,7 +107,7 @@ std::vector<nn::NamedArray> castable_arrays(Model& model) {
   return arrays;
 }
 
-// Weights that the file has in this dtype are then taken as they are.
+// Casts the model's weights to this dtype, so that weights of the same dtype in a file are used without a copy.
 void expect_dtype(Model& model, mx::Dtype dtype) {
   if (!mx::issubdtype(dtype, mx::floating) || dtype == mx::float32) return;
   for (auto& w : castable_arrays(model)) *w.array = mx::astype(*w.array, dtype);

@@ -1,5 +1,5 @@
 #pragma once
-// A trained model from a file or folder, ready to run: config, weights, tokenizer and what the folder says about vectors.
+// A trained model from a file or folder, ready to run: config, weights, tokenizer, and the folder's settings for vectors.
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -14,13 +14,13 @@
 namespace m2bert::models {
 
 struct LoadOptions {
-  std::optional<std::filesystem::path> config;     // YAML recipe or config.json; absent: the folder's, or the one beside the file
-  std::optional<std::filesystem::path> tokenizer;  // vocab.txt, tokenizer.json or folder; absent: the folder's, else bert-base-uncased
-  std::optional<mx::Dtype> dtype;                  // float32, bfloat16, float16 or int8; absent: float32, or int8 where the file is
-  std::optional<Head> head;                        // absent: by the names in the file
-  bool allow_missing = false;                      // names the file lacks keep their initial values
-  bool allow_unexpected = false;                   // names the model lacks are left out
-  bool pack = true;                                // for inference (Model::pack)
+  std::optional<std::filesystem::path> config;     // YAML recipe or config.json; default: the folder's, or the one beside the file
+  std::optional<std::filesystem::path> tokenizer;  // vocab.txt, tokenizer.json or folder; default: the folder's, else bert-base-uncased
+  std::optional<mx::Dtype> dtype;                  // float32, bfloat16, float16 or int8; default: float32, or int8 if the file is
+  std::optional<Head> head;                        // default: follows from the names in the file
+  bool allow_missing = false;                      // weights missing from the file keep their initial values
+  bool allow_unexpected = false;                   // names unknown to the model are ignored
+  bool pack = true;                                // packs the weights for inference (Model::pack)
 };
 
 struct Pretrained {
@@ -30,26 +30,26 @@ struct Pretrained {
   Pooling pooling = Pooling::pooler;
   bool normalize = false;
   int max_length = 0;            // tokens
-  bool dynamic_padding = false;  // padding does not change the result (attention), so a batch is padded to its longest text
+  bool dynamic_padding = false;  // pads a batch only to its longest sequence: padding does not change the result (attention)
   std::map<std::string, std::string> prompts;
-  std::string default_prompt;  // name of a prompt, empty: none
+  std::string default_prompt;  // a name in prompts; empty: none
   std::vector<std::string> labels;
   mx::Dtype dtype = mx::float32;     // of the weights
-  bool computes_in_float32 = false;  // since the CPU has no products of that dtype
+  bool computes_in_float32 = false;  // because the CPU has no GEMM of that dtype
   checkpoint::MatchReport report;
   std::vector<std::filesystem::path> weights;  // the files that were read
 };
 
-// Error: nothing there (says how to get a model), no config, names or shapes that do not match (with the table).
+// Throws Error if there is no such file or folder (and says how to get a model), no config, or if names or shapes differ (with a table).
 Pretrained load_pretrained(const std::filesystem::path& file_or_folder, const LoadOptions& options = {});
 
 // config.json, config.yaml or config.yml in the folder of a checkpoint file, if there is one.
 std::optional<std::filesystem::path> find_config_beside(const std::filesystem::path& file);
 
-// The config in a YAML recipe or a JSON file, told apart by the file's ending.
+// Reads the config from a YAML recipe or a JSON file, according to the file's extension.
 Config read_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 
-// The head that weights of these names belong to.
+// The head to which weights with these names belong.
 Head head_of(const checkpoint::TensorMap& weights);
 
 // Makes a float32 model one of `dtype`: float32, bfloat16, float16 or int8. The filters of the long convolution stay float32; of int8 see

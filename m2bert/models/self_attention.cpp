@@ -36,7 +36,7 @@ UnpadSelfAttention::UnpadSelfAttention(const Config& c)
 
 mx::array UnpadSelfAttention::operator()(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const {
   const auto& unpadding = *context.unpadding;
-  // With holes between the tokens of a sequence ALiBi's distances are not those of the rows.
+  // With holes between the tokens of a sequence, distances between rows are not ALiBi's distances.
   if (packed_ && pass.allows_packed() && unpadding.contiguous) {
     return (*packed_->out)(attend_rows(mx::split((*packed_->qkv)(rows), 3, 1), heads_, context), rows);
   }

@@ -10,7 +10,7 @@
 
 namespace m2bert::models {
 
-// Attention over rows without padding, with the ALiBi bias, residual and norm. Source: BertUnpadAttention of upstream.
+// Attention over rows without padding, with the ALiBi bias, residual and norm. Source: upstream's BertUnpadAttention.
 class UnpadSelfAttention : public SequenceMixer {
  public:
   explicit UnpadSelfAttention(const Config& config);
@@ -29,8 +29,8 @@ class UnpadSelfAttention : public SequenceMixer {
   std::unique_ptr<packed::Attention> packed_;
 };
 
-// Attention with residual and norm, over padded batches [B, L, H], or over rows without padding [nnz, H] where the context has an
-// unpadding. Source: Hugging Face's BertAttention.
+// Attention with residual and norm, over padded batches [B, L, H], or over rows without padding [nnz, H] if the context has an unpadding.
+// Source: Hugging Face's BertAttention.
 class PaddedSelfAttention : public SequenceMixer {
  public:
   explicit PaddedSelfAttention(const Config& config);

@@ -9,19 +9,19 @@
 
 namespace m2bert::models {
 
-// A batch as the layers see it, made once per forward pass.
+// What the layers need to know about a batch, computed once per forward pass.
 struct EncoderContext {
   int batch = 0, seqlen = 0;
-  std::optional<ops::Unpadding> unpadding;  // attention: layers work on rows [nnz, H]
+  std::optional<ops::Unpadding> unpadding;  // if present, attention layers work on rows [nnz, H]
   std::optional<mx::array> key_bias;        // [B, S], added to every score of that key
-  bool alibi = false;                       // subtracts the distance times a slope per head
+  bool alibi = false;                       // subtracts the distance times a slope for each head
 };
 
 struct PackOptions {
-  size_t filter_cache_bytes = 0;  // the most memory that a layer's cached filters may take
+  size_t filter_cache_bytes = 0;  // upper limit for the cached filters of a layer
 };
 
-// A half of a layer. pack() packs its weights for inference (Model::pack); until unpack() passes that allow it use the packed ones.
+// One half of a layer. pack() packs its weights for inference (Model::pack). Until unpack(), passes that allow it use the packed weights.
 class Mixer : public nn::Module {
  public:
   virtual void init(float initializer_range, nn::KeySequence& keys) = 0;
@@ -29,13 +29,13 @@ class Mixer : public nn::Module {
   virtual void unpack() = 0;
 };
 
-// Mixes along the sequence: [B, L, H] -> the same; attention where the context has an unpadding: rows [nnz, H] -> the same.
+// Mixes along the sequence: [B, L, H] -> the same shape; attention with an unpadding in the context: rows [nnz, H] -> the same shape.
 class SequenceMixer : public Mixer {
  public:
   virtual mx::array operator()(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const = 0;
 };
 
-// Mixes along the channels, with its residual and norm: [..., H] -> the same.
+// Mixes along the channels, including residual and norm: [..., H] -> the same shape.
 class ChannelMixer : public Mixer {
  public:
   virtual mx::array operator()(const mx::array& x, nn::Pass& pass) const = 0;

@@ -7,18 +7,18 @@
 
 namespace m2bert::nn {
 
-// Rows of a table by index. With a padding index that row gets no gradient from look-ups (torch's padding_idx).
+// Looks up rows of a table. The row of the padding index, if there is one, gets no gradient from look-ups (torch's padding_idx).
 class Embedding : public Module {
  public:
   Embedding(int count, int dim, int padding_idx = -1) : weight(mx::zeros({count, dim})), padding_idx_(padding_idx) {}
-  mx::array operator()(const mx::array& ids) const;  // ids [...] int32 -> [..., dim]; float32 where rows are int8
+  mx::array operator()(const mx::array& ids) const;  // ids [...] int32 -> [..., dim]; float32 if the rows are int8
   void visit(Visitor& v) override;
   void init_normal(float deviation, KeySequence& keys);  // N(0, deviation); the padding row is 0
 
   ops::Weight matrix() const { return {weight, weight_scale}; }
 
   mx::array weight;                       // [count, dim]
-  std::optional<mx::array> weight_scale;  // [count], of int8 rows (ops/quantized.h): their values are weight * weight_scale
+  std::optional<mx::array> weight_scale;  // [count], for int8 rows (ops/quantized.h): their values are weight * weight_scale
 
  private:
   int padding_idx_;

@@ -13,7 +13,7 @@ namespace {
 // [1, n, 1] from a to b in n steps.
 mx::array linspace(double a, double b, int n) { return mx::linspace(a, b, n, mx::float32); }
 
-// z = [t, cos(f w), -sin(f w)], w = 2 pi n / l_max, f = linspace(1e-4, bands - 1, bands). Made in double on the host.
+// z = [t, cos(f w), -sin(f w)], w = 2 pi n / l_max, f = linspace(1e-4, bands - 1, bands). Computed in double on the host.
 mx::array initial_positions(int l_max, int emb_dim) {
   const int bands = (emb_dim - 1) / 2;
   std::vector<float> z(size_t(l_max) * size_t(emb_dim));
@@ -54,7 +54,7 @@ HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
   if (o.bidirectional) network_rev = make_network(o);
 }
 
-// The input of a network's last layer. [L, order] float32
+// The input of the network's last layer, [L, order] float32.
 mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {
   require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the text has ", L, " positions, the filter was made for at most ", options_.l_max,
           " (long_conv_l_max)");

@@ -1,5 +1,5 @@
 #pragma once
-// The filter of the long convolution, computed by a small network from the position alone. Source: HyenaFilter of upstream.
+// The filter of the long convolution, computed by a small network from the position alone. Source: upstream's HyenaFilter.
 #include <optional>
 #include <vector>
 
@@ -22,25 +22,25 @@ struct HyenaFilterOptions {
 };
 
 // x * (exp(-t |deltas|) + shift): channels that decay along the sequence, each at its own rate. x [..., L, d], t [..., L, 1],
-// deltas [..., 1, d]. ExponentialModulation of upstream.
+// deltas [..., 1, d]. Upstream's ExponentialModulation.
 mx::array modulate(const mx::array& x, const mx::array& t, const mx::array& deltas, float shift = 0);
 
-// k[t] = W6 sin(f (W4 sin(f (W2 sin(f (W0 z[t] + b0)) + b2)) + b4)) * exp(-t |deltas|), f = w_mod * freq, one freq for all sines.
+// k[t] = W6 sin(f (W4 sin(f (W2 sin(f (W0 z[t] + b0)) + b2)) + b4)) * exp(-t |deltas|), f = w_mod * freq, shared by all sines.
 class HyenaFilter : public Module {
  public:
   explicit HyenaFilter(const HyenaFilterOptions& options);
 
-  mx::array filter(int L) const;                     // [L, d] float32, weights of this and earlier positions
+  mx::array filter(int L) const;                     // [L, d] float32, weights of the current and earlier positions
   std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
 
-  // The same as networks, whose last layer is not applied yet. after: an array that is computed first, so that the layers of a model do not
-  // all hold their filters' features [L, order] at once.
+  // The same as networks whose last layer has not been applied. after: an array that is computed first, so that the layers of a model do
+  // not all hold their features [L, order] at the same time.
   ops::FilterNetwork filter_network(int L, const std::optional<mx::array>& after = {}) const;
   std::optional<ops::FilterNetwork> filter_network_rev(int L, const std::optional<mx::array>& after = {}) const;
   mx::array times(int L) const;  // [L]
 
   void visit(Visitor& v) override;
-  void init(KeySequence& keys);  // torch's defaults for the linears, N(0, 1) for bias, freq = w
+  void init(KeySequence& keys);  // torch's defaults for the linear layers, N(0, 1) for bias, freq = w
 
   mx::array bias;                   // [d] D, the skip term of the convolution
   mx::array z, t;                   // [1, l_max, emb_dim], [1, l_max, 1]
@@ -56,7 +56,7 @@ class HyenaFilter : public Module {
   HyenaFilterOptions options_;
 };
 
-// The filters of a mixer for sequences of L positions: its gated convolution's, and its residual convolution's if it has one.
+// The filters of a mixer for sequences of L positions: of the gated convolution, and of the residual convolution if there is one.
 ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L);
 // The same as networks; after: see HyenaFilter::filter_network.
 ops::FilterNetworks mixer_filter_networks(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L,

@@ -1,12 +1,12 @@
 #pragma once
-// Random initial values, each from a key of its own.
+// Random initial values, each drawn with its own key.
 #include <string>
 
 #include "m2bert/mx.h"
 
 namespace m2bert::nn {
 
-// Hands out independent keys from one seed.
+// Independent keys from one seed.
 class KeySequence {
  public:
   explicit KeySequence(uint64_t seed) : key_(mx::random::key(seed)) {}

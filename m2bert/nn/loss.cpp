@@ -28,7 +28,7 @@ mx::array mse(const mx::array& prediction, const mx::array& target) {
 mx::array bce_with_logits(const mx::array& logits, const mx::array& target) {
   require(logits.shape() == target.shape(), "[bce_with_logits] logits have shape ", logits.shape(), ", target ", target.shape());
   auto l = mx::astype(logits, mx::float32), y = mx::astype(target, mx::float32);
-  // max(l, 0) - l y + log(1 + exp(-|l|)): no overflow
+  // max(l, 0) - l y + log(1 + exp(-|l|)) does not overflow
   return mx::mean(mx::maximum(l, mx::array(0.0f)) - l * y + mx::log1p(mx::exp(-mx::abs(l))));
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Losses, each a scalar in float32: the mean over the batch.
+// Losses: float32 scalars, means over the batch.
 #include "m2bert/mx.h"
 
 namespace m2bert::nn {
@@ -7,14 +7,14 @@ namespace m2bert::nn {
 // Mean of -log softmax(logits)[label]. logits [n, classes], labels [n] integer.
 mx::array cross_entropy(const mx::array& logits, const mx::array& labels);
 
-// Cross entropy over the rows where `counts` is true, without picking the rows out.
-//   logits [..., classes], labels [...], counts [...] bool. With no such row the loss is NaN, as torch's mean over nothing.
+// Mean cross entropy over the rows where `counts` is true, without gathering those rows.
+//   logits [..., classes], labels [...], counts [...] bool. If there is no such row the loss is NaN, like torch's mean of nothing.
 mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels, const mx::array& counts);
 
-// Mean of (prediction - target)^2 over all values; shapes are equal.
+// Mean of (prediction - target)^2 over all values, which have one shape.
 mx::array mse(const mx::array& prediction, const mx::array& target);
 
-// Mean binary cross entropy of sigmoid(logits) against target in [0, 1]; shapes are equal.
+// Mean binary cross entropy of sigmoid(logits) and target in [0, 1], which have one shape.
 mx::array bce_with_logits(const mx::array& logits, const mx::array& target);
 
 }  // namespace m2bert::nn

@@ -50,7 +50,7 @@ ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const std::fu
     which.push_back(int(now.size()));
     now.push_back(*p.array);
   }
-  struct Restore {  // also when loss throws
+  struct Restore {  // even if loss throws
     const std::vector<NamedArray>& params;
     const Arrays& old;
     ~Restore() {

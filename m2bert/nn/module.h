@@ -1,5 +1,5 @@
 #pragma once
-// Modules without a registry: members are the truth, visit() names them once, every use is a visitor.
+// Modules without a registry: the members are the only truth, visit() names each of them once, and every use is a visitor.
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,14 +12,14 @@ namespace m2bert::nn {
 
 class Module;
 
-// What a name stands for in a checkpoint.
+// What a name means in a checkpoint.
 enum class Role {
   parameter,  // trained
   buffer,     // saved, not trained (position_ids, pos_emb.t, modulation.deltas)
-  alias,      // a second name of an array that another name owns (tied weights, the shared freq of the filters)
+  alias,      // a second name for an array that another name owns (tied weights, the shared freq of the filters)
 };
 
-// Walks a module tree and calls on_array once a name, with the dotted name of the reference's state_dict.
+// Walks a module tree and calls on_array once per name, with the dotted names of upstream's state_dict.
 class Visitor {
  public:
   using Callback = std::function<void(const std::string& name, mx::array& a, Role role)>;
@@ -32,7 +32,7 @@ class Visitor {
   }
   void buffer(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::buffer); }
   void alias(const std::string& name, mx::array& a) { on_array_(prefix_ + name, a, Role::alias); }
-  // A matrix that may be int8, with a scale for each of its rows: then `name`_scale is a buffer (ops/quantized.h).
+  // A matrix that may be int8 with a scale per row; `name`_scale is then a buffer (ops/quantized.h).
   void matrix(const std::string& name, mx::array& weight, std::optional<mx::array>& scale);
   void operator()(const std::string& name, Module& m);
 
@@ -57,14 +57,14 @@ class Module {
   virtual void visit(Visitor& v) = 0;
 };
 
-// A name of the model and the member behind it.
+// A name in the model and its member.
 struct NamedArray {
   std::string name;
   mx::array* array;
   Role role;
 };
 
-// Every name in visiting order, aliases and buffers included. Pointers stay valid while the module is not moved.
+// All names in visiting order, including aliases and buffers. Pointers stay valid until the module is moved.
 std::vector<NamedArray> named_arrays(Module& m);
 
 // A matrix of the model, which may be int8.
@@ -75,15 +75,15 @@ struct NamedMatrix {
 };
 std::vector<NamedMatrix> matrices(Module& m);
 
-// Names with Role::parameter alone: what is trained, each array once.
+// Only names with Role::parameter: the trained arrays, each once.
 std::vector<NamedArray> parameters(Module& m);
 
-// Number of trained values.
+// The number of trained values.
 size_t count_parameters(Module& m);
 
 using Arrays = std::vector<mx::array>;
 
-// value = loss(inputs) and its gradient by every array of params, which are traced in place and restored afterwards.
+// The value of loss() and its gradient with respect to every array of params, which are traced in place and restored afterwards.
 struct ValueAndGrad {
   mx::array value;
   Arrays grads;  // in the order of params

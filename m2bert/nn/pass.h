@@ -1,5 +1,5 @@
 #pragma once
-// The settings of one forward pass: training or inference, dropout's key, hooks.
+// The settings of one forward pass: training or inference, dropout key, hooks.
 #include <functional>
 #include <optional>
 #include <string>
@@ -12,7 +12,7 @@ class Pass {
  public:
   // Inference: no dropout.
   Pass() = default;
-  // Training: every dropout draws from its own split of key. The key is an array, so that a compiled step fed a new key draws new masks.
+  // Training: every dropout uses its own split of key. The key is an array, so a compiled step that gets a new key draws new masks.
   static Pass training(const mx::array& key) {
     Pass pass;
     pass.key_ = key;
@@ -21,7 +21,7 @@ class Pass {
 
   bool train() const { return key_.has_value(); }
 
-  // Inference whose caller ignores the states at the padding: attention then skips it, and returns zeros there.
+  // Inference for callers that ignore the states at the padding: attention skips the padding and returns zeros there.
   static Pass without_padding() {
     Pass pass;
     pass.skips_padding_ = true;
@@ -29,22 +29,22 @@ class Pass {
   }
   bool skips_padding() const { return skips_padding_ && !train() && !on_hook; }
 
-  // Whether packed weights may be used: they have neither gradient nor dropout, and no hooks inside their kernels.
+  // Whether packed weights may be used: their kernels have no gradient, no dropout and no hooks.
   bool allows_packed() const { return !train() && !has_hook(); }
 
-  // x with dropout in training, x itself at inference.
+  // Dropout of x in training; x itself at inference.
   mx::array dropout(const mx::array& x, float p);
-  // The key of the next dropout with probability p, for operations with dropout inside; nullopt at inference, or where p is 0.
+  // The key of the next dropout with probability p, for operations that contain dropout; nullopt at inference or if p is 0.
   std::optional<mx::array> dropout_key(float p);
 
   // Receives every named activation of the forward pass ("layer.0.mixer.in_linear", the names of the golden files) and may replace it.
   std::function<mx::array(const std::string& name, const mx::array& x)> on_hook;
   bool has_hook() const { return bool(on_hook); }
 
-  // x, or what on_hook returns for it. `name` is prefixed with the scopes entered.
+  // x, or what on_hook returns for it. `name` is prefixed with the current scopes.
   mx::array hook(const std::string& name, const mx::array& x) const { return on_hook ? on_hook(scope_ + name, x) : x; }
 
-  // Prefixes the names of hooks during its lifetime with "name.".
+  // During its lifetime, prefixes the names of hooks with "name.".
   class Scope {
    public:
     Scope(Pass& pass, const std::string& name) : pass_(pass), outer_(pass.scope_) {

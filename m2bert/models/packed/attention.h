@@ -1,5 +1,5 @@
 #pragma once
-// The linear layers of a self-attention packed for inference.
+// The linear layers of self-attention, packed for inference.
 #include <memory>
 #include <vector>
 
@@ -14,7 +14,7 @@ struct Attention {
   std::unique_ptr<ops::PackedLinear> out;  // H -> H, with residual and norm
 };
 
-// qkv: one layer H -> 3 H, or three H -> H. Evaluates the weights. Null where the device has no kernel for them (ops::pack_linear).
+// qkv: one layer H -> 3 H, or three H -> H. Evaluates the weights. Null if the device has no kernel for them (ops::pack_linear).
 std::unique_ptr<Attention> pack_attention(const std::vector<const nn::Linear*>& qkv, const nn::Linear& dense, const nn::LayerNorm& norm);
 
 }  // namespace m2bert::models::packed

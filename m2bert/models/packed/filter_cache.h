@@ -1,5 +1,5 @@
 #pragma once
-// The filters of a layer for the last lengths, so that inference computes them once a length.
+// Caches the filters of a layer by sequence length, so that inference computes them once per length.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -9,24 +9,24 @@
 
 namespace m2bert::models::packed {
 
-// What filters depend on besides the weights.
+// What filters depend on, apart from the weights.
 struct FilterKey {
   int length;       // positions
   mx::Dtype dtype;  // of the sequences
   bool operator==(const FilterKey&) const = default;
 };
 
-// Least recently used first out. Small filters are always cached. Large ones pay only from the second consecutive batch of a length on: one
-// long sequence does without the memory for them. Not thread-safe.
+// An LRU cache. Small filters are always cached. Large ones are cached only from the second consecutive batch of a length on, so that a
+// single long sequence does not need the memory. Not thread-safe.
 template <class Value>
 class FilterCache {
  public:
   static constexpr size_t kSmall = size_t(16) << 20;  // bytes
 
-  // limit: filters of more bytes are never cached.
+  // limit: larger filters are never cached, in bytes.
   explicit FilterCache(size_t limit) : limit_(limit) {}
 
-  // The cached filters, or null. Valid until the next call of add or make_room.
+  // The cached filters, or null. The pointer is valid until the next call of add or make_room.
   const Value* find(const FilterKey& key) {
     const auto found = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.key == key; });
     if (found == entries_.end()) return nullptr;
@@ -35,14 +35,14 @@ class FilterCache {
     return &entries_.back().value;
   }
 
-  // Whether filters of this size, which are not in the cache, should be added; remembers that they were asked for.
+  // Whether filters of this size, which are not in the cache, should be added. Remembers the request.
   bool admits(const FilterKey& key, size_t bytes) {
     const bool again = last_ && last_->length == key.length;
     last_ = key;
     return bytes <= limit_ && (bytes <= kSmall || again);
   }
 
-  // Drops the oldest entries until `bytes` more are small, so that they are gone before new filters are computed.
+  // Evicts the oldest entries until `bytes` more fit into kSmall. Called before new filters are computed.
   void make_room(size_t bytes) {
     while (!entries_.empty() && size() + bytes > kSmall) entries_.erase(entries_.begin());
   }
@@ -65,7 +65,7 @@ class FilterCache {
   };
 
   size_t limit_;
-  std::vector<Entry> entries_;  // the last used one is the last
+  std::vector<Entry> entries_;  // most recently used last
   std::optional<FilterKey> last_;
 };
 

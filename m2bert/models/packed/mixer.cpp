@@ -40,7 +40,7 @@ ops::MixerFilters Mixer::filters(int L) {
   if (!filters_.admits(key, bytes)) return f;
   filters_.make_room(bytes);
   mx::eval(all);
-  // The composed form reads the spectra alone: the filters in the time domain stay unevaluated.
+  // The fallback reads only the spectra, so the filters in the time domain are never evaluated.
   return filters_.add(key, bytes, std::move(f));
 }
 

@@ -9,19 +9,19 @@
 
 namespace m2bert::models::packed {
 
-// Holds copies of the weights, and refers to the filters' modules, which must outlive it and must not change. Not thread-safe: it fills its
-// caches.
+// Holds copies of the weights, and references to the filter modules, which must outlive it and must not change. Not thread-safe, because
+// calls fill its caches.
 class Mixer {
  public:
-  // cache_bytes: the most memory that cached filters may take. Evaluates the weights.
+  // cache_bytes: upper limit for cached filters. Evaluates the weights.
   Mixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
         size_t cache_bytes);
 
-  // Whether the device has a kernel for the whole mixer. Then y = mixer(u), [B, L, H] -> the same.
+  // Whether the device has a kernel for the whole mixer. Only then may the next function be called: y = mixer(u), both [B, L, H].
   bool is_fused() const { return block_ != nullptr; }
   mx::array operator()(const mx::array& u);
 
-  // For ops::monarch_mix, where there is no such kernel: the filters with their spectra.
+  // The filters with their spectra, for ops::monarch_mix if there is no such kernel.
   ops::MixerFilters filters(int L);
 
  private:
