@@ -39,7 +39,7 @@ model:
 
 std::string mixer_with(const std::string& lines) { return kMixer + lines; }
 
-TEST(Config, AbsentFieldsHaveTheReferencesDefaults) {
+TEST(Config, AbsentFieldsHaveUpstreamsDefaults) {
   const Config c = from_yaml("model: {name: bert}");
   EXPECT_EQ(c.hidden_size, 768);
   EXPECT_EQ(c.vocab_size, 30528);  // padded up to a multiple of 8
@@ -58,13 +58,13 @@ TEST(Config, HuggingFaceBertKeepsItsOwnDefaults) {
   EXPECT_EQ(c.attention_probs_dropout_prob, 0.1);
 }
 
-TEST(Config, NumbersMayBeWrittenAsTheReferenceWritesThem) {
+TEST(Config, NumbersMayBeWrittenAsUpstreamWritesThem) {
   const Config c = from_yaml(kMixer);
   EXPECT_DOUBLE_EQ(*c.hyena_lr_pos_emb, 1e-5);
   EXPECT_DOUBLE_EQ(*c.hyena_w, 10);
 }
 
-TEST(Config, FlatHuggingFaceConfigOfAnM2ModelIsToldByTheMixer) {
+TEST(Config, FlatHuggingFaceConfigWithTheMixerIsAnM2Model) {
   const Config c = from_json(R"({"model_type": "bert", "monarch_mixer_sequence_mixing": true, "long_conv_l_max": 2048, "hyena_w": 10,
     "long_conv_kernel_learning_rate": 0.001, "hyena_lr_pos_emb": 1e-05, "hyena_wd": 0.1, "hyena_emb_dim": 5, "vocab_size": 30528})");
   EXPECT_EQ(c.family, Family::m2);

@@ -1,4 +1,4 @@
-// The small cases that the PyTorch model of tests/parity computed, forward and gradients.
+// Small cases computed by the PyTorch model in tests/parity: values and gradients.
 #include "golden.h"
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/weights.h"
@@ -45,11 +45,11 @@ TEST_P(GoldenCase, ForwardAndGradients) {
   if (head == Head::embedding) ours.emplace("embedding", embedding());
 
   for (const auto& [name, golden] : expected) {
-    if (name == "logits_labels_path" || name == "pooled_output") continue;  // rows and parts of what is compared here
+    if (name == "logits_labels_path" || name == "pooled_output") continue;  // parts of values that are compared here
     ASSERT_TRUE(ours.contains(name)) << name;
     tolerances.expect(name, ours.at(name), golden);
   }
-  for (const auto& [name, mine] : ours) {  // PyTorch has no gradient for what the loss does not reach (the pooler with use_cls_token)
+  for (const auto& [name, mine] : ours) {  // PyTorch: no gradient if the loss does not depend on it (the pooler with use_cls_token)
     if (!name.starts_with("grad.") || expected.contains(name)) continue;
     EXPECT_EQ(mx::max(mx::abs(mine)).item<float>(), 0) << name;
   }

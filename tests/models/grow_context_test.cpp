@@ -85,12 +85,12 @@ TEST_P(GrowContext, FillsALongerModel) {
   }
   auto others = 0;
   for (const auto& [name, a] : after) others += a.id() == find(before, name).id();
-  EXPECT_EQ(others, int(after.size()) - 2 - 2 * 4);  // everything else is as it was
+  EXPECT_EQ(others, int(after.size()) - 2 - 2 * 4);  // everything else is unchanged
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, GrowContext, ::testing::Values(GrowBy::tile, GrowBy::reference, GrowBy::recompute));
 
-TEST_P(GrowContext, RefusesLengthsThatDoNotFit) {
+TEST_P(GrowContext, RejectsLengthsThatDoNotFit) {
   EXPECT_THROW(grow_context(weights_of(short_), config(15), GetParam()), Error);
   EXPECT_THROW(grow_context(weights_of(short_), config(3), GetParam()), Error);
   EXPECT_EQ(grow_context(weights_of(short_), config(6), GetParam()).size(), weights_of(short_).size());

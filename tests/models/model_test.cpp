@@ -41,7 +41,7 @@ mx::array& array_named(Model& model, const std::string& name) {
   fail("no array is called ", name);
 }
 
-TEST(Model, FilterSpectrumIsKeptAndDroppedWhenAWeightChanges) {
+TEST(Model, FilterSpectrumIsCachedUntilAWeightChanges) {
   Model model(tiny(), Head::embedding);
   model.init(1);
   auto batch = some_batch();
@@ -82,7 +82,7 @@ TEST(Model, GradientDoesNotSeeAnOldSpectrum) {
   }
 }
 
-TEST(Model, InitCopiesOneLayerAsTheReferenceUnlessIndependent) {
+TEST(Model, InitCopiesOneLayerAsUpstreamUnlessIndependent) {
   auto layers_equal = [](bool independent, const std::string& name) {
     Model model(tiny(), Head::masked_lm);
     model.init(5, independent);
@@ -169,7 +169,7 @@ TEST(Model, RowsOfTheLossEqualTheWholeLoss) {
   EXPECT_NEAR(picked.item<float>(), (mx::sum(each * on) / mx::sum(on)).item<float>(), 1e-5f);
 }
 
-TEST(Model, WrongShapesAreNamed) {
+TEST(Model, NamesWrongShapes) {
   Model model(tiny(), Head::embedding);
   EXPECT_THROW(model.hidden_states({mx::zeros({2, 12}, mx::int32), mx::ones({2, 11}, mx::int32), std::nullopt}), Error);
   EXPECT_THROW(model.hidden_states({mx::zeros({12}, mx::int32), mx::ones({12}, mx::int32), std::nullopt}), Error);

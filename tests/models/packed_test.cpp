@@ -1,4 +1,4 @@
-// Model::pack: the same numbers as without, and never stale ones.
+// Model::pack: the same results as without it, and never stale ones.
 #include <gtest/gtest.h>
 
 #include "m2bert/error.h"
@@ -106,7 +106,7 @@ TEST_P(Packed, PassesWithDropoutOrHooksUseTheWeightsThemselves) {
   EXPECT_EQ(hooks, 2 * expected);
 }
 
-// What an evaluation during training needs: afterwards no copy of a weight is left, so the next update writes in place.
+// After an evaluation during training no copy of a weight is left, so the next update writes in place.
 TEST_P(Packed, LeavesNoCopyBehind) {
   if (!ops::has_kernels({})) GTEST_SKIP() << "updates are in place on the CPU";
   for (auto& a : nn::named_arrays(model_)) *a.array = mx::contiguous(*a.array);
@@ -152,7 +152,7 @@ TEST(FilterCache, TellsDtypesApartAndDropsTheLeastRecentlyUsed) {
   EXPECT_EQ(*cache.find({1, mx::float32}), 10);
   EXPECT_EQ(*cache.find({1, mx::bfloat16}), 11);
   EXPECT_EQ(cache.find({3, mx::float32}), nullptr);
-  add(3, mx::float32, 30);  // in place of length 2
+  add(3, mx::float32, 30);  // evicts length 2
   EXPECT_EQ(cache.find({2, mx::float32}), nullptr);
   EXPECT_EQ(*cache.find({1, mx::float32}), 10);
   EXPECT_LE(cache.size(), packed::FilterCache<int>::kSmall);

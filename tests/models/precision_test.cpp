@@ -1,4 +1,4 @@
-// bfloat16 and int8 beside float32: the same model, the cosine of its vectors.
+// bfloat16, float16 and int8 against float32: the cosine of a model's vectors.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -62,7 +62,7 @@ class Precision : public ::testing::TestWithParam<const char*> {
     std::ofstream(scratch_ / "model" / "config.json") << io::to_json(config.to_tree());
   }
 
-  // Vectors of eight texts, some of them padded.
+  // Vectors of eight sequences, some of them padded.
   static mx::array vectors(const Pretrained& p) {
     const int L = 48;
     auto ids = mx::random::randint(1000, 30000, {8, L}, mx::int32, mx::random::key(5));
@@ -101,13 +101,13 @@ TEST_P(Precision, AnInt8FileIsTheModelMadeInt8) {
   const auto from_file = load("small");
   EXPECT_EQ(from_file.dtype, mx::int8);
   EXPECT_TRUE(mx::array_equal(vectors(from_file), vectors(load("model", mx::int8))).item<bool>());
-  // Back in float32: the rounded weights, computed exactly.
+  // Back in float32: the rounded weights with float32 arithmetic.
   const auto wide = load("small", mx::float32);
   EXPECT_EQ(wide.dtype, mx::float32);
   EXPECT_GT(least_cosine(vectors(wide), vectors(load("model"))), 0.9995f);
   const double share =
       double(fs::file_size(scratch_ / "small" / "model.safetensors")) / double(fs::file_size(scratch_ / "model" / "model.safetensors"));
-  EXPECT_LT(share, 0.29);  // the filters' small layers weigh more in a small model
+  EXPECT_LT(share, 0.29);  // the filters' small layers are a larger share of a small model
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Precision, ::testing::Values("mixer", "attention"));

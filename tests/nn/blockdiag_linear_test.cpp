@@ -9,7 +9,7 @@ namespace {
 
 using namespace testing_ops;
 
-// 10 columns and 14 rows in 4 blocks: padded to 12 and cut from 16; shuffled where the file says so.
+// 10 columns and 14 rows in 4 blocks: padded to 12 and truncated from 16; shuffled if the file says so.
 TEST(BlockdiagLinear, GoldenOfPaddedAndShuffled) {
   for (const char* file : {"blockdiag_linear_shuffle0", "blockdiag_linear_shuffle1"}) {
     const Golden golden(file);
@@ -31,7 +31,7 @@ TEST(BlockdiagLinear, ShufflesAlsoWhatItPads) {
   expect_near(layer(mx::array({1.0f, 2.0f, 3.0f, 4.0f, 5.0f}, {1, 5})), mx::array({31.0f, 25.0f, 4.0f}, {1, 3}), 0);
 }
 
-TEST(BlockdiagLinear, TakesNoRowsAndNamesWrongColumns) {
+TEST(BlockdiagLinear, SupportsNoRowsAndNamesWrongColumns) {
   nn::BlockdiagLinear layer(10, 14, 4, true, true);
   EXPECT_EQ(layer(mx::zeros({0, 10})).shape(), mx::Shape({0, 14}));
   EXPECT_THROW(layer(mx::zeros({2, 11})), Error);

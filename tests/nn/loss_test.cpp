@@ -17,7 +17,7 @@ TEST(CrossEntropy, OfKnownLogits) {
   EXPECT_THROW(nn::cross_entropy(logits, mx::array({0, 0, 0}, {3}, mx::int32)), Error);
 }
 
-TEST(MaskedCrossEntropy, CountsTheRowsItIsTold) {
+TEST(MaskedCrossEntropy, AveragesTheCountedRows) {
   auto logits = mx::array({0.0f, 0.0f, 2.0f, 0.0f}, {1, 2, 2});
   auto counts = mx::array({false, true}, {1, 2});
   EXPECT_NEAR(nn::masked_cross_entropy(logits, mx::array({-100, 0}, {1, 2}, mx::int32), counts).item<float>(),
@@ -33,7 +33,7 @@ TEST(BceWithLogits, DoesNotOverflow) {
 
 TEST(Mse, IsTheMeanSquare) { EXPECT_FLOAT_EQ(nn::mse(mx::array({1.0f, 3.0f}), mx::array({0.0f, 1.0f})).item<float>(), 2.5f); }
 
-TEST(ValueAndGrad, RestoresArraysAlsoWhenTheLossThrows) {
+TEST(ValueAndGrad, RestoresArraysEvenIfTheLossThrows) {
   auto w = mx::array({2.0f});
   std::vector<nn::NamedArray> params{{"w", &w, nn::Role::parameter}};
   auto result = nn::value_and_grad(params, [&] { return mx::sum(w * w * w); });

@@ -14,7 +14,7 @@ namespace {
 
 using namespace testing_ops;
 
-// f at every element.
+// f, elementwise.
 PlainOp pointwise(double (*f)(double)) {
   return [f](const std::vector<Plain>& in) {
     Plain y = in[0];
@@ -47,7 +47,7 @@ const Named kAll[] = {{"gelu", ops::gelu, pointwise(by_erf)},
                       {"gelu_gate", ops::gelu_gate, plain_gate},
                       {"gelu_gate_fallback", ops::gelu_gate_fallback, plain_gate}};
 
-// float32: 5e-6 of the largest value. bfloat16 and float16, whose composed forms round at each step: some ulps.
+// float32: 5e-6 of the largest value. bfloat16 and float16: some ulps, because the fallback rounds at each step.
 RC_GTEST_PROP(Activation, FollowsItsDefinitionWithGradients, ()) {
   const int rows = *rc::gen::inRange(1, 4), columns = 2 * *rc::gen::inRange(3, 12);
   const auto& each = kAll[*rc::gen::inRange(size_t(0), std::size(kAll))];
@@ -73,7 +73,7 @@ TEST(Activation, ExtremeValues) {
   }
 }
 
-TEST(Activation, TakesNothingAndRejectsIntegers) {
+TEST(Activation, SupportsEmptyArraysAndRejectsIntegers) {
   for (const auto& each : kAll) {
     SCOPED_TRACE(each.name);
     const bool gate = std::string(each.name).starts_with("gelu_gate");
@@ -84,7 +84,7 @@ TEST(Activation, TakesNothingAndRejectsIntegers) {
   }
 }
 
-TEST(GeluGate, KernelEqualsComposedForm) {
+TEST(GeluGate, KernelEqualsFallback) {
   for (int width : {1, 3, 16, 40, 129}) {
     auto x = random({7, 2 * width}, width) * mx::array(3.0f);
     expect_near(ops::gelu_gate(x), ops::gelu_gate_fallback(x), 1e-6);
@@ -97,7 +97,7 @@ TEST(GeluGate, KernelEqualsComposedForm) {
   EXPECT_THROW(ops::gelu_gate(random({3, 7}, 1)), Error);
 }
 
-TEST(Gelu, KernelEqualsComposedForm) {
+TEST(Gelu, KernelEqualsFallback) {
   for (int n : {1, 7, 16, 5000}) {
     auto x = random({n}, n) * mx::array(3.0f);
     expect_near(ops::gelu(x), ops::gelu_fallback(x), 2e-6, 1);

@@ -11,7 +11,7 @@ namespace {
 
 using namespace testing_ops;
 
-// One array with all that belongs to it; the moments are those of a run that is under way.
+// A trained array with its gradient and moments, as in the middle of a run.
 struct Trained {
   mx::array value, gradient, m, v;
   Trained(const mx::Shape& shape, int seed)
@@ -36,7 +36,7 @@ std::vector<ops::AdamWParameter> parameters(std::vector<Trained>& all) {
 
 class AdamW : public ::testing::TestWithParam<ops::AdamWOptions> {};
 
-TEST_P(AdamW, EqualsReference) {
+TEST_P(AdamW, EqualsFallback) {
   auto ours = arrays(), theirs = arrays();
   for (int i = 0; i < 3; ++i) {
     ops::adamw_update(parameters(ours), GetParam());
@@ -49,7 +49,7 @@ TEST_P(AdamW, EqualsReference) {
   }
 }
 
-// In double, a value at a time, from the formula.
+// The formula in double, value by value.
 TEST_P(AdamW, EqualsTheFormula) {
   const auto& o = GetParam();
   auto all = arrays();
@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Options, AdamW,
                                            ops::AdamWOptions{0.9, 0.98, 1e-6, 1000, 0.25, INFINITY},
                                            ops::AdamWOptions{0.5, 0.9, 1e-3, 7, 2, 0.5}));
 
-TEST(AdamWUpdate, LeavesCopiesThatSomebodyKept) {
+TEST(AdamWUpdate, LeavesCopiesUnchanged) {
   std::vector<Trained> one{Trained({1000}, 3)};
   mx::eval({one[0].value, one[0].m, one[0].v});
   const auto kept = one[0].value, view = mx::reshape(one[0].m, {10, 100});
@@ -85,7 +85,7 @@ TEST(AdamWUpdate, LeavesCopiesThatSomebodyKept) {
   EXPECT_FALSE(mx::array_equal(one[0].value, kept_values).item<bool>());
 }
 
-TEST(AdamWUpdate, WritesInPlaceWhereNobodyElseHoldsTheArray) {
+TEST(AdamWUpdate, WritesInPlaceIfNothingElseRefersToTheArray) {
   if (mx::default_device() != mx::Device(mx::Device::cpu)) GTEST_SKIP() << "in place on the CPU alone";
   std::vector<Trained> one{Trained({1000}, 3)};
   mx::eval({one[0].value, one[0].gradient, one[0].m, one[0].v});
@@ -114,7 +114,7 @@ TEST(AdamWUpdate, KeepsNaN) {
   EXPECT_TRUE(mx::all(mx::isnan(one[0].value)).item<bool>());
 }
 
-TEST(AdamWUpdate, RefusesOtherShapesAndDtypes) {
+TEST(AdamWUpdate, RejectsOtherShapesAndDtypes) {
   std::vector<Trained> one{Trained({4, 5}, 3)};
   one[0].gradient = random({5, 4}, 1);
   EXPECT_THROW(ops::adamw_update(parameters(one), {}), Error);

@@ -26,12 +26,12 @@ TEST(Attention, WeighsValuesBySoftmax) {
   auto y = ops::attention(q, k, v, bias);
   auto scores = mx::matmul(q, mx::transpose(k, {0, 1, 3, 2})) / mx::array(2.0f) + bias;
   expect_near(y, mx::matmul(mx::softmax(scores, -1), v), 1e-6);
-  // The masked token has no say.
+  // The masked token has no effect.
   auto other = mx::concatenate({mx::slice(v, {0, 0, 0, 0}, {1, 2, 2, 4}), random({1, 2, 1, 4}, 9)}, 2);
   expect_near(ops::attention(q, k, other, bias), y, 1e-6);
 }
 
-TEST(SelfAttention, KernelEqualsComposedForm) {
+TEST(SelfAttention, KernelEqualsFallback) {
   struct Shape {
     int B, S, heads, d;
   };
@@ -42,24 +42,24 @@ TEST(SelfAttention, KernelEqualsComposedForm) {
     for (bool alibi : {false, true}) {
       for (float off : {-9984.0f, std::numeric_limits<float>::lowest()}) {
         auto bias = ops::mask_bias(mask, off);
-        auto reference = ops::self_attention_fallback(q, k, v, heads, bias, alibi);
-        expect_near(ops::self_attention(q, k, v, heads, bias, alibi), reference, 3e-6);
+        auto fallback = ops::self_attention_fallback(q, k, v, heads, bias, alibi);
+        expect_near(ops::self_attention(q, k, v, heads, bias, alibi), fallback, 3e-6);
         auto half = [](const mx::array& a) { return mx::astype(a, mx::bfloat16); };
         auto coarse = ops::self_attention(half(q), half(k), half(v), heads, bias, alibi);
         EXPECT_EQ(coarse.dtype(), mx::bfloat16);
-        expect_near(coarse, reference, 3e-2);
+        expect_near(coarse, fallback, 3e-2);
       }
     }
   }
 }
 
-TEST(SelfAttention, GradientsOfBothFormsAgree) {
+TEST(SelfAttention, GradientsEqualFallback) {
   auto bias = ops::mask_bias(mx::array({1, 1, 1, 0, 1}, {1, 5}, mx::int32), -9984.0f);
   auto f = [&](const auto& in) { return ops::self_attention(in[0], in[1], in[2], 2, bias, true); };
   auto g = [&](const auto& in) { return ops::self_attention_fallback(in[0], in[1], in[2], 2, bias, true); };
   std::vector<mx::array> in{random({1, 5, 8}, 1), random({1, 5, 8}, 2), random({1, 5, 8}, 3)};
-  auto ours = gradients(f, in, random({1, 5, 8}, 4)), composed = gradients(g, in, random({1, 5, 8}, 4));
-  for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], composed[i], 1e-6);
+  auto ours = gradients(f, in, random({1, 5, 8}, 4)), fallback = gradients(g, in, random({1, 5, 8}, 4));
+  for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], fallback[i], 1e-6);
 }
 
 TEST(SelfAttention, NamesWrongShapes) {
@@ -69,14 +69,14 @@ TEST(SelfAttention, NamesWrongShapes) {
   EXPECT_THROW(ops::self_attention(x, x, x, 2, mx::zeros({1, 5}), false), Error);
 }
 
-TEST(Alibi, IsTheReferences) {
+TEST(Alibi, EqualsUpstream) {
   for (const char* name : {"alibi_h4", "alibi_h6", "alibi_h12"}) {
     Golden golden(name);
     golden.expect_near(ops::alibi_bias(golden.attr("heads"), golden.attr("size")), "out.alibi");
   }
 }
 
-TEST(MaskBias, IsTheReferences) {
+TEST(MaskBias, EqualsUpstream) {
   Golden golden("mask_bias");
   auto mask = golden.real("in.mask");
   auto shaped = [](const mx::array& bias) { return mx::reshape(bias, {bias.shape(0), 1, 1, bias.shape(1)}); };
@@ -85,9 +85,9 @@ TEST(MaskBias, IsTheReferences) {
   EXPECT_THROW(ops::mask_bias(mx::zeros({4}), -1.0f), Error);
 }
 
-// The reference's AttentionPooler from the library's operations: softmax over the queries, the mask multiplied onto the scores, two
-// rounds with one Wqkv.
-TEST(AttentionPooler, IsTheReferences) {
+// Upstream's AttentionPooler, composed of the library's operations: softmax over the queries, scores multiplied by the mask, two rounds
+// with one Wqkv.
+TEST(AttentionPooler, EqualsUpstream) {
   std::vector<std::string> names{"x", "mask", "Wqkv__weight", "Wqkv__bias"};
   for (const char* dense : {"dense1", "dense2", "dense3", "dense4", "dense"}) {
     for (const char* what : {"__weight", "__bias"}) names.push_back(std::string(dense) + what);

@@ -14,7 +14,7 @@ using namespace testing_ops;
 
 bool same(const mx::array& a, const mx::array& b) { return a.dtype() == b.dtype() && mx::array_equal(a, b, true).item<bool>(); }
 
-TEST(Cast, FormsAgreeWithGradients) {
+TEST(Cast, EqualsFallbackWithGradients) {
   const mx::Dtype all[] = {mx::float32, mx::bfloat16, mx::float16};
   for (const mx::Shape& shape : {mx::Shape{}, {1}, {15}, {3, 5, 7}, {300, 128}, {0, 4}}) {
     for (auto from : all) {
@@ -36,7 +36,7 @@ TEST(Cast, RoundsToTheNearestTiesToEven) {
   const auto x = mx::array(values.data(), {int(values.size())});
   const auto y = ops::cast(x, mx::bfloat16);
   EXPECT_TRUE(same(y, mx::astype(x, mx::bfloat16)));
-  // 1 + 1/256 and 1 + 3/256 lie in the middle of two.
+  // 1 + 1/256 and 1 + 3/256 lie halfway between two bfloat16 values.
   auto wide = ops::cast(y, mx::float32);
   wide.eval();
   EXPECT_EQ(wide.data<float>()[2], 1);
@@ -44,7 +44,7 @@ TEST(Cast, RoundsToTheNearestTiesToEven) {
   EXPECT_TRUE(std::isnan(wide.data<float>()[16]));
 }
 
-TEST(Cast, TakesViewsAndSecondDerivatives) {
+TEST(Cast, SupportsViewsAndSecondDerivatives) {
   const auto x = random({40, 30}, 1);
   for (const auto& view :
        {mx::transpose(x), mx::slice(x, {1, 2}, {40, 30}, {3, 2}), mx::broadcast_to(mx::slice(x, {0, 0}, {1, 30}), {5, 30})})
@@ -54,7 +54,7 @@ TEST(Cast, TakesViewsAndSecondDerivatives) {
   expect_near(second, mx::array({6.0f, 12.0f, -18.0f}), 1e-2);
 }
 
-TEST(Cast, OfOtherDtypesIsAstype) {
+TEST(Cast, OtherDtypesUseAstype) {
   EXPECT_TRUE(same(ops::cast(mx::array({1, 2, 3}), mx::bfloat16), mx::array({1.0f, 2.0f, 3.0f}, mx::bfloat16)));
   EXPECT_TRUE(same(ops::cast(mx::array({1.5f, 2.5f}), mx::int32), mx::array({1, 2}, mx::int32)));
 }

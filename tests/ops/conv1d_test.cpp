@@ -48,7 +48,7 @@ Op op(Conv f, const ops::Conv1dOptions& o) {
   return [=](const std::vector<mx::array>& in) { return f(in[0], in[1], in.size() > 2 ? std::optional(in[2]) : std::nullopt, o, {}); };
 }
 
-// The sums of the definition, x [B, L, C] or [B, C, L].
+// The definition as sums, x [B, L, C] or [B, C, L].
 PlainOp plain_conv(const ops::Conv1dOptions& o) {
   return [o](const std::vector<Plain>& in) {
     const auto &x = in[0], &w = in[1];
@@ -91,7 +91,7 @@ Setting arbitrary_setting() {
   return s;
 }
 
-// float32 against sums in double, forward and by every input: 1e-5 of the largest value (sums of few terms may cancel).
+// float32 against sums in double, values and all gradients: 1e-5 of the largest value (sums of few terms may cancel).
 RC_GTEST_PROP(Conv1dProperties, FollowsItsDefinitionWithGradients, ()) {
   const auto s = arbitrary_setting();
   const auto forms = s.forms();
@@ -125,7 +125,7 @@ mx::array counted(const mx::Shape& shape, int which, int case_number) {
   return values.array();
 }
 
-// The next of many arrays that lie flat one after another.
+// The next array of a flat concatenation.
 class Flat {
  public:
   explicit Flat(mx::array all) : all_(std::move(all)) {}
@@ -177,7 +177,7 @@ TEST(Conv1dGolden, EqualsTorchAtRandomSettingsWithGradients) {
 
 // ---- Edges
 
-TEST(Conv1d, GradientsOfSomeInputsAlone) {
+TEST(Conv1d, GradientsOfSomeInputs) {
   const Setting s{2, 9, 4, 6, 3, {2, 1, 2, 2}};
   for (const auto& form : s.forms()) {
     auto f = op(form.f, s.options);
@@ -198,7 +198,7 @@ TEST(Conv1d, LongFilters) {
   for (const auto& form : s.forms()) expect_near(op(form.f, s.options)(in), expected, 3e-6);
 }
 
-TEST(Conv1d, TakesAnEmptyBatch) {
+TEST(Conv1d, SupportsAnEmptyBatch) {
   for (Setting s : {Setting{0, 5, 4, 6, 3, {1, 1, 1, 2}}, Setting{0, 5, 4, 4, 3, {1, 1, 1, 4}}}) {
     for (const auto& form : s.forms()) {
       auto in = s.inputs();
@@ -247,7 +247,7 @@ TEST(DepthwiseConv1dCausal, GoldenOfThreeTaps) {
   auto causal = [](const std::vector<mx::array>& in) { return ops::depthwise_conv1d_causal(in[0], in[1], in[2]); };
   expect_golden("depthwise_conv3", {"x", "weight", "bias"}, causal, "y", {swap, swap});
   for (const auto& form : kDepthwiseForms) {
-    auto cut = [&](const std::vector<mx::array>& in) {  // torch: padding 2, cut to L
+    auto cut = [&](const std::vector<mx::array>& in) {  // torch: padding 2, truncated to L
       auto y = form.f(in[0], in[1], in[2], {.padding = 2, .channels = ops::ChannelAxis::first}, {});
       return mx::slice(y, {0, 0, 0}, in[0].shape());
     };

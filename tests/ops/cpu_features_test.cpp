@@ -9,7 +9,7 @@ namespace m2bert {
 namespace {
 
 #ifdef __x86_64__
-// What oneDNN's variable allows: all without it.
+// Whether oneDNN's variable allows this; without it, everything is allowed.
 bool allowed(const char* isa) {
   const char* most = std::getenv("ONEDNN_MAX_CPU_ISA");
   if (most == nullptr || *most == 0) return true;
@@ -21,7 +21,7 @@ TEST(CpuFeatures, FollowTheProcessorAndTheVariable) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && allowed("AVX512_CORE");
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && allowed("AVX2");
   EXPECT_STREQ(ops::instruction_set(), avx512 ? "avx512" : avx2 ? "avx2" : "portable");
-  EXPECT_EQ(ops::supports_bfloat16_gemm(), avx512);  // oneDNN composes them where the processor has AVX-512 alone
+  EXPECT_EQ(ops::supports_bfloat16_gemm(), avx512);  // with plain AVX-512, oneDNN emulates bfloat16
   if (__builtin_cpu_supports("avx512vnni") && allowed("AVX512_CORE_VNNI")) {
     EXPECT_TRUE(ops::supports_int8_gemm());
   }

@@ -17,7 +17,7 @@ const std::optional<mx::array> kNoKey;
 TEST(Dropout, KeepsTheMeanAndFollowsItsKey) {
   auto x = mx::ones({200, 200});
   auto y = ops::dropout(x, 0.25f, mx::random::key(1));
-  // 40000 draws: the rate's deviation is 0.0022, the mean's 0.0029.
+  // 40000 draws: the standard deviation of the rate is 0.0022, of the mean 0.0029.
   EXPECT_NEAR(mx::mean(y).item<float>(), 1, 0.015);
   EXPECT_NEAR(mx::mean(mx::astype(mx::equal(y, mx::array(0.0f)), mx::float32)).item<float>(), 0.25, 0.011);
   expect_near(ops::dropout(x, 0.25f, mx::random::key(1)), y, 0);
@@ -28,14 +28,14 @@ TEST(Dropout, KeepsTheMeanAndFollowsItsKey) {
   EXPECT_THROW(ops::dropout(mx::ones({3}, mx::int32), 0.5f, mx::random::key(1)), Error);
 }
 
-TEST(Dropout, FormsDropTheSameWithGradients) {
+TEST(Dropout, EqualsFallbackWithGradients) {
   for (int n : {1, 15, 4096, 10000}) {
     for (auto dtype : {mx::float32, mx::bfloat16}) {
       const auto x = random({n}, n, dtype), key = mx::random::key(uint64_t(n)), cotangent = random({n}, 3);
       auto ours = [&](const auto& in) { return ops::dropout(in[0], 0.3f, key); };
-      auto composed = [&](const auto& in) { return ops::dropout_fallback(in[0], 0.3f, key); };
-      expect_near(ours(std::vector{x}), composed(std::vector{x}), dtype == mx::float32 ? 1e-6 : 1e-2, 1);
-      expect_near(gradients(ours, {x}, cotangent)[0], gradients(composed, {x}, cotangent)[0], dtype == mx::float32 ? 1e-6 : 1e-2, 1);
+      auto fallback = [&](const auto& in) { return ops::dropout_fallback(in[0], 0.3f, key); };
+      expect_near(ours(std::vector{x}), fallback(std::vector{x}), dtype == mx::float32 ? 1e-6 : 1e-2, 1);
+      expect_near(gradients(ours, {x}, cotangent)[0], gradients(fallback, {x}, cotangent)[0], dtype == mx::float32 ? 1e-6 : 1e-2, 1);
       const auto y = ours(std::vector{x});
       EXPECT_TRUE(mx::array_equal(mx::not_equal(y, mx::array(0.0f)), ops::dropout_kept({n}, 0.3f, key)).item<bool>());
     }
@@ -54,7 +54,7 @@ TEST(Dropout, HasNoPattern) {
   const auto kept = mx::astype(ops::dropout_kept({rows, width}, 0.5f, mx::random::key(9)), mx::float32) - mx::array(0.5f);
   auto correlation = [&](const mx::array& a, const mx::array& b) { return 4 * mx::mean(a * b).item<float>(); };
   auto part = [&](int r0, int c0, int h, int w) { return mx::slice(kept, {r0, c0}, {r0 + h, c0 + w}); };
-  // Of 2 million products: the deviation of the mean is 7e-4.
+  // The mean of 2 million products has a standard deviation of 7e-4.
   for (int shift : {1, 2, 16, 64}) EXPECT_NEAR(correlation(part(0, 0, rows, width - shift), part(0, shift, rows, width - shift)), 0, 4e-3);
   for (int shift : {1, 2, 16}) EXPECT_NEAR(correlation(part(0, 0, rows - shift, width), part(shift, 0, rows - shift, width)), 0, 4e-3);
   const auto by_row = mx::mean(kept, 1), by_column = mx::mean(kept, 0);
@@ -62,17 +62,17 @@ TEST(Dropout, HasNoPattern) {
   EXPECT_LT(mx::max(mx::abs(by_column)).item<float>(), 5 * 0.5 / std::sqrt(float(rows)));
 }
 
-TEST(Dropout, NamesAKeyThatIsNone) {
+TEST(Dropout, NamesAnInvalidKey) {
   EXPECT_THROW(ops::dropout(mx::ones({3}), 0.5f, mx::array({1.0f, 2.0f})), Error);
   EXPECT_THROW(ops::dropout(mx::ones({3}), 0.5f, mx::random::key(1) + mx::zeros({2, 2}, mx::uint32)), Error);
 }
 
-TEST(FusedDropoutAdd, IsTheReferences) {
+TEST(FusedDropoutAdd, EqualsUpstream) {
   const auto key = mx::random::key(1);
   auto add = [](float p, std::optional<mx::array> k) { return [=](const auto& in) { return ops::fused_dropout_add(in[0], in[1], p, k); }; };
   expect_golden("fused_dropout_add_train0", {"x", "residual"}, add(0, kNoKey));
   expect_golden("fused_dropout_add_train1", {"x", "residual"}, add(0, key));
-  expect_golden("fused_dropout_add_eval_p", {"x", "residual"}, add(0.3f, kNoKey));  // p without training
+  expect_golden("fused_dropout_add_eval_p", {"x", "residual"}, add(0.3f, kNoKey));  // p, but no training
   auto with_bias = [](std::optional<mx::array> k) {
     return [=](const auto& in) { return ops::fused_bias_dropout_add(in[0], in[1], in[2], 0, k); };
   };
@@ -91,7 +91,7 @@ PlainOp plain_bias_dropout_add(const mx::array& kept, double p) {
   };
 }
 
-TEST(FusedBiasDropoutAdd, IsItsDefinitionForTheKeysMask) {
+TEST(FusedBiasDropoutAdd, EqualsItsDefinitionForTheKeysMask) {
   const auto key = mx::random::key(5);
   auto plain = plain_bias_dropout_add(ops::dropout_kept({6, 7}, 0.4f, key), 0.4f);
   Op f = [&](const auto& in) { return ops::fused_bias_dropout_add(in[0], in[1], in[2], 0.4f, key); };

@@ -30,9 +30,9 @@ double largest_difference(const mx::array& a, const mx::array& b) {
   return mx::max(mx::abs(mx::subtract(mx::astype(a, mx::float32), mx::astype(b, mx::float32)))).item<float>();
 }
 
-TEST(EmbeddingNorm, IsItsReference) {
+TEST(EmbeddingNorm, EqualsFallback) {
   for (const auto dtype : {mx::float32, mx::bfloat16, mx::int8}) {
-    for (const int H : {16, 96, 192, 20}) {  // 20: the kernel does not take it
+    for (const int H : {16, 96, 192, 20}) {  // 20: no kernel
       const Case c = make_case(3, 37, H, dtype);
       for (const auto result : {mx::float32, mx::bfloat16}) {
         const auto fast = ops::embedding_norm(c.rows, c.norm, result), slow = ops::embedding_norm_fallback(c.rows, c.norm, result);
@@ -44,7 +44,7 @@ TEST(EmbeddingNorm, IsItsReference) {
   }
 }
 
-TEST(EmbeddingNorm, TakesNoTextsAndOneToken) {
+TEST(EmbeddingNorm, SupportsAnEmptyBatchAndOneToken) {
   const Case one = make_case(1, 1, 32, mx::float32);
   EXPECT_LE(largest_difference(ops::embedding_norm(one.rows, one.norm, mx::float32),
                                ops::embedding_norm_fallback(one.rows, one.norm, mx::float32)),
@@ -53,7 +53,7 @@ TEST(EmbeddingNorm, TakesNoTextsAndOneToken) {
   EXPECT_EQ(ops::embedding_norm(none.rows, none.norm, mx::float32).shape(), (mx::Shape{0, 5, 32}));
 }
 
-TEST(EmbeddingNorm, ARowThatIsNotThereIsNotANumber) {
+TEST(EmbeddingNorm, AnInvalidIndexGivesNaN) {
   Case c = make_case(1, 4, 32, mx::float32);
   c.rows[0].index = mx::array({3, 50, -1, 4}, {1, 4});
   if (mx::default_device() != mx::Device::cpu) GTEST_SKIP() << "checked by the CPU kernel alone";
@@ -61,7 +61,7 @@ TEST(EmbeddingNorm, ARowThatIsNotThereIsNotANumber) {
   EXPECT_TRUE(mx::array_equal(good, mx::array({true, false, false, true}, {1, 4})).item<bool>());
 }
 
-TEST(EmbeddingNorm, SaysWhatDoesNotFit) {
+TEST(EmbeddingNorm, NamesWhatIsWrong) {
   Case c = make_case(1, 4, 32, mx::float32);
   EXPECT_THROW(ops::embedding_norm({}, c.norm, mx::float32), Error);
   EXPECT_THROW(ops::embedding_norm(c.rows, c.norm, mx::int32), Error);

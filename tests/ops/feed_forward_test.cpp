@@ -38,7 +38,7 @@ FeedForwardWeights weights(const Sizes& s, Activation activation = Activation::g
   return w;
 }
 
-// Weights of another dtype; int8: quantized.
+// The weights in another dtype; int8: quantized.
 FeedForwardWeights cast(FeedForwardWeights w, mx::Dtype dtype) {
   auto to = [&](const mx::array& a) { return ops::Weight{mx::astype(a, dtype), {}}; };
   w.up = dtype == mx::int8 ? ops::quantize_weight(w.up.values) : to(w.up.values);
@@ -90,7 +90,7 @@ Plain plain(const Plain& x, const FeedForwardWeights& w) {
 const std::vector<Sizes> kSizes = {
     {48, 96, 1, true}, {64, 128, 4, true}, {96, 192, 3, true}, {48, 64, 1, false, true}, {64, 128, 2, false, true}};
 
-TEST(FeedForward, ReferenceFollowsItsDefinition) {
+TEST(FeedForward, FallbackFollowsItsDefinition) {
   for (const auto& sizes : kSizes) {
     for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu, Activation::silu}) {
       const auto w = weights(sizes, activation);
@@ -100,7 +100,7 @@ TEST(FeedForward, ReferenceFollowsItsDefinition) {
   }
 }
 
-// The kernel for training beside the composed form: values and gradients by x and every weight, with the same values dropped.
+// The training kernel against the fallback: values, and gradients with respect to x and every weight, with the same values dropped.
 std::vector<mx::array> arrays_of(const mx::array& x, const FeedForwardWeights& w) {
   std::vector<mx::array> all{x, w.up.values, w.down.values, w.norm_weight, w.norm_bias};
   for (const auto* a : {&w.up_bias, &w.down_bias}) {
@@ -118,19 +118,19 @@ FeedForwardWeights with_arrays(FeedForwardWeights w, const std::vector<mx::array
   return w;
 }
 
-TEST(FeedForward, TrainsAsItsReference) {
+TEST(FeedForward, TrainsLikeTheFallback) {
   for (const auto& sizes : kSizes) {
     for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu}) {
       for (float p : {0.0f, 0.3f}) {
         const auto w = weights(sizes, activation);
         const auto key = p > 0 ? std::optional(mx::random::key(3)) : std::nullopt;
         auto ours = [&](const std::vector<mx::array>& in) { return ops::feed_forward(in[0], with_arrays(w, in), p, key); };
-        auto composed = [&](const std::vector<mx::array>& in) { return ops::feed_forward_fallback(in[0], with_arrays(w, in), p, key); };
+        auto fallback = [&](const std::vector<mx::array>& in) { return ops::feed_forward_fallback(in[0], with_arrays(w, in), p, key); };
         for (int rows : {1, 300}) {
           const auto in = arrays_of(random({rows, sizes.H}, rows), w);
-          expect_near(ours(in), composed(in), 2e-5);
+          expect_near(ours(in), fallback(in), 2e-5);
           const auto cotangent = random({rows, sizes.H}, 17);
-          const auto g = gradients(ours, in, cotangent), expected = gradients(composed, in, cotangent);
+          const auto g = gradients(ours, in, cotangent), expected = gradients(fallback, in, cotangent);
           for (size_t i = 0; i < in.size(); ++i) expect_near(g[i], expected[i], 5e-5, 0.5);
         }
       }
@@ -163,7 +163,7 @@ class PackedFeedForward : public ::testing::TestWithParam<Sizes> {
   }
 };
 
-TEST_P(PackedFeedForward, EqualsTheFallbackForAnyNumberOfRows) {
+TEST_P(PackedFeedForward, EqualsFallbackForAnyNumberOfRows) {
   for (auto activation : {Activation::gelu, Activation::gelu_tanh, Activation::relu, Activation::silu}) {
     const auto w = weights(GetParam(), activation);
     const auto packed = ops::pack_feed_forward(w);
@@ -175,7 +175,7 @@ TEST_P(PackedFeedForward, EqualsTheFallbackForAnyNumberOfRows) {
   }
 }
 
-TEST_P(PackedFeedForward, OfBfloat16IsCloseToFloat32) {
+TEST_P(PackedFeedForward, Bfloat16IsCloseToFloat32) {
   if (!ops::supports_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
   const auto w = cast(weights(GetParam()), mx::bfloat16);
   const auto packed = ops::pack_feed_forward(w);
@@ -188,13 +188,13 @@ TEST_P(PackedFeedForward, OfBfloat16IsCloseToFloat32) {
   }
 }
 
-TEST_P(PackedFeedForward, OfInt8EqualsTheFallback) {
+TEST_P(PackedFeedForward, Int8EqualsFallback) {
   const auto w = cast(weights(GetParam()), mx::int8);
   const auto packed = ops::pack_feed_forward(w);
   ASSERT_EQ(packed != nullptr, ops::supports_int8_gemm());
   if (!packed) GTEST_SKIP() << "this CPU has no int8 products";
   for (int rows : {1, 130}) {
-    // A value near the middle of two whole numbers may be rounded either way: one step of the activations' scale.
+    // A value near the middle of two integers may be rounded either way: the tolerance is one step of the activations' scale.
     const auto x = random({rows, GetParam().H}, rows);
     expect_near((*packed)(x), ops::feed_forward_fallback(x, w), 1e-2);
     if (!ops::supports_bfloat16_gemm()) continue;
@@ -218,10 +218,10 @@ TEST_P(PackedFeedForward, KeepsNaNInItsRow) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, PackedFeedForward, ::testing::ValuesIn(kSizes));
 
-TEST(FeedForward, DeclinesOtherShapes) {
+TEST(FeedForward, ReturnsNullForUnsupportedWeights) {
   EXPECT_EQ(ops::pack_feed_forward(weights({48, 96}, Activation::tanh)), nullptr);
-  EXPECT_EQ(ops::pack_feed_forward(weights({40, 80})), nullptr);                     // no multiples of 16
-  EXPECT_EQ(ops::pack_feed_forward(cast(weights({48, 96}), mx::float16)), nullptr);  // no such products
+  EXPECT_EQ(ops::pack_feed_forward(weights({40, 80})), nullptr);                     // not multiples of 16
+  EXPECT_EQ(ops::pack_feed_forward(cast(weights({48, 96}), mx::float16)), nullptr);  // no float16 GEMM
   auto mixed = weights({48, 96});
   mixed.down = ops::quantize_weight(mixed.down.values);
   EXPECT_EQ(ops::pack_feed_forward(mixed), nullptr);

@@ -34,20 +34,20 @@ TEST(SineLinear, FollowsItsDefinitionWithGradients) {
   }
 }
 
-TEST(SineLinear, FormsAgreeForAnySizes) {
+TEST(SineLinear, EqualsFallbackForAnySize) {
   for (auto [rows, in, out] : {std::array{1, 5, 64}, {9, 64, 64}, {2050, 5, 20}, {16, 1, 1}}) {
     const auto x = inputs(rows, in, out);
     expect_near(ops::sine_linear(x[0], x[1], x[2], x[3]), ops::sine_linear_fallback(x[0], x[1], x[2], x[3]), 1e-5, 1);
   }
 }
 
-TEST(SineLinear, GradientsOfBothFormsAgree) {
+TEST(SineLinear, GradientsEqualFallback) {
   for (auto [rows, in, out] : {std::array{1, 5, 64}, {9, 64, 64}, {2050, 5, 20}, {300, 64, 64}}) {
     const auto x = inputs(rows, in, out);
     const auto cotangent = random({rows, out}, 9);
     auto of = [&](auto op) { return gradients([op](const auto& a) { return op(a[0], a[1], a[2], a[3], {}); }, x, cotangent); };
-    const auto ours = of(ops::sine_linear), composed = of(ops::sine_linear_fallback);
-    for (size_t i = 0; i < x.size(); ++i) expect_near(ours[i], composed[i], 5e-5, 1);
+    const auto ours = of(ops::sine_linear), fallback = of(ops::sine_linear_fallback);
+    for (size_t i = 0; i < x.size(); ++i) expect_near(ours[i], fallback[i], 5e-5, 1);
   }
 }
 
@@ -61,7 +61,7 @@ TEST(ExponentialDecay, FollowsItsDefinitionWithGradients) {
     return y;
   };
   for (auto op : {ops::exponential_decay, ops::exponential_decay_fallback}) {
-    expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5);  // deltas learned, too
+    expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5);  // gradients of deltas, too
     expect_as_plain([op](const auto& a) { return op(a[0], a[1], a[2], {}); }, plain, in, 1e-5, {0});
     EXPECT_THROW(op(in[0], in[2], in[1], {}), Error);
   }

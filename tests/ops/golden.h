@@ -1,6 +1,6 @@
 #pragma once
-// The reference's golden tensors, tests/golden/ops (tests/golden/ops/README.md lists them): in.*, out.*, cot.* (cotangent of out.*),
-// grad.* (of sum(out * cot) by in.*) and attr.* (integers). Complex tensors are stored with a trailing axis (re, im).
+// Upstream's golden tensors in tests/golden/ops (see tests/golden/ops/README.md): in.*, out.*, cot.* (cotangent of out.*), grad.* (of
+// sum(out * cot) with respect to in.*) and attr.* (integers). Complex tensors are stored with a trailing axis (re, im).
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -13,7 +13,7 @@ namespace m2bert::testing_ops {
 
 class Golden {
  public:
-  explicit Golden(const std::string& name);  // Throws when there is no tests/golden/ops/<name>.safetensors.
+  explicit Golden(const std::string& name);  // Throws if there is no tests/golden/ops/<name>.safetensors.
 
   bool has(const std::string& key) const;           // "in.x", "grad.x", ...
   mx::array real(const std::string& key) const;     // as stored
@@ -29,9 +29,9 @@ class Golden {
   double tolerance_;
 };
 
-// Compares f's value with out.<out>, and the gradients of sum(f * cot.<out>) with grad.<input>. `inputs` name in.*: f gets them in this
-// order, and those without a stored gradient are constants. `load` tells how a stored tensor becomes an argument (transposed, complex),
-// `store` how a result or a gradient becomes comparable with the file again; both are the identity by default.
+// Compares f's value with out.<out>, and the gradients of sum(f * cot.<out>) with grad.<input>. `inputs` name in.*; f gets them in this
+// order, and those without a stored gradient are constants. `load` converts a stored tensor to an argument (transposed, complex), `store`
+// converts a result or a gradient back to the layout of the file; both default to the identity.
 struct Layout {
   std::function<mx::array(const mx::array&, const std::string& input)> load;
   std::function<mx::array(const mx::array&, const std::string& input_or_out)> store;
@@ -40,7 +40,7 @@ void expect_golden(const std::string& file, const std::vector<std::string>& inpu
                    const std::function<mx::array(const std::vector<mx::array>&)>& f, const std::string& out = "y",
                    const Layout& layout = {});
 
-// A Layout for files whose tensors are complex, stored with a trailing axis 2: load makes them complex64, store takes them apart.
+// A Layout for files whose tensors are complex, stored with a trailing axis 2: load makes them complex64, store converts back.
 // The gradient convention is torch's: dL/d(re) + i dL/d(im).
 Layout complex_layout();
 

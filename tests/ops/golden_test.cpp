@@ -1,4 +1,4 @@
-// The harness itself: that it finds what is wrong.
+// Tests the harness itself: it must find errors.
 #include "golden.h"
 
 #include <gtest/gtest-spi.h>

@@ -14,7 +14,7 @@ using namespace testing_ops;
 
 using Norm = decltype(&ops::layer_norm);
 
-// x, weight, bias and the residual where there is one.
+// x, weight, bias and the residual if there is one.
 Op op(Norm f, float eps) {
   return [=](const std::vector<mx::array>& in) {
     return f(in[0], in.size() > 3 ? std::optional(in[3]) : std::nullopt, in[1], in[2], eps, {});
@@ -36,7 +36,7 @@ PlainOp plain_norm(double eps) {
   };
 }
 
-// float32: 2e-5 of the largest value. bfloat16 and float16: some ulps, as x + residual is rounded in the composed form.
+// float32: 2e-5 of the largest value. bfloat16 and float16: some ulps, because the fallback rounds x + residual.
 RC_GTEST_PROP(LayerNorm, FollowsItsDefinitionWithGradients, ()) {
   const int rows = *rc::gen::inRange(1, 5), n = *rc::gen::inRange(4, 20);
   const float eps = *rc::gen::element(1e-12f, 1e-5f);
@@ -56,7 +56,7 @@ TEST(LayerNorm, Golden) {
   }
 }
 
-TEST(LayerNorm, GradientsOfSomeInputsAlone) {
+TEST(LayerNorm, GradientsOfSomeInputs) {
   const std::vector<mx::array> in{random({3, 8}, 1), random({8}, 2), random({8}, 3), random({3, 8}, 4)};
   const auto cotangent = random({3, 8}, 5);
   const auto all = gradients(op(ops::layer_norm, 1e-5f), in, cotangent);
@@ -66,7 +66,7 @@ TEST(LayerNorm, GradientsOfSomeInputsAlone) {
   }
 }
 
-TEST(LayerNorm, TakesNothingAndRejectsIntegers) {
+TEST(LayerNorm, SupportsEmptyArraysAndRejectsIntegers) {
   for (auto f : {ops::layer_norm, ops::layer_norm_fallback}) {
     const std::vector<mx::array> in{mx::zeros({0, 8}), random({8}, 2), random({8}, 3), mx::zeros({0, 8})};
     EXPECT_EQ(op(f, 1e-5f)(in).shape(), mx::Shape({0, 8}));
@@ -82,7 +82,7 @@ TEST(LayerNorm, TakesNothingAndRejectsIntegers) {
   }
 }
 
-TEST(LayerNorm, KernelEqualsComposedForm) {
+TEST(LayerNorm, KernelEqualsFallback) {
   for (int width : {1, 5, 16, 64, 771}) {
     auto x = random({6, width}, width), r = random({6, width}, 2), w = random({width}, 3), b = random({width}, 4);
     for (float eps : {1e-12f, 1e-5f}) {

@@ -14,7 +14,7 @@ namespace {
 
 using namespace testing_ops;
 
-// The sums of the definition: inputs u, k, D, then k_rev and the dropout mask where they are.
+// The definition as sums: inputs u, k, D, then k_rev and the dropout mask if present.
 struct Form {
   bool both_ways = false, gelu = false, mask = false;
 };
@@ -74,7 +74,7 @@ std::vector<mx::array> inputs(Form form, int B, int L, int d) {
 
 Form arbitrary_form() { return {*rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>()}; }
 
-// torch's layout [B, H, L], and filters [H, L]: ours have the positions before the channels. D and the mask stay.
+// From torch's layout [B, H, L] and filters [H, L]: here positions come before channels. D and the mask do not change.
 Layout positions_last() {
   auto swap = [](const mx::array& x, const std::string& name) {
     return x.ndim() > 1 && name != "dropout_mask" ? mx::swapaxes(x, -1, -2) : x;
@@ -114,7 +114,7 @@ TEST(LongConvGolden, GeluAndMask) {
   }
 }
 
-// float32 against sums in double, forward and by every input: 1e-5 of the largest value (sums of few terms may cancel).
+// float32 against sums in double, values and all gradients: 1e-5 of the largest value (sums of few terms may cancel).
 RC_GTEST_PROP(LongConvProperties, FollowsItsDefinitionWithGradients, ()) {
   const Form form = arbitrary_form();
   const int B = *rc::gen::inRange(1, 3), L = *rc::gen::inRange(1, 20), d = *rc::gen::inRange(2, 4);
@@ -132,7 +132,7 @@ RC_GTEST_PROP(LongConvProperties, FollowsItsDefinitionAtAnyLength, ()) {
   const int L = *rc::gen::inRange(1, 130);
   SCOPED_TRACE(::testing::Message() << form << " L" << L);
   const auto in = inputs(form, 2, L, 2);
-  for (auto dtype : {mx::float32, mx::bfloat16, mx::float16}) {  // 8, 11 bits: half an ulp of the result, as the arithmetic is float32
+  for (auto dtype : {mx::float32, mx::bfloat16, mx::float16}) {  // 8, 11 bits: half an ulp of the result, since the arithmetic is float32
     const double tolerance = dtype == mx::float32 ? 5e-6 : dtype == mx::bfloat16 ? 4e-3 : 5e-4;
     expect_value_as_plain(long_conv(form), plain_long_conv(form), in, dtype, tolerance);
     expect_value_as_plain(with_spectrum(form), plain_long_conv(form), in, dtype, tolerance);
@@ -142,7 +142,7 @@ RC_GTEST_PROP(LongConvProperties, FollowsItsDefinitionAtAnyLength, ()) {
 
 class LongConv : public ::testing::TestWithParam<int> {};
 
-TEST_P(LongConv, EqualsItsReferenceWithGradients) {
+TEST_P(LongConv, EqualsFallbackWithGradients) {
   for (Form form : {Form{false, false, false}, Form{true, false, false}, Form{true, true, true}}) {
     SCOPED_TRACE(::testing::Message() << form);
     auto in = inputs(form, 2, GetParam(), 3);
@@ -153,8 +153,8 @@ TEST_P(LongConv, EqualsItsReferenceWithGradients) {
   }
 }
 
-// Which of the inputs are traced must not matter.
-TEST_P(LongConv, GradientsOfSomeInputsAlone) {
+// It must not matter which inputs are traced.
+TEST_P(LongConv, GradientsOfSomeInputs) {
   const Form form{true, true, true};
   auto in = inputs(form, 2, GetParam(), 3);
   auto cotangent = random({2, GetParam(), 3}, 9);
@@ -181,7 +181,7 @@ TEST_P(LongConv, GradientsHaveTheDtypesOfTheInputs) {
 
 INSTANTIATE_TEST_SUITE_P(Lengths, LongConv, ::testing::Values(1, 2, 3, 16, 33, 97, 128, 1009));
 
-// k_rev's last row reaches no position, so that its gradient is 0.
+// The last row of k_rev is unused, so its gradient is 0.
 TEST(LongConv, LastReverseRowIsUnused) {
   auto in = inputs({true, false, false}, 1, 7, 2);
   auto gradient = gradients(long_conv({true, false, false}), in, random({1, 7, 2}, 9))[3];
@@ -199,7 +199,7 @@ TEST(LongConv, SpectrumHasSmoothLengths) {
   }
 }
 
-TEST(LongConv, TakesAnEmptyBatch) {
+TEST(LongConv, SupportsAnEmptyBatch) {
   const Form form{true, true, true};
   auto in = inputs(form, 0, 5, 3);
   for (const auto& f : {long_conv(form), long_conv_fallback(form), with_spectrum(form)}) {

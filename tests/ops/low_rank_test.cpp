@@ -1,4 +1,4 @@
-// Tolerances, relative to the largest value: golden tensors as golden.h says; 5e-6 for what float32 singular values must give back.
+// Tolerances, relative to the largest value: golden tensors as in golden.h; 5e-6 for matrices that float32 singular values reproduce.
 #include "m2bert/ops/low_rank.h"
 
 #include <gtest/gtest.h>
@@ -39,7 +39,7 @@ TEST(LowRankProject, EqualsGoldenTensors) {
   Golden real("low_rank_project_real"), complex("low_rank_project_complex");
   real.expect_near(product(real.real("in.M"), real.attr("rank")), "out.prod");
   complex.expect_near(product(complex.complex("in.M"), complex.attr("rank")), "out.prod");
-  // The factors are unique up to a factor of modulus 1: sizes of entries are unique.
+  // The factors are unique up to a factor of modulus 1, so the absolute values of entries are unique.
   auto [u, vt] = ops::low_rank_project(real.real("in.M"), real.attr("rank"));
   expect_near(mx::abs(u), mx::abs(real.real("out.U")), 1e-5);
   expect_near(mx::abs(vt), mx::abs(real.real("out.Vt")), 1e-5);
@@ -51,7 +51,7 @@ TEST(LowRankProject, SharesTheSingularValues) {
   expect_near(mx::matmul(vt, mx::transpose(vt)), mx::array({4.0f, 0.0f, 0.0f, 3.0f}, {2, 2}), 1e-6);
 }
 
-// Eckart and Young: what is left is as long as the singular values left out, and at right angles to what was taken.
+// Eckart and Young: the norm of the residual is that of the omitted singular values, and it is orthogonal to the approximation.
 TEST(LowRankProject, IsTheNearest) {
   auto matrix = random({9, 6}, 1);
   auto near = product(matrix, 2);
@@ -74,7 +74,7 @@ TEST(LowRankProject, NarrowTypesKeepTheirDtype) {
   }
 }
 
-TEST(LowRankProject, TakesStridedMatricesBatchesAndNone) {
+TEST(LowRankProject, SupportsStridedMatricesBatchesAndNone) {
   auto matrix = random({2, 3, 4, 6}, 1);
   auto turned = mx::swapaxes(matrix, -1, -2);
   auto near = product(turned, 2);
@@ -90,7 +90,7 @@ TEST(LowRankProject, TakesStridedMatricesBatchesAndNone) {
   expect_near(mx::matmul(one_u, one_vt), mx::full({1, 1}, -4.0f), 1e-6);
 }
 
-// What the header says of float32, beside float64 (which GPUs do not have).
+// The deviation of float32 from float64 that the header states (GPUs have no float64).
 TEST(LowRankProject, ApproximatesAsWellAsInDouble) {
   if (mx::default_device() == mx::Device(mx::Device::gpu)) GTEST_SKIP() << "GPUs have no float64";
   for (auto [m, n, rank] : {std::tuple{5, 7, 2}, {32, 32, 3}, {128, 64, 1}, {24, 96, 8}}) {
@@ -118,7 +118,7 @@ TEST(LowRankProject, HasNoGradientAndSaysSo) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("[low_rank_project] has no gradient"), std::string::npos) << error.what();
   }
-  // As a constant it may stand beside what is differentiated.
+  // As a constant it may be combined with differentiated terms.
   auto beside = [](const mx::array& matrix) { return mx::sum(matrix * product(mx::stop_gradient(matrix), 2)); };
   expect_near(mx::grad(beside)(random({4, 5}, 1)), product(random({4, 5}, 1), 2), 1e-6);
 }

@@ -1,4 +1,4 @@
-// DEVICE=gpu runs the tests on the GPU; where MLX has none, every test is skipped by name.
+// DEVICE=gpu runs the tests on the GPU. If MLX has none, every test is skipped by name.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   ::testing::InitGoogleTest(&argc, argv);
   const char* device = std::getenv("DEVICE");
   if (device && std::strcmp(device, "gpu") == 0) {
-    setenv("MLX_ENABLE_TF32", "0", 0);  // MLX multiplies float32 with 10 bits of mantissa otherwise
+    setenv("MLX_ENABLE_TF32", "0", 0);  // otherwise MLX multiplies float32 with 10 bits of mantissa
     if (m2bert::mx::is_available(m2bert::mx::Device(m2bert::mx::Device::gpu))) {
       m2bert::mx::set_default_device(m2bert::mx::Device::gpu);
     } else {

@@ -1,5 +1,5 @@
 #pragma once
-// Shapes of a mixer for the tests of its kernel, and its random inputs.
+// Shapes and random inputs of a mixer, for the tests of its kernels.
 #include <cmath>
 #include <ostream>
 

@@ -1,5 +1,5 @@
-// Tolerances, relative to the largest value: golden tensors as golden.h says; 5e-6 for what float32 singular values must give back; 1e-6
-// for the Fourier factors, whose entries come from double.
+// Tolerances, relative to the largest value: golden tensors as in golden.h; 5e-6 for matrices that float32 singular values reproduce; 1e-6
+// for the Fourier factors, whose entries are computed in double.
 #include "m2bert/ops/monarch_factor.h"
 
 #include <gtest/gtest.h>
@@ -214,7 +214,7 @@ TEST(ButterflyFft, EqualsGoldenTensors) {
       auto factors = ops::butterfly_fft_factors(n, direction);
       EXPECT_EQ(factors.permutation.dtype(), mx::int32);
       EXPECT_TRUE(mx::array_equal(factors.permutation, mx::astype(golden.real("attr.perm"), mx::int32)).item<bool>());
-      expect_near(mx::abs(factors.w1), mx::abs(golden.complex("in.w1")), 2e-6);  // as long as the reference's, block by block
+      expect_near(mx::abs(factors.w1), mx::abs(golden.complex("in.w1")), 2e-6);  // the same norms as upstream's, block by block
       expect_near(mx::abs(factors.w2), mx::abs(golden.complex("in.w2")), 2e-6);
     }
   }
@@ -265,7 +265,7 @@ TEST(ButterflyFft, EqualsMlxAndItsInverseGivesBack) {
               to_pairs(mx::fft::ifftn(image, {1, 2}, Norm::Backward)), 2e-6);
 }
 
-TEST(ButterflyFft, TakesGivenSizes) {
+TEST(ButterflyFft, UsesGivenSizes) {
   auto x = random_complex({3, 24}, 1);
   auto expected = ops::butterfly_fft(x);
   for (auto sizes : {ops::ButterflySizes{4, 6}, {3, 8}, {24, 1}, {1, 24}}) {
@@ -273,7 +273,7 @@ TEST(ButterflyFft, TakesGivenSizes) {
   }
 }
 
-TEST(ButterflyFft, TakesRealInputAndItsGradientIsReal) {
+TEST(ButterflyFft, SupportsRealInputWithARealGradient) {
   auto x = random({2, 12}, 1), cotangent = random({2, 12, 2}, 2);
   auto ours = [](const std::vector<mx::array>& in) { return to_pairs(ops::butterfly_fft(in[0])); };
   auto mlx = [](const std::vector<mx::array>& in) { return to_pairs(mx::fft::fft(mx::astype(in[0], mx::complex64), -1, Norm::Ortho)); };
@@ -302,7 +302,7 @@ TEST(ButterflyFft, EqualsTheDefinitionWithGradients) {
   expect_as_plain(op, plain, {random({2, 12, 2}, 1)});
 }
 
-TEST(ButterflyFft, TakesNoRows) {
+TEST(ButterflyFft, SupportsNoRows) {
   EXPECT_EQ(ops::butterfly_fft(mx::zeros({0, 12})).shape(), (mx::Shape{0, 12}));
   EXPECT_EQ(ops::butterfly_fft2(mx::zeros({0, 4, 6})).shape(), (mx::Shape{0, 4, 6}));
 }

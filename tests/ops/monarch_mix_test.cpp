@@ -27,7 +27,7 @@ struct Size {
   int B, L, H, K;
 };
 
-// The inputs by name, in a fixed order, as far as the form has them.
+// The inputs that the form has, by name, in a fixed order.
 std::vector<std::pair<std::string, mx::Shape>> names(Form f, Size n) {
   const int H = n.H;
   std::vector<std::pair<std::string, mx::Shape>> all{{"u", {n.B, n.L, H}},
@@ -45,7 +45,7 @@ std::vector<std::pair<std::string, mx::Shape>> names(Form f, Size n) {
   return all;
 }
 
-// Which of the inputs has a name.
+// The index of the input with a name.
 template <class T>
 std::function<std::optional<T>(const std::string&)> lookup(Form f, Size n, const std::vector<T>& in) {
   return [all = names(f, n), &in](const std::string& name) -> std::optional<T> {
@@ -91,7 +91,7 @@ Plain plain_linear(const Plain& x, const Plain& weight, const std::optional<Plai
   return y;
 }
 
-// The short convolution at one place.
+// The short convolution at one position.
 double plain_short(const Plain& x, const Plain& weight, const Plain& bias, int b, int t, int c) {
   const int K = weight.dim(2);
   double sum = bias(c);
@@ -99,7 +99,7 @@ double plain_short(const Plain& x, const Plain& weight, const Plain& bias, int b
   return sum;
 }
 
-// The long convolution at one place.
+// The long convolution at one position.
 double plain_long(const Plain& x, const Plain& k, const std::optional<Plain>& k_rev, const Plain& D, int b, int t, int c) {
   double sum = D(c) * x(b, t, c);
   for (int s = 0; s < x.dim(1); ++s) {
@@ -144,7 +144,7 @@ Form arbitrary_form() {
   return {flip(), flip(), flip(), flip(), flip()};
 }
 
-// float32 against sums in double, forward and by every input: 2e-5 of the largest value.
+// float32 against sums in double, values and all gradients: 2e-5 of the largest value.
 RC_GTEST_PROP(MonarchMixerProperties, FollowsItsDefinitionWithGradients, ()) {
   const Form f = arbitrary_form();
   const Size n{*rc::gen::inRange(1, 3), *rc::gen::inRange(1, 10), *rc::gen::inRange(4, 6), *rc::gen::inRange(1, 5)};
@@ -154,7 +154,7 @@ RC_GTEST_PROP(MonarchMixerProperties, FollowsItsDefinitionWithGradients, ()) {
   RC_ASSERT(!::testing::Test::HasFailure());
 }
 
-// Where the kernel takes it (3 taps, 16 channels, no options) and where it steps back.
+// With a kernel (3 taps, 16 channels, no options) and without.
 TEST(MonarchMixer, FollowsItsDefinitionAtTheKernelsWidth) {
   for (Form f : {Form{true, true}, Form{false, false}, Form{true, true, true, true, true}}) {
     for (int K : {3, 4}) {
@@ -165,7 +165,7 @@ TEST(MonarchMixer, FollowsItsDefinitionAtTheKernelsWidth) {
   }
 }
 
-TEST(MonarchMixer, EqualsItsReferenceWithGradients) {
+TEST(MonarchMixer, EqualsFallbackWithGradients) {
   for (Size n : {Size{2, 1, 16, 3}, {2, 37, 32, 3}, {1, 128, 16, 4}, {2, 64, 10, 3}}) {
     for (Form f : {Form{true, true}, Form{false, true, false}, Form{true, false, true, true, true}}) {
       SCOPED_TRACE(::testing::Message() << f << " L" << n.L << " H" << n.H << " K" << n.K);
@@ -175,7 +175,7 @@ TEST(MonarchMixer, EqualsItsReferenceWithGradients) {
       const auto ours = gradients(mixer(f, n), in, cotangent), theirs = gradients(mixer(f, n, ops::mixer_block_fallback), in, cotangent);
       for (size_t i = 0; i < in.size(); ++i) {
         SCOPED_TRACE(names(f, n)[i].first);
-        const bool unused = n.L == 1 && names(f, n)[i].first.ends_with("_rev");  // k_rev[L-1] reaches no position
+        const bool unused = n.L == 1 && names(f, n)[i].first.ends_with("_rev");  // k_rev[L-1] is unused
         if (unused) {
           EXPECT_LE(mx::max(mx::abs(ours[i])).item<float>(), 1e-5);
         } else {
@@ -186,7 +186,7 @@ TEST(MonarchMixer, EqualsItsReferenceWithGradients) {
   }
 }
 
-TEST(MonarchMixer, GradientsOfSomeInputsAlone) {
+TEST(MonarchMixer, GradientsOfSomeInputs) {
   for (int H : {6, 16}) {
     const Form f{true, true, true, false, false};
     const Size n{2, 7, H, 3};
@@ -225,7 +225,7 @@ TEST(MonarchMixer, HalfPrecision) {
   }
 }
 
-// The reference's flash_mm: other names, tap order and layout of the filters (monarch_mix.h).
+// Upstream's flash_mm has other names, another order of taps and another layout of the filters (mixer_block.h).
 TEST(MonarchMixer, GoldenOfFlashMm) {
   auto f = [](bool options) {
     return [options](const std::vector<mx::array>& in) {
@@ -250,7 +250,7 @@ TEST(MonarchMixer, GoldenOfFlashMm) {
   expect_golden("flash_mm_gelu_mask", names, f(true));
 }
 
-TEST(MonarchMixer, TakesAnEmptyBatch) {
+TEST(MonarchMixer, SupportsAnEmptyBatch) {
   for (int H : {6, 16}) {
     const Form f{true, true, true, true, true};
     const Size n{0, 5, H, 3};
@@ -269,7 +269,7 @@ TEST(MonarchMixer, NamesWrongShapesAndDtypes) {
     auto in = inputs(f, n);
     auto wrong = all[i].second;
     wrong.back() += 1;
-    if (all[i].first != "short_weight") {  // any number of taps will do
+    if (all[i].first != "short_weight") {  // any number of taps is valid
       in[i] = random(wrong, 1);
       EXPECT_THROW(mixer(f, n)(in), Error);
       EXPECT_THROW(mixer(f, n, ops::mixer_block_fallback)(in), Error);

@@ -1,5 +1,5 @@
 // Tolerances, relative to each tensor's largest value: golden tensors as golden.h says; 1e-5 to definitions in double with finite
-// differences; 1e-5 (values) and 2e-5 (gradients) between the oneDNN and the composed form; bfloat16 2e-2, float16 4e-3 (gradients 4e-2,
+// differences; 1e-5 (values) and 2e-5 (gradients) between the oneDNN kernel and the fallback; bfloat16 2e-2, float16 4e-3 (gradients 4e-2,
 // 5e-3).
 #include "m2bert/ops/monarch.h"
 
@@ -36,19 +36,19 @@ class BlockdiagMultiply : public ::testing::TestWithParam<BlockShapes> {
     return {random(shape, 1, dtype), random({s.nb, s.q, s.p}, 2, dtype), random({s.nb * s.q}, 3, dtype)};
   }
   static mx::array fast(const std::vector<mx::array>& in) { return ops::blockdiag_multiply(in[0], in[1], in[2]); }
-  static mx::array reference(const std::vector<mx::array>& in) { return ops::blockdiag_multiply_fallback(in[0], in[1], in[2]); }
+  static mx::array fallback(const std::vector<mx::array>& in) { return ops::blockdiag_multiply_fallback(in[0], in[1], in[2]); }
 };
 
-TEST_P(BlockdiagMultiply, KernelEqualsComposedForm) {
+TEST_P(BlockdiagMultiply, KernelEqualsFallback) {
   auto in = inputs(mx::float32);
-  expect_near(fast(in), reference(in), 1e-5);
+  expect_near(fast(in), fallback(in), 1e-5);
 }
 
-TEST_P(BlockdiagMultiply, GradientsEqualComposedForm) {
+TEST_P(BlockdiagMultiply, GradientsEqualFallback) {
   auto in = inputs(mx::float32);
   auto cotangent = random(fast(in).shape(), 4);
-  auto ours = gradients(fast, in, cotangent), composed = gradients(reference, in, cotangent);
-  for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], composed[i], 2e-5);
+  auto ours = gradients(fast, in, cotangent), expected = gradients(fallback, in, cotangent);
+  for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], expected[i], 2e-5);
 }
 
 TEST_P(BlockdiagMultiply, BfloatStaysNearFloat) {
@@ -56,9 +56,9 @@ TEST_P(BlockdiagMultiply, BfloatStaysNearFloat) {
   std::vector<mx::array> wide;
   for (const auto& a : in) wide.push_back(mx::astype(a, mx::float32));
   EXPECT_EQ(fast(in).dtype(), mx::bfloat16);
-  expect_near(fast(in), reference(wide), 2e-2);
+  expect_near(fast(in), fallback(wide), 2e-2);
   auto cotangent = random(fast(in).shape(), 4);
-  auto ours = gradients(fast, in, cotangent), full = gradients(reference, wide, cotangent);
+  auto ours = gradients(fast, in, cotangent), full = gradients(fallback, wide, cotangent);
   for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], full[i], 4e-2);
 }
 
@@ -74,7 +74,7 @@ TEST(BlockdiagMultiply, EqualsTheDenseMatrix) {
   expect_near(ops::blockdiag_multiply(x, w), mx::concatenate({left, right}, 1), 1e-5);
 }
 
-TEST(BlockdiagMultiply, TakesStridedInputsAndNoRows) {
+TEST(BlockdiagMultiply, SupportsStridedInputsAndNoRows) {
   auto x = mx::transpose(random({8, 6}, 1)), w = random({2, 5, 4}, 2);
   expect_near(ops::blockdiag_multiply(x, w), ops::blockdiag_multiply_fallback(x, w), 1e-5);
   EXPECT_EQ(ops::blockdiag_multiply(mx::zeros({0, 8}), w).shape(), (mx::Shape{0, 10}));
@@ -88,7 +88,7 @@ TEST(BlockdiagMultiply, NamesWrongShapes) {
 
 TEST(BlockdiagMultiply, EmptySizesGiveZerosOfTheRightShape) {
   auto no_columns = ops::blockdiag_multiply(mx::zeros({3, 0}), mx::zeros({2, 5, 0}), random({10}, 1));
-  expect_near(no_columns, mx::broadcast_to(random({10}, 1), {3, 10}), 0);  // a sum of nothing, and the bias
+  expect_near(no_columns, mx::broadcast_to(random({10}, 1), {3, 10}), 0);  // an empty sum, plus the bias
   EXPECT_EQ(ops::blockdiag_multiply(random({3, 8}, 1), mx::zeros({2, 0, 4})).shape(), (mx::Shape{3, 0}));
   EXPECT_EQ(ops::blockdiag_multiply(mx::zeros({0, 8}, mx::complex64), random({2, 5, 4}, 2)).dtype(), mx::complex64);
 }
@@ -105,7 +105,7 @@ TEST(BlockdiagMultiply, RejectsIntegers) {
   EXPECT_THROW(ops::blockdiag_multiply(random({3, 8}, 1), mx::zeros({2, 5, 4}, mx::int32)), Error);
 }
 
-// A complex array as real pairs: what is differentiated by finite differences.
+// A complex array as real pairs, for finite differences.
 mx::array random_pairs(mx::Shape shape, int seed) {
   shape.push_back(2);
   return random(shape, seed);
@@ -137,7 +137,7 @@ struct Sums {
   }
 };
 
-// (x, weight): the definition, one term after the other.
+// (x, weight): the definition, term by term.
 PlainOp plain_blockdiag(bool pairs) {
   return [pairs](const std::vector<Plain>& in) {
     const Numbers x{in[0], pairs}, w{in[1], pairs};
@@ -151,7 +151,7 @@ PlainOp plain_blockdiag(bool pairs) {
   };
 }
 
-// (x, w1, w2) of the multiply: column c of the first product is (j, b) of the second.
+// (x, w1, w2) of the multiply: column c of the first matmul is (j, b) of the second.
 PlainOp plain_butterfly(bool pairs) {
   return [pairs](const std::vector<Plain>& in) {
     const Numbers x{in[0], pairs}, w1{in[1], pairs}, w2{in[2], pairs};
@@ -194,7 +194,7 @@ Op einsum(int b2) {
   return [b2](const std::vector<mx::array>& in) { return ops::blockdiag_butterfly_multiply_einsum(in[0], in[1], in[2], b2); };
 }
 
-// An op of complex arrays as one of pairs.
+// An op on complex arrays as one on pairs.
 template <class F>
 Op by_pairs(const F& f) {
   return [f](const std::vector<mx::array>& in) {
@@ -206,9 +206,9 @@ Op by_pairs(const F& f) {
 
 TEST(BlockdiagMultiply, EqualsGoldenTensors) {
   auto fast = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply(in[0], in[1]); };
-  auto reference = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply_fallback(in[0], in[1]); };
+  auto fallback = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply_fallback(in[0], in[1]); };
   expect_golden("blockdiag_multiply_real", {"x", "weight"}, fast);
-  expect_golden("blockdiag_multiply_real", {"x", "weight"}, reference);
+  expect_golden("blockdiag_multiply_real", {"x", "weight"}, fallback);
   expect_golden("blockdiag_multiply_complex", {"x", "weight"}, fast, "y", complex_layout());
   Golden real("blockdiag_multiply_real"), complex("blockdiag_multiply_complex");
   real.expect_near(fast({real.real("in.x"), real.real("in.weight")}), "out.y_ref");
@@ -221,7 +221,7 @@ TEST(BlockdiagMultiply, EqualsTheDefinition) {
   expect_as_plain(by_pairs(f), plain_blockdiag(true), {random_pairs({3, 6}, 1), random_pairs({2, 4, 3}, 2)});
 }
 
-TEST(BlockdiagMultiply, TakesARealAndAComplexFactor) {
+TEST(BlockdiagMultiply, SupportsARealAndAComplexFactor) {
   auto x = random({3, 6}, 1), w = random_pairs({2, 4, 3}, 2), zero = mx::zeros({3, 6, 1});
   auto f = [](const std::vector<mx::array>& in) { return ops::blockdiag_multiply(in[0], in[1]); };
   auto mixed = [&](const std::vector<mx::array>& in) { return to_pairs(f({in[0], to_complex(in[1])})); };
@@ -243,7 +243,7 @@ TEST(BlockdiagWeight, IsTheDenseMatrixAndBack) {
   }
   auto x = random({5, 12}, 2), weight = random({3, 2, 4}, 1);
   expect_near(mx::matmul(x, mx::transpose(ops::blockdiag_weight_to_dense_weight(weight))), ops::blockdiag_multiply(x, weight), 1e-6);
-  // Neither an infinity of one block nor its gradient reaches the zeros.
+  // Neither an infinity in one block nor its gradient affects the zeros.
   auto infinite = ops::blockdiag_weight_to_dense_weight(mx::full({2, 1, 1}, std::numeric_limits<float>::infinity()));
   EXPECT_EQ(mx::sum(mx::isnan(infinite)).item<int>(), 0);
 }
@@ -295,7 +295,7 @@ TEST(ButterflyMultiply, EinsumFormsEqualTheirDefinitions) {
   expect_as_plain(of_rank, plain_einsum(1, true), {random({2, 6}, 1), random({2, 8, 3}, 2), random({4, 5, 4}, 3)});
 }
 
-TEST(ButterflyMultiply, DifferentiatesWhatIsTracedAlone) {
+TEST(ButterflyMultiply, DifferentiatesOnlyTracedInputs) {
   std::vector<mx::array> in{random({3, 9}, 1), random({3, 3, 3}, 2), random({3, 3, 3}, 3)};
   auto cotangent = random({3, 9}, 4);
   auto all = gradients(multiply, in, cotangent);
@@ -333,7 +333,7 @@ TEST(ButterflyMultiply, NarrowGradientsStayNearFloats) {
   }
 }
 
-TEST(ButterflyMultiply, TakesAnyBatchAndNoRows) {
+TEST(ButterflyMultiply, SupportsAnyBatchAndNoRows) {
   auto w1 = random({4, 6, 6}, 2), w2 = random({3, 5, 8}, 3), x = random({2, 3, 24}, 1);
   auto rows = multiply({mx::reshape(x, {6, 24}), w1, w2});
   expect_near(multiply({x, w1, w2}), mx::reshape(rows, {2, 3, 15}), 1e-6);
@@ -347,7 +347,7 @@ TEST(ButterflyMultiply, TakesAnyBatchAndNoRows) {
   expect_near(grads[2], mx::zeros(w2.shape()), 0);
 }
 
-TEST(ButterflyMultiply, TakesSizeOne) {
+TEST(ButterflyMultiply, SupportsSizeOne) {
   auto y = multiply({mx::full({2, 1}, 3.0f), mx::full({1, 1, 1}, 5.0f), mx::full({1, 1, 1}, 7.0f)});
   expect_near(y, mx::full({2, 1}, 105.0f), 0);
 }

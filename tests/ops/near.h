@@ -8,7 +8,7 @@
 
 namespace m2bert::testing_ops {
 
-// max |a - b| over max |b| (over 1 where b is all 0), or over `least` where that is more
+// max |a - b| / max(max |b|, least); the divisor is 1 if that is 0.
 inline double relative_error(const mx::array& a, const mx::array& b, double least = 0) {
   auto wide = [](const mx::array& x) { return mx::astype(x, mx::float32); };
   const double scale = std::max(least, double(mx::max(mx::abs(wide(b))).item<float>()));
@@ -26,7 +26,7 @@ inline mx::array random(const mx::Shape& shape, int seed, mx::Dtype dtype = mx::
   return mx::astype(mx::random::normal(shape, mx::float32, 0, 1, mx::random::key(uint64_t(seed))), dtype);
 }
 
-// The gradients of sum(f(inputs) * cotangent) by every input.
+// The gradients of sum(f(inputs) * cotangent) with respect to every input.
 template <class F>
 std::vector<mx::array> gradients(const F& f, const std::vector<mx::array>& inputs, const mx::array& cotangent) {
   std::vector<int> all(inputs.size());

@@ -23,7 +23,7 @@ LinearWeights weights(int out, int in, int seed, mx::Dtype dtype = mx::float32) 
 
 ops::NormWeights norm(int out) { return {random({out}, 7), random({out}, 8), 1e-6f}; }
 
-mx::array composed(const mx::array& x, const std::vector<LinearWeights>& layers, const std::optional<ops::NormWeights>& norm,
+mx::array fallback(const mx::array& x, const std::vector<LinearWeights>& layers, const std::optional<ops::NormWeights>& norm,
                    const std::optional<mx::array>& residual) {
   std::vector<mx::array> parts;
   for (const auto& l : layers) parts.push_back(ops::weight_matmul(x, l.weight, l.bias));
@@ -42,7 +42,7 @@ class PackedLinear : public ::testing::TestWithParam<Case> {
   void SetUp() override {
     if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
   }
-  // Both forms of one input in `dtype`, computed from weights in `of`: ours, then composed in float32.
+  // Two results for an input of `dtype` and weights of `of`: with packed weights, and the fallback in float32.
   static std::pair<mx::array, mx::array> both(int rows, mx::Dtype dtype, mx::Dtype of) {
     const auto& c = GetParam();
     std::vector<LinearWeights> layers, wide;
@@ -58,24 +58,24 @@ class PackedLinear : public ::testing::TestWithParam<Case> {
     auto float32 = [](const mx::array& a) { return mx::astype(a, mx::float32); };
     const auto y = (*ops::pack_linear(layers, n))(x, residual);
     EXPECT_EQ(y.dtype(), dtype);
-    return {y, composed(float32(x), wide, n, residual ? std::optional(float32(*residual)) : std::nullopt)};
+    return {y, fallback(float32(x), wide, n, residual ? std::optional(float32(*residual)) : std::nullopt)};
   }
 };
 
-TEST_P(PackedLinear, EqualsComposedForm) {
+TEST_P(PackedLinear, EqualsFallback) {
   for (int rows : {1, 16, 130, 300}) {
     const auto [y, expected] = both(rows, mx::float32, mx::float32);
     expect_near(y, expected, 1e-5);
   }
 }
 
-TEST_P(PackedLinear, OfBfloat16IsCloseToFloat32) {
+TEST_P(PackedLinear, Bfloat16IsCloseToFloat32) {
   if (!ops::supports_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
   const auto [y, expected] = both(130, mx::bfloat16, mx::bfloat16);
   expect_near(y, expected, 2e-2);
 }
 
-TEST_P(PackedLinear, OfInt8EqualsComposedForm) {
+TEST_P(PackedLinear, Int8EqualsFallback) {
   if (!ops::supports_int8_gemm()) GTEST_SKIP() << "this CPU has no int8 products";
   const auto [y, expected] = both(130, mx::float32, mx::int8);
   expect_near(y, expected, 1e-4);
@@ -88,7 +88,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, PackedLinear,
                          ::testing::Values(Case{{48}, 32, false}, Case{{64, 64, 64}, 64, false}, Case{{800}, 16, false},
                                            Case{{48}, 32, true}, Case{{1008}, 48, true}));
 
-TEST(PackedLinear, LeavesOtherShapesToOthers) {
+TEST(PackedLinear, ReturnsNullForUnsupportedWeights) {
   EXPECT_EQ(ops::pack_linear({weights(24, 32, 1)}), nullptr);
   EXPECT_EQ(ops::pack_linear({weights(32, 24, 1)}), nullptr);
   EXPECT_EQ(ops::pack_linear({weights(32, 32, 1, mx::float16)}), nullptr);

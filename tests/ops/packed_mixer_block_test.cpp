@@ -36,7 +36,7 @@ TEST_P(PackedMixerBlock, EqualsTheMixer) {
   expect_near(y, ops::mixer_block_fallback(u(), weights, filters), 1e-5);
 }
 
-TEST_P(PackedMixerBlock, OfBfloat16IsCloseToFloat32) {
+TEST_P(PackedMixerBlock, Bfloat16IsCloseToFloat32) {
   if (!ops::supports_bfloat16_gemm()) GTEST_SKIP() << "this CPU has no bfloat16 products";
   const auto& m = GetParam();
   const auto filters = filters_of(m);
@@ -49,20 +49,20 @@ TEST_P(PackedMixerBlock, OfBfloat16IsCloseToFloat32) {
   expect_near(y, ops::mixer_block_fallback(mx::astype(half, mx::float32), weights, filters), 3e-2);
 }
 
-TEST_P(PackedMixerBlock, OfInt8EqualsTheMixerOfInt8) {
+TEST_P(PackedMixerBlock, Int8EqualsTheInt8Mixer) {
   const auto& m = GetParam();
   const auto filters = filters_of(m);
   const auto weights = weights_of(m.H, mx::int8);
   const auto packed = ops::pack_mixer_block(weights, m.residual);
   ASSERT_EQ(packed != nullptr, ops::supports_int8_gemm());
   if (!packed) GTEST_SKIP() << "this CPU has no int8 products";
-  const auto transformed = packed->pack_filters(filters, mx::float32), reference = ops::mixer_block_fallback(u(), weights, filters);
-  expect_near((*packed)(u(), transformed), reference, 1e-2);
+  const auto transformed = packed->pack_filters(filters, mx::float32), fallback = ops::mixer_block_fallback(u(), weights, filters);
+  expect_near((*packed)(u(), transformed), fallback, 1e-2);
   if (ops::supports_bfloat16_gemm())
-    expect_near((*packed)(mx::astype(u(), mx::bfloat16), packed->pack_filters(filters, mx::bfloat16)), reference, 4e-2);
+    expect_near((*packed)(mx::astype(u(), mx::bfloat16), packed->pack_filters(filters, mx::bfloat16)), fallback, 4e-2);
 }
 
-// Filters by networks, and what they are in time.
+// Filters as networks, and the same filters in the time domain.
 ops::FilterNetworks networks_of(const Mixer& m) {
   constexpr int order = 9;
   auto network = [&](int seed) {
@@ -106,7 +106,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, PackedMixerBlock,
                                            Mixer{9, 64, 80, false, false}, Mixer{9, 128, 64, true, true}, Mixer{5, 300, 128, true, true},
                                            Mixer{1, 1000, 16, true, true}, Mixer{2, 4096, 16, true, true}));
 
-// Transforms that are cut into 4, 2 and then 4, 16, and 4 and then 16 parts that the cache holds.
+// Transforms that are split into 4, 2 and then 4, 16, and 4 and then 16 parts that fit into the cache.
 INSTANTIATE_TEST_SUITE_P(LongSequences, PackedMixerBlock,
                          ::testing::Values(Mixer{1, 8192, 16, true, true}, Mixer{1, 16000, 16, true, true}, Mixer{1, 32768, 16, true, true},
                                            Mixer{1, 131072, 16, true, false}));
@@ -124,7 +124,7 @@ TEST(PackedMixerBlock, ANaNStaysInItsSequence) {
   EXPECT_TRUE(mx::array_equal(others(y), others(clean)).item<bool>());
 }
 
-TEST(PackedMixerBlock, LeavesOtherShapesToTheMixer) {
+TEST(PackedMixerBlock, ReturnsNullForUnsupportedWeights) {
   EXPECT_EQ(ops::pack_mixer_block(weights_of(24), true), nullptr);
   EXPECT_EQ(ops::pack_mixer_block(weights_of(32, mx::float16), true), nullptr);
   auto taps = weights_of(32);

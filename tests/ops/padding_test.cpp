@@ -16,18 +16,18 @@ mx::array int_array(const std::vector<int>& values, mx::Dtype dtype = mx::int32)
   return mx::astype(mx::array(values.data(), {int(values.size())}, mx::int32), dtype);
 }
 
-TEST(IndexFirstAxis, IsTheReferences) {
+TEST(IndexFirstAxis, EqualsUpstream) {
   for (const char* name : {"index_first_axis", "ops_index_first_axis_2d"}) {
     expect_golden(name, {"x", "indices"}, [](const auto& in) { return ops::index_first_axis(in[0], in[1]); });
   }
 }
 
-TEST(IndexPutFirstAxis, IsTheReferences) {
+TEST(IndexPutFirstAxis, EqualsUpstream) {
   const int n = Golden("index_put_first_axis").attr("first_axis_dim");
   expect_golden("index_put_first_axis", {"v", "indices"}, [n](const auto& in) { return ops::index_put_first_axis(in[0], in[1], n); });
 }
 
-TEST(UnpadInput, IsTheReferences) {
+TEST(UnpadInput, EqualsUpstream) {
   Golden golden("unpad_input");
   auto mask = golden.real("in.mask");
   auto [rows, u] = ops::unpad_input(golden.real("in.x"), mask);
@@ -39,14 +39,14 @@ TEST(UnpadInput, IsTheReferences) {
   expect_golden("unpad_input", {"x"}, [&](const auto& in) { return ops::unpad_input(in[0], mask).first; }, "h");
 }
 
-TEST(PadInput, IsTheReferences) {
-  auto indices = Golden("unpad_input").real("out.indices");  // of the same batch
+TEST(PadInput, EqualsUpstream) {
+  auto indices = Golden("unpad_input").real("out.indices");  // for the same batch
   auto shape = Golden("pad_input").real("out.y").shape();
   expect_golden("pad_input", {"h"}, [&](const auto& in) { return ops::pad_input(in[0], indices, shape[0], shape[1]); });
 }
 
 TEST(Padding, RowsGoOutAndComeBack) {
-  auto mask = mx::array({1, 0, 1, 0, 0, 0, 1, 1, 1}, {3, 3}, mx::int32);  // a hole, an empty text, a full one
+  auto mask = mx::array({1, 0, 1, 0, 0, 0, 1, 1, 1}, {3, 3}, mx::int32);  // a hole, an empty sequence, a full one
   auto x = random({3, 3, 2}, 1);
   for (auto dtype : {mx::int32, mx::int64, mx::bool_, mx::float32, mx::bfloat16}) {
     auto u = ops::unpadding(mx::astype(mask, dtype));
@@ -74,7 +74,7 @@ RC_GTEST_PROP(Padding, AnyMaskGoesOutAndComesBack, ()) {
   RC_ASSERT(mx::array_equal(gradients(and_back, {x}, cotangent)[0], cotangent * keep).item<bool>());
 }
 
-TEST(IndexFirstAxis, IsItsDefinition) {
+TEST(IndexFirstAxis, EqualsItsDefinition) {
   const std::vector<int> at{3, 0, 3, 1};
   auto plain = [&](const std::vector<Plain>& in) {
     Plain y(mx::Shape{4, in[0].dim(1)});
@@ -91,7 +91,7 @@ TEST(IndexFirstAxis, IsItsDefinition) {
   }
 }
 
-TEST(IndexPutFirstAxis, IsItsDefinition) {
+TEST(IndexPutFirstAxis, EqualsItsDefinition) {
   const std::vector<int> at{3, 0, 2};
   auto plain = [&](const std::vector<Plain>& in) {
     Plain y(mx::Shape{5, in[0].dim(1)});
@@ -111,7 +111,7 @@ TEST(IndexFirstAxis, GradientsOfRepeatedIndicesAddUp) {
   expect_near(g[0], mx::array({0.0f, 0.0f, 2.0f, 2.0f, 1.0f, 1.0f}, {3, 2}), 0);
 }
 
-TEST(Padding, NoRealTokenAndNoText) {
+TEST(Padding, NoTokensAndNoSequences) {
   auto u = ops::unpadding(mx::zeros({2, 3}, mx::int32));
   auto rows = ops::unpad_input(random({2, 3, 4}, 1), u);
   EXPECT_EQ(rows.shape(), (mx::Shape{0, 4}));

@@ -35,7 +35,7 @@ double relative_error(const mx::array& ours, const Plain& expected) {
   double error = 0, scale = kLeastScale;
   for (size_t i = 0; i < a.values.size(); ++i) {
     const double difference = std::abs(a.values[i] - expected.values.at(i));
-    if (!(difference <= error)) error = difference;  // a NaN stays
+    if (!(difference <= error)) error = difference;  // also if it is NaN
     scale = std::max(scale, std::abs(expected.values[i]));
   }
   return error / scale;

@@ -1,5 +1,5 @@
 #pragma once
-// Plain C++ references in double, and gradients by finite differences of them: an op is held to its definition without MLX.
+// Definitions in plain C++ and double, and their gradients by finite differences: tests ops against their definitions without MLX.
 #include <cmath>
 #include <functional>
 #include <vector>
@@ -17,7 +17,7 @@ struct Plain {
   explicit Plain(const mx::array& x);  // evaluates; any real dtype
 
   int dim(int axis) const { return shape[size_t(axis < 0 ? axis + int(shape.size()) : axis)]; }
-  // The element at these indices, one for each axis.
+  // The element at these indices, one per axis.
   template <class... I>
   double& operator()(I... at) {
     return values[place({int(at)...})];
@@ -35,19 +35,19 @@ struct Plain {
 using PlainOp = std::function<Plain(const std::vector<Plain>&)>;
 using Op = std::function<mx::array(const std::vector<mx::array>&)>;
 
-// Random inputs are of order 1. A result that is smaller everywhere comes from terms that cancel, and has their rounding errors.
+// Random inputs are of order 1. A result that is smaller everywhere comes from cancelling terms, and has their rounding errors.
 inline constexpr double kLeastScale = 0.5;
 
-// max |a - b| over max |b|, or over kLeastScale where that is more.
+// max |a - b| / max(max |b|, kLeastScale).
 double relative_error(const mx::array& ours, const Plain& expected);
 
-// Holds `op` to `plain`: its value at `inputs`, and its gradients of sum(op * cotangent), cotangent random, to central differences of
-// `plain` in double. `tolerance` is relative to the largest value of each tensor. Inputs that `differentiable` leaves out (indices; empty:
-// none is left out) are constants. Keep inputs small: a plain evaluation for every element, twice.
+// Expects the value of `op` at `inputs` to equal `plain`'s, and the gradients of sum(op * cotangent), with a random cotangent, to equal
+// central differences of `plain` in double. `tolerance` is relative to the largest value of each tensor. Only the inputs in
+// `differentiable` (indices; empty: all) are differentiated. Keep inputs small: `plain` is evaluated twice per element.
 void expect_as_plain(const Op& op, const PlainOp& plain, const std::vector<mx::array>& inputs, double tolerance = 1e-5,
                      std::vector<int> differentiable = {});
 
-// The values alone, with inputs cast to `dtype` first; both see the cast inputs, so that `tolerance` is the op's own error.
+// Only the values, with inputs cast to `dtype` first. Both get the cast inputs, so `tolerance` is the op's own error.
 void expect_value_as_plain(const Op& op, const PlainOp& plain, std::vector<mx::array> inputs, mx::Dtype dtype, double tolerance);
 
 }  // namespace m2bert::testing_ops

@@ -59,7 +59,7 @@ TEST(QuantizeWeight, WantsFloatingMatrices) {
   EXPECT_THROW(ops::quantize_weight(mx::zeros({4, 4}, mx::int8)), Error);
 }
 
-// The definition in double: rows of x, rotated, as whole numbers of their scale, an exact product, scaled back.
+// The definition in double: rows of x are rotated and rounded to integers times their scale; an exact matmul; scaled back.
 Plain plain_product(const Plain& x, const ops::Weight& weight, const Plain& bias) {
   const Plain w(mx::astype(weight.values, mx::float32)), scale(*weight.scale);
   const int blocks = weight.values.ndim() == 3 ? weight.values.shape(0) : 1, q = weight.values.shape(-2), p = weight.values.shape(-1);
@@ -80,7 +80,7 @@ Plain plain_product(const Plain& x, const ops::Weight& weight, const Plain& bias
   return y;
 }
 
-TEST(WeightedProduct, OfInt8FollowsItsDefinition) {
+TEST(WeightMatmul, Int8FollowsItsDefinition) {
   for (const auto& shape : {mx::Shape{24, 48}, mx::Shape{3, 16, 32}}) {
     const int blocks = shape.size() == 3 ? shape[0] : 1, in = blocks * shape.back(), out = blocks * shape[shape.size() - 2];
     const auto weight = ops::quantize_weight(random(shape, 2));
@@ -92,8 +92,8 @@ TEST(WeightedProduct, OfInt8FollowsItsDefinition) {
   }
 }
 
-// Without the rotation the large values of two columns would leave the others with a few steps each.
-TEST(WeightedProduct, OfInt8WithstandsLargeColumns) {
+// Without the rotation, the large values of two columns would leave only a few quantization steps for the others.
+TEST(WeightMatmul, Int8ToleratesLargeColumns) {
   auto x = random({16, 256}, 7);
   const auto large = mx::logical_or(mx::equal(mx::arange(256), mx::array(3)), mx::equal(mx::arange(256), mx::array(200)));
   x = mx::where(large, x * mx::array(40.0f), x);
@@ -102,12 +102,12 @@ TEST(WeightedProduct, OfInt8WithstandsLargeColumns) {
   EXPECT_LE(relative_error(ops::weight_matmul(x, ops::quantize_weight(w)), mx::matmul(x, mx::transpose(w))), 0.06);
 }
 
-TEST(WeightedProduct, OfInt8IsCloseToTheFloatingOne) {
+TEST(WeightMatmul, Int8IsCloseToFloat) {
   const auto w = random({64, 256}, 5), x = random({8, 256}, 6);
   EXPECT_LE(relative_error(ops::weight_matmul(x, ops::quantize_weight(w)), mx::matmul(x, mx::transpose(w))), 0.02);
 }
 
-TEST(WeightedProduct, NamesWhatIsWrong) {
+TEST(WeightMatmul, NamesWhatIsWrong) {
   const auto weight = ops::quantize_weight(random({8, 16}, 1));
   EXPECT_THROW(ops::weight_matmul(random({3, 15}, 1), weight), Error);
   EXPECT_THROW(ops::weight_matmul(mx::zeros({3, 16}, mx::int32), weight), Error);

@@ -1,4 +1,4 @@
-// einops' operations: what they mean by example, and against the einops package on random patterns (tests/golden/einops/generate.py).
+// einops' operations, by example and against the einops package on random patterns (tests/golden/einops/generate.py).
 #include "m2bert/ops/rearrange.h"
 
 #include <gtest/gtest.h>
@@ -81,7 +81,7 @@ TEST(Rearrange, StacksAList) {
   expect_same(repeat({xs[0]}, "n a b -> (r n) a b", {{"r", 2}}), mx::stack({xs[0], xs[0]}));
 }
 
-TEST(Rearrange, GivesXBackWhereNothingChanges) {
+TEST(Rearrange, ReturnsXIfNothingChanges) {
   const auto x = counted({2, 3, 4});
   EXPECT_EQ(rearrange(x, "a b c -> a b c").id(), x.id());
   EXPECT_EQ(rearrange(x, "a (b c) d -> a (b c) d", {{"b", 3}}).id(), x.id());
@@ -89,8 +89,8 @@ TEST(Rearrange, GivesXBackWhereNothingChanges) {
   EXPECT_EQ(reduce(x, "a ... -> a ...", Reduction::max).id(), x.id());
 }
 
-// Plans are kept: the same pattern again, with another shape, other lengths or another operation, is another plan.
-TEST(Rearrange, SamePatternOfOtherArrays) {
+// Plans are cached: the same pattern with another shape, other lengths or another operation needs another plan.
+TEST(Rearrange, SamePatternForOtherArrays) {
   for (int twice = 0; twice < 2; ++twice) {
     EXPECT_EQ(rearrange(counted({2, 12}), "a (b c) -> c a b", {{"b", 3}}).shape(), (mx::Shape{4, 2, 3}));
     EXPECT_EQ(rearrange(counted({2, 12}), "a (b c) -> c a b", {{"c", 3}}).shape(), (mx::Shape{3, 2, 4}));
@@ -103,7 +103,7 @@ TEST(Rearrange, SamePatternOfOtherArrays) {
   }
 }
 
-TEST(Rearrange, TakesEveryDtype) {
+TEST(Rearrange, SupportsEveryDtype) {
   for (auto dtype : {mx::bool_, mx::uint8, mx::uint16, mx::uint32, mx::uint64, mx::int8, mx::int16, mx::int32, mx::int64, mx::float16,
                      mx::bfloat16, mx::float32, mx::complex64}) {
     const auto x = counted({2, 6}, dtype);
@@ -172,7 +172,7 @@ TEST(Reduce, AveragesHalvesInFloat32) {
   expect_same(reduce(x, "a b -> a", Reduction::mean), mx::astype(mx::mean(mx::astype(x, mx::float32), 1), mx::bfloat16));
 }
 
-TEST(Reduce, OfNothing) {
+TEST(Reduce, ReducesEmptyArrays) {
   using enum Reduction;
   const auto x = mx::zeros({2, 0, 3});
   expect_same(reduce(x, "a b c -> a", sum), mx::zeros({2}));
@@ -380,7 +380,7 @@ mx::array apply(const Case& c, const mx::array& x) {
   throw std::logic_error("no such operation: " + c.op);
 }
 
-// The values times scale, which must be integers but for rounding in float32.
+// The values times scale, which must be integers up to float32 rounding.
 std::vector<int64_t> integers(const mx::array& x, int scale) {
   auto flat = mx::contiguous(mx::astype(x, mx::float32));
   flat.eval();
@@ -403,7 +403,7 @@ std::string fnv1a(const std::vector<int64_t>& values) {
   return text;
 }
 
-// wanted: the integers, or their hash
+// wanted: the integers, or a hash of them
 void expect_values(const mx::array& x, int scale, const io::Tree& wanted, const char* what) {
   const auto values = integers(x, scale);
   if (wanted.is_string()) EXPECT_EQ(fnv1a(values), wanted.string()) << what;
@@ -439,7 +439,7 @@ TEST(Einops, SameResultsAndGradientsOnRandomPatterns) {
   }
 }
 
-TEST(Einops, RejectsWhatItRejects) {
+TEST(Einops, RejectsWhatEinopsRejects) {
   const auto& rows = golden().at("invalid").items();
   ASSERT_GE(rows.size(), 500u);
   for (const auto& row : rows) {

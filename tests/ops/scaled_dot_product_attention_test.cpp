@@ -14,7 +14,7 @@ namespace {
 using namespace testing_ops;
 using ops::AttentionOptions;
 
-// What a test changes of the definition; bias is the op's fourth input.
+// The options that a test sets; bias is the op's fourth input.
 struct Setting {
   std::vector<float> slopes = {};
   bool causal = false;
@@ -67,7 +67,7 @@ AttentionOptions options_of(const Setting& set, const std::vector<mx::array>& in
 Op dispatched(const Setting& set) {
   return [=](const auto& in) { return ops::scaled_dot_product_attention(in[0], in[1], in[2], options_of(set, in)); };
 }
-Op reference(const Setting& set) {
+Op fallback(const Setting& set) {
   return [=](const auto& in) { return ops::scaled_dot_product_attention_fallback(in[0], in[1], in[2], options_of(set, in)); };
 }
 mx::array in_blocks(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& o, ops::AttentionBlocks blocks) {
@@ -88,16 +88,16 @@ void expect_definition(const std::vector<mx::array>& in, const Setting& set) {
   auto plain = [&](const std::vector<Plain>& x) { return plain_attention(x, set); };
   SCOPED_TRACE("the dispatched form");
   expect_as_plain(dispatched(set), plain, in, 1e-5);
-  SCOPED_TRACE("the reference");
-  expect_as_plain(reference(set), plain, in, 1e-5);
+  SCOPED_TRACE("the fallback");
+  expect_as_plain(fallback(set), plain, in, 1e-5);
   SCOPED_TRACE("composed of blocks");
   expect_as_plain(blocks(set, {2, 3}), plain, in, 1e-5);
   expect_as_plain(blocks(set, {}), plain, in, 1e-5);
 }
 
-TEST(ScaledDotProductAttention, IsItsDefinition) { expect_definition(inputs(2, 3, 5, 7, 4, 6), {}); }
+TEST(ScaledDotProductAttention, EqualsItsDefinition) { expect_definition(inputs(2, 3, 5, 7, 4, 6), {}); }
 
-TEST(ScaledDotProductAttention, OfOneQueryAndOneKey) { expect_definition(inputs(1, 1, 1, 1, 1, 1), {}); }
+TEST(ScaledDotProductAttention, SupportsOneQueryAndOneKey) { expect_definition(inputs(1, 1, 1, 1, 1, 1), {}); }
 
 TEST(ScaledDotProductAttention, ScalesCausallyWithSlopes) {
   Setting set{ops::alibi_slopes(3), true, 0.3};
@@ -119,8 +119,8 @@ TEST(ScaledDotProductAttention, BiasOfEveryShape) {
       expect_definition(in, set);
       continue;
     }
-    // What is added to all keys alike changes nothing: its gradient is 0, and only rounding.
-    for (const auto& f : {dispatched(set), reference(set), blocks(set, {2, 3})}) {
+    // Adding the same value to all keys changes nothing: the gradient is 0 up to rounding.
+    for (const auto& f : {dispatched(set), fallback(set), blocks(set, {2, 3})}) {
       expect_near(f(in), f({in[0], in[1], in[2]}), 1e-5);
       auto g = gradients(f, in, random({2, 2, 3, 2}, 5));
       EXPECT_EQ(g[3].shape(), shape);
@@ -131,25 +131,25 @@ TEST(ScaledDotProductAttention, BiasOfEveryShape) {
 
 TEST(ScaledDotProductAttention, AQueryWithoutKeysIsZero) {
   Setting set;
-  set.key_mask = {0, 0, 0, 0, 1, 0, 1, 1};  // the first text has no key
+  set.key_mask = {0, 0, 0, 0, 1, 0, 1, 1};  // the first sequence has no key
   auto in = inputs(2, 2, 3, 4, 2, 2);
   expect_definition(in, set);
   auto first = mx::slice(dispatched(set)(in), {0, 0, 0, 0}, {1, 2, 3, 2});
   EXPECT_EQ(mx::max(mx::abs(first)).item<float>(), 0);
-  set.causal = true;  // the second text's first key counts, so that all its queries have one
+  set.causal = true;  // the second sequence's first key is not masked, so all its queries have one
   set.key_mask = {0, 1, 1, 1, 1, 0, 1, 0};
   expect_definition(in, set);
 }
 
 TEST(ScaledDotProductAttention, ALowBiasIsNotMinusInfinity) {
-  // All keys at one very low bias: a softmax over them all the same, and right gradients.
+  // All keys with the same very low bias: the softmax over them is the usual one, with correct gradients.
   auto in = inputs(1, 2, 3, 4, 2, 2);
   in.push_back(mx::full({1, 1, 1, 4}, -9984.0f));
   auto cotangent = random({1, 2, 3, 2}, 5);
   auto zero = in;
   zero[3] = mx::zeros({1, 1, 1, 4});
   for (const auto& f : {dispatched({}), blocks({}, {2, 2})}) {
-    expect_near(f(in), f(zero), 5e-3);  // -9984 leaves ten bits to the scores
+    expect_near(f(in), f(zero), 5e-3);  // -9984 leaves ten bits for the scores
     auto low = gradients(f, in, cotangent), plain = gradients(f, zero, cotangent);
     for (size_t i = 0; i < 3; ++i) expect_near(low[i], plain[i], 5e-3);
   }
@@ -162,14 +162,14 @@ TEST(ScaledDotProductAttention, BlockBoundariesOfTheKernel) {
     in.push_back(random({1, 1, Lq, Lk}, 9));
     for (bool causal : {false, true}) {
       Setting set{ops::alibi_slopes(2), causal};
-      expect_near(dispatched(set)(in), reference(set)(in), 1e-5);
-      expect_near(blocks(set, {128, 256})(in), reference(set)(in), 1e-5);
+      expect_near(dispatched(set)(in), fallback(set)(in), 1e-5);
+      expect_near(blocks(set, {128, 256})(in), fallback(set)(in), 1e-5);
       auto cotangent = random({1, 2, Lq, 20}, 4);
-      auto expected = gradients(reference(set), in, cotangent);
-      auto ours = gradients(dispatched(set), in, cotangent), composed = gradients(blocks(set, {128, 256}), in, cotangent);
+      auto expected = gradients(fallback(set), in, cotangent);
+      auto ours = gradients(dispatched(set), in, cotangent), by_blocks = gradients(blocks(set, {128, 256}), in, cotangent);
       for (size_t i = 0; i < in.size(); ++i) {
         expect_near(ours[i], expected[i], 2e-5);
-        expect_near(composed[i], expected[i], 2e-5);
+        expect_near(by_blocks[i], expected[i], 2e-5);
       }
     }
   }
@@ -192,31 +192,31 @@ RC_GTEST_PROP(ScaledDotProductAttention, FormsAgree, ()) {
   auto near = [](const mx::array& a, const mx::array& b) {
     return a.shape() == b.shape() && mx::max(mx::abs(a - b)).item<float>() <= 1e-5f * (1 + mx::max(mx::abs(b)).item<float>());
   };
-  const auto y = reference(set)(in);
+  const auto y = fallback(set)(in);
   RC_ASSERT(near(dispatched(set)(in), y));
   RC_ASSERT(near(blocks(set, sizes)(in), y));
-  auto expected = gradients(reference(set), in, cotangent);
-  auto ours = gradients(dispatched(set), in, cotangent), composed = gradients(blocks(set, sizes), in, cotangent);
+  auto expected = gradients(fallback(set), in, cotangent);
+  auto ours = gradients(dispatched(set), in, cotangent), by_blocks = gradients(blocks(set, sizes), in, cotangent);
   for (size_t i = 0; i < in.size(); ++i) {
     RC_ASSERT(near(ours[i], expected[i]));
-    RC_ASSERT(near(composed[i], expected[i]));
+    RC_ASSERT(near(by_blocks[i], expected[i]));
   }
 }
 
-TEST(ScaledDotProductAttention, FewHeadsManyThreads) {  // the keys of a head are shared out
+TEST(ScaledDotProductAttention, FewHeadsManyThreads) {  // the keys of a head are divided among threads
   for (int heads : {1, 3}) {
     auto in = inputs(1, heads, 130, 1100, 8, 8);
     auto cotangent = random({1, heads, 130, 8}, 4);
-    auto ours = gradients(dispatched({}), in, cotangent), expected = gradients(reference({}), in, cotangent);
+    auto ours = gradients(dispatched({}), in, cotangent), expected = gradients(fallback({}), in, cotangent);
     for (size_t i = 0; i < 3; ++i) expect_near(ours[i], expected[i], 2e-5);
   }
 }
 
-TEST(ScaledDotProductAttention, GradientOfSomeInputsAlone) {
+TEST(ScaledDotProductAttention, GradientsOfSomeInputs) {
   auto in = inputs(1, 2, 5, 6, 4, 4);
   in.push_back(random({1, 2, 5, 6}, 4));
   auto cotangent = random({1, 2, 5, 4}, 5);
-  auto all = gradients(reference({}), in, cotangent);
+  auto all = gradients(fallback({}), in, cotangent);
   for (const auto& f : {dispatched({}), blocks({}, {2, 4})}) {
     for (size_t one = 0; one < in.size(); ++one) {
       auto alone = mx::grad([&](const mx::array& x) {
@@ -239,7 +239,7 @@ TEST(ScaledDotProductAttention, HalfPrecisionIsComputedInFloat) {
   std::vector<mx::array> wide;
   for (const auto& x : in) wide.push_back(mx::astype(x, mx::float32));
   auto cotangent = random({2, 2, 9, 8}, 4);
-  auto ours = gradients(dispatched({}), in, cotangent), full = gradients(reference({}), wide, cotangent);
+  auto ours = gradients(dispatched({}), in, cotangent), full = gradients(fallback({}), wide, cotangent);
   for (size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(ours[i].dtype(), mx::bfloat16);
     expect_near(ours[i], full[i], 1e-2);
@@ -249,7 +249,7 @@ TEST(ScaledDotProductAttention, HalfPrecisionIsComputedInFloat) {
 TEST(ScaledDotProductAttention, EmptyBatchesQueriesAndKeys) {
   for (auto [B, Lq, Lk] : {std::tuple{0, 3, 4}, {2, 0, 4}, {2, 3, 0}, {0, 0, 0}}) {
     auto in = inputs(B, 2, Lq, Lk, 4, 5);
-    for (const auto& f : {dispatched({}), reference({}), blocks({}, {})}) {
+    for (const auto& f : {dispatched({}), fallback({}), blocks({}, {})}) {
       auto y = f(in);
       EXPECT_EQ(y.shape(), (mx::Shape{B, 2, Lq, 5}));
       if (y.size() > 0) {
@@ -268,7 +268,7 @@ AttentionOptions with_dropout(float p, uint64_t seed) {
   return o;
 }
 
-TEST(AttentionDropout, EveryFormDropsTheSame) {
+TEST(AttentionDropout, AllFormsDropTheSame) {
   auto in = inputs(2, 3, 9, 21, 4, 4);
   auto o = with_dropout(0.3f, 11);
   o.causal = true;
@@ -295,12 +295,12 @@ TEST(AttentionDropout, FollowsItsKeyAndKeepsTheMean) {
   expect_near(mask(1), first, 0);
   auto kept = mx::astype(mx::greater(first, mx::array(0.0f)), mx::float32);
   expect_near(first, kept / mx::array(0.8f), 1e-6);
-  // 524288 draws: the deviation of the mean is 0.0006, of a row's or a column's 0.018.
+  // 524288 draws: the standard deviation of the mean is 0.0006, of the mean of a row or column 0.018.
   EXPECT_NEAR(mx::mean(kept).item<float>(), 0.8, 0.003);
   for (int axis : {2, 3}) {
     auto rates = mx::mean(kept, axis);
     EXPECT_LT(mx::max(mx::abs(rates - mx::array(0.8f))).item<float>(), 0.1);
-    EXPECT_NEAR(mx::std(rates).item<float>(), 0.0177, 0.003);  // as independent draws have it
+    EXPECT_NEAR(mx::std(rates).item<float>(), 0.0177, 0.003);  // as for independent draws
   }
   auto agree = [](const mx::array& a, const mx::array& b) { return mx::mean(mx::astype(mx::equal(a, b), mx::float32)).item<float>(); };
   EXPECT_NEAR(agree(mask(2), first), 0.68, 0.01);  // 0.8^2 + 0.2^2
@@ -363,7 +363,7 @@ TEST(ScaledDotProductAttention, NamesWhatIsWrong) {
   EXPECT_NE(message(in, with([](auto& o) { o.scale = std::nanf(""); })).find("scale is nan"), std::string::npos);
 }
 
-// Peak of MLX's memory during f, above what was held before. The kernel's own scratch is not MLX's: 256 KiB a thread.
+// MLX's peak memory during f, above the level before. The kernel's own scratch is not MLX's: 256 KiB a thread.
 template <class F>
 size_t peak_memory(const F& f) {
   mx::synchronize();
@@ -386,9 +386,9 @@ TEST(ScaledDotProductAttention, NeverHoldsTheScores) {
       mx::eval(g);
     });
   };
-  EXPECT_LT(all(dispatched({})), scores / 4);  // GPUs allocate in larger pieces
+  EXPECT_LT(all(dispatched({})), scores / 4);  // GPUs allocate larger blocks
   EXPECT_LT(all(blocks({}, {128, 128})), scores / 4);
-  EXPECT_GT(all(reference({})), scores);  // what the two spare
+  EXPECT_GT(all(fallback({})), scores);  // the scores that the other two never hold
 }
 
 }  // namespace

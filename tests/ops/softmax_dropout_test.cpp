@@ -30,21 +30,21 @@ PlainOp plain_softmax_dropout(const mx::array& kept_values, double p) {
   };
 }
 
-// With a key and p: the kept values of the op itself, which DropsAtItsRate holds to the rate.
+// With a key and p: with the kept values of the op itself, whose rate DropsAtItsRateAndFollowsItsKey tests.
 mx::array kept_of(const mx::Shape& shape, float p, const mx::array& key) {
   return *ops::fused_softmax_dropout_with_mask(mx::zeros(shape), p, std::nullopt, key).kept;
 }
 
 std::optional<mx::array> second(const std::vector<mx::array>& in) { return in.size() > 1 ? std::optional(in[1]) : std::nullopt; }
 
-TEST(FusedSoftmaxDropout, IsItsDefinition) {
+TEST(FusedSoftmaxDropout, EqualsItsDefinition) {
   const mx::Shape shape{2, 3, 4, 5};
   const auto key = mx::random::key(7);
   for (float p : {0.0f, 0.3f}) {
     auto plain = plain_softmax_dropout(p > 0 ? kept_of(shape, p, key) : mx::ones(shape), p);
     Op ours = [&](const auto& in) { return ops::fused_softmax_dropout(in[0], p, second(in), key); };
-    Op reference = [&](const auto& in) { return ops::fused_softmax_dropout_fallback(in[0], p, second(in), key); };
-    for (const auto& f : {ours, reference}) {
+    Op fallback = [&](const auto& in) { return ops::fused_softmax_dropout_fallback(in[0], p, second(in), key); };
+    for (const auto& f : {ours, fallback}) {
       expect_as_plain(f, plain, {random(shape, 1)}, 1e-5);
       expect_as_plain(f, plain, {random(shape, 1), random({2, 5}, 2)}, 1e-5);
       expect_value_as_plain(f, plain, {random(shape, 1), random({2, 5}, 2)}, mx::bfloat16, 4e-3);
@@ -59,11 +59,11 @@ RC_GTEST_PROP(FusedSoftmaxDropout, FormsAgree, ()) {
   const auto key = mx::random::key(uint64_t(*rc::gen::inRange(0, 1000)));
   std::vector<mx::array> in{random(shape, 1), random({shape[0], 1, 1, shape[3]}, 2)};
   Op ours = [&](const auto& x) { return ops::fused_softmax_dropout(x[0], p, x[1], key); };
-  Op reference = [&](const auto& x) { return ops::fused_softmax_dropout_fallback(x[0], p, x[1], key); };
+  Op fallback = [&](const auto& x) { return ops::fused_softmax_dropout_fallback(x[0], p, x[1], key); };
   auto near = [](const mx::array& a, const mx::array& b) { return mx::allclose(a, b, 1e-4, 3e-6).item<bool>(); };
-  RC_ASSERT(near(ours(in), reference(in)));
+  RC_ASSERT(near(ours(in), fallback(in)));
   auto cotangent = random(shape, 3);
-  auto g = gradients(ours, in, cotangent), expected = gradients(reference, in, cotangent);
+  auto g = gradients(ours, in, cotangent), expected = gradients(fallback, in, cotangent);
   for (size_t i = 0; i < 2; ++i) RC_ASSERT(near(g[i], expected[i]));
 }
 
@@ -73,7 +73,7 @@ TEST(FusedSoftmaxDropout, DropsAtItsRateAndFollowsItsKey) {
   auto [y, kept] = ops::fused_softmax_dropout_with_mask(x, 0.2f, std::nullopt, mx::random::key(1));
   ASSERT_TRUE(kept.has_value());
   EXPECT_EQ(kept->dtype(), mx::bool_);
-  EXPECT_NEAR(mx::mean(mx::astype(*kept, mx::float32)).item<float>(), 0.8, 0.01);  // 40000 draws: deviation 0.002
+  EXPECT_NEAR(mx::mean(mx::astype(*kept, mx::float32)).item<float>(), 0.8, 0.01);  // 40000 draws: standard deviation 0.002
   EXPECT_TRUE(mx::array_equal(mx::not_equal(y, mx::array(0.0f)), *kept).item<bool>());
   expect_near(ops::fused_softmax_dropout(x, 0.2f, std::nullopt, mx::random::key(1)), y, 0);
   auto other = ops::fused_softmax_dropout(x, 0.2f, std::nullopt, mx::random::key(2));

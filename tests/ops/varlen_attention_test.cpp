@@ -14,19 +14,19 @@ namespace {
 using namespace testing_ops;
 using ops::AttentionOptions;
 
-// The kernels switched off: what a GPU runs.
-struct Composed {
-  Composed() { ops::enable_kernels(false); }
-  ~Composed() { ops::enable_kernels(true); }
+// With kernels disabled, as on a GPU.
+struct WithoutKernels {
+  WithoutKernels() { ops::enable_kernels(false); }
+  ~WithoutKernels() { ops::enable_kernels(true); }
 };
-Op composed(const Op& f) {
+Op without_kernels(const Op& f) {
   return [=](const auto& in) {
-    Composed off;
+    WithoutKernels off;
     return f(in);
   };
 }
 
-// The definition in double: softmax(q k^T / sqrt(d)) v inside each sequence; q [nnz_q, h, d].
+// The definition in double: softmax(q k^T / sqrt(d)) v within each sequence; q [nnz_q, h, d].
 Plain plain_varlen(const std::vector<Plain>& in, const std::vector<int>& of_q, const std::vector<int>& of_k) {
   const Plain &q = in[0], &k = in[1], &v = in[2];
   Plain y(mx::Shape{q.dim(0), q.dim(1), v.dim(2)});
@@ -47,15 +47,15 @@ Plain plain_varlen(const std::vector<Plain>& in, const std::vector<int>& of_q, c
   return y;
 }
 
-TEST(VarlenAttention, IsItsDefinition) {
+TEST(VarlenAttention, EqualsItsDefinition) {
   const std::vector<int> of_q{0, 3, 3, 4, 8}, of_k{0, 2, 5, 5, 9};  // an empty query, and a query (3) without keys
   Op f = [&](const auto& in) { return ops::attention_varlen(in[0], in[1], in[2], of_q, of_k); };
   auto plain = [&](const std::vector<Plain>& in) { return plain_varlen(in, of_q, of_k); };
   const std::vector<mx::array> in{random({8, 2, 4}, 1), random({9, 2, 4}, 2), random({9, 2, 3}, 3)};
   expect_as_plain(f, plain, in, 1e-5);
-  expect_as_plain(composed(f), plain, in, 1e-5);
-  Op reference = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k); };
-  expect_as_plain(reference, plain, in, 1e-5);
+  expect_as_plain(without_kernels(f), plain, in, 1e-5);
+  Op fallback = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k); };
+  expect_as_plain(fallback, plain, in, 1e-5);
   expect_value_as_plain(f, plain, in, mx::bfloat16, 4e-3);
 }
 
@@ -81,15 +81,15 @@ RC_GTEST_PROP(VarlenAttention, FormsAgree, ()) {
     return o;
   };
   Op ours = [&](const auto& x) { return ops::attention_varlen(x[0], x[1], x[2], of_q, of_k, with(x)); };
-  Op reference = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k, with(x)); };
+  Op fallback = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k, with(x)); };
   auto near = [](const mx::array& a, const mx::array& b) {
     if (a.shape() != b.shape()) return false;
     return a.size() == 0 || mx::max(mx::abs(a - b)).item<float>() <= 1e-5f * (1 + mx::max(mx::abs(b)).item<float>());
   };
   auto cotangent = random({of_q.back(), heads, d}, 5);
-  const auto y = reference(in);
-  const auto expected = gradients(reference, in, cotangent);
-  for (const auto& f : {ours, composed(ours)}) {
+  const auto y = fallback(in);
+  const auto expected = gradients(fallback, in, cotangent);
+  for (const auto& f : {ours, without_kernels(ours)}) {
     RC_ASSERT(near(f(in), y));
     const auto g = gradients(f, in, cotangent);
     for (size_t i = 0; i < in.size(); ++i) RC_ASSERT(near(g[i], expected[i]));
@@ -98,7 +98,7 @@ RC_GTEST_PROP(VarlenAttention, FormsAgree, ()) {
 
 TEST(VarlenAttention, EqualsPaddedAttention) {
   auto mask = mx::array({1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 1}, {3, 5}, mx::int32);
-  mask = mx::sort(mask, 1) == mx::array(1);  // left-padded: only the kept rows count
+  mask = mx::sort(mask, 1) == mx::array(1);  // left-padded: only the rows with tokens count
   auto u = ops::unpadding(mask);
   auto x = random({3, 5, 2, 4}, 1);
   AttentionOptions padded;
@@ -112,15 +112,15 @@ TEST(VarlenAttention, EqualsPaddedAttention) {
   expect_near(ops::attention_varlen(rows, rows, rows, u.cu_seqlens, u.cu_seqlens, options), expected, 1e-5);
 }
 
-TEST(VarlenAttention, DropsTheSameInBothForms) {
+TEST(VarlenAttention, DropsTheSameWithoutKernels) {
   const std::vector<int> offsets{0, 5, 5, 12};
   AttentionOptions options;
   options.dropout = 0.4f;
   options.dropout_key = mx::random::key(3);
   Op f = [&](const auto& x) { return ops::attention_varlen(x[0], x[1], x[2], offsets, offsets, options); };
   const std::vector<mx::array> in{random({12, 3, 4}, 1), random({12, 3, 4}, 2), random({12, 3, 4}, 3)};
-  expect_near(f(in), composed(f)(in), 1e-5);
-  auto ours = gradients(f, in, random({12, 3, 4}, 4)), blocks = gradients(composed(f), in, random({12, 3, 4}, 4));
+  expect_near(f(in), without_kernels(f)(in), 1e-5);
+  auto ours = gradients(f, in, random({12, 3, 4}, 4)), blocks = gradients(without_kernels(f), in, random({12, 3, 4}, 4));
   for (size_t i = 0; i < 3; ++i) expect_near(ours[i], blocks[i], 1e-5);
   EXPECT_GT(relative_error(f(in), ops::attention_varlen(in[0], in[1], in[2], offsets, offsets)), 0.1);
 }
@@ -139,7 +139,7 @@ TEST(FlashAttention, PackedFormsAreTheSame) {
   auto kv = mx::slice(qkv, {0, 1, 0, 0}, {9, 3, 2, 4});
   expect_near(ops::flash_attn_unpadded_kvpacked_func(parts[0], kv, offsets, offsets, 5, 5, options), expected, 0);
   expect_near(ops::flash_attn_unpadded_func(parts[0], parts[1], parts[2], offsets, offsets, 5, 5, options), expected, 0);
-  // The packed gradient is the parts' gradients side by side.
+  // The gradient of the packed array is the concatenation of the parts' gradients.
   auto cotangent = random({9, 2, 4}, 2);
   Op packed = [&](const auto& x) { return ops::flash_attn_unpadded_qkvpacked_func(x[0], offsets, 5, options); };
   Op apart = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], offsets, offsets, options); };
