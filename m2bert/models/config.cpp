@@ -224,7 +224,7 @@ void check(const Config& c, const io::Tree& map) {
     ensure(c.hidden_size % c.num_attention_heads == 0, "num_attention_heads", "a divisor of hidden_size " + std::to_string(c.hidden_size));
     return;
   }
-  ensure(c.long_conv_l_max.has_value(), "long_conv_l_max", "the longest text in tokens, an integer of at least 1");
+  ensure(c.long_conv_l_max.has_value(), "long_conv_l_max", "the maximum sequence length in tokens, an integer of at least 1");
   ensure(c.long_conv_kernel_learning_rate.has_value(), "long_conv_kernel_learning_rate", "a number (1e-3 in upstream's recipes)");
   ensure(c.hyena_lr_pos_emb.has_value(), "hyena_lr_pos_emb", "a number (1e-5 in upstream's recipes; 0 freezes the positions)");
   ensure(c.hyena_w.has_value(), "hyena_w", "a number (10 in upstream's recipes)");
@@ -302,7 +302,7 @@ Config from_config_json(const io::Tree& map) {
   const bool upstream_fields = mixer || map.contains("alibi_starting_size") || map.contains("use_glu_mlp");
   if (!upstream_fields) {
     const auto type = map.get<std::string>("model_type", "bert");
-    if (type != "bert") map.at("model_type").wants("bert (M2-BERT is told by monarch_mixer_sequence_mixing)");
+    if (type != "bert") map.at("model_type").wants("bert (for M2-BERT, set monarch_mixer_sequence_mixing)");
     c.family = Family::hf_bert;
     c.attention_probs_dropout_prob = 0.1;
   }

@@ -46,7 +46,7 @@ mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
   std::optional<mx::array> positions;
   if (position_embeddings) {
     const int most = position_embeddings->weight.shape(0);
-    require(L <= most, "[Embeddings] the text has ", L, " tokens, the model has positions for ", most, " (max_position_embeddings)");
+    require(L <= most, "[Embeddings] the sequence has ", L, " tokens, the model has positions for ", most, " (max_position_embeddings)");
     positions = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
   }
   if (packed_ && pass.allows_packed()) return fused(batch.input_ids, types, positions);

@@ -91,7 +91,7 @@ void expect_scales(Model& model, const checkpoint::TensorMap& weights) {
 }
 
 // Whether a file describes a model at all: every field has a default, so any map could be read as a BERT.
-bool says_something(const io::Tree& tree) {
+bool describes_model(const io::Tree& tree) {
   if (const io::Tree* model = tree.find("model"); model && model->is_map()) return true;
   const io::Tree known = Config().to_tree();
   return std::ranges::any_of(tree.members(), [&](const auto& member) { return known.contains(member.key); });
@@ -126,7 +126,7 @@ Config read_config(const fs::path& file, const std::vector<std::string>& overrid
   const bool json = file.extension() == ".json";
   require(!json || overrides.empty(), file.string(), ": key=value overrides need a YAML recipe");
   const io::Tree tree = json ? io::read_json(file) : io::read_yaml(file, overrides);
-  require(!tree.is_map() || says_something(tree), file.string(),
+  require(!tree.is_map() || describes_model(tree), file.string(),
           ": has no field of a model (a recipe has model.model_config, a config.json hidden_size, num_hidden_layers and such)");
   return Config::from_tree(tree);
 }

@@ -56,7 +56,7 @@ HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
 
 // The input of the network's last layer, [L, order] float32.
 mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {
-  require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the text has ", L, " positions, the filter was made for at most ", options_.l_max,
+  require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the sequence has ", L, " positions, the filter supports at most ", options_.l_max,
           " (long_conv_l_max)");
   auto h = mx::reshape(mx::slice(mx::astype(z, mx::float32), {0, 0, 0}, {1, L, z.shape(2)}), {L, z.shape(2)});
   if (after) h = mx::depends({h}, {*after})[0];

@@ -34,7 +34,7 @@ Sizes check(const char* op, const mx::array& x, const mx::array& weight, const s
     require_float(op, "bias", *bias);
   }
   const int64_t padded = int64_t(n.L) + 2 * int64_t(o.padding), reach = int64_t(o.dilation) * (n.K - 1) + 1;
-  require(reach <= padded && padded <= INT32_MAX / 4, "[", op, "] the filter reaches over ", reach, " positions, the padded text has ",
+  require(reach <= padded && padded <= INT32_MAX / 4, "[", op, "] the filter reaches over ", reach, " positions, the padded sequence has ",
           padded);
   n.L_padded = int(padded), n.reach = int(reach), n.L_out = int((padded - reach) / o.stride) + 1;
   return n;

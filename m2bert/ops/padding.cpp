@@ -77,7 +77,7 @@ mx::array index_put_first_axis(const mx::array& v, const mx::array& indices, int
 mx::array unpad_input(const mx::array& x, const Unpadding& u, mx::StreamOrDevice s) {
   require(x.ndim() >= 2, "[unpad_input] x has shape ", x.shape(), ", wants [B, S, ...]");
   require(x.shape(0) + 1 == int(u.cu_seqlens.size()) && x.shape(1) == u.seqlen, "[unpad_input] x has shape ", x.shape(),
-          ", the unpadding is of ", u.cu_seqlens.size() - 1, " texts of ", u.seqlen, " positions");
+          ", the unpadding is of ", u.cu_seqlens.size() - 1, " sequences of ", u.seqlen, " positions");
   auto shape = x.shape();
   shape.erase(shape.begin());
   shape[0] = x.shape(0) * x.shape(1);
@@ -105,7 +105,7 @@ mx::array pad_input(const mx::array& rows, const mx::array& indices, int batch, 
 
 mx::array pad_input(const mx::array& rows, const Unpadding& u, int batch, int seqlen, mx::StreamOrDevice s) {
   require(batch + 1 == int(u.cu_seqlens.size()) && seqlen == u.seqlen, "[pad_input] batch is ", batch, " and seqlen ", seqlen,
-          ", the unpadding is of ", u.cu_seqlens.size() - 1, " texts of ", u.seqlen, " positions");
+          ", the unpadding is of ", u.cu_seqlens.size() - 1, " sequences of ", u.seqlen, " positions");
   return pad_input(rows, u.indices, batch, seqlen, s);
 }
 
