@@ -2,7 +2,7 @@
 
 allow FOLDER: FOLDER ...     what the folder may include beside itself (* means all); headers directly in m2bert/ are open to all
 own FOLDER: PREFIX ...       third-party headers that only this folder may include, and only in its .cpp files
-deny FOLDER ...: PREFIX ...  headers that these folders may never include
+deny FOLDER ...: PREFIX ...  headers that these folders may never include; a FOLDER may be deeper, such as ops/backend
 """
 import re
 import sys
@@ -30,9 +30,11 @@ def read_rules(text):
     return allow, owner, deny
 
 
-def complaints(folder, header, public, rules):
-    """What is wrong with a file of `folder` that includes `header`."""
+def complaints(place, header, public, rules):
+    """What is wrong with a file in `place`, a path below m2bert/ or cli, that includes `header`."""
     allow, owner, deny = rules
+    folder = place.parts[0]
+    enclosing = {place.as_posix(), *(parent.as_posix() for parent in place.parents)}
     parts = header.split("/")
     if parts[0] == "m2bert" and len(parts) > 2 and not allow[folder] & {parts[1], "*"}:
         yield f"{folder} may not include {header}"
@@ -44,8 +46,9 @@ def complaints(folder, header, public, rules):
         if header.startswith(prefix) and public:
             yield f"a public header may not include {header}"
     for folders, prefixes in deny:
-        if folder in folders and header.startswith(prefixes):
-            yield f"{folder} may never include {header}"
+        for denied in folders & enclosing:
+            if header.startswith(prefixes):
+                yield f"{denied} may never include {header}"
 
 
 def main():
@@ -55,6 +58,7 @@ def main():
     for path in sorted(files):
         place = path.relative_to(ROOT)
         folder = "cli" if place.parts[0] == "cli" else place.parts[1] if len(place.parts) > 2 else None
+        inside = place.parent if folder == "cli" else place.parent.relative_to("m2bert")
         if folder is None:
             continue  # m2bert/error.h and its like: open to all
         if folder not in rules[0]:
@@ -64,7 +68,7 @@ def main():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             match = INCLUDE.match(line)
             if match:
-                wrong += [f"{place}:{number}: {what}" for what in complaints(folder, match[1], public, rules)]
+                wrong += [f"{place}:{number}: {what}" for what in complaints(inside, match[1], public, rules)]
     print("\n".join(wrong) if wrong else f"{len(files)} files keep to tools/layers.txt")
     return 1 if wrong else 0
 
