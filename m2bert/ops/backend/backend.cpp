@@ -9,7 +9,7 @@
 #include <dnnl.hpp>
 
 #include "m2bert/ops/backend/cpu/simd/instruction_set_simd.h"
-#include "m2bert/ops/backend/cpu/simd/packed_weight.h"
+#include "m2bert/ops/backend/cpu/simd/packed_weight_host.h"
 #endif
 #ifdef _OPENMP
 #include <omp.h>

@@ -64,7 +64,7 @@ class Attention : public AttentionPrimitive {
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     auto& encoder = encode(stream(), in, out);
     encoder.dispatch([plan = plan_, pointers = pointers(in), key = dropout_key(in), y = out[0].data<float>(),
-                      rows = AttentionRows{out[1].data<float>(), out[2].data<float>()}] {
+                      rows = SoftmaxStats{out[1].data<float>(), out[2].data<float>()}] {
       enter_pool();
       attention_forward(keyed(plan, key), pointers, y, rows, threads());
     });
@@ -79,7 +79,7 @@ class AttentionGradient : public AttentionPrimitive {
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     auto& encoder = encode(stream(), in, out);
     auto more = [&](int i) { return const_cast<float*>(in[size_t(places_.end + i)].data<float>()); };
-    encoder.dispatch([plan = plan_, pointers = pointers(in), key = dropout_key(in), y = more(0), rows = AttentionRows{more(1), more(2)},
+    encoder.dispatch([plan = plan_, pointers = pointers(in), key = dropout_key(in), y = more(0), rows = SoftmaxStats{more(1), more(2)},
                       dy = more(3), dq = out[0].data<float>(), dk = out[1].data<float>(), dv = out[2].data<float>()] {
       enter_pool();
       attention_backward(keyed(plan, key), pointers, y, rows, dy, dq, dk, dv, threads());

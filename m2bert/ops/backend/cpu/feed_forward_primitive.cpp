@@ -63,7 +63,7 @@ class ProductsInputs {
     return in_[at_++].template data<U>();
   }
 
-  FeedForwardParts<const T> parts{};
+  FeedForwardTensors<const T> parts{};
   const uint32_t* key = nullptr;
 
  private:
@@ -88,11 +88,11 @@ class ProductsGradient : public FloatKernel<ProductsGradient> {
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     ProductsInputs<T> inputs(in, options_);
     const T *h = inputs.template next<T>(), *dy = inputs.template next<T>();
-    FeedForwardParts<T> to{out[0].data<T>(), out[1].data<T>(), nullptr, out[2].data<T>(), nullptr};
+    FeedForwardTensors<T> to{out[0].data<T>(), out[1].data<T>(), nullptr, out[2].data<T>(), nullptr};
     if (options_.up_bias) to.up_bias = out[3].data<T>();
     if (options_.down_bias) to.down_bias = out.back().data<T>();
     return [sizes = sizes_of(in, options_.gated), options = options_, parts = inputs.parts, key = inputs.key, h, dy, to] {
-      feed_forward_gradients<T>(sizes, options.activation, dropout_of(options, key), parts, h, dy, to, threads());
+      feed_forward_backward<T>(sizes, options.activation, dropout_of(options, key), parts, h, dy, to, threads());
     };
   }
 
@@ -123,7 +123,7 @@ class Products : public FloatKernel<Products> {
     const ProductsInputs<T> inputs(in, options_);
     return
         [sizes = sizes_of(in, options_.gated), options = options_, parts = inputs.parts, key = inputs.key, y = out[0].data<T>(),
-         h = out[1].data<T>()] { feed_forward_products<T>(sizes, options.activation, dropout_of(options, key), parts, y, h, threads()); };
+         h = out[1].data<T>()] { feed_forward_forward<T>(sizes, options.activation, dropout_of(options, key), parts, y, h, threads()); };
   }
 
  private:
@@ -133,7 +133,7 @@ class Products : public FloatKernel<Products> {
 }  // namespace
 
 bool feed_forward_products_take(const mx::array& x, const FeedForwardWeights& w, mx::StreamOrDevice s) {
-  if (!cpu_kernels(s) || x.size() == 0 || !gate_takes(w.activation) || w.up.scale || w.down.scale) return false;
+  if (!cpu_kernels(s) || x.size() == 0 || !gated_activation_supports(w.activation) || w.up.scale || w.down.scale) return false;
   if (x.dtype() != mx::float32 && !(x.dtype() == mx::bfloat16 && has_bfloat16_gemm())) return false;
   for (const auto* a : {&w.up.values, &w.down.values}) {
     if (a->dtype() != x.dtype() || (a->ndim() != 2 && a->ndim() != 3)) return false;
@@ -163,10 +163,10 @@ mx::array feed_forward_products(const mx::array& x, const FeedForwardWeights& w,
 }
 
 PackedFeedForward pack_feed_forward(const FeedForwardWeights& w, mx::Stream s) {
-  const auto number = number_of(w.up);
-  if (!number || number_of(w.down) != number) return nullptr;
+  const auto dtype = host_dtype_of(w.up);
+  if (!dtype || host_dtype_of(w.down) != dtype) return nullptr;
   HostArrays host(s);
-  FeedForwardSource source{*number,
+  FeedForwardSource source{*dtype,
                            host.weight(w.up),
                            host.weight(w.down),
                            host.floats(w.up_bias),
@@ -176,7 +176,7 @@ PackedFeedForward pack_feed_forward(const FeedForwardWeights& w, mx::Stream s) {
                            w.eps,
                            w.activation,
                            w.gated};
-  if (!feed_forward_takes(source.up, source.down, w.gated)) return nullptr;
+  if (!packed_feed_forward_supports(source.up, source.down, w.gated)) return nullptr;
   return std::make_shared<const FeedForward>(source);
 }
 
@@ -184,7 +184,7 @@ mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx
   require(prepared != nullptr, "[feed_forward] the weights are not prepared");
   require(x.ndim() >= 1 && x.shape(-1) == prepared->width(), "[feed_forward] x has shape ", x.shape(), ", the weights want ",
           prepared->width(), " columns");
-  require(takes_input(prepared->number(), x.dtype()), "[feed_forward] x is ", x.dtype(), ", the weights want another dtype");
+  require(supports_input(prepared->dtype(), x.dtype()), "[feed_forward] x is ", x.dtype(), ", the weights want another dtype");
   if (x.size() == 0) return x;
   return mx::array(x.shape(), x.dtype(), std::make_shared<FeedForwardPrimitive>(s, prepared), {mx::contiguous(x, false, s)});
 }

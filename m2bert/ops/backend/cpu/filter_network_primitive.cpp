@@ -6,7 +6,7 @@
 #include "m2bert/ops/backend/cpu/simd/filter_network_simd.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
 #include "m2bert/ops/backend/cpu/packed_filters.h"
-#include "m2bert/ops/backend/cpu/simd/stage.h"
+#include "m2bert/ops/backend/cpu/simd/profile_scope.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::cpu {
@@ -29,7 +29,7 @@ class SineLinearGradient : public FloatKernel<SineLinearGradient> {
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [layer = sine_layer(in), dy = in[4].data<float>(),
             to = SineGradients{out[0].data<float>(), out[1].data<float>(), out[2].data<float>(), out[3].data<float>()}] {
-      sine_linear_gradient(layer, dy, to, threads());
+      sine_linear_backward(layer, dy, to, threads());
     };
   }
 };
@@ -53,7 +53,7 @@ class SineLinear : public FloatKernel<SineLinear> {
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [layer = sine_layer(in), y = out[0].data<float>()] { sine_linear_rows(layer, y, threads()); };
+    return [layer = sine_layer(in), y = out[0].data<float>()] { sine_linear_forward(layer, y, threads()); };
   }
 };
 
@@ -71,7 +71,7 @@ class ExponentialDecay : public FloatKernel<ExponentialDecay> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [x = in[0].data<float>(), times = in[1].data<float>(), deltas = in[2].data<float>(), y = out[0].data<float>(),
-            rows = in[0].shape(0), columns = in[0].shape(1)] { decay_rows(x, times, deltas, rows, columns, y, threads()); };
+            rows = in[0].shape(0), columns = in[0].shape(1)] { exponential_decay_rows(x, times, deltas, rows, columns, y, threads()); };
   }
 };
 
@@ -89,8 +89,8 @@ class PrepareNetworks : public FloatKernel<PrepareNetworks> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [networks = networks_.host(in, 0), L = L_, H = H_, prepared = FilterMemory(out[0])] {
-      const Stage timed(StageKind::filters);
-      prepared.visit([&](auto* values) { mixer_prepare(networks, L, H, values, threads()); });
+      const ProfileScope timed(ProfileStage::filters);
+      prepared.visit([&](auto* values) { pack_filter_spectra(networks, L, H, values, threads()); });
     };
   }
 

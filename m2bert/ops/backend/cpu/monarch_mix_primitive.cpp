@@ -6,7 +6,7 @@
 #include "m2bert/ops/backend/cpu/float_primitive.h"
 #include "m2bert/ops/backend/cpu/simd/monarch_mix_simd.h"
 #include "m2bert/ops/backend/cpu/packed_filters.h"
-#include "m2bert/ops/backend/cpu/simd/stage.h"
+#include "m2bert/ops/backend/cpu/simd/profile_scope.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::cpu {
@@ -47,8 +47,8 @@ class PrepareFilters : public FloatKernel<PrepareFilters> {
     const float *k = take(true), *D = take(true), *k_rev = take(parts_.reverse), *k2 = take(parts_.residual), *D2 = take(parts_.residual);
     const float* k2_rev = take(parts_.residual && parts_.reverse);
     return [=, L = in[0].shape(0), H = in[0].shape(1), prepared = FilterMemory(out[0])] {
-      const Stage timed(StageKind::filters);
-      prepared.visit([&](auto* values) { mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, values, threads()); });
+      const ProfileScope timed(ProfileStage::filters);
+      prepared.visit([&](auto* values) { pack_filter_spectra(k, k_rev, D, k2, k2_rev, D2, L, H, values, threads()); });
     };
   }
 
@@ -67,11 +67,11 @@ class MixGradient : public FloatKernel<MixGradient> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     const auto& dy = in[4];
-    MixerInputs<T> inputs{in[0].data<T>(),     parts_.residual ? in[5].data<T>() : nullptr,
+    MonarchMixInputs<T> inputs{in[0].data<T>(),     parts_.residual ? in[5].data<T>() : nullptr,
                           dy.data<T>(),        in[1].data<float>(),
                           in[2].data<float>(), dy.shape(0),
                           dy.shape(1),         dy.shape(2)};
-    MixerGradients<T> to{};
+    MonarchMixGradients<T> to{};
     size_t next = 0;
     to.projected = data_or_null<T>(out, next, true);
     to.short_weight = data_or_null<float>(out, next, true);
@@ -83,7 +83,7 @@ class MixGradient : public FloatKernel<MixGradient> {
     to.k2 = data_or_null<float>(out, next, parts_.residual);
     to.D2 = data_or_null<float>(out, next, parts_.residual);
     to.k2_rev = data_or_null<float>(out, next, parts_.residual && parts_.reverse);
-    return [inputs, to, prepared = in[3].data<float>()] { mixer_backward<T>(inputs, prepared, to, threads()); };
+    return [inputs, to, prepared = in[3].data<float>()] { monarch_mix_backward<T>(inputs, prepared, to, threads()); };
   }
 
  private:
@@ -114,7 +114,7 @@ class Mix : public FloatKernel<Mix> {
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [projected = in[0].data<T>(), weight = in[1].data<float>(), bias = in[2].data<float>(), prepared = in[3].data<float>(),
             u = parts_.residual ? in[4].data<T>() : nullptr, B = out[0].shape(0), L = out[0].shape(1), H = out[0].shape(2),
-            y = out[0].data<T>()] { mixer_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads()); };
+            y = out[0].data<T>()] { monarch_mix_forward<T>(projected, u, weight, bias, prepared, B, L, H, y, threads()); };
   }
 
  private:

@@ -12,7 +12,7 @@ namespace m2bert::ops::cpu {
 // For texts of `dtype`.
 inline mx::Dtype filter_dtype(mx::Dtype dtype) { return dtype == mx::float32 ? mx::float32 : mx::uint32; }
 inline size_t filter_values(int L, int H, mx::Dtype dtype) {
-  return dtype == mx::float32 ? mixer_prepared_size<float>(H, L) : mixer_prepared_size<uint32_t>(H, L);
+  return dtype == mx::float32 ? packed_filter_size<float>(H, L) : packed_filter_size<uint32_t>(H, L);
 }
 
 // What a primitive makes of its inputs for texts of `dtype`.

@@ -32,16 +32,16 @@ class LinearPrimitive : public FloatKernel<LinearPrimitive> {
 }  // namespace
 
 PackedLinear pack_linear(const LinearWeights& w, const std::optional<NormWeights>& norm, mx::Stream s) {
-  const auto number = number_of(w.weight);
-  if (!number) return nullptr;
+  const auto dtype = host_dtype_of(w.weight);
+  if (!dtype) return nullptr;
   HostArrays host(s);
-  TiledLinearSource source{*number, host.weight(w.weight), host.floats(w.bias), nullptr, nullptr, 0};
-  if (!tiled_linear_takes(source.weight)) return nullptr;
+  TiledLinearSource source{*dtype, host.weight(w.weight), host.floats(w.bias), nullptr, nullptr, 0};
+  if (!packed_linear_supports(source.weight)) return nullptr;
   if (norm) {
     require(norm->weight.size() == size_t(source.weight.q) && norm->bias.size() == norm->weight.size(), "[pack_linear] the norm has ",
             norm->weight.size(), " weights, the layer ", source.weight.q, " outputs");
     source.norm_weight = host.floats(norm->weight);
-    source.norm_shift = host.floats(norm->bias);
+    source.norm_bias = host.floats(norm->bias);
     source.eps = norm->eps;
   }
   return std::make_shared<const TiledLinear>(source);
@@ -51,7 +51,7 @@ mx::array linear(const mx::array& x, const PackedLinear& prepared, const std::op
   require(prepared != nullptr, "[linear] the weights are not prepared");
   require(x.ndim() >= 1 && x.shape(-1) == prepared->in(), "[linear] x has shape ", x.shape(), ", the weights want ", prepared->in(),
           " columns");
-  require(takes_input(prepared->number(), x.dtype()), "[linear] x is ", x.dtype(), ", the weights want another dtype");
+  require(supports_input(prepared->dtype(), x.dtype()), "[linear] x is ", x.dtype(), ", the weights want another dtype");
   auto shape = x.shape();
   shape.back() = prepared->out();
   require(residual.has_value() == prepared->has_norm(), "[linear] the weights were prepared ", prepared->has_norm() ? "with" : "without",

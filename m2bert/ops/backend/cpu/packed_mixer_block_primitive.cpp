@@ -50,7 +50,7 @@ void check(const mx::array& u, const PackedMixerBlock& prepared) {
   require(prepared != nullptr, "[mixer_block] the weights are not prepared");
   require(u.ndim() == 3 && u.shape(2) == prepared->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ",
           prepared->width(), "]");
-  require(takes_input(prepared->number(), u.dtype()), "[mixer_block] u is ", u.dtype(), ", the weights want another dtype");
+  require(supports_input(prepared->dtype(), u.dtype()), "[mixer_block] u is ", u.dtype(), ", the weights want another dtype");
 }
 
 }  // namespace
@@ -58,10 +58,10 @@ void check(const mx::array& u, const PackedMixerBlock& prepared) {
 size_t packed_filter_bytes(int L, int H, mx::Dtype dtype) { return filter_values(L, H, dtype) * mx::size_of(filter_dtype(dtype)); }
 
 PackedMixerBlock pack_mixer_block(const MixerWeights& w, bool residual, mx::Stream s) {
-  const auto number = number_of(w.in_weight);
-  if (!number || number_of(w.out_weight) != number || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  const auto dtype = host_dtype_of(w.in_weight);
+  if (!dtype || host_dtype_of(w.out_weight) != dtype || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
   HostArrays host(s);
-  const MonarchMixerSource source{*number,
+  const MonarchMixerSource source{*dtype,
                                   host.weight(w.in_weight),
                                   host.weight(w.out_weight),
                                   host.floats(w.in_bias),
@@ -69,7 +69,7 @@ PackedMixerBlock pack_mixer_block(const MixerWeights& w, bool residual, mx::Stre
                                   host.floats(w.short_weight),
                                   host.floats(w.short_bias),
                                   residual};
-  if (!mixer_block_takes(source.in, source.out)) return nullptr;
+  if (!packed_mixer_block_supports(source.in, source.out)) return nullptr;
   require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q), "[pack_mixer_block] short_weight has shape ",
           w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
   return std::make_shared<const MonarchMixer>(source);

@@ -4,7 +4,10 @@
 
 #ifdef M2BERT_CPU_KERNELS
 #include "m2bert/ops/backend/cpu/float_primitive.h"
-#include "m2bert/ops/backend/cpu/simd/pointwise_simd.h"
+#include "m2bert/ops/backend/cpu/simd/activation_simd.h"
+#include "m2bert/ops/backend/cpu/simd/cast_simd.h"
+#include "m2bert/ops/backend/cpu/simd/column_sum_simd.h"
+#include "m2bert/ops/backend/cpu/simd/layer_norm_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::cpu {
@@ -14,9 +17,9 @@ namespace {
 // Inputs: x. As a gradient: x and dy.
 class Gelu : public FloatKernel<Gelu> {
  public:
-  Gelu(mx::Stream s, bool gated, GeluCurve curve, bool gradient = false)
+  Gelu(mx::Stream s, bool gated, GeluApproximation curve, bool gradient = false)
       : FloatKernel(s, gated                     ? "gelu_gate"
-                       : curve == GeluCurve::erf ? "gelu"
+                       : curve == GeluApproximation::none ? "gelu"
                                                  : "gelu_tanh"),
         gated_(gated),
         gradient_(gradient),
@@ -48,7 +51,7 @@ class Gelu : public FloatKernel<Gelu> {
 
  private:
   bool gated_, gradient_;
-  GeluCurve curve_;
+  GeluApproximation curve_;
 };
 
 // Input: x. The output is bfloat16 where x is float32, and float32 where x is bfloat16.
@@ -136,17 +139,17 @@ class AddLayerNorm : public FloatKernel<AddLayerNorm> {
 bool pointwise_takes(const mx::array& x, mx::StreamOrDevice s) { return cpu_kernels(s) && x.size() > 0 && float_kernel_takes(x.dtype()); }
 
 mx::array gelu(const mx::array& x, mx::Stream s) {
-  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, GeluCurve::erf), {mx::contiguous(x, false, s)});
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, GeluApproximation::none), {mx::contiguous(x, false, s)});
 }
 
 mx::array gelu_tanh(const mx::array& x, mx::Stream s) {
-  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, GeluCurve::tanh), {mx::contiguous(x, false, s)});
+  return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, GeluApproximation::tanh), {mx::contiguous(x, false, s)});
 }
 
 mx::array gelu_gate(const mx::array& x, mx::Stream s) {
   auto shape = x.shape();
   shape.back() /= 2;
-  return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true, GeluCurve::erf), {mx::contiguous(x, false, s)});
+  return mx::array(shape, x.dtype(), std::make_shared<Gelu>(s, true, GeluApproximation::none), {mx::contiguous(x, false, s)});
 }
 
 mx::array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s) {
