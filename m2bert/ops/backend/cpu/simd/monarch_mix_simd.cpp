@@ -345,10 +345,13 @@ class SequenceBackward {
   // z becomes the spectrum of the inputs of both convolutions.
   void input_spectrum(Buffer z) const {
     const D d;
+    const size_t width = width_, half = t_.n / 2;
+    const T *x1 = projected_ + h_, *v = x1 + 2 * width, *u = u_ ? u_ + h_ : nullptr;
     const Signals<T> signals(arrays_, first_, in_.L, h_);
-    for (size_t s = 0; s < t_.n / 2; ++s) {
-      for (const int part : {0, 2}) prefetch_row(projected_ + part * in_.H + h_, 3 * width_, ptrdiff_t(s) + kAhead);
-      if (u_) prefetch_row(u_ + h_, width_, ptrdiff_t(s) + kAhead);
+    for (size_t s = 0; s < half; ++s) {
+      prefetch_row(x1, 3 * width, ptrdiff_t(s) + kAhead);
+      prefetch_row(v, 3 * width, ptrdiff_t(s) + kAhead);
+      if (u) prefetch_row(u, width, ptrdiff_t(s) + kAhead);
       z.put(d, s, signals.get(d, s));
     }
     fft<true>(z, t_);
@@ -358,14 +361,17 @@ class SequenceBackward {
   void result_gradient_spectrum(Buffer w) const {
     const D d;
     const V zero = hn::Zero(d);
+    const size_t width = width_, L = size_t(in_.L);
+    const T *x2 = projected_ + width + h_, *dy = dy_ + h_;
+    const bool has_u = u_ != nullptr;
     const auto gate = short_conv(arrays_, first_, 1, h_);
-    for (size_t s = 0; s < size_t(in_.L); ++s) {
-      prefetch_row(projected_ + in_.H + h_, 3 * width_, ptrdiff_t(s) + kAhead);
-      prefetch_row(dy_ + h_, width_, ptrdiff_t(s) + kAhead);
-      const V g = load(d, dy_ + s * width_ + h_);
-      w.put(d, s, {hn::Mul(g, gate.at(s)), u_ ? g : zero});
+    for (size_t s = 0; s < L; ++s) {
+      prefetch_row(x2, 3 * width, ptrdiff_t(s) + kAhead);
+      prefetch_row(dy, width, ptrdiff_t(s) + kAhead);
+      const V g = load(d, dy + s * width);
+      w.put(d, s, {hn::Mul(g, gate.at(s)), has_u ? g : zero});
     }
-    clear(w, size_t(in_.L), t_.n / 2);
+    clear(w, L, t_.n / 2);
     fft<true>(w, t_);
   }
 
@@ -373,21 +379,25 @@ class SequenceBackward {
   // projected and u, and adds to those of the short convolution.
   void store_gradients(Buffer z, Buffer w) const {
     const D d;
+    const size_t width = width_;
     T* d_projected = out_.projected + 3 * row();
-    T* d_u = out_.u ? out_.u + row() : nullptr;
+    T* d_u = out_.u ? out_.u + row() + h_ : nullptr;
+    const T* dy = dy_ + h_;
     auto third = [&](int i) {
       return ShortConvGradient<T>(projected_, d_projected, in_.short_weight, in_.short_bias, in_.L, in_.H, i, h_);
     };
     auto x1 = third(0), x2 = third(1), v = third(2);
     for (size_t s = size_t(in_.L); s-- > 0;) {
-      for (const int part : {0, 1, 2}) prefetch_row(d_projected + part * in_.H + h_, 3 * width_, ptrdiff_t(s) - kAhead);
-      if (d_u) prefetch_row(d_u + h_, width_, ptrdiff_t(s) - kAhead);
+      prefetch_row(x1.out, 3 * width, ptrdiff_t(s) - kAhead);
+      prefetch_row(x2.out, 3 * width, ptrdiff_t(s) - kAhead);
+      prefetch_row(v.out, 3 * width, ptrdiff_t(s) - kAhead);
+      if (d_u) prefetch_row(d_u, width, ptrdiff_t(s) - kAhead);
       const Complex d_signals = w.get(d, s);
       const V d_gated = d_signals.re, at_x1 = x1.value();
-      x2.step(hn::Mul(load(d, dy_ + s * width_ + h_), z.get(d, s).re), s);
+      x2.step(hn::Mul(load(d, dy + s * width), z.get(d, s).re), s);
       x1.step(hn::Mul(d_gated, v.value()), s);
       v.step(hn::Mul(d_gated, at_x1), s);
-      if (d_u) store(d_signals.im, d, d_u + s * width_ + h_);
+      if (d_u) store(d_signals.im, d, d_u + s * width);
     }
     x1.add_to(out_.short_weight, out_.short_bias, in_.H, 0, h_);
     x2.add_to(out_.short_weight, out_.short_bias, in_.H, 1, h_);
