@@ -33,9 +33,9 @@ mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& we
 
 // Weights laid out once for the CPU kernel, which works tile by tile and keeps no intermediate values of the whole batch.
 namespace cpu {
-class FeedForward;
+class PackedFeedForwardHost;
 }
-using PackedFeedForward = std::shared_ptr<const cpu::FeedForward>;
+using PackedFeedForward = std::shared_ptr<const cpu::PackedFeedForwardHost>;
 
 // Null where the kernel does not take these: another device, weights of other dtypes than float32, bfloat16 (with AVX-512) and int8, up
 // and down of different ones, widths that are no multiples of 16. Evaluates the weights.

@@ -10,9 +10,9 @@
 namespace m2bert::ops {
 
 namespace cpu {
-class TiledLinear;
+class PackedLinearHost;
 }
-using PackedLinear = std::shared_ptr<const cpu::TiledLinear>;
+using PackedLinear = std::shared_ptr<const cpu::PackedLinearHost>;
 
 struct LinearWeights {
   Weight weight;                  // dense, [out, in]

@@ -10,9 +10,9 @@
 namespace m2bert::ops {
 
 namespace cpu {
-class MonarchMixer;
+class PackedMixerBlockHost;
 }
-using PackedMixerBlock = std::shared_ptr<const cpu::MonarchMixer>;
+using PackedMixerBlock = std::shared_ptr<const cpu::PackedMixerBlockHost>;
 
 // Null where the kernel does not take these: another device, H no multiple of 16, K other than 3, weights of other dtypes than float32,
 // bfloat16 (with AVX-512) and int8, or both of different ones. Evaluates the weights. residual: there is a second long convolution.

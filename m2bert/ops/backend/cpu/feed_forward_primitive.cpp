@@ -166,7 +166,7 @@ PackedFeedForward pack_feed_forward(const FeedForwardWeights& w, mx::Stream s) {
   const auto dtype = host_dtype_of(w.up);
   if (!dtype || host_dtype_of(w.down) != dtype) return nullptr;
   HostArrays host(s);
-  FeedForwardSource source{*dtype,
+  PackedFeedForwardSource source{*dtype,
                            host.weight(w.up),
                            host.weight(w.down),
                            host.floats(w.up_bias),
@@ -177,7 +177,7 @@ PackedFeedForward pack_feed_forward(const FeedForwardWeights& w, mx::Stream s) {
                            w.activation,
                            w.gated};
   if (!packed_feed_forward_supports(source.up, source.down, w.gated)) return nullptr;
-  return std::make_shared<const FeedForward>(source);
+  return std::make_shared<const PackedFeedForwardHost>(source);
 }
 
 mx::array feed_forward(const mx::array& x, const PackedFeedForward& prepared, mx::Stream s) {

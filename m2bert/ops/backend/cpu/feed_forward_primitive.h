@@ -1,5 +1,5 @@
 #pragma once
-// FeedForward as an MLX primitive.
+// PackedFeedForwardHost as an MLX primitive.
 #include "m2bert/ops/feed_forward.h"
 
 namespace m2bert::ops::cpu {

@@ -35,7 +35,7 @@ PackedLinear pack_linear(const LinearWeights& w, const std::optional<NormWeights
   const auto dtype = host_dtype_of(w.weight);
   if (!dtype) return nullptr;
   HostArrays host(s);
-  TiledLinearSource source{*dtype, host.weight(w.weight), host.floats(w.bias), nullptr, nullptr, 0};
+  PackedLinearSource source{*dtype, host.weight(w.weight), host.floats(w.bias), nullptr, nullptr, 0};
   if (!packed_linear_supports(source.weight)) return nullptr;
   if (norm) {
     require(norm->weight.size() == size_t(source.weight.q) && norm->bias.size() == norm->weight.size(), "[pack_linear] the norm has ",
@@ -44,7 +44,7 @@ PackedLinear pack_linear(const LinearWeights& w, const std::optional<NormWeights
     source.norm_bias = host.floats(norm->bias);
     source.eps = norm->eps;
   }
-  return std::make_shared<const TiledLinear>(source);
+  return std::make_shared<const PackedLinearHost>(source);
 }
 
 mx::array linear(const mx::array& x, const PackedLinear& prepared, const std::optional<mx::array>& residual, mx::Stream s) {

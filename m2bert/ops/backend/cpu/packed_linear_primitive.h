@@ -1,5 +1,5 @@
 #pragma once
-// TiledLinear as an MLX primitive.
+// PackedLinearHost as an MLX primitive.
 #include "m2bert/ops/packed_linear.h"
 
 namespace m2bert::ops::cpu {

@@ -61,7 +61,7 @@ PackedMixerBlock pack_mixer_block(const MixerWeights& w, bool residual, mx::Stre
   const auto dtype = host_dtype_of(w.in_weight);
   if (!dtype || host_dtype_of(w.out_weight) != dtype || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
   HostArrays host(s);
-  const MonarchMixerSource source{*dtype,
+  const PackedMixerBlockSource source{*dtype,
                                   host.weight(w.in_weight),
                                   host.weight(w.out_weight),
                                   host.floats(w.in_bias),
@@ -72,7 +72,7 @@ PackedMixerBlock pack_mixer_block(const MixerWeights& w, bool residual, mx::Stre
   if (!packed_mixer_block_supports(source.in, source.out)) return nullptr;
   require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q), "[pack_mixer_block] short_weight has shape ",
           w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
-  return std::make_shared<const MonarchMixer>(source);
+  return std::make_shared<const PackedMixerBlockHost>(source);
 }
 
 mx::array mixer_block(const mx::array& u, const PackedMixerBlock& prepared, const mx::array& filters, mx::Stream s) {

@@ -1,5 +1,5 @@
 #pragma once
-// MonarchMixer as an MLX primitive.
+// PackedMixerBlockHost as an MLX primitive.
 #include "m2bert/ops/packed_mixer_block.h"
 
 namespace m2bert::ops::cpu {

@@ -42,7 +42,7 @@ bool packed_feed_forward_supports(const WeightView& up, const WeightView& down, 
   return std::ranges::all_of(block_edges(up, down, gated), [](int c) { return c % kLane == 0; });
 }
 
-FeedForward::FeedForward(const FeedForwardSource& s)
+PackedFeedForwardHost::PackedFeedForwardHost(const PackedFeedForwardSource& s)
     : dtype_(s.dtype),
       hidden_(s.down.blocks * s.down.q),
       up_blocks_(s.up.blocks),
@@ -78,7 +78,7 @@ FeedForward::FeedForward(const FeedForwardSource& s)
     down_.emplace_back(down + size_t(j) * size_t(s.down.q) * size_t(s.down.p) * size_of(s.dtype), s.dtype, s.down.q, s.down.p);
 }
 
-size_t FeedForward::bytes() const {
+size_t PackedFeedForwardHost::bytes() const {
   size_t sum = 0;
   for (const auto& block : panels_) {
     for (const auto& panel : block) sum += panel.value.bytes() + (panel.gate.empty() ? 0 : panel.gate[0].bytes());
@@ -87,13 +87,13 @@ size_t FeedForward::bytes() const {
   return sum;
 }
 
-Dequantize FeedForward::columns(const float* row_scale, int first) const {
+Dequantize PackedFeedForwardHost::columns(const float* row_scale, int first) const {
   if (dtype_ != HostDtype::int8) return {};
   return {row_scale, up_scale_.data() + first, at_or_null(up_bias_, first)};
 }
 
 template <class T>
-FeedForward::UpInputs FeedForward::up_inputs(const T* x, int rows) const {
+PackedFeedForwardHost::UpInputs PackedFeedForwardHost::up_inputs(const T* x, int rows) const {
   static thread_local Scratch inputs, scales;
   const size_t block_bytes = size_t(round_up(rows)) * size_t(up_width_) * size_of(dtype_);
   char* blocks = inputs.of<char>(block_bytes * size_t(up_blocks_));
@@ -116,7 +116,7 @@ FeedForward::UpInputs FeedForward::up_inputs(const T* x, int rows) const {
 }
 
 template <class T>
-void FeedForward::activate_block(size_t j, const UpInputs& in, int rows, T* activation) const {
+void PackedFeedForwardHost::activate_block(size_t j, const UpInputs& in, int rows, T* activation) const {
   static thread_local Scratch values, gates;
   const size_t tile_rows = size_t(round_up(rows));
   T* value = values.of<T>(tile_rows * kMaxPanelWidth);
@@ -133,7 +133,7 @@ void FeedForward::activate_block(size_t j, const UpInputs& in, int rows, T* acti
 }
 
 template <class T>
-void FeedForward::tile(const T* x, int rows, T* y) const {
+void PackedFeedForwardHost::tile(const T* x, int rows, T* y) const {
   static thread_local Scratch activations, quantized_activations, scales, outputs, row;
   const bool quantized = dtype_ == HostDtype::int8;
   const size_t tile_rows = size_t(round_up(rows));
@@ -160,7 +160,7 @@ void FeedForward::tile(const T* x, int rows, T* y) const {
 }
 
 template <class T>
-void FeedForward::run(const T* x, int64_t rows, T* y, int threads) const {
+void PackedFeedForwardHost::run(const T* x, int64_t rows, T* y, int threads) const {
   const int step = rows_per_task(rows, threads);
   parallel_for((rows + step - 1) / step, threads, [&](int64_t i) {
     const int64_t r = i * step;
@@ -168,7 +168,7 @@ void FeedForward::run(const T* x, int64_t rows, T* y, int threads) const {
   });
 }
 
-template void FeedForward::run(const float*, int64_t, float*, int) const;
-template void FeedForward::run(const uint16_t*, int64_t, uint16_t*, int) const;
+template void PackedFeedForwardHost::run(const float*, int64_t, float*, int) const;
+template void PackedFeedForwardHost::run(const uint16_t*, int64_t, uint16_t*, int) const;
 
 }  // namespace m2bert::ops::cpu

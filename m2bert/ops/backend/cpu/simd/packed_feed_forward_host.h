@@ -11,7 +11,7 @@
 namespace m2bert::ops::cpu {
 
 // What a block is packed from; copied, not kept. H: width of x, I: width of the activations.
-struct FeedForwardSource {
+struct PackedFeedForwardSource {
   HostDtype dtype;                       // of both weights
   WeightView up, down;                   // H -> I, or 2 I with a gate; I -> H
   const float *up_bias, *down_bias;      // [I or 2 I], [H]; or null
@@ -26,9 +26,9 @@ struct FeedForwardSource {
 bool packed_feed_forward_supports(const WeightView& up, const WeightView& down, bool gated);
 
 // Immutable and thread-safe.
-class FeedForward {
+class PackedFeedForwardHost {
  public:
-  explicit FeedForward(const FeedForwardSource& source);
+  explicit PackedFeedForwardHost(const PackedFeedForwardSource& source);
 
   // y [rows, H] = layer_norm(down(act(up(x))) + x). T: float for float32 weights, uint16_t (bfloat16) for bfloat16 weights, either for int8
   // weights. y may be x.

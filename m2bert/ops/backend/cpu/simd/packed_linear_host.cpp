@@ -28,7 +28,7 @@ int panel_width(int out) {
 
 bool packed_linear_supports(const WeightView& w) { return w.blocks == 1 && w.p % kLane == 0 && w.q % kLane == 0; }
 
-TiledLinear::TiledLinear(const TiledLinearSource& s)
+PackedLinearHost::PackedLinearHost(const PackedLinearSource& s)
     : dtype_(s.dtype),
       in_(s.weight.p),
       out_(s.weight.q),
@@ -47,7 +47,7 @@ TiledLinear::TiledLinear(const TiledLinearSource& s)
 }
 
 template <class T>
-void TiledLinear::tile(const T* x, const T* residual, int rows, T* y) const {
+void PackedLinearHost::tile(const T* x, const T* residual, int rows, T* y) const {
   static thread_local Scratch inputs, scales, outputs, sums;
   const size_t tile_rows = size_t(round_up(rows));
   const void* from = x;
@@ -82,7 +82,7 @@ void TiledLinear::tile(const T* x, const T* residual, int rows, T* y) const {
 }
 
 template <class T>
-void TiledLinear::run(const T* x, const T* residual, int64_t rows, T* y, int threads) const {
+void PackedLinearHost::run(const T* x, const T* residual, int64_t rows, T* y, int threads) const {
   const int step = rows_per_task(rows, threads);
   parallel_for((rows + step - 1) / step, threads, [&](int64_t i) {
     const int64_t r = i * step;
@@ -90,7 +90,7 @@ void TiledLinear::run(const T* x, const T* residual, int64_t rows, T* y, int thr
   });
 }
 
-template void TiledLinear::run(const float*, const float*, int64_t, float*, int) const;
-template void TiledLinear::run(const uint16_t*, const uint16_t*, int64_t, uint16_t*, int) const;
+template void PackedLinearHost::run(const float*, const float*, int64_t, float*, int) const;
+template void PackedLinearHost::run(const uint16_t*, const uint16_t*, int64_t, uint16_t*, int) const;
 
 }  // namespace m2bert::ops::cpu

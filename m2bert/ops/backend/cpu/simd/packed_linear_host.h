@@ -8,7 +8,7 @@
 namespace m2bert::ops::cpu {
 
 // What a layer is packed from; copied, not kept.
-struct TiledLinearSource {
+struct PackedLinearSource {
   HostDtype dtype;                       // of the weight
   WeightView weight;                     // dense
   const float* bias;                     // [q] or null
@@ -20,9 +20,9 @@ struct TiledLinearSource {
 bool packed_linear_supports(const WeightView& weight);
 
 // Immutable and thread-safe.
-class TiledLinear {
+class PackedLinearHost {
  public:
-  explicit TiledLinear(const TiledLinearSource& source);
+  explicit PackedLinearHost(const PackedLinearSource& source);
 
   // y [rows, q] = x [rows, p] weight^T + bias; with a norm, y = layer_norm(x weight^T + bias + residual [rows, q]). T: float for float32
   // weights, uint16_t (bfloat16) for bfloat16 weights, either for int8 weights. residual: null without a norm. y may be residual.

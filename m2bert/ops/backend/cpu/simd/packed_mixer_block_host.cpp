@@ -48,7 +48,7 @@ const FilterValue<T>* FilterSource<T>::channels(int L, int h) const {
 }
 
 // Channels [first, first + width), a multiple of the block width, and their short convolution.
-struct MonarchMixer::ChannelGroup {
+struct PackedMixerBlockHost::ChannelGroup {
   int first, width;
   std::vector<float> short_weight, short_bias;  // [3 width, 3], [3 width]
 };
@@ -57,7 +57,7 @@ struct MonarchMixer::ChannelGroup {
 // and G of u, and all H columns of the result. If there is only one group, the result overwrites x1, which a channel no longer needs when
 // its result is written.
 template <class T>
-struct MonarchMixer::Workspace {
+struct PackedMixerBlockHost::Workspace {
   Workspace(T* memory, int64_t rows, int hidden, int width, int block_width)
       : rows(rows),
         projected(memory),
@@ -82,7 +82,7 @@ bool packed_mixer_block_supports(const WeightView& in, const WeightView& out) {
   return in.blocks == 1 && out.blocks == 1 && out.p == in.p && out.q == in.p && in.q == 3 * in.p && in.p % kChannelBlock == 0;
 }
 
-MonarchMixer::MonarchMixer(const MonarchMixerSource& s)
+PackedMixerBlockHost::PackedMixerBlockHost(const PackedMixerBlockSource& s)
     : dtype_(s.dtype),
       hidden_(s.in.p),
       block_width_(std::gcd(kBlockWidth, s.in.p)),
@@ -102,11 +102,11 @@ MonarchMixer::MonarchMixer(const MonarchMixerSource& s)
   out_.emplace_back(s.out.values, dtype_, hidden_, hidden_, biased ? at_or_null(out_bias_) : nullptr);
 }
 
-size_t MonarchMixer::bytes() const {
+size_t PackedMixerBlockHost::bytes() const {
   return std::accumulate(in_.begin(), in_.end(), out_[0].bytes(), [](size_t sum, const PackedWeight& w) { return sum + w.bytes(); });
 }
 
-MonarchMixer::ChannelGroup MonarchMixer::group(int first, int width) const {
+PackedMixerBlockHost::ChannelGroup PackedMixerBlockHost::group(int first, int width) const {
   ChannelGroup g{first, width, {}, {}};
   for (int third = 0; third < 3; ++third) {
     const auto weight = short_weight_.begin() + 3 * (third * hidden_ + first);
@@ -118,7 +118,7 @@ MonarchMixer::ChannelGroup MonarchMixer::group(int first, int width) const {
 }
 
 // The widest groups whose workspace is not too large. int8 may take twice as much memory, since it quantizes its inputs once per group.
-int MonarchMixer::group_width(int64_t rows, size_t value_size) const {
+int PackedMixerBlockHost::group_width(int64_t rows, size_t value_size) const {
   const size_t most = dtype_ == HostDtype::int8 ? 2 * kMaxWorkspaceBytes : kMaxWorkspaceBytes;
   const int blocks = hidden_ / block_width_;
   int count = 1;
@@ -127,7 +127,7 @@ int MonarchMixer::group_width(int64_t rows, size_t value_size) const {
 }
 
 template <class T>
-MonarchMixArrays<T> MonarchMixer::mix_arrays(const Workspace<T>& work, const ChannelGroup& g) const {
+MonarchMixArrays<T> PackedMixerBlockHost::mix_arrays(const Workspace<T>& work, const ChannelGroup& g) const {
   return {work.template matrix<const T>(work.projected),
           residual_ ? work.template matrix<const T>(work.u) : BlockedMatrix<const T>{},
           work.matrix(work.at(work.y, g.first / block_width_, 0)),
@@ -138,7 +138,7 @@ MonarchMixArrays<T> MonarchMixer::mix_arrays(const Workspace<T>& work, const Cha
 
 // Fills rows [row, row + rows) of a group's workspace from as many rows of u.
 template <class T>
-void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Workspace<T>& work, const ChannelGroup& g) const {
+void PackedMixerBlockHost::project_in(const T* u, int64_t row, int rows, const Workspace<T>& work, const ChannelGroup& g) const {
   static thread_local Scratch inputs, scales;
   const void* x = u;
   float* row_scale = scales.of<float>(kTileRows);
@@ -169,7 +169,7 @@ void MonarchMixer::project_in(const T* u, int64_t row, int rows, const Workspace
 
 // Rows of the result from rows [row, row + rows) of the workspace.
 template <class T>
-void MonarchMixer::project_out(const Workspace<T>& work, int64_t row, int rows, T* y) const {
+void PackedMixerBlockHost::project_out(const Workspace<T>& work, int64_t row, int rows, T* y) const {
   static thread_local Scratch inputs, narrow, scales, outputs;
   T* x = inputs.of<T>(size_t(kTileRows) * size_t(hidden_));
   for (int c = 0; c < hidden_ / block_width_; ++c) {
@@ -202,7 +202,7 @@ void for_tiles(int64_t n, int step, const F& f) {
 
 // A task is a few sequences: as many as fill a tile, or one.
 template <class T>
-void MonarchMixer::run_by_sequence(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
+void PackedMixerBlockHost::run_by_sequence(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
   const int sequences = std::max(1, kTileRows / L);
   const ChannelGroup all = group(0, hidden_);
   parallel_for((B + sequences - 1) / sequences, threads, [&](int64_t task) {
@@ -225,8 +225,8 @@ void MonarchMixer::run_by_sequence(const T* u, int B, int L, const FilterSource<
 
 // Mixes all sequences for the channels of a group, whose workspace is filled.
 template <class T>
-void MonarchMixer::mix_group(const Workspace<T>& work, const ChannelGroup& g, int B, int L, const FilterSource<T>& filters,
-                             int threads) const {
+void PackedMixerBlockHost::mix_group(const Workspace<T>& work, const ChannelGroup& g, int B, int L, const FilterSource<T>& filters,
+                                     int threads) const {
   const auto arrays = mix_arrays(work, g);
   const int wide = std::gcd(kTaskChannels, g.width), channels = g.width / wide >= 4 * threads ? wide : kChannelBlock;
   parallel_for(g.width / channels, threads, [&](int64_t i) {
@@ -239,7 +239,7 @@ void MonarchMixer::mix_group(const Workspace<T>& work, const ChannelGroup& g, in
 }
 
 template <class T>
-void MonarchMixer::run_by_phase(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
+void PackedMixerBlockHost::run_by_phase(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
   static thread_local Scratch memory;
   const int64_t rows = int64_t(B) * L, work_rows = (rows + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
   const int width = group_width(work_rows, sizeof(T));
@@ -256,7 +256,7 @@ void MonarchMixer::run_by_phase(const T* u, int B, int L, const FilterSource<T>&
 }
 
 template <class T>
-void MonarchMixer::run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
+void PackedMixerBlockHost::run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
   const int sequences = std::max(1, kTileRows / L), tasks = (B + sequences - 1) / sequences;
   if (filters.packed && L <= kMaxLengthInCache && tasks >= 2 * threads) {
     run_by_sequence(u, B, L, filters, y, threads);
@@ -265,7 +265,7 @@ void MonarchMixer::run(const T* u, int B, int L, const FilterSource<T>& filters,
   }
 }
 
-template void MonarchMixer::run(const float*, int, int, const FilterSource<float>&, float*, int) const;
-template void MonarchMixer::run(const uint16_t*, int, int, const FilterSource<uint16_t>&, uint16_t*, int) const;
+template void PackedMixerBlockHost::run(const float*, int, int, const FilterSource<float>&, float*, int) const;
+template void PackedMixerBlockHost::run(const uint16_t*, int, int, const FilterSource<uint16_t>&, uint16_t*, int) const;
 
 }  // namespace m2bert::ops::cpu

@@ -11,7 +11,7 @@
 namespace m2bert::ops::cpu {
 
 // What a block is packed from; copied, not kept.
-struct MonarchMixerSource {
+struct PackedMixerBlockSource {
   HostDtype dtype;                         // of both weights
   WeightView in, out;                      // H -> 3 H, H -> H; dense
   const float *in_bias, *out_bias;         // [3 H], [H]; or null
@@ -38,9 +38,9 @@ struct FilterSource {
 };
 
 // Immutable and thread-safe.
-class MonarchMixer {
+class PackedMixerBlockHost {
  public:
-  explicit MonarchMixer(const MonarchMixerSource& source);
+  explicit PackedMixerBlockHost(const PackedMixerBlockSource& source);
 
   // y [B, L, H] from u [B, L, H]. T: float for float32 weights, uint16_t (bfloat16) for bfloat16 weights, either for int8 weights. y may be
   // u.
