@@ -375,12 +375,12 @@ class FusedFft {
   template <class Memory>
   HWY_ATTR void mirrored(Memory x, Memory mirror, size_t m, size_t index) const {
     if (m <= kMaxCachedLength) {
-      const Buffer behind = cache_.from(m);
+      const Buffer mirror_cache = cache_.from(m);
       forward_recursive<false, false>(x, cache_, m, t_);
-      forward_recursive<false, false>(mirror, behind, m, t_);
-      mirrored_blocks(cache_, behind, m, index);
+      forward_recursive<false, false>(mirror, mirror_cache, m, t_);
+      mirrored_blocks(cache_, mirror_cache, m, index);
       inverse_recursive<false, false>(cache_, x, m, t_);
-      return inverse_recursive<false, false>(behind, mirror, m, t_);
+      return inverse_recursive<false, false>(mirror_cache, mirror, m, t_);
     }
     const size_t parts = split_count(m), q = m / parts;
     split<false>(x, x, m, t_);
