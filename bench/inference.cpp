@@ -74,13 +74,13 @@ class Bench {
   // For int8 models too this is the rate in bfloat16, which the record compares with.
   double gemm_rate() const {
     constexpr size_t n = 4096;
-    const auto number = pretrained_.dtype == mx::float32 ? cpu::Number::float32 : cpu::Number::bfloat16;
-    std::vector<char> a(n * n * cpu::size_of(number)), b(a.size()), c(a.size());
+    const auto dtype = pretrained_.dtype == mx::float32 ? cpu::HostDtype::float32 : cpu::HostDtype::bfloat16;
+    std::vector<char> a(n * n * cpu::size_of(dtype)), b(a.size()), c(a.size());
     for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] = char(i % 2 == 0 ? i / 64 : 0x3c);  // numbers about 0.01, in both dtypes
     double best = 0;
     for (int i = 0; i < 4; ++i) {
       const double start = now();
-      cpu::multiply(number, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
+      cpu::matmul(dtype, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
       best = std::max(best, 2e-9 * double(n * n * n) / (now() - start));
     }
     return best;

@@ -1,5 +1,5 @@
 #pragma once
-// Filters of the Monarch Mixer packed for its kernels: in the frequency domain, float32 for float32 sequences, and uint32 (a complex number as
+// Filters of the Monarch Mixer packed for its kernels: in the frequency domain, float32 for float32 sequences, and uint32 (a complex dtype as
 // a pair of bfloat16) for bfloat16 ones. See simd/monarch_mix_simd.h.
 #include <optional>
 #include <vector>

@@ -1,19 +1,19 @@
 #pragma once
-// Times a stage of a kernel while profiling is on (m2bert/ops/profile.h). Host memory only.
+// Times parts of the kernels while profiling is on (m2bert/ops/profile.h). Thread-safe; costs one load of a flag while it is off.
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 
 namespace m2bert::ops::cpu {
 
-enum class StageKind {
-  in_linear,  // products, by what they are for
+enum class ProfileStage {
+  in_linear,  // matmuls, by their layer
   out_linear,
   mlp_up,
   mlp_down,
   linear,
   mixing,   // short convolution, gates, long convolutions
-  filters,  // filters of the long convolution, and their spectra
+  filters,  // filters of the long convolutions, and their spectra
   activation,
   norm,
   quantize,  // to int8 and back
@@ -22,33 +22,34 @@ enum class StageKind {
   count
 };
 
-struct StageCounter {
+// The totals of a stage over all threads.
+struct ProfileCounter {
   std::atomic<int64_t> nanoseconds{0}, flops{0}, bytes{0}, calls{0};
 };
 
 inline std::atomic<bool> profiling{false};
-StageCounter& counter(StageKind kind);
+ProfileCounter& profile_counter(ProfileStage stage);
 
-// From its making to its end.
-class Stage {
+// Adds the time from its construction to its destruction to a stage, with the arithmetic operations and bytes of memory traffic given.
+class ProfileScope {
  public:
-  explicit Stage(StageKind kind, int64_t flops = 0, int64_t bytes = 0) : on_(profiling.load(std::memory_order_relaxed)) {
+  explicit ProfileScope(ProfileStage stage, int64_t flops = 0, int64_t bytes = 0) : on_(profiling.load(std::memory_order_relaxed)) {
     if (!on_) return;
-    kind_ = kind;
+    stage_ = stage;
     flops_ = flops;
     bytes_ = bytes;
     start_ = now();
   }
-  ~Stage() {
+  ~ProfileScope() {
     if (!on_) return;
-    StageCounter& c = counter(kind_);
+    ProfileCounter& c = profile_counter(stage_);
     c.nanoseconds += now() - start_;
     c.flops += flops_;
     c.bytes += bytes_;
     ++c.calls;
   }
-  Stage(const Stage&) = delete;
-  Stage& operator=(const Stage&) = delete;
+  ProfileScope(const ProfileScope&) = delete;
+  ProfileScope& operator=(const ProfileScope&) = delete;
 
  private:
   static int64_t now() {
@@ -56,7 +57,7 @@ class Stage {
   }
 
   bool on_;
-  StageKind kind_{};
+  ProfileStage stage_{};
   int64_t flops_ = 0, bytes_ = 0, start_ = 0;
 };
 

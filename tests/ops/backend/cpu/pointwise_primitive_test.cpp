@@ -10,14 +10,14 @@ namespace {
 
 using namespace testing_ops;
 
-// Gradients of `op` and of `composed`, which has the same arguments.
-void expect_same_gradients(const Op& op, const Op& composed, const std::vector<mx::array>& inputs, double tolerance, double least = 0) {
-  const auto cotangent = random(composed(inputs).shape(), 99);
-  const auto ours = gradients(op, inputs, cotangent), theirs = gradients(composed, inputs, cotangent);
+// Expects `op` and `fallback`, which have the same arguments, to have the same gradients.
+void expect_same_gradients(const Op& op, const Op& fallback, const std::vector<mx::array>& inputs, double tolerance, double least = 0) {
+  const auto cotangent = random(fallback(inputs).shape(), 99);
+  const auto actual = gradients(op, inputs, cotangent), expected = gradients(fallback, inputs, cotangent);
   for (size_t i = 0; i < inputs.size(); ++i) {
     SCOPED_TRACE("input " + std::to_string(i));
-    EXPECT_EQ(ours[i].dtype(), inputs[i].dtype());
-    expect_near(ours[i], theirs[i], tolerance, least);
+    EXPECT_EQ(actual[i].dtype(), inputs[i].dtype());
+    expect_near(actual[i], expected[i], tolerance, least);
   }
 }
 
@@ -25,17 +25,17 @@ mx::array half(const mx::array& x) { return mx::astype(x, mx::bfloat16); }
 
 TEST(PointwiseKernels, GradientOfGelu) {
   auto op = [](const auto& in) { return ops::gelu(in[0]); };
-  auto composed = [](const auto& in) { return ops::gelu_fallback(in[0]); };
+  auto fallback = [](const auto& in) { return ops::gelu_fallback(in[0]); };
   for (int n : {1, 7, 16, 5000}) {
     auto x = random({n}, n) * mx::array(3.0f);
-    expect_same_gradients(op, composed, {x}, 2e-6, 1);
-    expect_near(gradients(op, {half(x)}, random({n}, 2))[0], gradients(composed, {x}, random({n}, 2))[0], 2e-2);
+    expect_same_gradients(op, fallback, {x}, 2e-6, 1);
+    expect_near(gradients(op, {half(x)}, random({n}, 2))[0], gradients(fallback, {x}, random({n}, 2))[0], 2e-2);
   }
 }
 
 TEST(PointwiseKernels, GeluTanhAndItsGradient) {
   const Op op = [](const auto& in) { return ops::gelu_tanh(in[0]); };
-  const Op composed = [](const auto& in) { return ops::gelu_tanh_fallback(in[0]); };
+  const Op fallback = [](const auto& in) { return ops::gelu_tanh_fallback(in[0]); };
   auto definition = [](const std::vector<Plain>& in) {
     Plain y(in[0].shape);
     for (size_t i = 0; i < y.values.size(); ++i) {
@@ -47,13 +47,13 @@ TEST(PointwiseKernels, GeluTanhAndItsGradient) {
   for (int n : {1, 7, 16, 300}) {
     auto x = random({n}, n) * mx::array(3.0f);
     expect_as_plain(op, definition, {x}, 2e-6);
-    expect_as_plain(composed, definition, {x}, 2e-6);
+    expect_as_plain(fallback, definition, {x}, 2e-6);
     auto coarse = half(x), cotangent = random({n}, 2);
-    expect_near(op({coarse}), composed({mx::astype(coarse, mx::float32)}), 4e-3);
-    expect_near(gradients(op, {coarse}, cotangent)[0], gradients(composed, {mx::astype(coarse, mx::float32)}, cotangent)[0], 1e-2);
+    expect_near(op({coarse}), fallback({mx::astype(coarse, mx::float32)}), 4e-3);
+    expect_near(gradients(op, {coarse}, cotangent)[0], gradients(fallback, {mx::astype(coarse, mx::float32)}, cotangent)[0], 1e-2);
   }
   const auto far = mx::array({-1e30f, -100.0f, -13.0f, 13.0f, 100.0f, 1e30f});
-  for (const auto& form : {op, composed}) {
+  for (const auto& form : {op, fallback}) {
     EXPECT_TRUE(mx::array_equal(form({far}), mx::maximum(far, mx::array(0.0f))).item<bool>());
     EXPECT_TRUE(mx::array_equal(gradients(form, {far}, mx::ones({6}))[0], mx::array({0.0f, 0.0f, 0.0f, 1.0f, 1.0f, 1.0f})).item<bool>());
   }
@@ -61,15 +61,15 @@ TEST(PointwiseKernels, GeluTanhAndItsGradient) {
 
 TEST(PointwiseKernels, GradientOfGeluGate) {
   auto op = [](const auto& in) { return ops::gelu_gate(in[0]); };
-  auto composed = [](const auto& in) { return ops::gelu_gate_fallback(in[0]); };
+  auto fallback = [](const auto& in) { return ops::gelu_gate_fallback(in[0]); };
   for (int width : {1, 3, 16, 40, 129}) {
     auto x = random({7, 2 * width}, width) * mx::array(3.0f), cotangent = random({7, width}, 2);
-    expect_same_gradients(op, composed, {x}, 1e-6);
-    expect_near(gradients(op, {half(x)}, cotangent)[0], gradients(composed, {x}, cotangent)[0], 2e-2);
+    expect_same_gradients(op, fallback, {x}, 1e-6);
+    expect_near(gradients(op, {half(x)}, cotangent)[0], gradients(fallback, {x}, cotangent)[0], 2e-2);
   }
 }
 
-// The definition in double: rows of one value, tiny rows and rows far from 0 included.
+// Layer norm by its definition, in double.
 Plain layer_norm_by_definition(const std::vector<Plain>& in, double eps) {
   const int rows = in[0].dim(0), n = in[0].dim(1);
   Plain y(in[0].shape);
@@ -84,21 +84,21 @@ Plain layer_norm_by_definition(const std::vector<Plain>& in, double eps) {
 
 TEST(PointwiseKernels, GradientOfLayerNorm) {
   auto op = [](const auto& in) { return ops::layer_norm(in[0], in[3], in[1], in[2], 1e-5f); };
-  auto composed = [](const auto& in) { return ops::layer_norm_fallback(in[0], in[3], in[1], in[2], 1e-5f); };
+  auto fallback = [](const auto& in) { return ops::layer_norm_fallback(in[0], in[3], in[1], in[2], 1e-5f); };
   auto definition = [](const std::vector<Plain>& in) { return layer_norm_by_definition(in, 1e-5); };
-  for (int width : {3, 5, 16, 35}) {  // not 2: normalised, two values are 1 and -1 whatever they were, and the gradient all but vanishes
+  for (int width : {3, 5, 16, 35}) {  // not 2: two normalized values are always 1 and -1, so that the gradient almost vanishes
     std::vector<mx::array> in{random({6, width}, width), random({width}, 3), random({width}, 4), random({6, width}, 2)};
     expect_as_plain(op, definition, in, 2e-5);
-    expect_same_gradients(op, composed, in, 1e-5);
+    expect_same_gradients(op, fallback, in, 1e-5);
   }
   std::vector<mx::array> in{random({300, 771}, 1), random({771}, 3), random({771}, 4), random({300, 771}, 2)};
-  expect_same_gradients(op, composed, in, 1e-5);
+  expect_same_gradients(op, fallback, in, 1e-5);
   auto coarse = in;
   coarse[0] = half(in[0]);
   coarse[3] = half(in[3]);
   const auto cotangent = random({300, 771}, 5);
-  const auto ours = gradients(op, coarse, cotangent), theirs = gradients(composed, in, cotangent);
-  for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], theirs[i], 2e-2);
+  const auto actual = gradients(op, coarse, cotangent), expected = gradients(fallback, in, cotangent);
+  for (size_t i = 0; i < in.size(); ++i) expect_near(actual[i], expected[i], 2e-2);
 }
 
 TEST(PointwiseKernels, HaveNoSecondDerivative) {

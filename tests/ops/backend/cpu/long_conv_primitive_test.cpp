@@ -31,35 +31,35 @@ class LongConvKernel : public ::testing::TestWithParam<Case> {
     return in;
   }
   static std::optional<mx::array> reverse(const std::vector<mx::array>& in) { return in.size() > 3 ? std::optional(in[3]) : std::nullopt; }
-  static mx::array by_kernel(const std::vector<mx::array>& in) {
+  static mx::array kernel(const std::vector<mx::array>& in) {
     return ops::cpu::long_conv(in[0], in[1], reverse(in), in[2], mx::default_stream(mx::default_device()));
   }
-  static mx::array composed(const std::vector<mx::array>& in) {
+  static mx::array fallback(const std::vector<mx::array>& in) {
     return ops::long_conv_with_spectrum(in[0], ops::long_conv_spectrum(in[1], reverse(in)), in[2]);
   }
 };
 
-TEST_P(LongConvKernel, EqualsComposedForm) { expect_near(by_kernel(inputs()), composed(inputs()), 2e-6); }
+TEST_P(LongConvKernel, EqualsFallback) { expect_near(kernel(inputs()), fallback(inputs()), 2e-6); }
 
-TEST_P(LongConvKernel, GradientsEqualComposedForm) {
+TEST_P(LongConvKernel, GradientsEqualFallback) {
   const auto in = inputs();
   const auto cotangent = random(in[0].shape(), 5);
-  const auto ours = gradients(by_kernel, in, cotangent), theirs = gradients(composed, in, cotangent);
+  const auto actual = gradients(kernel, in, cotangent), expected = gradients(fallback, in, cotangent);
   for (size_t i = 0; i < in.size(); ++i) {
     SCOPED_TRACE("input " + std::to_string(i));
-    const double largest = mx::max(mx::abs(theirs[i])).item<float>();
-    EXPECT_LE(mx::max(mx::abs(ours[i] - theirs[i])).item<float>(), 4e-6 * std::max(largest, 1e-2));
+    const double largest = mx::max(mx::abs(expected[i])).item<float>();
+    EXPECT_LE(mx::max(mx::abs(actual[i] - expected[i])).item<float>(), 4e-6 * std::max(largest, 1e-2));
   }
 }
 
 TEST_P(LongConvKernel, Bfloat16) {
   auto in = inputs();
   const auto cotangent = random(in[0].shape(), 5);
-  const auto value = composed(in), d_k = gradients(composed, in, cotangent)[1];
+  const auto value = fallback(in), d_k = gradients(fallback, in, cotangent)[1];
   in[0] = mx::astype(in[0], mx::bfloat16);
-  EXPECT_EQ(by_kernel(in).dtype(), mx::bfloat16);
-  expect_near(by_kernel(in), value, 1.5e-2);
-  expect_near(gradients(by_kernel, in, cotangent)[1], d_k, 1.5e-2);
+  EXPECT_EQ(kernel(in).dtype(), mx::bfloat16);
+  expect_near(kernel(in), value, 1.5e-2);
+  expect_near(gradients(kernel, in, cotangent)[1], d_k, 1.5e-2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, LongConvKernel,
@@ -67,8 +67,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LongConvKernel,
                                            Case{3, 16, 48, true}, Case{2, 33, 16, false}, Case{5, 97, 16, true}, Case{2, 128, 64, true},
                                            Case{1, 1000, 16, true}, Case{1, 4096, 16, true}));
 
-// The other text of a batch is neither rounded nor spoilt, forward and backward.
-TEST(LongConvKernel, TextsDoNotTouchEachOther) {
+// Another sequence of the batch, even one that is not finite, changes no bit of a sequence, forward and backward.
+TEST(LongConvKernel, SequencesDoNotTouchEachOther) {
   if (!ops::cpu::long_conv_takes(mx::zeros({1, 1, 16}), {})) GTEST_SKIP() << "no CPU kernels in this build or on this device";
   auto k = random({8, 16}, 1), k_rev = random({8, 16}, 2), D = random({16}, 3), one = random({1, 8, 16}, 4);
   auto alone = ops::long_conv(one, k, k_rev, D);
@@ -81,7 +81,7 @@ TEST(LongConvKernel, TextsDoNotTouchEachOther) {
   }
 }
 
-TEST(LongConvKernel, LeavesOtherInputsToTheComposedForm) {
+TEST(LongConvKernel, RejectsOtherInputs) {
   EXPECT_FALSE(ops::cpu::long_conv_takes(mx::zeros({1, 4, 18}), {}));
   EXPECT_FALSE(ops::cpu::long_conv_takes(mx::zeros({0, 4, 16}), {}));
   EXPECT_FALSE(ops::cpu::long_conv_takes(mx::zeros({1, 4, 16}, mx::float16), {}));

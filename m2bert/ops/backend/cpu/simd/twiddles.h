@@ -1,5 +1,5 @@
 #pragma once
-// What the transforms of fft_simd.h need to know beforehand: lengths and roots of unity. Host memory only, no MLX.
+// Lengths and roots of unity (twiddle factors) of the FFT in fft_inl.h.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -11,13 +11,13 @@
 
 namespace m2bert::ops::cpu {
 
-// Channels are worked on in blocks of this many; their number is a multiple of it.
+// Kernels work on blocks of this many channels, so the number of channels is a multiple of it.
 inline constexpr int kChannelBlock = 16;
 
-// Length of the transform for texts of L tokens: the power of two from 2 L up, at least 4.
-inline int transform_length(int L) { return int(std::bit_ceil(std::max(4u, 2 * unsigned(L)))); }
+// The FFT length for sequences of L tokens: the first power of two that is at least 2 L and 4, so that a convolution does not wrap around.
+inline int fft_length(int L) { return int(std::bit_ceil(std::max(4u, 2 * unsigned(L)))); }
 
-// For each step of size m = n, n/2, ..., 4: w^j, w^2j, w^3j for j < m/4, w = exp(-2 pi i / m); six floats a j.
+// For each step size m = n, n/2, ..., 4: w^j, w^2j, w^3j for j < m/4, w = exp(-2 pi i / m), as six floats for each j. Immutable.
 class Twiddles {
  public:
   explicit Twiddles(size_t length) : n(length) {
@@ -43,12 +43,12 @@ class Twiddles {
   const float* by_log_[64] = {};
 };
 
-// Made once a length, a power of two.
+// The twiddle factors for FFT length n, a power of two; computed once and cached. Thread-safe.
 inline const Twiddles& twiddles(int n) {
   static std::mutex mutex;
-  static std::map<int, std::unique_ptr<Twiddles>> made;
+  static std::map<int, std::unique_ptr<Twiddles>> cache;
   std::lock_guard lock(mutex);
-  auto& entry = made[n];
+  auto& entry = cache[n];
   if (!entry) entry = std::make_unique<Twiddles>(size_t(n));
   return *entry;
 }
