@@ -113,7 +113,7 @@ TEST_P(PrecisionOption, AnInt8FileConvertsOn) {
   const std::string checkpoint = (scratch_ / "small.pt").string();
   const Outcome refused = run({"convert", small, checkpoint});
   EXPECT_EQ(refused.code, 1);
-  EXPECT_TRUE(has(refused.err, "small.pt: int8 weights are written as safetensors alone"));
+  EXPECT_TRUE(has(refused.err, "small.pt: int8 weights can only be written as safetensors"));
   EXPECT_FALSE(fs::exists(checkpoint));
   EXPECT_EQ(run({"convert", small, checkpoint, "--dtype", "float32"}).code, 0);
 }
@@ -166,7 +166,7 @@ TEST_P(PrecisionOption, BrokenInt8FilesAreOneClearError) {
       {"scale of other shape", [&](auto& w) { tensor(w, scale)->second = mx::ones({128, 128}); }, "one float32 scale for each"},
       {"scale of whole numbers", [&](auto& w) { tensor(w, scale)->second = mx::ones({128}, mx::int32); }, "one float32 scale for each"},
       {"scale NaN", [&](auto& w) { tensor(w, scale)->second = mx::full({128}, nan); }, "weight_scale' has a scale that is not finite"},
-      {"scale without weight", [&](auto& w) { w.erase(tensor(w, weight)); }, "weight_scale' is the scale of a weight that is not there"},
+      {"scale without weight", [&](auto& w) { w.erase(tensor(w, weight)); }, "weight_scale' is the scale of a weight that is missing"},
       {"scale of floats", [&](auto& w) { tensor(w, weight)->second = mx::ones({128, 128}); }, "one float32 scale for each of its rows"},
       {"weight of other shape", [&](auto& w) { tensor(w, weight)->second = mx::ones({128, 64}, mx::int8); }, "pooler.dense.weight"},
   };

@@ -58,13 +58,13 @@ TEST(ByteStream, ReadsPlainAndCompressedAlike) {
   EXPECT_EQ(all_of(scratch.put("empty.gz", gzip(""))), "");
 }
 
-TEST(ByteStream, CutAndDamagedInputIsAnError) {
+TEST(ByteStream, TruncatedAndDamagedInputIsAnError) {
   const Scratch scratch;
   const std::string text = sample(), gz = gzip(text), zst = zstd(text);
-  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() / 2))); }), "a.gz: its gzip data is cut"));
-  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() - 1))); }), "a.gz: its gzip data is cut"));
+  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() / 2))); }), "a.gz: its gzip data is truncated"));
+  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() - 1))); }), "a.gz: its gzip data is truncated"));
   EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz + "trailing")); }), "a.gz: its gzip data is damaged"));
-  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.zst", zst.substr(0, zst.size() / 2))); }), "a.zst: its zstd data is cut"));
+  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.zst", zst.substr(0, zst.size() / 2))); }), "a.zst: its zstd data is truncated"));
   EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.zst", zst + "trailing")); }), "a.zst: its zstd data is damaged"));
   std::string flipped = gz;
   flipped[flipped.size() / 2] ^= 0x55;
