@@ -38,7 +38,7 @@ models::Pretrained read_model(const fs::path& folder, mx::Dtype dtype) {
   return models::load_pretrained(folder / "model.safetensors", how);
 }
 
-models::Batch read_ids(const fs::path& folder) {
+models::Inputs read_inputs(const fs::path& folder) {
   auto file = checkpoint::TensorFile::open(folder / "inputs.safetensors");
   const auto* tensor = file->find("input_ids");
   require(tensor != nullptr, "inputs.safetensors has no input_ids");
@@ -48,9 +48,9 @@ models::Batch read_ids(const fs::path& folder) {
 
 class Bench {
  public:
-  Bench(const fs::path& folder, mx::Dtype dtype) : pretrained_(read_model(folder, dtype)), batch_(read_ids(folder)) {}
+  Bench(const fs::path& folder, mx::Dtype dtype) : pretrained_(read_model(folder, dtype)), inputs_(read_inputs(folder)) {}
 
-  mx::array forward() const { return pretrained_.model->hidden_states(batch_); }
+  mx::array forward() const { return pretrained_.model->hidden_states(inputs_); }
 
   double run() const {
     const double start = now();
@@ -88,7 +88,7 @@ class Bench {
 
  private:
   models::Pretrained pretrained_;
-  models::Batch batch_;
+  models::Inputs inputs_;
 };
 
 size_t peak_memory() {

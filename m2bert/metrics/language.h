@@ -11,7 +11,6 @@ class LanguageCrossEntropy {
   void add(double sum, int64_t tokens);
   // NaN without tokens.
   double value() const;
-  double sum() const { return sum_; }
   int64_t tokens() const { return tokens_; }
 
  private:
@@ -25,7 +24,6 @@ class MaskedAccuracy {
   void add(int64_t right, int64_t tokens);
   // NaN without tokens.
   double value() const;
-  int64_t right() const { return right_; }
 
  private:
   int64_t right_ = 0, tokens_ = 0;

@@ -179,7 +179,7 @@ TEST(Embed, LongTextsAreCutCountedAndMarked) {
   const auto lines = json_lines(outcome.out);
   EXPECT_FALSE(lines.at(0).at("truncated").boolean());
   EXPECT_TRUE(lines.at(1).at("truncated").boolean());
-  EXPECT_TRUE(has(outcome.err, "1 of 2 texts were cut to 32 tokens"));
+  EXPECT_TRUE(has(outcome.err, "1 of 2 texts were truncated to 32 tokens"));
   EXPECT_TRUE(has(run({"embed", "--model", model, "--max-length", "33", "--text", "a"}).err, "at most 32 tokens"));
   const auto right = embed_lines({"--model", model}, how.input),
              left = embed_lines({"--model", model, "--truncation-side", "left"}, how.input);

@@ -119,7 +119,7 @@ TEST_F(Launch, ADeadProcessEndsTheRunWithOneError) {
     EXPECT_EQ(process_of_rank(0) + process_of_rank(1), 0);
     const auto resumed = run(command({"autoresume=true", "max_duration=1ba"}));
     EXPECT_EQ(resumed.code, 0) << resumed.err;
-    EXPECT_PRED2(has, resumed.err, "going on from");
+    EXPECT_PRED2(has, resumed.err, "resuming from");
   }
 }
 

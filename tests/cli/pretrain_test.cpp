@@ -183,7 +183,7 @@ TEST_F(Pretrain, KilledAtRandomMomentsItLosesNothing) {
     ASSERT_TRUE(outcome.code == 0 || outcome.code == 137) << outcome.err;
     EXPECT_GE(newest(), before);  // nothing beyond the last checkpoint was lost
     if (before > 0 && outcome.err.find("parameters") != std::string::npos) {
-      EXPECT_PRED2(has, outcome.err, "going on from");
+      EXPECT_PRED2(has, outcome.err, "resuming from");
     }
     done += outcome.code == 137;
     if (outcome.code != 0) continue;
@@ -209,7 +209,7 @@ TEST_F(Pretrain, AFullDiskLeavesTheLastGoodCheckpoint) {
   EXPECT_EQ(newest(), 3);
   const auto again = run(command({"max_duration=9ba", "autoresume=true"}));
   EXPECT_EQ(again.code, 0) << again.err;
-  EXPECT_PRED2(has, again.err, "going on from " + at("run/ep0-ba3.safetensors"));
+  EXPECT_PRED2(has, again.err, "resuming from " + at("run/ep0-ba3.safetensors"));
 }
 
 TEST_F(Pretrain, TellsWhichKeysChangedSinceTheCheckpoint) {

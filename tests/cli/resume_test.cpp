@@ -95,7 +95,7 @@ TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
   ASSERT_EQ(run(command("whole.npy")).code, 0);
   const Outcome outcome = run(command(out, {"--resume"}));
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_TRUE(has(outcome.err, "going on after"));
+  EXPECT_TRUE(has(outcome.err, "resuming after"));
   EXPECT_EQ(bytes(out), bytes("whole.npy"));
 }
 
@@ -185,7 +185,7 @@ TEST_F(Resume, ExistingFilesAreNotTouchedUnasked) {
   stop_in_the_middle("b.npy");
   const Outcome unfinished = run(command("b.npy"));
   EXPECT_EQ(unfinished.code, 1);
-  EXPECT_TRUE(has(unfinished.err, "--resume goes on"));
+  EXPECT_TRUE(has(unfinished.err, "--resume continues"));
   EXPECT_EQ(run(command("b.npy", {"--overwrite"})).code, 0);
   EXPECT_EQ(bytes("b.npy"), bytes("a.npy"));
 }
@@ -196,7 +196,7 @@ TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
   how.largest_file = 100000;
   const Outcome outcome = run(command("a.npy"), how);
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_TRUE(has(outcome.err, "--resume goes on"));
+  EXPECT_TRUE(has(outcome.err, "--resume continues"));
   EXPECT_FALSE(there("a.npy"));
   EXPECT_EQ(run(command("a.npy", {"--resume"})).code, 0);
   EXPECT_EQ(bytes("a.npy"), bytes("whole.npy"));

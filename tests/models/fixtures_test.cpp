@@ -4,6 +4,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/models/model.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/tasks/masked_lm.h"
 
 namespace m2bert {
 namespace {
@@ -34,8 +35,8 @@ class ReferenceFixture : public ::testing::TestWithParam<Fixture> {
     checkpoint::match(*model_, weights, {.source = GetParam().weights});
   }
 
-  models::Batch batch() const {
-    models::Batch b{inputs_.at("input_ids"), inputs_.at("attention_mask"), std::nullopt};
+  models::Inputs batch() const {
+    models::Inputs b{inputs_.at("input_ids"), inputs_.at("attention_mask"), std::nullopt};
     if (inputs_.contains("token_type_ids")) b.token_type_ids = inputs_.at("token_type_ids");
     return b;
   }
@@ -46,7 +47,7 @@ class ReferenceFixture : public ::testing::TestWithParam<Fixture> {
   }
 
   mx::array loss(nn::Pass& pass) const {
-    if (head_ == Head::masked_lm) return model_->masked_lm_loss(batch(), inputs_.at("labels"), pass);
+    if (head_ == Head::masked_lm) return tasks::masked_lm_loss(*model_, batch(), inputs_.at("labels"), pass);
     if (inputs_.contains("cotangent")) return mx::sum(embedding(pass) * inputs_.at("cotangent"));
     return model_->classification_loss(model_->class_logits(batch(), pass), inputs_.at("labels"));
   }

@@ -35,11 +35,11 @@ TEST(MicrobatchSize, LooksUntilTheRowsAreSeen) {
 }
 
 TEST(MicrobatchSize, SeesThePeakOfWork) {
-  const auto bytes = peak_of([] { mx::eval(mx::sum(mx::random::normal({1 << 22}))); });
+  const auto bytes = peak_memory_of([] { mx::eval(mx::sum(mx::random::normal({1 << 22}))); });
   EXPECT_GE(bytes, uint64_t{16} << 20);
   EXPECT_LT(bytes, uint64_t{200} << 20);
 #ifdef __linux__
-  const auto plain = peak_of([] { std::vector<char>(50 << 20, 1); });
+  const auto plain = peak_memory_of([] { std::vector<char>(50 << 20, 1); });
   EXPECT_GE(plain, uint64_t{45} << 20);
 #endif
 }

@@ -100,7 +100,7 @@ TEST(Pretrain, DoesNotTouchAnEarlierRun) {
   run_trainlog(scratch, kQuick);
   const auto model = bytes_of(scratch / "run/ep0-ba6.safetensors");
   const auto message = error_of([&] { run_trainlog(scratch, kQuick); });
-  EXPECT_PRED2(has, message, "holds checkpoints of an earlier run. autoresume=true goes on with it, save_overwrite=true replaces it");
+  EXPECT_PRED2(has, message, "holds checkpoints of an earlier run. autoresume=true resumes it, save_overwrite=true replaces it");
   EXPECT_EQ(bytes_of(scratch / "run/ep0-ba6.safetensors"), model);
   run_trainlog(scratch, with({"save_overwrite=true", "max_duration=2ba", "seed=3"}));
   EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba2.safetensors"));

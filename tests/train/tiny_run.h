@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "m2bert/io/json.h"
+#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/pretrain.h"
 #include "tests/io/scratch.h"
 #include "tests/models/golden.h"
@@ -44,7 +45,8 @@ inline std::string trainlog_recipe(const golden::fs::path& folder, const std::st
 inline PretrainResult run_trainlog(const test::Scratch& scratch, const std::vector<std::string>& overrides = {},
                                    const std::string& loader = "") {
   scratch.put("recipe.yaml", trainlog_recipe(scratch / "", loader));
-  return pretrain(read_recipe(scratch / "recipe.yaml", overrides), Processes());
+  const auto recipe = read_recipe(scratch / "recipe.yaml", overrides);
+  return pretrain(recipe, tasks::MaskedLM(recipe.model), Processes());
 }
 
 inline std::string bytes_of(const golden::fs::path& file) {

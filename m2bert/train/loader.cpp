@@ -1,4 +1,4 @@
-#include "m2bert/train/batch_source.h"
+#include "m2bert/train/loader.h"
 
 #include <algorithm>
 
@@ -15,7 +15,7 @@ tokenize::WordPiece tokenizer_named(const std::string& name) {
   return name == "bert-base-uncased" ? tokenize::WordPiece::builtin() : tokenize::WordPiece::from_file(name);
 }
 
-// Empty where the model has fewer tokens than the tokenizer: the vocabulary is not the batches' then.
+// Empty if the model has fewer tokens than the tokenizer: then the batches have another vocabulary.
 std::string vocabulary_of(const tokenize::WordPiece& tokenizer, const models::Config& model) {
   std::string lines;
   if (tokenizer.vocab_size() > size_t(model.vocab_size)) return lines;
@@ -23,7 +23,7 @@ std::string vocabulary_of(const tokenize::WordPiece& tokenizer, const models::Co
   return lines;
 }
 
-// A token or position that the model has no place for would end in a crash or in nonsense.
+// A position beyond the model's would crash it or give garbage.
 void require_fits(int length, const models::Config& model) {
   require(length <= model.max_length(), "the training texts have up to ", length, " tokens (max_seq_len), the model takes ",
           model.max_length());
@@ -51,7 +51,7 @@ BatchStream open_text(data::TextDataConfig config, int64_t global_batch, const B
           vocabulary_of(tokenizer, settings.model)};
 }
 
-// Rows are padded to max_seq_len, which is a multiple of what the reference's recipe asks for.
+// Rows are padded to max_seq_len, which must be a multiple of upstream's padding_multiple.
 void drop_padding_multiple(io::Tree& loader) {
   io::Tree* data = loader.as_map().find("dataset");
   if (!data || !data->is_map()) return;
