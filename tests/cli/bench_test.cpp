@@ -6,7 +6,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -65,7 +65,7 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
   how.most_memory = uint64_t(800) << 20;
   how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread takes some, too
   // 512 MiB for the states of one layer.
-  const Outcome outcome = run(bench(wide_folder(scratch, m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
+  const Outcome outcome = run(bench(wide_folder(scratch, tiny_m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(has(outcome.err, "not enough memory")) << outcome.err;
 }
@@ -73,7 +73,7 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
 
 TEST(Bench, ProfileNamesTheStages) {
   const Scratch scratch;
-  const std::string model = wide_folder(scratch, m2_config());
+  const std::string model = wide_folder(scratch, tiny_m2_config());
   const io::Tree out = bench_json(model, {"--batch-size", "4", "--runs", "1", "--profile"});
   const double products = 2.0 * 4 * 32 * 2 / 4;  // 2 operations for each of 128 tokens in 2 layers, a quarter of the matrix each
   std::set<std::string> names;
@@ -134,8 +134,8 @@ TEST(Bench, WrongInputIsOneClearError) {
 // and our kernels share one pool.
 TEST(Threads, AreAsManyAsAskedFor) {
   const Scratch scratch;
-  const std::string folders[] = {wide_folder(scratch, m2_config()),
-                                 write_folder((scratch / "attention").string(), wide(attention_config()), models::Head::embedding)};
+  const std::string folders[] = {wide_folder(scratch, tiny_m2_config()),
+                                 write_folder((scratch / "attention").string(), wide(tiny_bert_config()), models::Head::embedding)};
   HowToRun counting;
   counting.count_threads = true;
   for (const std::string& model : folders) {

@@ -6,7 +6,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {

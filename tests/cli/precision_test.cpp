@@ -10,7 +10,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -29,7 +29,7 @@ class PrecisionOption : public ::testing::TestWithParam<const char*> {
  protected:
   PrecisionOption() {
     const bool mixer = GetParam() == std::string("mixer");
-    write_folder(model_, widened(mixer ? m2_config() : attention_config()), models::Head::embedding);
+    write_folder(model_, widened(mixer ? tiny_m2_config() : tiny_bert_config()), models::Head::embedding);
   }
 
   static Outcome embed(const std::string& model, std::vector<std::string> options = {}, HowToRun how = {}) {

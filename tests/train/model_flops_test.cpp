@@ -2,15 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/tiny_config.h"
+
 namespace m2bert::train {
 namespace {
 
 models::Config attention() {
-  models::Config c;
-  c.family = models::Family::hf_bert;
+  models::Config c = test::tiny_bert_config();
   c.vocab_size = 1000;
-  c.hidden_size = 16;
-  c.num_hidden_layers = 2;
   c.intermediate_size = 64;
   return c;
 }

@@ -2,14 +2,10 @@
 // Models small enough to run in a moment, with random weights, on disk.
 #include <string>
 
-#include "m2bert/models/config.h"
 #include "m2bert/models/model.h"
+#include "tests/support/tiny_config.h"
 
 namespace m2bert::test {
-
-// M2: Monarch Mixer of 2 layers for 32 tokens; attention: Hugging Face BERT of 2 layers for 64 tokens. The vocabulary has some 90 tokens.
-models::Config m2_config();
-models::Config attention_config();
 
 // Writes a model folder (config.json, model.safetensors, vocab.txt) and returns its path.
 std::string write_folder(const std::string& folder, const models::Config& config, models::Head head, uint64_t seed = 1);
