@@ -28,7 +28,7 @@ io::Tree bench_json(const std::string& model, std::vector<std::string> more) {
   return lines.empty() ? io::Tree::map() : lines.front();
 }
 
-// 64 channels, so that the kernels of inference take the model.
+// 64 channels, so that the kernels of inference support the model.
 models::Config wide(models::Config config) {
   config.hidden_size = 64;
   config.intermediate_size = 128;
@@ -63,7 +63,7 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
   const Scratch scratch;
   HowToRun how;
   how.most_memory = uint64_t(800) << 20;
-  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread takes some, too
+  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread has its own, too
   // 512 MiB for the states of one layer.
   const Outcome outcome = run(bench(wide_folder(scratch, tiny_m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
   EXPECT_EQ(outcome.code, 1);
@@ -130,7 +130,7 @@ TEST(Bench, WrongInputIsOneClearError) {
 }
 
 #ifdef __linux__
-// MLX computes on a thread of its own. With it there are as many threads as --threads says, and the main one, which waits: oneDNN, OpenBLAS
+// MLX computes on its own thread. Including it there are --threads threads, and the main one, which waits: oneDNN, OpenBLAS
 // and our kernels share one pool.
 TEST(Threads, AreAsManyAsAskedFor) {
   const Scratch scratch;

@@ -1,4 +1,4 @@
-// What every command does on the command line: help, exit codes, JSON, and one right answer each.
+// Every command: help, exit codes, JSON, and one correct result.
 #include <gtest/gtest.h>
 
 #include <cmath>

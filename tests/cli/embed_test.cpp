@@ -1,4 +1,4 @@
-// m2bert embed: inputs, outputs and what they hold.
+// m2bert embed: inputs, outputs and their contents.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where the content goes; everything else about the run is in order.
+// The file that gets the content; everything else in the run is valid.
 enum class Place { jsonl, csv, tsv, text, config, recipe, vocabulary, tokenizer_json, weights };
 
 struct Hostile {
@@ -38,7 +38,7 @@ std::string numbered_tokens(int count) {
 
 std::string with_null(std::string text, size_t at) { return text.insert(at, 1, '\0'); }
 
-// The good config.json with one member changed or added.
+// The valid config.json with one member changed or added.
 std::string config_with(const std::string& key, const io::Tree& value, models::Config config = tiny_m2_config()) {
   io::Tree tree = config.to_tree();
   tree.as_map().set(key, value);
@@ -145,7 +145,7 @@ std::vector<Hostile> hostile_inputs() {
 
 class HostileInput : public ::testing::TestWithParam<Hostile> {
  protected:
-  // A folder with a good model and input, but for the one thing.
+  // A folder with a valid model and input, except for the one file.
   std::vector<std::string> command(const Hostile& hostile) const {
     const TinyModels& models = tiny_models();
     const bool recipe = hostile.place == Place::recipe;
@@ -195,7 +195,7 @@ TEST_P(HostileInput, IsOneClearError) {
 INSTANTIATE_TEST_SUITE_P(Commands, HostileInput, ::testing::ValuesIn(hostile_inputs()),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
-// Paths and devices that cannot work.
+// Invalid paths and devices.
 TEST(HostilePlaces, AreOneClearError) {
   const Scratch scratch;
   const std::string model = tiny_models().m2, folder = scratch.folder().string();

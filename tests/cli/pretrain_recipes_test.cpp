@@ -1,4 +1,4 @@
-// Every pretraining recipe of the reference, and every one of recipes/pretrain, starts and trains: smaller, on a few texts.
+// Every pretraining recipe, upstream's and those of recipes/pretrain, trains a smaller model on a few texts.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path reference_recipes() {
+fs::path upstream_recipes() {
   const char* set = std::getenv("M2BERT_SHARED");
   return (set ? fs::path(set) : fs::path(M2BERT_SOURCE_DIR).parent_path() / "shared") / "yamls/pretrain";
 }
@@ -66,9 +66,9 @@ class PretrainRecipes : public ::testing::Test {
 };
 
 TEST_F(PretrainRecipes, OfTheReference) {
-  if (!fs::exists(reference_recipes())) GTEST_SKIP() << "the reference's recipes are not beside this checkout: " << reference_recipes();
+  if (!fs::exists(upstream_recipes())) GTEST_SKIP() << "upstream's recipes are not beside this checkout: " << upstream_recipes();
   int count = 0;
-  for (const auto& file : fs::directory_iterator(reference_recipes())) {
+  for (const auto& file : fs::directory_iterator(upstream_recipes())) {
     train(file.path());
     ++count;
   }

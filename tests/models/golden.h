@@ -1,5 +1,5 @@
 #pragma once
-// Golden tensors made by the reference or by the PyTorch model of tests/parity, and the rule they are compared by.
+// Golden tensors made by upstream or by the PyTorch model of tests/parity, and their tolerances.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 inline fs::path source_dir() { return M2BERT_SOURCE_DIR; }
 
-// The reference's own fixtures, which a user's clone does not have.
+// Upstream's fixtures, which a user's clone does not have.
 inline fs::path shared_dir() {
   const char* set = std::getenv("M2BERT_SHARED");
   return set ? fs::path(set) : source_dir().parent_path() / "shared";
@@ -30,7 +30,7 @@ inline Tensors load_tensors(const fs::path& file) {
   return out;
 }
 
-// |ours - golden| <= 8 x the reference's own fp32 noise + 2e-6 x the tensor's largest |value|.
+// |ours - golden| <= 8 x upstream's own fp32 noise + 2e-6 x the tensor's largest |value|.
 class Tolerances {
  public:
   explicit Tolerances(const fs::path& file) : tree_(io::read_json(file)) {}

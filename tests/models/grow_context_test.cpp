@@ -61,7 +61,7 @@ TEST_P(GrowContext, FillsALongerModel) {
   }
   auto others = 0;
   for (const auto& [name, a] : after) others += a.id() == find(before, name).id();
-  EXPECT_EQ(others, int(after.size()) - 2 - 2 * 4);  // everything else is as it was
+  EXPECT_EQ(others, int(after.size()) - 2 - 2 * 4);  // all others are unchanged
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, GrowContext, ::testing::Values(GrowBy::tile, GrowBy::reference, GrowBy::recompute));

@@ -77,7 +77,7 @@ TEST(Model, GradientDoesNotSeeAnOldSpectrum) {
   }
 }
 
-TEST(Model, InitCopiesOneLayerAsTheReferenceUnlessIndependent) {
+TEST(Model, InitCopiesOneLayerAsUpstreamUnlessIndependent) {
   auto layers_equal = [](bool independent, const std::string& name) {
     Model model(tiny(), Head::masked_lm);
     model.init(5, independent);
@@ -132,9 +132,9 @@ TEST(Model, TokenPlantingSumsWithinARowByDefault) {
   config.sequence_token_planting = true;
   Model row(config, Head::embedding);
   config.sequence_token_planting_pooling = "reference";
-  Model reference(config, Head::embedding);
+  Model upstream(config, Head::embedding);
   row.init(1);
-  reference.init(1);
+  upstream.init(1);
   auto hidden = mx::random::normal({2, 256, 16}, mx::float32, 0, 1, mx::random::key(0));
   auto mask = mx::ones({2, 256}, mx::int32);
   auto h = [&](int b, int t) { return mx::reshape(mx::slice(hidden, {b, t, 0}, {b + 1, t + 1, 16}), {1, 16}); };
@@ -146,7 +146,7 @@ TEST(Model, TokenPlantingSumsWithinARowByDefault) {
   EXPECT_LT(largest(row.pool(hidden, mask, Pooling::pooler) - dense(both)), 1e-6f);
   auto planted = h(0, 128) + h(1, 128);
   auto mixed = mx::concatenate({(h(0, 0) + planted) / mx::array(2.0f), (h(1, 0) + planted) / mx::array(2.0f)}, 0);
-  EXPECT_LT(largest(reference.pool(hidden, mask, Pooling::pooler) - dense(mixed)), 1e-6f);
+  EXPECT_LT(largest(upstream.pool(hidden, mask, Pooling::pooler) - dense(mixed)), 1e-6f);
 }
 
 TEST(Model, RowsOfTheLossEqualTheWholeLoss) {

@@ -1,4 +1,4 @@
-// bfloat16 and int8 beside float32: the same model, the cosine of its vectors.
+// The cosine between the vectors of a model in bfloat16, float16 or int8 and in float32.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -93,7 +93,7 @@ TEST_P(Precision, AnInt8FileIsTheModelMadeInt8) {
   const auto from_file = load("small");
   EXPECT_EQ(from_file.dtype, mx::int8);
   EXPECT_TRUE(mx::array_equal(vectors(from_file), vectors(load("model", mx::int8))).item<bool>());
-  // Back in float32: the rounded weights, computed exactly.
+  // Back in float32: the rounded weights, with exact arithmetic.
   const auto wide = load("small", mx::float32);
   EXPECT_EQ(wide.dtype, mx::float32);
   EXPECT_GT(least_cosine(vectors(wide), vectors(load("model"))), 0.9995f);

@@ -38,7 +38,7 @@ class Groups : public ::testing::Test {
   }
 };
 
-// What the reference does: everything decayed alike.
+// As upstream does: one weight decay for all parameters.
 TEST_F(Groups, OneByDefault) {
   const auto groups = make_groups(parameters_, {8e-4, 1e-5, std::nullopt, false});
   ASSERT_EQ(groups.size(), 1U);

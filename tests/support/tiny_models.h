@@ -13,13 +13,13 @@ std::string write_folder(const std::string& folder, const models::Config& config
 // The same weights as checkpoint.pt with recipe.yaml and vocab.txt in the folder.
 void write_checkpoint(const std::string& folder, const models::Config& config, models::Head head);
 
-// Folders that all tests share, written once a process.
+// Folders shared by all tests, written once per process.
 struct TinyModels {
   std::string m2;           // embedding
   std::string m2_other;     // the same with other weights
   std::string attention;    // embedding
   std::string classifier;   // 3 labels
-  std::string multi_label;  // 3 labels, each on its own
+  std::string multi_label;  // 3 labels, independent of each other
   std::string regression;   // 1 value
   std::string masked_lm;
   std::string broken;      // NaN among the weights
@@ -27,7 +27,7 @@ struct TinyModels {
 };
 const TinyModels& tiny_models();
 
-// Sentences of the vocabulary's words, different ones a number.
+// A sentence of words from the vocabulary; each number gives another one.
 std::string sentence(size_t number, size_t words);
 
 }  // namespace m2bert::test
