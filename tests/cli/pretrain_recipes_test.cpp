@@ -1,13 +1,13 @@
 // Every pretraining recipe, upstream's and those of recipes/pretrain, trains a smaller model on a few texts.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "m2bert/data/mds_writer.h"
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
 #include "tests/io/scratch.h"
+#include "tests/support/paths.h"
 
 namespace m2bert::test {
 namespace {
@@ -15,8 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 fs::path upstream_recipes() {
-  const char* set = std::getenv("M2BERT_SHARED");
-  return (set ? fs::path(set) : fs::path(M2BERT_SOURCE_DIR).parent_path() / "shared") / "yamls/pretrain";
+  return shared_dir() / "yamls/pretrain";
 }
 
 void write_texts(const fs::path& folder, int count) {

@@ -8,18 +8,14 @@
 
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
+#include "tests/support/paths.h"
 
 namespace m2bert::golden {
 
 namespace fs = std::filesystem;
 
-inline fs::path source_dir() { return M2BERT_SOURCE_DIR; }
-
-// Upstream's fixtures, which a user's clone does not have.
-inline fs::path shared_dir() {
-  const char* set = std::getenv("M2BERT_SHARED");
-  return set ? fs::path(set) : source_dir().parent_path() / "shared";
-}
+using test::shared_dir;
+using test::source_dir;
 
 using Tensors = std::map<std::string, mx::array>;
 
