@@ -5,15 +5,15 @@
 namespace m2bert::nn {
 namespace {
 
-bool equal(const mx::array& a, const mx::array& b) { return mx::array_equal(a, b).item<bool>(); }
+bool same(const mx::array& a, const mx::array& b) { return mx::array_equal(a, b).item<bool>(); }
 
 TEST(KeySequence, TheSeedDecidesAndNoKeyComesTwice) {
-  KeySequence one(7), same(7), other(8);
+  KeySequence one(7), again(7), other(8);
   const auto first = one.next(), second = one.next();
-  EXPECT_TRUE(equal(first, same.next()));
-  EXPECT_TRUE(equal(second, same.next()));
-  EXPECT_FALSE(equal(first, second));
-  EXPECT_FALSE(equal(first, other.next()));
+  EXPECT_TRUE(same(first, again.next()));
+  EXPECT_TRUE(same(second, again.next()));
+  EXPECT_FALSE(same(first, second));
+  EXPECT_FALSE(same(first, other.next()));
 }
 
 TEST(Init, NormalHasTheDeviation) {

@@ -7,7 +7,7 @@
 namespace m2bert::nn {
 namespace {
 
-bool equal(const mx::array& a, const mx::array& b) { return mx::array_equal(a, b).item<bool>(); }
+bool same(const mx::array& a, const mx::array& b) { return mx::array_equal(a, b).item<bool>(); }
 
 TEST(Pass, InferenceHasNoDropout) {
   Pass pass;
@@ -22,17 +22,17 @@ TEST(Pass, EveryDropoutOfTrainingHasItsOwnMask) {
   auto pass = Pass::training(mx::random::key(1)), again = Pass::training(mx::random::key(1)), other = Pass::training(mx::random::key(2));
   EXPECT_TRUE(pass.train());
   const auto first = pass.dropout(x, 0.5f), second = pass.dropout(x, 0.5f);
-  EXPECT_FALSE(equal(first, second));
-  EXPECT_TRUE(equal(first, again.dropout(x, 0.5f)));
-  EXPECT_TRUE(equal(second, again.dropout(x, 0.5f)));
-  EXPECT_FALSE(equal(first, other.dropout(x, 0.5f)));
+  EXPECT_FALSE(same(first, second));
+  EXPECT_TRUE(same(first, again.dropout(x, 0.5f)));
+  EXPECT_TRUE(same(second, again.dropout(x, 0.5f)));
+  EXPECT_FALSE(same(first, other.dropout(x, 0.5f)));
   EXPECT_NEAR(mx::mean(first).item<float>(), 1, 0.1f);
 }
 
 TEST(Pass, DropoutOfProbabilityZeroTakesNoKey) {
   auto pass = Pass::training(mx::random::key(1)), again = Pass::training(mx::random::key(1));
   EXPECT_FALSE(pass.dropout_key(0));
-  EXPECT_TRUE(equal(*pass.dropout_key(0.5f), *again.dropout_key(0.5f)));
+  EXPECT_TRUE(same(*pass.dropout_key(0.5f), *again.dropout_key(0.5f)));
 }
 
 TEST(Pass, HooksReceiveNamesWithTheirScopesAndMayReplaceValues) {
