@@ -47,6 +47,7 @@ void sum_over(const Processes& processes, Share& share) {
 Evaluation evaluate(models::Model& model, const tasks::Task& task, data::BatchSource& source, const Processes& processes,
                     const EvaluationOptions& options) {
   const models::ScopedCast cast(model, options.compute);
+  const models::PackedScope packed(model);  // leaves no copy of a weight behind
   auto share = share_of(model, task, source, options);
   sum_over(processes, share);
   return {task.eval_metrics(share.sums), share.samples};

@@ -9,7 +9,6 @@
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
-#include "m2bert/hub/download.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"

@@ -1,4 +1,4 @@
-// m2bert embed: inputs, outputs and what they hold.
+// m2bert embed: inputs, outputs and their contents.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -8,7 +8,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {

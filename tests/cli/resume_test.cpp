@@ -1,4 +1,4 @@
-// m2bert embed, stopped at any moment and continued: the file is the one an undisturbed run makes.
+// m2bert embed, stopped at any moment and resumed, writes the same file as an uninterrupted run.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -12,7 +12,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A run long enough to be hit in the middle.
+// A run long enough to be interrupted in the middle.
 class Resume : public ::testing::Test {
  protected:
   Resume() {

@@ -4,11 +4,13 @@
 
 #include <cstring>
 
+#include "deflated.h"
 #include "scratch.h"
 
 namespace m2bert::io {
 namespace {
 
+using test::deflated;
 using test::error_of;
 using test::has;
 using test::Scratch;
@@ -19,20 +21,6 @@ void put(std::string& out, uint64_t value, int bytes) {
 
 uint32_t crc_of(const std::string& text) {
   return static_cast<uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())));
-}
-
-std::string deflated(const std::string& text) {
-  z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, text.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
 }
 
 // One entry of a forged archive; unset fields have the correct values.

@@ -21,7 +21,7 @@ struct Contract {
   std::vector<Line> lines;
 };
 
-// "# embeddings/x.yaml, head mlm: 718 tensors, 81947914 trained values. ..." and a line a tensor.
+// "# embeddings/x.yaml, head mlm: 718 tensors, 81947914 trained values. ..." and one line per tensor.
 Contract read_contract(const golden::fs::path& file) {
   Contract c;
   std::ifstream in(file);
@@ -67,7 +67,7 @@ class RecipeContract : public ::testing::TestWithParam<golden::fs::path> {};
 TEST_P(RecipeContract, NamesAndShapes) {
   const auto contract = read_contract(GetParam());
   const auto recipe = golden::shared_dir() / "yamls" / contract.recipe;
-  if (!golden::fs::exists(recipe)) GTEST_SKIP() << "the reference's recipes are not beside this checkout: " << recipe;
+  if (!golden::fs::exists(recipe)) GTEST_SKIP() << "upstream's recipes are not beside this checkout: " << recipe;
   auto head = contract.head == "mlm"              ? models::Head::masked_lm
               : contract.head == "classification" ? models::Head::classification
                                                   : models::Head::embedding;

@@ -1,4 +1,4 @@
-// Every tensor of the reference's fixtures: stages, outputs, gradients, from each of the checkpoint formats.
+// Every tensor of upstream's fixtures (hooks, outputs, gradients), from each checkpoint format.
 #include "golden.h"
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/weights.h"
@@ -18,11 +18,11 @@ struct Fixture {
 
 std::ostream& operator<<(std::ostream& out, const Fixture& f) { return out << f.folder << "/" << f.weights; }
 
-class ReferenceFixture : public ::testing::TestWithParam<Fixture> {
+class UpstreamFixture : public ::testing::TestWithParam<Fixture> {
  protected:
   void SetUp() override {
     folder_ = golden::shared_dir() / "fixtures" / GetParam().folder;
-    if (!golden::fs::exists(folder_)) GTEST_SKIP() << "the reference's fixtures are not beside this checkout: " << folder_;
+    if (!golden::fs::exists(folder_)) GTEST_SKIP() << "upstream's fixtures are not beside this checkout: " << folder_;
     inputs_ = golden::load_tensors(folder_ / "inputs.safetensors");
     expected_ = golden::load_tensors(folder_ / "outputs.safetensors");
     auto weights = checkpoint::load_weights(folder_ / GetParam().weights);
@@ -75,7 +75,7 @@ class ReferenceFixture : public ::testing::TestWithParam<Fixture> {
     return found;
   }
 
-  // With labels the reference runs its last attention layer on [CLS] and the predicted tokens alone: these of our rows.
+  // With labels, upstream runs its last attention layer only on [CLS] and the predicted tokens. Compare those rows.
   mx::array predicted_rows(const mx::array& rows) const {
     auto real = ops::unpadding(inputs_.at("attention_mask"));
     auto first = mx::equal(mx::arange(0, inputs_.at("labels").shape(1), 1, mx::int32), mx::array(0));
@@ -90,7 +90,7 @@ class ReferenceFixture : public ::testing::TestWithParam<Fixture> {
   std::unique_ptr<models::Model> model_;
 };
 
-// "layer.0.k_full" and the like are made of two filters of ours; filters and convolutions are stored channels first.
+// "layer.0.k_full" and similar names combine two of our filters. Filters and convolutions are stored channels first.
 std::optional<mx::array> in_fixture_layout(const std::string& name, const Tensors& found) {
   auto last = name.substr(name.rfind('.') + 1);
   auto layer = name.substr(0, name.size() - last.size());
@@ -111,7 +111,7 @@ std::optional<mx::array> in_fixture_layout(const std::string& name, const Tensor
   return channels_first ? mx::transpose(it->second, {0, 2, 1}) : it->second;
 }
 
-TEST_P(ReferenceFixture, Forward) {
+TEST_P(UpstreamFixture, Forward) {
   const golden::Tolerances tolerances(folder_ / "tolerances.json");
   const auto found = stages();
   nn::Pass pass;
@@ -127,8 +127,8 @@ TEST_P(ReferenceFixture, Forward) {
   }
 }
 
-// Without anybody looking at the stages the fused kernels are taken.
-TEST_P(ReferenceFixture, ForwardByTheFastPath) {
+// Without hooks the fused kernels run.
+TEST_P(UpstreamFixture, ForwardByTheFastPath) {
   const golden::Tolerances tolerances(folder_ / "tolerances.json");
   nn::Pass pass;
   if (auto it = expected_.find("sequence_output"); it != expected_.end())
@@ -141,11 +141,11 @@ TEST_P(ReferenceFixture, ForwardByTheFastPath) {
   }
 }
 
-TEST_P(ReferenceFixture, Gradients) {
+TEST_P(UpstreamFixture, Gradients) {
   const golden::Tolerances tolerances(folder_ / "tolerances.json");
   auto wanted = nn::parameters(*model_);
   const size_t count = wanted.size();
-  // The gradient of a stage is that of zeros added to it.
+  // The gradient of an activation is that of zeros added to it.
   std::map<std::string, mx::array> deltas;
   const auto found = stages();
   for (const auto& [name, golden] : expected_) {
@@ -173,7 +173,7 @@ TEST_P(ReferenceFixture, Gradients) {
   EXPECT_GT(compared, 30u);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ReferenceFixture,
+INSTANTIATE_TEST_SUITE_P(All, UpstreamFixture,
                          ::testing::Values(Fixture{"tiny-mlm", "checkpoint.pt"}, Fixture{"tiny-attn", "checkpoint.pt"},
                                            Fixture{"tiny-attn-cls", "checkpoint.pt"}, Fixture{"tiny-glue-1", "checkpoint.pt"},
                                            Fixture{"tiny-glue-3", "checkpoint.pt"}, Fixture{"tiny-embed", "checkpoint.pt"},

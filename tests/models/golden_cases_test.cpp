@@ -46,11 +46,11 @@ TEST_P(GoldenCase, ForwardAndGradients) {
   if (head == Head::embedding) ours.emplace("embedding", embedding());
 
   for (const auto& [name, golden] : expected) {
-    if (name == "logits_labels_path" || name == "pooled_output") continue;  // rows and parts of what is compared here
+    if (name == "logits_labels_path" || name == "pooled_output") continue;  // parts of tensors that are compared here
     ASSERT_TRUE(ours.contains(name)) << name;
     tolerances.expect(name, ours.at(name), golden);
   }
-  for (const auto& [name, mine] : ours) {  // PyTorch has no gradient for what the loss does not reach (the pooler with use_cls_token)
+  for (const auto& [name, mine] : ours) {  // PyTorch has no gradient for unused parameters (the pooler with use_cls_token)
     if (!name.starts_with("grad.") || expected.contains(name)) continue;
     EXPECT_EQ(mx::max(mx::abs(mine)).item<float>(), 0) << name;
   }

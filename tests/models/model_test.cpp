@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include "m2bert/error.h"
-#include "m2bert/io/yaml.h"
 #include "m2bert/models/cast.h"
 #include "m2bert/nn/hyena_filter.h"
+#include "tests/support/tiny_config.h"
 
 namespace m2bert {
 namespace {
@@ -16,15 +16,10 @@ using models::Inputs;
 using models::Model;
 using models::Pooling;
 
-Config tiny(const std::string& more = "") {
-  return Config::from_tree(io::parse_yaml(R"(
-model:
-  model_config:
-    {vocab_size: 40, hidden_size: 16, intermediate_size: 32, num_hidden_layers: 2, num_attention_heads: 2, max_position_embeddings: 12,
-     monarch_mixer_sequence_mixing: true, long_conv_l_max: 12, long_conv_kernel_learning_rate: 1e-3, hyena_lr_pos_emb: 1e-5, hyena_w: 10,
-     hyena_wd: 0.1, hyena_emb_dim: 5, hyena_filter_order: 8, residual_long_conv: true, use_monarch_mlp: true, use_positional_encodings: true)" +
-                                              more + "}\n",
-                                          "tiny.yaml"));
+Config tiny() {
+  Config config = test::tiny_m2_config(12);
+  config.vocab_size = 40;
+  return config;
 }
 
 Inputs some_batch(int B = 2, int L = 12) {
@@ -82,7 +77,7 @@ TEST(Model, GradientDoesNotSeeAnOldSpectrum) {
   }
 }
 
-TEST(Model, InitCopiesOneLayerAsTheReferenceUnlessIndependent) {
+TEST(Model, InitCopiesOneLayerAsUpstreamUnlessIndependent) {
   auto layers_equal = [](bool independent, const std::string& name) {
     Model model(tiny(), Head::masked_lm);
     model.init(5, independent);
@@ -97,7 +92,9 @@ TEST(Model, InitCopiesOneLayerAsTheReferenceUnlessIndependent) {
 }
 
 TEST(Model, TrainingDropsAndInferenceDoesNot) {
-  Model model(tiny(", hidden_dropout_prob: 0.5"), Head::embedding);
+  auto config = tiny();
+  config.hidden_dropout_prob = 0.5;
+  Model model(config, Head::embedding);
   model.init(2);
   auto batch = some_batch();
   auto train = nn::Pass::training(mx::random::key(1)), again = nn::Pass::training(mx::random::key(1)),
@@ -131,16 +128,13 @@ TEST(Model, MeanAndMaxPoolingIgnorePadding) {
 }
 
 TEST(Model, TokenPlantingSumsWithinARowByDefault) {
-  const std::string planting = ", sequence_token_planting: true";
-  auto long_config = [&](const std::string& more) {
-    auto c = tiny(more);
-    c.max_position_embeddings = c.long_conv_l_max.emplace(256);
-    return c;
-  };
-  Model row(long_config(planting), Head::embedding),
-      reference(long_config(planting + ", sequence_token_planting_pooling: reference"), Head::embedding);
+  auto config = test::tiny_m2_config(256);
+  config.sequence_token_planting = true;
+  Model row(config, Head::embedding);
+  config.sequence_token_planting_pooling = "reference";
+  Model upstream(config, Head::embedding);
   row.init(1);
-  reference.init(1);
+  upstream.init(1);
   auto hidden = mx::random::normal({2, 256, 16}, mx::float32, 0, 1, mx::random::key(0));
   auto mask = mx::ones({2, 256}, mx::int32);
   auto h = [&](int b, int t) { return mx::reshape(mx::slice(hidden, {b, t, 0}, {b + 1, t + 1, 16}), {1, 16}); };
@@ -152,7 +146,7 @@ TEST(Model, TokenPlantingSumsWithinARowByDefault) {
   EXPECT_LT(largest(row.pool(hidden, mask, Pooling::pooler) - dense(both)), 1e-6f);
   auto planted = h(0, 128) + h(1, 128);
   auto mixed = mx::concatenate({(h(0, 0) + planted) / mx::array(2.0f), (h(1, 0) + planted) / mx::array(2.0f)}, 0);
-  EXPECT_LT(largest(reference.pool(hidden, mask, Pooling::pooler) - dense(mixed)), 1e-6f);
+  EXPECT_LT(largest(upstream.pool(hidden, mask, Pooling::pooler) - dense(mixed)), 1e-6f);
 }
 
 TEST(Model, WrongShapesAreNamed) {

@@ -85,7 +85,7 @@ TEST(MaskBias, IsTheReferences) {
   EXPECT_THROW(ops::mask_bias(mx::zeros({4}), -1.0f), Error);
 }
 
-// The reference's AttentionPooler from the library's operations: softmax over the queries, the mask multiplied onto the scores, two
+// Upstream's AttentionPooler, composed of the library's operations: softmax over the queries, the mask multiplied onto the scores, two
 // rounds with one Wqkv.
 TEST(AttentionPooler, IsTheReferences) {
   std::vector<std::string> names{"x", "mask", "Wqkv__weight", "Wqkv__bias"};

@@ -1,5 +1,5 @@
 #pragma once
-// The reference's golden tensors, tests/golden/ops (tests/golden/ops/README.md lists them): in.*, out.*, cot.* (cotangent of out.*),
+// Upstream's golden tensors, tests/golden/ops (tests/golden/ops/README.md lists them): in.*, out.*, cot.* (cotangent of out.*),
 // grad.* (of sum(out * cot) by in.*) and attr.* (integers). Complex tensors are stored with a trailing axis (re, im).
 #include <gtest/gtest.h>
 

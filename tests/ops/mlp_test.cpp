@@ -1,4 +1,4 @@
-// The channel mixers of the reference, put together from ops: BertGatedLinearUnitMLP and BertMLP, dense and block-diagonal.
+// Upstream's channel mixers, composed of ops: BertGatedLinearUnitMLP and BertMLP, dense and block-diagonal.
 #include <gtest/gtest.h>
 
 #include "golden.h"

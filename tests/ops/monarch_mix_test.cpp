@@ -225,7 +225,7 @@ TEST(MonarchMixer, HalfPrecision) {
   }
 }
 
-// The reference's flash_mm: other names, tap order and layout of the filters (monarch_mix.h).
+// Upstream's flash_mm: other names, tap order and layout of the filters (monarch_mix.h).
 TEST(MonarchMixer, GoldenOfFlashMm) {
   auto f = [](bool options) {
     return [options](const std::vector<mx::array>& in) {

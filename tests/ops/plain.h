@@ -1,5 +1,5 @@
 #pragma once
-// Plain C++ references in double, and gradients by finite differences of them: an op is held to its definition without MLX.
+// Operations written plainly in C++ with double, and their gradients by finite differences, to compare ours with their definitions.
 #include <cmath>
 #include <functional>
 #include <vector>

@@ -31,7 +31,7 @@ TEST(LossGuard, SeesNaNInLossAndNorm) {
   EXPECT_EQ(guard.judge(of(5, INFINITY)).reaction, Reaction::stop);
 }
 
-// An update with NaN would destroy the weights, whatever was asked.
+// An update with NaN would destroy the weights, so ignore and warn skip it as well.
 TEST(LossGuard, NeverUpdatesWithNaN) {
   for (const Reaction mild : {Reaction::ignore, Reaction::warn}) {
     LossGuardOptions o;

@@ -1,4 +1,4 @@
-// A process by itself; tests/cli/launch_test.cpp has several.
+// A single process; tests/cli/launch_test.cpp has several.
 #include "m2bert/train/processes.h"
 
 #include <gtest/gtest.h>

@@ -42,7 +42,7 @@ data::Batch first_batch() { return *FixedBatches(trainlog() / "inputs.safetensor
 
 double loss_of(const StepOptions& options, const data::Batch& batch) { return Made(options).step.gradient(batch, 0)->loss; }
 
-// Rows 0 and 1 keep one label each, so that tokens and samples weigh differently.
+// Rows 0 and 1 have one label each, so that weighting by tokens differs from weighting by samples.
 data::Batch uneven() {
   auto batch = first_batch();
   for (int row = 0; row < 2; ++row) {
@@ -102,7 +102,7 @@ TEST(Step, DropoutFollowsSeedAndBatch) {
   EXPECT_NE(loss(1, 0), loss(2, 0));
 }
 
-// bfloat16 is near float32, and leaves parameters and gradients float32.
+// bfloat16 is close to float32 and leaves parameters and gradients in float32.
 TEST(Step, MixedPrecision) {
   auto options = rows(0);
   Made exact(options);

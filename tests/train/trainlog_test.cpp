@@ -1,4 +1,4 @@
-// 30 steps of the reference (tests/golden/trainlog/README.md): loss, gradient norm and parameters from the same batches.
+// 30 steps of upstream (tests/golden/trainlog/README.md): loss, gradient norm and parameters from the same batches.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -63,7 +63,7 @@ optim::Schedule schedule() {
 
 class Trainlog : public ::testing::TestWithParam<int> {};
 
-// Also in microbatches: they change nothing but the rounding.
+// The same in microbatches, which change only the rounding.
 TEST_P(Trainlog, LossesNormsAndParametersAreTheReferences) {
   const auto inputs = golden::load_tensors(trainlog() / "inputs.safetensors"),
              outputs = golden::load_tensors(trainlog() / "outputs.safetensors");
@@ -80,7 +80,7 @@ TEST_P(Trainlog, LossesNormsAndParametersAreTheReferences) {
     EXPECT_NEAR(gradient->norm, norm, 2e-3 * norm) << "step " << i;
     EXPECT_NEAR(3e-3 * rate.factor(now), mx::take(outputs.at("lr"), i, 0).item<float>(), 1e-9);
     run.step.update(*gradient, rate.factor(now));
-    expect_reference_parameters(i + 1, [&](const std::string& name) {
+    expect_upstream_parameters(i + 1, [&](const std::string& name) {
       const auto& all = run.optimizer.parameters();
       const auto found = std::ranges::find(all, name, &nn::NamedArray::name);
       require(found != all.end(), "no parameter ", name);

@@ -2,14 +2,10 @@
 // Models small enough to run in a moment, with random weights, on disk.
 #include <string>
 
-#include "m2bert/models/config.h"
 #include "m2bert/models/model.h"
+#include "tests/support/tiny_config.h"
 
 namespace m2bert::test {
-
-// M2: Monarch Mixer of 2 layers for 32 tokens; attention: Hugging Face BERT of 2 layers for 64 tokens. The vocabulary has some 90 tokens.
-models::Config m2_config();
-models::Config attention_config();
 
 // Writes a model folder (config.json, model.safetensors, vocab.txt) and returns its path.
 std::string write_folder(const std::string& folder, const models::Config& config, models::Head head, uint64_t seed = 1);
@@ -17,13 +13,13 @@ std::string write_folder(const std::string& folder, const models::Config& config
 // The same weights as checkpoint.pt with recipe.yaml and vocab.txt in the folder.
 void write_checkpoint(const std::string& folder, const models::Config& config, models::Head head);
 
-// Folders that all tests share, written once a process.
+// Folders shared by all tests, written once per process.
 struct TinyModels {
   std::string m2;           // embedding
   std::string m2_other;     // the same with other weights
   std::string attention;    // embedding
   std::string classifier;   // 3 labels
-  std::string multi_label;  // 3 labels, each on its own
+  std::string multi_label;  // 3 labels, independent of each other
   std::string regression;   // 1 value
   std::string masked_lm;
   std::string broken;      // NaN among the weights
@@ -31,7 +27,7 @@ struct TinyModels {
 };
 const TinyModels& tiny_models();
 
-// Sentences of the vocabulary's words, different ones a number.
+// A sentence of words from the vocabulary; each number gives another one.
 std::string sentence(size_t number, size_t words);
 
 }  // namespace m2bert::test

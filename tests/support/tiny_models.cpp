@@ -1,4 +1,4 @@
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 
 #include <filesystem>
 #include <fstream>
@@ -9,6 +9,7 @@
 #include "m2bert/checkpoint/torch_file.h"
 #include "m2bert/io/json.h"
 #include "tests/io/scratch.h"
+#include "tests/support/weights_of.h"
 
 namespace m2bert::test {
 namespace {
@@ -26,13 +27,6 @@ std::string vocabulary() {
 
 void put(const std::string& file, const std::string& text) { std::ofstream(file, std::ios::binary) << text; }
 
-checkpoint::TensorMap weights_of(models::Model& model) {
-  checkpoint::TensorMap weights;
-  for (const nn::NamedArray& named : nn::named_arrays(model))
-    if (named.role != nn::Role::alias) weights.emplace_back(named.name, *named.array);
-  return weights;
-}
-
 checkpoint::TensorMap random_weights(const models::Config& config, models::Head head, uint64_t seed) {
   models::Model model(config, head);
   model.init(seed, true);
@@ -48,61 +42,27 @@ void break_weight(const std::string& folder, const models::Config& config) {
 
 TinyModels write_all(const Scratch& scratch) {
   const auto at = [&](const char* name) { return (scratch / name).string(); };
-  models::Config labelled = m2_config(), several = m2_config(), value = m2_config();
+  models::Config labelled = tiny_m2_config(), several = tiny_m2_config(), value = tiny_m2_config();
   labelled.num_labels = several.num_labels = 3;
   labelled.labels = several.labels = {"bad", "fair", "good"};
   several.problem_type = "multi_label_classification";
   value.num_labels = 1;
   TinyModels models;
-  models.m2 = write_folder(at("m2"), m2_config(), models::Head::embedding);
-  models.m2_other = write_folder(at("m2_other"), m2_config(), models::Head::embedding, 2);
-  models.attention = write_folder(at("attention"), attention_config(), models::Head::embedding);
+  models.m2 = write_folder(at("m2"), tiny_m2_config(), models::Head::embedding);
+  models.m2_other = write_folder(at("m2_other"), tiny_m2_config(), models::Head::embedding, 2);
+  models.attention = write_folder(at("attention"), tiny_bert_config(), models::Head::embedding);
   models.classifier = write_folder(at("classifier"), labelled, models::Head::classification);
   models.multi_label = write_folder(at("multi_label"), several, models::Head::classification);
   models.regression = write_folder(at("regression"), value, models::Head::classification);
-  models.masked_lm = write_folder(at("masked_lm"), m2_config(), models::Head::masked_lm);
-  models.broken = write_folder(at("broken"), m2_config(), models::Head::embedding);
-  break_weight(models.broken, m2_config());
+  models.masked_lm = write_folder(at("masked_lm"), tiny_m2_config(), models::Head::masked_lm);
+  models.broken = write_folder(at("broken"), tiny_m2_config(), models::Head::embedding);
+  break_weight(models.broken, tiny_m2_config());
   models.checkpoint = at("checkpoint");
-  write_checkpoint(models.checkpoint, m2_config(), models::Head::embedding);
+  write_checkpoint(models.checkpoint, tiny_m2_config(), models::Head::embedding);
   return models;
 }
 
 }  // namespace
-
-models::Config m2_config() {
-  models::Config config;
-  config.vocab_size = 88;
-  config.hidden_size = 16;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.intermediate_size = 32;
-  config.max_position_embeddings = 32;
-  config.monarch_mixer_sequence_mixing = true;
-  config.residual_long_conv = true;
-  config.use_monarch_mlp = true;
-  config.use_positional_encodings = true;
-  config.long_conv_l_max = 32;
-  config.long_conv_kernel_learning_rate = 1e-3;
-  config.hyena_lr_pos_emb = 1e-5;
-  config.hyena_w = 10;
-  config.hyena_wd = 0.1;
-  config.hyena_emb_dim = 5;
-  config.hyena_filter_order = 8;
-  return config;
-}
-
-models::Config attention_config() {
-  models::Config config;
-  config.family = models::Family::hf_bert;
-  config.vocab_size = 88;
-  config.hidden_size = 16;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.intermediate_size = 32;
-  config.max_position_embeddings = 64;
-  return config;
-}
 
 std::string write_folder(const std::string& folder, const models::Config& config, models::Head head, uint64_t seed) {
   std::filesystem::create_directories(folder);
