@@ -7,10 +7,6 @@ namespace m2bert::nn {
 // Mean of -log softmax(logits)[label]. logits [n, classes], labels [n] integer.
 mx::array cross_entropy(const mx::array& logits, const mx::array& labels);
 
-// Cross entropy over the rows where `counts` is true, without picking the rows out.
-//   logits [..., classes], labels [...], counts [...] bool. With no such row the loss is NaN, as torch's mean over nothing.
-mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels, const mx::array& counts);
-
 // Mean of (prediction - target)^2 over all values; shapes are equal.
 mx::array mse(const mx::array& prediction, const mx::array& target);
 

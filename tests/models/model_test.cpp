@@ -36,47 +36,6 @@ mx::array& array_named(Model& model, const std::string& name) {
   fail("no array is called ", name);
 }
 
-TEST(Model, FilterSpectrumIsKeptAndDroppedWhenAWeightChanges) {
-  Model model(tiny(), Head::embedding);
-  model.init(1);
-  auto batch = some_batch();
-  auto before = model.embedding(batch, Pooling::pooler, false);
-  mx::eval(before);
-  EXPECT_EQ(largest(model.embedding(batch, Pooling::pooler, false) - before), 0);
-  auto& w = array_named(model, "bert.encoder.layer.0.attention.filter_fn.implicit_filter.6.weight");
-  w = w * mx::array(2.0f);
-  EXPECT_GT(largest(model.embedding(batch, Pooling::pooler, false) - before), 1e-6f);
-}
-
-TEST(HyenaFilter, CacheFollowsLengthAndWeights) {
-  nn::HyenaFilterOptions o;
-  o.d_model = 4;
-  o.l_max = 8;
-  nn::HyenaFilter filter(o);
-  nn::KeySequence keys(3);
-  filter.init(keys);
-  EXPECT_FALSE(filter.is_cached(8));
-  filter.spectrum(8);
-  EXPECT_TRUE(filter.is_cached(8));
-  EXPECT_FALSE(filter.is_cached(4));
-  filter.freq = filter.freq + mx::array(0.0f);  // another array, even with equal values
-  EXPECT_FALSE(filter.is_cached(8));
-  EXPECT_THROW(filter.spectrum(9), Error);
-}
-
-TEST(Model, GradientDoesNotSeeAnOldSpectrum) {
-  Model model(tiny(), Head::embedding);
-  model.init(1);
-  auto batch = some_batch();
-  mx::eval(model.embedding(batch, Pooling::pooler, false));  // fills the cache
-  auto result = nn::value_and_grad(nn::parameters(model), [&] { return mx::sum(model.embedding(batch, Pooling::pooler, false)); });
-  auto params = nn::parameters(model);
-  for (size_t i = 0; i < params.size(); ++i) {
-    if (!params[i].name.ends_with("implicit_filter.6.weight")) continue;
-    EXPECT_GT(largest(result.grads[i]), 0) << params[i].name;
-  }
-}
-
 TEST(Model, InitCopiesOneLayerAsUpstreamUnlessIndependent) {
   auto layers_equal = [](bool independent, const std::string& name) {
     Model model(tiny(), Head::masked_lm);

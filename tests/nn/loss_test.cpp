@@ -16,15 +16,6 @@ TEST(CrossEntropy, OfKnownLogits) {
   EXPECT_THROW(nn::cross_entropy(logits, mx::array({0, 0, 0}, {3}, mx::int32)), Error);
 }
 
-TEST(MaskedCrossEntropy, CountsTheRowsItIsTold) {
-  auto logits = mx::array({0.0f, 0.0f, 2.0f, 0.0f}, {1, 2, 2});
-  auto counts = mx::array({false, true}, {1, 2});
-  EXPECT_NEAR(nn::masked_cross_entropy(logits, mx::array({-100, 0}, {1, 2}, mx::int32), counts).item<float>(),
-              std::log(1 + std::exp(-2.0f)), 1e-6);
-  EXPECT_TRUE(
-      std::isnan(nn::masked_cross_entropy(logits, mx::array({0, 0}, {1, 2}, mx::int32), mx::array({false, false}, {1, 2})).item<float>()));
-}
-
 TEST(BceWithLogits, DoesNotOverflow) {
   auto logits = mx::array({1000.0f, -1000.0f, 0.0f}), target = mx::array({1.0f, 0.0f, 1.0f});
   EXPECT_NEAR(nn::bce_with_logits(logits, target).item<float>(), std::log(2.0f) / 3, 1e-6);
@@ -45,7 +36,6 @@ TEST(Losses, AreFloat32AndNameWrongShapes) {
   EXPECT_EQ(nn::cross_entropy(half, mx::array({0, 1})).dtype(), mx::float32);
   EXPECT_THROW(nn::mse(half, mx::ones({3, 2})), Error);
   EXPECT_THROW(nn::bce_with_logits(half, mx::ones({2})), Error);
-  EXPECT_THROW(nn::masked_cross_entropy(half, mx::array({0}, {1, 1}), mx::array({true}, {1, 1})), Error);
 }
 
 }  // namespace
