@@ -28,7 +28,7 @@ void print_sum(data::BatchSource& source) {
   int64_t rows = 0, sum = 0;
   while (const auto batch = source.next()) {
     rows += batch->rows;
-    sum = std::accumulate(batch->ids.begin(), batch->ids.end(), sum);
+    sum = std::accumulate(batch->input_ids.begin(), batch->input_ids.end(), sum);
   }
   std::cout << rows << " " << sum << std::endl;
 }

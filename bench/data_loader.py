@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""How fast are batches for masked-LM pretraining loaded from an MDS data set of text? m2bert's loader beside PyTorch's (StreamingDataset, Hugging
-Face's tokenizer and collator in a DataLoader with as many workers). Texts: the language reference that Python ships, in documents of about
-1,000 characters.
+"""How fast are batches for masked-LM pretraining loaded from an MDS data set of text? m2bert's loader beside PyTorch's (StreamingDataset,
+Hugging Face's tokenizer and collator in a DataLoader with as many workers). Texts: the language reference that Python ships, in documents of
+about 1,000 characters.
 
 The ids are compared first. Usage: M2BERT_BUILD=build/release bench/data_loader.py [--runs 2] [--workers 2] [--record FOLDER]
 """
@@ -85,7 +85,8 @@ def measure(folder, length, workers, runs, rows):
 
 
 def table(results, machine, when):
-    lines = ["# Loading batches for pretraining: tokens per second", "", f"- Command: `script/bench data_loader ({' '.join(sys.argv)})`", f"- Date: {when}",
+    lines = ["# Loading batches for pretraining: tokens per second", "",
+             f"- Command: `{' '.join(['script/bench data_loader', *sys.argv[1:]])}`", f"- Date: {when}",
              f"- Commit: {harness.commit()}", f"- Hardware: {machine['cpu']}, {machine['cores']} cores", f"- m2bert: {results[0]['version']}",
              f"- Peer: {results[0]['peer_version']}", f"- Batches of {BATCH} rows, tokens include padding; best of the runs, the two taking turns; the "
              "ids were compared first.", "", "| length | workers | m2bert | PyTorch's loader | ratio |", "| --- | --- | --- | --- | --- |"]

@@ -38,7 +38,7 @@ models::Pretrained read_model(const fs::path& folder, mx::Dtype dtype) {
   return models::load_pretrained(folder / "model.safetensors", how);
 }
 
-models::Batch read_ids(const fs::path& folder) {
+models::Inputs read_inputs(const fs::path& folder) {
   auto file = checkpoint::TensorFile::open(folder / "inputs.safetensors");
   const auto* tensor = file->find("input_ids");
   require(tensor != nullptr, "inputs.safetensors has no input_ids");
@@ -48,9 +48,9 @@ models::Batch read_ids(const fs::path& folder) {
 
 class Bench {
  public:
-  Bench(const fs::path& folder, mx::Dtype dtype) : pretrained_(read_model(folder, dtype)), batch_(read_ids(folder)) {}
+  Bench(const fs::path& folder, mx::Dtype dtype) : pretrained_(read_model(folder, dtype)), inputs_(read_inputs(folder)) {}
 
-  mx::array forward() const { return pretrained_.model->hidden_states(batch_); }
+  mx::array forward() const { return pretrained_.model->hidden_states(inputs_); }
 
   double run() const {
     const double start = now();
@@ -74,13 +74,13 @@ class Bench {
   // For int8 models too this is the rate in bfloat16, which the record compares with.
   double gemm_rate() const {
     constexpr size_t n = 4096;
-    const auto number = pretrained_.dtype == mx::float32 ? cpu::Number::float32 : cpu::Number::bfloat16;
-    std::vector<char> a(n * n * cpu::size_of(number)), b(a.size()), c(a.size());
+    const auto dtype = pretrained_.dtype == mx::float32 ? cpu::HostDtype::float32 : cpu::HostDtype::bfloat16;
+    std::vector<char> a(n * n * cpu::size_of(dtype)), b(a.size()), c(a.size());
     for (size_t i = 0; i < a.size(); ++i) a[i] = b[i] = char(i % 2 == 0 ? i / 64 : 0x3c);  // numbers about 0.01, in both dtypes
     double best = 0;
     for (int i = 0; i < 4; ++i) {
       const double start = now();
-      cpu::multiply(number, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
+      cpu::matmul(dtype, {a.data(), n, n}, {b.data(), n, n}, nullptr, c.data());
       best = std::max(best, 2e-9 * double(n * n * n) / (now() - start));
     }
     return best;
@@ -88,7 +88,7 @@ class Bench {
 
  private:
   models::Pretrained pretrained_;
-  models::Batch batch_;
+  models::Inputs inputs_;
 };
 
 size_t peak_memory() {

@@ -28,7 +28,7 @@ from safetensors.numpy import load_file, save_file
 
 import chart
 import inference_record
-from harness import MALLOC, OURS, REPOSITORY, SHARED, RequestFailed, Program, Exited, commit, find_program, hardware, write_record
+from harness import MALLOC, OURS, REPOSITORY, SHARED, Exited, Program, RequestFailed, commit, find_program, hardware, write_record
 
 PEER = REPOSITORY / "bench" / "peers" / "torch_inference.py"
 
@@ -48,7 +48,8 @@ PROFILED = (128, 2048, 32768)
 ALONE_FROM = 32768  # from this length on m2bert programs run one at a time: each caches 5 GB of spectra, as PyTorch does
 GEMM_LENGTH = 128  # at this length the rate of a large matmul is measured after each turn
 
-BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}  # defaults of fields that a recipe leaves out
+# Defaults of the fields that a recipe leaves out.
+BERT_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "use_glu_mlp": True}
 
 # float32: largest difference, relative to the largest value. Other dtypes: least mean over the tokens of the cosine similarity of hidden
 # states to those in float32; PyTorch's bfloat16 has to reach the same.

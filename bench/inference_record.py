@@ -66,7 +66,7 @@ def gemm_rate(results):
 
 
 def packed_gemm_rate(results):
-    """(GFLOP/s, name) of the fastest matmul of a forward pass at 128. Its weights are packed beforehand, those of the large one in the call."""
+    """(GFLOP/s, name) of the fastest matmul of a forward pass at 128, whose weights are packed beforehand."""
     profile = (race(results, 128, "bfloat16") or {}).get("profile")
     return profile and max((1e-9 * s["flops"] / s["seconds"], s["name"]) for s in profile["stages"] if s["name"] in GEMM_STAGES and s["seconds"] > 0)
 
@@ -106,10 +106,11 @@ def targets(results, machine):
     found.append(judge("matmuls at 128, share of the rate of a large bfloat16 matmul", gemm_share(results, gemm_rate(results)),
                        GEMM_SHARE, "{:.0%}".format))
     found.append(judge("cost of a token at 32768 relative to 128, bfloat16", long_cost(results), LONG_COST, "{:.2f}".format, True))
-    found.append(judge("peak memory beyond the weights, one text of 32768 tokens, bfloat16", memory and memory["ours"] - memory["file"], LONG_MEMORY,
-                       mebibytes, True))
+    found.append(judge("peak memory beyond the weights, one text of 32768 tokens, bfloat16",
+                       memory and memory["ours"] - memory["file"], LONG_MEMORY, mebibytes, True))
     found.append(judge("start to first vector, 2k model, bfloat16", start and min(start["ours"]), START, "{:.2f} s".format, True))
-    found.append(judge("size of the int8 file relative to float32, 2k model (matrices: a quarter)", files and files["int8"] / files["float32"], INT8_FILE, "{:.1%}".format, True))
+    found.append(judge("size of the int8 file relative to float32, 2k model (matrices: a quarter)",
+                       files and files["int8"] / files["float32"], INT8_FILE, "{:.1%}".format, True))
     return found
 
 
@@ -141,7 +142,8 @@ def limit_lines(results):
     gemm, packed = gemm_rate(results), packed_gemm_rate(results)
     if gemm is None:
         return []
-    lines = ["", f"A matmul of two 4096 x 4096 matrices in bfloat16, whose weights are packed in the call, reaches {gemm:.0f} GFLOP/s in the same run."]
+    lines = ["", f"A matmul of two 4096 x 4096 matrices in bfloat16, whose weights are packed in the call, reaches {gemm:.0f} GFLOP/s in the "
+             "same run."]
     if packed:
         lines += [f"The matmuls of the model fit into the caches: the fastest at 128, with packed weights, reaches {packed[0]:.0f} GFLOP/s "
                   f"({packed[1]}); the whole forward pass reaches {gemm_share(results, packed[0]):.0%} of that."]

@@ -24,7 +24,7 @@ from typing import Callable, Optional
 import torch
 from safetensors.torch import load_file, save_file
 
-from harness import MALLOC, OURS, REPOSITORY, RequestFailed, Program, Exited, commit, find_program, hardware, write_record
+from harness import MALLOC, OURS, REPOSITORY, Exited, Program, RequestFailed, commit, find_program, hardware, write_record
 
 HIDDEN, HEADS, INTERMEDIATE, BLOCKS = 768, 12, 3072, 4
 TOKENS = 4096  # batch times length, unless one sequence is longer

@@ -16,6 +16,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/memory.h"
+#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/model_flops.h"
 #include "m2bert/train/recipe.h"
 #include "m2bert/version.h"
@@ -34,22 +35,13 @@ uint64_t peak_memory() {
   fail("/proc/self/status has no VmHWM: peak memory can be measured on Linux only");
 }
 
-StepOptions step_options(const Recipe& recipe) {
-  StepOptions options;
-  options.clipping = recipe.clipping;
-  options.weighting = recipe.weighting;
-  options.compute = recipe.compute;
-  options.seed = recipe.seed;
-  options.microbatch_rows = recipe.microbatch;
-  return options;
-}
-
 class Bench {
  public:
   explicit Bench(const Recipe& recipe)
       : model_(recipe.model, models::Head::masked_lm),
         optimizer_(loaded(recipe), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
-        step_(model_, optimizer_, processes_, step_options(recipe)),
+        task_(recipe.model),
+        step_(model_, task_, optimizer_, processes_, step_options(recipe)),
         data_(open_batches(recipe.train_loader, recipe.global_batch, {recipe.seed, 0, 1, recipe.model})) {}
 
   double run() {
@@ -89,7 +81,7 @@ class Bench {
     step_.update(gradient, 1);
     const double end = now();
     losses_.emplace_back(gradient.loss, gradient.norm);
-    operations_ = training_flops(model_.config(), batch.rows, batch.length, gradient.predicted);
+    operations_ = training_flops(model_.config(), batch.rows, batch.length, task_.head_flops(gradient.weight));
     return {middle - start, end - middle};
   }
 
@@ -99,7 +91,7 @@ class Bench {
     return nn::parameters(model_);
   }
 
-  data::TrainBatch next() {
+  data::Batch next() {
     auto batch = data_.source().next();
     if (!batch) {
       data_.source().seek({0, 0});
@@ -111,6 +103,7 @@ class Bench {
   models::Model model_;
   optim::AdamW optimizer_;
   Processes processes_;
+  tasks::MaskedLM task_;
   Step step_;
   BatchStream data_;
   int64_t number_ = 0;

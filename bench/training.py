@@ -1,4 +1,6 @@
-"""How fast is training? Whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch. Called by `script/bench training`.
+"""How fast is training? Whole steps (forward, backward, clipping, AdamW) of the 80M model beside PyTorch.
+
+Called by `script/bench training`.
 
     M2BERT_BUILD=build/release python bench/training.py [--runs N] [--tokens N] [--lengths 128 2048] [--precisions fp32 bf16] [--no-compile]
                                                      [--out bench/results] [--no-record]
@@ -17,15 +19,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import MALLOC, REPOSITORY, RequestFailed, Program, Exited, commit, find_program, hardware, write_record
+from harness import MALLOC, REPOSITORY, Exited, Program, RequestFailed, commit, find_program, hardware, write_record
 
 RECIPES = {128: "m2-bert-80m-128.yaml", 2048: "m2-bert-80m-2k.yaml"}
 PEER = REPOSITORY / "bench" / "peers" / "torch_training.py"
 CHECKED_STEPS = {"fp32": 2, "bf16": 1}  # in bfloat16 AdamW amplifies rounding: the second step cannot be compared
 BATCHES = 4
 KINDS = {"fp32": [("fp32", False), ("fp32", True)], "bf16": [("amp", False), ("bf16", False), ("amp", True), ("bf16", True)]}
-# Factor of the recipe's learning rate in the steps that are compared, as early in a warm-up. AdamW's first updates are of full size even if a
-# gradient is nothing but rounding, so at the full rate any two programs diverge within a few steps.
+# Factor of the recipe's learning rate in the steps that are compared, as early in a warm-up. AdamW's first updates are of full size even
+# if a gradient is nothing but rounding, so at the full rate any two programs diverge within a few steps.
 CHECKED_RATE = 0.1
 # Largest relative differences of a loss and of a gradient's norm from PyTorch's in float32.
 TOLERANCE = {"fp32": (1e-4, 2e-3), "bf16": (1e-3, 2e-2)}
@@ -75,7 +77,7 @@ def check(recipe, precision):
 
 
 def fastest_peer(recipe, precision, compile_too):
-    """Runs each kind of PyTorch for two steps and times the second. Returns the fastest, still running, its kind, and the seconds of each."""
+    """Times the second step of each kind of PyTorch. Returns the fastest, still running, its kind, and the seconds of each."""
     best, kind, seconds = None, None, {}
     for mode, compiled in KINDS[precision]:
         if compiled and not compile_too:

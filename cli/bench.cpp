@@ -1,4 +1,4 @@
-// m2bert bench: how fast a model runs here, and where its time goes. Source: benchmark_fwd of the reference.
+// m2bert bench: how fast a model runs here, and where its time goes. Source: benchmark_fwd upstream.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -13,6 +13,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/models/cast.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/ops/profile.h"
 #include "m2bert/threads.h"
@@ -29,7 +30,7 @@ struct BenchCommand {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// The model of a checkpoint, or of a recipe alone with random weights.
+// The model of a checkpoint, or of a recipe with random weights.
 models::Pretrained model_of(const ModelOption& option) {
   if (!option.model.empty() || option.config.empty()) return load_model(option);
   models::Pretrained p;
@@ -44,16 +45,16 @@ models::Pretrained model_of(const ModelOption& option) {
   return p;
 }
 
-models::Batch random_batch(const models::Config& config, int batch_size, int length) {
+models::Inputs random_inputs(const models::Config& config, int batch_size, int length) {
   auto ids =
       mx::random::randint(std::min(1000, config.vocab_size / 2), config.vocab_size, {batch_size, length}, mx::int32, mx::random::key(1));
   mx::eval(ids);
   return {ids, mx::ones_like(ids), std::nullopt};
 }
 
-double run_once(const models::Model& model, const models::Batch& batch) {
+double run_once(const models::Model& model, const models::Inputs& inputs) {
   const double start = now();
-  mx::eval(model.hidden_states(batch));
+  mx::eval(model.hidden_states(inputs));
   return now() - start;
 }
 
@@ -63,21 +64,21 @@ struct Result {
   double profiled_seconds = 0;
 };
 
-Result measure(const models::Model& model, const models::Batch& batch, const BenchCommand& command) {
+Result measure(const models::Model& model, const models::Inputs& inputs, const BenchCommand& command) {
   Result result;
-  for (int i = 0; i < 2; ++i) run_once(model, batch);  // fills the filter cache
-  for (int i = 0; i < command.runs; ++i) result.seconds.push_back(run_once(model, batch));
+  for (int i = 0; i < 2; ++i) run_once(model, inputs);  // warm-up: fills the filter cache
+  for (int i = 0; i < command.runs; ++i) result.seconds.push_back(run_once(model, inputs));
   std::ranges::sort(result.seconds);
   if (!command.profile) return result;
   ops::set_profiling(true);
-  result.profiled_seconds = run_once(model, batch);
+  result.profiled_seconds = run_once(model, inputs);
   ops::set_profiling(false);
   result.stages = ops::profiled_stages();
   return result;
 }
 
-// Stages as shares of the time that passed: their threads' time over the number of threads. What is left runs in MLX's operations, or is
-// spent waiting.
+// Stages as shares of the elapsed time: the time of their threads over the number of threads. The rest is spent in MLX's operations or
+// waiting.
 std::vector<ops::StageTime> with_rest(const Result& result) {
   auto stages = result.stages;
   double rest = result.profiled_seconds;
@@ -107,7 +108,7 @@ void run_bench(const BenchCommand& command, const Globals& globals) {
   const models::Pretrained p = model_of(command.model);
   const int length = command.length > 0 ? command.length : p.max_length;
   require(length <= p.max_length, "--length ", length, ": this model takes at most ", p.max_length, " tokens");
-  const Result result = measure(*p.model, random_batch(p.config, command.batch_size, length), command);
+  const Result result = measure(*p.model, random_inputs(p.config, command.batch_size, length), command);
   const double tokens = double(command.batch_size) * length, best = result.seconds.front(),
                median = result.seconds[result.seconds.size() / 2];
   if (globals.json) {
@@ -133,9 +134,9 @@ Run bench_command(CLI::App& app, const Globals& globals) {
       ->check(CLI::IsMember({"forward"}).description(""));
   add_model_options(app, command->model);
   add_number(app, "--batch-size", command->batch_size, 1, 1 << 16, "Texts")->capture_default_str();
-  add_number(app, "--length", command->length, 1, 1 << 24, "Tokens a text (default: the model's maximum)");
-  add_number(app, "--runs", command->runs, 1, 1 << 16, "Runs, of which the best counts, after two that do not")->capture_default_str();
-  app.add_flag("--profile", command->profile, "Where the time goes: milliseconds, GFLOP/s and GB/s of each stage (CPU)");
+  add_number(app, "--length", command->length, 1, 1 << 24, "Tokens per text (default: the model's maximum)");
+  add_number(app, "--runs", command->runs, 1, 1 << 16, "Timed runs, after two to warm up; the best counts")->capture_default_str();
+  app.add_flag("--profile", command->profile, "Show milliseconds, GFLOP/s and GB/s of each stage (CPU)");
   return [command, &globals] { run_bench(*command, globals); };
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-// Options with a fixed set of words or a range, with help texts that say so once.
+// Options with a fixed set of words or a range, which their help texts show.
 #include <CLI/CLI.hpp>
 #include <map>
 #include <string>
@@ -15,7 +15,7 @@ inline CLI::Option* add_choice(CLI::App& app, const std::string& name, std::stri
   return app.add_option(name, value, what)->type_name(type)->check(CLI::IsMember(words).description(""));
 }
 
-// --dtype: the numbers' names, or the recipes' short ones.
+// --dtype: names of dtypes, or the recipes' short names.
 inline CLI::Option* add_dtype(CLI::App& app, std::string& value, const std::string& what) {
   const std::map<std::string, std::string> short_names{{"fp32", "float32"}, {"bf16", "bfloat16"}, {"fp16", "float16"}};
   return add_choice(app, "--dtype", value, {"float32", "bfloat16", "float16", "int8"}, what)

@@ -46,7 +46,7 @@ io::Tree result_tree(const Classifier& classifier, std::span<const float> scores
   return result;
 }
 
-// "2: positive 0.981, negative 0.019", the likeliest first; regression: the values in order.
+// "2: positive 0.981, negative 0.019", the likeliest first. For regression the values in order.
 std::string result_text(const Classifier& classifier, std::span<const float> scores, uint64_t index) {
   std::vector<size_t> order(scores.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -65,20 +65,19 @@ void run_classify(const ClassifyCommand& command, const Globals& globals) {
   const auto texts = open_texts(command.input);
   const infer::NextText next_text = [&](std::string& text) { return texts->next(text); };
   const size_t width = classifier.labels().size();
-  uint64_t done = 0, truncated = 0;
-  for (auto window = classifier.batcher().next(next_text); window.texts() > 0; window = classifier.batcher().next(next_text)) {
-    const infer::Classes classes = classifier.classify(window, done);
+  uint64_t truncated = 0;
+  const uint64_t count = classifier.batcher().for_each_window(next_text, [&](const infer::Window& window, uint64_t first) {
+    const infer::Classes classes = classifier.classify(window, first);
     for (size_t row = 0; row < window.texts(); ++row) {
       const std::span<const float> scores(classes.scores.data() + row * width, width);
       const bool cut = classes.truncated[row] != 0;
-      std::cout << (globals.json ? io::to_json(result_tree(classifier, scores, cut, done + row))
-                                 : result_text(classifier, scores, done + row))
+      std::cout << (globals.json ? io::to_json(result_tree(classifier, scores, cut, first + row))
+                                 : result_text(classifier, scores, first + row))
                 << "\n";
       truncated += cut;
     }
-    done += window.texts();
-  }
-  if (truncated > 0) io::info(truncated, " of ", done, " texts were cut to ", classifier.batcher().options().max_length, " tokens");
+  });
+  if (truncated > 0) io::info(truncated, " of ", count, " texts were truncated to ", classifier.batcher().options().max_length, " tokens");
 }
 
 }  // namespace

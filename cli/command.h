@@ -1,5 +1,5 @@
 #pragma once
-// What every command shares: the global options, and the shape of a row of the command table.
+// What all commands share: the global options, and the rows of the command table.
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -11,21 +11,21 @@ class App;
 
 namespace m2bert::cli {
 
-// Options that every command takes, before or after its name.
+// Options of every command, before or after its name.
 struct Globals {
-  bool json = false;   // results on stdout as JSON, nothing else there
-  bool quiet = false;  // no progress, no notes; warnings and errors stay
+  bool json = false;   // print results as JSON on stdout, and nothing else there
+  bool quiet = false;  // no progress and notes; warnings and errors are printed
   int threads = 0;     // 0: all cores
-  std::string device;  // "", "cpu" or "gpu"; empty: the GPU where there is one
+  std::string device;  // "", "cpu" or "gpu"; empty: the GPU if there is one
 };
 
-// A command line that cannot be carried out as written; main prints it with a hint at --help and exits with 2.
+// An invalid command line; main prints the message with a hint at --help and exits with 2.
 class UsageError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// The program ends with this code and says nothing: another process of the run says what there is to say.
+// Exits with this code and without a message: another process of the run reports the reason.
 struct QuietExit {
   int code;
 };

@@ -1,4 +1,4 @@
-// m2bert completion SHELL: a completion script, made from the command table itself.
+// m2bert completion SHELL: a completion script, generated from the command table.
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <map>
@@ -18,7 +18,7 @@ std::vector<const CLI::App*> commands_of(const CLI::App& program) {
   return program.get_subcommands([](const CLI::App*) { return true; });
 }
 
-// The options of a command, of those inside it and of the program, long names alone.
+// The long options of a command, of its subcommands and of the program.
 std::vector<const CLI::Option*> options_of(const CLI::App& command, const CLI::App& program) {
   std::vector<const CLI::Option*> options;
   std::map<std::string, bool> seen;
@@ -34,7 +34,7 @@ std::vector<const CLI::Option*> options_of(const CLI::App& command, const CLI::A
   return options;
 }
 
-// The words an option allows, written "max|longest|bucket" as its type; none: a file or any text.
+// The words that an option allows, which its type lists as "max|longest|bucket"; none for a file or any text.
 std::vector<std::string> choices_of(const CLI::Option& option) {
   std::vector<std::string> choices;
   const std::string type = option.get_type_name();
@@ -52,14 +52,14 @@ std::string joined(const std::vector<std::string>& words, const std::string& bet
   return text;
 }
 
-// Text inside single quotes of a shell script.
+// Quotes text for a shell script.
 std::string shell_quoted(const std::string& text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? "'\\''" : std::string(1, c);
   return out + "'";
 }
 
-// The commands inside a command, for bash: " -W 'build split show'".
+// The subcommands of a command, for bash: " -W 'build split show'".
 std::string inner_words(const CLI::App& command) {
   const auto names = command_names(command);
   return names.empty() ? "" : " -W " + shell_quoted(joined(names, " "));
@@ -85,7 +85,7 @@ std::string bash_script(const CLI::App& program) {
   return out.str();
 }
 
-// Text inside a zsh option description, where brackets and colons mean something.
+// Escapes brackets and colons for a zsh option description.
 std::string zsh_text(const std::string& text) {
   std::string out;
   for (const char c : text) {

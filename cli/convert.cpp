@@ -1,4 +1,4 @@
-// m2bert convert: a model in another format.
+// m2bert convert: converts a model to another format.
 #include "m2bert/checkpoint/convert.h"
 
 #include <CLI/CLI.hpp>
@@ -40,7 +40,7 @@ std::string name_of(Target target) {
   return "";
 }
 
-// The configuration for a folder that is made of a checkpoint file: --config, or what lies beside the file.
+// The configuration for a folder made from a checkpoint file: --config, or the one beside the file.
 std::string config_text(const ConvertCommand& command, const std::filesystem::path& in, checkpoint::Target target) {
   std::optional<std::filesystem::path> file;
   if (!command.config.empty()) file = command.config;
@@ -59,7 +59,7 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command, const 
   return options;
 }
 
-// Other programs cannot guess the tokenizer of a folder without one; this one takes BERT's.
+// Other programs cannot guess the tokenizer of a folder without one; m2bert uses BERT's.
 void warn_without_tokenizer(const fs::path& out) {
   if (!fs::is_directory(out) || fs::exists(out / "vocab.txt") || fs::exists(out / "tokenizer.json")) return;
   io::warn(out.string(), ": has no tokenizer, since only that of a model folder is copied; put its vocab.txt or tokenizer.json there");

@@ -105,18 +105,18 @@ void print_built(const data::BuildResult& result, const std::string& out) {
     std::cout << "\n";
   }
   const data::BuildCounts& counts = result.counts;
-  if (counts.empty > 0) io::info(io::show_count(counts.empty), " empty documents were left out");
-  if (counts.bad > 0) io::warn(io::show_count(counts.bad), " documents that are not UTF-8 were left out");
-  if (counts.cut > 0) io::info(io::show_count(counts.cut), " documents were cut to --max-chars");
-  if (result.tokens_lost > 0) io::info("the last ", result.tokens_lost, " tokens are too few for a sample and were left out");
+  if (counts.empty > 0) io::info(io::show_count(counts.empty), " empty documents were skipped");
+  if (counts.bad > 0) io::warn(io::show_count(counts.bad), " documents that are not UTF-8 were skipped");
+  if (counts.cut > 0) io::info(io::show_count(counts.cut), " documents were truncated to --max-chars");
+  if (result.tokens_lost > 0) io::info("the last ", result.tokens_lost, " tokens are too few for a sample and were dropped");
 }
 
-// CLI11 would tell of the missing option rather than of a misspelt one.
+// CLI11 would report a missing option rather than a misspelt one.
 void require_out(const fs::path& out) {
   if (out.empty()) throw UsageError("--out is required");
 }
 
-// Options that would do nothing are refused: they were meant to do something.
+// Rejects options that would have no effect.
 void check_command(const BuildCommand& command) {
   require_out(command.out);
   for (const char* name : {"--no-wrap", "--bos-text", "--eos-text", "--tokenizer"})
@@ -155,31 +155,31 @@ void add_document_options(CLI::App& app, BuildCommand& command) {
   add_number(app, "--max-chars", command.options.max_chars, uint64_t{0}, uint64_t{1} << 40,
              "Keep the first N characters of a document (default: 0, all of it)");
   add_number(app, "--limit", command.options.limit, uint64_t{0}, uint64_t{1} << 60, "Read N documents (default: 0, all)");
-  app.add_flag("--skip-bad", command.options.skip_bad,
-               "Leave out documents that are not UTF-8, and count them; may be added with --resume");
+  app.add_flag("--skip-bad", command.options.skip_bad, "Skip documents that are not UTF-8, and count them; may be added with --resume");
 }
 
 void add_split_options(CLI::App& app, BuildCommand& command) {
-  app.add_option("--out", command.out, "Folder of the data set; it is made (required)")->type_name("DIR");
+  app.add_option("--out", command.out, "Folder of the data set; it is created (required)")->type_name("DIR");
   app.add_option("--split", command.options.split, "Name of the folder in it")->type_name("NAME")->capture_default_str();
   app.add_option("--val-split", command.options.val_split, "Name of the folder for validation")->type_name("NAME")->capture_default_str();
   app.add_option("--val-fraction", command.options.val_fraction, "Share of the documents that goes to validation, at most 0.5 (default: 0)")
       ->type_name("F")
       ->check(CLI::Range(0.0, 0.5).description(""));
   add_number(app, "--val-count", command.options.val_count, uint64_t{0}, uint64_t{1} << 60, "Documents that go to validation (default: 0)");
-  add_number(app, "--seed", command.options.seed, uint64_t{0}, UINT64_MAX, "Chooses which documents these are (default: 0)");
+  add_number(app, "--seed", command.options.seed, uint64_t{0}, UINT64_MAX, "Seed of the choice of these documents (default: 0)");
 }
 
 void add_shard_options(CLI::App& app, BuildCommand& command) {
-  app.add_option("--concat-tokens", command.concat_tokens, "Join the documents' tokens to samples of N tokens (default: samples are texts)")
+  app.add_option("--concat-tokens", command.concat_tokens,
+                 "Pack the documents' tokens into samples of N tokens (default: samples are texts)")
       ->type_name("N")
       ->check(CLI::Range(3, 1 << 24).description(""));
   app.add_option("--tokenizer", command.tokenizer,
                  "For --concat-tokens: vocab.txt, tokenizer.json or model folder (default: bert-base-uncased, built in)")
       ->type_name("PATH");
   app.add_option("--bos-text", command.tokens.bos_text, "Text in front of each token sample")->type_name("TEXT")->capture_default_str();
-  app.add_option("--eos-text", command.tokens.eos_text, "Text behind each token sample")->type_name("TEXT")->capture_default_str();
-  app.add_flag("--no-wrap", command.no_wrap, "What is left of a document's tokens behind a sample is dropped");
+  app.add_option("--eos-text", command.tokens.eos_text, "Text after each token sample")->type_name("TEXT")->capture_default_str();
+  app.add_flag("--no-wrap", command.no_wrap, "Drop the rest of a document's tokens after a sample");
   app.add_option("--compression", command.compression, "none, zstd, gz, bz2, br or snappy; with a level: zstd:19")
       ->type_name("NAME")
       ->capture_default_str();
@@ -189,18 +189,18 @@ void add_shard_options(CLI::App& app, BuildCommand& command) {
       ->take_all()
       ->allow_extra_args(false)
       ->capture_default_str();
-  app.add_option("--shard-size", command.shard_size, "Most bytes of an unpacked shard, such as 64mb (default: 64mb)")
+  app.add_option("--shard-size", command.shard_size, "Maximum bytes of an uncompressed shard, such as 64mb (default: 64mb)")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->type_name("SIZE");
-  app.add_flag("--resume", command.options.resume, "Go on with an unfinished run");
+  app.add_flag("--resume", command.options.resume, "Resume an unfinished run");
   app.add_flag("--overwrite", command.options.overwrite, "Replace what is there, also the validation data that was made with it");
-  app.add_option("--save-seconds", command.options.save_seconds, "Seconds between two states that --resume can go on from")
+  app.add_option("--save-seconds", command.options.save_seconds, "Seconds between two states that --resume can start from")
       ->check(CLI::NonNegativeNumber.description(""))
       ->group("");
 }
 
 Run add_build(CLI::App& data, const Globals& globals) {
-  CLI::App* app = data.add_subcommand("build", "Make a data set of text files");
+  CLI::App* app = data.add_subcommand("build", "Make a data set from text files");
   const auto command = std::make_shared<BuildCommand>();
   command->app = app;
   add_document_options(*app, *command);
@@ -241,7 +241,7 @@ Run add_split(CLI::App& data, const Globals& globals) {
   CLI::App* app = data.add_subcommand("split", "Divide a data set into training and validation data, shard by shard");
   const auto options = std::make_shared<data::ShardSplitOptions>();
   app->add_option("folder", options->folder, "Folder with the data set's index.json")->required()->type_name("DIR");
-  app->add_option("--out", options->out, "Folder for the two; it is made (required)")->type_name("DIR");
+  app->add_option("--out", options->out, "Folder for both; it is created (required)")->type_name("DIR");
   app->add_option("--val-fraction", options->val_fraction, "Share of the shards for validation: the last ones")
       ->type_name("F")
       ->check(CLI::Range(0.0, 1.0).description(""));
@@ -385,11 +385,11 @@ void run_show(const ShowCommand& command, const Globals& globals) {
 }
 
 Run add_show(CLI::App& data, const Globals& globals) {
-  CLI::App* app = data.add_subcommand("show", "Tell what a data set holds, and check it");
+  CLI::App* app = data.add_subcommand("show", "Show what a data set holds, and check it");
   const auto command = std::make_shared<ShowCommand>();
   app->add_option("place", command->place, "Folder or address of a data set, or a folder of several")->required()->type_name("DIR");
   add_number(*app, "--samples", command->samples, uint64_t{0}, uint64_t{1} << 30, "Print the first N samples (default: 0)");
-  app->add_flag("--check", command->check, "Read all of it: checksums, unpacking, every value");
+  app->add_flag("--check", command->check, "Read all of it: checksums, decompression, every value");
   app->footer("\nExample:\n  m2bert data show my-data --check\n");
   return [command, &globals] { run_show(*command, globals); };
 }

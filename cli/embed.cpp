@@ -47,7 +47,7 @@ infer::EmbedOptions embed_options(const EmbedCommand& command) {
   return options;
 }
 
-// A pipe or device takes its bytes in order and has no final name to keep clean.
+// A pipe or device is written in order, and has no final name that must stay clean.
 bool is_stream(const std::string& output) {
   namespace fs = std::filesystem;
   return output == "-" || (fs::exists(output) && !fs::is_regular_file(output) && !fs::is_directory(output));
@@ -58,7 +58,7 @@ VectorFormat format_of(const EmbedCommand& command) {
   return is_stream(command.output) ? VectorFormat::jsonl : vector_format_of(command.output);
 }
 
-// Everything the vectors depend on. What differs between two runs is named by its key.
+// Everything that the vectors depend on. Differences between two runs are reported by these keys.
 io::Tree settings_of(const EmbedCommand& command, const infer::Embedder& embedder, const std::optional<TextSummary>& input) {
   const infer::BatchOptions& batching = embedder.batcher().options();
   constexpr const char* pads[] = {"max", "longest", "bucket"};
@@ -79,7 +79,7 @@ io::Tree settings_of(const EmbedCommand& command, const infer::Embedder& embedde
           {"program", M2BERT_VERSION " with MLX " M2BERT_MLX_VERSION}};
 }
 
-// The input as windows of batches, with the hash of all texts up to the end of each.
+// A window of the input, with the hash of all texts up to its end.
 struct NumberedWindow {
   infer::Window window;
   std::string input_hash;
@@ -89,15 +89,15 @@ class WindowReader {
  public:
   WindowReader(std::shared_ptr<Texts> texts, infer::Batcher batcher) : texts_(std::move(texts)), batcher_(std::move(batcher)) {}
 
-  // Passes over the texts of an earlier run. Error if they are not the same.
+  // Skips the texts of an earlier run. Error if they differ.
   void skip(const Done& done) {
     std::string text;
     for (uint64_t i = 0; i < done.texts; ++i) {
-      require(texts_->next(text), "cannot go on: the input ends after ", i, " texts, the earlier run had read ", done.texts);
+      require(texts_->next(text), "cannot resume: the input ends after ", i, " texts, the earlier run had read ", done.texts);
       add_text(hasher_, text);
     }
-    require(done.texts == 0 || hasher_.hash128() == done.input_hash, "cannot go on: the first ", done.texts,
-            " texts of the input are not those of the earlier run. Put them back, or start anew with --overwrite");
+    require(done.texts == 0 || hasher_.hash128() == done.input_hash, "cannot resume: the first ", done.texts,
+            " texts of the input are not those of the earlier run. Put them back, or start over with --overwrite");
   }
 
   std::optional<NumberedWindow> next() {
@@ -123,10 +123,10 @@ void add(Done& done, const NumberedWindow& read, const infer::Embeddings& rows) 
   done.input_hash = read.input_hash;
 }
 
-// Takes the rows of a window and what is done with them.
+// Receives the rows of a window, and the progress including them.
 using Sink = std::function<void(std::string_view rows, const Done& done)>;
 
-// The loop: next window, vectors, write. Returns what is done; it stops early when a signal came.
+// The loop: read a window, embed it, write it. Returns the progress; a signal stops it early.
 Done embed_all(const infer::Embedder& embedder, std::shared_ptr<WindowReader> reader, VectorFormat format, Done done,
                io::Progress& progress, const Sink& sink) {
   infer::ReadAhead<NumberedWindow> windows([reader] { return reader->next(); }, 2);
@@ -143,7 +143,7 @@ Done embed_all(const infer::Embedder& embedder, std::shared_ptr<WindowReader> re
 
 void report(const EmbedCommand& command, const Globals& globals, const infer::Embedder& embedder, const Done& done, double seconds) {
   const int max_length = embedder.batcher().options().max_length;
-  if (done.truncated > 0) io::info(done.truncated, " of ", done.texts, " texts were cut to ", max_length, " tokens");
+  if (done.truncated > 0) io::info(done.truncated, " of ", done.texts, " texts were truncated to ", max_length, " tokens");
   if (done.texts == 0) io::warn("the input has no texts: the output has no vectors");
   if (!globals.json || is_stream(command.output)) return;
   std::cout << io::to_json(io::Tree{{"output", command.output},
@@ -176,11 +176,11 @@ void embed_to_stream(const EmbedCommand& command, const Globals& globals, const 
   report(command, globals, embedder, done, progress.seconds());
 }
 
-// What to tell the user whose run ended early.
+// The message after a run that ended early.
 std::string kept_text(const ResumableFile& out) {
   if (out.texts_saved() == 0) return "nothing was kept";
   return std::to_string(out.texts_saved()) + " texts are kept in " + out.part().string() +
-         "; the same command with --resume goes on from there";
+         "; the same command with --resume continues there";
 }
 
 Done embed_rows(const EmbedCommand& command, const infer::Embedder& embedder, const std::optional<TextSummary>& input, ResumableFile& out,
@@ -197,7 +197,7 @@ Done embed_rows(const EmbedCommand& command, const infer::Embedder& embedder, co
   } catch (const std::runtime_error& e) {
     try {
       out.save(done);
-    } catch (const Error&) {  // a full disk: the state of the last saving stays good
+    } catch (const Error&) {  // a full disk: the last saved state stays valid
     }
     fail(e.what(), " (", kept_text(out), ")");
   }
@@ -217,7 +217,7 @@ void embed_to_file(const EmbedCommand& command, const Globals& globals, const in
       std::cout << io::to_json(io::Tree{{"output", command.output}, {"format", name_of(format)}, {"complete", true}}) << "\n";
     return;
   }
-  if (out.before().texts > 0) io::info("going on after ", out.before().texts, " texts");
+  if (out.before().texts > 0) io::info("resuming after ", out.before().texts, " texts");
   io::Progress progress("embed", progress_options(input), out.before().texts);
   const Done done = embed_rows(command, embedder, input, out, progress);
   if (io::interrupted()) {
@@ -256,16 +256,15 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   add_batch_options(app, command->batch);
   add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
              "How the states of a text become one vector (default: the model's)");
-  CLI::Option* normalize =
-      app.add_flag("--normalize", command->normalize, "Scale vectors to length 1 (default: as the model's folder says)");
-  app.add_flag("--no-normalize", command->no_normalize, "Leave vectors at the length they have")->excludes(normalize);
+  CLI::Option* normalize = app.add_flag("--normalize", command->normalize, "Scale vectors to length 1 (default: the model's)");
+  app.add_flag("--no-normalize", command->no_normalize, "Do not scale vectors")->excludes(normalize);
   CLI::Option* prompt =
       app.add_option("--prompt", command->prompt, "Put in front of each text: the name of one of the model's prompts, or the text itself")
           ->type_name("TEXT");
-  app.add_flag("--resume", command->resume, "Go on with an unfinished run of the same command");
+  app.add_flag("--resume", command->resume, "Resume an unfinished run of the same command");
   app.add_flag("--overwrite", command->overwrite, "Replace the output file, or an unfinished run of it");
   add_number(app, "--save-every", command->save_seconds, 0.0, 86400.0,
-             "Seconds between savings of the state that --resume needs; 0: as often as possible")
+             "Seconds between saves of the state that --resume needs; 0: as often as possible")
       ->capture_default_str();
   return [command, prompt, &globals] {
     command->prompt_given = prompt->count() > 0;

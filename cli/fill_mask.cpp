@@ -1,4 +1,4 @@
-// m2bert fill-mask: guesses for [MASK].
+// m2bert fill-mask: predictions for [MASK].
 #include "m2bert/infer/fill_mask.h"
 
 #include <CLI/CLI.hpp>
@@ -57,7 +57,7 @@ Run fill_mask_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<FillMaskCommand>();
   add_model_options(app, command->model);
   add_text_options(app, command->input);
-  add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Guesses for each [MASK]")->capture_default_str();
+  add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Predictions for each [MASK]")->capture_default_str();
   add_batch_options(app, command->batch);
   return [command, &globals] { run_fill_mask(*command, globals); };
 }

@@ -1,4 +1,4 @@
-// m2bert inspect: what a checkpoint or model folder holds, from its headers alone.
+// m2bert inspect: shows the contents of a checkpoint or model folder, from its headers only.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
@@ -97,7 +97,7 @@ void print_totals(const Inspection& found) {
             << io::show_bytes(found.weight_bytes) << "\n";
   for (const auto& [key, value] : found.metadata) std::cout << "  metadata " << key << ": " << value << "\n";
   if (!found.skipped.empty())
-    std::cout << "  " << found.skipped.size() << " other objects left alone, the first: " << found.skipped.front().what << " at "
+    std::cout << "  " << found.skipped.size() << " other objects skipped, the first: " << found.skipped.front().what << " at "
               << found.skipped.front().path << "\n";
 }
 

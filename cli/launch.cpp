@@ -33,7 +33,7 @@ namespace {
 
 constexpr const char* kLaunched = "M2BERT_LOCAL_PROCESSES";
 
-// Ports that are free now, on the loopback interface.
+// Free ports on the loopback interface.
 std::vector<int> free_ports(int count) {
   std::vector<int> sockets, ports;
   for (int i = 0; i < count; ++i) {
@@ -74,7 +74,7 @@ class Hostfile {
   std::filesystem::path path_;
 };
 
-// What a process must know, as names and values of its environment.
+// The environment variables of a process.
 std::vector<std::pair<std::string, std::string>> environment_of(int rank, int count, const Hostfile& hosts, int port) {
   std::vector<std::pair<std::string, std::string>> all = {
       {kLaunched, std::to_string(count)},      {"MLX_RANK", std::to_string(rank)}, {"MLX_WORLD_SIZE", std::to_string(count)},
@@ -83,7 +83,7 @@ std::vector<std::pair<std::string, std::string>> environment_of(int rank, int co
   return all;
 }
 
-// A file without a name.
+// An unnamed temporary file.
 class Scratch {
  public:
   Scratch() : file_(std::tmpfile()) { require(file_ != nullptr, "--launch: no temporary file: ", std::strerror(errno)); }
@@ -108,9 +108,9 @@ pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pa
   const pid_t parent = ::getpid(), child = ::fork();
   require(child >= 0, "--launch: cannot start a process: ", std::strerror(errno));
   if (child > 0) return child;
-  ::setpgid(0, 0);  // Ctrl-C comes by way of the launcher, once
+  ::setpgid(0, 0);  // the launcher passes Ctrl-C on, once
 #ifdef __linux__
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // a launcher that is killed takes the run with it, which saves first
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // if the launcher is killed, the run saves and stops
   if (::getppid() != parent) ::_exit(kProcessLost);
 #else
   (void)parent;
@@ -123,7 +123,7 @@ pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pa
 #ifdef __linux__
   ::execv("/proc/self/exe", argv.data());
 #else
-  ::execvp("m2bert", argv.data());  // as PATH has it
+  ::execvp("m2bert", argv.data());  // found through PATH
 #endif
   ::_exit(127);
 }
@@ -143,7 +143,7 @@ class Crew {
  public:
   Crew(std::vector<pid_t> pids) : pids_(std::move(pids)) {}
 
-  // Waits for all. The first bad end decides: then the others are asked to stop, and are killed if they do not.
+  // Waits for all processes. After the first failure the others are asked to stop, and killed if they do not.
   int wait() {
     using Clock = std::chrono::steady_clock;
     std::optional<Clock::time_point> deadline;
@@ -168,9 +168,9 @@ class Crew {
     }
     return code_;
   }
-  // What to say of the run's end; empty where a process has said it.
+  // The message about the end of the run; empty if a process has printed it.
   const std::string& problem() const { return problem_; }
-  // The process whose bad end decided, -1 for none or where the first process said so itself.
+  // The process that failed first; -1 for none, or if rank 0 has reported the failure itself.
   int culprit() const { return first_spoke_ ? -1 : culprit_; }
 
  private:
@@ -188,7 +188,7 @@ class Crew {
       problem_ = "process " + std::to_string(culprit_) + " of the run was ended by signal " + std::to_string(WTERMSIG(status));
       code_ = 1;
     }
-    const bool was_asked_to_stop = WIFEXITED(status) && code >= 128;  // it has told the others
+    const bool was_asked_to_stop = WIFEXITED(status) && code >= 128;  // it has informed the others
     if (first && !was_asked_to_stop) send(pids_, SIGTERM);
   }
 
@@ -209,7 +209,7 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
   if (globals.threads == 0) all.insert(all.end(), {"--threads", std::to_string(std::max(1, available_cpus() / count))});
   ::signal(SIGINT, remember_signal);
   ::signal(SIGTERM, remember_signal);
-  // The first process speaks for all; what another one says is shown where it is the cause of the end.
+  // Rank 0 prints for all; the output of another process is shown if that process failed first.
   std::vector<std::unique_ptr<Scratch>> said;
   std::vector<pid_t> pids;
   for (int rank = 0; rank < count; ++rank) {
@@ -219,14 +219,14 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
   Crew crew(std::move(pids));
   const int code = crew.wait();
   require(crew.problem().empty(), crew.problem(),
-          "; the run stopped. The same command with autoresume=true goes on from its last checkpoint");
+          "; the run stopped. The same command with autoresume=true resumes from its last checkpoint");
   if (crew.culprit() > 0) std::cerr << "process " << crew.culprit() << ": " << said[size_t(crew.culprit())]->content();
   return code;
 }
 
 bool is_launched() { return std::getenv(kLaunched) != nullptr; }
 
-// Passes whole lines on but those of the ring.
+// Forwards whole lines, except those of the ring.
 class WithoutRingMessages::Filter : public std::streambuf {
  public:
   Filter() : next_(std::cerr.rdbuf(this)) {}

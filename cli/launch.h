@@ -10,14 +10,14 @@ namespace m2bert::cli {
 // The exit code of a process that stopped because another one is gone.
 constexpr int kProcessLost = 75;
 
-// Starts `count` copies of this program with the arguments, each told its rank and how to find the others, and waits for them. Signals are
-// passed on. When one dies, the others are stopped, and one message says which. Returns the exit code of the run.
+// Starts `count` copies of this program with these arguments, their ranks and the addresses of the others, and waits for them. Forwards
+// signals. When one dies, the others are stopped, and one message names it. Returns the exit code of the run.
 int launch(int count, const std::vector<std::string>& arguments, const Globals& globals);
 
 // Whether this process was started by launch().
 bool is_launched();
 
-// MLX's ring reports lost connections on the error output, a line for each try: nothing of that is shown while this exists.
+// Hides the lines that MLX's ring prints to stderr for each attempt on a lost connection, while it exists.
 class WithoutRingMessages {
  public:
   WithoutRingMessages();

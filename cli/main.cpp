@@ -1,4 +1,4 @@
-// The m2bert program: a table of commands, and the only place where an error becomes an exit code.
+// The m2bert program: the table of commands, and the only place where errors become exit codes.
 //   0 done    1 error    2 wrong usage    128 + signal: stopped by Ctrl-C or SIGTERM
 #include <signal.h>
 #include <unistd.h>
@@ -24,15 +24,15 @@ namespace {
 constexpr Command commands[] = {
     {"embed", "Turn texts into vectors", "m2bert embed --model MODEL --text \"Monarchs migrate south.\"", embed_command},
     {"classify", "Label texts with a classification model", "m2bert classify --model MODEL --text \"A lovely film.\"", classify_command},
-    {"fill-mask", "Guess the token behind [MASK]", "m2bert fill-mask --model MODEL --text \"Paris is the [MASK] of France.\"",
+    {"fill-mask", "Predict the tokens at [MASK]", "m2bert fill-mask --model MODEL --text \"Paris is the [MASK] of France.\"",
      fill_mask_command},
     {"similarity", "Compare texts, or find the passages nearest to a question",
      "m2bert similarity --model MODEL --query \"Where do monarchs spend the winter?\" --corpus passages.txt --top-k 3", similarity_command},
-    {"data", "Make, divide and check data sets for pretraining", "m2bert data build corpus.txt --out my-data --val-fraction 0.01",
+    {"data", "Make, split and check data sets for pretraining", "m2bert data build corpus.txt --out my-data --val-fraction 0.01",
      data_command},
     {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
     {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
-    {"tokenize", "Show how a text is cut into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
+    {"tokenize", "Show how a text is split into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
     {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
     {"download", "Fetch a model from Hugging Face's hub", "m2bert download ORG/NAME", download_command},
@@ -76,13 +76,13 @@ void print_overview() {
 
 void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
   app.add_flag("--version", show_version, "Show version, MLX version, device and CPU features");
-  app.add_flag("--json", globals.json, "Results as JSON on stdout, nothing else there");
+  app.add_flag("--json", globals.json, "Print results as JSON on stdout, and nothing else there");
   app.add_flag("--quiet", globals.quiet, "No progress and no notes");
   add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: all cores)");
   add_choice(app, "--device", globals.device, {"cpu", "gpu"}, "Where to compute (default: the GPU if there is one)");
 }
 
-// The command that was named, the one inside it where it has some; the program itself: none.
+// The command that was given, or its subcommand if it has some; the program itself if there is none.
 const CLI::App* chosen_command(const CLI::App& app) {
   const CLI::App* chosen = &app;
   while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
@@ -99,7 +99,7 @@ int usage_error(const CLI::App& app, const std::string& message) {
   return 2;
 }
 
-// CLI11 keeps quiet about what an unknown word may have meant.
+// CLI11 does not suggest what an unknown word may have meant.
 std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
   const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&e);
   if (extras == nullptr) return e.what();
@@ -116,7 +116,7 @@ std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
                       word.starts_with("-") ? option_names(app, app) : command_names(app));
 }
 
-// Parses, then runs the one command that was named.
+// Parses, then runs the command.
 int run(int argc, char** argv) {
   Globals globals;
   bool show_version = false;
@@ -161,7 +161,7 @@ int run(int argc, char** argv) {
   return 0;
 }
 
-// Leaves without static destructors: a reader may still wait for input on its own thread.
+// Exits without static destructors: a reader thread may still wait for input.
 [[noreturn]] void leave(int code) {
   std::cout.flush();
   std::_Exit(code);
@@ -180,7 +180,7 @@ int run_and_catch(int argc, char** argv) {
   leave(io::interrupt_signal() != 0 ? 128 + io::interrupt_signal() : 1);
 }
 
-// Ctrl-C ends a command at once, but for those that ask to be told (io/interrupt.h).
+// Ctrl-C ends a command at once, unless it installs a handler (io/interrupt.h).
 void on_signal(int signal) {
   io::remove_temporaries();
   _exit(128 + signal);
@@ -189,7 +189,7 @@ void on_signal(int signal) {
 void set_up_signals() {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
-  signal(SIGXFSZ, SIG_IGN);  // a file size limit then is a write error like a full disk
+  signal(SIGXFSZ, SIG_IGN);  // makes exceeding a file size limit a write error, like a full disk
 }
 
 }  // namespace

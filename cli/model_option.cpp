@@ -5,12 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 
-#include "m2bert/checkpoint/folder.h"
-#include "m2bert/error.h"
-#include "m2bert/hub/download.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/models/find_model.h"
 
 namespace m2bert::cli {
 namespace {
@@ -25,8 +23,8 @@ constexpr const char* how_to_get_a_model =
     "  the name of a model on Hugging Face's hub, which is downloaded once:\n"
     "      --model ORG/NAME or --model ORG/NAME@REVISION";
 
-// Says once what is computed otherwise than asked.
-void tell_dtype(const models::Pretrained& pretrained) {
+// Notes a dtype that is computed in float32.
+void report_dtype(const models::Pretrained& pretrained) {
   if (pretrained.computes_in_float32) io::info("this processor computes ", checkpoint::dtype_name(pretrained.dtype), " in float32");
 }
 
@@ -40,19 +38,16 @@ void add_model_options(CLI::App& app, ModelOption& option) {
   app.add_option("--tokenizer", option.tokenizer, "vocab.txt, tokenizer.json or folder (default: the model's, else bert-base-uncased)")
       ->type_name("PATH");
   add_dtype(app, option.dtype,
-            "Numbers to compute with, also fp32, bf16, fp16 (default: float32, or int8 where the file holds\n"
-            "int8). bfloat16: half the memory, and faster where the processor multiplies it.\n"
+            "Dtype of the weights, also fp32, bf16, fp16 (default: float32, or int8 where the file holds\n"
+            "int8). bfloat16: half the memory, and faster where the processor supports it.\n"
             "int8: weights of 8 bits, a quarter of the memory, and faster still; vectors\n"
             "  differ by about 1% in length.");
-  app.add_flag("--allow-missing", option.allow_missing, "Weights that the file lacks keep random values");
-  app.add_flag("--allow-unexpected", option.allow_unexpected, "Leave out weights that the model has no place for");
+  app.add_flag("--allow-missing", option.allow_missing, "Give weights that the file lacks random values");
+  app.add_flag("--allow-unexpected", option.allow_unexpected, "Ignore weights that the model does not have");
 }
 
 std::filesystem::path find_model(const std::string& model) {
-  std::error_code none;
-  if (std::filesystem::exists(model, none)) return model;
-  require(hub::looks_like_model_name(model), model, ": no such model.", how_to_get_a_model);
-  return hub::fetch_model(model, model, checkpoint::holds_model);
+  return models::find_model(model, model, std::string(": no such model.") + how_to_get_a_model);
 }
 
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {
@@ -66,7 +61,7 @@ models::Pretrained load_model(const ModelOption& option, std::optional<models::H
   how.allow_missing = option.allow_missing;
   how.allow_unexpected = option.allow_unexpected;
   models::Pretrained pretrained = models::load_pretrained(model, how);
-  tell_dtype(pretrained);
+  report_dtype(pretrained);
   const auto& report = pretrained.report;
   if (!report.missing.empty() || !report.unexpected.empty()) io::warn(option.model, ": not every weight matches\n", report.table());
   return pretrained;
@@ -83,19 +78,19 @@ std::string model_hash(const models::Pretrained& pretrained) {
 
 void add_batch_options(CLI::App& app, BatchOption& option) {
   add_choice(app, "--pad", option.pad, {"max", "longest", "bucket"},
-             "Length that texts are padded to (default: max; longest for attention models).\n"
-             "max: the maximum length, as M2-BERT was trained. There the padding is part of\n"
-             "  the model: the same text padded otherwise gets another vector.\n"
+             "Length to which texts are padded (default: max; longest for attention models).\n"
+             "max: the maximum length, as M2-BERT was trained. Its vectors depend on the\n"
+             "  padding: the same text padded to another length gets another vector.\n"
              "longest: the longest text of the batch. With M2-BERT a text's vector then depends\n"
              "  on the texts beside it.\n"
              "bucket: the next of 8, 12, 16, 24, 32, 48, ... that holds the text.\n"
              "The last two are faster for short texts. Attention models give the same vectors with all three.");
-  add_number(app, "--max-length", option.max_length, 3, 1 << 24, "Cut texts to that many tokens (default and most: the model's maximum)");
-  add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts a batch")->capture_default_str();
-  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End of a long text that is cut off")
+  add_number(app, "--max-length", option.max_length, 3, 1 << 24, "Truncate texts to that many tokens (default and maximum: the model's)");
+  add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();
+  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End at which long texts are truncated")
       ->capture_default_str();
   app.add_flag("--reference-cut", option.reference_cut,
-               "Cut long texts after [SEP] was added, so they lose it, as the reference's scripts do");
+               "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
 }
 
 infer::EmbedOptions batching(const BatchOption& option) {

@@ -17,19 +17,18 @@ struct ModelOption {
 // Adds --model, --config, --tokenizer, --dtype, --allow-missing and --allow-unexpected.
 void add_model_options(CLI::App& app, ModelOption& option);
 
-// Loads the model, and reports on stderr the names that were missing or left over where that was allowed.
-// head: the head the command needs; absent: the one the weights have. UsageError without --model, Error if there is no such model; both say
-// how to get one.
+// Loads the model, and warns of missing and unexpected weights where the options allow them.
+// head: the head that the command needs; absent: the one that the weights have. UsageError without --model, Error if there is no such
+// model; both say how to get one.
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head = std::nullopt);
 
-// The file or folder that a name means: a path that exists, else a model on the hub (ORG/NAME[@REVISION]), which is downloaded if the cache
-// does not have it. Error if it is neither, which says how to get one.
+// The file or folder of --model (see models::find_model). Error if there is none, which says how to get one.
 std::filesystem::path find_model(const std::string& model);
 
-// A fingerprint of weights, configuration and vocabulary: of their content, wherever the files lie.
+// A hash of the contents of weights, configuration and vocabulary; where the files are does not matter.
 std::string model_hash(const models::Pretrained& pretrained);
 
-// How texts are cut and batched.
+// How texts are truncated and batched.
 struct BatchOption {
   std::string pad, truncation_side = "right";
   int max_length = 0, batch_size = 32;

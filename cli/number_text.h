@@ -1,5 +1,5 @@
 #pragma once
-// Numbers for people.
+// Numbers as text.
 #include <string>
 
 namespace m2bert::cli {

@@ -10,7 +10,7 @@ namespace fs = std::filesystem;
 
 void require_not_read(const std::string& output, const std::vector<std::string>& read) {
   std::error_code none;
-  if (output.empty() || output == "-" || !fs::is_regular_file(output, none)) return;  // nothing is there to lose
+  if (output.empty() || output == "-" || !fs::is_regular_file(output, none)) return;  // nothing would be lost
   for (const auto& path : read) {
     if (path.empty() || path == "-" || !fs::exists(path, none)) continue;
     const fs::path folder = fs::absolute(output).parent_path();

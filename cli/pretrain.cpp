@@ -18,6 +18,7 @@
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/io/yaml_writer.h"
+#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/distributed.h"
 
 namespace m2bert::cli {
@@ -31,15 +32,16 @@ struct PretrainCommand {
 
 io::Tree number(double value) { return std::isfinite(value) ? io::Tree(value) : io::Tree(); }
 
+double metric(const train::Evaluation& evaluation, const char* name) { return *tasks::find(evaluation.metrics, name); }
+
 io::Tree result_tree(const train::PretrainResult& r) {
   io::Tree tree{{"folder", r.folder.string()}, {"model", r.model.string()}, {"parameters", r.parameters},
                 {"batches", r.time.batch},     {"epochs", r.time.epoch},    {"samples", r.time.sample},
                 {"tokens", r.time.token},      {"loss", number(r.loss)},    {"seconds", r.seconds}};
   if (!r.evaluation) return tree;
-  const double cross_entropy = r.evaluation->cross_entropy.value();
-  tree.set("evaluation", {{"cross_entropy", number(cross_entropy)},
-                          {"perplexity", number(metrics::perplexity(cross_entropy))},
-                          {"accuracy", number(r.evaluation->accuracy.value())},
+  tree.set("evaluation", {{"cross_entropy", number(metric(*r.evaluation, "LanguageCrossEntropy"))},
+                          {"perplexity", number(metric(*r.evaluation, "Perplexity"))},
+                          {"accuracy", number(metric(*r.evaluation, "MaskedAccuracy"))},
                           {"samples", r.evaluation->samples}});
   return tree;
 }
@@ -50,8 +52,8 @@ std::string result_text(const train::PretrainResult& r) {
                      io::show_duration(r.seconds);
   if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
   if (r.evaluation) {
-    text += ", evaluation: cross entropy " + fixed_text(r.evaluation->cross_entropy.value(), 4) + ", accuracy " +
-            fixed_text(r.evaluation->accuracy.value(), 4);
+    text += ", evaluation: cross entropy " + fixed_text(metric(*r.evaluation, "LanguageCrossEntropy"), 4) + ", accuracy " +
+            fixed_text(metric(*r.evaluation, "MaskedAccuracy"), 4);
   }
   return text + "\nmodel: " + r.model.string();
 }
@@ -63,7 +65,7 @@ void set_device(const train::Recipe& recipe, const Globals& globals) {
   mx::set_default_device(device);
 }
 
-// This command's line for the processes of launch().
+// The arguments of this command, for the processes of launch().
 std::vector<std::string> arguments_of(const PretrainCommand& command, const Globals& globals) {
   std::vector<std::string> all = {"pretrain", command.recipe};
   all.insert(all.end(), command.overrides.begin(), command.overrides.end());
@@ -74,8 +76,8 @@ std::vector<std::string> arguments_of(const PretrainCommand& command, const Glob
   return all;
 }
 
-// The first process alone talks.
-void be_quiet() {
+// Only the first process prints.
+void silence() {
   io::set_quiet(true);
   io::set_log_level(io::LogLevel::off);
 }
@@ -83,7 +85,7 @@ void be_quiet() {
 train::Processes join(const PretrainCommand& command) {
   if (!command.hostfile.empty()) train::use_hostfile(command.hostfile, command.rank);
   auto processes = train::join_processes();
-  if (!processes.first()) be_quiet();
+  if (!processes.first()) silence();
   return processes;
 }
 
@@ -92,7 +94,7 @@ train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Proce
   if (!recipe.warning.empty()) io::warn(recipe.warning);
   for (const auto& note : recipe.notes) io::warn(note);
   try {
-    return train::pretrain(recipe, processes);
+    return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes);
   } catch (const train::ProcessLost&) {
     if (is_launched()) throw QuietExit{kProcessLost};
     throw;
@@ -103,7 +105,7 @@ train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Proce
 
 [[noreturn]] void stop(const train::PretrainResult& r) {
   const std::string text = "stopped after " + std::to_string(r.time.batch) + " batches; they are saved in " + r.folder.string() +
-                           ", and the same command with autoresume=true goes on from there";
+                           ", and the same command with autoresume=true resumes from there";
   if (io::interrupted()) throw Error(text);
   io::warn(text, " (another process of the run was asked to stop)");
   throw QuietExit{128 + SIGTERM};
@@ -123,7 +125,7 @@ void run_pretrain(const PretrainCommand& command, const Globals& globals) {
   const auto result = run_recipe(recipe, processes);
   if (!processes.first()) {
     if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};
-    return;  // by way of main: MPI wants its processes to end in order
+    return;  // through main: MPI requires an orderly exit
   }
   if (result.end == train::TrainingEnd::stopped) stop(result);
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";

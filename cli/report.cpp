@@ -1,4 +1,4 @@
-// m2bert report: the curves of runs as one page.
+// m2bert report: the curves of runs as a page.
 #include "m2bert/train/report.h"
 
 #include <CLI/CLI.hpp>

@@ -30,7 +30,7 @@ bool is_there(const fs::path& file) {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// The mark tells a later --resume that the finished file is the one it would make. A file system without attributes has none.
+// The mark tells a later --resume that the finished file is what it would write. Without extended attributes there is no mark.
 void set_mark(const fs::path& file, const std::string& mark) {
 #ifdef __APPLE__
   (void)::setxattr(file.c_str(), mark_name, mark.data(), mark.size(), 0, 0);
@@ -108,14 +108,14 @@ void ResumableFile::require_free() const {
   std::error_code error;
   const bool holds_rows = is_there(part_) && fs::file_size(part_, error) > 0;
   if (options_.resume) {
-    require(!holds_rows, part_.string(), " has no state file beside it, so its run cannot go on; --overwrite starts anew");
+    require(!holds_rows, part_.string(), " has no state file beside it, so its run cannot be resumed; --overwrite starts over");
     return;
   }
   require(!holds_rows && !is_there(state_), "an unfinished run of ", out_.string(), " is there (", part_.string(),
-          "); --resume goes on with it, --overwrite starts anew");
+          "); --resume continues it, --overwrite starts over");
 }
 
-// One writer at a time. The lock goes with the process.
+// One writer at a time. The lock ends with the process.
 void ResumableFile::lock() {
   lock_ = ::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   require(lock_ >= 0, "cannot write ", part_.string(), ": ", std::strerror(errno));
@@ -137,23 +137,23 @@ void ResumableFile::start() {
   saved_at_ = now();
 }
 
-// True if the earlier run had everything but its last step, which is done here.
+// Whether the earlier run had completed everything but its last step, which is done here.
 bool ResumableFile::continue_from(const io::Tree& state) {
   const std::string changed = differences(state.at("settings"), settings_);
-  require(changed.empty(), "cannot go on with ", part_.string(), ", something changed since: ", changed,
-          ". Put it back, or start anew with --overwrite");
+  require(changed.empty(), "cannot resume ", part_.string(), ", something changed since: ", changed,
+          ". Put it back, or start over with --overwrite");
   const Done before = done_of(state);
   const bool replaces = state.at("overwrite").boolean() || options_.overwrite;
   if (state.at("finished").boolean()) {
     if (is_there(part_)) fs::rename(part_, out_);
-    require(is_there(out_), state_.string(), " says that ", out_.string(), " is finished, but it is not there; --overwrite starts anew");
+    require(is_there(out_), state_.string(), " says that ", out_.string(), " is finished, but it is not there; --overwrite starts over");
     fs::remove(state_);
     saved_ = before;
     return true;
   }
   require(!is_there(out_) || replaces, "output ", out_.string(), " is there already; --overwrite replaces it");
   require(before.texts == 0 || is_there(part_), state_.string(), " counts ", before.texts, " texts, but ", part_.string(),
-          " is gone; --overwrite starts anew");
+          " is gone; --overwrite starts over");
   options_.overwrite = replaces;
   if (before.texts == 0) {
     start();

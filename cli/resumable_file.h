@@ -1,8 +1,8 @@
 #pragma once
-// A file that a long run grows as OUT.part beside OUT.part.state, and renames to OUT when it is whole.
+// A file that a long run appends to as OUT.part, beside OUT.part.state, and renames to OUT when it is complete.
 //
-// The rows are on disk before the state that counts them, and the state is replaced as a whole, so that a run killed at any moment leaves a
-// pair from which the next one goes on: it cuts OUT.part to the size the state names.
+// The rows are on disk before the state that counts them, and the state is replaced atomically. So a run that is killed at any moment can
+// be resumed: the next one truncates OUT.part to the size in the state.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -15,37 +15,37 @@
 
 namespace m2bert::cli {
 
-// How far a run has come.
+// The progress of a run.
 struct Done {
   uint64_t texts = 0, tokens = 0, truncated = 0;
   std::string input_hash;  // of the texts so far
 };
 
 struct ResumableOptions {
-  bool resume = false;      // go on where an unfinished run stopped; from the start if there is none
-  bool overwrite = false;   // an existing OUT or unfinished run may go
-  double save_seconds = 1;  // between two savings of the state
-  size_t header_size = 0;   // bytes kept free at the start for finish()
+  bool resume = false;      // resume an unfinished run; start from the beginning if there is none
+  bool overwrite = false;   // replace an existing OUT or unfinished run
+  double save_seconds = 1;  // between two saves of the state
+  size_t header_size = 0;   // bytes reserved at the start for finish()
 };
 
 class ResumableFile {
  public:
-  // settings: everything that the content depends on. Error: OUT or an unfinished run is there and neither option says what to do; the
-  // unfinished run had other settings (names them); another process writes it; the folder is not writable.
+  // settings: everything that the content depends on. Error: OUT or an unfinished run exists and neither option is set; the unfinished run
+  // had other settings (names them); another process writes it; the folder is not writable.
   ResumableFile(std::filesystem::path out, io::Tree settings, const ResumableOptions& options);
-  // Removes OUT.part and the state if not one text was done.
+  // Removes OUT.part and the state if no text was done.
   ~ResumableFile();
   ResumableFile(const ResumableFile&) = delete;
   ResumableFile& operator=(const ResumableFile&) = delete;
 
-  // OUT was finished by an earlier run with these settings: nothing is left to do.
+  // Whether an earlier run with these settings has finished OUT.
   bool complete() const { return complete_; }
-  // What an earlier run had done.
+  // The progress of an earlier run.
   const Done& before() const { return saved_; }
 
-  // Appends rows; the state follows when save_seconds have passed.
+  // Appends rows; saves the state when save_seconds have passed.
   void append(std::string_view rows, const Done& done);
-  // Writes the state now.
+  // Saves the state.
   void save(const Done& done);
   // Writes the header and renames to OUT.
   void finish(std::string_view header, const Done& done);

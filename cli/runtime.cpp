@@ -11,9 +11,9 @@
 
 namespace {
 
-// OpenMP's threads sleep between loops, after they have looked out for the next one for a moment (5,000 turns are 0.1 to 0.3 ms). Spinning
-// for long, OpenMP's default, stalls every loop as soon as another program wants a core; sleeping at once costs a wake-up a loop. libgomp
-// reads its environment when it is loaded, so this runs before the initialisers of the libraries.
+// Lets OpenMP's threads spin briefly for the next loop (5,000 turns are 0.1 to 0.3 ms), then sleep. Spinning longer, OpenMP's default,
+// stalls every loop as soon as another program needs a core; sleeping at once costs a wake-up for each loop. libgomp reads its environment
+// when it is loaded, so this runs before the libraries are initialized.
 void let_threads_sleep(int, char**, char**) {
   ::setenv("OMP_WAIT_POLICY", "passive", 0);
   ::setenv("GOMP_SPINCOUNT", "5000", 0);

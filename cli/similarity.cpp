@@ -1,4 +1,4 @@
-// m2bert similarity: texts against texts, or questions against a file of passages.
+// m2bert similarity: compares texts with texts, or questions with a file of passages.
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <iostream>
@@ -57,22 +57,13 @@ std::vector<std::string> with_prompt(const Embedder& embedder, const std::string
   return texts;
 }
 
-// Embeds with a progress bar; all vectors together.
+// Embeds all passages, with a progress bar.
 Embeddings embed_passages(const Embedder& embedder, const std::vector<std::string>& texts) {
   io::ProgressOptions how;
   how.unit = "passages";
   how.total = texts.size();
   io::Progress progress("embed", how);
-  Embeddings all{embedder.dim(), {}, {}, {}};
-  const infer::NextText next_text = infer::each_of(texts);
-  for (auto window = embedder.batcher().next(next_text); window.texts() > 0; window = embedder.batcher().next(next_text)) {
-    const Embeddings part = embedder.embed(window, all.tokens.size());
-    all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
-    all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
-    all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
-    progress.update(all.tokens.size());
-  }
-  return all;
+  return embedder(texts, [&](uint64_t done) { progress.update(done); });
 }
 
 std::vector<std::vector<search::Hit>> nearest(const SimilarityCommand& command, const Embeddings& from, const Embeddings& to, size_t k) {
@@ -83,7 +74,7 @@ std::vector<std::vector<search::Hit>> nearest(const SimilarityCommand& command, 
   return search::top_k(from.vectors, to.vectors, static_cast<size_t>(from.dim), how);
 }
 
-// Every text of --a with every text of --b, row by row.
+// Compares every text of --a with every text of --b, row by row.
 void compare(const SimilarityCommand& command, const Globals& globals) {
   const Embedder embedder = make_embedder(command);
   const Embeddings a = embedder(with_prompt(embedder, command.prompt, command.a));
@@ -160,7 +151,7 @@ void find_nearest(const SimilarityCommand& command, const Globals& globals) {
   const auto hits = nearest(command, queries, corpus, static_cast<size_t>(command.top_k));
   timing.search = search.seconds();
   const auto cut = std::accumulate(corpus.truncated.begin(), corpus.truncated.end(), size_t{0});
-  if (cut > 0) io::info(cut, " of ", passages.size(), " passages were cut to ", embedder.batcher().options().max_length, " tokens");
+  if (cut > 0) io::info(cut, " of ", passages.size(), " passages were truncated to ", embedder.batcher().options().max_length, " tokens");
   if (!globals.json) {
     print_hits(command, hits, passages);
     if (!globals.quiet) print_timing(timing, passages.size(), command.queries.size());

@@ -11,10 +11,10 @@ namespace m2bert::cli {
 
 std::vector<std::string> command_names(const CLI::App& app);
 
-// Long options of a command, of those inside it and of the program.
+// Long options of a command, of its subcommands and of the program.
 std::vector<std::string> option_names(const CLI::App& command, const CLI::App& program);
 
-// "unknown command 'embd'; did you mean 'embed'?", the question only if a name is near.
+// "unknown command 'embd'; did you mean 'embed'?", the question only if a name is close.
 std::string unknown_word(const std::string& kind, const std::string& word, const std::vector<std::string>& names);
 
 }  // namespace m2bert::cli

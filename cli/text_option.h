@@ -15,7 +15,7 @@ class App;
 namespace m2bert::cli {
 
 struct TextOption {
-  std::vector<std::string> texts;  // --text, as often as wanted
+  std::vector<std::string> texts;  // --text, any number
   std::string file;                // INPUT; "-" is stdin
   std::string format;              // --format: text, jsonl, csv, tsv; empty: by the file's extension
   std::string field;               // --field: JSONL key path or CSV column
@@ -28,30 +28,30 @@ void add_text_options(CLI::App& app, TextOption& option);
 class Texts {
  public:
   virtual ~Texts() = default;
-  // False: at the end. Error names file, line and field.
+  // False at the end. Error names file, line and field.
   virtual bool next(std::string& text) = 0;
 };
 
-// UsageError if there is neither --text nor INPUT and stdin is a terminal, or if there are both; Error if the file is missing.
+// UsageError if neither --text nor INPUT is given and stdin is a terminal, or if both are; Error if the file is missing.
 void check_texts(const TextOption& option);
 
-// Opens them: --text, else INPUT, else stdin. Errors as check_texts().
+// Opens --text, else INPUT, else stdin. Errors: see check_texts.
 std::unique_ptr<Texts> open_texts(const TextOption& option);
 
 // Whether the texts can be read twice: --text and regular files can, pipes cannot.
 bool can_reread(const TextOption& option);
 
-// Number of texts and the hash of all of them, by reading them once.
+// The number of texts and the hash of all of them.
 struct TextSummary {
   uint64_t texts = 0;
   std::string hash;
 };
 TextSummary summarize(Texts& texts);
 
-// Adds a text to the hash of all texts before it.
+// Adds a text to the hash of the texts before it.
 void add_text(io::Hasher& hasher, const std::string& text);
 
-// All of them at once, for commands whose input is small.
+// All texts at once, for commands with small inputs.
 std::vector<std::string> all_texts(const TextOption& option);
 
 }  // namespace m2bert::cli

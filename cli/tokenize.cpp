@@ -1,4 +1,4 @@
-// m2bert tokenize: how a text is cut into tokens, and back.
+// m2bert tokenize: how a text is split into tokens, and back.
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
@@ -87,10 +87,10 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   add_text_options(app, options->input);
   app.add_option("--pair", options->pair, "Second text of a pair")->type_name("TEXT");
   app.add_option("--decode", options->decode, "Turn token ids into text instead")->type_name("ID");
-  add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Cut to that many tokens");
-  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is cut off")->capture_default_str();
+  add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Truncate to that many tokens");
+  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated")->capture_default_str();
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
-  app.add_flag("--reference-cut", options->reference_cut, "Cut after [SEP] was added, as the reference's scripts do");
+  app.add_flag("--reference-cut", options->reference_cut, "Truncate after [SEP] was added, as upstream's scripts do");
   return [options, &globals] {
     const tokenize::WordPiece tokenizer = tokenizer_of(*options);
     if (options->decode.empty()) print_encoded(tokenizer, *options, globals.json);

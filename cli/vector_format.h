@@ -1,5 +1,5 @@
 #pragma once
-// Vectors as bytes: npy, safetensors or JSON lines. The headers have a fixed size, so that they can be written last.
+// Vectors as bytes: npy, safetensors or JSON lines. Headers have a fixed size, so that they can be written last.
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -18,7 +18,7 @@ const char* name_of(VectorFormat format);
 std::string vector_header(VectorFormat format, uint64_t rows, int dim);
 size_t vector_header_size(VectorFormat format);
 
-// Rows as they follow one another in the file. truncated: [rows]; first: the index of the first row (JSON lines name both).
+// Rows as they are in the file. truncated: [rows]; first: the index of the first row (JSON lines name both).
 std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated, uint64_t first);
 
 }  // namespace m2bert::cli

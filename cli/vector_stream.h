@@ -8,7 +8,7 @@
 
 namespace m2bert::cli {
 
-// JSON lines go out as they come. The headers of npy and safetensors count the rows, so those rows wait in a temporary file.
+// JSON lines are written at once. The headers of npy and safetensors count the rows, so their rows are buffered in a temporary file.
 class VectorStream {
  public:
   // output: "-" or a path. Error if it cannot be opened.
@@ -19,7 +19,7 @@ class VectorStream {
 
   // Error if the bytes cannot be written (disk full).
   void write(std::string_view rows);
-  // Sends what waits and closes.
+  // Writes what is buffered.
   void finish(uint64_t rows);
 
  private:

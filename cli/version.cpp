@@ -13,7 +13,7 @@
 namespace m2bert::cli {
 namespace {
 
-// What the processor has; ops::instruction_set says what is taken of it.
+// What the processor supports; ops::instruction_set says what is used of it.
 std::vector<std::string> cpu_features() {
   std::vector<std::string> features;
 #if defined(__x86_64__)

@@ -31,6 +31,13 @@ target_link_libraries(m2bert_pch PUBLIC m2bert_options m2bert_mlx)
 target_precompile_headers(m2bert_pch PRIVATE <mlx/mlx.h>)
 target_compile_options(m2bert_pch PRIVATE -Winvalid-pch)
 
+# The same for the standard library's headers, for folders without MLX.
+add_library(m2bert_std_pch STATIC ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+target_link_libraries(m2bert_std_pch PUBLIC m2bert_options)
+target_precompile_headers(m2bert_std_pch PRIVATE <algorithm> <filesystem> <fstream> <functional> <map> <memory> <mutex> <optional> <sstream>
+                                                 <string> <thread> <unordered_map> <variant> <vector>)
+target_compile_options(m2bert_std_pch PRIVATE -Winvalid-pch)
+
 set_property(GLOBAL PROPERTY M2BERT_FOLDERS "")
 
 # m2bert_folder(NAME SOURCES a.cpp ... [DEPENDS io ...] [LINK external ...] [MLX])
@@ -48,6 +55,7 @@ function(m2bert_folder name)
   foreach(other ${arg_DEPENDS})
     target_link_libraries(m2bert_${name} PUBLIC m2bert_${other})
   endforeach()
+  list(LENGTH arg_SOURCES file_count)
   if(arg_MLX)
     target_link_libraries(m2bert_${name} PUBLIC $<BUILD_INTERFACE:m2bert_mlx> $<INSTALL_INTERFACE:m2bert::mlx>)
     if(name STREQUAL "ops")  # compiled with OpenMP, so it cannot use the shared precompiled header
@@ -55,6 +63,8 @@ function(m2bert_folder name)
     else()
       target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
     endif()
+  elseif(file_count GREATER 2)  # search, which is compiled with OpenMP, could not reuse it
+    target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_std_pch)
   endif()
 endfunction()
 

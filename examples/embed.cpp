@@ -25,7 +25,7 @@ int main(int argc, char** argv) try {
   for (size_t i = 0; i < texts.size(); ++i) {
     for (int j = 0; j < rows.dim; ++j) std::cout << (j == 0 ? "" : " ") << rows.vectors[i * rows.dim + j];
     std::cout << "\n";
-    if (rows.truncated[i]) std::cerr << "note: text " << i + 1 << " was cut to " << embedder.pretrained().max_length << " tokens\n";
+    if (rows.truncated[i]) std::cerr << "note: text " << i + 1 << " was truncated to " << embedder.pretrained().max_length << " tokens\n";
   }
 } catch (const m2bert::Error& e) {
   std::cerr << "error: " << e.what() << "\n";

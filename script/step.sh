@@ -44,15 +44,26 @@ watch_log() {
   done
 }
 
-# build PRESET [TARGET...]: configures and builds; a second time this takes a second.
-build() {
+# configure PRESET, then compile PRESET [TARGET...]: a second time this takes a second. build PRESET [TARGET...] does both.
+configure() {
+  advice=$old_build_advice$1' and try again.'
+  step "Configuring the $1 build" "configure-$1.log" cmake --preset "$1"
+  advice=''
+}
+
+compile() {
   local preset=$1
   shift
-  advice='A changed compiler or MLX can leave an old build folder behind: remove build/'$preset' and try again.'
-  step "Configuring the $preset build" "configure-$preset.log" cmake --preset "$preset"
+  advice=$old_build_advice$preset' and try again.'
   step "Building ($preset, $jobs cores)" "build-$preset.log" cmake --build --preset "$preset" --parallel "$jobs" ${1:+--target "$@"}
   advice=''
 }
+
+build() {
+  configure "$1"
+  compile "$@"
+}
+old_build_advice='A changed compiler or MLX can leave an old build folder behind: remove build/'
 
 # make_venv FOLDER: creates a new Python environment with the first Python that can.
 make_venv() {

@@ -1,8 +1,8 @@
-"""Checks every #include of m2bert/ and cli/ against the rules in tools/layers.txt. Prints violations and exits with 1 if there are any.
+"""Checks every #include of m2bert/, cli/ and the installed headers against tools/layers.txt; says what breaks it and exits with 1.
 
-allow FOLDER: FOLDER ...     the other folders that a folder may include (*: all); every folder may include headers directly in m2bert/
-own FOLDER: PREFIX ...       third-party headers that only this folder may include, and not in public headers
-deny FOLDER ...: PREFIX ...  headers that these folders may not include
+allow FOLDER: FOLDER ...     what the folder may include beside itself (* means all); headers directly in m2bert/ are open to all
+own FOLDER: PREFIX ...       third-party headers that only this folder may include, and only in its .cpp files
+deny FOLDER ...: PREFIX ...  headers that these folders may never include; a FOLDER may be deeper, such as ops/backend
 """
 import re
 import sys
@@ -14,7 +14,7 @@ RULE = re.compile(r"(allow|own|deny)\s+([^:]+):(.*)")
 
 
 def read_rules(text):
-    """Returns folder -> allowed folders, header prefix -> owner, and the denied (folders, prefixes)."""
+    """The three tables: folder -> allowed folders, header prefix -> owner, (folders, prefixes) that exclude each other."""
     allow, owner, deny = {}, {}, []
     for line in text.splitlines():
         match = RULE.match(line)
@@ -30,9 +30,11 @@ def read_rules(text):
     return allow, owner, deny
 
 
-def complaints(folder, header, public, rules):
-    """The rules that a file of `folder` violates by including `header`."""
+def complaints(place, header, public, rules):
+    """What is wrong with a file in `place`, a path below m2bert/ or cli, that includes `header`."""
     allow, owner, deny = rules
+    folder = place.parts[0]
+    enclosing = {place.as_posix(), *(parent.as_posix() for parent in place.parents)}
     parts = header.split("/")
     if parts[0] == "m2bert" and len(parts) > 2 and not allow[folder] & {parts[1], "*"}:
         yield f"{folder} may not include {header}"
@@ -44,8 +46,9 @@ def complaints(folder, header, public, rules):
         if header.startswith(prefix) and public:
             yield f"a public header may not include {header}"
     for folders, prefixes in deny:
-        if folder in folders and header.startswith(prefixes):
-            yield f"{folder} may never include {header}"
+        for denied in folders & enclosing:
+            if header.startswith(prefixes):
+                yield f"{denied} may never include {header}"
 
 
 def main():
@@ -55,8 +58,9 @@ def main():
     for path in sorted(files):
         place = path.relative_to(ROOT)
         folder = "cli" if place.parts[0] == "cli" else place.parts[1] if len(place.parts) > 2 else None
+        inside = place.parent if folder == "cli" else place.parent.relative_to("m2bert")
         if folder is None:
-            continue  # m2bert/error.h and other headers for all
+            continue  # m2bert/error.h and its like: open to all
         if folder not in rules[0]:
             wrong.append(f"{place}: folder {folder} is not in tools/layers.txt")
             continue
@@ -64,7 +68,7 @@ def main():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             match = INCLUDE.match(line)
             if match:
-                wrong += [f"{place}:{number}: {what}" for what in complaints(folder, match[1], public, rules)]
+                wrong += [f"{place}:{number}: {what}" for what in complaints(inside, match[1], public, rules)]
     print("\n".join(wrong) if wrong else f"{len(files)} files keep to tools/layers.txt")
     return 1 if wrong else 0
 

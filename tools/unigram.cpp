@@ -28,9 +28,9 @@ Counts count_tokens(data::BatchSource& source, size_t vocabulary) {
   constexpr int32_t first_regular_token = 104;  // of BERT's vocabulary, right after [CLS], [SEP] and [MASK]
   Counts counts(vocabulary, 0);
   while (const auto batch = source.next()) {
-    for (size_t i = 0; i < batch->ids.size(); ++i) {
-      const int32_t token = batch->labels[i] == ignored ? batch->ids[i] : batch->labels[i];
-      if (batch->mask[i] == 1 && token >= first_regular_token) ++counts.at(size_t(token));
+    for (size_t i = 0; i < batch->input_ids.size(); ++i) {
+      const int32_t token = batch->labels[i] == ignored ? batch->input_ids[i] : batch->labels[i];
+      if (batch->attention_mask[i] == 1 && token >= first_regular_token) ++counts.at(size_t(token));
     }
   }
   return counts;

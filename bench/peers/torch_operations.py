@@ -4,7 +4,7 @@
 
 Answers the same requests as bench/operations/main.cpp, with the same names of operations: load, forward, gradients, run.
 An operation is a function of its inputs by name. The tensors named in `channels_first` are stored as [..., channels, positions], which
-suits PyTorch's convolutions and transforms. They are transposed when a case is loaded and when a result is saved, neither of which is timed.
+suits PyTorch's convolutions and transforms. They are transposed, untimed, when a case is loaded and when a result is saved.
 """
 import math
 import sys

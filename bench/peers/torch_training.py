@@ -3,8 +3,8 @@
     python bench/peers/torch_training.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile]
     python bench/peers/torch_training.py RECIPE.yaml --make BATCHES ROWS
 
-amp: float32 weights with autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes random weights to the recipe's load_path
-and masked batches to its train_loader.file. Without it, requests on stdin are answered as by bench/training.cpp.
+amp: float32 weights with autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes random weights to the recipe's
+load_path and masked batches to its train_loader.file. Without it, requests on stdin are answered as by bench/training.cpp.
 """
 import argparse
 import contextlib

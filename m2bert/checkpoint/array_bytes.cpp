@@ -22,7 +22,7 @@ mx::Shape shape_of(const TensorInfo& tensor, const std::string& file) {
   mx::Shape shape;
   for (int64_t n : tensor.shape) {
     require(n <= std::numeric_limits<int32_t>::max(), file, ": tensor '", printable(tensor.name), "' has a dimension of ", n,
-            "; MLX takes up to 2147483647");
+            "; MLX supports at most 2147483647");
     shape.push_back(static_cast<int32_t>(n));
   }
   return shape;
@@ -34,7 +34,7 @@ NewArray new_array(const TensorInfo& tensor, const std::string& file) {
   auto data = mx::allocator::malloc(std::max<size_t>(tensor.nbytes, 1));
   auto buffer = data.buffer();
   auto* memory = static_cast<std::byte*>(buffer.raw_ptr());
-  require(memory != nullptr, file, ": no memory for tensor '", printable(tensor.name), "' of ", tensor.nbytes, " bytes");
+  require(memory != nullptr, file, ": out of memory for tensor '", printable(tensor.name), "' of ", tensor.nbytes, " bytes");
   return {mx::array(std::move(data), std::move(shape), dtype), {memory, static_cast<size_t>(tensor.nbytes)}};
 }
 
@@ -53,7 +53,7 @@ void clean_bools(std::span<std::byte> bytes) {
 }
 
 std::vector<WrittenArray> written_arrays(const TensorMap& tensors, const std::string& file) {
-  std::unordered_map<std::uintptr_t, mx::array> contiguous;  // by id, so that tied arrays stay one
+  std::unordered_map<std::uintptr_t, mx::array> contiguous;  // by id, so that tied arrays stay tied
   std::unordered_set<std::string> names;
   std::vector<mx::array> all;
   for (const auto& [name, array] : tensors) {

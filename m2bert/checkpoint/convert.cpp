@@ -17,8 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Floats in the wanted dtype; arrays that are one stay one. The filters of the long convolution stay as they are: their rounding would
-// be seen in every token, and the models keep them in float32 too.
+// Casts floating-point arrays; tied arrays stay tied. The filters of the long convolution are not narrowed: their rounding would affect
+// every token, and the models keep them in float32 too.
 void change_dtype(TensorMap& tensors, mx::Dtype dtype) {
   if (dtype == mx::int8) {
     tensors = quantize(tensors);
@@ -27,7 +27,7 @@ void change_dtype(TensorMap& tensors, mx::Dtype dtype) {
   bool known = dtype == mx::float32 || dtype == mx::float16 || dtype == mx::bfloat16;
   require(known, "[convert] dtype ", dtype_name(dtype), ", wants float32, float16, bfloat16 or int8");
   tensors = dequantize(tensors);
-  std::unordered_map<std::uintptr_t, mx::array> done;  // by the id of arrays that `tensors` keeps alive
+  std::unordered_map<std::uintptr_t, mx::array> done;  // by id; `tensors` keeps the arrays alive
   TensorMap out;
   for (const auto& [name, a] : tensors) {
     bool filter = name.find(".filter_fn") != std::string::npos && mx::size_of(dtype) < mx::size_of(a.dtype());
@@ -37,7 +37,7 @@ void change_dtype(TensorMap& tensors, mx::Dtype dtype) {
   tensors = std::move(out);
 }
 
-// Files that say how text becomes ids and what the labels are called.
+// Files of the tokenizer.
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
   for (const char* name : {"vocab.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
     if (fs::is_regular_file(from / name)) io::write_file(to / name, io::read_file(from / name));
@@ -91,7 +91,7 @@ uint64_t size_of_input(const fs::path& in, const std::optional<ModelFolder>& fol
   return bytes;
 }
 
-// A new folder is written under another name and renamed when it is whole; an existing one gets its files one by one, weights last.
+// A new folder is written under a temporary name and renamed when it is complete; an existing one gets its files one by one, weights last.
 uint64_t write_folder(const fs::path& out, const FolderDescription& description, const std::optional<ModelFolder>& in,
                       const TensorMap& tensors) {
   bool fresh = !fs::exists(out);
@@ -143,7 +143,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   check_scales(tensors, in.string());
   if (options.dtype) change_dtype(tensors, *options.dtype);
   require(report.target != Target::composer_pt || !is_quantized(tensors), clean.string(),
-          ": int8 weights are written as safetensors alone; name a .safetensors file or a folder, or another dtype");
+          ": int8 weights can only be written as safetensors; name a .safetensors file or a folder, or another dtype");
   report.tensors = tensors.size();
   if (description) report.bytes_out = write_folder(clean, *description, folder, tensors);
   else if (report.target == Target::composer_pt) save_composer_pt(clean, tensors);

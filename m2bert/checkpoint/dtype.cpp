@@ -6,8 +6,8 @@ namespace {
 struct Type {
   std::string_view name;
   int bytes;
-  std::string_view storage;      // torch.<storage>Storage, empty when only untyped storages hold it
-  std::string_view safetensors;  // empty when the format has none
+  std::string_view storage;      // torch.<storage>Storage; empty if only untyped storages hold it
+  std::string_view safetensors;  // empty if the format lacks it
 };
 constexpr Type types[] = {
     {"float32", 4, "Float", "F32"},

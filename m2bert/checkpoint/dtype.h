@@ -1,5 +1,5 @@
 #pragma once
-// torch's dtypes by name and size; which of them MLX has is decided in tensor_file.cpp.
+// torch's dtypes by name and size; tensor_file.cpp decides which of them MLX has.
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace m2bert::checkpoint {
 
-// Bytes a value of a torch dtype ("float32", "qint8", "float8_e4m3fn", ...), nullopt for an unknown name.
+// Bytes per value of a torch dtype ("float32", "qint8", "float8_e4m3fn", ...), nullopt for an unknown name.
 std::optional<int> dtype_bytes(std::string_view dtype);
 // The dtype of a torch storage class ("torch.FloatStorage", also under torch.cuda). UntypedStorage counts bytes: "uint8".
 std::optional<std::string> storage_dtype(std::string_view storage_class);
@@ -15,7 +15,7 @@ std::optional<std::string> storage_dtype(std::string_view storage_class);
 std::optional<std::string> from_safetensors_dtype(std::string_view dtype);
 std::optional<std::string> to_safetensors_dtype(std::string_view dtype);
 
-// a * b, nullopt when it does not fit 64 bits.
+// a * b; nullopt on overflow of 64 bits.
 std::optional<uint64_t> multiply(uint64_t a, uint64_t b);
 
 }  // namespace m2bert::checkpoint

@@ -44,7 +44,7 @@ class Weights {
     return nullptr;
   }
   bool has(const std::string& end) const { return find(end) != nullptr; }
-  // shape[dim], -1 where there is no such tensor.
+  // shape[dim]; -1 if there is no such tensor.
   int dim(const std::string& end, size_t d) const {
     const TensorInfo* t = find(end);
     return t && t->shape.size() > d && t->shape[d] <= 0x7fffffff ? static_cast<int>(t->shape[d]) : -1;
@@ -86,7 +86,7 @@ void count(Inspection& in) {
     const auto& t = in.tensors[i];
     ++in.dtypes[t.dtype];
     if (is_optimizer(t.name)) in.optimizer_state = true;
-    // Two views of one storage are the same values when their sizes agree too.
+    // Two views of one storage have the same values if their sizes agree too.
     std::string key = t.storage + "/" + std::to_string(t.nbytes);
     if (all.insert(key).second) in.total_bytes += t.nbytes;
     if (in.weight_names[i].empty()) continue;
@@ -113,14 +113,14 @@ std::string describe(const Inspection& in, const Layout& layout, bool folder) {
   return out;
 }
 
-void add_file(Inspection& in, const fs::path& path, bool many) {
+void add_file(Inspection& in, const fs::path& path, bool sharded) {
   auto file = TensorFile::open(path);
   in.file_bytes += fs::file_size(path);
   if (in.format.empty()) in.format = file->format();
   std::vector<std::string> names;
   for (auto t : file->tensors()) {
     names.push_back(t.name);
-    if (many) t.storage = path.filename().string() + ":" + t.storage;
+    if (sharded) t.storage = path.filename().string() + ":" + t.storage;
     in.tensors.push_back(std::move(t));
   }
   for (auto& n : weight_names(names)) in.weight_names.push_back(std::move(n));

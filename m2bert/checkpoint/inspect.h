@@ -1,5 +1,5 @@
 #pragma once
-// What a checkpoint holds, without reading its values.
+// The contents of a checkpoint, without its values.
 #include <map>
 
 #include "m2bert/checkpoint/tensor_file.h"
@@ -8,30 +8,30 @@ namespace m2bert::checkpoint {
 
 struct Inspection {
   std::string path;
-  // "PyTorch zip", "PyTorch legacy", "safetensors"; of a folder "sentence-transformers folder", "Hugging Face folder" (with a
+  // "PyTorch zip", "PyTorch legacy", "safetensors"; for a folder "sentence-transformers folder", "Hugging Face folder" (with a
   // config.json), or "folder (safetensors)" and the like
   std::string format;
   std::string description;  // "M2-BERT masked LM, Composer checkpoint with optimizer state, 12 layers, hidden 768, L 128"
-  uint64_t file_bytes = 0;  // all weight files together
+  uint64_t file_bytes = 0;  // of all weights files
   std::vector<TensorInfo> tensors;
-  std::vector<std::string> weight_names;  // per tensor: its name in the model, empty where it is no model weight
+  std::vector<std::string> weight_names;  // per tensor: its name in the model; empty if it is not a model weight
   std::vector<SkippedObject> skipped;
   std::map<std::string, std::string> metadata;
 
-  size_t weight_tensors = 0;             // model weights, tied names counted each
-  uint64_t weight_values = 0;            // values of the model weights, shared storage once
+  size_t weight_tensors = 0;             // model weights; each tied name counts
+  uint64_t weight_values = 0;            // values of the model weights; shared storage counts once
   uint64_t weight_bytes = 0;             // the same in bytes
-  uint64_t total_bytes = 0;              // of all tensors, shared storage once
-  std::map<std::string, size_t> dtypes;  // number of tensors a dtype
+  uint64_t total_bytes = 0;              // of all tensors; shared storage counts once
+  std::map<std::string, size_t> dtypes;  // number of tensors per dtype
 
-  // What the names and shapes say about the model; -1 or empty where they say nothing.
+  // What names and shapes reveal about the model; -1 or empty if unknown.
   std::string architecture;  // "M2-BERT", "attention BERT", "Hugging Face BERT", ""
   std::string head;          // "masked LM", "classifier", "embedding", ""
   int layers = -1, hidden = -1, length = -1, vocabulary = -1, labels = -1;
   bool optimizer_state = false;
 };
 
-// Reads headers alone. Takes a checkpoint file or a model folder.
+// Reads only the headers of a checkpoint file or a model folder.
 Inspection inspect(const std::filesystem::path& file_or_folder);
 
 }  // namespace m2bert::checkpoint

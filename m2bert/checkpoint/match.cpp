@@ -117,13 +117,13 @@ class Matcher {
     if (value) assigned.emplace_back(&slot, *value);
     else if (!counts_up(slot.owner)) report_.missing.push_back(slot.owner);
   }
-  bool check(const std::string& name, const mx::array& value, const mx::array& wanted) {
-    if (value.shape() != wanted.shape()) {
-      report_.mismatched.push_back(name + ": file " + shape_text(value.shape()) + ", model " + shape_text(wanted.shape()));
+  bool check(const std::string& name, const mx::array& value, const mx::array& expected) {
+    if (value.shape() != expected.shape()) {
+      report_.mismatched.push_back(name + ": file " + shape_text(value.shape()) + ", model " + shape_text(expected.shape()));
       return false;
     }
-    bool kinds = is_float(value) == is_float(wanted) && is_complex(value) == is_complex(wanted);
-    if (!kinds) report_.mismatched.push_back(name + ": file " + dtype_name(value.dtype()) + ", model " + dtype_name(wanted.dtype()));
+    bool kinds = is_float(value) == is_float(expected) && is_complex(value) == is_complex(expected);
+    if (!kinds) report_.mismatched.push_back(name + ": file " + dtype_name(value.dtype()) + ", model " + dtype_name(expected.dtype()));
     return kinds;
   }
 
@@ -136,9 +136,9 @@ class Matcher {
 };
 
 void list_names(std::ostringstream& out, const char* title, const std::vector<std::string>& names) {
-  constexpr size_t most = 20;
-  for (size_t i = 0; i < names.size() && i < most; ++i) out << "  " << title << "  " << printable(names[i]) << "\n";
-  if (names.size() > most) out << "  " << title << "  ... and " << names.size() - most << " more\n";
+  constexpr size_t limit = 20;
+  for (size_t i = 0; i < names.size() && i < limit; ++i) out << "  " << title << "  " << printable(names[i]) << "\n";
+  if (names.size() > limit) out << "  " << title << "  ... and " << names.size() - limit << " more\n";
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ constexpr std::string_view harmful_modules[] = {
 constexpr std::string_view harmful_builtins[] = {"eval",    "exec",    "execfile", "compile", "open",     "__import__",
                                                  "globals", "locals",  "vars",     "input",   "apply",    "breakpoint",
                                                  "file",    "setattr", "delattr",  "reload",  "raw_input"};
-// builtins.getattr is not among them: Python 3.11 wrote enum members with it, and a name alone does nothing here.
+// Without builtins.getattr: Python 3.11 wrote enum members with it, and a name alone does nothing here.
 // Functions of torch and numpy that run code or read other files.
 constexpr std::string_view harmful_names[] = {"torch.load",
                                               "torch.jit.load",
@@ -57,7 +57,7 @@ bool is_identifier_path(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c > ' ' && c != 127; });
 }
 
-// Python's names of the containers that a reader may rebuild itself, from no argument or from an iterable.
+// Python's names of the containers that this reader rebuilds itself, from no argument or from an iterable.
 enum class Known { no, dict, list, tuple, set };
 Known known_container(std::string_view global) {
   if (global == "collections.OrderedDict" || global == "builtins.dict" || global == "__builtin__.dict") return Known::dict;
@@ -174,7 +174,7 @@ class Machine {
     return stack_.back();
   }
   std::vector<Ref> pop_mark() {
-    check(!marks_.empty(), "wants a mark, there is none");
+    check(!marks_.empty(), "wants a mark, but there is none");
     size_t from = marks_.back();
     marks_.pop_back();
     std::vector<Ref> items(stack_.begin() + static_cast<ptrdiff_t>(from), stack_.end());
@@ -187,7 +187,7 @@ class Machine {
   }
   void get(uint64_t key) {
     auto it = memo_.find(key);
-    check(it != memo_.end(), "asks for remembered value ", key, ", which was never stored");
+    check(it != memo_.end(), "asks for memo value ", key, ", which was never stored");
     push(it->second);
   }
   uint64_t decimal_key(std::string_view text) {
@@ -214,7 +214,7 @@ class Machine {
     if (is_long && !text.empty() && text.back() == 'L') text.remove_suffix(1);
     int64_t v = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
-    if (error == std::errc::result_out_of_range) {  // only ever compared with nothing: kept as text
+    if (error == std::errc::result_out_of_range) {  // never compared: kept as text
       push_text(text.substr(0, 10'000), Kind::long_integer);
       return;
     }
@@ -234,7 +234,7 @@ class Machine {
     push_text(text.substr(1, text.size() - 2), Kind::bytes);
   }
 
-  // ---- names and calls, none of which is made ----
+  // ---- names and calls, which are never executed ----
   Ref global(std::string_view module, std::string_view name) {
     check(is_identifier_path(module) && is_identifier_path(name), "bad class name '", printable(module, 60), ".", printable(name, 60), "'");
     if (harmful(module, name))
@@ -246,13 +246,13 @@ class Machine {
   Ref opaque(Ref callee, Ref arguments) {
     Ref r = make(Kind::opaque);
     const Value& c = at(callee);
-    at(r).text = c.kind == Kind::global ? c.text : c.kind == Kind::opaque ? c.text + "()" : "a value that is no class";
+    at(r).text = c.kind == Kind::global ? c.text : c.kind == Kind::opaque ? c.text + "()" : "a value that is not a class";
     if (at(r).text.size() > 2000) at(r).text.resize(2000);
     count_items(1);
     at(r).items.push_back(arguments);
     return r;
   }
-  // OrderedDict([(k, v), ...]), set([...]) and such, when the argument is what Python would take; nullopt otherwise.
+  // OrderedDict([(k, v), ...]), set([...]) and such, if Python would accept the argument; nullopt otherwise.
   std::optional<Ref> container(Known known, const std::vector<Ref>& arguments) {
     if (arguments.size() > 1) return std::nullopt;
     Kind kinds[] = {Kind::none, Kind::dict, Kind::list, Kind::tuple, Kind::set};
@@ -280,7 +280,7 @@ class Machine {
     return r;
   }
   void call(Ref callee, Ref arguments) {
-    check(at(arguments).kind == Kind::tuple, "calls something with arguments that are no tuple");
+    check(at(arguments).kind == Kind::tuple, "calls something with arguments that are not a tuple");
     Known known = at(callee).kind == Kind::global ? known_container(at(callee).text) : Known::no;
     if (known != Known::no) {
       std::vector<Ref> given = at(arguments).items;
@@ -293,9 +293,9 @@ class Machine {
     Ref kwargs = keywords ? pop() : 0;
     Ref arguments = pop();
     Ref cls = pop();
-    check(at(cls).kind == Kind::global, "makes an object of something that is no class");
-    check(at(arguments).kind == Kind::tuple, "makes an object with arguments that are no tuple");
-    check(!keywords || at(kwargs).kind == Kind::dict, "makes an object with keywords that are no dict");
+    check(at(cls).kind == Kind::global, "makes an object of something that is not a class");
+    check(at(arguments).kind == Kind::tuple, "makes an object with arguments that are not a tuple");
+    check(!keywords || at(kwargs).kind == Kind::dict, "makes an object with keywords that are not a dict");
     call(cls, arguments);
     if (keywords && at(top()).kind == Kind::opaque) add_items(top(), std::span(&kwargs, 1));
   }
@@ -304,24 +304,24 @@ class Machine {
     Ref object = top();
     Kind kind = at(object).kind;
     bool takes_state = kind == Kind::opaque || kind == Kind::dict || kind == Kind::list || kind == Kind::set;
-    check(takes_state, "sets the state of something that is no object");
+    check(takes_state, "sets the state of something that is not an object");
     if (kind == Kind::opaque) add_items(object, std::span(&state, 1));  // an OrderedDict's attributes (state_dict's _metadata) are dropped
   }
   void append(Ref list, std::span<const Ref> items) {
     Kind kind = at(list).kind;
-    check(kind == Kind::list || kind == Kind::opaque, "appends to something that is no list");
+    check(kind == Kind::list || kind == Kind::opaque, "appends to something that is not a list");
     if (kind == Kind::list) add_items(list, items);
   }
   void set_items(Ref dict, std::span<const Ref> items) {
     Kind kind = at(dict).kind;
-    check(kind == Kind::dict || kind == Kind::opaque, "sets an item of something that is no dict");
+    check(kind == Kind::dict || kind == Kind::opaque, "sets an item of something that is not a dict");
     check(items.size() % 2 == 0, "sets an odd number of keys and values");
     for (size_t i = 0; i < items.size(); i += 2) check(hashable(items[i]), "a key that is a list, dict or set");
     if (kind == Kind::dict) add_items(dict, items);
   }
   bool hashable(Ref r) { return at(r).kind != Kind::list && at(r).kind != Kind::dict && at(r).kind != Kind::set; }
   void persistent(Ref id) {
-    // The legacy format writes ('module', class, source file, source) in a class's place.
+    // The legacy format writes ('module', class, source file, source) instead of a class.
     const auto& parts = at(id).items;
     bool module = at(id).kind == Kind::tuple && parts.size() == 4 && at(parts[0]).text == "module" && at(parts[1]).kind == Kind::global;
     if (module) return push(parts[1]);
@@ -368,7 +368,7 @@ void Machine::step(uint8_t op) {
     case 0x95: return frame();
     case '.': return stop();
     case '(':
-      check(marks_.size() < limits_.marks, "more than ", limits_.marks, " marks inside one another");
+      check(marks_.size() < limits_.marks, "more than ", limits_.marks, " marks nested in one another");
       return marks_.push_back(stack_.size());
     case '0':
       if (stack_.size() > floor()) return stack_.pop_back();
@@ -416,21 +416,21 @@ void Machine::step(uint8_t op) {
     }
     case 0x90: {
       auto items = pop_mark();
-      check(at(top()).kind == Kind::set || at(top()).kind == Kind::opaque, "adds to something that is no set");
+      check(at(top()).kind == Kind::set || at(top()).kind == Kind::opaque, "adds to something that is not a set");
       if (at(top()).kind == Kind::set) add_items(top(), items);
       return;
     }
     case 'R': {
       Ref arguments = pop();
       Ref callee = pop();
-      check(at(callee).kind == Kind::global || at(callee).kind == Kind::opaque, "calls something that is no function");
+      check(at(callee).kind == Kind::global || at(callee).kind == Kind::opaque, "calls something that is not a function");
       return call(callee, arguments);
     }
     case 0x81: return new_object(false);
     case 0x92: return new_object(true);
     case 'o': {
       auto items = pop_mark();
-      check(!items.empty() && at(items[0]).kind == Kind::global, "makes an object of something that is no class");
+      check(!items.empty() && at(items[0]).kind == Kind::global, "makes an object of something that is not a class");
       Ref arguments = make(Kind::tuple);
       add_items(arguments, std::span(items).subspan(1));
       return call(items[0], arguments);
@@ -440,7 +440,7 @@ void Machine::step(uint8_t op) {
     case 0x93: {
       Ref name = pop();
       Ref module = pop();
-      check(at(name).kind == Kind::text && at(module).kind == Kind::text, "a class name that is no text");
+      check(at(name).kind == Kind::text && at(module).kind == Kind::text, "a class name that is not text");
       std::string m = at(module).text, n = at(name).text;
       return push(global(m, n));
     }

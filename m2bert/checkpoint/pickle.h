@@ -1,6 +1,6 @@
 #pragma once
-// Reads Python pickles without Python: a machine over a white list of opcodes that builds plain values and calls nothing.
-// A class or function is only ever a name; what it was to be called with is kept as an opaque value.
+// Reads Python pickles without Python: a virtual machine with an allowlist of opcodes that builds plain values and calls nothing.
+// A class or function is only a name; a call becomes an opaque value with its arguments.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -27,14 +27,14 @@ enum class Kind : uint8_t {
   dict,          // items: key, value, key, value ...
   global,        // text: "module.name"
   persistent,    // items[0]: the persistent id
-  opaque,        // text: the class or function; items: what it was called with (tuple), then the states that were set
+  opaque,        // text: the class or function; items: its arguments (tuple), then the states that were set
 };
 
 struct Value {
   Kind kind = Kind::none;
   int64_t integer = 0;
   double real = 0;
-  size_t offset = 0;  // where in the stream the value was made
+  size_t offset = 0;  // in the stream, where the value was created
   std::string text;
   std::vector<Ref> items;
 };
@@ -42,7 +42,7 @@ struct Value {
 struct Limits {
   size_t values = size_t{4} << 20;
   size_t stack = size_t{1} << 20;
-  size_t items = size_t{16} << 20;  // references held by all containers together
+  size_t items = size_t{16} << 20;  // references held by all containers
   size_t marks = 10'000;
 };
 
@@ -54,12 +54,12 @@ struct Pickle {
   const Value& operator[](Ref ref) const { return values[ref]; }
 };
 
-// Reads one pickle (protocols 0 to 5) at the front of `bytes`. `base` is the place of bytes[0] in the file: errors name
-// `name` and the byte offset in the file. Error on malformed streams, on limits, on opcodes outside the list (extension
-// codes, out-of-band buffers) and on functions that only a harmful pickle names (os.system, builtins.eval, ...).
+// Reads one pickle (protocols 0 to 5) at the front of `bytes`. `base` is the offset of bytes[0] in the file: errors name
+// `name` and the byte offset in the file. Throws on malformed streams, exceeded limits, opcodes outside the list (extension codes,
+// out-of-band buffers) and functions that only a harmful pickle names (os.system, builtins.eval, ...).
 Pickle read(std::span<const std::byte> bytes, const std::string& name, uint64_t base = 0, const Limits& limits = {});
 
-// Whether a global can start programs, run code or reach files: a pickle that names one is refused whole.
+// Whether a global can start programs, run code or access files: a pickle that names one is rejected.
 bool harmful(std::string_view module, std::string_view name);
 
 }  // namespace m2bert::checkpoint::pickle

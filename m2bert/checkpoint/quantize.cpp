@@ -33,7 +33,7 @@ bool is_quantized(const std::string& name, const mx::array& weight) {
 std::string scale_name(const std::string& name) { return name + std::string(kScale); }
 
 TensorMap quantize(const TensorMap& tensors) {
-  std::unordered_map<std::uintptr_t, ops::Weight> done;  // by the id of arrays that `tensors` keeps alive
+  std::unordered_map<std::uintptr_t, ops::Weight> done;  // by id; `tensors` keeps the arrays alive
   TensorMap out;
   for (const auto& [name, a] : tensors) {
     if (!is_quantized(name, a) || !mx::issubdtype(a.dtype(), mx::floating)) {
@@ -57,14 +57,14 @@ void check_scales(const TensorMap& tensors, const std::string& source) {
     const auto scale = scales.find(scale_name(name));
     if (scale == scales.end()) {
       require(a.dtype() != mx::int8 || !is_quantized(name, a), source, ": '", printable(name), "' is int8 and has no scales: '",
-              printable(scale_name(name)), "' is not there");
+              printable(scale_name(name)), "' is missing");
       continue;
     }
     check_pair(source, name, a, *scale->second);
     scales.erase(scale);
   }
   require(scales.empty(), source, ": '", scales.empty() ? "" : printable(scales.begin()->first),
-          "' is the scale of a weight that is not there");
+          "' is the scale of a weight that is missing");
 }
 
 TensorMap dequantize(const TensorMap& tensors) {

@@ -1,25 +1,25 @@
 #pragma once
-// int8 checkpoints: which weights they hold as int8, and their names.
+// int8 checkpoints: which weights are int8, and the names of their scales.
 #include "m2bert/checkpoint/tensor_file.h"
 
 namespace m2bert::checkpoint {
 
-// Whether an int8 checkpoint holds the weight of that name as int8, with a scale for each of its rows under scale_name(name): matrices of
-// linear and block-diagonal layers and of embeddings. Not the short convolutions, and of the networks behind the long filters the last
-// layer alone: the others' values go through steep sines.
+// Whether an int8 checkpoint stores this weight as int8, with one scale per row under scale_name(name): the matrices of linear and
+// block-diagonal layers and of embeddings. Not the short convolutions, and of the filter networks only the last layer, because the values
+// of the others go through steep sines.
 bool is_quantized(const std::string& name, const mx::array& weight);
 
 // "x.weight" -> "x.weight_scale"
 std::string scale_name(const std::string& name);
 
-// Throws Error, which names the source (a file) and the tensor, unless each int8 weight has finite float32 scales, one for each of its
-// rows, and each scale its int8 weight. Reads the scales' values, not the weights'.
+// Throws an Error that names the source (a file) and the tensor, unless every int8 weight has finite float32 scales, one per row, and every
+// scale has its int8 weight. Reads the values of the scales, not of the weights.
 void check_scales(const TensorMap& tensors, const std::string& source);
 
-// Every such weight of floating numbers as int8 with its scales; the rest as it is. Arrays that are one stay one.
+// Quantizes every such floating-point weight; the rest is unchanged. Tied arrays stay tied.
 TensorMap quantize(const TensorMap& tensors);
 
-// The inverse: float32 weights, without the scales. The tensors are such that check_scales takes them.
+// The inverse: float32 weights, without scales. The tensors must pass check_scales.
 TensorMap dequantize(const TensorMap& tensors);
 
 // Whether any weight has a scale.

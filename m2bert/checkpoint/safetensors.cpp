@@ -16,7 +16,7 @@
 namespace m2bert::checkpoint {
 namespace {
 
-// The file in memory, for as long as an array shows a part of it.
+// The mapped file, for as long as an array is a view of it.
 class FileMemory {
  public:
   explicit FileMemory(const std::filesystem::path& file) : map_(file) { add_file_memory(map_.bytes().data(), map_.bytes().size()); }
@@ -30,9 +30,9 @@ class FileMemory {
   io::MappedFile map_;
 };
 
-// An array that shows the file's own memory, which MLX neither writes to nor gives to another array; nothing where that cannot be: with a
-// GPU, whose buffers are others, and for values that are not aligned. MLX's buffers on the CPU begin with their size, in the place of
-// which the file has the header's: MLX asks for it only to find out whether a buffer is much larger than its array.
+// An array that is a view of the mapped file, which MLX neither writes to nor donates to another array. nullopt with a GPU, which has other
+// buffers, and for unaligned values. MLX's CPU buffers begin with their size; here the header's size takes its place, and MLX reads it only
+// to find out whether a buffer is much larger than its array.
 std::optional<mx::array> view_of(const std::shared_ptr<const FileMemory>& file, uint64_t offset, mx::Dtype dtype, const mx::Shape& shape) {
   auto* begin = const_cast<std::byte*>(file->bytes().data());
   const std::byte* at = begin + offset;
@@ -46,7 +46,7 @@ std::optional<mx::array> view_of(const std::shared_ptr<const FileMemory>& file, 
   return view;
 }
 
-constexpr uint64_t kSmallestView = uint64_t{64} << 10;  // bytes; smaller tensors are copied, so that no page is held for a few of them
+constexpr uint64_t kSmallestView = uint64_t{64} << 10;  // bytes; smaller tensors are copied, so that they do not pin a page
 
 class SafetensorsFile : public TensorFile {
  public:
@@ -87,7 +87,7 @@ class SafetensorsFile : public TensorFile {
   std::unordered_map<std::string, uint64_t> offsets_;
 };
 
-// Which entries are written, widest values first: so every tensor is aligned to its value size, as the format wants.
+// Widest values first, so that every tensor is aligned to its value size, as the format requires.
 std::vector<size_t> writing_order(const std::vector<WrittenArray>& arrays) {
   std::vector<size_t> order(arrays.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -131,15 +131,15 @@ void save_safetensors(const std::filesystem::path& file, const TensorMap& tensor
   auto arrays = written_arrays(tensors, file.string());
   auto meta = metadata;
   meta.emplace("format", "pt");
-  std::map<size_t, std::string> kept;  // by first: the alphabetically first name of each memory
+  std::map<size_t, std::string> stored;  // WrittenArray::first -> the alphabetically first name
   for (const auto& w : arrays) {
     require(w.name != "__metadata__", file.string(), ": no tensor can have the name __metadata__");
-    auto [it, added] = kept.emplace(w.first, w.name);
+    auto [it, added] = stored.emplace(w.first, w.name);
     if (!added) it->second = std::min(it->second, w.name);
   }
   std::vector<size_t> order;
   for (size_t i : writing_order(arrays)) {
-    const auto& name = kept.at(arrays[i].first);
+    const auto& name = stored.at(arrays[i].first);
     if (arrays[i].name == name) order.push_back(i);
     else meta.emplace(arrays[i].name, name);
   }

@@ -36,14 +36,14 @@ SafetensorsEntry read_entry(const io::Tree::Member& member, uint64_t data_bytes,
   e.dtype = *known;
   uint64_t bytes = static_cast<uint64_t>(*dtype_bytes(e.dtype));
   const auto& dims = t.at("shape").items();
-  require(dims.size() <= most_dimensions, shown, " has ", dims.size(), " dimensions, the most is ", most_dimensions);
+  require(dims.size() <= most_dimensions, shown, " has ", dims.size(), " dimensions, the limit is ", most_dimensions);
   for (const auto& d : dims) {
     uint64_t n = whole(d, std::numeric_limits<int32_t>::max(), "a dimension from 0 to 2147483647");
     e.shape.push_back(static_cast<int64_t>(n));
   }
   for (auto n : e.shape) {
     auto product = multiply(bytes, static_cast<uint64_t>(n));
-    require(product.has_value(), shown, " has a shape that no memory holds");
+    require(product.has_value(), shown, " has a shape that overflows 64 bits");
     bytes = *product;
   }
   const auto& offsets = t.at("data_offsets").items();
@@ -51,7 +51,7 @@ SafetensorsEntry read_entry(const io::Tree::Member& member, uint64_t data_bytes,
   uint64_t begin = whole(offsets[0], std::numeric_limits<int64_t>::max(), "an offset"),
            end = whole(offsets[1], std::numeric_limits<int64_t>::max(), "an offset");
   require(begin <= end && end <= data_bytes, shown, " lies at bytes ", begin, " to ", end, " of ", data_bytes, " (truncated?)");
-  require(end - begin == bytes, shown, " has ", end - begin, " bytes where its shape and dtype want ", bytes);
+  require(end - begin == bytes, shown, " has ", end - begin, " bytes where its shape and dtype need ", bytes);
   e.offset = begin;
   e.bytes = bytes;
   return e;
@@ -77,7 +77,7 @@ void check_layout(SafetensorsHeader& header, uint64_t data_at, uint64_t data_byt
     expected += e.bytes;
     e.offset += data_at;
   }
-  require(expected == data_bytes, name, ": byte ", data_at + expected, ": ", data_bytes - expected, " bytes behind the last tensor");
+  require(expected == data_bytes, name, ": byte ", data_at + expected, ": ", data_bytes - expected, " bytes after the last tensor");
 }
 
 }  // namespace
@@ -86,13 +86,13 @@ SafetensorsHeader read_safetensors_header(std::span<const std::byte> file, const
   require(file.size() >= 8, name, ": not a safetensors file: ", file.size(), " bytes");
   uint64_t length = 0;
   for (size_t i = 8; i-- > 0;) length = length << 8 | static_cast<uint8_t>(file[i]);
-  require(length <= most_header_bytes, name, ": byte 0: a header of ", length, " bytes; the most is ", most_header_bytes);
+  require(length <= most_header_bytes, name, ": byte 0: a header of ", length, " bytes; the limit is ", most_header_bytes);
   require(length <= file.size() - 8, name, ": byte 0: a header of ", length, " bytes where ", file.size() - 8, " are left (truncated?)");
   std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, static_cast<size_t>(length));
-  require(!text.empty() && text.front() == '{', name, ": byte 8: the header is no JSON object");
+  require(!text.empty() && text.front() == '{', name, ": byte 8: the header is not a JSON object");
   require(valid_utf8(text), name, ": the header is not UTF-8");
   io::Tree tree = io::parse_json(text, name + " (header)", {.depth = 8, .values = most_values});
-  require(tree.is_map(), name, ": byte 8: the header is no JSON object");
+  require(tree.is_map(), name, ": byte 8: the header is not a JSON object");
   SafetensorsHeader header;
   uint64_t data_at = 8 + length, data_bytes = file.size() - data_at;
   for (const auto& member : tree.members()) {

@@ -1,5 +1,5 @@
 #pragma once
-// The header of a safetensors file, checked more strictly than MLX's reader does: nothing overlaps, nothing is left over.
+// The header of a safetensors file, checked more strictly than by MLX's reader: no overlaps, no bytes left over.
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -18,11 +18,11 @@ struct SafetensorsEntry {
 };
 
 struct SafetensorsHeader {
-  std::vector<SafetensorsEntry> entries;  // in the order of their bytes, which follow one another without gaps to the file's end
+  std::vector<SafetensorsEntry> entries;  // in the order of their bytes, contiguous up to the end of the file
   std::map<std::string, std::string> metadata;
 };
 
-// Reads the header of a whole mapped file; the values are not touched. Error names `name`, the byte offset or the tensor.
+// Reads the header of a whole mapped file, without the values. Errors name `name`, the byte offset or the tensor.
 SafetensorsHeader read_safetensors_header(std::span<const std::byte> file, const std::string& name);
 
 }  // namespace m2bert::checkpoint

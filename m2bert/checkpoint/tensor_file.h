@@ -16,11 +16,11 @@ struct TensorInfo {
   std::string name;            // as in the file; nested dicts are joined with dots
   std::string dtype;           // torch's name: "float32", "bfloat16", "complex128", "qint8", ...
   std::vector<int64_t> shape;  // every dimension >= 0
-  uint64_t nbytes = 0;         // of the values, whatever the storage behind them holds
+  uint64_t nbytes = 0;         // of the values; the storage may be larger
   std::string storage;         // equal = shared memory
 };
 
-// A pickled object that is not a tensor, number, string or container. It was named, never called.
+// A pickled object that is not a tensor, number, string or container. It was never called.
 struct SkippedObject {
   std::string path;  // where in the file: "rng.0.numpy"
   std::string what;  // class or function: "numpy.core.multiarray._reconstruct"
@@ -33,25 +33,25 @@ class TensorFile {
  public:
   virtual ~TensorFile() = default;
 
-  // Opens by content, not by name. Checks everything but the values. Error names the file, the byte offset and the problem.
+  // Detects the format by content, not by name. Checks everything but the values. Errors name the file, the byte offset and the problem.
   static std::unique_ptr<TensorFile> open(const std::filesystem::path& file);
 
   virtual const std::vector<TensorInfo>& tensors() const = 0;
-  // The values, row-contiguous. Tensors that are the same view of one storage give the same array (tied weights stay one).
-  // Error for a dtype that MLX lacks and for values that fail the file's checksum.
+  // The values, row-contiguous. Tensors with the same view of a storage return the same array, so tied weights stay tied.
+  // Throws for a dtype that MLX lacks, and for values that fail the file's checksum.
   virtual mx::array read(const TensorInfo& tensor) = 0;
   // "PyTorch zip", "PyTorch legacy" or "safetensors".
   virtual std::string format() const = 0;
-  // Objects beside the tensors that were left alone (PyTorch files only).
+  // Objects other than tensors, which were skipped (PyTorch files only).
   virtual const std::vector<SkippedObject>& skipped() const = 0;
   // safetensors' __metadata__; empty for PyTorch files.
   virtual const std::map<std::string, std::string>& metadata() const = 0;
 
-  // The tensor of that name, or null.
+  // The tensor of that name, or nullptr.
   const TensorInfo* find(const std::string& name) const;
 };
 
-// MLX's dtype of a torch dtype name. Error that names `tensor` and the dtype when MLX has none.
+// MLX's dtype for a torch dtype name. Throws an Error that names `tensor` and the dtype if MLX has none.
 mx::Dtype to_mlx_dtype(const std::string& dtype, const std::string& tensor);
 // torch's name of an MLX dtype: "float32", "bool", ...
 std::string dtype_name(mx::Dtype dtype);

@@ -1,5 +1,5 @@
 #pragma once
-// Text out of untrusted files: UTF-8 checks, and a form that is safe to print.
+// Text from untrusted files: UTF-8 validation, and a form that is safe to print.
 #include <string_view>
 
 #include "m2bert/io/utf8.h"

@@ -17,7 +17,7 @@ namespace m2bert::checkpoint {
 namespace {
 
 TorchIndex index_of(const std::filesystem::path& file) {
-  io::MappedFile map(file);  // unmapped again before any value is read, so its pages never add to the weights
+  io::MappedFile map(file);  // unmapped before any value is read, so that its pages do not add to the memory of the weights
   return read_torch_index(map.bytes(), file.string());
 }
 
@@ -46,9 +46,9 @@ class TorchFile : public TensorFile {
     require(it != by_name_.end(), name_, ": holds no tensor '", printable(info.name), "'");
     const auto& t = index_.tensors[it->second];
     std::string key = view_key(t);
-    if (auto kept = kept_.find(key); kept != kept_.end()) return kept->second;
+    if (auto cached = cache_.find(key); cached != cache_.end()) return cached->second;
     mx::array a = read_values(t, infos_[it->second]);
-    if (shared_.contains(key)) kept_.emplace(key, a);
+    if (shared_.contains(key)) cache_.emplace(key, a);
     return a;
   }
 
@@ -79,7 +79,7 @@ class TorchFile : public TensorFile {
     if (t.dtype == "bool") clean_bools(bytes);
     return array;
   }
-  // Copies a strided view out of the range of its storage that it spans.
+  // Reads the range of the storage that a strided view spans, and copies the view's values.
   void gather(const TorchTensor& t, std::span<std::byte> out) const {
     auto itemsize = static_cast<size_t>(t.itemsize);
     uint64_t last = 0;
@@ -103,7 +103,7 @@ class TorchFile : public TensorFile {
     require(crc == *s.crc, name_, ": byte ", s.offset, ": storage '", s.key, "' is damaged (checksum differs); get the file again");
     verified_.insert(storage);
   }
-  // Reads a storage through once for its checksum when only a part of it was wanted.
+  // Reads a whole storage once for its checksum, if only a part of it was needed.
   void verify(size_t storage) {
     const auto& s = index_.storages[storage];
     if (!s.crc || verified_.contains(storage)) return;
@@ -123,8 +123,8 @@ class TorchFile : public TensorFile {
   std::vector<SkippedObject> skipped_;
   std::map<std::string, std::string> metadata_;
   std::unordered_map<std::string, size_t> by_name_;
-  std::unordered_set<std::string> shared_;           // views that several tensors are
-  std::unordered_map<std::string, mx::array> kept_;  // those of them that were read
+  std::unordered_set<std::string> shared_;            // views that several tensors have
+  std::unordered_map<std::string, mx::array> cache_;  // those that were read
   std::unordered_set<size_t> verified_;
 };
 
@@ -142,7 +142,7 @@ class Pickler {
     if (v < 256) return op('K'), little(v, 1);
     if (v < 65536) return op('M'), little(v, 2);
     if (v <= 0x7fffffff) return op('J'), little(v, 4);
-    out_ += "\x8a\x09";  // nine bytes: the sign bit stays clear
+    out_ += "\x8a\x09";  // nine bytes, so that the sign bit stays clear
     little(v, 8);
     op('\0');
   }
@@ -175,7 +175,7 @@ class Pickler {
   std::string out_;
 };
 
-// The storage class of a dtype; empty for those that only an untyped storage holds.
+// The storage class of a dtype; empty if only an untyped storage holds it.
 std::string storage_class(mx::Dtype dtype) {
   static const std::map<std::string, std::string> classes = {
       {"float32", "FloatStorage"}, {"float64", "DoubleStorage"}, {"float16", "HalfStorage"},          {"bfloat16", "BFloat16Storage"},

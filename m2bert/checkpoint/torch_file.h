@@ -4,11 +4,11 @@
 
 namespace m2bert::checkpoint {
 
-// Opens a PyTorch file, zip or legacy format (see torch_index.h for what is understood).
+// Opens a PyTorch file, zip or legacy format (torch_index.h says what is supported).
 std::unique_ptr<TensorFile> open_torch_file(const std::filesystem::path& file);
 
 // Writes {'state': {'model': {'model.' + name: tensor}}, 'rng': []} in PyTorch's zip format, atomically, as Composer does:
-// torch.load(weights_only=True) and the reference read it. Arrays that are one in memory share a storage.
+// torch.load(weights_only=True) and upstream read it. Arrays that share memory share a storage.
 void save_composer_pt(const std::filesystem::path& file, const TensorMap& model_state);
 
 }  // namespace m2bert::checkpoint

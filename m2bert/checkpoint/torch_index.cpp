@@ -40,7 +40,7 @@ class Collector {
   Collector(const Pickle& p, const std::string& name, uint64_t base) : pickle_(p), name_(name), base_(base) {}
 
   void run() { walk(pickle_.root, "", 0); }
-  // Storages of objects that were left alone as well: the legacy format needs every storage's size to find the next.
+  // Also the storages of skipped objects: the legacy format needs every storage's size to find the next one.
   void add_all_storages() {
     for (const Value& v : pickle_.values)
       if (v.kind == Kind::persistent) read_storage(v);
@@ -60,7 +60,7 @@ class Collector {
 
   void walk(Ref ref, const std::string& path, size_t depth) {
     const Value& v = at(ref);
-    check(depth <= most_depth, v, "objects more than ", most_depth, " deep inside one another (or inside themselves)");
+    check(depth <= most_depth, v, "objects more than ", most_depth, " deep in one another (or in themselves)");
     check(++visits_ <= most_visits, v, "an object of more than ", most_visits, " parts");
     switch (v.kind) {
       case Kind::dict: return walk_dict(v, path, depth);
@@ -98,7 +98,7 @@ class Collector {
   }
   void walk_dict(const Value& v, const std::string& path, size_t depth) {
     if (v.items.empty()) note_path(path);
-    // As in Python, a key set twice has its last value, at its first place.
+    // As in Python, a repeated key has its last value, at its first position.
     std::unordered_map<std::string, size_t> last;
     std::vector<std::pair<std::string, Ref>> members;
     for (size_t i = 0; i + 1 < v.items.size(); i += 2) {
@@ -123,7 +123,7 @@ class Collector {
       if (!parameter) break;
       check(!args.empty(), *call, printable(f), " without its tensor");
       const Value& inner = at(args[0]);
-      check(inner.kind == Kind::opaque, inner, printable(f), " of something that is no tensor");
+      check(inner.kind == Kind::opaque, inner, printable(f), " of something that is not a tensor");
       call = &inner;
     }
     if (call->text == "torch._tensor._rebuild_from_type_v2") return walk_subclass(*call, path);
@@ -159,7 +159,7 @@ class Collector {
   }
   int64_t integer(Ref r, const char* what) const {
     const Value& v = at(r);
-    check(v.kind == Kind::integer, v, what, " that is no integer");
+    check(v.kind == Kind::integer, v, what, " that is not an integer");
     return v.integer;
   }
   uint64_t whole(Ref r, const char* what) const {
@@ -169,7 +169,7 @@ class Collector {
   }
   std::vector<int64_t> integers(Ref r, const char* what) const {
     const Value& v = at(r);
-    check(v.kind == Kind::tuple || v.kind == Kind::list, v, what, " that is no tuple");
+    check(v.kind == Kind::tuple || v.kind == Kind::list, v, what, " that is not a tuple");
     check(v.items.size() <= most_dimensions, v, what, " of ", v.items.size(), " dimensions");
     std::vector<int64_t> out;
     for (Ref i : v.items) out.push_back(static_cast<int64_t>(whole(i, what)));
@@ -179,7 +179,7 @@ class Collector {
   void add_tensor(const Value& v, const std::vector<Ref>& args, const std::string& path, bool v3) {
     check(args.size() >= (v3 ? 7u : 4u), v, "a tensor with ", args.size(), " arguments");
     const Value& id = at(args[0]);
-    check(id.kind == Kind::persistent, id, "a tensor whose values are no storage of the file");
+    check(id.kind == Kind::persistent, id, "a tensor whose values are not a storage of the file");
     TorchTensor t;
     t.name = path.empty() ? "tensor" : path;
     t.storage = read_storage(id);
@@ -198,10 +198,10 @@ class Collector {
   }
   std::string tensor_dtype(Ref r) const {
     const Value& v = at(r);
-    check(v.kind == Kind::global && v.text.starts_with("torch."), v, "a tensor's dtype that is no torch.dtype");
+    check(v.kind == Kind::global && v.text.starts_with("torch."), v, "a tensor's dtype that is not a torch.dtype");
     return printable(v.text.substr(6), 60);
   }
-  // The last value of the view must lie in the storage.
+  // The last value of the view must be inside the storage.
   void check_range(const Value& v, TorchTensor& t, const NamedStorage& s) {
     check(t.shape.size() == t.strides.size(), v, "tensor '", t.name, "' has ", t.shape.size(), " dimensions and ", t.strides.size(),
           " strides");
@@ -214,21 +214,21 @@ class Collector {
       wraps |= __builtin_mul_overflow(n - 1, static_cast<uint64_t>(t.strides[i]), &step) || __builtin_add_overflow(last, step, &last);
       wraps |= __builtin_mul_overflow(count, n, &count);
     }
-    check(!wraps, v, "tensor '", t.name, "' has a shape or strides that no memory holds");
+    check(!wraps, v, "tensor '", t.name, "' has a shape or strides that overflow 64 bits");
     t.count = empty ? 0 : count / itemsize;
     check(empty ? t.first <= held : last < held, v, "tensor '", t.name, "' reaches beyond its storage '", s.key, "' of ", held, " values");
-    // A stride of 0 lets a few bytes stand for any number of values.
+    // With a stride of 0, a few bytes stand for any number of values.
     bool expands = t.count > s.count && t.count * itemsize > (uint64_t{64} << 20) && t.count / 64 > s.count;
     check(!expands, v, "tensor '", t.name, "' of ", t.count, " values expands a storage of ", s.count);
     t.first += s.first;
   }
 
-  // ('storage', class, key, location, count) and, in the legacy format, (view key, first, count) or None behind it.
+  // ('storage', class, key, location, count) and, in the legacy format, (view key, first, count) or None after it.
   size_t read_storage(const Value& persistent) {
     const Value& id = at(persistent.items[0]);
-    check(id.kind == Kind::tuple && id.items.size() >= 5 && id.items.size() <= 6, id, "a persistent id that is no storage");
+    check(id.kind == Kind::tuple && id.items.size() >= 5 && id.items.size() <= 6, id, "a persistent id that is not a storage");
     const Value& tag = at(id.items[0]);
-    check((tag.kind == Kind::text || tag.kind == Kind::bytes) && tag.text == "storage", id, "a persistent id that is no storage");
+    check((tag.kind == Kind::text || tag.kind == Kind::bytes) && tag.text == "storage", id, "a persistent id that is not a storage");
     const Value& cls = at(id.items[1]);
     check(cls.kind == Kind::global, cls, "a storage without a class");
     const Value& key = at(id.items[2]);
@@ -244,7 +244,7 @@ class Collector {
   }
   void read_view(const Value& view, NamedStorage& s) {
     if (view.kind == Kind::none) return;
-    check(view.kind == Kind::tuple && view.items.size() == 3, view, "a storage's view that is no tuple of 3");
+    check(view.kind == Kind::tuple && view.items.size() == 3, view, "a storage's view that is not a tuple of 3");
     uint64_t first = whole(view.items[1], "a view's offset"), count = whole(view.items[2], "a view's length");
     check(first <= s.count && count <= s.count - first, view, "a view of values ", first, " to ", first, "+", count, " of a storage of ",
           s.count);
@@ -264,7 +264,7 @@ class Collector {
   std::unordered_set<std::string> names_;
 };
 
-// Points every tensor at the file's storage of its key.
+// Points every tensor to the file's storage with its key.
 void link(TorchIndex& index, Collector& c, const std::unordered_map<std::string, size_t>& by_key, const std::string& name) {
   for (size_t i = 0; i < c.storages.size(); ++i) {
     const auto& s = c.storages[i];
@@ -320,7 +320,7 @@ void check_marks(std::span<const std::byte> file, const std::vector<ZipEntry>& e
       auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), version);
       bool clean = error == std::errc() && (end == text.data() + text.size() || *end == '\n');
       require(clean && version >= 1 && version <= 10, name, ": byte ", e.offset, ": version '", printable(text, 20),
-              "' of PyTorch's file format is not known (1 to 10 are)");
+              "' of PyTorch's file format is unknown (1 to 10 are supported)");
     }
   }
 }
@@ -340,11 +340,11 @@ TorchIndex read_zip(std::span<const std::byte> file, const std::string& name) {
     by_key.emplace(key, index.storages.size());
     index.storages.push_back({key, e.offset, e.size, e.crc});
   }
-  require(data->size <= most_pickle_bytes, name, ": data.pkl of ", data->size, " bytes; the most is ", most_pickle_bytes);
+  require(data->size <= most_pickle_bytes, name, ": data.pkl of ", data->size, " bytes; the limit is ", most_pickle_bytes);
   auto bytes = file.subspan(static_cast<size_t>(data->offset), static_cast<size_t>(data->size));
   require(crc32(0, bytes.data(), bytes.size()) == data->crc, name, ": byte ", data->offset, ": data.pkl is damaged (checksum differs)");
   Pickle p = pickle::read(bytes, name, data->offset);
-  require(p.end == bytes.size(), name, ": byte ", data->offset + p.end, ": bytes behind the end of data.pkl's object");
+  require(p.end == bytes.size(), name, ": byte ", data->offset + p.end, ": bytes after the end of data.pkl's object");
   Collector c(p, name, data->offset);
   c.run();
   link(index, c, by_key, name);
@@ -369,7 +369,7 @@ class Legacy {
     c.run();
     c.add_all_storages();
     auto by_key = read_storages(index, c, keys, keys_at);
-    require(pos_ == file_.size(), name_, ": byte ", pos_, ": ", file_.size() - pos_, " bytes behind the last storage");
+    require(pos_ == file_.size(), name_, ": byte ", pos_, ": ", file_.size() - pos_, " bytes after the last storage");
     link(index, c, by_key, name_);
     return index;
   }
@@ -392,7 +392,7 @@ class Legacy {
     at = pos_;
     Pickle system = next();
     const Value& s = system[system.root];
-    require(s.kind == Kind::dict, name_, ": byte ", at, ": the description of the machine is no dict");
+    require(s.kind == Kind::dict, name_, ": byte ", at, ": the description of the machine is not a dict");
     for (size_t i = 0; i + 1 < s.items.size(); i += 2) {
       const Value& value = system[s.items[i + 1]];
       if (system[s.items[i]].text == "little_endian")
@@ -403,19 +403,19 @@ class Legacy {
   // Each storage: int64 count, then the values; in the order of the key list.
   std::unordered_map<std::string, size_t> read_storages(TorchIndex& index, const Collector& c, const Pickle& keys, uint64_t keys_at) {
     const Value& list = keys[keys.root];
-    require(list.kind == Kind::list, name_, ": byte ", keys_at, ": the list of storages is no list");
+    require(list.kind == Kind::list, name_, ": byte ", keys_at, ": the list of storages is not a list");
     std::unordered_map<std::string, uint64_t> itemsize;
     for (const auto& s : c.storages) itemsize.emplace(s.key, static_cast<uint64_t>(*dtype_bytes(s.dtype)));
     std::unordered_map<std::string, size_t> by_key;
     for (Ref ref : list.items) {
       const Value& k = keys[ref];
-      require(k.kind == Kind::text || k.kind == Kind::bytes, name_, ": byte ", keys_at + k.offset, ": a storage key that is no text");
+      require(k.kind == Kind::text || k.kind == Kind::bytes, name_, ": byte ", keys_at + k.offset, ": a storage key that is not text");
       std::string key = printable(k.text);
       auto known = itemsize.find(key);
       require(known != itemsize.end(), name_, ": byte ", keys_at + k.offset, ": storage '", key,
               "' belongs to no tensor, so its size is not known");
       require(by_key.emplace(key, index.storages.size()).second, name_, ": byte ", keys_at + k.offset, ": storage '", key,
-              "' is there twice");
+              "' occurs twice");
       index.storages.push_back(read_storage(key, known->second));
     }
     return by_key;

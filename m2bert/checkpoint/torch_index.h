@@ -1,5 +1,5 @@
 #pragma once
-// What a PyTorch file holds and where: tensors, their storages, and objects that were left alone. No MLX, no values read.
+// The contents of a PyTorch file: tensors, their storages, and skipped objects. Reads no values and does not need MLX.
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -46,10 +46,10 @@ enum class FileKind { torch_zip, torch_legacy, safetensors, unknown };
 
 // By content. A zip archive counts as torch_zip.
 FileKind file_kind(std::span<const std::byte> file);
-// What an unknown file seems to be, for the error: "an HTML page", "a gzip file", "empty", ...
+// What an unknown file seems to be, for error messages: "an HTML page", "a gzip file", "empty", ...
 std::string describe_unknown(std::span<const std::byte> file);
 
-// Reads the index of a whole mapped file. Error names `name`, the byte offset and what is wrong.
+// Reads the index of a whole mapped file. Errors name `name`, the byte offset and the problem.
 TorchIndex read_torch_index(std::span<const std::byte> file, const std::string& name);
 
 }  // namespace m2bert::checkpoint

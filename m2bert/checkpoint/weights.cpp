@@ -17,15 +17,15 @@ bool any_starts(const Names& names, std::string_view prefix) {
   return std::any_of(names.begin(), names.end(), [&](auto& n) { return n.starts_with(prefix); });
 }
 
-// Keeps the names below a container of the file, without it; "" marks those left out.
+// Keeps the names below a container of the file and strips its prefix; the others become "".
 bool enter(Names& names, std::string_view container) {
   if (!any_starts(names, container)) return false;
   for (auto& n : names) n = n.starts_with(container) ? n.substr(container.size()) : "";
   return true;
 }
 
-// Names of what lies beside the weights in a checkpoint.
-bool beside_weights(const std::string& name) {
+// Names of the other state in a checkpoint.
+bool is_other_state(const std::string& name) {
   static const std::unordered_set<std::string_view> parts = {"optimizer",     "optimizers",    "optimizer_state_dict",
                                                              "optim",         "rng",           "rng_state",
                                                              "scheduler",     "schedulers",    "lr_scheduler",
@@ -48,7 +48,7 @@ void replace_end(std::string& name, std::string_view old_end, std::string_view n
   if (name.ends_with(old_end)) name.replace(name.size() - old_end.size(), old_end.size(), new_end);
 }
 
-// Narrows float64 arrays; tied ones (the file's storage is used by several tensors) stay one.
+// Narrows float64 arrays; tied ones (several tensors use their storage) stay tied.
 class Narrow {
  public:
   explicit Narrow(const TensorFile& file) {
@@ -73,21 +73,21 @@ void read_weights(const std::filesystem::path& path, TensorMap& out) {
   auto file = TensorFile::open(path);
   Names names;
   for (const auto& t : file->tensors()) names.push_back(t.name);
-  Names kept = weight_names(names);
+  Names weights = weight_names(names);
   Narrow narrow(*file);
   std::map<std::string, std::string> from;
   for (size_t i = 0; i < names.size(); ++i) {
-    if (kept[i].empty()) continue;
-    auto [it, added] = from.emplace(kept[i], names[i]);
+    if (weights[i].empty()) continue;
+    auto [it, added] = from.emplace(weights[i], names[i]);
     require(added, path.string(), ": '", printable(names[i]), "' and '", printable(it->second), "' are both the weight '",
-            printable(kept[i]), "'");
-    out.emplace_back(kept[i], narrow(file->tensors()[i], file->read(file->tensors()[i])));
+            printable(weights[i]), "'");
+    out.emplace_back(weights[i], narrow(file->tensors()[i], file->read(file->tensors()[i])));
   }
   if (!from.empty()) return;
   std::string beside;
   for (const auto& s : file->skipped())
     if (beside.size() < 200) beside += (beside.empty() ? "; it holds " : ", ") + s.what;
-  fail(path.string(), ": a ", file->format(), " file without model weights", beside, beside.empty() ? "" : " (left alone, never run)");
+  fail(path.string(), ": a ", file->format(), " file without model weights", beside, beside.empty() ? "" : " (skipped, never run)");
 }
 
 }  // namespace
@@ -97,7 +97,7 @@ std::vector<std::string> weight_names(const std::vector<std::string>& all) {
   for (std::string_view container : {"state.model.", "state_dict.", "model_state_dict."})
     if (enter(names, container)) break;
   for (auto& n : names) {
-    if (beside_weights(n)) n.clear();
+    if (is_other_state(n)) n.clear();
     remove_everywhere(n, "module.");
     if (n.starts_with("0.auto_model.")) n.erase(0, 13);
     if (n.starts_with("model.")) n.erase(0, 6);

@@ -89,7 +89,7 @@ struct Sizes {
   uint64_t packed, plain, local;
 };
 
-// Replaces the sizes that say "see the zip64 field".
+// Replaces the sizes that refer to the zip64 field.
 void read_zip64(const Reader& in, uint64_t offset, uint64_t length, Sizes& s, bool with_local) {
   uint64_t at = offset, end = offset + length;
   bool wanted = s.plain == 0xffffffff || s.packed == 0xffffffff || (with_local && s.local == 0xffffffff);
@@ -116,7 +116,7 @@ void read_zip64(const Reader& in, uint64_t offset, uint64_t length, Sizes& s, bo
 
 ZipEntry read_entry(const Reader& in, uint64_t& at, const Directory& dir) {
   uint64_t start = at;
-  in.check(in.u32(at) == central_mark, at, "a directory entry without its mark");
+  in.check(in.u32(at) == central_mark, at, "a directory entry without its signature");
   uint64_t flags = in.u16(at + 8), method = in.u16(at + 10);
   uint64_t name_length = in.u16(at + 28), extra = in.u16(at + 30), comment = in.u16(at + 32);
   Sizes sizes{in.u32(at + 20), in.u32(at + 24), in.u32(at + 42)};
@@ -129,7 +129,7 @@ ZipEntry read_entry(const Reader& in, uint64_t& at, const Directory& dir) {
   read_zip64(in, at + 46 + name_length, extra, sizes, true);
   in.check((flags & 1) == 0, at, shown, " is encrypted");
   in.check(method == 0, at, shown, " is compressed (method ", method,
-           "); PyTorch stores plainly. Unpack it and pack it again with `zip -0`");
+           "); PyTorch stores entries uncompressed. Unpack it and pack it again with `zip -0`");
   in.check(sizes.packed == sizes.plain, at, shown, " is stored in ", sizes.packed, " bytes but should have ", sizes.plain);
   entry.size = sizes.plain;
   at += 46 + name_length + extra + comment;
@@ -153,7 +153,7 @@ ZipEntry read_entry(const Reader& in, uint64_t& at, const Directory& dir) {
   return entry;
 }
 
-// Tables for eight bytes a step.
+// Tables to process eight bytes per step.
 constexpr auto crc_tables = [] {
   std::array<std::array<uint32_t, 256>, 16> t{};
   for (uint32_t i = 0; i < 256; ++i) {
@@ -194,7 +194,7 @@ std::vector<ZipEntry> read_zip_index(std::span<const std::byte> file, const std:
   for (uint64_t i = 0; i < dir.entries; ++i) entries.push_back(read_entry(in, at, dir));
   in.check(at == dir.offset + dir.size, at, "the directory holds more than its ", dir.entries, " entries");
   std::unordered_set<std::string_view> names;
-  for (const auto& e : entries) in.check(names.insert(e.name).second, e.offset, "entry '", printable(e.name), "' is there twice");
+  for (const auto& e : entries) in.check(names.insert(e.name).second, e.offset, "entry '", printable(e.name), "' occurs twice");
   std::sort(entries.begin(), entries.end(), [](auto& a, auto& b) { return std::tie(a.offset, a.size) < std::tie(b.offset, b.size); });
   for (size_t i = 1; i < entries.size(); ++i) {
     const auto& before = entries[i - 1];

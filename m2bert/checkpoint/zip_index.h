@@ -1,6 +1,6 @@
 #pragma once
-// The directory of a zip archive as PyTorch writes it: where each stored entry's bytes lie in the file, so that weights are
-// read straight into their place. Compressed and encrypted entries are refused by name: PyTorch writes neither.
+// The directory of a zip archive as PyTorch writes it: the offset of each stored entry's bytes, so that weights are read straight into
+// their arrays. Rejects compressed and encrypted entries, which PyTorch never writes.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -16,14 +16,14 @@ struct ZipEntry {
   uint32_t crc = 0;  // CRC-32 of the bytes
 };
 
-// Entries in the order of their bytes. Checked: every entry inside the file, none overlapping another or the directory, names
-// unique, local headers agreeing with the directory, zip64. Error names `name` and the byte offset.
+// Entries in the order of their bytes. Checked: every entry is inside the file, none overlaps another or the directory, names
+// are unique, local headers agree with the directory, zip64. Errors name `name` and the byte offset.
 std::vector<ZipEntry> read_zip_index(std::span<const std::byte> file, const std::string& name);
 
 // Whether the file starts as a zip archive does.
 bool looks_like_zip(std::span<const std::byte> file);
 
-// CRC-32 of zip, continued from `crc` (0 at the start).
+// zip's CRC-32, continued from `crc` (0 at the start).
 uint32_t crc32(uint32_t crc, const void* data, size_t size);
 
 }  // namespace m2bert::checkpoint

@@ -1,5 +1,5 @@
 #pragma once
-// Writes a zip archive as PyTorch does: entries stored plainly, their bytes aligned to 64, zip64 where needed.
+// Writes a zip archive as PyTorch does: stored entries, their bytes aligned to 64, zip64 where needed.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -12,7 +12,7 @@ namespace m2bert::checkpoint {
 
 class ZipWriter {
  public:
-  // Sizes and offsets from zip64_from on are written in zip64 fields.
+  // Sizes and offsets of at least zip64_from are written in zip64 fields.
   explicit ZipWriter(io::AtomicFile& out, uint64_t zip64_from = 0xffffffff) : out_(out), zip64_from_(zip64_from) {}
 
   void add(const std::string& name, std::span<const std::byte> bytes);

@@ -131,10 +131,10 @@ class Collator {
     if (!stream.index().shards.empty()) reader_.check(stream.index().shards.front(), (stream.folder() / kMdsIndex).string());
   }
 
-  TrainBatch make(const BatchJob& job) {
-    TrainBatch batch{.length = config_.max_seq_len};
+  Batch make(const BatchJob& job) {
+    Batch batch{.length = config_.max_seq_len};
     const size_t values = job.refs.size() * static_cast<size_t>(config_.max_seq_len);
-    for (auto* rows : {&batch.ids, &batch.mask, &batch.labels}) rows->reserve(values);
+    for (auto* rows : {&batch.input_ids, &batch.attention_mask, &batch.labels}) rows->reserve(values);
     for (size_t i = 0; i < job.refs.size(); ++i) {
       try {
         append(batch, reader_.read(*pool_->get(job.refs[i].shard), job.refs[i].sample), job.epoch, job.first + i);
@@ -174,17 +174,17 @@ class Collator {
     return false;
   }
 
-  void append(TrainBatch& batch, const TextRow& row, uint64_t epoch, uint64_t place) {
+  void append(Batch& batch, const TextRow& row, uint64_t epoch, uint64_t place) {
     const size_t length = static_cast<size_t>(config_.max_seq_len), tokens = row.ids.size(), padding = length - tokens;
     if (row.from_tokens && tokens <= length / 2 && !warned_short_.exchange(true))
       io::warn("data: samples have ", tokens, " tokens and are padded to max_seq_len ", length, "; a smaller max_seq_len would save time");
-    const size_t begin = batch.ids.size();
-    batch.ids.insert(batch.ids.end(), row.ids.begin(), row.ids.end());
-    batch.ids.insert(batch.ids.end(), padding, reader_.tokenizer().pad_id());
-    batch.mask.insert(batch.mask.end(), tokens, 1);
-    batch.mask.insert(batch.mask.end(), padding, 0);
-    batch.labels.resize(batch.ids.size(), kNoLabel);
-    const std::span<int32_t> ids(&batch.ids[begin], length), labels(&batch.labels[begin], length);
+    const size_t begin = batch.input_ids.size();
+    batch.input_ids.insert(batch.input_ids.end(), row.ids.begin(), row.ids.end());
+    batch.input_ids.insert(batch.input_ids.end(), padding, reader_.tokenizer().pad_id());
+    batch.attention_mask.insert(batch.attention_mask.end(), tokens, 1);
+    batch.attention_mask.insert(batch.attention_mask.end(), padding, 0);
+    batch.labels.resize(batch.input_ids.size(), kNoLabel);
+    const std::span<int32_t> ids(&batch.input_ids[begin], length), labels(&batch.labels[begin], length);
     append_sequence(batch, ids);  // by the ids as they are before masking
     if (!row.labels.empty()) std::copy(row.labels.begin(), row.labels.end(), labels.begin());
     else if (masker_)
@@ -194,7 +194,7 @@ class Collator {
   }
 
   // A new sequence begins after each eos_token_id, or at each bos_token_id.
-  void append_sequence(TrainBatch& batch, std::span<const int32_t> ids) const {
+  void append_sequence(Batch& batch, std::span<const int32_t> ids) const {
     if (!config_.eos_token_id && !config_.bos_token_id) return;
     int32_t sequence = 0;
     for (const int32_t id : ids) {
@@ -238,7 +238,7 @@ class TextData : public BatchSource {
   TextData(const TextData&) = delete;
   TextData& operator=(const TextData&) = delete;
 
-  std::optional<TrainBatch> next() override {
+  std::optional<Batch> next() override {
     auto batch = prepared();
     if (batch && batch->rows > 0) any_rows_ = true;
     const uint64_t rows = std::min(left_, static_cast<uint64_t>(shape_.global_batch));
@@ -259,7 +259,7 @@ class TextData : public BatchSource {
     return rows * (rank + 1) / ranks - rows * rank / ranks;
   }
 
-  std::optional<TrainBatch> prepared() {
+  std::optional<Batch> prepared() {
     if (workers_) return workers_->next(config_.timeout);
     const auto job = batch_sampler_->next();
     return job ? std::optional(collator_->make(*job)) : std::nullopt;
@@ -290,7 +290,7 @@ class TextData : public BatchSource {
     batch_sampler_ = std::make_shared<DistributedBatchSampler>(std::move(sampler), pool_, shape_, config_, position);
     if (config_.num_workers == 0) return;
     const int threads = std::min(config_.num_workers, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
-    workers_ = std::make_unique<OrderedWorkers<BatchJob, TrainBatch>>(
+    workers_ = std::make_unique<OrderedWorkers<BatchJob, Batch>>(
         threads, static_cast<size_t>(threads) * static_cast<size_t>(std::max(1, config_.prefetch_factor)),
         [sampler = batch_sampler_] { return sampler->next(); },
         [collator = collator_](const BatchJob& job) { return collator->make(job); });
@@ -324,7 +324,7 @@ class TextData : public BatchSource {
   std::shared_ptr<ShardPool> pool_;
   std::shared_ptr<Collator> collator_;
   std::shared_ptr<DistributedBatchSampler> batch_sampler_;
-  std::unique_ptr<OrderedWorkers<BatchJob, TrainBatch>> workers_;
+  std::unique_ptr<OrderedWorkers<BatchJob, Batch>> workers_;
 };
 
 }  // namespace

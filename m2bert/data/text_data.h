@@ -2,8 +2,8 @@
 // Batches for masked-language-model training from MDS data sets.
 #include <memory>
 
+#include "m2bert/data/batch_source.h"
 #include "m2bert/data/text_config.h"
-#include "m2bert/data/train_batch.h"
 #include "m2bert/tokenize/wordpiece.h"
 
 namespace m2bert::data {

@@ -41,8 +41,8 @@ struct Refusal {
     fail(r.what, ": the hub refuses access with the token that is set. Is the name right, and may this token (HF_TOKEN) read it?",
          r.message);
   fail(r.what,
-       ": there is no such repository, or it is private or gated. For those accept its terms on the hub if it has any, and set "
-       "HF_TOKEN to a token that may read it",
+       ": there is no such repository, or it is private or gated. If it is gated, accept its terms on the hub; set HF_TOKEN to a token "
+       "that may read it",
        r.message);
 }
 
@@ -83,7 +83,7 @@ Listing parse_listing(const ModelName& name, const io::Tree& answer) {
     listing.files.push_back(sibling.at("rfilename").string());
     const std::string problem = io::why_unsafe(listing.files.back());
     require(problem.empty(), name.shown(), ": the hub lists a file '", io::printable(listing.files.back()), "', a name that ", problem,
-            "; nothing is taken from it");
+            "; nothing is downloaded");
   }
   return listing;
 }
@@ -130,7 +130,7 @@ RemoteFile Api::metadata(const std::string& commit, const std::string& file) {
     require(*served == commit, name_.shown(), ": ", file, ": the hub serves it from the commit '", io::printable(*served), "' instead of ",
             commit);
   const std::string* etag = etag_header(response);
-  require(etag != nullptr, name_.shown(), ": ", file, ": the server names no ETag, so this is no hub");
+  require(etag != nullptr, name_.shown(), ": ", file, ": the server names no ETag, so this is not a hub");
   return {.name = file, .etag = parse_etag(*etag, file), .size = size_of(response)};
 }
 

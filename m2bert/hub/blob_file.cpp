@@ -39,7 +39,8 @@ void BlobFile::restart() {
 void BlobFile::begin(const io::HttpResponse& response) {
   const std::string* etag = response.first_header("x-linked-etag");
   if (!etag && !response.first_header("location")) etag = response.header("etag");
-  if (etag && parse_etag(*etag, remote_.name) != remote_.etag) throw ChangedFile(remote_.name + ": changed on the hub while it was taken");
+  if (etag && parse_etag(*etag, remote_.name) != remote_.etag)
+    throw ChangedFile(remote_.name + ": changed on the hub while it was downloaded");
   const bool partial = response.status == 206;
   const auto size = partial ? total_of_range(response) : io::header_number(response.header("content-length"));
   require(!size || !remote_.size || *size == *remote_.size, remote_.name, ": ", io::shown_url(response.url), " has ", size.value_or(0),
@@ -55,7 +56,7 @@ std::optional<uint64_t> BlobFile::total_of_range(const io::HttpResponse& respons
   if (!text.starts_with("bytes " + std::to_string(offset) + "-")) {
     file_.truncate(0);
     fail(remote_.name, ": the server was asked for the bytes from ", offset, " on and answers with '", io::printable(text),
-         "'; nothing of it is kept, try again");
+         "'; the partial download was discarded, try again");
   }
   const std::string total = text.substr(std::min(text.find('/'), text.size() - 1) + 1);
   return io::header_number(&total);

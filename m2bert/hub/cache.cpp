@@ -32,7 +32,7 @@ void create_folder(const fs::path& folder) {
 // root/relative, with its parent folders created; none of them may be a link or a file.
 fs::path create_parents_below(const fs::path& root, const std::string& relative) {
   const std::string problem = io::why_unsafe(relative);
-  require(problem.empty(), "the name '", io::printable(relative), "' ", problem, "; it is not taken");
+  require(problem.empty(), "the name '", io::printable(relative), "' ", problem, "; it is refused");
   fs::path at = root;
   const fs::path parts(relative);
   for (const fs::path& part : parts.parent_path()) {
@@ -58,7 +58,7 @@ fs::path link_target(const std::string& file, const std::string& etag) {
 Cache::Cache(fs::path cache, const std::string& repository) : cache_(std::move(cache)), folder_(cache_ / folder_name(repository)) {
   const std::string problem = io::why_unsafe(repository);
   require(problem.empty() && std::count(repository.begin(), repository.end(), '/') <= 1, "'", io::printable(repository),
-          "' is no repository");
+          "' is not a repository");
 }
 
 fs::path Cache::create_parents(const std::string& relative) const {

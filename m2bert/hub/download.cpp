@@ -24,7 +24,7 @@ std::optional<std::string> commit_with_model(const ModelName& name, const Cache&
 
 [[noreturn]] void fail_offline(const ModelName& name, const Settings& settings) {
   fail(name.shown(), ": is not in the cache ", settings.cache.string(),
-       ", and HF_HUB_OFFLINE forbids to ask the hub. Unset it and run: m2bert download ", name.shown());
+       ", and HF_HUB_OFFLINE forbids asking the hub. Unset it and run: m2bert download ", name.shown());
 }
 
 Snapshot download_online(const ModelName& name, const Settings& settings, const Selection& selection, int attempts) {
@@ -33,7 +33,7 @@ Snapshot download_online(const ModelName& name, const Settings& settings, const 
   const Listing listing = api.list();
   const std::vector<std::string> selected = select_files(listing.files, selection);
   require(!selected.empty(), name.shown(), ": none of its ", listing.files.size(), " files ",
-          selection.include.empty() ? "is one of a model (--all takes every file, --include GLOB some)" : "is included");
+          selection.include.empty() ? "is one of a model (--all selects every file, --include GLOB some)" : "is included");
   Snapshot snapshot{.repository = name.repository, .revision = name.revision, .commit = listing.commit};
   snapshot.files = fetch_files(api, cache, listing.commit, selected);
   snapshot.folder = cache.snapshot(listing.commit);
@@ -85,7 +85,7 @@ fs::path fetch_model(const std::string& name, const std::string& where, const Mo
     return fetch_model(parse_model_name(name), settings_from_environment(), holds_model);
   } catch (const Error& e) {
     if (io::interrupted()) throw;
-    fail(where, ": is no file or folder here, and as a name on the hub it fails: ", e.what());
+    fail(where, ": is no file or folder here, and downloading it from the hub fails: ", e.what());
   }
 }
 

@@ -28,7 +28,7 @@ std::string parse_etag(std::string_view header, const std::string& file) {
   if (etag.starts_with("W/")) etag.remove_prefix(2);
   if (etag.size() >= 2 && etag.front() == '"' && etag.back() == '"') etag = etag.substr(1, etag.size() - 2);
   require(can_name_a_file(etag), io::printable(file), ": the server's ETag '", io::printable(header),
-          "' is not one that can name a file; nothing was taken");
+          "' is not one that can name a file; nothing was downloaded");
   return std::string(etag);
 }
 

@@ -138,8 +138,8 @@ class Fetcher {
       const bool resumed = file.resumed();
       file.restart();
       kept_ = 0;
-      require(resumed, remote.name, ": the bytes that came are not those that the hub announced (checksum ", remote.etag,
-              "); nothing of it is kept");
+      require(resumed, remote.name, ": the downloaded bytes are not those that the hub announced (checksum ", remote.etag,
+              "); they were discarded");
       io::warn(remote.name, ": the part from an earlier run does not fit the rest; downloading all of it again");
     }
   }

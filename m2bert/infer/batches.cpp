@@ -15,14 +15,14 @@ constexpr size_t window_tokens = 32768;
 
 int tokens_of(const tokenize::Encoding& encoding) { return static_cast<int>(encoding.ids.size()); }
 
-void append_row(Batch& batch, const tokenize::Encoding& encoding, int32_t pad_id) {
+void append_row(TextBatch& batch, const tokenize::Encoding& encoding, int32_t pad_id) {
   const size_t padding = static_cast<size_t>(batch.length) - encoding.ids.size();
-  batch.ids.insert(batch.ids.end(), encoding.ids.begin(), encoding.ids.end());
-  batch.ids.insert(batch.ids.end(), padding, pad_id);
-  batch.type_ids.insert(batch.type_ids.end(), encoding.type_ids.begin(), encoding.type_ids.end());
-  batch.type_ids.insert(batch.type_ids.end(), padding, 0);
-  batch.mask.insert(batch.mask.end(), encoding.attention_mask.begin(), encoding.attention_mask.end());
-  batch.mask.insert(batch.mask.end(), padding, 0);
+  batch.input_ids.insert(batch.input_ids.end(), encoding.ids.begin(), encoding.ids.end());
+  batch.input_ids.insert(batch.input_ids.end(), padding, pad_id);
+  batch.token_type_ids.insert(batch.token_type_ids.end(), encoding.type_ids.begin(), encoding.type_ids.end());
+  batch.token_type_ids.insert(batch.token_type_ids.end(), padding, 0);
+  batch.attention_mask.insert(batch.attention_mask.end(), encoding.attention_mask.begin(), encoding.attention_mask.end());
+  batch.attention_mask.insert(batch.attention_mask.end(), padding, 0);
 }
 
 }  // namespace
@@ -55,6 +55,15 @@ Window Batcher::next(const NextText& next_text) const {
     if (texts.size() < static_cast<size_t>(options_.batch_size)) break;
   }
   return window_of(encodings);
+}
+
+uint64_t Batcher::for_each_window(const NextText& next_text, const std::function<void(const Window&, uint64_t)>& use) const {
+  uint64_t first = 0;
+  for (Window window = next(next_text); window.texts() > 0; window = next(next_text)) {
+    use(window, first);
+    first += window.texts();
+  }
+  return first;
 }
 
 std::vector<std::string> Batcher::read(const NextText& next_text) const {
@@ -96,15 +105,16 @@ Window Batcher::window_of(const std::vector<tokenize::Encoding>& encodings) cons
   return window;
 }
 
-Batch Batcher::batch_of(const std::vector<tokenize::Encoding>& encodings, std::span<const uint32_t> texts) const {
-  Batch batch;
+TextBatch Batcher::batch_of(const std::vector<tokenize::Encoding>& encodings, std::span<const uint32_t> texts) const {
+  TextBatch batch;
   for (const uint32_t text : texts) batch.length = std::max(batch.length, padded_length(tokens_of(encodings[text])));
   const size_t size = texts.size() * static_cast<size_t>(batch.length);
-  batch.ids.reserve(size);
-  batch.type_ids.reserve(size);
-  batch.mask.reserve(size);
+  batch.input_ids.reserve(size);
+  batch.token_type_ids.reserve(size);
+  batch.attention_mask.reserve(size);
   for (const uint32_t text : texts) append_row(batch, encodings[text], tokenizer_.pad_id());
   batch.texts.assign(texts.begin(), texts.end());
+  batch.rows = static_cast<int>(texts.size());
   return batch;
 }
 

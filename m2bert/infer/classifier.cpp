@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/infer/model_input.h"
 
 namespace m2bert::infer {
 namespace {
@@ -40,9 +39,9 @@ Classifier::Classifier(models::Pretrained pretrained, const EmbedOptions& option
 Classes Classifier::classify(const Window& window, uint64_t first) const {
   const size_t width = labels_.size();
   Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
-  for (const Batch& batch : window.batches) {
+  for (const TextBatch& batch : window.batches) {
     auto pass = nn::Pass::without_padding();
-    const std::vector<float> rows = to_floats(scores_of(pretrained_.model->class_logits(model_input(batch), pass), task_));
+    const std::vector<float> rows = models::to_floats(scores_of(pretrained_.model->class_logits(models::inputs_of(batch), pass), task_));
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);
       require(std::all_of(scores.begin(), scores.end(), [](float s) { return std::isfinite(s); }), "text ", first + batch.texts[row] + 1,
@@ -53,13 +52,13 @@ Classes Classifier::classify(const Window& window, uint64_t first) const {
   return result;
 }
 
-Classes Classifier::classify_all(const NextText& next_text) const {
+Classes Classifier::operator()(std::span<const std::string> texts) const {
   Classes all{static_cast<int>(labels_.size()), {}, {}};
-  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
-    const Classes part = classify(window, all.truncated.size());
+  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
+    const Classes part = classify(window, first);
     all.scores.insert(all.scores.end(), part.scores.begin(), part.scores.end());
     all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
-  }
+  });
   return all;
 }
 

@@ -7,11 +7,11 @@
 
 namespace m2bert::infer {
 
-// What the numbers of the head mean.
+// How the logits of the head become scores.
 enum class ClassTask {
   single_label,  // one of the labels: softmax
-  multi_label,   // any of the labels: a sigmoid each
-  regression,    // values as they are
+  multi_label,   // any of the labels: a sigmoid for each
+  regression,    // the logits themselves
 };
 
 struct Classes {
@@ -22,21 +22,19 @@ struct Classes {
 
 class Classifier {
  public:
-  // Takes the batching of the options. Error: the model has no classification head.
+  // Uses the batching of the options. Error: the model has no classification head.
   Classifier(models::Pretrained pretrained, const EmbedOptions& options);
 
-  Classes operator()(std::span<const std::string> texts) const { return classify_all(each_of(texts)); }
-  // The scores of a window's texts. first: the number of its first text, for errors.
+  Classes operator()(std::span<const std::string> texts) const;
+  // The scores of a window's texts. first: the number of texts before it, for errors.
   Classes classify(const Window& window, uint64_t first) const;
 
   ClassTask task() const { return task_; }
-  // The names of the labels; LABEL_0, LABEL_1, ... where the model has none.
+  // The names of the labels; LABEL_0, LABEL_1, ... if the model has none.
   const std::vector<std::string>& labels() const { return labels_; }
   const Batcher& batcher() const { return batcher_; }
 
  private:
-  Classes classify_all(const NextText& next_text) const;
-
   models::Pretrained pretrained_;
   Batcher batcher_;
   ClassTask task_;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "m2bert/error.h"
-#include "m2bert/infer/model_input.h"
 
 namespace m2bert::infer {
 namespace {
@@ -50,14 +49,14 @@ Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
           "pooling: this model has no pooler weights; choose --pooling mean or --pooling cls");
 }
 
-std::vector<float> Embedder::embed(const Batch& batch) const {
-  return to_floats(pretrained_.model->embedding(model_input(batch), pooling_, normalize_));
+std::vector<float> Embedder::embed(const data::Batch& batch) const {
+  return models::to_floats(pretrained_.model->embedding(models::inputs_of(batch), pooling_, normalize_));
 }
 
 Embeddings Embedder::embed(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
   const size_t width = static_cast<size_t>(dim());
   Embeddings result{dim(), std::vector<float>(window.texts() * width), window.truncated, window.tokens};
-  for (const Batch& batch : window.batches) {
+  for (const TextBatch& batch : window.batches) {
     if (stop && stop()) return {};
     const std::vector<float> rows = embed(batch);
     for (size_t row = 0; row < batch.texts.size(); ++row) {
@@ -69,15 +68,15 @@ Embeddings Embedder::embed(const Window& window, uint64_t first, const std::func
   return result;
 }
 
-Embeddings Embedder::operator()(std::span<const std::string> texts) const {
+Embeddings Embedder::operator()(std::span<const std::string> texts, const std::function<void(uint64_t texts_done)>& progress) const {
   Embeddings all{dim(), {}, {}, {}};
-  const NextText next_text = each_of(texts);
-  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
-    const Embeddings part = embed(window, all.tokens.size());
+  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
+    const Embeddings part = embed(window, first);
     all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
     all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
     all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
-  }
+    if (progress) progress(all.tokens.size());
+  });
   return all;
 }
 

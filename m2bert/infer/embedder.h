@@ -11,15 +11,14 @@
 namespace m2bert::infer {
 
 struct EmbedOptions {
-  std::optional<PadMode> pad;              // default: max, or longest for a folder that asks for dynamic padding
+  std::optional<PadMode> pad;              // default: max, or longest for models with dynamic padding
   std::optional<int> max_length;           // tokens; default and upper limit: the model's
   std::optional<models::Pooling> pooling;  // default: the model's
   std::optional<bool> normalize;           // to length 1; default: the model's
-  std::optional<std::string>
-      prompt;  // put in front of each text: one of the model's prompts by name, or the text itself; default: the model's
+  std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
   tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
-  bool reference_cut = false;  // cut the finished encoding, so that a long text loses its [SEP]
+  bool reference_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
 };
 
 struct Embeddings {
@@ -29,24 +28,24 @@ struct Embeddings {
   std::vector<int32_t> tokens;     // [n], without padding
 };
 
-// The text of a prompt: of the model's prompt of that name, otherwise the text itself; without one the model's default prompt.
+// The text of a prompt: that of the model's prompt of this name, otherwise the argument itself. Without one, the model's default prompt.
 std::string prompt_text(const models::Pretrained& pretrained, const std::optional<std::string>& prompt);
 
-// The batching that a model and the options ask for. Error: a maximum length above the model's.
+// The batching for a model under these options. Error: a maximum length above the model's.
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options);
 
 class Embedder {
  public:
   Embedder(models::Pretrained pretrained, const EmbedOptions& options);
 
-  // All texts at once; the same vectors as batch by batch. Error names the text whose vector is not finite.
-  Embeddings operator()(std::span<const std::string> texts) const;
+  // All texts; the same vectors as window by window. progress is called after each window. Error names the text whose vector is not finite.
+  Embeddings operator()(std::span<const std::string> texts, const std::function<void(uint64_t texts_done)>& progress = {}) const;
 
-  // One batch: [rows, dim]. Only from the thread that owns MLX.
-  std::vector<float> embed(const Batch& batch) const;
+  // The vectors of one batch, [rows, dim]. Call it from the thread that owns MLX.
+  std::vector<float> embed(const data::Batch& batch) const;
 
-  // A window's vectors in the order of its texts. first: the number of its first text, for errors.
-  // stop is asked before every batch: true gives up and returns an empty result.
+  // A window's vectors in the order of its texts. first: the number of texts before it, for errors.
+  // stop is called before each batch: true aborts and returns an empty result.
   Embeddings embed(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
 
   int dim() const { return pretrained_.model->config().hidden_size; }

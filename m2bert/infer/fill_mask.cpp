@@ -5,15 +5,14 @@
 #include <numeric>
 
 #include "m2bert/error.h"
-#include "m2bert/infer/model_input.h"
 
 namespace m2bert::infer {
 namespace {
 
-std::vector<int> masks_of(const Batch& batch, int row, int32_t mask_id) {
+std::vector<int> masks_of(const data::Batch& batch, int row, int32_t mask_id) {
   std::vector<int> positions;
   for (int i = 0; i < batch.length; ++i)
-    if (batch.ids[static_cast<size_t>(row * batch.length + i)] == mask_id) positions.push_back(i);
+    if (batch.input_ids[static_cast<size_t>(row * batch.length + i)] == mask_id) positions.push_back(i);
   return positions;
 }
 
@@ -27,7 +26,7 @@ FillMask::FillMask(models::Pretrained pretrained, const EmbedOptions& options)
 }
 
 std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const {
-  const std::vector<float> probabilities = to_floats(mx::softmax(mx::astype(logits_of_masks, mx::float32), -1, true));
+  const std::vector<float> probabilities = models::to_floats(mx::softmax(mx::astype(logits_of_masks, mx::float32), -1, true));
   const size_t width = probabilities.size() / positions.size();
   const size_t tokens = std::min(width, pretrained_.tokenizer.vocab_size());  // the rest pads the vocabulary to a multiple of 8
   const size_t wanted = std::min(static_cast<size_t>(top_k), tokens);
@@ -47,10 +46,10 @@ std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::sp
   return filled;
 }
 
-void FillMask::fill(const Batch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const {
+void FillMask::fill(const TextBatch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const {
   auto pass = nn::Pass::without_padding();
-  const mx::array hidden = pretrained_.model->hidden_states(model_input(batch), pass);  // [B, L, H]
-  for (int row = 0; row < batch.rows(); ++row) {
+  const mx::array hidden = pretrained_.model->hidden_states(models::inputs_of(batch), pass);  // [B, L, H]
+  for (int row = 0; row < batch.rows; ++row) {
     const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
     const std::vector<int> positions = masks_of(batch, row, pretrained_.tokenizer.mask_id());
     const mx::array rows = mx::take(mx::take(hidden, row, 0), mx::array(positions.begin(), {static_cast<int>(positions.size())}), 0);
@@ -59,31 +58,25 @@ void FillMask::fill(const Batch& batch, uint64_t first, int top_k, std::vector<s
 }
 
 void FillMask::require_masks(std::span<const std::string> texts) const {
-  const NextText next_text = each_of(texts);
-  uint64_t first = 0;
-  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
-    uint64_t without = texts.size();  // the first one of the window: its batches are not in the texts' order
-    for (const Batch& batch : window.batches) {
-      for (int row = 0; row < batch.rows(); ++row) {
+  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
+    uint64_t without = texts.size();  // the first of the window's texts without one; batches are not in the order of the texts
+    for (const TextBatch& batch : window.batches) {
+      for (int row = 0; row < batch.rows; ++row) {
         const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
         if (text < without && masks_of(batch, row, pretrained_.tokenizer.mask_id()).empty()) without = text;
       }
     }
     require(without == texts.size(), "text ", without + 1, " has no [MASK] within its first ", batcher_.options().max_length, " tokens");
-    first += window.texts();
-  }
+  });
 }
 
 std::vector<std::vector<FilledMask>> FillMask::operator()(std::span<const std::string> texts, int top_k) const {
   require(top_k >= 1, "top_k ", top_k, ": wants at least 1");
   require_masks(texts);
   std::vector<std::vector<FilledMask>> results(texts.size());
-  const NextText next_text = each_of(texts);
-  uint64_t first = 0;
-  for (Window window = batcher_.next(next_text); window.texts() > 0; window = batcher_.next(next_text)) {
-    for (const Batch& batch : window.batches) fill(batch, first, top_k, results);
-    first += window.texts();
-  }
+  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
+    for (const TextBatch& batch : window.batches) fill(batch, first, top_k, results);
+  });
   return results;
 }
 

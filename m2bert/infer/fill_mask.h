@@ -1,5 +1,5 @@
 #pragma once
-// Guesses for [MASK] tokens, with the masked-LM head.
+// Predictions for [MASK] tokens, with the masked-LM head.
 #include <string>
 #include <vector>
 
@@ -13,25 +13,25 @@ struct Guess {
   float probability = 0;
 };
 
-// The guesses for one [MASK].
+// The predictions for one [MASK].
 struct FilledMask {
-  int position = 0;            // in tokens, [CLS] is 0
+  int position = 0;            // in tokens; [CLS] is 0
   std::vector<Guess> guesses;  // best first
 };
 
 class FillMask {
  public:
-  // Error: the model has no masked-LM head, or its vocabulary no [MASK].
+  // Error: the model has no masked-LM head, or its vocabulary has no [MASK].
   FillMask(models::Pretrained pretrained, const EmbedOptions& options);
 
-  // For every text, its masks in order. Error: a text without [MASK] within the maximum length (names its number), before anything is
-  // computed.
+  // The masks of every text, in order. Error, before anything is computed: a text without [MASK] within the maximum length (names its
+  // number).
   std::vector<std::vector<FilledMask>> operator()(std::span<const std::string> texts, int top_k) const;
 
  private:
   std::vector<FilledMask> fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const;
   void require_masks(std::span<const std::string> texts) const;
-  void fill(const Batch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const;
+  void fill(const TextBatch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const;
 
   models::Pretrained pretrained_;
   Batcher batcher_;

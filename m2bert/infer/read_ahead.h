@@ -1,5 +1,5 @@
 #pragma once
-// A worker thread that prepares values ahead of the one who uses them, through a queue of bounded length.
+// A worker thread that prepares values ahead of their use, through a bounded queue.
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -16,8 +16,8 @@ namespace m2bert::infer {
 template <class T>
 class ReadAhead {
  public:
-  // produce runs on the worker alone, until it returns nothing or throws; it must own what it uses, because a worker that is stuck in it
-  // (reading a terminal or pipe) is left behind by the destructor.
+  // produce is called on the worker alone, until it returns nullopt or throws. It must own what it uses: the destructor detaches a worker
+  // that is blocked in it (reading a terminal or a pipe).
   ReadAhead(std::function<std::optional<T>()> produce, size_t capacity) : state_(std::make_shared<State>()) {
     state_->produce = std::move(produce);
     state_->capacity = capacity;
@@ -37,8 +37,8 @@ class ReadAhead {
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
-  // The next value in order; nothing at the end. Rethrows what produce threw, after the values before it.
-  // stop is asked ten times a second while waiting: true gives up and returns nothing.
+  // The next value in order; nullopt at the end. Rethrows what produce threw, after the values before it.
+  // stop is called ten times a second while waiting: true returns nullopt at once.
   std::optional<T> next(const std::function<bool()>& stop = {}) {
     std::unique_lock lock(state_->mutex);
     const auto ready = [&] { return !state_->values.empty() || state_->ended; };

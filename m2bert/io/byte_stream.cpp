@@ -18,7 +18,7 @@ namespace m2bert::io {
 namespace {
 
 constexpr size_t kPiece = size_t{1} << 18;
-constexpr size_t kMagic = 4;  // bytes that tell a compression
+constexpr size_t kMagic = 4;  // bytes that identify a compression
 
 class FileStream : public ByteStream {
  public:
@@ -59,7 +59,7 @@ class FileStream : public ByteStream {
   }
   bool seek(uint64_t offset) override {
     if (!size_ || fd_ == STDIN_FILENO) return false;
-    require(offset <= *size_, name_, ": has ", *size_, " bytes, cannot go on from byte ", offset);
+    require(offset <= *size_, name_, ": has ", *size_, " bytes, cannot resume at byte ", offset);
     if (::lseek(fd_, static_cast<off_t>(offset), SEEK_SET) < 0) return false;
     peeked_.clear();
     at_ = offset;
@@ -118,13 +118,13 @@ class GzipStream : public ByteStream {
       if (stream_.avail_in == 0) {
         const size_t n = in_->read(piece_);
         if (n == 0) {
-          require(member_ended_, in_->name(), ": its gzip data is cut");
+          require(member_ended_, in_->name(), ": its gzip data is truncated");
           return 0;
         }
         stream_.next_in = reinterpret_cast<Bytef*>(piece_.data());
         stream_.avail_in = static_cast<uInt>(n);
       }
-      if (member_ended_) {  // gzip files may be joined
+      if (member_ended_) {  // gzip members may be concatenated
         require(inflateReset(&stream_) == Z_OK, in_->name(), ": its gzip data is damaged");
         member_ended_ = false;
       }
@@ -161,7 +161,7 @@ class ZstdStream : public ByteStream {
       if (from_.pos == from_.size && !flushing_) {
         const size_t n = in_->read(piece_);
         if (n == 0) {
-          require(frame_ended_, in_->name(), ": its zstd data is cut");
+          require(frame_ended_, in_->name(), ": its zstd data is truncated");
           return 0;
         }
         from_ = {piece_.data(), n, 0};
@@ -169,7 +169,7 @@ class ZstdStream : public ByteStream {
       const size_t state = ZSTD_decompressStream(stream_, &to, &from_);
       require(!ZSTD_isError(state), in_->name(), ": its zstd data is damaged: ", ZSTD_getErrorName(state));
       frame_ended_ = state == 0;
-      flushing_ = !frame_ended_ && to.pos == to.size;  // more may wait inside
+      flushing_ = !frame_ended_ && to.pos == to.size;  // more output may be pending
     }
     return to.pos;
   }

@@ -1,5 +1,5 @@
 #pragma once
-// Bytes read from front to back: a file, standard input, or what is compressed in one (gzip and zstd, told by content).
+// Sequential reading of a file or of standard input, decompressed if it is gzip or zstd (detected by content).
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,11 +12,12 @@ namespace m2bert::io {
 class ByteStream {
  public:
   virtual ~ByteStream() = default;
-  // Fills the front of out; 0 only at the end. Errors name the input; a signal (io/interrupt.h) ends a waiting read with an Error.
+  // Reads into the front of out and returns the number of bytes; 0 only at the end. Errors name the input. A signal (io/interrupt.h) ends
+  // a blocked read with an Error.
   virtual size_t read(std::span<char> out) = 0;
-  // Goes to a byte of the uncompressed content; false where that is not possible. Error beyond the end.
+  // Moves to a byte of the uncompressed content. Returns false if the stream cannot seek; throws beyond the end.
   virtual bool seek(uint64_t offset) = 0;
-  // Share of the input read, 0 to 1; nothing where its size is unknown.
+  // Fraction of the input that was read, 0 to 1; nullopt if its size is unknown.
   virtual std::optional<double> fraction() const = 0;
 };
 

@@ -11,7 +11,7 @@ namespace m2bert::io {
 // and xxh3_128 (which is xxh128).
 const std::vector<std::string>& checksum_names();
 bool is_checksum(std::string_view name);
-// Lower-case hexadecimal digits. nullopt: no checksum has that name. Error: OpenSSL here lacks it.
+// Lower-case hexadecimal digits; nullopt for an unknown name. Throws if this machine's OpenSSL lacks the algorithm.
 std::optional<std::string> checksum(std::string_view name, std::string_view bytes);
 
 }  // namespace m2bert::io

@@ -24,7 +24,7 @@ constexpr uint64_t kSnappyRatio = 32;  // a copy of at most 64 bytes takes at le
 struct Kind {
   Codec codec;
   std::string_view name;
-  int lowest, highest, level;  // level: taken where none is named
+  int lowest, highest, level;  // level: the default
 };
 constexpr std::array<Kind, 5> kinds = {{
     {Codec::zstd, "zstd", 1, 22, 3},
@@ -38,7 +38,7 @@ const Kind& kind_of(Codec codec) {
   return *std::find_if(kinds.begin(), kinds.end(), [&](const Kind& kind) { return kind.codec == codec; });
 }
 
-// Counts what comes out, and stops at the first byte too many.
+// Counts the output, and fails at the first excess byte.
 class Output {
  public:
   Output(uint64_t size, const std::string& name, const std::function<void(std::string_view)>& take)
@@ -55,7 +55,7 @@ class Output {
   [[noreturn]] void damaged(const std::string& why = "") const {
     fail(name_, ": its compressed data is damaged", why.empty() ? "" : ": ", why);
   }
-  [[noreturn]] void cut() const { fail(name_, ": its compressed data is cut"); }
+  [[noreturn]] void cut() const { fail(name_, ": its compressed data is truncated"); }
 
  private:
   uint64_t size_, done_ = 0;
@@ -82,7 +82,7 @@ void unpack_zstd(std::string_view packed, Output& out) {
     state = ZSTD_decompressStream(stream.get(), &to, &from);
     if (ZSTD_isError(state)) out.damaged(ZSTD_getErrorName(state));
     out.add(piece.data(), to.pos);
-    full = state != 0 && to.pos == to.size;  // more may wait inside
+    full = state != 0 && to.pos == to.size;  // more output may be pending
   }
   if (state != 0) out.cut();
 }
@@ -102,14 +102,14 @@ std::string pack_gzip(int level, std::string_view bytes) {
   return out;
 }
 
-// Files may be joined of several members.
+// Members may be concatenated.
 void unpack_gzip(std::string_view packed, Output& out) {
   z_stream stream{};
   require(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK, "out of memory for gzip");
   const std::unique_ptr<z_stream, decltype(&inflateEnd)> owner(&stream, inflateEnd);
   std::vector<char> piece(kPiece);
   int state = Z_OK;
-  bool full = false;  // more may wait inside
+  bool full = false;  // more output may be pending
   do {
     if (stream.avail_in == 0) {
       const size_t n = std::min<size_t>(packed.size(), size_t{1} << 30);
@@ -142,7 +142,7 @@ std::string pack_bzip2(int level, std::string_view bytes) {
 
 void unpack_bzip2(std::string_view packed, Output& out) {
   std::vector<char> piece(kPiece);
-  do {  // streams may be joined
+  do {  // streams may be concatenated
     bz_stream stream{};
     require(BZ2_bzDecompressInit(&stream, 0, 0) == BZ_OK, "out of memory for bzip2");
     const std::unique_ptr<bz_stream, decltype(&BZ2_bzDecompressEnd)> owner(&stream, BZ2_bzDecompressEnd);
@@ -189,7 +189,7 @@ void unpack_brotli(std::string_view packed, Output& out) {
     out.add(piece.data(), piece.size() - room);
     if (result == BROTLI_DECODER_RESULT_NEEDS_MORE_INPUT) out.cut();
   }
-  if (left > 0) out.damaged("bytes behind its end");
+  if (left > 0) out.damaged("bytes after its end");
 }
 
 std::string pack_snappy(std::string_view bytes) {

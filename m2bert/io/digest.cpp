@@ -24,7 +24,7 @@ Digest::Digest(Digest&&) noexcept = default;
 Digest& Digest::operator=(Digest&&) noexcept = default;
 
 void Digest::update(std::string_view bytes) {
-  require(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1, "OpenSSL cannot go on with a checksum");
+  require(EVP_DigestUpdate(state_->context, bytes.data(), bytes.size()) == 1, "OpenSSL cannot update a checksum");
 }
 
 std::string Digest::finish() {

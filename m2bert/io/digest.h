@@ -1,5 +1,5 @@
 #pragma once
-// SHA-1 and SHA-256 from pieces, by OpenSSL: to check what came over a network against its name.
+// SHA-1 and SHA-256 of data that comes in pieces, with OpenSSL: to check downloads.
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,7 +15,7 @@ class Digest {
   Digest& operator=(Digest&&) noexcept;
 
   void update(std::string_view bytes);
-  // Lower-case hexadecimal digits of everything so far. Nothing can be added afterwards.
+  // Lower-case hexadecimal digits of everything so far. No more bytes can be added.
   std::string finish();
 
  private:

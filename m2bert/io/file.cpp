@@ -34,7 +34,7 @@ int open_for_reading(const std::filesystem::path& file) {
   return fd;
 }
 
-// Opens and describes; refuses folders.
+// Opens the file and reads its status; refuses folders.
 int open_for_reading(const std::filesystem::path& file, struct stat& info) {
   const int fd = open_for_reading(file);
   if (::fstat(fd, &info) != 0 || S_ISDIR(info.st_mode)) {
@@ -79,11 +79,11 @@ void write_all_at(const std::filesystem::path& file, int fd, uint64_t offset, co
 }
 
 void sync_file(const std::filesystem::path& file, int fd) {
-  // Pipes and some file systems cannot: EINVAL.
+  // Pipes and some file systems cannot sync: EINVAL.
   if (::fsync(fd) != 0 && errno != EINVAL && errno != EROFS) fail_system(file, "flush to disk", errno);
 }
 
-// Makes a rename in the folder last through a power cut. Best effort: not every file system can.
+// Makes a rename in the folder survive a power failure. Best effort: not every file system can.
 void sync_folder(const std::filesystem::path& file) {
   const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -177,7 +177,7 @@ std::string read_file(const std::filesystem::path& file, uint64_t max_bytes) {
     const uint64_t expected = S_ISREG(info.st_mode) ? static_cast<uint64_t>(info.st_size) : 0;
     require(expected <= max_bytes, file.string(), ": has ", expected, " bytes, at most ", max_bytes, " are read");
     size_t size = 0;
-    content.resize(expected + 1);  // one more: a read of 0 then proves the end
+    content.resize(expected + 1);  // one more byte: a read of 0 then proves the end
     for (;;) {
       const ssize_t n = ::read(fd, content.data() + size, content.size() - size);
       if (n < 0 && errno == EINTR) continue;
@@ -204,7 +204,7 @@ void require_file(const std::filesystem::path& file) {
 AtomicFile::AtomicFile(std::filesystem::path final_path) : final_(std::move(final_path)) {
   static std::atomic<unsigned> count{0};
   check_target(final_);
-  // A pipe or a device such as /dev/null cannot be replaced: it is written as it is.
+  // A pipe or a device such as /dev/null cannot be replaced: it is written directly.
   std::error_code ignored;
   const auto there = std::filesystem::status(final_, ignored);
   if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
@@ -214,7 +214,7 @@ AtomicFile::AtomicFile(std::filesystem::path final_path) : final_(std::move(fina
   }
   temporary_ = final_;
   temporary_ += ".part-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
-  // A link's target is replaced, not the link.
+  // Replaces a link's target, not the link.
   if (std::filesystem::is_symlink(final_, ignored)) {
     const auto target = std::filesystem::weakly_canonical(final_, ignored);
     if (!ignored) final_ = target;
@@ -285,7 +285,7 @@ GrowingFile::GrowingFile(std::filesystem::path file, uint64_t size) : path_(std:
     if (::fstat(fd_, &info) != 0) fail_system(path_, "stat", errno);
     require(S_ISREG(info.st_mode), path_.string(), ": is not a regular file");
     require(static_cast<uint64_t>(info.st_size) >= size, path_.string(), ": has ", info.st_size, " bytes, wants at least ", size,
-            " to go on from");
+            " to resume from");
     truncate(size);
   } catch (...) {
     ::close(fd_);

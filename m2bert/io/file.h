@@ -1,5 +1,5 @@
 #pragma once
-// Files: mapped reading, whole reading, atomic writing, and a file that grows and can be continued.
+// Files: memory-mapped, random and whole reading, atomic writing, and a file that grows and can be resumed.
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -22,7 +22,7 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
-  // Gives the pages of a range back to the system: a long file read once then needs no more memory than a part of it.
+  // Releases the pages of a range, so that reading a long file once needs memory for a part of it only.
   void release(size_t offset, size_t size) const;
 
  private:
@@ -43,7 +43,7 @@ class RandomFile {
 
   uint64_t size() const { return size_; }
   const std::filesystem::path& path() const { return path_; }
-  // Fills out from the offset. Error when the file is shorter.
+  // Fills out with the bytes from the offset on. Throws if the file is shorter.
   void read(uint64_t offset, std::span<std::byte> out) const;
 
  private:
@@ -52,16 +52,16 @@ class RandomFile {
   uint64_t size_ = 0;
 };
 
-// The whole file. Error when it is missing, a folder, not readable or longer than max_bytes.
+// Reads the whole file. Throws if it is missing, a folder, not readable or longer than max_bytes.
 // Pipes and devices such as /dev/stdin are read to their end.
 std::string read_file(const std::filesystem::path& file, uint64_t max_bytes = uint64_t{1} << 32);
 
-// Error unless the path is a readable regular file (naming the reason). For a check before long work.
+// Throws, with the reason, unless the path is a readable regular file. For a check before long work.
 void require_file(const std::filesystem::path& file);
 
-// Written beside its final place under another name and renamed by commit(), so the final name never holds a part of it.
+// Writes a temporary file beside the final one; commit() renames it, so that the final name never holds a partial file.
 // Without commit() the temporary is removed, also when a signal ends the program through io/interrupt.h.
-// A pipe or a device is written directly instead.
+// Pipes and devices are written directly.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path final_path);
@@ -86,13 +86,13 @@ class AtomicFile {
   uint64_t size_ = 0;
 };
 
-// Atomic: the old content or the new one, nothing between.
+// Replaces the content of a file atomically.
 void write_file(const std::filesystem::path& file, std::string_view content);
 
-// A file that grows over a long run, is kept when the run dies, and is continued at a known size by the next one.
+// A file that grows over a long run. It survives a crash, and the next run resumes it at a known size.
 class GrowingFile {
  public:
-  // Opens or creates the file and cuts it to `size` bytes. Error when it has fewer.
+  // Opens or creates the file and truncates it to `size` bytes. Throws if it has fewer.
   GrowingFile(std::filesystem::path file, uint64_t size);
   ~GrowingFile();
   GrowingFile(const GrowingFile&) = delete;
@@ -100,11 +100,11 @@ class GrowingFile {
 
   void append(const void* data, size_t size);
   void append(std::string_view text) { append(text.data(), text.size()); }
-  void write_at(uint64_t offset, const void* data, size_t size);  // within what is written
+  void write_at(uint64_t offset, const void* data, size_t size);  // within what was written
   void sync();                                                    // to disk
   void truncate(uint64_t size);
   uint64_t size() const { return size_; }
-  // sync, close and rename to the final name. Nothing more can be written.
+  // Syncs, closes and renames to the final name. Nothing more can be written.
   void finish(const std::filesystem::path& final_path);
   const std::filesystem::path& path() const { return path_; }
 
@@ -114,7 +114,7 @@ class GrowingFile {
   uint64_t size_ = 0;
 };
 
-// Whether path is the folder or lies in it, links followed; neither needs to be there.
+// Whether path is the folder or inside it, with links resolved; neither needs to exist.
 bool is_inside(const std::filesystem::path& path, const std::filesystem::path& folder);
 
 }  // namespace m2bert::io

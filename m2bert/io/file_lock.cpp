@@ -17,7 +17,7 @@
 namespace m2bert::io {
 namespace {
 
-// Another process may remove the file when it frees the lock (Python's filelock does): a lock on a removed file locks nobody out.
+// Another process may remove the file when it releases the lock (Python's filelock does), and a lock on a removed file excludes nobody.
 bool still_there(int fd, const std::filesystem::path& file) {
   struct stat held{}, named{};
   return ::fstat(fd, &held) == 0 && ::stat(file.c_str(), &named) == 0 && held.st_dev == named.st_dev && held.st_ino == named.st_ino;

@@ -1,6 +1,6 @@
 #pragma once
-// A lock between processes: flock on a file of its own. The system frees it when the process ends, however that happens. On file systems
-// without locks nobody waits: what is written under a lock must be checked afterwards.
+// A lock between processes: flock on a lock file. The system releases it when the process ends, however it ends. On file systems without
+// locks it does not wait, so whatever is written under a lock must be checked afterwards.
 #include <filesystem>
 #include <functional>
 
@@ -8,7 +8,7 @@ namespace m2bert::io {
 
 class FileLock {
  public:
-  // Makes the file and waits until the lock is free; `waiting` is called once if that takes a moment. Error: the file cannot be made,
+  // Creates the file and waits for the lock; calls `waiting` once if that takes a moment. Throws if the file cannot be created, and on
   // Ctrl-C.
   explicit FileLock(const std::filesystem::path& file, const std::function<void()>& waiting = {});
   ~FileLock();

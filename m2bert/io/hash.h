@@ -1,5 +1,5 @@
 #pragma once
-// xxHash: quick fingerprints that tell files and settings apart. Not for secrets.
+// xxHash: fast fingerprints of files and settings. Not cryptographic.
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -12,7 +12,7 @@ uint64_t hash64(std::string_view bytes, uint64_t seed = 0);
 std::string hash128(std::string_view bytes);               // 32 hexadecimal digits
 std::string hash_file(const std::filesystem::path& file);  // hash128 of the content, read in pieces
 
-// The same value from pieces.
+// hash128 of data that comes in pieces.
 class Hasher {
  public:
   Hasher();

@@ -16,10 +16,10 @@
 namespace m2bert::io {
 namespace {
 
-constexpr size_t kMostHeaders = 1000, kMostHeaderBytes = 1 << 20, kErrorBody = 1 << 16;
+constexpr size_t kMaxHeaders = 1000, kMaxHeaderBytes = 1 << 20, kErrorBody = 1 << 16;
 constexpr uint64_t kProgress = 1 << 16;  // bytes that make an attempt count as progress
 
-// A failure that another attempt may mend.
+// A failure after which another attempt may succeed.
 class BrokenConnection : public HttpError {
  public:
   using HttpError::HttpError;
@@ -53,7 +53,7 @@ std::string part(CURLU* url, CURLUPart what, unsigned flags = 0) {
   return out;
 }
 
-CurlUrl parsed(const std::string& url) {
+CurlUrl parse_url(const std::string& url) {
   CurlUrl parts(curl_url(), curl_url_cleanup);
   require(parts != nullptr, "out of memory for a URL");
   const bool good = !has_control(url) && curl_url_set(parts.get(), CURLUPART_URL, url.c_str(), CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
@@ -61,20 +61,20 @@ CurlUrl parsed(const std::string& url) {
   return parts;
 }
 
-// Error unless http or https, without user and password.
-void check_kind(CURLU* url, const std::string& shown) {
+// Throws unless it is http or https, without user and password.
+void check_url(CURLU* url, const std::string& shown) {
   const std::string scheme = part(url, CURLUPART_SCHEME);
   require(scheme == "http" || scheme == "https", "'", shown, "': wants a URL of http or https");
   require(part(url, CURLUPART_USER).empty() && part(url, CURLUPART_PASSWORD).empty(), "'", scheme, "://", part(url, CURLUPART_HOST),
-          "': a URL with a user name or password is not taken");
+          "': a URL with a user name or password is not accepted");
 }
 
 bool is_retryable(int status) { return status == 408 || status == 429 || (status >= 500 && status <= 504); }
 
 bool is_redirect(int status) { return status == 301 || status == 302 || status == 303 || status == 307 || status == 308; }
 
-// Failures of the network, which may pass; the others (a wrong certificate, memory) stay.
-bool may_pass(CURLcode code) {
+// Network failures may be transient; others (a wrong certificate, memory) are not.
+bool is_transient(CURLcode code) {
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -111,14 +111,14 @@ const std::string* HttpResponse::header(std::string_view name) const { return fi
 const std::string* HttpResponse::first_header(std::string_view name) const { return find_header(first_headers, name); }
 
 std::string origin_of(const std::string& url) {
-  const CurlUrl parts = parsed(url);
-  check_kind(parts.get(), shown_url(url));
+  const CurlUrl parts = parse_url(url);
+  check_url(parts.get(), shown_url(url));
   return part(parts.get(), CURLUPART_SCHEME) + "://" + lowered(part(parts.get(), CURLUPART_HOST)) + ":" +
          part(parts.get(), CURLUPART_PORT, CURLU_DEFAULT_PORT);
 }
 
 std::string redirect_target(const std::string& from, const std::string& location) {
-  const CurlUrl parts = parsed(from);
+  const CurlUrl parts = parse_url(from);
   const std::string before = part(parts.get(), CURLUPART_SCHEME);
   const std::string shown = shown_url(location);
   const bool good =
@@ -127,7 +127,7 @@ std::string redirect_target(const std::string& from, const std::string& location
   const std::string after = part(parts.get(), CURLUPART_SCHEME);
   require(after == "http" || after == "https", shown_url(from), ": redirects to '", shown, "'; only http and https are followed");
   require(before != "https" || after == "https", shown_url(from), ": redirects to '", shown, "', from https to http; that is not followed");
-  check_kind(parts.get(), shown);
+  check_url(parts.get(), shown);
   return part(parts.get(), CURLUPART_URL);
 }
 
@@ -135,7 +135,7 @@ std::string shown_url(const std::string& url) {
   std::string out;
   for (const char c : url.substr(0, std::min(url.find_first_of("?#"), size_t{300})))
     out += static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f ? '?' : c;
-  // A user and password before the host are left out.
+  // Omits a user and password before the host.
   const auto host = out.find("://"), slash = host == std::string::npos ? host : out.find('/', host + 3);
   if (host == std::string::npos) return out;
   const auto at = out.rfind('@', slash);
@@ -174,12 +174,12 @@ struct HttpClient::Handle {
   Handle& operator=(const Handle&) = delete;
 };
 
-// One request and its answer, as libcurl's callbacks see them. Exceptions may not pass through libcurl, so they wait here.
+// One request and its answer, as libcurl's callbacks see them. Exceptions must not pass through libcurl, so they are stored here.
 struct HttpClient::Hop {
   const HttpRequest& request;
   HttpResponse response;
   bool begun = false;
-  bool enough = false;  // of the body of an error or a redirect
+  bool enough = false;  // of the body of an error or a redirect was read
   size_t header_bytes = 0;
   std::exception_ptr thrown = nullptr;
 
@@ -194,7 +194,7 @@ struct HttpClient::Hop {
 
   void add_header(std::string_view line) {
     header_bytes += line.size();
-    require(header_bytes <= kMostHeaderBytes && response.headers.size() < kMostHeaders, shown_url(response.url),
+    require(header_bytes <= kMaxHeaderBytes && response.headers.size() < kMaxHeaders, shown_url(response.url),
             ": the answer has too many headers");
     if (line.starts_with("HTTP/")) {  // also of an interim answer, 1xx
       response.headers.clear();
@@ -211,9 +211,9 @@ struct HttpClient::Hop {
     begin();
     if (goes_to_sink()) return request.sink->write(bytes);
     const bool good = response.status >= 200 && response.status < 300;
-    const uint64_t most = good ? request.most : kErrorBody;
-    enough = response.body.size() + bytes.size() > most;
-    require(!good || !enough, shown_url(response.url), ": the answer has more than ", most, " bytes");
+    const uint64_t limit = good ? request.max_body : kErrorBody;
+    enough = response.body.size() + bytes.size() > limit;
+    require(!good || !enough, shown_url(response.url), ": the answer has more than ", limit, " bytes");
     if (!enough) response.body.append(bytes);
   }
 
@@ -255,13 +255,13 @@ HttpResponse HttpClient::one_hop(const HttpRequest& request, const std::string& 
   const auto add = [&](const std::string& line) {
     curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
     require(longer != nullptr, "out of memory for a request");
-    if (!headers) headers.reset(longer);  // otherwise it was added at the end of what is there
+    if (!headers) headers.reset(longer);  // otherwise it was appended to the list
   };
-  add("Accept-Encoding: identity");  // sizes and ranges are those of the file
+  add("Accept-Encoding: identity");  // so that sizes and ranges are those of the file
   if (!options_.token.empty() && origin_of(url) == options_.token_origin) add("Authorization: Bearer " + options_.token);
   const std::string range = std::to_string(request.sink ? request.sink->offset() : 0) + "-";
 
-  curl_easy_reset(curl);  // keeps the connections
+  curl_easy_reset(curl);  // keeps open connections
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
@@ -273,7 +273,7 @@ HttpResponse HttpClient::one_hop(const HttpRequest& request, const std::string& 
   if (const char* file = certificates()) curl_easy_setopt(curl, CURLOPT_CAINFO, file);
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options_.connect_timeout.count()));
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 32L);  // bytes a second: less is as good as silence
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 32L);  // bytes a second: slower counts as stalled
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall_timeout.count()));
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
@@ -292,7 +292,7 @@ HttpResponse HttpClient::one_hop(const HttpRequest& request, const std::string& 
     return std::move(hop.response);
   }
   const std::string what = shown_url(url) + ": " + (*error ? error : curl_easy_strerror(code));
-  if (may_pass(code)) throw BrokenConnection(what);
+  if (is_transient(code)) throw BrokenConnection(what);
   throw HttpError(what);
 }
 

@@ -7,13 +7,13 @@
 namespace m2bert::io {
 namespace {
 
-constexpr size_t kMostName = 1024, kMostPart = 255;
+constexpr size_t kMaxName = 1024, kMaxPart = 255;
 
 }  // namespace
 
 std::string why_unsafe(std::string_view name) {
   if (name.empty()) return "is empty";
-  if (name.size() > kMostName) return "is too long";
+  if (name.size() > kMaxName) return "is too long";
   if (name.front() == '/') return "is an absolute path";
   if (find_invalid_utf8(name)) return "is not UTF-8";
   const auto bad = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f || c == '\\'; };
@@ -22,7 +22,7 @@ std::string why_unsafe(std::string_view name) {
     const size_t end = std::min(name.find('/', start), name.size());
     const std::string_view part = name.substr(start, end - start);
     if (part.empty() || part == "." || part == "..") return "leads out of its folder";
-    if (part.size() > kMostPart) return "is too long";
+    if (part.size() > kMaxPart) return "is too long";
     start = end + 1;
   }
   return "";

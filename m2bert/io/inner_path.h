@@ -1,12 +1,12 @@
 #pragma once
-// Names out of untrusted files and answers that are to become paths inside a folder.
+// Checks names from untrusted files and servers that are to become paths inside a folder.
 #include <string>
 #include <string_view>
 
 namespace m2bert::io {
 
-// What makes a name unfit to be a path inside a folder; "" when nothing does. Unfit: empty, absolute, with "..", "." or empty parts,
-// backslashes, control characters, bytes outside UTF-8, parts over 255 or names over 1024 bytes.
+// Why a name is unsafe as a path inside a folder; "" if it is safe. Unsafe: empty, absolute, with "..", "." or empty parts, backslashes,
+// control characters, invalid UTF-8, parts over 255 bytes or more than 1024 bytes in all.
 std::string why_unsafe(std::string_view name);
 
 }  // namespace m2bert::io

@@ -18,7 +18,7 @@ namespace {
 
 constexpr size_t kSlots = 64, kPath = 1024;
 
-// Fixed memory: a handler may neither allocate nor take a lock.
+// Fixed memory: a signal handler may neither allocate nor lock.
 struct Slot {
   std::atomic<bool> used{false};
   char path[kPath] = {};
@@ -29,7 +29,7 @@ std::mutex slots_mutex;
 std::atomic<int> signal_number{0};
 std::atomic<time_t> first_second{0};
 
-// timeout(1) and shells send one signal to the process and again to its group: those of about a second are one.
+// timeout(1) and shells send a signal to the process and again to its group: signals within about a second count as one.
 constexpr time_t kSameSignal = 1;  // seconds
 
 time_t seconds() {

@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-// Counts what the parser has taken, so that events know their line.
+// Counts the characters that the parser consumed, so that events know their line.
 struct Counted {
   using iterator_category = std::input_iterator_tag;
   using value_type = char;
@@ -40,7 +40,7 @@ struct Counted {
   bool operator!=(const Counted& other) const { return at != other.at; }
 };
 
-// Line and column of positions that only grow.
+// Line and column of increasing positions.
 class Lines {
  public:
   explicit Lines(std::string_view text) : text_(text) {}
@@ -64,7 +64,7 @@ class Lines {
   int line_ = 1;
 };
 
-// "[json.exception.x] parse error at line 1, column 5: what" -> "what"; the position is told by our own prefix.
+// "[json.exception.x] parse error at line 1, column 5: what" -> "what"; our own prefix has the position.
 std::string bare_message(const std::string& message) {
   std::string out = message;
   if (const size_t end = out.find("] "); !out.empty() && out.front() == '[' && end != std::string::npos) out.erase(0, end + 2);
@@ -74,14 +74,14 @@ std::string bare_message(const std::string& message) {
   return out;
 }
 
-// What both readers share: position, limits, errors.
+// What both handlers share: position, limits, errors.
 class Handler {
  public:
   Handler(std::string_view text, const JsonLimits& limits, const size_t& taken)
       : text_(text), limits_(limits), taken_(taken), lines_(text) {}
   virtual ~Handler() = default;
 
-  // The library takes a NUL byte for the end of the text.
+  // The library treats a NUL byte as the end of the text.
   void refuse_nul() {
     const size_t at = text_.find('\0');
     if (at == std::string_view::npos) return;
@@ -91,10 +91,10 @@ class Handler {
   bool binary(Json::binary_t&) { return false; }
   bool parse_error(size_t, const std::string&, const Json::exception& error) {
     const std::string message = bare_message(error.what());
-    // The parser has taken the character it stumbled over, unless that is the end.
+    // The parser has consumed the offending character, unless that is the end.
     const bool at_end = message.find("unexpected end of input") != std::string::npos;
     lines_.advance(taken_ > 0 && !at_end ? taken_ - 1 : taken_);
-    refuse(printable(message, 1000));  // it quotes what it stumbled over
+    refuse(printable(message, 1000));  // it quotes the offending text
   }
 
  protected:
@@ -107,7 +107,7 @@ class Handler {
     if (++depth_ > limits_.depth) refuse("is nested more than " + std::to_string(limits_.depth) + " deep");
   }
   void leave() { --depth_; }
-  // Moves the line to the end of the token just taken. A number's end is seen one character later.
+  // Moves to the end of the token just consumed. The parser sees the end of a number one character later.
   void locate(bool number = false) {
     size_t end = std::min(taken_, text_.size());
     if (number) {
@@ -243,7 +243,7 @@ class FieldHandler : public Handler {
     size_t index = 0;
   };
   std::string prefix() const override { return where_ + ": "; }
-  // Whether the value that starts here is on the path; counts it as one part of the path if so.
+  // Whether the value that starts here is on the path; if so, counts it as one matched part.
   bool begin_value() {
     count_value();
     if (levels_.empty()) return true;

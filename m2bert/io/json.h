@@ -9,7 +9,7 @@
 namespace m2bert::io {
 
 struct JsonLimits {
-  int depth = 200;                  // maps and lists inside one another
+  int depth = 200;                  // nesting of maps and lists
   size_t values = size_t{1} << 26;  // values in the document
 };
 
@@ -22,7 +22,7 @@ Tree read_json(const std::filesystem::path& file, const JsonLimits& limits = {})
 // where: "file:line", put in front of errors (no such field, not a string, bad JSON).
 std::string json_string_at(std::string_view text, std::string_view path, const std::string& where, const JsonLimits& limits = {});
 
-// indent < 0: one line. Invalid UTF-8 becomes U+FFFD. Error on NaN and infinity, which JSON cannot say.
+// indent < 0: one line. Invalid UTF-8 becomes U+FFFD. Error on NaN and infinity, which JSON cannot represent.
 std::string to_json(const Tree& tree, int indent = -1);
 
 // Parts for writers of long JSON lines.

@@ -35,7 +35,7 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
 
 spdlog::logger& logger() {
   static auto* log = [] {
-    auto* made = new spdlog::logger("m2bert", std::make_shared<StderrSink>());  // never destroyed: used until the very end
+    auto* made = new spdlog::logger("m2bert", std::make_shared<StderrSink>());  // never destroyed: used until the program ends
     made->set_level(spdlog::level::info);
     return made;
   }();

@@ -1,5 +1,5 @@
 #pragma once
-// Messages for people, on stderr. Results go to stdout and never through here.
+// Log messages, on stderr. Results go to stdout, never through here.
 #include <sstream>
 #include <string>
 
@@ -7,7 +7,7 @@ namespace m2bert::io {
 
 enum class LogLevel { debug, info, warning, error, off };
 
-// The least level that is shown. Default info.
+// The lowest level that is shown; info by default.
 void set_log_level(LogLevel level);
 LogLevel log_level();
 void set_quiet(bool quiet);  // quiet: warnings and errors only, no progress bar

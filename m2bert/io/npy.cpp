@@ -19,10 +19,10 @@ constexpr std::string_view kMagic = "\x93NUMPY";
 struct Header {
   std::string type;
   std::vector<uint64_t> shape;
-  size_t size = 0;  // of everything in front of the data
+  size_t size = 0;  // of everything before the data
 };
 
-// Reads NumPy's header: a Python dictionary of three known keys, and nothing else.
+// Parses NumPy's header: a Python dictionary of three known keys, and nothing else.
 class HeaderParser {
  public:
   HeaderParser(std::string_view text, const std::string& file) : text_(text), file_(file) {}
@@ -113,15 +113,15 @@ class HeaderParser {
 };
 
 Header read_header(std::string_view bytes, const std::string& file) {
-  require(bytes.size() >= 10 && bytes.substr(0, kMagic.size()) == kMagic, file, ": is no .npy file");
+  require(bytes.size() >= 10 && bytes.substr(0, kMagic.size()) == kMagic, file, ": is not an .npy file");
   const auto byte = [&](size_t i) { return static_cast<size_t>(static_cast<unsigned char>(bytes[i])); };
   const size_t version = byte(6), length_size = version == 1 ? 2 : 4;
   require(version >= 1 && version <= 3, file, ": is of .npy version ", version, "; 1 to 3 are read");
-  require(bytes.size() >= 8 + length_size, file, ": is cut inside its header");
+  require(bytes.size() >= 8 + length_size, file, ": is truncated in its header");
   size_t length = 0;
   for (size_t i = 0; i < length_size; ++i) length |= byte(8 + i) << (8 * i);
   const size_t begin = 8 + length_size;
-  require(length <= bytes.size() - begin && length <= 65536, file, ": is cut inside its header");
+  require(length <= bytes.size() - begin && length <= 65536, file, ": is truncated in its header");
   Header header = HeaderParser(bytes.substr(begin, length), file).parse();
   header.size = begin + length;
   return header;

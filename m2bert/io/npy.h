@@ -9,8 +9,8 @@ namespace m2bert::io {
 
 enum class NpyType { float32, float16 };
 
-// The header of a C-ordered [rows, columns] matrix. Always kNpyHeader bytes, so that a later one with the true number of rows fits
-// in the same place.
+// The header of a C-ordered [rows, columns] matrix. Always kNpyHeader bytes, so that it can be overwritten once the
+// number of rows is known.
 inline constexpr size_t kNpyHeader = 128;
 std::string npy_header(NpyType type, uint64_t rows, uint64_t columns);
 

@@ -1,5 +1,5 @@
 #pragma once
-// Progress of a long job on stderr: one redrawn line on a terminal, a plain line now and then elsewhere.
+// Progress of a long job, on stderr: one line that is redrawn on a terminal, a plain line now and then elsewhere.
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -10,24 +10,24 @@ namespace m2bert::io {
 struct ProgressOptions {
   std::string unit = "texts";
   bool bytes = false;                    // the units are bytes: "12.3 MB of 40 MB", whatever `unit` says
-  std::optional<uint64_t> total;         // in units; without it there is no share and no ETA unless fraction() is told
-  std::chrono::seconds plain_every{30};  // between the lines where stderr is no terminal
+  std::optional<uint64_t> total;         // in units; without it, percentage and ETA need a fraction in update()
+  std::chrono::seconds plain_every{30};  // between lines, if stderr is not a terminal
   std::optional<bool> terminal;          // default: whether stderr is one
 };
 
 // update() is cheap: it draws at most ten times a second. Not thread-safe. Silent under set_quiet(true).
 class Progress {
  public:
-  explicit Progress(std::string what, ProgressOptions options = {}, uint64_t done_before = 0 /* by a run that is resumed */);
+  explicit Progress(std::string what, ProgressOptions options = {}, uint64_t done_before = 0 /* by the run that is resumed */);
   ~Progress();  // removes the bar
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // done: units so far, with those done before. fraction: share of the job if known otherwise (bytes read of a file), 0 to 1.
+  // done: units so far, including those done before. fraction: of the job, 0 to 1, if known by other means (bytes read of a file).
   void update(uint64_t done, std::optional<double> fraction = std::nullopt);
   // Removes the bar and prints one line with count, time and rate.
   void finish();
-  // The line as it would be shown now.
+  // The current line.
   std::string text() const;
   double seconds() const;
   double rate() const;  // units a second since the start of this run

@@ -1,5 +1,5 @@
 #pragma once
-// The one line at the bottom of a terminal that is redrawn: log lines go above it.
+// The line at the bottom of a terminal that is redrawn; log lines go above it.
 #include <string>
 
 namespace m2bert::io {

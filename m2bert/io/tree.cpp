@@ -8,7 +8,7 @@
 namespace m2bert::io {
 namespace {
 
-constexpr size_t kSmallMap = 16;  // up to here a scan is quicker than a hash table
+constexpr size_t kSmallMap = 16;  // up to this size a scan is faster than a hash table
 
 std::string quoted_text(std::string_view text) {
   constexpr size_t kShown = 80;
@@ -104,7 +104,7 @@ bool Tree::boolean() const {
 int64_t Tree::integer() const {
   if (const int64_t* value = std::get_if<int64_t>(&value_)) return *value;
   if (const double* value = std::get_if<double>(&value_)) {
-    constexpr double kExact = 9007199254740992.0;  // 2^53: above it a double does not tell integers apart
+    constexpr double kExact = 9007199254740992.0;  // 2^53: above it doubles skip integers
     if (std::abs(*value) <= kExact && *value == std::floor(*value)) return static_cast<int64_t>(*value);
   }
   wants("an integer");
@@ -266,7 +266,7 @@ std::string list_key(size_t index) {
 
 std::vector<std::string> split_path(std::string_view path) {
   std::vector<std::string> parts(1);
-  bool closed = false;  // right behind a ']'
+  bool closed = false;  // right after a ']'
   for (size_t i = 0; i < path.size(); ++i) {
     const char c = path[i];
     if (c == '.' || (c == '[' && !(parts.size() == 1 && parts[0].empty()))) {
@@ -283,7 +283,7 @@ std::vector<std::string> split_path(std::string_view path) {
       closed = true;
       continue;
     }
-    require(!closed, "the key path \"", path, "\" wants '.' or '[' behind ']'");
+    require(!closed, "the key path \"", path, "\" wants '.' or '[' after ']'");
     parts.back() += c;
   }
   require(!parts.back().empty(), "the key path \"", path, "\" has an empty part");

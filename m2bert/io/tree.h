@@ -1,5 +1,5 @@
 #pragma once
-// One value type for JSON and YAML. Every value remembers where it stood, so that a wrong one is reported by file, line and key.
+// One value type for JSON and YAML. Every value remembers its place, so that errors name file, line and key.
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -17,7 +17,7 @@
 
 namespace m2bert::io {
 
-// Where a value stood. line and column count from 1; line 0: the source has no lines (a value made by code, an override).
+// Where a value came from. Lines and columns count from 1; line 0: the source has no lines (a value made by code, an override).
 struct Place {
   std::shared_ptr<const std::string> source;  // file name, "-" or what an error should call it
   int line = 0;
@@ -30,7 +30,7 @@ class Tree {
  public:
   enum class Kind { null, boolean, integer, number, string, list, map, missing };
   struct Member;
-  // A YAML value that nobody has set: ??? or an interpolation that names nothing. Harmless until it is read.
+  // A YAML value that is not set: ??? or an interpolation without a target. An error only when it is read.
   struct Missing {
     std::string reason;  // "is marked ??? ..." for the error when it is read
   };
@@ -38,7 +38,7 @@ class Tree {
   // The members of a map in the file's order. Keys are unique.
   class Map {
    public:
-    // Written out because Member is not complete here.
+    // Defined in tree.cpp, because Member is incomplete here.
     Map();
     ~Map();
     Map(const Map& other);
@@ -48,7 +48,7 @@ class Tree {
 
     const Tree* find(std::string_view key) const;
     Tree* find(std::string_view key);
-    // Appends; false (and nothing done) when the key is there already.
+    // Appends; returns false and does nothing if the key exists.
     bool add(std::string key, Tree value);
     void set(std::string key, Tree value);
     bool erase(std::string_view key);
@@ -88,11 +88,11 @@ class Tree {
   bool is_list() const { return kind() == Kind::list; }
   bool is_map() const { return kind() == Kind::map; }
 
-  // The value. Each throws Error naming place and value when the kind is another one.
+  // The value. Each throws an Error that names place and value if the kind is another one.
   bool boolean() const;
-  int64_t integer() const;                           // also takes a number without a fraction: 1e3
+  int64_t integer() const;                           // also accepts a number without a fraction: 1e3
   int64_t integer(int64_t low, int64_t high) const;  // low <= value <= high
-  double number() const;                             // also takes an integer
+  double number() const;                             // also accepts an integer
   const std::string& string() const;
   const std::vector<Tree>& items() const;
   const std::vector<Member>& members() const;
@@ -105,21 +105,21 @@ class Tree {
 
   size_t size() const;  // of a list or a map, otherwise 0
 
-  // Members of a map. find: nullptr where this is no map or has no such key. A path "a.b.0.c" goes down maps and lists.
+  // Members of a map. find: nullptr if this is not a map or lacks the key. A path such as "a.b.0.c" descends into maps and lists.
   const Tree* find(std::string_view key) const;
   const Tree* find_path(std::string_view path) const;
-  const Tree& at(std::string_view key) const;  // Error: place, key and the keys that are there
+  const Tree& at(std::string_view key) const;  // the error names place, key and the existing keys
   const Tree& operator[](std::string_view key) const { return at(key); }
   bool contains(std::string_view key) const { return find(key) != nullptr; }
-  // The member as T; the fallback where it is absent or null. A missing one throws, as every reading of it does.
+  // The member as T; the fallback if it is absent or null. Throws if it is Kind::missing.
   template <class T>
   T get(std::string_view key, T fallback) const;
   template <class T>
   std::optional<T> get_optional(std::string_view key) const;
-  // A map's member set by code (made a map if null). The value keeps its own place if it has one.
+  // Sets a member of a map; null becomes a map first. The value keeps its own place if it has one.
   void set(std::string key, Tree value);
   void push_back(Tree value);
-  // Members of a map whose key is none of the known ones.
+  // Members of a map whose key is not among the known ones.
   std::vector<const Member*> unknown(const std::vector<std::string>& known) const;
 
   // "file.yaml:12", "file.yaml" or "override a.b=1"; "" for a value made by code.
@@ -130,14 +130,14 @@ class Tree {
   int column() const { return place_ ? place_->column : 0; }
   const std::shared_ptr<const Place>& place() const { return place_; }
   void set_place(std::shared_ptr<const Place> place) { place_ = std::move(place); }
-  // "file.yaml:12: model.hyena_emb_dim: " to put in front of a message.
+  // "file.yaml:12: model.hyena_emb_dim: ", the prefix of an error message.
   std::string where() const;
   // The value for messages: "abc" with quotes, a list [3 items], long strings cut.
   std::string shown() const;
   // Throws `file.yaml:12: hyena_emb_dim: wants an odd integer of at least 3, got "abc"`.
   [[noreturn]] void wants(std::string_view what) const;
 
-  bool operator==(const Tree& other) const;  // values only, an integer equals the same number; places are not compared
+  bool operator==(const Tree& other) const;  // compares values, not places; an integer equals the same number
 
  private:
   std::variant<std::nullptr_t, bool, int64_t, double, std::string, std::vector<Tree>, Map, Missing> value_ = nullptr;

@@ -30,11 +30,11 @@ std::optional<size_t> find_invalid_utf8(std::string_view text) {
   return std::nullopt;
 }
 
-std::string printable(std::string_view text, size_t most) {
+std::string printable(std::string_view text, size_t max_bytes) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
   size_t i = 0;
-  while (i < text.size() && out.size() < most) {
+  while (i < text.size() && out.size() < max_bytes) {
     const size_t n = utf8_sequence(text.substr(i));
     const auto c = static_cast<unsigned char>(text[i]);
     if (n == 0 || (n == 1 && (c < 0x20 || c == 0x7f))) {

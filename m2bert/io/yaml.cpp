@@ -17,7 +17,7 @@ namespace {
 
 using Source = std::shared_ptr<const std::string>;
 
-// Builds a tree from yaml-cpp's events. Its own node type is not used: it has no limits, and merging aliases is quadratic there.
+// Builds a tree from yaml-cpp's events. yaml-cpp's own nodes have no limits, and merging aliases is quadratic with them.
 class Builder : public YAML::EventHandler {
  public:
   Builder(Source source, const YamlLimits& limits) : source_(std::move(source)), limits_(limits) {}
@@ -39,7 +39,7 @@ class Builder : public YAML::EventHandler {
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto found = anchors_.find(anchor);
-    if (found == anchors_.end()) refuse(mark, "an alias stands inside the value that it names");
+    if (found == anchors_.end()) refuse(mark, "an alias is inside the value that it names");
     if (awaits_key()) {
       if (!found->second.tree.is_string()) refuse(mark, "wants a string as a key");
       take_key(mark, "!", 0, found->second.tree.string());
@@ -61,7 +61,7 @@ class Builder : public YAML::EventHandler {
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override {
     Level& level = levels_.back();
-    if (!level.merges.empty()) {  // what stands in the map itself wins, then the first of the merged maps
+    if (!level.merges.empty()) {  // the map's own keys win, then the first of the merged maps
       level.merges.insert(level.merges.begin(), std::move(level.tree));
       level.tree = Tree::map();
       for (auto merged = level.merges.rbegin(); merged != level.merges.rend(); ++merged) {
@@ -130,7 +130,7 @@ class Builder : public YAML::EventHandler {
   }
 
   void check_bytes(const YAML::Mark& mark) const {
-    if (bytes_ > 8 * limits_.bytes) refuse(mark, "its aliases make too much text of it");
+    if (bytes_ > 8 * limits_.bytes) refuse(mark, "its aliases expand to too much text");
   }
 
   void count(const YAML::Mark& mark, size_t values) {
@@ -142,7 +142,7 @@ class Builder : public YAML::EventHandler {
     if (awaits_key()) refuse(mark, "wants a string as a key, not a list or a map");
     if (levels_.size() >= static_cast<size_t>(limits_.depth))
       refuse(mark, "is nested more than " + std::to_string(limits_.depth) + " deep");
-    // A block map stands where its key stands, not where its own first key does.
+    // The place of a block map is that of its key, not of its own first key.
     const YAML::Mark& begin = !levels_.empty() && levels_.back().key ? levels_.back().key_mark : mark;
     levels_.push_back({std::move(tree), begin, anchor, values_, bytes_, std::nullopt, {}, false, {}});
   }
@@ -199,7 +199,7 @@ class Builder : public YAML::EventHandler {
     level.key.reset();
   }
 
-  // Only an alias brings in a tree with a depth of its own.
+  // Only an alias adds a tree that is nested already.
   static size_t depth_of(const Tree& tree, int limit) {
     if (limit < 0) return 0;
     size_t deepest = 0;
@@ -219,7 +219,7 @@ class Builder : public YAML::EventHandler {
   Tree root_;
 };
 
-// PyYAML's rule: UTF-8 without control characters. yaml-cpp would take byte 4 for the end of the text.
+// PyYAML's rule: UTF-8 without control characters. yaml-cpp would treat byte 4 as the end of the text.
 void check_characters(std::string_view text, const std::string& name) {
   const auto line_of = [&](size_t at) { return 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n'); };
   if (auto at = find_invalid_utf8(text)) fail(name, ":", line_of(*at), ": is not UTF-8");
@@ -248,7 +248,7 @@ Tree parse_document(std::string_view text, const Source& source, const YamlLimit
   }
 }
 
-// Gives every value its place in the whole: parent and key.
+// Sets every value's parent and key.
 void link(Tree& tree, std::shared_ptr<const Place> parent, std::string key) {
   auto place = std::make_shared<Place>();
   if (tree.place()) *place = *tree.place();

@@ -17,7 +17,7 @@ struct YamlLimits {
 
 // overrides: "key.path=value" in OmegaConf's dot notation, the value as YAML; applied before interpolations are resolved.
 // Keys that are absent are added. An empty document is an empty map.
-// An interpolation that names nothing is Kind::missing: an error with file and line where it is read, as in OmegaConf.
+// An interpolation without a target is Kind::missing: an error, with file and line, when it is read, as in OmegaConf.
 // Errors (file:line): bad YAML, duplicate keys, cyclic interpolations, not UTF-8, limits.
 Tree read_yaml(const std::filesystem::path& file, const std::vector<std::string>& overrides = {}, const YamlLimits& limits = {});
 Tree parse_yaml(std::string_view text, const std::string& name, const std::vector<std::string>& overrides = {},

@@ -10,18 +10,18 @@
 namespace m2bert::io {
 namespace {
 
-constexpr int kChain = 100;  // interpolations that lead to one another
+constexpr int kMaxChain = 100;  // interpolations that lead to one another
 
-// Thrown where an interpolation names nothing; caught where it stands.
-struct Nothing {
+// Thrown for an interpolation without a target; caught where the interpolation is.
+struct NoTarget {
   std::string reason;
 };
 
 template <class... Parts>
-[[noreturn]] void nothing(const Parts&... parts) {
+[[noreturn]] void no_target(const Parts&... parts) {
   std::ostringstream reason;
   (reason << ... << parts);
-  throw Nothing{reason.str()};
+  throw NoTarget{reason.str()};
 }
 
 std::string_view trim(std::string_view text) {
@@ -48,13 +48,13 @@ class Resolver {
  private:
   void resolve(Tree& tree) {
     if (tree.string().find("${") == std::string::npos || done_.contains(&tree)) return;
-    require(active_.insert(&tree).second, tree.where(), "its interpolation leads back to itself: ", tree.shown());
-    require(active_.size() <= kChain, tree.where(), "more than ", kChain, " interpolations lead to one another");
+    require(active_.insert(&tree).second, tree.where(), "its interpolation refers to itself: ", tree.shown());
+    require(active_.size() <= kMaxChain, tree.where(), "more than ", kMaxChain, " interpolations lead to one another");
     const int nesting = nesting_;
     Tree value;
     try {
       value = evaluate(tree, tree.string());
-    } catch (const Nothing& error) {
+    } catch (const NoTarget& error) {
       value = Tree::Missing{error.reason};
       nesting_ = nesting;
     }
@@ -62,7 +62,7 @@ class Resolver {
     adopt(tree, std::move(value));
   }
 
-  // The value takes the place of the interpolation; what is inside it keeps its own lines.
+  // The value takes the place of the interpolation; the values inside it keep their lines.
   void adopt(Tree& tree, Tree value) {
     auto place = tree.place();
     tree = std::move(value);
@@ -105,7 +105,7 @@ class Resolver {
     return out;
   }
 
-  // Backslashes count only in front of "${": an odd one escapes it, pairs stand for one each.
+  // Backslashes matter only before "${": an odd one escapes it, each pair means one.
   static size_t take_backslashes(std::string_view text, size_t i, std::string& out) {
     size_t end = i;
     while (end < text.size() && text[end] == '\\') ++end;
@@ -120,9 +120,9 @@ class Resolver {
     return end + 2;
   }
 
-  // text[i] starts "${"; i moves behind its "}".
+  // text[i] starts "${"; moves i past its "}".
   Tree interpolation(const Tree& at, std::string_view text, size_t& i) {
-    require(++nesting_ <= kChain, at.where(), "its interpolations are nested too deep");
+    require(++nesting_ <= kMaxChain, at.where(), "its interpolations are nested too deep");
     i += 2;
     std::string name;
     Tree value;
@@ -147,7 +147,7 @@ class Resolver {
     return value;
   }
 
-  // The arguments of a resolver up to its "}", which is taken too.
+  // The arguments of a resolver, up to and including its "}".
   std::vector<Tree> arguments(const Tree& at, std::string_view text, size_t& i) {
     std::vector<Tree> out;
     std::string plain;
@@ -197,7 +197,7 @@ class Resolver {
       require(arguments.size() == 1 || arguments.size() == 2, at.where(), "oc.env wants a name and perhaps a default");
       const std::string variable = python_text_at(at, arguments[0]);
       if (const char* value = std::getenv(variable.c_str())) return value;
-      if (arguments.size() == 1) nothing("the environment variable ", variable, " is not set and has no default");
+      if (arguments.size() == 1) no_target("the environment variable ", variable, " is not set and has no default");
       if (arguments[1].is_null()) return nullptr;
       return python_text_at(at, arguments[1]);
     }
@@ -205,10 +205,10 @@ class Resolver {
       require(arguments.size() == 1, at.where(), "oc.decode wants one argument");
       return arguments[0].is_string() ? resolve_at(at, arguments[0].string()) : arguments[0];
     }
-    fail(at.where(), "unknown resolver \"", name, "\"; there are oc.env and oc.decode");
+    fail(at.where(), "unknown resolver \"", name, "\"; oc.env and oc.decode are supported");
   }
 
-  // The value that a.b, .b or ..b names, resolved.
+  // The resolved value of a.b, .b or ..b.
   Tree node(const Tree& at, std::string_view name) {
     require(!name.empty(), at.where(), "an interpolation without a name: ", at.shown());
     std::vector<std::string> path;
@@ -225,13 +225,13 @@ class Resolver {
       if (tree->is_string()) resolve(*tree);
       Tree* next = child(*tree, part);
       if (!next) {
-        nothing("the interpolation ${", name, "} names nothing: there is no \"", part, "\" in ", tree == &root_ ? "the file" : tree->path(),
-                "; set it there or with key=value");
+        no_target("the interpolation ${", name, "} names nothing: there is no \"", part, "\" in ",
+                  tree == &root_ ? "the file" : tree->path(), "; set it there or with key=value");
       }
       tree = next;
     }
     visit(*tree);
-    if (tree->is_missing()) nothing("the interpolation ${", name, "} names a value that is not set");
+    if (tree->is_missing()) no_target("the interpolation ${", name, "} names a value that is not set");
     return *tree;
   }
 
@@ -243,7 +243,7 @@ class Resolver {
     return i < tree.size() ? &tree.items()[i] : nullptr;
   }
 
-  // Takes the leading dots: one names the map or list around the value, each further one goes up.
+  // Strips the leading dots: one means the map or list around the value, each further one goes up a level.
   static std::vector<std::string> above(const Tree& at, std::string_view& name) {
     std::vector<std::string> path;
     for (const Place* place = at.place().get(); place && place->parent; place = place->parent.get()) {
@@ -262,7 +262,7 @@ class Resolver {
     return path;
   }
 
-  // A value that is put at a second place counts against the limit.
+  // A value that is copied to a second place counts against the limit.
   Tree copy_of(const Tree& at, Tree value) {
     values_ += count(value);
     require(values_ <= limits_.values, at.where(), "its interpolations make more than ", limits_.values, " values");

@@ -16,7 +16,7 @@ bool one_of(std::string_view text, std::initializer_list<std::string_view> words
 bool digit(char c) { return c >= '0' && c <= '9'; }
 bool digit_or_line(char c) { return digit(c) || c == '_'; }
 
-// A cursor over the text: each step takes what fits and tells how much.
+// A cursor over the text: each step consumes what matches and says how much.
 struct Scan {
   std::string_view text;
   size_t at = 0;
@@ -38,13 +38,13 @@ struct Scan {
     at += word.size();
     return true;
   }
-  // [eE][-+]?digits; the sign may be asked for.
+  // [eE][-+]?digits; the sign may be required.
   bool exponent(bool signed_only) {
     if (!one("eE")) return false;
     if (!one("+-") && signed_only) return false;
     return run(digit) > 0;
   }
-  // (?:[0-5]?[0-9]) behind each colon; at least one.
+  // (?:[0-5]?[0-9]) after each colon; at least one.
   bool sixties() {
     bool any = false;
     while (one(":")) {
@@ -98,7 +98,7 @@ Number classify_real(std::string_view text) {
   const Scan start = scan;
   if (one_of(text.substr(scan.at), {".inf", ".Inf", ".INF"})) return Number::infinity;
   if (!sign && one_of(text, {".nan", ".NaN", ".NAN"})) return Number::nan;
-  if (scan.one(".")) {  // .5, .5e+3: no sign in front, and one in the exponent
+  if (scan.one(".")) {  // .5, .5e+3: no sign before it, but one in the exponent
     if (sign || scan.run(digit) == 0) return Number::no;
     scan.run(digit_or_line);
     return scan.done() || (scan.exponent(true) && scan.done()) ? Number::real : Number::no;

@@ -10,7 +10,7 @@ namespace m2bert::io {
 // null, boolean, integer, number, missing (???) or string. Error: an integer beyond 64 bits.
 Tree resolve_yaml_scalar(std::string_view text);
 
-// How Python's str() shows a scalar: what an interpolation inside a longer string puts there.
+// A scalar as Python's str() formats it: what an interpolation inserts into a longer string.
 std::string python_text(const Tree& scalar);
 
 }  // namespace m2bert::io

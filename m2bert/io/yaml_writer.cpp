@@ -16,7 +16,7 @@ bool is_plain(const std::string& text) {
   return std::ranges::all_of(text, fits) && resolve_yaml_scalar(text).is_string();
 }
 
-// A backslash before ${ keeps it text; backslashes that stand there already are doubled.
+// A backslash before ${ keeps it literal; existing backslashes are doubled.
 std::string without_interpolations(const std::string& text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -39,7 +39,7 @@ std::string scalar(const Tree& value) {
 
 void write(std::string& out, const Tree& value, const std::string& indent);
 
-// What stands behind "key:" or "-": a value on the same line, or a block below it.
+// What follows "key:" or "-": a value on the same line, or a block below it.
 void write_member(std::string& out, const Tree& value, const std::string& indent) {
   if (value.size() > 0) {
     out += "\n";

@@ -21,7 +21,7 @@ constexpr uint16_t kMax16 = 0xFFFF;
 constexpr uint64_t kDirectoryBytes = uint64_t{1} << 28;
 constexpr size_t kPiece = size_t{1} << 22;
 
-// Little-endian fields of a record, read one after another. Reading beyond the end is an error.
+// Little-endian fields of a record, read in order. Reading beyond the end is an error.
 class Fields {
  public:
   Fields(std::span<const std::byte> bytes, const std::string& what) : bytes_(bytes), what_(what) {}
@@ -34,7 +34,7 @@ class Fields {
     return value;
   }
   std::span<const std::byte> bytes(size_t n) {
-    require(n <= bytes_.size(), what_, ": is cut inside a record of its zip directory");
+    require(n <= bytes_.size(), what_, ": is truncated in a record of its zip directory");
     const auto out = bytes_.first(n);
     bytes_ = bytes_.subspan(n);
     return out;
@@ -61,10 +61,10 @@ struct Central {
   uint64_t local_offset;
 };
 
-// The 64-bit values of a zip64 extra field stand there for those 32-bit ones that are full, in a fixed order.
+// A zip64 extra field has 64-bit values for the 32-bit ones that are full, in a fixed order.
 void apply_extra64(std::span<const std::byte> extra, const std::string& what, uint64_t& size, uint64_t& compressed, uint64_t* offset) {
   Fields fields(extra, what);
-  const bool wanted = size == kMax32 || compressed == kMax32 || (offset && *offset == kMax32);
+  const bool needed = size == kMax32 || compressed == kMax32 || (offset && *offset == kMax32);
   while (fields.left() >= 4) {
     const auto id = fields.take<uint16_t>();
     const auto length = fields.take<uint16_t>();
@@ -75,7 +75,7 @@ void apply_extra64(std::span<const std::byte> extra, const std::string& what, ui
     }
     return;
   }
-  require(!wanted || fields.left() == 0 || fields.left() < 4, what, ": its zip64 field is damaged");
+  require(!needed || fields.left() == 0 || fields.left() < 4, what, ": its zip64 field is damaged");
 }
 
 void check_name(const std::string& file, const std::string& name) {
@@ -92,7 +92,7 @@ void check_name(const std::string& file, const std::string& name) {
 }
 
 struct Directory {
-  uint64_t offset, size, entries, end /* where the records behind it begin */;
+  uint64_t offset, size, entries, end /* where the records after it begin */;
 };
 
 std::vector<std::byte> read_bytes(const RandomFile& file, uint64_t offset, uint64_t size) {
@@ -126,7 +126,7 @@ Directory read_end64(const RandomFile& file, const std::string& name, uint64_t e
   return directory;
 }
 
-// The end record stands at the end of the file with a comment of at most 64 KiB behind it.
+// The end record is at the end of the file, followed by a comment of at most 64 KiB.
 Directory find_directory(const RandomFile& file, const std::string& name) {
   const uint64_t tail_size = std::min<uint64_t>(file.size(), kEndSize + kMax16);
   const auto tail = read_bytes(file, file.size() - tail_size, tail_size);
@@ -146,7 +146,7 @@ Directory find_directory(const RandomFile& file, const std::string& name) {
     }
     return found;
   }
-  fail(name, ": is no zip archive, or is cut: it has no end record");
+  fail(name, ": is not a zip archive, or is truncated: it has no end record");
 }
 
 Central read_central(Fields& fields, const std::string& name) {
@@ -176,7 +176,7 @@ Central read_central(Fields& fields, const std::string& name) {
   return out;
 }
 
-// Finds where the data begins. The local header must say what the directory says.
+// Finds where the data begins. The local header must agree with the directory.
 void read_local(const RandomFile& file, const std::string& name, uint64_t directory_offset, Central& central) {
   ZipEntry& entry = central.entry;
   const auto refuse = [&](const char* why) { fail(name, ": the zip entry ", entry.name, " ", why); };
@@ -197,7 +197,7 @@ void read_local(const RandomFile& file, const std::string& name, uint64_t direct
   if (name_size != entry.name.size() || fields.text(entry.name.size()) != entry.name) refuse("differs from its own header in the name");
   entry.data_offset = central.local_offset + kLocalSize + name_size + extra_size;
   if (entry.data_offset > directory_offset || directory_offset - entry.data_offset < entry.compressed_size) refuse("lies outside the file");
-  if (flags & kDescriptor) return;  // sizes and CRC stand behind the data
+  if (flags & kDescriptor) return;  // sizes and CRC follow the data
   const auto extra = read_bytes(file, central.local_offset + kLocalSize + name_size, extra_size);
   apply_extra64(extra, name, size, compressed, nullptr);
   if (size != entry.size || compressed != entry.compressed_size || crc != entry.crc32) refuse("differs from its own header in size or CRC");
@@ -215,7 +215,7 @@ void ZipReader::read_index(const ZipLimits& limits) {
   const Directory directory = find_directory(file_, name);
   require(directory.entries <= limits.entries, name, ": has ", directory.entries, " zip entries, at most ", limits.entries, " are read");
   require(directory.offset <= directory.end && directory.size == directory.end - directory.offset, name,
-          ": its zip directory does not lie where its end record says");
+          ": its zip directory is not where its end record says");
   require(directory.size <= kDirectoryBytes && directory.entries <= directory.size / kCentralSize, name, ": its zip directory is damaged");
   const auto bytes = read_bytes(file_, directory.offset, directory.size);
   Fields fields(bytes, name);
@@ -294,7 +294,7 @@ void ZipReader::inflate(const ZipEntry& entry, std::span<std::byte> out) const {
   std::vector<std::byte> piece(std::min<uint64_t>(entry.compressed_size, size_t{1} << 18));
   uint64_t taken = 0;
   size_t made = 0;
-  std::byte beyond{};  // where a byte too many would go
+  std::byte beyond{};  // receives an excess byte
   for (int state = Z_OK; state != Z_STREAM_END;) {
     if (stream.avail_in == 0 && taken < entry.compressed_size) {
       const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), entry.compressed_size - taken));
@@ -336,7 +336,7 @@ bool looks_like_zip(std::span<const std::byte> head) {
 struct ZipWriter::Written {
   std::string name;
   uint64_t size, header_offset;
-  uint32_t crc, header_crc;  // of what is written so far; what the header says
+  uint32_t crc, header_crc;  // of what was written so far; as the header has it
 };
 
 namespace {
@@ -398,7 +398,7 @@ void ZipWriter::begin(const std::string& name, uint64_t size, uint32_t crc) {
 }
 
 void ZipWriter::append(std::span<const std::byte> piece) {
-  require(current_ && piece.size() <= left_, "zip: more bytes than the entry was to have");
+  require(current_ && piece.size() <= left_, "zip: more bytes than the size of the entry");
   for (size_t at = 0; at < piece.size(); at += kPiece) {
     const auto part = piece.subspan(at, std::min(kPiece, piece.size() - at));
     current_->crc = static_cast<uint32_t>(::crc32_z(current_->crc, reinterpret_cast<const Bytef*>(part.data()), part.size()));

@@ -31,7 +31,7 @@ struct ZipLimits {
   uint64_t ratio = 1100;                    // size / compressed size of a deflated entry; deflate itself reaches 1032
 };
 
-// Errors name the file and the entry. Refused: damaged or cut archives, entries that overlap, lie outside the file or differ from
+// Errors name the file and the entry. Refused: damaged or truncated archives, entries that overlap, lie outside the file or differ from
 // their own header, duplicate names, absolute names and names with "..", encryption, other methods, several disks, bombs.
 class ZipReader {
  public:
@@ -57,14 +57,14 @@ class ZipReader {
 // Whether the file starts as a zip archive does.
 bool looks_like_zip(std::span<const std::byte> head);
 
-// Stored entries, data aligned to `alignment` bytes by a padding field in the header as torch.save does it. Streams: memory does
-// not grow with the entries. The final name appears at finish() only.
+// Stored entries, data aligned to `alignment` bytes by a padding field in the header, as torch.save does. Streams: memory does
+// not grow with the entries. The final name appears only at finish().
 class ZipWriter {
  public:
   explicit ZipWriter(const std::filesystem::path& file, uint32_t alignment = 64);
   ~ZipWriter();
 
-  // One entry at once.
+  // One whole entry.
   void add(const std::string& name, std::span<const std::byte> content);
   void add(const std::string& name, std::string_view content) { add(name, std::as_bytes(std::span(content))); }
   // One entry in pieces that together have `size` bytes. end() checks that.

@@ -1,17 +1,16 @@
 #pragma once
-// Metrics of language models, as running sums: add() what a batch gave, value() of all so far.
+// Metrics of language models, as running sums: add() the sums of a batch; value() is the metric of all batches so far.
 #include <cstdint>
 
 namespace m2bert::metrics {
 
-// Mean cross entropy a predicted token, in nats.
+// Mean cross entropy per predicted token, in nats.
 class LanguageCrossEntropy {
  public:
-  // sum: of the cross entropies of that many tokens.
+  // sum: of the cross entropies of `tokens` tokens.
   void add(double sum, int64_t tokens);
-  // NaN without a token.
+  // NaN without tokens.
   double value() const;
-  double sum() const { return sum_; }
   int64_t tokens() const { return tokens_; }
 
  private:
@@ -19,19 +18,18 @@ class LanguageCrossEntropy {
   int64_t tokens_ = 0;
 };
 
-// Share of the predicted tokens whose likeliest guess is right.
+// Fraction of the predicted tokens whose most likely prediction is right.
 class MaskedAccuracy {
  public:
   void add(int64_t right, int64_t tokens);
-  // NaN without a token.
+  // NaN without tokens.
   double value() const;
-  int64_t right() const { return right_; }
 
  private:
   int64_t right_ = 0, tokens_ = 0;
 };
 
-// exp of a mean cross entropy; infinite where that is too large.
+// exp of a mean cross entropy; infinity on overflow.
 double perplexity(double cross_entropy);
 
 }  // namespace m2bert::metrics

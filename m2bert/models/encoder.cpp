@@ -40,17 +40,17 @@ Embeddings::Embeddings(const Config& c)
   }
 }
 
-mx::array Embeddings::operator()(const Batch& batch, nn::Pass& pass) const {
-  const int L = batch.input_ids.shape(1);
-  const auto types = batch.token_type_ids ? *batch.token_type_ids : mx::array(0);
+mx::array Embeddings::operator()(const Inputs& inputs, nn::Pass& pass) const {
+  const int L = inputs.input_ids.shape(1);
+  const auto types = inputs.token_type_ids ? *inputs.token_type_ids : mx::array(0);
   std::optional<mx::array> positions;
   if (position_embeddings) {
     const int most = position_embeddings->weight.shape(0);
     require(L <= most, "[Embeddings] the sequence has ", L, " tokens, the model has positions for ", most, " (max_position_embeddings)");
     positions = position_ids ? mx::slice(mx::reshape(*position_ids, {-1}), {0}, {L}) : mx::arange(0, L, 1, mx::int32);
   }
-  if (packed_ && pass.allows_packed()) return fused(batch.input_ids, types, positions);
-  auto x = word_embeddings(batch.input_ids) + token_type_embeddings(types);
+  if (packed_ && pass.allows_packed()) return fused(inputs.input_ids, types, positions);
+  auto x = word_embeddings(inputs.input_ids) + token_type_embeddings(types);
   if (positions) x = x + mx::expand_dims((*position_embeddings)(*positions), 0);
   x = norm(x);
   if (activations) x = mx::astype(x, *activations);

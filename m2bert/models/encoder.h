@@ -5,24 +5,18 @@
 #include <vector>
 
 #include "m2bert/models/config.h"
+#include "m2bert/models/inputs.h"
 #include "m2bert/models/sequence_mixer.h"
 #include "m2bert/nn/embedding.h"
 #include "m2bert/nn/layer_norm.h"
 
 namespace m2bert::models {
 
-// Token ids with their mask, on MLX's side of the door.
-struct Batch {
-  mx::array input_ids;                      // [B, L] int32
-  mx::array attention_mask;                 // [B, L], 1: a token, 0: padding
-  std::optional<mx::array> token_type_ids;  // [B, L] int32; absent: 0
-};
-
 // dropout(LayerNorm(word + token type [+ position])). Source: upstream's and Hugging Face's BertEmbeddings.
 class Embeddings : public nn::Module {
  public:
   explicit Embeddings(const Config& config);
-  mx::array operator()(const Batch& batch, nn::Pass& pass) const;  // [B, L, H]
+  mx::array operator()(const Inputs& inputs, nn::Pass& pass) const;  // [B, L, H]
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
   // Packed, inference sums and normalises in one pass, without a gradient.

@@ -60,21 +60,21 @@ mx::array Model::planted(const mx::array& ids) const {
   return mx::where(mx::logical_and(on, not_first), mx::array(kClsId, ids.dtype()), ids);
 }
 
-mx::array Model::hidden_states(const Batch& batch, nn::Pass& pass) const {
-  const auto& ids = batch.input_ids;
+mx::array Model::hidden_states(const Inputs& inputs, nn::Pass& pass) const {
+  const auto& ids = inputs.input_ids;
   require(ids.ndim() == 2, "[Model] input_ids has shape ", ids.shape(), ", wants [B, L]");
-  require(batch.attention_mask.shape() == ids.shape(), "[Model] attention_mask has shape ", batch.attention_mask.shape(), ", input_ids ",
+  require(inputs.attention_mask.shape() == ids.shape(), "[Model] attention_mask has shape ", inputs.attention_mask.shape(), ", input_ids ",
           ids.shape());
-  require(!batch.token_type_ids || batch.token_type_ids->shape() == ids.shape(), "[Model] token_type_ids and input_ids differ in shape");
-  auto now = batch;
+  require(!inputs.token_type_ids || inputs.token_type_ids->shape() == ids.shape(), "[Model] token_type_ids and input_ids differ in shape");
+  auto now = inputs;
   if (config_.sequence_token_planting && head_ != Head::masked_lm) now.input_ids = planted(ids);
   auto x = pass.hook("embeddings", embeddings_(now, pass));
-  return pass.hook("sequence_output", encoder_(x, batch.attention_mask, pass));
+  return pass.hook("sequence_output", encoder_(x, inputs.attention_mask, pass));
 }
 
-mx::array Model::hidden_states(const Batch& batch) const {
+mx::array Model::hidden_states(const Inputs& inputs) const {
   nn::Pass pass;
-  return hidden_states(batch, pass);
+  return hidden_states(inputs, pass);
 }
 
 mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling pooling) const {
@@ -92,9 +92,9 @@ mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling po
   fail("[Model] unknown pooling");
 }
 
-mx::array Model::embedding(const Batch& batch, Pooling pooling, bool normalize) const {
+mx::array Model::embedding(const Inputs& inputs, Pooling pooling, bool normalize) const {
   auto pass = nn::Pass::without_padding();
-  auto vectors = pool(hidden_states(batch, pass), batch.attention_mask, pooling);
+  auto vectors = pool(hidden_states(inputs, pass), inputs.attention_mask, pooling);
   return normalize ? l2_normalize(vectors) : vectors;
 }
 
@@ -103,25 +103,11 @@ mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
   return (*cls_)(rows, pass);
 }
 
-mx::array Model::masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const {
-  require(labels.shape() == batch.input_ids.shape(), "[Model] labels have shape ", labels.shape(), ", input_ids ", batch.input_ids.shape());
-  auto hidden = hidden_states(batch, pass);
-  // Upstream counts labels > 0, Hugging Face labels other than -100.
-  auto counts = config_.family == Family::hf_bert ? mx::greater_equal(labels, mx::array(0, labels.dtype()))
-                                                  : mx::greater(labels, mx::array(0, labels.dtype()));
-  if (labels.is_tracer()) return nn::masked_cross_entropy(masked_lm_logits(hidden, pass), labels, counts);
-  // The labels are known: only the rows they name go through the decoder.
-  auto rows = ops::unpadding(counts);
-  auto picked = ops::unpad_input(hidden, rows);
-  auto wanted = mx::take(mx::reshape(mx::astype(labels, mx::int32), {-1}), rows.indices, 0);
-  return nn::cross_entropy(masked_lm_logits(picked, pass), wanted);
-}
-
-mx::array Model::class_logits(const Batch& batch, nn::Pass& pass) const {
+mx::array Model::class_logits(const Inputs& inputs, nn::Pass& pass) const {
   require(classifier_.has_value(), "[Model] this model has no classifier");
-  auto hidden = hidden_states(batch, pass);
-  if (config_.use_cls_token) return (*classifier_)(pool(hidden, batch.attention_mask, Pooling::cls));  // no pooler, no dropout
-  auto pooled = pass.hook("pooled_output", pool(hidden, batch.attention_mask, Pooling::pooler));
+  auto hidden = hidden_states(inputs, pass);
+  if (config_.use_cls_token) return (*classifier_)(pool(hidden, inputs.attention_mask, Pooling::cls));  // no pooler, no dropout
+  auto pooled = pass.hook("pooled_output", pool(hidden, inputs.attention_mask, Pooling::pooler));
   return (*classifier_)(pass.dropout(pooled, float(config_.classifier_dropout.value_or(config_.hidden_dropout_prob))));
 }
 

@@ -43,8 +43,8 @@ class Model : public nn::Module {
   void init(uint64_t seed, bool independent = false);
 
   // Last hidden states [B, L, H]. Plants [CLS] tokens if the config says so.
-  mx::array hidden_states(const Batch& batch, nn::Pass& pass) const;
-  mx::array hidden_states(const Batch& batch) const;
+  mx::array hidden_states(const Inputs& inputs, nn::Pass& pass) const;
+  mx::array hidden_states(const Inputs& inputs) const;
 
   // [B, H] from hidden states. Throws Error for Pooling::pooler if the model has none.
   mx::array pool(const mx::array& hidden, const mx::array& attention_mask, Pooling pooling) const;
@@ -53,15 +53,13 @@ class Model : public nn::Module {
   Pooling default_pooling() const { return config_.use_cls_token || !pooler_ ? Pooling::cls : Pooling::pooler; }
 
   // [B, H]; normalize: to length 1.
-  mx::array embedding(const Batch& batch, Pooling pooling, bool normalize) const;
+  mx::array embedding(const Inputs& inputs, Pooling pooling, bool normalize) const;
 
   // Head::masked_lm. rows [..., H] -> [..., vocab].
   mx::array masked_lm_logits(const mx::array& rows, nn::Pass& pass) const;
-  // Mean cross entropy at labels > 0 (hf_bert: labels >= 0); labels [B, L], other places are ignored.
-  mx::array masked_lm_loss(const Batch& batch, const mx::array& labels, nn::Pass& pass) const;
 
   // Head::classification. [B, num_labels].
-  mx::array class_logits(const Batch& batch, nn::Pass& pass) const;
+  mx::array class_logits(const Inputs& inputs, nn::Pass& pass) const;
   // labels: [B] integer (single label), [B] float (regression) or [B, num_labels] (multi label), according to problem_type. If that is
   // absent, num_labels and the dtype decide, as in upstream.
   mx::array classification_loss(const mx::array& logits, const mx::array& labels) const;

@@ -9,9 +9,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml.h"
-#include "m2bert/ops/cast.h"
-#include "m2bert/ops/cpu_features.h"
-#include "m2bert/ops/quantized.h"
+#include "m2bert/models/cast.h"
 
 namespace m2bert::models {
 
@@ -28,19 +26,6 @@ fs::path config_beside(const fs::path& file) {
   fail(file.string(),
        ": a checkpoint file does not say how its model is built. Name the recipe with --config FILE.yaml (or put config.json "
        "or config.yaml beside it)");
-}
-
-// Leaves out what the head does not use and what Hugging Face keeps beside the weights.
-void drop_other_heads(checkpoint::TensorMap& weights, const Config& config, Head head) {
-  std::erase_if(weights, [&](const auto& w) {
-    const std::string& n = w.first;
-    if (head != Head::masked_lm && n.starts_with("cls.")) return true;
-    if (head != Head::classification && n.starts_with("classifier.")) return true;
-    const bool pooled = head == Head::classification || head == Head::embedding || (head == Head::masked_lm && config.attention_pooling);
-    if (!pooled && n.starts_with("bert.pooler.")) return true;
-    if (config.family != Family::hf_bert) return false;
-    return n == "bert.embeddings.position_ids" || n.starts_with("cls.seq_relationship.");
-  });
 }
 
 // Takes num_labels from the classifier's rows if the recipe does not set it (the GLUE recipes leave it to the task).
@@ -97,20 +82,10 @@ bool describes_model(const io::Tree& tree) {
   return std::ranges::any_of(tree.members(), [&](const auto& member) { return known.contains(member.key); });
 }
 
-// Parameters that a model in another dtype has in it; the filters stay as they are.
-std::vector<nn::NamedArray> castable_arrays(Model& model) {
-  auto arrays = nn::named_arrays(model);
-  std::erase_if(arrays, [](const nn::NamedArray& w) {
-    const bool filter = w.name.find(".filter_fn") != std::string::npos;
-    return w.role != nn::Role::parameter || filter || !mx::issubdtype(w.array->dtype(), mx::floating);
-  });
-  return arrays;
-}
-
 // Casts the model's weights to this dtype, so that weights of the same dtype in a file are used without a copy.
 void expect_dtype(Model& model, mx::Dtype dtype) {
   if (!mx::issubdtype(dtype, mx::floating) || dtype == mx::float32) return;
-  for (auto& w : castable_arrays(model)) *w.array = mx::astype(*w.array, dtype);
+  for (auto& w : castable_weights(model)) *w.array = mx::astype(*w.array, dtype);
 }
 
 }  // namespace
@@ -137,26 +112,16 @@ Head head_of(const checkpoint::TensorMap& weights) {
   return any_name(weights, "bert.pooler.") ? Head::embedding : Head::none;
 }
 
-bool cast_weights(Model& model, mx::Dtype dtype) {
-  const bool on_cpu = mx::default_device() == mx::Device::cpu, narrow = !on_cpu || ops::supports_bfloat16_gemm();
-  if (dtype == mx::int8) {
-    const bool wide = on_cpu && !ops::supports_int8_gemm();
-    for (auto& m : nn::matrices(model)) {
-      if (!m.scale->has_value() && !checkpoint::is_quantized(m.name, *m.weight)) continue;
-      const auto quantized = m.scale->has_value() ? ops::Weight{*m.weight, *m.scale} : ops::quantize_weight(*m.weight);
-      *m.weight = wide ? ops::dequantize_weight(quantized) : quantized.values;
-      *m.scale = wide ? std::nullopt : quantized.scale;
-    }
-    // Attention is computed in float32 anyway, and gains precision by states that are.
-    model.set_activations(narrow && !wide && model.config().monarch_mixer_sequence_mixing ? mx::bfloat16 : mx::float32);
-    return wide;
-  }
-  const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
-  for (auto& w : castable_arrays(model)) {
-    const auto rounded = ops::cast(*w.array, dtype);
-    *w.array = wide ? ops::cast(rounded, mx::float32) : rounded;
-  }
-  return wide;
+void drop_other_heads(checkpoint::TensorMap& weights, const Config& config, Head head) {
+  std::erase_if(weights, [&](const auto& w) {
+    const std::string& n = w.first;
+    if (head != Head::masked_lm && n.starts_with("cls.")) return true;
+    if (head != Head::classification && n.starts_with("classifier.")) return true;
+    const bool pooled = head == Head::classification || head == Head::embedding || (head == Head::masked_lm && config.attention_pooling);
+    if (!pooled && n.starts_with("bert.pooler.")) return true;
+    if (config.family != Family::hf_bert) return false;
+    return n == "bert.embeddings.position_ids" || n.starts_with("cls.seq_relationship.");
+  });
 }
 
 Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {

@@ -52,8 +52,7 @@ Config read_config(const std::filesystem::path& file, const std::vector<std::str
 // The head to which weights with these names belong.
 Head head_of(const checkpoint::TensorMap& weights);
 
-// Makes a float32 model one of `dtype`: float32, bfloat16, float16 or int8. The filters of the long convolution stay float32; of int8 see
-// checkpoint/quantize.h. On a CPU that has no products of that dtype the weights are rounded to it and stay float32: that says the result.
-bool cast_weights(Model& model, mx::Dtype dtype);
+// Removes the weights of other heads, and what Hugging Face saves beside the weights.
+void drop_other_heads(checkpoint::TensorMap& weights, const Config& config, Head head);
 
 }  // namespace m2bert::models

@@ -11,15 +11,6 @@ mx::array cross_entropy(const mx::array& logits, const mx::array& labels) {
   return mx::mean(ops::cross_entropy_rows(logits, labels));
 }
 
-mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels, const mx::array& counts) {
-  require(logits.ndim() == labels.ndim() + 1, "[masked_cross_entropy] logits have shape ", logits.shape(), ", labels ", labels.shape(),
-          ", want [..., classes] and [...]");
-  auto rows = mx::reshape(logits, {-1, logits.shape(-1)});
-  auto known = mx::reshape(mx::maximum(labels, mx::array(0, labels.dtype())), {-1});
-  auto each = mx::reshape(ops::cross_entropy_rows(rows, known), labels.shape());
-  return mx::sum(mx::where(counts, each, mx::array(0.0f))) / mx::sum(mx::astype(counts, mx::float32));
-}
-
 mx::array mse(const mx::array& prediction, const mx::array& target) {
   require(prediction.shape() == target.shape(), "[mse] prediction has shape ", prediction.shape(), ", target ", target.shape());
   return mx::mean(mx::square(mx::astype(prediction, mx::float32) - mx::astype(target, mx::float32)));

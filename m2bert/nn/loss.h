@@ -7,10 +7,6 @@ namespace m2bert::nn {
 // Mean of -log softmax(logits)[label]. logits [n, classes], labels [n] integer.
 mx::array cross_entropy(const mx::array& logits, const mx::array& labels);
 
-// Mean cross entropy over the rows where `counts` is true, without gathering those rows.
-//   logits [..., classes], labels [...], counts [...] bool. If there is no such row the loss is NaN, like torch's mean of nothing.
-mx::array masked_cross_entropy(const mx::array& logits, const mx::array& labels, const mx::array& counts);
-
 // Mean of (prediction - target)^2 over all values, which have one shape.
 mx::array mse(const mx::array& prediction, const mx::array& target);
 

@@ -4,11 +4,11 @@
 
 namespace m2bert::ops {
 
-// Positions are hashed in lines of this many values: h = hash_mix(j * step + first), j is the position in line l,
-// first = hash_mix(key[0] + l), step = hash_mix(key[1] + l) | 1.
+// Values are hashed in lines of this many: value j of line l gets the hash hash_mix(j * step + first), with first = hash_mix(key[0] + l)
+// and step = hash_mix(key[1] + l) | 1.
 inline constexpr int kDropoutLine = 4096;
 
-// A value is dropped if its 32-bit hash is below this threshold; 0 <= p < 1.
+// Values whose hash is below this are dropped; p: the probability of being dropped, 0 <= p < 1.
 inline uint32_t dropout_threshold(float p) { return static_cast<uint32_t>(double(p) * 4294967296.0); }
 
 }  // namespace m2bert::ops

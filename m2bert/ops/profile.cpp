@@ -3,22 +3,22 @@
 #include <algorithm>
 #include <array>
 
-#include "m2bert/ops/backend/cpu/simd/stage.h"
+#include "m2bert/ops/backend/cpu/simd/profile_scope.h"
 
 namespace m2bert::ops {
 
 namespace {
 
-constexpr size_t kStages = size_t(cpu::StageKind::count);
+constexpr size_t kStages = size_t(cpu::ProfileStage::count);
 constexpr const char* kNames[] = {"in_linear", "out_linear", "mlp.up", "mlp.down", "linear",    "mixing",
                                   "filters",   "activation", "norm",   "quantize", "attention", "embeddings"};
 static_assert(std::size(kNames) == kStages);
 
-std::array<cpu::StageCounter, kStages> counters;
+std::array<cpu::ProfileCounter, kStages> counters;
 
 }  // namespace
 
-cpu::StageCounter& cpu::counter(StageKind kind) { return counters[size_t(kind)]; }
+cpu::ProfileCounter& cpu::profile_counter(ProfileStage kind) { return counters[size_t(kind)]; }
 
 void set_profiling(bool on) {
   if (on) {

@@ -1,5 +1,5 @@
 #pragma once
-// AdamW over groups of parameters, with its state under names.
+// AdamW over parameter groups, with named state.
 #include <string>
 #include <vector>
 
@@ -9,9 +9,9 @@
 namespace m2bert::optim {
 
 enum class WeightDecay {
-  // A step takes lr_t / lr_0 * weight_decay of each value. Source: composer.optim.DecoupledAdamW.
+  // A step shrinks each value by lr_t / lr_0 * weight_decay. Source: composer.optim.DecoupledAdamW.
   decoupled,
-  // A step takes lr_t * weight_decay of each value. Source: torch.optim.AdamW.
+  // A step shrinks each value by lr_t * weight_decay. Source: torch.optim.AdamW.
   by_learning_rate,
 };
 
@@ -22,10 +22,11 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  // The arrays behind the names must stay where they are. Moments start at zero.
+  // Keeps pointers to the arrays, which must outlive the optimizer. Moments start at zero.
   AdamW(std::vector<nn::NamedArray> parameters, std::vector<Group> groups, const AdamWOptions& options);
 
-  // One update. grads in the order of the parameters, float32; factor: the schedule's; norm: that of all gradients, for clipping.
+  // One update. grads: float32, in the order of the parameters; factor: the schedule's; norm: the global norm of the gradients, for
+  // clipping.
   void step(nn::Arrays& grads, double factor, const Clipping& clipping, double norm);
 
   int64_t steps() const { return steps_; }

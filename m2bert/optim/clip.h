@@ -1,5 +1,5 @@
 #pragma once
-// Clipping of gradients, as torch does it.
+// Gradient clipping, as in torch.
 #include <string>
 
 namespace m2bert::optim {
@@ -11,12 +11,12 @@ struct Clipping {
   double threshold = 0;
 };
 
-// A recipe's clipping_type: norm or value. Error that begins with `where` for another (adaptive clipping is not supported).
+// A recipe's clipping_type: norm or value. Error that starts with `where` for another (adaptive clipping is not supported).
 ClipBy clip_named(const std::string& name, const std::string& where);
 
-// The factor of every gradient: min(1, threshold / (norm + 1e-6)) when clipping by norm, else 1. Of a norm that is NaN it is NaN.
+// The factor of every gradient: min(1, threshold / (norm + 1e-6)) when clipping by norm, else 1. NaN if the norm is NaN.
 double clip_factor(const Clipping& clipping, double norm);
-// The largest absolute value that passes: the threshold when clipping by value, else infinity.
+// The largest absolute value of a gradient: the threshold when clipping by value, else infinity.
 double clip_limit(const Clipping& clipping);
 
 }  // namespace m2bert::optim

@@ -66,7 +66,7 @@ Time RunLength::resolve(const Time& time) const {
   return {std::floor(t.value + 1e-9), t.unit};  // 0.2 of 30 is 6
 }
 
-// Whole epochs are counted as they end: a run that goes on with another batch size has other numbers of batches in them.
+// Epochs are counted as they end: a run that resumes with another batch size has another number of batches in each.
 bool RunLength::reached(const Timestamp& now) const {
   const double value = max_duration.value;
   return max_duration.unit == TimeUnit::epoch && value == std::floor(value) ? double(now.epoch) >= value : share(now) >= 1;

@@ -1,5 +1,5 @@
 #pragma once
-// How far a run is and how long parts of it take, in the units of Composer's recipes.
+// The progress and the length of a run, in the units of Composer's recipes.
 #include <cstdint>
 #include <string>
 
@@ -18,12 +18,12 @@ struct Time {
   TimeUnit unit = TimeUnit::batch;
 };
 
-// "1000ba", "2ep", "286720000sp", "1e9tok", "0.06dur"; a number alone counts epochs. Error that begins with `where` for anything else,
-// and for negative values.
+// "1000ba", "2ep", "286720000sp", "1e9tok", "0.06dur"; a number without a unit is in epochs. Error that starts with `where` for
+// anything else and for negative values.
 Time parse_time(const std::string& text, const std::string& where);
 std::string show(const Time& time);
 
-// What is done so far.
+// The progress of a run.
 struct Timestamp {
   int64_t batch = 0, epoch = 0, sample = 0, token = 0;
   // In a unit other than duration.
@@ -31,18 +31,18 @@ struct Timestamp {
   bool operator==(const Timestamp&) const = default;
 };
 
-// The length of the run, by which epochs and shares of it become batches, samples or tokens.
+// The length of a run, which converts epochs and shares of the run into batches, samples or tokens.
 struct RunLength {
   Time max_duration;
   int64_t batches_per_epoch = 0;
-  // The same time in whole batches, samples or tokens, as Composer rounds it: down. Epochs become batches.
+  // The same time in whole batches, samples or tokens, rounded down as in Composer. Epochs become batches.
   Time resolve(const Time& time) const;
   bool reached(const Timestamp& now) const;
   // 0 to 1.
   double share(const Timestamp& now) const;
 };
 
-// True once in each interval: whether a multiple of it lies in (before, now]. An interval of 0 never comes.
+// Whether a multiple of the interval lies in (before, now]. Never true for an interval of 0.
 bool interval_passed(const Time& interval, const RunLength& run, const Timestamp& before, const Timestamp& now);
 
 }  // namespace m2bert::optim

@@ -8,11 +8,11 @@
 namespace m2bert::search {
 namespace {
 
-constexpr size_t kQueries = 4;      // rows of queries that share one pass over a document
-constexpr size_t kDocuments = 256;  // rows of documents that stay in the cache for all queries of a thread
-constexpr size_t kLanes = 16;       // partial sums of one product: what vector units like, in a fixed order
+constexpr size_t kQueries = 4;      // queries that share one pass over a document
+constexpr size_t kDocuments = 256;  // documents that stay in the CPU's cache for all queries of a thread
+constexpr size_t kLanes = 16;       // partial sums of a dot product, in a fixed order that suits vector units
 
-// One order of summation whatever the block: equal documents get equal scores.
+// The order of summation does not depend on the block, so equal documents get equal scores.
 template <size_t N>
 void dots(const float* const* queries, const float* document, size_t dim, float* out) {
   float sums[N][kLanes] = {};
@@ -47,10 +47,10 @@ std::vector<float> inverse_norms(std::span<const float> rows, size_t dim, Simila
 
 bool better(const Hit& a, const Hit& b) { return a.score != b.score ? a.score > b.score : a.index < b.index; }
 
-// The k best so far, as a heap with the worst in front.
-class Best {
+// The k best hits so far, as a heap with the worst at the front.
+class TopHits {
  public:
-  explicit Best(size_t k) : k_(k) { hits_.reserve(k); }
+  explicit TopHits(size_t k) : k_(k) { hits_.reserve(k); }
   void offer(Hit hit) {
     if (hits_.size() < k_) {
       hits_.push_back(hit);
@@ -84,7 +84,7 @@ std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<co
   const size_t n = rows_of(queries, dim, "queries"), m = rows_of(documents, dim, "documents");
   const auto query_norms = inverse_norms(queries, dim, options.similarity),
              document_norms = inverse_norms(documents, dim, options.similarity);
-  std::vector<Best> best(n, Best(std::min(options.k, m)));
+  std::vector<TopHits> best(n, TopHits(std::min(options.k, m)));
   const auto groups = static_cast<std::ptrdiff_t>((n + kQueries - 1) / kQueries);
   [[maybe_unused]] const int threads = std::max(1, options.threads);
   bool finite = true;
@@ -110,7 +110,7 @@ std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<co
   }
   std::vector<std::vector<Hit>> out;
   out.reserve(n);
-  for (Best& hits : best) out.push_back(hits.sorted());
+  for (TopHits& hits : best) out.push_back(hits.sorted());
   return out;
 }
 

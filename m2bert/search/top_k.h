@@ -1,5 +1,5 @@
 #pragma once
-// Exact nearest vectors: every document is scored, in blocks.
+// Exact nearest-neighbour search: scores every document, in blocks.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -21,8 +21,9 @@ struct TopKOptions {
   int threads = 1;
 };
 
-// queries [n, dim] and documents [m, dim], row-major. For each query the min(k, m) best, best first; equal scores in the
-// documents' order. The cosine with a zero vector is 0. Errors: sizes that are no multiple of dim, scores that are not finite.
+// queries [n, dim] and documents [m, dim], row-major. Returns the min(k, m) best hits of each query, best first; equal scores in
+// the order of the documents. The cosine with a zero vector is 0. Throws for sizes that are not a multiple of dim, and scores that are not
+// finite.
 std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<const float> documents, size_t dim,
                                     const TopKOptions& options = {});
 

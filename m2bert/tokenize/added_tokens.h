@@ -1,5 +1,5 @@
 #pragma once
-// Tokens that are found in the text before it is split into words: [CLS], [MASK] and what a tokenizer.json adds.
+// Tokens that are matched in the text before it is split into words: [CLS], [MASK] and the added tokens of a tokenizer.json.
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -13,10 +13,10 @@ struct AddedToken {
   std::string content;
   int32_t id = -1;
   bool special = true;       // decode() may skip it
-  bool normalized = false;   // looked for in the normalised text, as its own normalised form
-  bool single_word = false;  // not beside a word character
-  bool lstrip = false;       // takes the white space before it
-  bool rstrip = false;       // takes the white space after it
+  bool normalized = false;   // matched in the normalised text, by its own normalised form
+  bool single_word = false;  // not next to a word character
+  bool lstrip = false;       // strips the white space before it
+  bool rstrip = false;       // strips the white space after it
 };
 
 struct AddedMatch {
@@ -24,16 +24,16 @@ struct AddedMatch {
   int32_t id;
 };
 
-// Finds the leftmost, then longest tokens, as the tokenizers package does.
+// Finds the leftmost, then the longest tokens, as the tokenizers package does.
 class AddedTokens {
  public:
   AddedTokens() = default;
-  // patterns[i] is what tokens[i] looks like in the text that will be searched; not empty.
+  // patterns[i] is the form of tokens[i] in the text to search; not empty.
   AddedTokens(std::vector<AddedToken> tokens, std::vector<std::string> patterns);
 
   bool empty() const { return tokens_.empty(); }
-  // The next match at or after `from`, which starts at 0 and is moved on; false at the end of the text. `done` is where the last
-  // match ended: stripping does not go back behind it.
+  // The next match at or after `from`, which starts at 0 and is advanced; false at the end of the text. `done` is the end of the last
+  // match: stripping does not go back before it.
   bool next(std::string_view text, size_t& from, size_t done, AddedMatch& match) const;
 
  private:
@@ -43,7 +43,7 @@ class AddedTokens {
   std::vector<AddedToken> tokens_;  // longest pattern first
   std::vector<std::string> patterns_;
   std::array<bool, 256> starts_{};
-  int only_start_ = -1;  // the one first byte of all patterns
+  int only_start_ = -1;  // the first byte, if all patterns share it; else -1
 };
 
 }  // namespace m2bert::tokenize

@@ -19,7 +19,7 @@ struct Encoding {
 
 enum class PaddingSide { right, left };
 
-// Appends (or prepends) padding until the encoding has `length` tokens; does nothing where it already has as many.
+// Appends (or prepends) padding until the encoding has `length` tokens; does nothing if it has as many already.
 void pad(Encoding& encoding, size_t length, int32_t pad_id, PaddingSide side = PaddingSide::right, int32_t pad_type_id = 0);
 
 }  // namespace m2bert::tokenize

@@ -37,7 +37,7 @@ std::vector<std::pair<std::string_view, int32_t>> read_lines(std::string_view li
   return out;
 }
 
-// strip_accents follows lowercase where only that is set.
+// strip_accents follows lowercase if only that is set.
 void apply(const LoadOptions& options, NormalizerOptions& normalizer) {
   if (options.lowercase) normalizer.lowercase = normalizer.strip_accents = *options.lowercase;
   if (options.strip_accents) normalizer.strip_accents = *options.strip_accents;
@@ -104,7 +104,7 @@ void apply_config(const io::Tree& config, ModelParts& parts) {
   if (longest >= 1 && longest < 1e9) parts.settings.model_max_length = static_cast<size_t>(longest);
 }
 
-// A file's text that lives as long as the parts.
+// Keeps a file's text alive as long as the parts.
 std::shared_ptr<const std::string> read_text(const std::filesystem::path& file) {
   return std::make_shared<const std::string>(io::read_file(file, uint64_t{1} << 28));
 }
@@ -133,7 +133,7 @@ ModelParts parse_folder(const std::filesystem::path& folder) {
   return parts;
 }
 
-// The special tokens are found in texts, whether or not a file lists them as added tokens.
+// Special tokens are matched in texts, whether or not a file lists them as added tokens.
 WordPiece make(ModelParts parts, const LoadOptions& options) {
   apply(options, parts.normalizer);
   for (const std::string& token : {parts.pad, parts.unk, parts.cls, parts.sep, parts.mask}) add_unless_there(parts.added, {token});

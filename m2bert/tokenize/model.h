@@ -1,5 +1,5 @@
 #pragma once
-// Everything a WordPiece tokenizer knows, as it was read from its files. Internal to the folder.
+// The data of a WordPiece tokenizer, as read from its files. Internal to the folder.
 #include "m2bert/tokenize/added_tokens.h"
 #include "m2bert/tokenize/normalizer.h"
 #include "m2bert/tokenize/vocabulary.h"
@@ -19,16 +19,16 @@ namespace m2bert::tokenize {
 // How a byte of the text is treated on the fast path.
 enum class ByteClass : uint8_t { word, space, punctuation, slow };
 
-// What a loader gathers.
+// What a loader collects.
 struct ModelParts {
   std::string name;                   // the file, for errors
   std::shared_ptr<const void> owner;  // of the tokens' text
   std::vector<std::pair<std::string_view, int32_t>> vocabulary;
   NormalizerOptions normalizer;
-  std::vector<AddedToken> added;  // id -1: take it from the vocabulary; a token that is in neither is left out
+  std::vector<AddedToken> added;  // id -1: look it up in the vocabulary; a token without an id is ignored
   std::string unk = "[UNK]", cls = "[CLS]", sep = "[SEP]", pad = "[PAD]", mask = "[MASK]";
-  std::string prefix = "##";                         // of a token that goes on with a word
-  std::optional<std::string> decoder_prefix = "##";  // what decode() removes; empty: tokens are only joined with spaces
+  std::string prefix = "##";                         // of a token that continues a word
+  std::optional<std::string> decoder_prefix = "##";  // what decode() removes; nullopt: tokens are joined with spaces
   size_t max_word_chars = 100;
   bool cleanup = true;       // decode() removes spaces before punctuation
   bool has_template = true;  // [CLS] and [SEP] are added
@@ -50,7 +50,7 @@ struct TokenizerModel {
   bool cleanup, has_template;
   FileSettings settings;
 
-  Vocabulary::Node continuation;  // the node of the prefix; dead: no token goes on
+  Vocabulary::Node continuation;  // the node of the prefix; dead: no token continues a word
   std::array<ByteClass, 256> byte_class;
   std::array<uint8_t, 256> fold;  // lower case of ASCII
   std::array<int32_t, 128> punctuation_id;

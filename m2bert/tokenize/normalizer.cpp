@@ -7,7 +7,7 @@
 namespace m2bert::tokenize {
 namespace {
 
-// clean_text and split_chinese. Returns the flags of all characters that are left, or-ed.
+// Applies clean_text and split_chinese. Returns the or of the flags of all remaining characters.
 uint16_t decode(std::string_view text, uint32_t base, const NormalizerOptions& options, std::vector<Char>& out) {
   uint16_t seen = 0;
   const char* const end = text.data() + text.size();
@@ -61,7 +61,7 @@ void order_marks(std::vector<Part>& parts) {
   }
 }
 
-// Places are given out in the order of the text, not of the sorted marks: that is what the tokenizers package does.
+// Positions are assigned in the order of the text, not of the sorted marks, as the tokenizers package does.
 void strip_accents(std::vector<Char>& text) {
   std::vector<Part> parts = decompose_all(text);
   order_marks(parts);

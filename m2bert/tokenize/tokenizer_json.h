@@ -7,7 +7,7 @@
 
 namespace m2bert::tokenize {
 
-// The parts of a BERT tokenizer. Error, with file and key: a component or setting that BERT tokenizers do not have.
+// The parts of a BERT tokenizer. Throws an Error, with file and key, for a component or setting that BERT tokenizers do not have.
 ModelParts parse_tokenizer_json(std::string_view text, const std::string& name);
 
 // A special token's text, written as a string or as a map with "content".

@@ -5,7 +5,7 @@
 namespace m2bert::tokenize {
 namespace {
 
-// The entry whose `from` is c, in a table sorted by it; nullptr where there is none.
+// The entry whose `from` is c, in a table sorted by it; nullptr if there is none.
 template <class Entry>
 const Entry* find(const Entry* table, size_t count, char32_t c) {
   const Entry* end = table + count;
@@ -19,7 +19,7 @@ bool continues(const char* p, const char* end, uint8_t low = 0x80, uint8_t high 
 
 char32_t bits(const char* p) { return static_cast<uint8_t>(*p) & 0x3F; }
 
-// The bounds of the second byte shut out overlong forms, surrogates and values above U+10FFFF (Unicode, table 3-7).
+// The bounds of the second byte exclude overlong forms, surrogates and values above U+10FFFF (Unicode, table 3-7).
 Decoded decode_multibyte(const char* p, const char* end) {
   const auto lead = static_cast<uint8_t>(*p);
   if (lead < 0xC2 || lead > 0xF4) return {replacement_char, 1};

@@ -1,5 +1,5 @@
 #pragma once
-// UTF-8, and what Hugging Face's BERT normaliser and pre-tokenizer know about each code point.
+// UTF-8, and the properties of code points that Hugging Face's BERT normaliser and pre-tokenizer use.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -26,13 +26,13 @@ struct Decoded {
   uint32_t size;  // bytes read, at least 1
 };
 
-// The first code point of a text that is not empty. An ill-formed sequence gives U+FFFD and the size of its maximal subpart.
+// The first code point of a text that is not empty; U+FFFD and the size of the maximal subpart for an ill-formed sequence.
 Decoded decode_utf8(const char* text, const char* end);
 
 // A Unicode scalar value as UTF-8 at `out`, which has room for 4 bytes; returns the bytes written.
 uint32_t encode_utf8(char32_t c, char* out);
 
-// The code point that ends at `end`; replacement_char with size 0 where there is none or it is ill-formed.
+// The code point that ends at `end`; replacement_char with size 0 if there is none or it is ill-formed.
 Decoded last_utf8(const char* text, const char* end);
 
 namespace tables {
@@ -65,7 +65,7 @@ size_t decompose(char32_t c, char32_t out[4]);
 // The lower case form; returns its length, 1 or 2.
 size_t lower(char32_t c, char32_t out[2]);
 
-// 0 for a starter; marks are put into the order of their ranks.
+// 0 for a starter; marks are sorted by rank.
 uint8_t combining_rank(char32_t c);
 
 }  // namespace m2bert::tokenize

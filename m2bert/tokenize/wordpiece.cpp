@@ -20,7 +20,7 @@ Pieces cut(Pieces pieces, size_t length, TruncationSide side) {
   return side == TruncationSide::right ? pieces.first(length) : pieces.last(length);
 }
 
-// Hugging Face's longest_first: the longer text gives way first, then both share the room.
+// Hugging Face's longest_first: truncates the longer text first, then both equally.
 void cut_longest(Pieces& first, Pieces& second, size_t room, TruncationSide side) {
   if (first.size() + second.size() <= room) return;
   size_t shorter = std::min(first.size(), second.size());
@@ -36,8 +36,8 @@ void cut_longest(Pieces& first, Pieces& second, size_t room, TruncationSide side
 
 void cut_only(Pieces& target, const Pieces& other, size_t room, TruncationSide side, const char* which) {
   if (target.size() + other.size() <= room) return;
-  require(other.size() < room, "[tokenize] the ", which, " text cannot be cut to fit: the other one has ", other.size(), " tokens and ",
-          room, " are allowed. Use longest_first or a larger max_length.");
+  require(other.size() < room, "[tokenize] the ", which, " text cannot be truncated to fit: the other one has ", other.size(),
+          " tokens and ", room, " are allowed. Use longest_first or a larger max_length.");
   target = cut(target, room - other.size(), side);
 }
 
@@ -45,7 +45,7 @@ void require_size(std::string_view text) {
   require(text.size() < UINT32_MAX, "[tokenize] a text of ", text.size(), " bytes is too long, the limit is 4 GiB. Split it.");
 }
 
-// Room for the texts' own tokens.
+// The maximum number of tokens of the texts themselves.
 size_t room_for(const EncodeOptions& options, size_t specials) {
   if (options.reference_cut) return SIZE_MAX;
   require(options.max_length >= specials, "[tokenize] max_length is ", options.max_length, ", but the special tokens alone are ", specials);
@@ -76,13 +76,13 @@ class Writer {
   }
   Encoding finish(bool truncated, const EncodeOptions& options) {
     out_.truncated = truncated;
-    if (options.reference_cut && out_.ids.size() > options.max_length) cut_reference(options.max_length);
+    if (options.reference_cut && out_.ids.size() > options.max_length) cut_as_upstream(options.max_length);
     out_.attention_mask.assign(out_.ids.size(), 1);
     return std::move(out_);
   }
 
  private:
-  void cut_reference(size_t length) {
+  void cut_as_upstream(size_t length) {
     out_.truncated = true;
     out_.ids.resize(length);
     out_.offsets.resize(length);
@@ -96,7 +96,7 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   for (size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
 }
 
-// The package cleans each token by itself, with the space it puts before it.
+// The tokenizers package cleans each token by itself, with the space before it.
 void clean_up(std::string& token) {
   static constexpr std::pair<std::string_view, std::string_view> rules[] = {
       {" .", "."},   {" ?", "?"},           {" !", "!"},   {" ,", ","},     {" ' ", "'"},   {" n't", "n't"},
@@ -112,7 +112,7 @@ Encoding WordPiece::encode(std::string_view text, const EncodeOptions& options) 
   require_size(text);
   const size_t specials = options.add_special_tokens && model_->has_template ? 2 : 0;
   const size_t room = room_for(options, specials);
-  // Text behind the last token that is kept need not be split.
+  // Text after the last token that is kept need not be split.
   size_t limit = options.truncation_side == TruncationSide::right ? room : SIZE_MAX;
   if (options.reference_cut) limit = options.max_length;
   std::vector<Piece> pieces;

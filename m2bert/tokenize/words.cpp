@@ -4,7 +4,7 @@
 
 namespace m2bert::tokenize {
 
-// The tokens found in the raw text cut it into segments; each is normalised on its own.
+// The added tokens found in the raw text divide it into segments; each is normalised on its own.
 void Splitter::split(std::string_view text, size_t limit, std::vector<Piece>& out, bool fast) {
   text_ = text, out_ = &out, limit_ = limit, fast_ = fast;
   size_t from = 0, done = 0;
@@ -18,8 +18,8 @@ void Splitter::split(std::string_view text, size_t limit, std::vector<Piece>& ou
   if (!full()) segment(done, text.size());
 }
 
-// ASCII words are looked up in place. Whatever touches other bytes, up to the next ASCII space or punctuation, takes the general
-// path: nothing in the normaliser reaches across those.
+// ASCII words are looked up in place. A run with other bytes, up to the next ASCII space or punctuation, takes the general path: the
+// normaliser never looks beyond those.
 void Splitter::segment(size_t begin, size_t end) {
   if (!fast_ || !model_.normalized_added.empty()) {
     general(begin, end);
@@ -125,7 +125,7 @@ void Splitter::flush_word() {
   word_chars_ = 0;
 }
 
-// Added tokens that are looked for in the normalised text.
+// Matches the added tokens of the normalised text.
 void Splitter::normalized_with_added() {
   std::string bytes;
   std::vector<size_t> char_of;  // by byte, and one more at the end

@@ -1,5 +1,5 @@
 #pragma once
-// Text to pieces of words: the part of tokenizing between the raw text and the [CLS] ... [SEP] template. Internal to the folder.
+// Text to word pieces: the part of tokenizing between the raw text and the [CLS] ... [SEP] template. Internal to the folder.
 #include "m2bert/tokenize/model.h"
 
 #include <cstddef>
@@ -15,12 +15,12 @@ struct Piece {
   uint32_t begin, end;  // bytes of the text
 };
 
-// Appends a text's pieces to a list, which may stop once it is longer than a limit. One object serves one text after another.
+// Appends a text's pieces to a list, and may stop once the list is longer than a limit. One object can split many texts in turn.
 class Splitter {
  public:
   explicit Splitter(const TokenizerModel& model) : model_(model) {}
 
-  // `fast` off: every stretch takes the general path, which the tests compare the fast one with.
+  // fast = false: everything takes the general path, for tests that compare both.
   void split(std::string_view text, size_t limit, std::vector<Piece>& out, bool fast = true);
 
  private:
@@ -42,7 +42,7 @@ class Splitter {
     char byte;
     uint32_t begin, end;
   };
-  std::vector<Byte> word_;  // of the general path, with the place of each byte
+  std::vector<Byte> word_;  // of the general path, with the position of each byte
   size_t word_chars_ = 0;
 };
 

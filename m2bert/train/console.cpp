@@ -1,7 +1,8 @@
 #include "m2bert/train/console.h"
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
+#include <string_view>
 
 #include "m2bert/io/log.h"
 
@@ -13,6 +14,9 @@ struct Figure {
   const char *name, *shown, *format;
 };
 
+// Metrics of a task that are not in the table are shown under their own names.
+constexpr std::string_view kEvaluation = "metrics/eval/";
+
 constexpr Figure kFigures[] = {
     {"loss/train/total", "loss", "%.4f"},
     {"metrics/eval/LanguageCrossEntropy", "evaluation: cross entropy", "%.4f"},
@@ -23,6 +27,12 @@ constexpr Figure kFigures[] = {
     {"throughput/tokens_per_sec", "tokens/s", "%.0f"},
     {"throughput/device/mfu", "flops utilisation", "%.2f"},
 };
+
+std::string formatted(double value, const char* format) {
+  char text[64];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
 
 io::ProgressOptions progress_options(const ConsoleOptions& options, uint64_t& total) {
   const auto whole = options.run.resolve(options.run.max_duration);
@@ -57,13 +67,16 @@ std::string line_of(const Record& record, const optim::RunLength& run) {
   std::string line = "batch " + io::show_count(uint64_t(record.time.batch));
   const auto whole = run.resolve(run.max_duration);
   if (whole.unit == optim::TimeUnit::batch) line += " of " + io::show_count(uint64_t(whole.value));
-  const char* separator = ": ";
+  std::string separator = ": ";
   for (const auto& figure : kFigures) {
     const double* value = record.find(figure.name);
     if (!value) continue;
-    char text[64];
-    std::snprintf(text, sizeof text, figure.format, *value);
-    line += std::string(separator) + figure.shown + " " + text;
+    line += separator + figure.shown + " " + formatted(*value, figure.format);
+    separator = ", ";
+  }
+  for (const auto& [name, value] : record.values) {
+    if (!name.starts_with(kEvaluation) || std::ranges::any_of(kFigures, [&](const Figure& f) { return f.name == name; })) continue;
+    line += separator + name.substr(kEvaluation.size()) + " " + formatted(value, "%.4f");
     separator = ", ";
   }
   return line;

@@ -1,5 +1,5 @@
 #pragma once
-// A run on the terminal: progress with the time left, and lines with the main figures.
+// A run on the terminal: progress with the remaining time, and lines with the main metrics.
 #include <memory>
 
 #include "m2bert/io/progress.h"
@@ -8,8 +8,8 @@
 namespace m2bert::train {
 
 struct ConsoleOptions {
-  bool progress = true;  // bar on a terminal, a line now and then elsewhere
-  bool lines = false;    // figures of steps, every line_interval
+  bool progress = true;  // a bar on a terminal, otherwise a line now and then
+  bool lines = false;    // metrics of steps, every line_interval
   optim::Time line_interval{1, optim::TimeUnit::batch};
   optim::RunLength run;
 };
@@ -25,7 +25,7 @@ class Console : public Logger {
   std::unique_ptr<io::Progress> progress_;
 };
 
-// "batch 100 of 30000: loss 5.1234, ...": the figures for people among those of a record.
+// "batch 100 of 30000: loss 5.1234, ...": the main metrics of a record.
 std::string line_of(const Record& record, const optim::RunLength& run);
 
 }  // namespace m2bert::train

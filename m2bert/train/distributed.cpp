@@ -27,7 +27,7 @@ void check_address(const io::Tree& address) {
   if (colon == 0 || port < 1 || port > 65535) address.wants("an address and port like \"10.0.0.1:5000\"");
 }
 
-// MLX opens libmpi.so, a name that comes with the development files of a distribution's Open MPI, and not with its mpirun.
+// MLX opens libmpi.so. Distributions install that name with Open MPI's development files, not with mpirun.
 void name_mpi_library() {
 #ifdef __linux__
   if (is_set("MLX_MPI_LIBNAME")) return;
@@ -56,7 +56,7 @@ Processes join_processes() {
   if (backend == "mpi") name_mpi_library();
   try {
     Processes processes(mx::distributed::init(true, backend));
-    processes.set_on_this_host(number_in("M2BERT_LOCAL_PROCESSES", number_in("OMPI_COMM_WORLD_LOCAL_SIZE", 1)));
+    processes.set_local_size(number_in("M2BERT_LOCAL_PROCESSES", number_in("OMPI_COMM_WORLD_LOCAL_SIZE", 1)));
     return processes;
   } catch (const std::exception& e) {
     fail("cannot join the other processes (", backend, "): ", e.what());

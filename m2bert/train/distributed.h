@@ -1,5 +1,5 @@
 #pragma once
-// Joining the other processes of a run through MLX's backends: ring (TCP), MPI, NCCL.
+// Joins the processes of a run through MLX's backends: ring (TCP), MPI, NCCL.
 #include <filesystem>
 #include <string>
 
@@ -7,15 +7,15 @@
 
 namespace m2bert::train {
 
-// Which backend the environment asks for, as MLX's own launcher sets it: "nccl" (NCCL_HOST_IP, NCCL_PORT, MLX_RANK, MLX_WORLD_SIZE; on a
-// GPU), "ring" (MLX_HOSTFILE, MLX_RANK), "mpi" (under mpirun), "" for a process by itself.
+// The backend that the environment selects, with the variables of MLX's own launcher: "nccl" (NCCL_HOST_IP, NCCL_PORT, MLX_RANK,
+// MLX_WORLD_SIZE; on a GPU), "ring" (MLX_HOSTFILE, MLX_RANK), "mpi" (under mpirun), "" for a single process.
 std::string backend_of_environment();
 
-// Waits until all processes are there, and joins them. Error: the backend cannot be had, the hostfile makes no sense.
+// Waits for all processes and joins them. Error: the backend is not available, or the hostfile is invalid.
 Processes join_processes();
 
 // Checks an MLX hostfile, [["10.0.0.1:5000"], ["10.0.0.2:5000"]] with one entry a process in the order of ranks, and sets the environment
-// for it. Error that names the file and the entry, or a rank that is not there.
+// for it. Error that names the file and the invalid entry, or a rank that it does not have.
 void use_hostfile(const std::filesystem::path& hostfile, int rank);
 
 }  // namespace m2bert::train

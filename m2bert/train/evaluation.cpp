@@ -3,77 +3,54 @@
 #include <algorithm>
 
 #include "m2bert/io/interrupt.h"
-#include "m2bert/models/pretrained.h"
-#include "m2bert/ops/padding.h"
-#include "m2bert/train/step.h"
+#include "m2bert/models/cast.h"
 
 namespace m2bert::train {
 
 namespace {
 
-// The model's weights in another dtype for a while.
-class Cast {
- public:
-  Cast(models::Model& model, mx::Dtype dtype) : arrays_(nn::named_arrays(model)) {
-    for (const auto& a : arrays_) before_.push_back(*a.array);
-    if (dtype != mx::float32) models::cast_weights(model, dtype);
-  }
-  ~Cast() {
-    for (size_t i = 0; i < arrays_.size(); ++i) *arrays_[i].array = before_[i];
-  }
-  Cast(const Cast&) = delete;
-  Cast& operator=(const Cast&) = delete;
-
- private:
-  std::vector<nn::NamedArray> arrays_;
-  nn::Arrays before_;
+// Sums and samples of this process's share.
+struct Share {
+  tasks::MetricSums sums;
+  int64_t samples = 0;
 };
 
-Evaluation sum_of(const Evaluation& mine, const Processes& processes) {
-  if (processes.size() == 1) return mine;
-  const auto counts = processes.sum_counts({mine.cross_entropy.tokens(), mine.accuracy.right(), mine.samples});
-  Evaluation all;
-  all.cross_entropy.add(processes.sum_value(mine.cross_entropy.sum()), counts[0]);
-  all.accuracy.add(counts[1], counts[0]);
-  all.samples = counts[2];
-  return all;
-}
-
-}  // namespace
-
-void add_batch(Evaluation& evaluation, const models::Model& model, const data::TrainBatch& batch, int first, int rows) {
-  evaluation.samples += rows;
-  const int64_t predicted = count_predicted(model.config(), batch, first, rows);
-  if (predicted == 0) return;
-  const auto input = model_input(batch, first, rows);
-  const auto labels = label_array(batch, first, rows);
-  const auto least = mx::array(model.config().family == models::Family::hf_bert ? 0 : 1);
-  const auto picked = ops::unpadding(mx::greater_equal(labels, least));
-  nn::Pass pass;
-  const auto states = ops::unpad_input(model.hidden_states(input, pass), picked);
-  const auto logits = mx::astype(model.masked_lm_logits(states, pass), mx::float32);
-  const auto wanted = mx::expand_dims(mx::take(mx::flatten(labels), picked.indices, 0), -1);
-  auto loss = mx::sum(mx::expand_dims(mx::logsumexp(logits, -1), -1) - mx::take_along_axis(logits, wanted, -1));
-  auto right = mx::sum(mx::equal(mx::astype(mx::argmax(logits, -1, true), mx::int32), wanted));
-  mx::eval({loss, right});
-  evaluation.cross_entropy.add(loss.item<float>(), predicted);
-  evaluation.accuracy.add(right.item<int32_t>(), predicted);
-}
-
-Evaluation evaluate(models::Model& model, data::BatchSource& source, const Processes& processes, const EvaluationOptions& options) {
-  const Cast cast(model, options.compute);
-  Evaluation mine;
+Share share_of(const models::Model& model, const tasks::Task& task, data::BatchSource& source, const EvaluationOptions& options) {
+  Share share{task.no_sums()};
   source.seek({0, 0});
   for (int64_t done = 0; options.batches < 0 || done < options.batches; ++done) {
     const auto batch = source.next();
     if (!batch) break;
-    const int piece = options.rows > 0 ? std::min(options.rows, batch->rows) : batch->rows;
+    const int piece = tasks::microbatch_rows(task, *batch, options.rows);
     for (int first = 0; first < batch->rows && !io::interrupted(); first += piece) {
-      add_batch(mine, model, *batch, first, std::min(piece, batch->rows - first));
+      const int rows = std::min(piece, batch->rows - first);
+      task.add_sums(share.sums, model, *batch, first, rows);
+      share.samples += rows / task.rows_per_sample();
     }
     if (io::interrupted()) break;
   }
-  return sum_of(mine, processes);
+  return share;
+}
+
+void sum_over(const Processes& processes, Share& share) {
+  auto counts = share.sums.counts;
+  counts.push_back(share.samples);
+  counts = processes.sum_counts(counts);
+  share.samples = counts.back();
+  counts.pop_back();
+  share.sums.counts = std::move(counts);
+  for (auto& value : share.sums.values) value = processes.sum_value(value);
+}
+
+}  // namespace
+
+Evaluation evaluate(models::Model& model, const tasks::Task& task, data::BatchSource& source, const Processes& processes,
+                    const EvaluationOptions& options) {
+  const models::ScopedCast cast(model, options.compute);
+  const models::PackedScope packed(model);  // leaves no copy of a weight behind
+  auto share = share_of(model, task, source, options);
+  sum_over(processes, share);
+  return {task.eval_metrics(share.sums), share.samples};
 }
 
 }  // namespace m2bert::train

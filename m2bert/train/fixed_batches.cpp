@@ -37,14 +37,14 @@ FixedBatches::FixedBatches(const std::filesystem::path& path, int rank, int size
   require(global_rows_ % size == 0, path.string(), ": ", size, " processes cannot share ", global_rows_, " rows evenly");
   rows_ = global_rows_ / size;
   first_ = rank * rows_;
-  mask_ = same("attention_mask");
+  attention_mask_ = same("attention_mask");
   labels_ = same("labels");
-  if (file->find("token_type_ids")) type_ids_ = same("token_type_ids");
-  ids_ = ids.values;
+  if (file->find("token_type_ids")) token_type_ids_ = same("token_type_ids");
+  input_ids_ = ids.values;
 }
 
 void FixedBatches::require_ids_below(int vocab_size) const {
-  for (const int32_t id : ids_) {
+  for (const int32_t id : input_ids_) {
     require(id >= 0 && id < vocab_size, path_, ": input_ids holds ", id, ", the model has ", vocab_size, " tokens");
   }
   for (const int32_t label : labels_) {
@@ -58,15 +58,15 @@ std::vector<int32_t> FixedBatches::share_of(const std::vector<int32_t>& all) con
   return {begin, begin + int64_t(rows_) * length_};
 }
 
-std::optional<data::TrainBatch> FixedBatches::next() {
+std::optional<data::Batch> FixedBatches::next() {
   if (next_ >= batches_) return std::nullopt;
-  data::TrainBatch batch;
+  data::Batch batch;
   batch.rows = rows_;
   batch.length = length_;
-  batch.ids = share_of(ids_);
-  batch.mask = share_of(mask_);
+  batch.input_ids = share_of(input_ids_);
+  batch.attention_mask = share_of(attention_mask_);
   batch.labels = share_of(labels_);
-  if (!type_ids_.empty()) batch.type_ids = share_of(type_ids_);
+  if (!token_type_ids_.empty()) batch.token_type_ids = share_of(token_type_ids_);
   ++next_;
   return batch;
 }

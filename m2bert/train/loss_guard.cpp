@@ -25,7 +25,7 @@ std::string text(const Parts&... parts) {
   return out.str();
 }
 
-// A NaN has a sign, which tells nobody anything.
+// Without the sign of a NaN, which means nothing.
 double shown(double value) { return std::isnan(value) ? std::abs(value) : value; }
 
 }  // namespace
@@ -39,7 +39,7 @@ Reaction reaction_named(const std::string& name, const std::string& where) {
   fail(where, ": \"", name, "\" is no reaction; wants ignore, warn, skip, roll_back or stop");
 }
 
-LossGuard::Verdict LossGuard::found(const Gradient& g) const {
+LossGuard::Verdict LossGuard::verdict_on(const Gradient& g) const {
   if (!g.finite()) {
     const bool mild = options_.on_nan == Reaction::ignore || options_.on_nan == Reaction::warn;
     return {mild ? Reaction::skip : options_.on_nan, text("loss ", shown(g.loss), ", gradient norm ", shown(g.norm))};
@@ -51,7 +51,7 @@ LossGuard::Verdict LossGuard::found(const Gradient& g) const {
 }
 
 LossGuard::Verdict LossGuard::judge(const Gradient& g) {
-  const auto verdict = found(g);
+  const auto verdict = verdict_on(g);
   if (verdict.reaction == Reaction::skip) {
     require(++skips_ <= options_.max_skips, verdict.reason, ": ", options_.max_skips,
             " batches in a row were left out already; try a lower learning rate or a longer warm-up");
@@ -63,21 +63,21 @@ LossGuard::Verdict LossGuard::judge(const Gradient& g) {
   return verdict;
 }
 
-void LossGuard::rolled_back(const io::Tree& memory) {
-  restore(memory);
+void LossGuard::rolled_back(const io::Tree& state) {
+  restore(state);
   require(++roll_backs_ <= options_.max_roll_backs, "the loss failed again after the run went back ", options_.max_roll_backs,
           " times to the same checkpoint; try a lower learning rate or a longer warm-up");
 }
 
-io::Tree LossGuard::memory() const {
+io::Tree LossGuard::state() const {
   io::Tree losses = io::Tree::list();
   for (const double loss : losses_) losses.push_back(loss);
   return losses;
 }
 
-void LossGuard::restore(const io::Tree& memory) {
+void LossGuard::restore(const io::Tree& state) {
   losses_.clear();
-  for (const auto& loss : memory.items()) losses_.push_back(loss.number());
+  for (const auto& loss : state.items()) losses_.push_back(loss.number());
 }
 
 }  // namespace m2bert::train

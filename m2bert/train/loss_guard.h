@@ -1,5 +1,5 @@
 #pragma once
-// Watches the loss for NaN and spikes, before the update.
+// Checks the loss for NaN and spikes, before the update.
 #include <deque>
 #include <string>
 
@@ -10,9 +10,9 @@ namespace m2bert::train {
 
 enum class Reaction {
   ignore,     // update as always
-  warn,       // say so and update
-  skip,       // leave the batch out
-  roll_back,  // go back to the last checkpoint, and leave out the batches since then
+  warn,       // warn and update
+  skip,       // skip the batch
+  roll_back,  // return to the last checkpoint, and skip the batches since then
   stop,       // end the run with an error
 };
 
@@ -20,8 +20,8 @@ enum class Reaction {
 Reaction reaction_named(const std::string& name, const std::string& where);
 
 struct LossGuardOptions {
-  Reaction on_nan = Reaction::stop;      // the loss or a gradient is NaN or infinite; ignore and warn then mean skip
-  Reaction on_spike = Reaction::ignore;  // the loss is more than spike_factor times the median of the last `window`
+  Reaction on_nan = Reaction::stop;      // to a loss or gradient that is NaN or infinite; ignore and warn mean skip here
+  Reaction on_spike = Reaction::ignore;  // to a loss more than spike_factor times the median of the last `window`
   int window = 100;
   double spike_factor = 2;
   int max_roll_backs = 3;  // to the same checkpoint; then the run stops
@@ -36,20 +36,20 @@ class LossGuard {
     Reaction reaction = Reaction::ignore;
     std::string reason;  // "loss 12.1 is 2.4 times the median of the last 100"
   };
-  // Error once too many batches in a row were to be left out.
+  // Error once more than max_skips batches in a row would be skipped.
   Verdict judge(const Gradient& gradient);
-  // A checkpoint was saved: roll-backs are counted anew.
+  // Call when a checkpoint was saved: restarts the count of roll-backs.
   void saved() { roll_backs_ = 0; }
-  // The run went back: the window is that of the checkpoint. Error once that has happened too often.
-  void rolled_back(const io::Tree& memory);
+  // Call when the run went back to a checkpoint, with the state saved there. Error after more than max_roll_backs.
+  void rolled_back(const io::Tree& state);
 
-  // The losses it compares with, for a checkpoint.
-  io::Tree memory() const;
-  void restore(const io::Tree& memory);
+  // The losses of the window, for a checkpoint.
+  io::Tree state() const;
+  void restore(const io::Tree& state);
 
  private:
   LossGuardOptions options_;
-  Verdict found(const Gradient& gradient) const;
+  Verdict verdict_on(const Gradient& gradient) const;
 
   std::deque<double> losses_;
   int roll_backs_ = 0, skips_ = 0;

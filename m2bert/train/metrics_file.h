@@ -12,7 +12,7 @@ namespace m2bert::train {
 
 class MetricsFile : public Logger {
  public:
-  // Goes on behind the first `size` bytes: what a killed run wrote after its last checkpoint is cut off. Of a shorter file all is kept.
+  // Appends after the first `size` bytes: what a killed run wrote after its last checkpoint is cut off. A shorter file is kept whole.
   MetricsFile(const std::filesystem::path& file, uint64_t size);
   void write(const Record& record) override;
   void sync() override { file_.sync(); }
@@ -22,12 +22,12 @@ class MetricsFile : public Logger {
   io::GrowingFile file_;
 };
 
-// NaN and infinite values are null, which read_metrics leaves out.
+// NaN and infinite values are written as null, which read_metrics omits.
 std::string metrics_line(const Record& record);
 
-// All lines of a metrics file; a last line without its end is left out. Error with file and line for anything else that is no record.
+// The records of a metrics file. An incomplete last line is ignored; any other line that is not a record is an Error with file and line.
 std::vector<Record> read_metrics(const std::filesystem::path& file);
-// The same for the file's text; name stands for it in errors.
+// The same for the text of a file; errors call it `name`.
 std::vector<Record> parse_metrics(std::string_view text, const std::string& name);
 
 }  // namespace m2bert::train

@@ -11,7 +11,7 @@ namespace m2bert::train {
 
 namespace {
 
-// The number of kilobytes behind a name in a file of /proc, in bytes; 0 where it is not there.
+// A field of a file in /proc that counts kilobytes, in bytes; 0 if it is missing.
 uint64_t kilobytes_in(const char* file, const std::string& wanted) {
   std::ifstream in(file);
   for (std::string line; std::getline(in, line);) {
@@ -22,7 +22,7 @@ uint64_t kilobytes_in(const char* file, const std::string& wanted) {
 
 uint64_t status_bytes(const char* name) { return kilobytes_in("/proc/self/status", name); }
 
-// Lets VmHWM begin anew; false where the system cannot.
+// Resets VmHWM; false if the system cannot.
 bool reset_peak_resident() {
   std::ofstream out("/proc/self/clear_refs");
   out << "5" << std::flush;
@@ -32,11 +32,11 @@ bool reset_peak_resident() {
 uint64_t number_in(const char* file) {
   std::ifstream in(file);
   uint64_t number = 0;
-  return in >> number ? number : 0;  // "max" is no number
+  return in >> number ? number : 0;  // 0 for "max"
 }
 
-// What a control group of version 2 or 1 leaves; 0: no limit.
-uint64_t left_by_control_group() {
+// What the limit of the cgroup (version 2 or 1) leaves; 0: no limit.
+uint64_t free_in_cgroup() {
   for (const auto& [limit, used] :
        {std::pair{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
         std::pair{"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"}}) {
@@ -46,7 +46,7 @@ uint64_t left_by_control_group() {
   return 0;
 }
 
-uint64_t left_on_gpu() {
+uint64_t free_on_gpu() {
   const auto& info = mx::device_info(mx::default_device());
   auto bytes = [&](const char* key) {
     const auto it = info.find(key);
@@ -61,8 +61,8 @@ uint64_t left_on_gpu() {
 }  // namespace
 
 uint64_t free_memory() {
-  if (mx::default_device() == mx::Device(mx::Device::gpu)) return left_on_gpu();
-  const uint64_t system = kilobytes_in("/proc/meminfo", "MemAvailable"), group = left_by_control_group();
+  if (mx::default_device() == mx::Device(mx::Device::gpu)) return free_on_gpu();
+  const uint64_t system = kilobytes_in("/proc/meminfo", "MemAvailable"), group = free_in_cgroup();
   return group > 0 && (system == 0 || group < system) ? group : system;
 }
 
@@ -78,14 +78,14 @@ double memory_of_row(const std::function<uint64_t(int rows)>& peak, int most) {
   return std::max(now / rows, 1.0);
 }
 
-uint64_t peak_of(const std::function<void()>& work) {
+uint64_t peak_memory_of(const std::function<void()>& work) {
   const size_t arrays_before = mx::get_active_memory();
   mx::reset_peak_memory();
-  const bool told = reset_peak_resident();
+  const bool has_peak = reset_peak_resident();
   const uint64_t resident_before = status_bytes("VmRSS");
   work();
   const size_t arrays = mx::get_peak_memory() - std::min(arrays_before, mx::get_peak_memory());
-  const uint64_t resident = told ? status_bytes("VmHWM") - std::min(resident_before, status_bytes("VmHWM")) : 0;
+  const uint64_t resident = has_peak ? status_bytes("VmHWM") - std::min(resident_before, status_bytes("VmHWM")) : 0;
   return std::max<uint64_t>(arrays, resident);
 }
 

@@ -28,11 +28,10 @@ double mlp_flops(const models::Config& c) {
 
 }  // namespace
 
-double training_flops(const models::Config& c, int64_t rows, int64_t length, int64_t predicted) {
-  const double tokens = double(rows) * double(length), h = c.hidden_size;
+double training_flops(const models::Config& c, int64_t rows, int64_t length, double head) {
+  const double tokens = double(rows) * double(length);
   const double encoder = c.num_hidden_layers * (mixer_flops(c, double(length)) + mlp_flops(c));
-  const double head = 2 * h * (h + c.vocab_size);
-  return 3 * (tokens * encoder + double(predicted) * head);
+  return 3 * (tokens * encoder + head);
 }
 
 double measured_peak_flops(mx::Dtype dtype) {
@@ -41,7 +40,7 @@ double measured_peak_flops(mx::Dtype dtype) {
   mx::eval(a);
   double best = 0;
   double all = 0;
-  for (int i = 0; i < 4 || (all < 0.3 && i < 100); ++i) {  // the first one warms up; others may be slowed down by other programs
+  for (int i = 0; i < 4 || (all < 0.3 && i < 100); ++i) {  // the first one warms up; other programs may slow others down
     const auto start = std::chrono::steady_clock::now();
     mx::eval(ops::linear(a, a, std::nullopt));
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -6,13 +6,12 @@
 
 namespace m2bert::train {
 
-// Floating-point operations of a training step: the matrix products, attention scores and convolutions that the model needs, forward once
-// and backward twice. Norms, activations and the filters' own networks, which do not grow with the batch, are not counted.
-// rows of `length` tokens with `predicted` tokens through the masked-LM head.
-double training_flops(const models::Config& config, int64_t rows, int64_t length, int64_t predicted);
+// Floating-point operations of a training step on rows of `length` tokens: the GEMMs, attention scores and convolutions of the encoder and
+// the head, once for the forward pass and twice for the backward pass. Norms, activations and the networks of the filters are not counted.
+// head: the head's operations in the forward pass (tasks::Task::head_flops).
+double training_flops(const models::Config& config, int64_t rows, int64_t length, double head);
 
-// What a product of large square matrices reaches on this device, in operations a second: the best of some,
-// in a third of a second or so.
+// Operations a second of a GEMM of large square matrices on this device: the best of several runs, which take about a third of a second.
 double measured_peak_flops(mx::Dtype dtype);
 
 }  // namespace m2bert::train

@@ -13,7 +13,7 @@ struct StepReport {
   optim::Timestamp before, now;
   Gradient& gradient;  // with its arrays
   double factor;       // of the learning rates
-  double seconds;      // of training since the start of the session, evaluations and savings left out
+  double seconds;      // of training since the start of the session, without evaluations and checkpoints
 };
 
 class Monitor {
@@ -23,11 +23,11 @@ class Monitor {
 };
 
 // speed_monitor: batches, samples and tokens a second over the last `window` steps, of all processes and of one (throughput/device/...),
-// and the share of the peak that the model's own operations make (throughput/device/mfu).
+// and the model FLOPs utilization (throughput/device/mfu).
 class SpeedMonitor : public Monitor {
  public:
-  // flops: of a step's share of one process, by its rows and predicted tokens; peak: operations a second that one process could make, 0:
-  // none is known and mfu is left out.
+  // flops: the operations of one process in a step; peak: operations a second that one process can reach, 0 if unknown, which leaves mfu
+  // out.
   SpeedMonitor(int window, int processes, std::function<double(const Gradient&)> flops, double peak)
       : window_(window), processes_(processes), flops_(std::move(flops)), peak_(peak) {}
   void after_step(const StepReport& step, Record& record) override;

@@ -9,14 +9,15 @@
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
-#include "m2bert/hub/download.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/io/yaml_writer.h"
-#include "m2bert/train/batch_source.h"
+#include "m2bert/models/find_model.h"
+#include "m2bert/models/pretrained.h"
 #include "m2bert/train/console.h"
+#include "m2bert/train/loader.h"
 #include "m2bert/train/microbatch_size.h"
 #include "m2bert/train/model_flops.h"
 #include "m2bert/train/tensorboard.h"
@@ -27,21 +28,16 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A file or folder that is there, else a model on the hub.
-fs::path weights_path(const std::string& name) {
-  std::error_code none;
-  if (fs::exists(name, none)) return name;
-  require(hub::looks_like_model_name(name), "load_path: ", name, ": no such file, folder or name of a model on the hub");
-  return hub::fetch_model(name, "load_path: " + name, checkpoint::holds_model);
+fs::path find_weights(const std::string& name) {
+  return models::find_model(name, "load_path: " + name, ": no such file, folder or name of a model on the hub");
 }
 
-// The masked-LM model's weights out of any checkpoint: without other heads.
-checkpoint::TensorMap load_weights(const fs::path& path, const models::Config& config, const std::optional<models::GrowBy>& grow) {
+// Initial weights out of any checkpoint, without those of other heads.
+checkpoint::TensorMap load_weights(const fs::path& path, const models::Config& config, models::Head head,
+                                   const std::optional<models::GrowBy>& grow) {
   auto weights = checkpoint::load_weights(path);
-  std::erase_if(weights, [&](const auto& w) {
-    return w.first.starts_with("classifier.") || (w.first.starts_with("bert.pooler.") && !config.attention_pooling) ||
-           w.first.starts_with("cls.seq_relationship.");
-  });
+  models::drop_other_heads(weights, config, head);
+  std::erase_if(weights, [](const auto& w) { return w.first.starts_with("cls.seq_relationship."); });
   if (!models::is_shorter(weights, config)) return weights;
   require(grow.has_value(), path.string(),
           ": its model takes shorter texts than the recipe's; expand_positional_embeddings: true lets it grow");
@@ -50,24 +46,24 @@ checkpoint::TensorMap load_weights(const fs::path& path, const models::Config& c
 
 class Pretraining {
  public:
-  Pretraining(const Recipe& recipe, const Processes& processes)
+  Pretraining(const Recipe& recipe, const tasks::Task& task, const Processes& processes)
       : recipe_(recipe),
+        task_(task),
         processes_(processes),
-        model_(recipe.model, models::Head::masked_lm),
-        optimizer_(initialised(), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
-        step_(model_, optimizer_, processes, step_options(recipe)) {}
+        model_(recipe.model, task.head()),
+        optimizer_(initialized_parameters(), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
+        step_(model_, task, optimizer_, processes, step_options(recipe)) {}
 
   PretrainResult run();
 
  private:
-  std::vector<nn::NamedArray> initialised();
-  static StepOptions step_options(const Recipe& recipe);
+  std::vector<nn::NamedArray> initialized_parameters();
   Trained trained() { return {model_, optimizer_, average_ ? &*average_ : nullptr}; }
   void open_folder();
   std::optional<RunState> starting_state();
   std::optional<RunState> load_own_state();
   void load_initial_weights();
-  void tell_differences(const RunState& state) const;
+  void warn_of_changed_keys(const RunState& state) const;
   void choose_microbatch(const std::optional<RunState>& state, int length);
   TrainerOptions trainer_options() const;
   void add_loggers(TrainerParts& parts, const std::optional<RunState>& state);
@@ -75,6 +71,7 @@ class Pretraining {
   fs::path write_model();
 
   const Recipe& recipe_;
+  const tasks::Task& task_;
   const Processes& processes_;
   models::Model model_;
   optim::AdamW optimizer_;
@@ -85,19 +82,9 @@ class Pretraining {
   optim::RunLength length_;
 };
 
-std::vector<nn::NamedArray> Pretraining::initialised() {
+std::vector<nn::NamedArray> Pretraining::initialized_parameters() {
   model_.init(recipe_.seed, recipe_.independent_layers);
   return nn::parameters(model_);
-}
-
-StepOptions Pretraining::step_options(const Recipe& recipe) {
-  StepOptions options;
-  options.clipping = recipe.clipping;
-  options.weighting = recipe.weighting;
-  options.compute = recipe.compute;
-  options.seed = recipe.seed;
-  options.microbatch_rows = recipe.microbatch;
-  return options;
 }
 
 void Pretraining::open_folder() {
@@ -105,7 +92,7 @@ void Pretraining::open_folder() {
   folder_.emplace(recipe_.save.folder, recipe_.save.keep);
   if (!folder_->checkpoints().empty() && !recipe_.save.autoresume) {
     require(recipe_.save.overwrite, folder_->path().string(),
-            ": holds checkpoints of an earlier run. autoresume=true goes on with it, save_overwrite=true replaces it, save_folder=... "
+            ": holds checkpoints of an earlier run. autoresume=true resumes it, save_overwrite=true replaces it, save_folder=... "
             "writes elsewhere");
     folder_->replace_old();
   }
@@ -113,13 +100,13 @@ void Pretraining::open_folder() {
   io::write_file(folder_->path() / "config.json", io::to_json(recipe_.model.to_tree(), 2) + "\n");
 }
 
-// A checkpoint of this folder, or one that load_path names with all its state.
+// The newest checkpoint of this folder, or one that load_path names together with its state.
 std::optional<RunState> Pretraining::load_own_state() {
   if (recipe_.save.autoresume) {
     if (auto state = folder_->load_latest(trained())) return state;
   }
   if (recipe_.save.load_path.empty()) return std::nullopt;
-  const auto path = weights_path(recipe_.save.load_path);
+  const auto path = find_weights(recipe_.save.load_path);
   if (recipe_.save.load_weights_only || fs::is_directory(path) || !is_run(path)) return std::nullopt;
   auto state = load_run(path, trained());
   state.log_bytes = 0;  // of another folder
@@ -128,12 +115,13 @@ std::optional<RunState> Pretraining::load_own_state() {
 
 void Pretraining::load_initial_weights() {
   if (recipe_.save.load_path.empty()) return;
-  const auto path = weights_path(recipe_.save.load_path);
-  const auto report = checkpoint::match(model_, load_weights(path, recipe_.model, recipe_.save.grow), {.source = path.string()});
+  const auto path = find_weights(recipe_.save.load_path);
+  const auto report =
+      checkpoint::match(model_, load_weights(path, recipe_.model, task_.head(), recipe_.save.grow), {.source = path.string()});
   io::info("starting from the weights of ", path.string(), " (", report.loaded.size(), " arrays)");
 }
 
-// Where the run begins: the same in every process.
+// The state that the run resumes from, the same in every process; nullopt for a new run.
 std::optional<RunState> Pretraining::starting_state() {
   if (recipe_.average) average_.emplace(nn::parameters(model_));
   std::optional<RunState> state;
@@ -141,18 +129,13 @@ std::optional<RunState> Pretraining::starting_state() {
     state = load_own_state();
     if (!state) load_initial_weights();
     if (!state && average_) average_.emplace(nn::parameters(model_));
-    if (state) tell_differences(*state);
+    if (state) warn_of_changed_keys(*state);
   }
-  const auto text = processes_.copy_from_first(state ? io::to_json(to_tree(*state, optimizer_.steps())) : "");
-  share_arrays(trained(), processes_);
-  if (text.empty()) return std::nullopt;
-  const io::Tree tree = io::parse_json(text, "the state of the run");
-  optimizer_.set_steps(tree.at("optimizer_steps").integer());
-  return state_of(tree);
+  return broadcast_run(state, trained(), processes_);
 }
 
-// Keys of the recipe that are not those of the checkpoint.
-void Pretraining::tell_differences(const RunState& state) const {
+// Warns of keys whose values differ from those of the checkpoint's recipe.
+void Pretraining::warn_of_changed_keys(const RunState& state) const {
   std::string changed;
   for (const auto& member : recipe_.tree.members()) {
     static const std::vector<std::string> harmless = {"autoresume",     "save_overwrite",       "load_path", "progress_bar",
@@ -178,11 +161,11 @@ void Pretraining::choose_microbatch(const std::optional<RunState>& state, int le
     rows = std::min(state->microbatch_rows, most);
     return;
   }
-  const uint64_t free = free_memory() / uint64_t(processes_.on_this_host());
+  const uint64_t free = free_memory() / uint64_t(processes_.local_size());
   require(free > 0, "device_train_microbatch_size: auto needs to know the free memory, and this system does not say it; give a number");
-  const int tried = std::clamp(4096 / length, 1, most);  // some seconds, whatever the length
-  const double row = memory_of_row([&](int n) { return peak_of([&] { step_.try_rows(n, length); }); }, tried);
-  rows = -int(processes_.largest(-rows_that_fit(row, free, most)));  // the least of all processes
+  const int measured = std::clamp(4096 / length, 1, most);  // takes some seconds at any length
+  const double row = memory_of_row([&](int n) { return peak_memory_of([&] { step_.dry_run(n, length); }); }, measured);
+  rows = -int(processes_.max(-rows_that_fit(row, free, most)));  // the minimum over all processes
   io::info("device_train_microbatch_size: ", rows, " rows (a row of ", length, " tokens takes ", io::show_bytes(uint64_t(row)), ", ",
            io::show_bytes(free), " are free)");
 }
@@ -220,8 +203,8 @@ void Pretraining::add_monitors(TrainerParts& parts, int length) {
   if (c.speed_window) {
     const double peak = c.peak_flops > 0 ? c.peak_flops : measured_peak_flops(recipe_.compute);
     const int size = processes_.size();
-    auto flops = [config = recipe_.model, size, length](const Gradient& g) {
-      return training_flops(config, g.samples / size, length, g.predicted / size);
+    auto flops = [config = recipe_.model, &task = task_, size, length](const Gradient& g) {
+      return training_flops(config, g.samples / size * task.rows_per_sample(), length, task.head_flops(g.weight / size));
     };
     monitors.push_back(std::make_unique<SpeedMonitor>(*c.speed_window, size, std::move(flops), peak));
   }
@@ -231,7 +214,7 @@ void Pretraining::add_monitors(TrainerParts& parts, int length) {
   if (c.runtime) monitors.push_back(std::make_unique<RuntimeEstimator>(length_));
 }
 
-// The trained model with its vocabulary, as every command takes it.
+// Writes the trained model with its vocabulary, as a folder that every command reads.
 fs::path Pretraining::write_model() {
   if (!folder_) return {};
   const fs::path folder = folder_->path() / "model";
@@ -256,8 +239,13 @@ PretrainResult Pretraining::run() {
   length_ = {recipe_.max_duration, data_->batches_per_epoch(recipe_.train_subset)};
   choose_microbatch(state, data_->length());
 
-  TrainerParts parts{
-      trained(), step_, data_->source(), eval_data_ ? &eval_data_->source() : nullptr, processes_, LossGuard(recipe_.callbacks.guard)};
+  TrainerParts parts{trained(),
+                     task_,
+                     step_,
+                     data_->source(),
+                     eval_data_ ? &eval_data_->source() : nullptr,
+                     processes_,
+                     LossGuard(recipe_.callbacks.guard)};
   add_loggers(parts, state);
   add_monitors(parts, data_->length());
   Trainer trainer(std::move(parts), trainer_options());
@@ -279,12 +267,12 @@ PretrainResult Pretraining::run() {
 
 }  // namespace
 
-PretrainResult pretrain(const Recipe& recipe, const Processes& processes) {
+PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes) {
   require(recipe.global_batch % processes.size() == 0, "global_train_batch_size ", recipe.global_batch, " cannot be shared evenly by ",
           processes.size(), " processes");
   require(recipe.global_eval_batch % processes.size() == 0, "global_eval_batch_size ", recipe.global_eval_batch,
           " cannot be shared evenly by ", processes.size(), " processes");
-  Pretraining run(recipe, processes);
+  Pretraining run(recipe, task, processes);
   return run.run();
 }
 

@@ -6,10 +6,10 @@ namespace m2bert::train {
 
 namespace {
 
-// Arrays below this size travel together: a message of its own would cost more than its bytes.
+// Smaller arrays are sent together: a message each would cost more than their bytes.
 constexpr size_t kSmall = 1 << 16;
 
-// MLX's exception of a lost connection, said for people.
+// Turns MLX's exception for a lost connection into ProcessLost.
 void evaluate(const nn::Arrays& arrays) {
   try {
     mx::eval(arrays);
@@ -59,13 +59,13 @@ double Processes::sum_value(double value) const {
   return total.data<float>()[0];
 }
 
-int64_t Processes::largest(int64_t value) const {
+int64_t Processes::max(int64_t value) const {
   std::vector<int64_t> all(size_t(size()), 0);
   all[size_t(rank())] = value;
   return std::ranges::max(sum_counts(all));
 }
 
-void Processes::copy_from_first(const std::vector<mx::array*>& arrays) const {
+void Processes::broadcast(const std::vector<mx::array*>& arrays) const {
   if (size() == 1) return;
   nn::Arrays all;
   for (auto* a : arrays) all.push_back(first() ? *a : mx::zeros_like(*a));
@@ -73,7 +73,7 @@ void Processes::copy_from_first(const std::vector<mx::array*>& arrays) const {
   for (size_t i = 0; i < arrays.size(); ++i) *arrays[i] = all[i];
 }
 
-std::string Processes::copy_from_first(const std::string& text) const {
+std::string Processes::broadcast(const std::string& text) const {
   if (size() == 1) return text;
   const auto length = sum_counts({first() ? int64_t(text.size()) : 0})[0];
   std::vector<int64_t> bytes(static_cast<size_t>(length));

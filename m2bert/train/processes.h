@@ -1,5 +1,5 @@
 #pragma once
-// The processes of one run, and what they add up together.
+// The processes of one run, and their collective operations.
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,7 +10,7 @@
 
 namespace m2bert::train {
 
-// Another process of the run is gone: what it was to add can never come.
+// Another process of the run is gone, so a collective operation cannot complete.
 class ProcessLost : public Error {
  public:
   using Error::Error;
@@ -18,7 +18,7 @@ class ProcessLost : public Error {
 
 class Processes {
  public:
-  // One process by itself: every sum is its own value.
+  // A single process: sums return their input.
   Processes() = default;
   // The processes that MLX finds (see distributed.h).
   explicit Processes(mx::distributed::Group group) : group_(std::move(group)) {}
@@ -27,25 +27,23 @@ class Processes {
   int size() const { return group_ ? group_->size() : 1; }
   bool first() const { return rank() == 0; }
 
-  // Sums over all processes, the same bits in each; every process must call them in the same order with the same shapes.
-  // ProcessLost when one is gone.
+  // Sums over all processes, bit for bit the same in each. Every process must call them in the same order with the same shapes.
+  // Throws ProcessLost when one is gone.
   void sum_arrays(nn::Arrays& arrays) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
   double sum_value(double value) const;  // in float32
   bool any(bool value) const { return sum_counts({value ? 1 : 0})[0] > 0; }
-  int64_t largest(int64_t value) const;
-  // How many of the processes share this machine; see distributed.h.
-  int on_this_host() const { return on_this_host_; }
-  void set_on_this_host(int count) { on_this_host_ = count; }
-  // Waits for the others.
-  void wait() const { any(false); }
-  // Arrays of the first process in all others.
-  void copy_from_first(const std::vector<mx::array*>& arrays) const;
-  std::string copy_from_first(const std::string& text) const;
+  int64_t max(int64_t value) const;
+  // Sends the first process's arrays or text to all others.
+  void broadcast(const std::vector<mx::array*>& arrays) const;
+  std::string broadcast(const std::string& text) const;
+  // How many of the processes run on this machine; see distributed.h.
+  int local_size() const { return local_size_; }
+  void set_local_size(int count) { local_size_ = count; }
 
  private:
   std::optional<mx::distributed::Group> group_;
-  int on_this_host_ = 1;
+  int local_size_ = 1;
 };
 
 }  // namespace m2bert::train

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// "file.yaml:12: optimizer.name", to begin an error with.
+// "file.yaml:12: optimizer.name", the start of an error.
 std::string where(const io::Tree& value) { return value.location() + ": " + value.path(); }
 
 optim::Time time_of(const io::Tree& value) {
@@ -26,7 +26,7 @@ optim::Time get_time(RecipeKeys& keys, const std::string& path, const char* fall
   return value ? time_of(*value) : optim::parse_time(fallback, path);
 }
 
-// Composer's {run_name} in paths; of several processes the first one writes.
+// Fills Composer's {run_name} and {rank} into a path; only rank 0 writes.
 std::string filled_in(std::string text, const std::string& run_name) {
   for (const auto& [name, value] : {std::pair<std::string, std::string>{"{run_name}", run_name}, {"{rank}", "0"}}) {
     for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + value.size()))
@@ -65,10 +65,10 @@ void read_batches(Recipe& r, RecipeKeys& keys) {
   r.device_eval_batch = int(keys.integer("device_eval_batch_size", r.microbatch, 0, 1 << 30));
   r.train_subset = keys.integer("train_subset_num_batches", -1, -1);
   r.eval_subset = keys.integer("eval_subset_num_batches", -1, -1);
-  r.weighting = keys.get("accumulate_train_batch_on_tokens", true) ? Weighting::tokens : Weighting::samples;
+  r.weighting = keys.get("accumulate_train_batch_on_tokens", true) ? Weighting::task : Weighting::samples;
 }
 
-// The model is saved with the vocabulary of its training data: wherever the recipe names one, it is that.
+// The model is saved with the tokenizer of its training data, so other tokenizer names must agree or have no effect.
 void check_tokenizers(Recipe& r, RecipeKeys& keys) {
   const std::string& trained = r.train_loader.tokenizer_name;
   if (trained.empty()) return;
@@ -134,7 +134,7 @@ void read_average(Recipe& r, RecipeKeys& keys) {
 }
 
 void read_algorithms(Recipe& r, RecipeKeys& keys) {
-  for (const char* name : {"fused_layernorm", "low_precision_layernorm"}) keys.accept(std::string("algorithms.") + name);  // as it is here
+  for (const char* name : {"fused_layernorm", "low_precision_layernorm"}) keys.accept(std::string("algorithms.") + name);  // always on
   if (keys.present("algorithms.gradient_clipping")) {
     const io::Tree& type = keys.at("algorithms.gradient_clipping.clipping_type");
     r.clipping.by = optim::clip_named(type.string(), where(type));
@@ -211,7 +211,7 @@ void read_system(Recipe& r, RecipeKeys& keys) {
   }
 }
 
-// Keys that only serve ${...} elsewhere in the file.
+// Whether a key is only used by ${...} elsewhere in the file.
 bool is_variable(const std::string& path, const std::string& text) {
   const std::string top = path.substr(0, path.find('.'));
   return text.find("${" + top + "}") != std::string::npos || text.find("${" + top + ".") != std::string::npos;
@@ -256,6 +256,16 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
   read_system(r, keys);
   r.warning = warning_of(r, keys, file, io::read_file(file), overrides);
   return r;
+}
+
+StepOptions step_options(const Recipe& recipe) {
+  StepOptions options;
+  options.clipping = recipe.clipping;
+  options.weighting = recipe.weighting;
+  options.compute = recipe.compute;
+  options.seed = recipe.seed;
+  options.microbatch_rows = recipe.microbatch;
+  return options;
 }
 
 }  // namespace m2bert::train

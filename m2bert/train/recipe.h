@@ -1,5 +1,5 @@
 #pragma once
-// A recipe: the YAML that describes a whole run, with the keys of the reference's pretraining recipes.
+// A recipe: the YAML that describes a whole run, with the keys of upstream's pretraining recipes.
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -9,7 +9,7 @@
 #include "m2bert/models/grow_context.h"
 #include "m2bert/optim/adamw.h"
 #include "m2bert/optim/schedule.h"
-#include "m2bert/train/batch_source.h"
+#include "m2bert/train/loader.h"
 #include "m2bert/train/loss_guard.h"
 #include "m2bert/train/step.h"
 #include "m2bert/train/trainer.h"
@@ -27,7 +27,7 @@ struct CallbackOptions {
   LossGuardOptions guard;           // loss_guard
 };
 
-// Where a run starts and what it keeps.
+// Where a run starts and what it saves.
 struct SaveOptions {
   std::filesystem::path folder;
   optim::Time interval{1000, optim::TimeUnit::batch};
@@ -64,20 +64,22 @@ struct Recipe {
   optim::AdamWOptions optimizer;
   optim::Clipping clipping;
   std::optional<AverageOptions> average;
-  Weighting weighting = Weighting::tokens;
+  Weighting weighting = Weighting::task;
   mx::Dtype compute = mx::float32;
 
   CallbackOptions callbacks;
   SaveOptions save;
   LogOptions log;
 
-  // One line that names every key without effect; empty where there is none.
+  // One line that names every key without effect; empty if there is none.
   std::string warning;
-  std::vector<std::string> notes;  // values without effect beside the others, a warning each
+  std::vector<std::string> notes;  // warnings about values that have no effect together with others
 };
 
-// Reads the file, with overrides ("optimizer.lr=1e-4") applied before ${...} is resolved. Error with file, line and key for a value that
-// makes no sense and for what is missing.
+// Reads the file, with overrides ("optimizer.lr=1e-4") applied before ${...} is resolved. Error with file, line and key for an invalid
+// value or a missing key.
 Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+StepOptions step_options(const Recipe& recipe);
 
 }  // namespace m2bert::train

@@ -1,5 +1,5 @@
 #pragma once
-// What is measured at one moment of a run, under Composer's names, and where it goes.
+// Metrics at one moment of a run, under Composer's names, and their loggers.
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,7 +13,7 @@ struct Record {
   std::vector<std::pair<std::string, double>> values;
 
   void add(std::string name, double value) { values.emplace_back(std::move(name), value); }
-  // Nothing by that name: null.
+  // Null if there is no such name.
   const double* find(const std::string& name) const;
 };
 
@@ -21,7 +21,7 @@ class Logger {
  public:
   virtual ~Logger() = default;
   virtual void write(const Record& record) = 0;
-  // Everything written so far is on disk afterwards.
+  // Flushes everything written so far to disk.
   virtual void sync() {}
 };
 

@@ -44,7 +44,7 @@ const char* name_of(optim::TimeUnit unit) {
   }
 }
 
-// Names of metrics in the order in which a reader wants them.
+// Names of metrics, the most important first.
 std::vector<std::string> metrics_of(const std::vector<ReportedRun>& runs) {
   std::set<std::string> all;
   for (const auto& run : runs) {

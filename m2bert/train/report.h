@@ -1,5 +1,5 @@
 #pragma once
-// The curves of runs as one HTML page that needs nothing else: SVG inside, no script, no network.
+// The curves of runs as one self-contained HTML page: inline SVG, no scripts, no network.
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -13,15 +13,15 @@ struct ReportedRun {
   std::vector<Record> records;
 };
 
-// A run's folder, or its metrics.jsonl. Error: neither, or no record in it.
+// Reads a run's folder, or its metrics.jsonl. Error: it is neither, or has no record.
 ReportedRun read_run(const std::filesystem::path& folder_or_file);
 
 struct ReportOptions {
   optim::TimeUnit along = optim::TimeUnit::batch;  // the horizontal axis: batch, sample or token
-  size_t points = 800;                             // of a curve at most: the lowest and highest of each stretch stay
+  size_t points = 800;                             // of a curve, at most (see thinned)
 };
 
-// A chart for each metric that some run has at two moments, runs in one colour each, and a table of their last and best values.
+// A chart for each metric that some run has at two moments, with one colour a run, and a table of the last and best values.
 std::string report_html(const std::vector<ReportedRun>& runs, const ReportOptions& options);
 
 }  // namespace m2bert::train

@@ -14,7 +14,7 @@ namespace {
 
 constexpr const char* kEnding = ".safetensors";
 
-// The batch in a name like ep0-ba100.safetensors; nothing for other names.
+// The batch in a name like ep0-ba100.safetensors; nullopt for other names.
 std::optional<int64_t> batch_of(const fs::path& file) {
   const std::string name = file.filename().string();
   const size_t at = name.find("-ba");
@@ -70,7 +70,6 @@ fs::path RunFolder::save(const Trained& trained, const RunState& state) {
     const auto good = checkpoints();
     fail("no checkpoint could be saved: ", e.what(), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
   }
-  last_ = file;
   remove_old(file);
   return file;
 }
@@ -86,10 +85,10 @@ void RunFolder::link_latest(const fs::path& file) const {
 
 void RunFolder::remove_old(const fs::path& newest) {
   std::error_code none;
-  for (const auto& file : foreign_) {
+  for (const auto& file : replaced_) {
     if (file != newest) fs::remove(file, none);
   }
-  foreign_.clear();
+  replaced_.clear();
   if (keep_ < 0) return;
   const auto all = checkpoints();
   int kept = 0;
@@ -103,7 +102,7 @@ std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {
   for (const auto& file : checkpoints()) {
     try {
       auto state = load_run(file, trained);
-      io::info("going on from ", file.string());
+      io::info("resuming from ", file.string());
       return state;
     } catch (const std::exception& e) {
       io::warn(e.what(), "; trying the checkpoint before it");
@@ -117,6 +116,6 @@ std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {
   return std::nullopt;
 }
 
-void RunFolder::replace_old() { foreign_ = checkpoints(); }
+void RunFolder::replace_old() { replaced_ = checkpoints(); }
 
 }  // namespace m2bert::train

@@ -1,5 +1,5 @@
 #pragma once
-// A run's folder (save_folder): its checkpoints, and which of them to go on from.
+// A run's folder (save_folder): its checkpoints, and which of them to resume from.
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -12,23 +12,21 @@ namespace m2bert::train {
 
 class RunFolder {
  public:
-  // Makes the folder and locks it. keep: checkpoints that stay, -1 for all. Error: not to be written, in use by another run.
+  // Creates and locks the folder. keep: checkpoints to keep, -1 for all. Error: the folder is not writable, or another run uses it.
   RunFolder(std::filesystem::path folder, int keep);
 
   const std::filesystem::path& path() const { return folder_; }
   // Every checkpoint here, newest first.
   std::vector<std::filesystem::path> checkpoints() const;
 
-  // Saves as ep0-ba100.safetensors, points latest.safetensors to it, then removes what is too old. A checkpoint exists under its name when
-  // all of it is on disk. Error: see save_run; the message names the last good checkpoint.
+  // Saves as ep0-ba100.safetensors, points latest.safetensors to it, then removes old checkpoints. A checkpoint gets its name once all of
+  // it is on disk. Error: see save_run; the message names the last good checkpoint.
   std::filesystem::path save(const Trained& trained, const RunState& state);
-  // Loads the newest checkpoint that is whole; a damaged one gives a warning and the one before it is tried. Nothing where there is none.
-  // Error when there are some and none can be read.
+  // Loads the newest intact checkpoint; a damaged one gives a warning, and the one before it is tried. nullopt if the folder has none.
+  // Error if it has some and none can be read.
   std::optional<RunState> load_latest(const Trained& trained) const;
-  // The checkpoints that are here now belong to an earlier run: they go once a new one is saved.
+  // The current checkpoints belong to an earlier run: the first save removes them.
   void replace_old();
-
-  std::optional<std::filesystem::path> last_saved() const { return last_; }
 
  private:
   void link_latest(const std::filesystem::path& file) const;
@@ -37,8 +35,7 @@ class RunFolder {
   std::filesystem::path folder_;
   int keep_;
   std::unique_ptr<io::FileLock> lock_;
-  std::vector<std::filesystem::path> foreign_;  // of an earlier run
-  std::optional<std::filesystem::path> last_;
+  std::vector<std::filesystem::path> replaced_;  // checkpoints of an earlier run
 };
 
 }  // namespace m2bert::train

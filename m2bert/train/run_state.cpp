@@ -22,7 +22,7 @@ constexpr const char* kHash = "m2bert.hash";
 constexpr int64_t kVersion = 1;
 constexpr const char* kOtherRecipe = "; it was made with another recipe (load_weights_only=true starts a new run from its weights alone)";
 
-// All arrays of a run under the names they have in the file. Aliases are the same arrays, and need no second place.
+// All arrays of a run under their names in the file. Aliases are the same arrays and are not stored twice.
 std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
   std::vector<nn::NamedArray> all;
   for (auto& a : nn::named_arrays(trained.model)) {
@@ -35,7 +35,7 @@ std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
 }
 
 // mx::copy would share the memory.
-mx::array in_memory_of_its_own(const mx::array& a) {
+mx::array deep_copy(const mx::array& a) {
   mx::array copy(allocate(a.nbytes()), a.shape(), a.dtype());
   std::memcpy(copy.data<char>(), a.data<char>(), a.nbytes());
   return copy;
@@ -128,7 +128,7 @@ checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays
   std::set<const void*> seen;
   for (size_t i = 0; i < arrays.size(); ++i) {
     const bool first = seen.insert(all[i].data<char>()).second;
-    tensors.emplace_back(arrays[i].name, first ? all[i] : in_memory_of_its_own(all[i]));
+    tensors.emplace_back(arrays[i].name, first ? all[i] : deep_copy(all[i]));
   }
   return tensors;
 }
@@ -156,10 +156,15 @@ RunState load_run(const fs::path& path, const Trained& trained) {
   return state;
 }
 
-void share_arrays(const Trained& trained, const Processes& processes) {
+std::optional<RunState> broadcast_run(const std::optional<RunState>& state, const Trained& trained, const Processes& processes) {
+  const auto text = processes.broadcast(state ? io::to_json(to_tree(*state, trained.optimizer.steps())) : "");
   std::vector<mx::array*> all;
   for (const auto& a : arrays_of(trained)) all.push_back(a.array);
-  processes.copy_from_first(all);
+  processes.broadcast(all);
+  if (text.empty()) return std::nullopt;
+  const io::Tree tree = io::parse_json(text, "the state of the run");
+  trained.optimizer.set_steps(tree.at("optimizer_steps").integer());
+  return state_of(tree);
 }
 
 bool is_run(const fs::path& path) {

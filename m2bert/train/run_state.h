@@ -1,11 +1,12 @@
 #pragma once
-// Everything a run needs to go on as if it had never stopped, in one safetensors file: the model's weights under their own names (so that
+// Everything a run needs to resume as if it had never stopped, in one safetensors file: the model's weights under their own names (so that
 // every command reads the file as a model), the optimizer's moments as optimizer.*, averaged weights as algorithms.ema.*, and the rest as
 // JSON in the file's metadata.
 #include <filesystem>
+#include <optional>
 
 #include "m2bert/checkpoint/tensor_file.h"
-#include "m2bert/data/train_batch.h"
+#include "m2bert/data/batch_source.h"
 #include "m2bert/io/tree.h"
 #include "m2bert/models/model.h"
 #include "m2bert/optim/adamw.h"
@@ -25,13 +26,13 @@ struct Trained {
 struct RunState {
   optim::Timestamp time;
   data::DataPosition position;  // of the next batch
-  int64_t attempts = 0;         // batches drawn; more than time.batch where some were left out after a loss spike
-  int microbatch_rows = 0;      // as chosen at the start, for the same rounding after a resume
+  int64_t attempts = 0;         // batches drawn; more than time.batch where the loss guard skipped some
+  int microbatch_rows = 0;      // as chosen at the start, so that a resumed run rounds the same
   uint64_t log_bytes = 0;       // of the metrics file
   double seconds = 0;           // of training, over all sessions
-  bool evaluated = false;       // at this very time
-  bool evaluation_due = false;  // at this very time; a signal broke it off
-  io::Tree guard;               // the loss guard's memory
+  bool evaluated = false;       // at this time
+  bool evaluation_due = false;  // at this time; a signal interrupted it
+  io::Tree guard;               // the loss guard's state
   io::Tree recipe;              // resolved
 };
 
@@ -39,24 +40,24 @@ struct RunState {
 io::Tree to_tree(const RunState& state, int64_t optimizer_steps);
 RunState state_of(const io::Tree& tree);
 
-// Tensors to be written: arrays that are one in memory, as layers that begin alike share theirs, become one each, so that every name is in
-// the file.
+// Tensors to write. Arrays that share memory, as layers with equal initial weights do, are copied, so that every name is in the file.
 checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays);
 
-// Atomic. Error when it cannot be written; what was there before is then unharmed.
+// Atomic. Error if the file cannot be written; an earlier file of that name is then intact.
 void save_run(const std::filesystem::path& file, const Trained& trained, const RunState& state);
 
-// Fills the model, the optimizer and the averages. Error: no checkpoint of a run, other parameters or shapes, values that fail their
-// checksum; nothing was changed then.
+// Loads the model, the optimizer and the averages. Error, with nothing changed: not a checkpoint of a run, other parameters or shapes, a
+// checksum that does not match.
 RunState load_run(const std::filesystem::path& file, const Trained& trained);
 
-// The first process's arrays in all others.
-void share_arrays(const Trained& trained, const Processes& processes);
+// Gives the first process's arrays and state to all others; returns that state. The first process's state is absent where nothing was
+// loaded: then only the arrays are broadcast, and nullopt is returned everywhere.
+std::optional<RunState> broadcast_run(const std::optional<RunState>& state, const Trained& trained, const Processes& processes);
 
-// Whether the file is a checkpoint that save_run wrote (its metadata says so). Error if it cannot be opened.
+// Whether save_run wrote the file, by its metadata. Error if it cannot be opened.
 bool is_run(const std::filesystem::path& file);
 
-// The recipe that a checkpoint was made with.
+// The recipe of the run that wrote a checkpoint.
 io::Tree recipe_of_run(const std::filesystem::path& file);
 
 }  // namespace m2bert::train

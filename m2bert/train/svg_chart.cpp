@@ -33,7 +33,7 @@ std::string fixed(double value) {
   return text;
 }
 
-// Where values lie in the picture.
+// Maps values to places in the picture.
 struct Frame {
   Range x, y;
   double across(double value) const { return kLeft + (value - x.low) / (x.high - x.low) * (kWidth - kLeft - kRight); }

@@ -9,7 +9,7 @@ namespace m2bert::train {
 struct Curve {
   std::string name;
   std::string colour;                             // CSS
-  std::vector<std::pair<double, double>> points;  // below 1e300 in size, x rising
+  std::vector<std::pair<double, double>> points;  // absolute values below 1e300, x ascending
 };
 
 struct Chart {
@@ -22,13 +22,13 @@ std::string svg_chart(const Chart& chart);
 // About `count` round numbers from low to high: 0, 20, 40, ...
 std::vector<double> round_ticks(double low, double high, int count);
 
-// At most `most` points: of each stretch its lowest and highest, in their order.
+// At most `most` points: the lowest and highest of each interval, in order.
 std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<double, double>>& points, size_t most);
 
-// Text inside HTML and SVG.
+// Escapes text for HTML and SVG.
 std::string html_text(const std::string& text);
 
-// "1,200", "0.034", "3.2e-05": a number for people.
+// A number in short form: "1,200", "0.034", "3.2e-05".
 std::string short_number(double value);
 
 }  // namespace m2bert::train

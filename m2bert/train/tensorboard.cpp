@@ -13,7 +13,7 @@ namespace m2bert::train {
 
 namespace {
 
-// Protocol buffers, the little of it that events need. Field numbers are those of tensorflow/core/util/event.proto and summary.proto.
+// The part of Protocol Buffers that events need. Field numbers are those of tensorflow/core/util/event.proto and summary.proto.
 void put_varint(std::string& out, uint64_t value) {
   for (; value >= 0x80; value >>= 7) out += static_cast<char>(value | 0x80);
   out += static_cast<char>(value);
@@ -107,7 +107,7 @@ void TensorBoard::write(const Record& record) {
   append(event);
 }
 
-// A record: length, its checksum, the event, its checksum.
+// A record: the length, its checksum, the event, its checksum.
 void TensorBoard::append(const std::string& event) {
   std::string bytes;
   put_fixed(bytes, uint64_t(event.size()));

@@ -10,8 +10,8 @@ namespace m2bert::train {
 
 class TensorBoard : public Logger {
  public:
-  // Makes a new event file in the folder. first: the first batch that is to be written; TensorBoard then drops what an earlier, killed
-  // session wrote for it and later ones.
+  // Creates a new event file in the folder. first: the first batch that will be written; TensorBoard then drops what an earlier, killed
+  // session wrote for this batch and later ones.
   TensorBoard(const std::filesystem::path& folder, int64_t first);
   void write(const Record& record) override;
   void sync() override { file_->sync(); }
@@ -21,7 +21,7 @@ class TensorBoard : public Logger {
   std::unique_ptr<io::GrowingFile> file_;
 };
 
-// CRC-32C of the bytes, as event files mask it.
+// The masked CRC-32C of event files.
 uint32_t masked_crc32c(std::string_view bytes);
 
 }  // namespace m2bert::train

@@ -4,7 +4,6 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
-#include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 
 namespace m2bert::train {
@@ -51,7 +50,7 @@ TrainingEnd Trainer::fit() {
   try {
     return loop();
   } catch (const std::exception&) {
-    save_what_there_is();
+    save_after_error();
     throw;
   }
 }
@@ -66,7 +65,7 @@ TrainingEnd Trainer::loop() {
       return TrainingEnd::stopped;
     }
     const auto before = time_;
-    if (!judge(*gradient)) continue;
+    if (!passes_guard(*gradient)) continue;
     update(*gradient);
     log(*gradient, before);
     if (interval_passed(options_.eval_interval, options_.length, before, time_)) evaluate();
@@ -77,63 +76,55 @@ TrainingEnd Trainer::loop() {
   return io::interrupted() ? TrainingEnd::stopped : TrainingEnd::finished;
 }
 
-data::TrainBatch Trainer::next_batch() {
+data::Batch Trainer::next_batch() {
   try {
     auto batch = parts_.data.next();
     require(batch.has_value(), "the training data ended after ", position_.samples, " samples of epoch ", position_.epoch,
             ", which should have ", options_.samples_per_epoch);
     return std::move(*batch);
   } catch (const Error&) {
-    if (io::interrupted()) return {};  // the step that follows tells the others
+    if (io::interrupted()) return {};  // the step that follows informs the other processes
     throw;
   }
 }
 
-// What the guard says of it. Where it gives up, these weights may be what the loss fails of: the last checkpoint stays the newest.
-LossGuard::Verdict Trainer::judged(const Gradient& gradient) {
-  try {
-    return parts_.guard.judge(gradient);
-  } catch (const Error&) {
-    whole_ = false;
-    throw;
-  }
-}
-
-// Whether the gradient is used for an update.
-bool Trainer::judge(const Gradient& gradient) {
-  const auto verdict = judged(gradient);
+// Whether the gradient may be used for an update. When the guard stops the run, these weights may be the reason: they are not saved, and
+// the last checkpoint stays the newest.
+bool Trainer::passes_guard(const Gradient& gradient) {
+  can_save_ = false;
+  const auto verdict = parts_.guard.judge(gradient);
+  can_save_ = verdict.reaction != Reaction::stop;
   const std::string at = "batch " + std::to_string(time_.batch + 1) + ": " + verdict.reason;
   switch (verdict.reaction) {
     case Reaction::ignore: return true;
     case Reaction::warn: io::warn(at); return true;
     case Reaction::skip:
-      io::warn(at, "; the batch is left out");
-      pass_over_batch();
+      io::warn(at, "; skipping the batch");
+      advance_data();
       return false;
     case Reaction::roll_back:
-      io::warn(at, "; going back to the last checkpoint");
-      pass_over_batch();
+      io::warn(at, "; rolling back to the last checkpoint");
+      advance_data();
       roll_back();
       return false;
     case Reaction::stop: break;
   }
-  whole_ = false;
   fail(at, ". Try a lower learning rate or a longer warm-up; callbacks.loss_guard says what else to do here (skip, roll_back)");
 }
 
 void Trainer::update(Gradient& gradient) {
-  whole_ = false;
+  can_save_ = false;
   parts_.step.update(gradient, schedule_.factor(time_));
   ++time_.batch;
   time_.sample += gradient.samples;
   time_.token += gradient.tokens;
   if (parts_.trained.average && time_.batch % options_.average.interval == 0) parts_.trained.average->update(options_.average.smoothing);
-  pass_over_batch();
-  whole_ = true;
+  advance_data();
+  can_save_ = true;
 }
 
-// The next batch is behind this one. Its samples count though some were damaged and left out.
-void Trainer::pass_over_batch() {
+// Moves to the next batch. All samples of this one count, also damaged ones that were skipped.
+void Trainer::advance_data() {
   ++attempts_;
   position_.samples += uint64_t(std::min(options_.global_batch, options_.samples_per_epoch - int64_t(position_.samples)));
   if (int64_t(position_.samples) < options_.samples_per_epoch) return;
@@ -145,14 +136,13 @@ void Trainer::pass_over_batch() {
 void Trainer::log(Gradient& gradient, const optim::Timestamp& before) {
   Record record{time_, {}};
   record.add("loss/train/total", gradient.loss);
-  record.add("metrics/train/LanguageCrossEntropy", gradient.loss);
-  record.add("metrics/train/Perplexity", metrics::perplexity(gradient.loss));
+  for (const auto& metric : parts_.task.train_metrics(gradient.loss)) record.add("metrics/train/" + metric.name, metric.value);
   record.add("l2_norm/grad/global", gradient.norm);
   const StepReport report{before, time_, gradient, schedule_.factor(before), session_seconds()};
   for (auto& monitor : parts_.monitors) monitor->after_step(report, record);
   write(record);
   gradient.arrays.clear();
-  last_ = std::move(gradient);
+  last_gradient_ = std::move(gradient);
 }
 
 void Trainer::write(const Record& record) {
@@ -165,17 +155,15 @@ void Trainer::evaluate() {
   const Pause pause(paused_);
   auto* average = parts_.trained.average;
   if (average) average->swap();
-  const auto result = train::evaluate(parts_.trained.model, *parts_.eval_data, parts_.processes, options_.evaluation);
+  auto result = train::evaluate(parts_.trained.model, parts_.task, *parts_.eval_data, parts_.processes, options_.evaluation);
   if (average) average->swap();
   evaluation_due_ = parts_.processes.any(io::interrupted());
-  if (evaluation_due_) return;  // only a part was evaluated
+  if (evaluation_due_) return;  // a signal cut it short
   evaluated_at_ = time_;
-  evaluation_ = result;
   Record record{time_, {}};
-  record.add("metrics/eval/LanguageCrossEntropy", result.cross_entropy.value());
-  record.add("metrics/eval/MaskedAccuracy", result.accuracy.value());
-  record.add("metrics/eval/Perplexity", metrics::perplexity(result.cross_entropy.value()));
+  for (const auto& metric : result.metrics) record.add("metrics/eval/" + metric.name, metric.value);
   write(record);
+  last_evaluation_ = std::move(result);
 }
 
 RunState Trainer::state() {
@@ -188,7 +176,7 @@ RunState Trainer::state() {
   state.seconds = seconds();
   state.evaluated = evaluated_at_ == time_;
   state.evaluation_due = evaluation_due_;
-  state.guard = parts_.guard.memory();
+  state.guard = parts_.guard.state();
   state.recipe = options_.recipe;
   return state;
 }
@@ -213,27 +201,24 @@ bool Trainer::weights_are_finite() const {
   return finite.item<bool>();
 }
 
-void Trainer::save_what_there_is() noexcept {
-  if (!whole_ || time_.batch == 0) return;
+void Trainer::save_after_error() noexcept {
+  if (!can_save_ || time_.batch == 0) return;
   try {
     save();
   } catch (const std::exception&) {
-    // The error that is on its way is the one to report; the last good checkpoint stays.
+    // The first error is the one to report; the last good checkpoint stays.
   }
 }
 
 void Trainer::roll_back() {
   std::optional<RunState> state;
   if (parts_.folder) state = parts_.folder->load_latest(parts_.trained);
-  const auto text = parts_.processes.copy_from_first(state ? io::to_json(to_tree(*state, parts_.trained.optimizer.steps())) : "");
-  require(!text.empty(), "there is no checkpoint to go back to");
-  const io::Tree tree = io::parse_json(text, "the state of the run");
-  share_arrays(parts_.trained, parts_.processes);
-  parts_.trained.optimizer.set_steps(tree.at("optimizer_steps").integer());
-  time_ = state_of(tree).time;
-  time_.epoch = int64_t(position_.epoch);  // the data go on behind the batch that failed
+  state = broadcast_run(state, parts_.trained, parts_.processes);
+  require(state.has_value(), "there is no checkpoint to go back to");
+  time_ = state->time;
+  time_.epoch = int64_t(position_.epoch);  // the data continue after the batch that failed
   saved_at_ = time_;
-  parts_.guard.rolled_back(state_of(tree).guard);
+  parts_.guard.rolled_back(state->guard);
 }
 
 double Trainer::session_seconds() const { return since(start_) - paused_; }

@@ -12,7 +12,7 @@
 
 namespace m2bert::train {
 
-// An average of the weights that follows them (optim::WeightAverage) and takes their place in evaluations.
+// A moving average of the weights (optim::WeightAverage), which evaluations use in their place.
 struct AverageOptions {
   double smoothing = 0.999;
   int64_t interval = 1;  // batches between updates
@@ -20,7 +20,7 @@ struct AverageOptions {
 
 struct TrainerOptions {
   optim::RunLength length;
-  int64_t samples_per_epoch = 0;  // of whole batches that are used
+  int64_t samples_per_epoch = 0;  // of the batches that are used
   int64_t global_batch = 0;
   optim::ScheduleOptions schedule;
   optim::Time eval_interval, save_interval;
@@ -29,9 +29,10 @@ struct TrainerOptions {
   io::Tree recipe;  // saved with every checkpoint
 };
 
-// What the loop works with. Loggers, monitors, the folder and the metrics file are the first process's alone.
+// What the loop works with. Only the first process has loggers, monitors, the folder and the metrics file.
 struct TrainerParts {
   Trained trained;
+  const tasks::Task& task;
   Step& step;
   data::BatchSource& data;
   data::BatchSource* eval_data = nullptr;
@@ -49,31 +50,30 @@ class Trainer {
  public:
   Trainer(TrainerParts parts, TrainerOptions options);
 
-  // Goes on from a state that was loaded; the arrays are there already.
+  // Resumes from a state whose arrays are loaded already.
   void resume(const RunState& state);
 
-  // Trains to the end, or until a signal comes: then the last whole step is saved and the end is `stopped`. An error on the way, such as
-  // data that cannot be read or a process that died, saves too before it is thrown on.
+  // Trains to the end of the run, or until a signal arrives: then the state after the last complete step is saved and `stopped` is
+  // returned. Errors, such as data that cannot be read or a process that died, save that state too and are rethrown.
   TrainingEnd fit();
 
   const optim::Timestamp& time() const { return time_; }
-  const std::optional<Gradient>& last_gradient() const { return last_; }
-  const std::optional<Evaluation>& last_evaluation() const { return evaluation_; }
+  const std::optional<Gradient>& last_gradient() const { return last_gradient_; }
+  const std::optional<Evaluation>& last_evaluation() const { return last_evaluation_; }
   double seconds() const;  // of training, over all sessions
 
  private:
   TrainingEnd loop();
-  data::TrainBatch next_batch();
-  LossGuard::Verdict judged(const Gradient& gradient);
-  bool judge(const Gradient& gradient);
+  data::Batch next_batch();
+  bool passes_guard(const Gradient& gradient);
   void update(Gradient& gradient);
-  void pass_over_batch();
+  void advance_data();
   void log(Gradient& gradient, const optim::Timestamp& before);
   void write(const Record& record);
   void evaluate();
   void save();
   bool weights_are_finite() const;
-  void save_what_there_is() noexcept;
+  void save_after_error() noexcept;
   void roll_back();
   RunState state();
   double session_seconds() const;
@@ -84,13 +84,14 @@ class Trainer {
   optim::Timestamp time_;
   data::DataPosition position_;
   int64_t attempts_ = 0;
-  double seconds_before_ = 0, paused_ = 0;
+  double seconds_before_ = 0;  // of earlier sessions
+  double paused_ = 0;          // seconds of this session spent on evaluations and checkpoints
   std::chrono::steady_clock::time_point start_;
   std::optional<optim::Timestamp> saved_at_, evaluated_at_;
   bool evaluation_due_ = false;
-  bool whole_ = true;  // may be saved: no update is half done, and the loss has not failed
-  std::optional<Gradient> last_;
-  std::optional<Evaluation> evaluation_;
+  bool can_save_ = true;  // false in the middle of an update, and once the loss guard stops the run
+  std::optional<Gradient> last_gradient_;
+  std::optional<Evaluation> last_evaluation_;
 };
 
 }  // namespace m2bert::train

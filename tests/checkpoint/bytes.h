@@ -1,5 +1,5 @@
 #pragma once
-// Hand-made files for the tests of the readers: pickles opcode by opcode, zip archives and safetensors with any field wrong.
+// Hand-made files for the tests of the readers: pickles opcode by opcode, zip archives and safetensors with any wrong field.
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -13,7 +13,7 @@
 #include "m2bert/checkpoint/zip_index.h"
 #include "m2bert/io/file.h"
 
-// The makers are not inlined: the tests call them so often that compilers would take minutes.
+// Not inlined: the tests call these functions so often that compilers would take minutes.
 namespace m2bert::checkpoint::test {
 
 inline std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes(std::span(s)); }
@@ -24,7 +24,7 @@ inline std::span<const std::byte> bytes_of(const std::string& s) { return std::a
   return out;
 }
 
-// A folder that is removed again.
+// A temporary folder.
 class Folder {
  public:
   Folder() {
@@ -108,7 +108,7 @@ struct TensorSpec {
 
 struct ZipPart {
   std::string name, bytes;
-  // Lies; -1: the truth.
+  // Wrong values; -1: the correct one.
   int64_t crc = -1, packed = -1, plain = -1, header_at = -1, local_plain = -1;
   int method = 0, flags = 0;
   std::string local_name;  // empty: name

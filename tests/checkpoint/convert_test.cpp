@@ -22,7 +22,7 @@ void expect_same_weights(const std::filesystem::path& a, const std::filesystem::
   for (const auto& [name, value] : wb) EXPECT_TRUE(mx::array_equal(value, wa.at(name)).item<bool>()) << name;
 }
 
-TEST(Convert, BetweenAllForms) {
+TEST(Convert, BetweenAllFormats) {
   Folder f;
   auto source = golden("composer.pt");
   convert(source, f / "a.safetensors");
@@ -47,7 +47,7 @@ TEST(Convert, BetweenAllForms) {
   expect_same_weights(source, f / "d.pt", true);
 }
 
-TEST(Convert, DtypeChangesFloatsAlone) {
+TEST(Convert, DtypeChangesFloatsOnly) {
   Folder f;
   convert(golden("composer.pt"), f / "half.pt", {.dtype = mx::bfloat16});
   auto w = by_name(f / "half.pt");
@@ -55,12 +55,12 @@ TEST(Convert, DtypeChangesFloatsAlone) {
   EXPECT_EQ(w.at("bert.embeddings.position_ids").dtype(), mx::int64);
   for (const auto& [name, a] : w) {
     if (name.find(".filter_fn") == std::string::npos) continue;
-    EXPECT_EQ(a.dtype(), mx::float32) << name;  // as the models keep them
+    EXPECT_EQ(a.dtype(), mx::float32) << name;  // as in the models
   }
   EXPECT_EQ(w.at("bert.embeddings.word_embeddings.weight").id(), w.at("cls.predictions.decoder.weight").id());
 }
 
-TEST(Convert, Int8HasScalesAndGoesBack) {
+TEST(Convert, Int8HasScalesAndRoundTrips) {
   Folder f;
   convert(golden("composer.pt"), f / "small.safetensors", {.dtype = mx::int8});
   auto w = by_name(f / "small.safetensors");
@@ -74,7 +74,7 @@ TEST(Convert, Int8HasScalesAndGoesBack) {
   EXPECT_FALSE(std::filesystem::exists(f / "small.pt"));
 }
 
-TEST(Convert, TokenizerFilesGoAlong) {
+TEST(Convert, CopiesTokenizerFiles) {
   Folder f;
   convert(golden("composer.pt"), f / "a", {.config_json = "{}"});
   f.write("a/vocab.txt", "[PAD]\n");
@@ -82,7 +82,7 @@ TEST(Convert, TokenizerFilesGoAlong) {
   EXPECT_EQ(io::read_file(f / "b" / "vocab.txt"), "[PAD]\n");
 }
 
-TEST(Convert, RefusesWhatCannotBe) {
+TEST(Convert, RefusesInvalidConversions) {
   Folder f;
   auto source = golden("composer.pt");
   EXPECT_NE(error_of([&] { convert(source, f / "x.gguf"); }).find(".gguf"), std::string::npos);

@@ -1,4 +1,4 @@
-// Broken and hostile files, one named case each: opening gives one clear Error, never a crash, a hang or a half-read tensor.
+// Broken and hostile files, one named case each: opening gives one clear Error, never a crash, a hang or a partly read tensor.
 #include <algorithm>
 #include <functional>
 
@@ -17,23 +17,23 @@ struct Case {
   std::string file;    // the whole content
   std::string expect;  // a part of the message
 };
-// A list that grows by one statement a case: one large initialiser takes compilers minutes.
+// Grows by one statement per case: one large initialiser takes compilers minutes.
 struct Cases {
   std::vector<Case> all;
   void operator()(Case c) { all.push_back(std::move(c)); }
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
-// Opens the file and reads everything in it.
+// Opens the file and reads all tensors.
 void read_all(const std::filesystem::path& path) {
   auto file = TensorFile::open(path);
   for (const auto& t : file->tensors()) mx::eval(file->read(t));
   load_weights(path);
 }
 
-// ---- pickles that want to run something ----
+// ---- pickles that try to run code ----
 
-// The payload in a dict beside a good tensor.
+// The payload in a dict, next to a good tensor.
 std::string beside(const std::string& payload) { return torch_zip(proto(4) + dict(text("w") + tensor() + text("x") + payload) + "."); }
 
 void code_cases(Cases& add) {
@@ -93,11 +93,11 @@ void code_cases(Cases& add) {
        "os.system"});
   add({"unknown_class_alone", torch_zip(proto() + call("my.module", "Model", run) + "."), "my.module.Model"});
   add({"call_of_a_call", torch_zip(proto() + call("my", "f", "") + tuple(run) + "R."), "without model weights"});
-  add({"call_of_a_number", torch_zip(proto() + integer(1) + arguments + "R."), "no function"});
-  add({"call_without_tuple", torch_zip(proto() + global("my", "f") + integer(1) + "R."), "no tuple"});
-  add({"newobj_of_a_number", torch_zip(proto() + integer(1) + arguments + "\x81."), "no class"});
-  add({"build_on_a_number", torch_zip(proto() + integer(1) + "}b."), "no object"});
-  add({"stack_global_of_numbers", torch_zip(proto() + integer(1) + integer(2) + "\x93."), "no text"});
+  add({"call_of_a_number", torch_zip(proto() + integer(1) + arguments + "R."), "not a function"});
+  add({"call_without_tuple", torch_zip(proto() + global("my", "f") + integer(1) + "R."), "not a tuple"});
+  add({"newobj_of_a_number", torch_zip(proto() + integer(1) + arguments + "\x81."), "not a class"});
+  add({"build_on_a_number", torch_zip(proto() + integer(1) + "}b."), "not an object"});
+  add({"stack_global_of_numbers", torch_zip(proto() + integer(1) + integer(2) + "\x93."), "not text"});
   add({"extension_code", torch_zip(proto() + "\x82\x01."), "extension code"});
   add({"extension_code_4", torch_zip(proto() + "\x84" + little(1, 4) + "."), "extension code"});
   add({"class_name_with_control", torch_zip(proto() + "cmy\rmod\nf\n."), "bad class name"});
@@ -120,7 +120,7 @@ void pickle_cases(Cases& add) {
   add({"pickle_stop_alone", file("."), "empty stack"});
   add({"pickle_values_left", file("NN."), "left on the stack"});
   add({"pickle_mark_left", file("N(N."), "empty stack|left on the stack"});
-  add({"pickle_bytes_behind", file("N.N"), "behind the end"});
+  add({"pickle_bytes_behind", file("N.N"), "after the end"});
   add({"pickle_protocol_6", torch_zip("\x80\x06N."), "protocol 6"});
   add({"pickle_protocol_255", torch_zip("\x80\xffN."), "protocol 255"});
   add({"pickle_unknown_opcode", file("\xff."), "opcode 255"});
@@ -131,13 +131,13 @@ void pickle_cases(Cases& add) {
   add({"pickle_pop_mark_without_mark", file("N1."), "wants a mark"});
   add({"pickle_tuple_without_mark", file("Nt."), "wants a mark"});
   add({"pickle_tuple3_of_two", file("NN\x87."), "empty stack"});
-  add({"pickle_append_to_dict", file("}Na."), "no list"});
+  add({"pickle_append_to_dict", file("}Na."), "not a list"});
   add({"pickle_append_below_mark", file("](Na."), "empty stack"});
-  add({"pickle_setitem_on_list", file("]NNs."), "no dict"});
+  add({"pickle_setitem_on_list", file("]NNs."), "not a dict"});
   add({"pickle_setitems_odd", file("}(Nu."), "odd number"});
   add({"pickle_dict_odd", file("(Nd."), "odd number"});
   add({"pickle_key_is_list", file("}]Ns."), "a key that is a list"});
-  add({"pickle_additems_on_list", file("](N\x90."), "no set"});
+  add({"pickle_additems_on_list", file("](N\x90."), "not a set"});
   add({"pickle_memo_missing", file("h\x05."), "never stored"});
   add({"pickle_memo_missing_long", file("j\xff\xff\xff\xff."), "never stored"});
   add({"pickle_memo_text_key", file("Npx\n."), "bad memo key"});
@@ -162,7 +162,7 @@ void pickle_cases(Cases& add) {
   add({"pickle_bad_float", file("F1.2.3\n."), "bad number"});
   add({"pickle_string_without_quotes", file("Sabc\n."), "without quotes"});
   add({"pickle_text_not_utf8", file("X\x02" + std::string(3, '\0') + "\xff\xfe."), "not UTF-8"});
-  add({"pickle_deep_nesting", file(deep + "."), "deep inside one another"});
+  add({"pickle_deep_nesting", file(deep + "."), "deep in one another"});
   add({"pickle_contains_itself", file(self + "."), "more than"});
   add({"pickle_billion_laughs", file(laughs + "."), "more than"});
   add({"pickle_many_marks", file(std::string(20'000, '(') + "."), "marks"});
@@ -189,13 +189,13 @@ void tensor_cases(Cases& add) {
   add(tensor_case("offset_beyond_storage", {.first = 1}, "beyond its storage"));
   add(tensor_case("offset_negative", {.first = -1}, "offset of -1"));
   add(tensor_case("offset_huge", {.first = INT64_MAX}, "beyond its storage"));
-  add(tensor_case("offset_plus_shape_wraps", {.first = INT64_MAX, .strides = {INT64_MAX, 1}}, "no memory holds|beyond"));
+  add(tensor_case("offset_plus_shape_wraps", {.first = INT64_MAX, .strides = {INT64_MAX, 1}}, "overflow|beyond"));
   add(tensor_case("shape_negative", {.shape = {-2, 3}}, "shape of -2"));
-  add(tensor_case("shape_wraps_64_bits", {.shape = {huge, huge}, .strides = {0, 0}}, "no memory holds"));
+  add(tensor_case("shape_wraps_64_bits", {.shape = {huge, huge}, .strides = {0, 0}}, "overflow"));
   add(tensor_case("shape_huge_stride_zero", {.shape = {int64_t{1} << 40, 3}, .strides = {0, 1}}, "expands"));
   add(tensor_case("stride_negative", {.strides = {-3, 1}}, "strides of -3"));
   add(tensor_case("stride_huge", {.strides = {huge, 1}}, "beyond its storage"));
-  add(tensor_case("stride_wraps", {.shape = {5, 2}, .strides = {huge, huge}}, "no memory holds|beyond"));
+  add(tensor_case("stride_wraps", {.shape = {5, 2}, .strides = {huge, huge}}, "overflow|beyond"));
   add(tensor_case("fewer_strides", {.strides = {1}}, "dimensions and 1 strides"));
   add(tensor_case("more_strides", {.strides = {3, 1, 1}}, "dimensions and 3 strides"));
   add(tensor_case("100_dimensions", {.shape = std::vector<int64_t>(100, 1), .strides = std::vector<int64_t>(100, 1)}, "100 dimensions"));
@@ -209,17 +209,17 @@ void tensor_cases(Cases& add) {
   add(tensor_case("storage_unknown_class", {.storage_class = "QuaternionStorage"}, "unknown class"));
   add(tensor_case("dtype_complex128", {.storage_class = "ComplexDoubleStorage", .count = 1, .shape = {1}, .strides = {1}}, "want 16"));
   add({"tensor_without_arguments", rebuild(""), "0 arguments"});
-  add({"tensor_of_a_number", rebuild(integer(1) + integer(0) + good_tail), "no storage of the file"});
-  add({"tensor_offset_is_text", rebuild(storage() + text("0") + good_tail), "no integer"});
-  add({"tensor_shape_is_number", rebuild(storage() + integer(0) + integer(2) + integers({3, 1})), "no tuple"});
-  add({"tensor_shape_holds_text", rebuild(storage() + integer(0) + tuple(text("2")) + integers({1})), "no integer"});
+  add({"tensor_of_a_number", rebuild(integer(1) + integer(0) + good_tail), "not a storage of the file"});
+  add({"tensor_offset_is_text", rebuild(storage() + text("0") + good_tail), "not an integer"});
+  add({"tensor_shape_is_number", rebuild(storage() + integer(0) + integer(2) + integers({3, 1})), "not a tuple"});
+  add({"tensor_shape_holds_text", rebuild(storage() + integer(0) + tuple(text("2")) + integers({1})), "not an integer"});
   add({"tensor_two_of_one_name", torch_zip(proto() + dict(text("a.b") + tensor() + text("a") + dict(text("b") + tensor())) + "."),
        "two tensors with the name"});
   add({"tensor_name_too_long", torch_zip(proto() + dict(text(std::string(5000, 'a')) + tensor()) + "."), "name longer"});
   add({"parameter_without_tensor", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_parameter", "")) + "."),
        "without its tensor"});
   add({"parameter_of_number", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_parameter", integer(1))) + "."),
-       "no tensor"});
+       "not a tensor"});
   add({"subclass_with_other_arguments",
        torch_zip(proto() + dict(text("w") + call("torch._tensor", "_rebuild_from_type_v2", integer(1))) + "."), "other arguments"});
   add({"v3_unknown_dtype",
@@ -231,17 +231,17 @@ void tensor_cases(Cases& add) {
   add({"v3_dtype_is_number",
        torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_tensor_v3", storage() + integer(0) + good_tail + integer(1))) +
                  "."),
-       "no torch.dtype"});
-  add({"persistent_id_is_number", torch_zip(proto() + dict(text("w") + integer(1) + "Q") + "."), "no storage"});
+       "not a torch.dtype"});
+  add({"persistent_id_is_number", torch_zip(proto() + dict(text("w") + integer(1) + "Q") + "."), "not a storage"});
   add({"persistent_id_other_tag", torch_zip(proto() + dict(text("w") + tuple(text("module") + id + integer(1) + integer(1)) + "Q") + "."),
-       "no storage"});
-  add({"persistent_id_too_short", torch_zip(proto() + dict(text("w") + tuple(id) + "Q") + "."), "no storage"});
+       "not a storage"});
+  add({"persistent_id_too_short", torch_zip(proto() + dict(text("w") + tuple(id) + "Q") + "."), "not a storage"});
   add({"persistent_id_without_class",
        torch_zip(proto() + dict(text("w") + tuple(text("storage") + integer(1) + text("0") + text("cpu") + integer(6)) + "Q") + "."),
        "without a class"});
   add({"persistent_id_without_key", torch_zip(proto() + dict(text("w") + tuple(id + integer(0) + text("cpu") + integer(6)) + "Q") + "."),
        "without a key"});
-  add({"persistent_id_as_text_line", torch_zip(proto() + dict(text("w") + "P0\n") + "."), "no storage"});
+  add({"persistent_id_as_text_line", torch_zip(proto() + dict(text("w") + "P0\n") + "."), "not a storage"});
   add({"weights_same_name_twice", torch_zip(proto() + dict(text("module.w") + tensor() + text("w") + tensor()) + "."),
        "are both the weight"});
 }
@@ -317,17 +317,17 @@ void legacy_cases(Cases& add) {
   add({"legacy_protocol", legacy_head(true, 999) + good.substr(legacy_head().size()), "1001"});
   add({"legacy_storage_count_negative", legacy_file(pickle, {{"0", little(~uint64_t{0}, 8) + floats(6)}}), "are left"});
   add({"legacy_storage_count_huge", legacy_file(pickle, {{"0", little(uint64_t{1} << 62, 8) + floats(6)}}), "are left"});
-  add({"legacy_storage_count_small", legacy_file(pickle, {{"0", little(5, 8) + floats(6)}}), "behind the last|want 24"});
+  add({"legacy_storage_count_small", legacy_file(pickle, {{"0", little(5, 8) + floats(6)}}), "after the last|want 24"});
   add({"legacy_storage_short", legacy_file(pickle, {{"0", little(6, 8) + floats(5)}}), "truncated"});
   add({"legacy_storage_missing", legacy_file(pickle, {{"0", ""}}), "missing"});
   add({"legacy_storage_not_listed", legacy_file(pickle, {}), "not in the file"});
   add({"legacy_storage_unknown", legacy_file(pickle, {{"0", little(6, 8) + floats(6)}, {"7", little(6, 8) + floats(6)}}),
        "belongs to no tensor"});
   add({"legacy_storage_twice", legacy_file(pickle, {{"0", little(6, 8) + floats(6)}, {"0", little(6, 8) + floats(6)}}), "twice"});
-  add({"legacy_bytes_behind", good + "x", "behind the last"});
-  add({"legacy_keys_no_list", legacy_head() + pickle + proto() + "}.", "no list"});
-  add({"legacy_key_is_number", legacy_head() + pickle + proto() + "](K\1e.", "no text"});
-  add({"legacy_view_no_tuple", viewed(integer(1)), "no tuple of 3"});
+  add({"legacy_bytes_behind", good + "x", "after the last"});
+  add({"legacy_keys_no_list", legacy_head() + pickle + proto() + "}.", "not a list"});
+  add({"legacy_key_is_number", legacy_head() + pickle + proto() + "](K\1e.", "not text"});
+  add({"legacy_view_no_tuple", viewed(integer(1)), "not a tuple of 3"});
   add({"legacy_view_beyond", viewed(tuple(text("v") + integer(4) + integer(6))), "a view of"});
   add({"legacy_view_negative", viewed(tuple(text("v") + integer(-1) + integer(6))), "offset of -1"});
   add({"legacy_view_too_small", viewed(tuple(text("v") + integer(1) + integer(5))), "beyond its storage"});
@@ -354,23 +354,23 @@ void safetensors_cases(Cases& add) {
   add(st("same_bytes_twice", two + R"(,"b":)" + entry("[0,12]", "[3]") + "}", "overlaps"));
   add(st("hole", two + R"(,"b":)" + entry("[16,24]", "[2]") + "}", "hole"));
   add(st("hole_at_start", R"({"w":)" + entry("[4,24]", "[5]") + "}", "hole"));
-  add(st("trailing_bytes", good, "behind the last tensor", floats(7)));
-  add(st("trailing_byte", good, "behind the last tensor", floats(6) + "x"));
+  add(st("trailing_bytes", good, "after the last tensor", floats(7)));
+  add(st("trailing_byte", good, "after the last tensor", floats(6) + "x"));
   add(st("truncated_data", good, "truncated", floats(5)));
   add(st("no_data", good, "truncated", ""));
-  add(st("no_tensors_but_data", "{}", "behind the last tensor"));
+  add(st("no_tensors_but_data", "{}", "after the last tensor"));
   add(st("no_tensors", "{}", "without model weights", ""));
   add(st("duplicate_key", two + R"(,"a":)" + entry("[12,24]", "[3]") + "}", "a"));
   add(st("duplicate_field", R"({"w":{"dtype":"F32","dtype":"F32","shape":[6],"data_offsets":[0,24]}})", "dtype"));
   add(st_entry("wrapping_dimensions", entry("[0,24]", "[4294967296,4294967296]"), "2147483647"));
-  add(st_entry("wrapping_product", entry("[0,24]", "[2147483647,2147483647,2147483647]"), "no memory holds"));
+  add(st_entry("wrapping_product", entry("[0,24]", "[2147483647,2147483647,2147483647]"), "overflow"));
   add(st_entry("dimension_2_to_31", entry("[0,24]", "[2147483648]"), "2147483647"));
   add(st_entry("dimension_negative", entry("[0,24]", "[-2,-3]"), "-2"));
   add(st_entry("dimension_fraction", entry("[0,24]", "[2.5,3]"), "2.5"));
   add(st_entry("dimension_as_exponent", entry("[0,24]", "[6e0]"), "whole number"));
   add(st_entry("dimension_text", entry("[0,24]", "[\"2\",3]"), "whole number"));
   add(st_entry("dimension_2_to_64", entry("[0,24]", "[18446744073709551616]"), "whole number"));
-  add(st_entry("shape_mismatch", entry("[0,24]", "[2,2]"), "want 16"));
+  add(st_entry("shape_mismatch", entry("[0,24]", "[2,2]"), "need 16"));
   add(st_entry("shape_no_list", entry("[0,24]", "6"), "w"));
   add(st_entry("100_dimensions",
                entry(
@@ -408,10 +408,10 @@ void safetensors_cases(Cases& add) {
   add(st("header_control_character", "{\"a\nb\":" + entry() + "}", "header"));
   add(st("header_lone_surrogate", R"({"\ud800":)" + entry() + "}", "header"));
   add({"safetensors_header_longer_than_file", little(1000, 8) + good, "truncated"});
-  add({"safetensors_header_over_limit", little(100'000'001, 8) + good, "the most is"});
-  add({"safetensors_header_huge", little(uint64_t{1} << 39, 8) + good, "the most is"});
+  add({"safetensors_header_over_limit", little(100'000'001, 8) + good, "the limit is"});
+  add({"safetensors_header_huge", little(uint64_t{1} << 39, 8) + good, "the limit is"});
   add({"safetensors_header_length_wraps", little(~uint64_t{0}, 8) + good, "neither a PyTorch nor a safetensors"});
-  add({"safetensors_header_length_zero", little(0, 8) + good, "no JSON object"});
+  add({"safetensors_header_length_zero", little(0, 8) + good, "not a JSON object"});
 }
 
 // ---- files of other kinds ----
@@ -455,7 +455,7 @@ std::vector<Case> all_cases() {
 
 class Hostile : public testing::TestWithParam<Case> {};
 
-// `expect` may name several texts, separated by |.
+// `expect` may list alternatives, separated by |.
 bool holds_one_of(const std::string& message, const std::string& expect) {
   size_t at = 0;
   while (true) {
@@ -485,7 +485,7 @@ INSTANTIATE_TEST_SUITE_P(Checkpoint, Hostile, testing::ValuesIn(all_cases()), []
 
 TEST(HostileCount, IsWhatTheProjectPromises) { EXPECT_GE(all_cases().size(), 140u); }
 
-// Any single changed bit: an error, or the values of the good file (a change of unused bytes), never anything else.
+// Any single flipped bit: an error, or the values of the good file (if the byte is unused), never anything else.
 class Flipped : public testing::TestWithParam<std::string> {};
 
 TEST_P(Flipped, BitsGiveAnErrorOrTheSameShapes) {

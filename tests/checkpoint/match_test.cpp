@@ -35,7 +35,7 @@ TEST(Match, LoadsEverything) {
   EXPECT_TRUE(report.missing.empty() && report.unexpected.empty() && report.mismatched.empty());
 }
 
-TEST(Match, AliasMayStandBesideOrAlone) {
+TEST(Match, AliasMayAccompanyOrReplaceItsOwner) {
   Tiny m;
   auto weights = whole();
   weights.emplace_back("decoder.weight", mx::ones({4, 2}));
@@ -77,7 +77,7 @@ TEST(Match, UnexpectedNameIsAnErrorUnlessAllowed) {
 TEST(Match, ShapesAreNeverAdapted) {
   Tiny m;
   auto weights = whole();
-  weights[0].second = mx::ones({3, 2});  // a vocabulary that is not padded
+  weights[0].second = mx::ones({3, 2});  // an unpadded vocabulary
   MatchOptions all{.allow_missing = true, .allow_unexpected = true};
   EXPECT_NE(error_of([&] { match(m, weights, all); }).find("embedding.weight: file [3, 2], model [4, 2]"), std::string::npos);
   EXPECT_TRUE(all_are(m.bias, 0));
@@ -102,7 +102,7 @@ TEST(Match, PositionIdsMayBeAbsentOnEitherSide) {
   EXPECT_TRUE(match(m, weights).unexpected.empty());
 }
 
-TEST(Match, LongListsAreCut) {
+TEST(Match, LongListsAreTruncated) {
   MatchReport report;
   for (int i = 0; i < 100; ++i) report.missing.push_back("name" + std::to_string(i));
   EXPECT_NE(report.table().find("and 80 more"), std::string::npos);

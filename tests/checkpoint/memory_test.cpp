@@ -1,4 +1,4 @@
-// Memory: weights of a large Composer file are read without its optimizer state and without a second copy.
+// Memory: the weights of a large Composer file are read without its optimizer state and without a second copy.
 #include <fstream>
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 namespace m2bert::checkpoint::test {
 namespace {
 
-// VmHWM or VmRSS of this process in bytes, 0 where there is no /proc.
+// VmHWM or VmRSS of this process in bytes; 0 without /proc.
 uint64_t memory(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);)
@@ -17,7 +17,7 @@ uint64_t memory(const std::string& field) {
   return 0;
 }
 
-// A Composer file of 4.6 GB that takes no disk: 4 weights and 56 moments of 76 MB of zeros each, as holes.
+// A sparse Composer file of 4.6 GB that takes no disk space: 4 weights and 56 moments of 76 MB of zeros each.
 class SparseFile {
  public:
   static constexpr uint64_t count = 19'000'000, bytes = count * 4;
@@ -65,7 +65,7 @@ class SparseFile {
   }
 };
 
-TEST(Memory, WeightsOfALargeFileTakeNoMoreThanTheWeights) {
+TEST(Memory, LoadingALargeFileTakesMemoryForTheWeightsOnly) {
 #if defined(__SANITIZE_ADDRESS__)
   GTEST_SKIP() << "AddressSanitizer has memory of its own";
 #endif
@@ -74,7 +74,7 @@ TEST(Memory, WeightsOfALargeFileTakeNoMoreThanTheWeights) {
   SparseFile::write(folder / "large.pt");
   ASSERT_GT(std::filesystem::file_size(folder / "large.pt"), uint64_t{1} << 32);
   mx::eval(mx::zeros({1}));
-  std::ofstream("/proc/self/clear_refs") << "5";  // the peak begins here
+  std::ofstream("/proc/self/clear_refs") << "5";  // resets the peak
   uint64_t before = memory("VmRSS");
   auto weights = load_weights(folder / "large.pt");
   uint64_t peak = memory("VmHWM");

@@ -1,7 +1,7 @@
 // For tests/parity/test_checkpoint.py.
 //   dump IN OUT      every tensor that MLX can hold, under its name in the file, as safetensors; names of the others on stdout
 //   weights IN OUT   the model weights as safetensors
-//   convert IN OUT   with the form that OUT's name asks for
+//   convert IN OUT   to the format that OUT's name implies
 #include <iostream>
 #include <string>
 

@@ -63,14 +63,14 @@ TEST(Pickle, MemoGivesTheSameValue) {
   EXPECT_EQ(root(q).items[0], root(q).items[1]);
 }
 
-TEST(Pickle, UnknownCallsBecomeOpaqueAndNothingElse) {
+TEST(Pickle, UnknownCallsBecomeOpaqueValues) {
   auto p = read(call("my.package", "Thing", text("argument")) + "}b.");
   EXPECT_EQ(root(p).kind, Kind::opaque);
   EXPECT_EQ(root(p).text, "my.package.Thing");
   EXPECT_EQ(root(p).items.size(), 2u);  // arguments, state
 }
 
-TEST(Pickle, SaysWhereItWentWrong) {
+TEST(Pickle, ErrorsNameTheOffset) {
   auto s = proto() + "NN" + "\xff.";
   EXPECT_EQ(error_of([&] { pickle::read(bytes_of(s), "x.pkl", 1000); }),
             "x.pkl: byte 1004: bad pickle: opcode 255, which no pickle of PyTorch has");

@@ -12,7 +12,7 @@
 namespace m2bert::checkpoint {
 namespace {
 
-TEST(Quantize, TakesTheMatricesByName) {
+TEST(Quantize, SelectsMatricesByName) {
   const auto matrix = mx::zeros({4, 16}), blocks = mx::zeros({2, 4, 16}), vector = mx::zeros({4});
   for (const char* name : {"bert.encoder.layer.0.mlp.wo.weight", "bert.embeddings.word_embeddings.weight",
                            "bert.encoder.layer.0.attention.filter_fn.implicit_filter.6.weight",
@@ -27,7 +27,7 @@ TEST(Quantize, TakesTheMatricesByName) {
 
 std::map<std::string, mx::array> by_name(const TensorMap& tensors) { return {tensors.begin(), tensors.end()}; }
 
-TEST(Quantize, ThereAndBack) {
+TEST(Quantize, RoundTrip) {
   const auto w = mx::random::normal({8, 32}, mx::float32, 0, 1, mx::random::key(1));
   const TensorMap plain{{"a.weight", w}, {"a.bias", mx::ones({8})}, {"tied.weight", w}, {"ids.weight", mx::zeros({2, 2}, mx::int32)}};
   const auto q = quantize(plain);
@@ -61,7 +61,7 @@ TEST(Quantize, NamesScalesThatDoNotFit) {
       {{{"a.weight", mx::zeros({4, 16})}, {"a.weight_scale", ones}}, "f: 'a.weight' is"},
       {{{"a.weight", mx::zeros({4}, mx::int8)}, {"a.weight_scale", ones}}, "f: 'a.weight' is"},
       {{{"a.weight", mx::zeros({4, 0}, mx::int8)}, {"a.weight_scale", ones}}, "f: 'a.weight' is"},
-      {{{"a.weight_scale", ones}}, "f: 'a.weight_scale' is the scale of a weight that is not there"},
+      {{{"a.weight_scale", ones}}, "f: 'a.weight_scale' is the scale of a weight that is missing"},
       {{{"a.weight", w}}, "f: 'a.weight' is int8 and has no scales: 'a.weight_scale'"},
       {{{"a.weight", w}, {"a.weight_scale", mx::array({1.0f, nan, 1.0f, 1.0f})}}, "f: 'a.weight_scale' has a scale that is not finite"},
       {{{"a.weight", w}, {"a.weight_scale", mx::array({1.0f, 1.0f, infinite, 1.0f})}}, "f: 'a.weight_scale' has a scale"},

@@ -16,7 +16,7 @@ mx::array counted(mx::Shape shape, int start = 0) {
 }
 bool same(const mx::array& a, const mx::array& b) { return a.shape() == b.shape() && mx::array_equal(a, b).item<bool>(); }
 
-// Files that PyTorch wrote (tests/golden/checkpoint/generate.py), in both formats.
+// Files written by PyTorch (tests/golden/checkpoint/generate.py), in both formats.
 class Golden : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(TorchFile, Golden, testing::Values("", "_legacy"),
                          [](const auto& info) { return info.param.empty() ? "zip" : "legacy"; });
@@ -50,7 +50,7 @@ TEST_P(Golden, SharedStoragesAreNamed) {
   EXPECT_NE(storage("bert.encoder.layer.0.attention.filter_fn.pos_emb.z"), storage("bert.encoder.layer.1.attention.filter_fn.pos_emb.z"));
 }
 
-TEST_P(Golden, ObjectsBesideAreListedNotRun) {
+TEST_P(Golden, OtherObjectsAreListedNotRun) {
   auto file = TensorFile::open(golden("composer" + GetParam() + ".pt"));
   std::string all;
   for (const auto& s : file->skipped()) all += s.path + "=" + s.what + "\n";
@@ -103,7 +103,7 @@ TEST(TorchFile, StridesMayRepeatValues) {
   EXPECT_TRUE(same(file->read(file->tensors()[0]), mx::array({0.f, 3.f, 0.f, 3.f, 0.f, 3.f, 0.f, 3.f}, {4, 2})));
 }
 
-TEST(TorchFile, DamagedBytesOutsideAViewAreNoticedToo) {
+TEST(TorchFile, DamagedBytesOutsideAViewAreDetected) {
   Folder folder;
   std::string content = torch_zip(tensor_dict({.shape = {2}, .strides = {1}}));
   content[content.find("a/data/0") + 8 + 20] ^= 1;
@@ -111,7 +111,7 @@ TEST(TorchFile, DamagedBytesOutsideAViewAreNoticedToo) {
   EXPECT_NE(error_of([&] { file->read(file->tensors()[0]); }).find("checksum"), std::string::npos);
 }
 
-TEST(TorchFile, AFileCutWhileItIsOpenGivesAnError) {
+TEST(TorchFile, AFileTruncatedWhileOpenIsAnError) {
   Folder folder;
   auto path = folder.write("c.pt", torch_zip(tensor_dict()));
   auto file = TensorFile::open(path);

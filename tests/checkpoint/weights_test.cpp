@@ -12,7 +12,7 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-TEST(WeightNames, StripWhatTheReferenceStrips) {
+TEST(WeightNames, StripWhatUpstreamStrips) {
   EXPECT_EQ(weight_names({"state.model.model.bert.x", "state.model.model.cls.y", "state.optimizers.A.state.0.exp_avg", "rng.0.torch"}),
             (Names{"bert.x", "cls.y", "", ""}));
   EXPECT_EQ(weight_names({"model.bert.x", "model.classifier.weight"}), (Names{"bert.x", "classifier.weight"}));
@@ -30,7 +30,7 @@ TEST(WeightNames, HuggingFaceForms) {
             (Names{"bert.embeddings.LayerNorm.bias", "cls.predictions.bias"}));
 }
 
-TEST(LoadWeights, ComposerFileWithoutWhatLiesBeside) {
+TEST(LoadWeights, ComposerFileWithoutOtherState) {
   for (std::string end : {"", "_legacy"}) {
     auto weights = load_weights(golden("composer" + end + ".pt"));
     EXPECT_EQ(weights.size(), 16u);
@@ -64,7 +64,7 @@ TEST(LoadWeights, ShardedFolder) {
   EXPECT_NE(error_of([&] { load_weights(folder.path()); }).find("another shard"), std::string::npos);
 }
 
-// The project's fixtures: from the .pt and from the .safetensors file the same weights.
+// The project's fixtures: the .pt and the .safetensors file have the same weights.
 class Fixture : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(LoadWeights, Fixture,
                          testing::Values("tiny-attn", "tiny-attn-cls", "tiny-embed", "tiny-embed-2k", "tiny-embed-additions", "tiny-glue-1",

@@ -28,7 +28,7 @@ TEST(ZipIndex, FindsStoredEntries) {
   EXPECT_EQ(file.substr(entries[2].offset, entries[2].size), "x");
 }
 
-// The same archive with every number narrow and with every number in zip64 fields.
+// The same archive with 32-bit numbers, and with every number in zip64 fields.
 TEST(ZipWriter, WritesWhatTheIndexReads) {
   for (uint64_t zip64_from : {uint64_t{0xffffffff}, uint64_t{1}}) {
     Folder folder;

@@ -6,7 +6,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -28,7 +28,7 @@ io::Tree bench_json(const std::string& model, std::vector<std::string> more) {
   return lines.empty() ? io::Tree::map() : lines.front();
 }
 
-// 64 channels, so that the kernels of inference take the model.
+// 64 channels, so that the kernels of inference support the model.
 models::Config wide(models::Config config) {
   config.hidden_size = 64;
   config.intermediate_size = 128;
@@ -63,9 +63,9 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
   const Scratch scratch;
   HowToRun how;
   how.most_memory = uint64_t(800) << 20;
-  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread takes some, too
+  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread has its own, too
   // 512 MiB for the states of one layer.
-  const Outcome outcome = run(bench(wide_folder(scratch, m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
+  const Outcome outcome = run(bench(wide_folder(scratch, tiny_m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(has(outcome.err, "not enough memory")) << outcome.err;
 }
@@ -73,7 +73,7 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
 
 TEST(Bench, ProfileNamesTheStages) {
   const Scratch scratch;
-  const std::string model = wide_folder(scratch, m2_config());
+  const std::string model = wide_folder(scratch, tiny_m2_config());
   const io::Tree out = bench_json(model, {"--batch-size", "4", "--runs", "1", "--profile"});
   const double products = 2.0 * 4 * 32 * 2 / 4;  // 2 operations for each of 128 tokens in 2 layers, a quarter of the matrix each
   std::set<std::string> names;
@@ -130,12 +130,12 @@ TEST(Bench, WrongInputIsOneClearError) {
 }
 
 #ifdef __linux__
-// MLX computes on a thread of its own. With it there are as many threads as --threads says, and the main one, which waits: oneDNN, OpenBLAS
+// MLX computes on its own thread. Including it there are --threads threads, and the main one, which waits: oneDNN, OpenBLAS
 // and our kernels share one pool.
 TEST(Threads, AreAsManyAsAskedFor) {
   const Scratch scratch;
-  const std::string folders[] = {wide_folder(scratch, m2_config()),
-                                 write_folder((scratch / "attention").string(), wide(attention_config()), models::Head::embedding)};
+  const std::string folders[] = {wide_folder(scratch, tiny_m2_config()),
+                                 write_folder((scratch / "attention").string(), wide(tiny_bert_config()), models::Head::embedding)};
   HowToRun counting;
   counting.count_threads = true;
   for (const std::string& model : folders) {

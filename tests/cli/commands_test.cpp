@@ -1,4 +1,4 @@
-// What every command does on the command line: help, exit codes, JSON, and one right answer each.
+// Every command: help, exit codes, JSON, and one correct result.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {

@@ -36,7 +36,7 @@ class Data : public ::testing::Test {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return data(arguments, how);
   }
-  // Every file of a data set, but for build.json, which names folders.
+  // Every file of a data set except build.json, which names folders.
   std::map<std::string, std::string> files(const std::string& out) const {
     std::map<std::string, std::string> found;
     for (const auto& entry : fs::recursive_directory_iterator(scratch / out))
@@ -142,7 +142,7 @@ TEST_F(Data, ShowFindsDamage) {
   expect_error(data({"show", "s3://bucket/x"}), 1, "data is read from folders and from http");
 }
 
-// Killed at any moment and continued, the files are those of an undisturbed run.
+// A run killed at any moment and resumed writes the same files as an uninterrupted one.
 TEST_F(Data, KilledAndResumedTheFilesAreTheSame) {
   std::mt19937 random(3);
   for (const bool tokens : {false, true}) {
@@ -222,7 +222,7 @@ TEST_F(Data, BadDocumentsCanBeLeftOut) {
   scratch.put("latin.txt", "ok\ncaf\xe9\nfine\n");
   const Outcome outcome = data({"build", at("latin.txt"), "--skip-bad", "--out", at("x")});
   EXPECT_EQ(outcome.code, 0);
-  EXPECT_TRUE(has(outcome.err, "warning: 1 documents that are not UTF-8 were left out"));
+  EXPECT_TRUE(has(outcome.err, "warning: 1 documents that are not UTF-8 were skipped"));
   EXPECT_EQ(show("x/train").at("samples").integer(), 2);
 }
 

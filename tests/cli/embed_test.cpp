@@ -1,4 +1,4 @@
-// m2bert embed: inputs, outputs and what they hold.
+// m2bert embed: inputs, outputs and their contents.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -8,7 +8,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -179,7 +179,7 @@ TEST(Embed, LongTextsAreCutCountedAndMarked) {
   const auto lines = json_lines(outcome.out);
   EXPECT_FALSE(lines.at(0).at("truncated").boolean());
   EXPECT_TRUE(lines.at(1).at("truncated").boolean());
-  EXPECT_TRUE(has(outcome.err, "1 of 2 texts were cut to 32 tokens"));
+  EXPECT_TRUE(has(outcome.err, "1 of 2 texts were truncated to 32 tokens"));
   EXPECT_TRUE(has(run({"embed", "--model", model, "--max-length", "33", "--text", "a"}).err, "at most 32 tokens"));
   const auto right = embed_lines({"--model", model}, how.input),
              left = embed_lines({"--model", model, "--truncation-side", "left"}, how.input);

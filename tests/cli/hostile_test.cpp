@@ -6,7 +6,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Where the content goes; everything else about the run is in order.
+// The file that gets the content; everything else in the run is valid.
 enum class Place { jsonl, csv, tsv, text, config, recipe, vocabulary, tokenizer_json, weights };
 
 struct Hostile {
@@ -38,15 +38,15 @@ std::string numbered_tokens(int count) {
 
 std::string with_null(std::string text, size_t at) { return text.insert(at, 1, '\0'); }
 
-// The good config.json with one member changed or added.
-std::string config_with(const std::string& key, const io::Tree& value, models::Config config = m2_config()) {
+// The valid config.json with one member changed or added.
+std::string config_with(const std::string& key, const io::Tree& value, models::Config config = tiny_m2_config()) {
   io::Tree tree = config.to_tree();
   tree.as_map().set(key, value);
   return io::to_json(tree);
 }
 
 std::string config_without(const std::string& key) {
-  io::Tree tree = m2_config().to_tree();
+  io::Tree tree = tiny_m2_config().to_tree();
   tree.as_map().erase(key);
   return io::to_json(tree);
 }
@@ -107,7 +107,7 @@ std::vector<Hostile> hostile_inputs() {
       {"config_unknown_problem", config, config_with("problem_type", "guessing"), "problem_type"},
       {"config_unknown_activation", config, config_with("hidden_act", "gulp"), "hidden_act"},
       {"config_dropout_above_one", config, config_with("hidden_dropout_prob", 1.5), "hidden_dropout_prob"},
-      {"config_heads_do_not_divide", config, config_with("num_attention_heads", 3, attention_config()), "num_attention_heads"},
+      {"config_heads_do_not_divide", config, config_with("num_attention_heads", 3, tiny_bert_config()), "num_attention_heads"},
       {"config_one_layer_more", config, config_with("num_hidden_layers", 3), "layer.2"},
       {"config_one_layer_less", config, config_with("num_hidden_layers", 1), "layer.1"},
       {"config_other_width", config, config_with("intermediate_size", 64), "mlp"},
@@ -145,7 +145,7 @@ std::vector<Hostile> hostile_inputs() {
 
 class HostileInput : public ::testing::TestWithParam<Hostile> {
  protected:
-  // A folder with a good model and input, but for the one thing.
+  // A folder with a valid model and input, except for the one file.
   std::vector<std::string> command(const Hostile& hostile) const {
     const TinyModels& models = tiny_models();
     const bool recipe = hostile.place == Place::recipe;
@@ -195,7 +195,7 @@ TEST_P(HostileInput, IsOneClearError) {
 INSTANTIATE_TEST_SUITE_P(Commands, HostileInput, ::testing::ValuesIn(hostile_inputs()),
                          [](const auto& tested) { return std::string(tested.param.name); });
 
-// Paths and devices that cannot work.
+// Invalid paths and devices.
 TEST(HostilePlaces, AreOneClearError) {
   const Scratch scratch;
   const std::string model = tiny_models().m2, folder = scratch.folder().string();
@@ -238,7 +238,7 @@ TEST(HostilePlaces, AreOneClearError) {
 TEST(HostilePlaces, UnknownConfigFieldsAreOneWarning) {
   const Scratch scratch;
   fs::copy(tiny_models().m2, scratch / "model", fs::copy_options::recursive);
-  io::Tree config = m2_config().to_tree();
+  io::Tree config = tiny_m2_config().to_tree();
   config.set("flux_capacitor", 1);
   scratch.put("model/config.json", io::to_json(config));
   const Outcome outcome = run({"embed", "--model", (scratch / "model").string(), "--text", "river"});

@@ -56,7 +56,7 @@ class Launch : public ::testing::Test {
     return 0;
   }
 
-  // Waits until a run is under way, sends the signal to one process, and gives the outcome.
+  // Waits until a run is under way, sends the signal to one process, and returns the outcome.
   Outcome run_and_signal(const std::vector<std::string>& arguments, int rank, int signal) {
     auto outcome = std::async(std::launch::async, [&] { return run(arguments); });
     for (int i = 0; i < 600 && !fs::exists(scratch_ / "run/latest.safetensors"); ++i)
@@ -71,7 +71,7 @@ class Launch : public ::testing::Test {
   bool skip_ = false;
 };
 
-// With dropout too: the masks follow from the place in the global batch.
+// With dropout too: its masks depend only on the position in the global batch.
 TEST_F(Launch, TwoProcessesHaveTheLossesOfOne) {
   const std::vector<std::string> overrides = {"max_duration=50ba", "model.model_config.hidden_dropout_prob=0.1",
                                               "device_train_microbatch_size=4", "eval_loader=${train_loader}", "eval_subset_num_batches=2"};
@@ -119,7 +119,7 @@ TEST_F(Launch, ADeadProcessEndsTheRunWithOneError) {
     EXPECT_EQ(process_of_rank(0) + process_of_rank(1), 0);
     const auto resumed = run(command({"autoresume=true", "max_duration=1ba"}));
     EXPECT_EQ(resumed.code, 0) << resumed.err;
-    EXPECT_PRED2(has, resumed.err, "going on from");
+    EXPECT_PRED2(has, resumed.err, "resuming from");
   }
 }
 
@@ -169,7 +169,7 @@ TEST_F(Launch, UnderMpirun) {
                             " --threads 1 max_duration=5ba > " + at("out") + " 2>&1";
   ASSERT_EQ(std::system(words.c_str()), 0) << content(at("out"));
   const auto out = content(at("out"));
-  EXPECT_EQ(out.find("trained 5 batches"), out.rfind("trained 5 batches")) << out;  // each process by itself would say it
+  EXPECT_EQ(out.find("trained 5 batches"), out.rfind("trained 5 batches")) << out;  // separate processes would each print it
   const auto one = losses("one"), both = losses("run");
   ASSERT_EQ(both.size(), 5U);
   for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(both[i], one[i], 1e-4 * one[i]);

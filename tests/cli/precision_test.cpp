@@ -1,4 +1,4 @@
-// --dtype of commands, and int8 files: how near the vectors are, what a broken file says.
+// --dtype of the commands, and int8 files: how close the vectors are, and the errors of broken files.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -10,7 +10,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Wide enough for the kernels of inference, and for roundings to average out as in a real model.
+// Wide enough for the kernels of inference, and for rounding errors to average out as in a real model.
 models::Config widened(models::Config config) {
   config.hidden_size = 128;
   config.intermediate_size = 256;
@@ -29,7 +29,7 @@ class PrecisionOption : public ::testing::TestWithParam<const char*> {
  protected:
   PrecisionOption() {
     const bool mixer = GetParam() == std::string("mixer");
-    write_folder(model_, widened(mixer ? m2_config() : attention_config()), models::Head::embedding);
+    write_folder(model_, widened(mixer ? tiny_m2_config() : tiny_bert_config()), models::Head::embedding);
   }
 
   static Outcome embed(const std::string& model, std::vector<std::string> options = {}, HowToRun how = {}) {
@@ -113,13 +113,13 @@ TEST_P(PrecisionOption, AnInt8FileConvertsOn) {
   const std::string checkpoint = (scratch_ / "small.pt").string();
   const Outcome refused = run({"convert", small, checkpoint});
   EXPECT_EQ(refused.code, 1);
-  EXPECT_TRUE(has(refused.err, "small.pt: int8 weights are written as safetensors alone"));
+  EXPECT_TRUE(has(refused.err, "small.pt: int8 weights can only be written as safetensors"));
   EXPECT_FALSE(fs::exists(checkpoint));
   EXPECT_EQ(run({"convert", small, checkpoint, "--dtype", "float32"}).code, 0);
 }
 
 #ifdef __x86_64__
-// A processor without AVX-512 has no products of bfloat16, and oneDNN's of int8 overflow there.
+// A processor without AVX-512 has no bfloat16 GEMM, and oneDNN's int8 GEMM overflows there.
 TEST_P(PrecisionOption, WithoutAvx512NarrowNumbersAreComputedInFloat32) {
   HowToRun avx2;
   avx2.environment = {{"ONEDNN_MAX_CPU_ISA", "AVX2"}, {"OPENBLAS_CORETYPE", "Haswell"}};
@@ -148,7 +148,7 @@ struct BrokenFile {
   const char* message;
 };
 
-// The tensor that ends like this, with its place.
+// The tensor whose name has this ending, and its offset.
 checkpoint::TensorMap::iterator tensor(checkpoint::TensorMap& weights, const std::string& ending) {
   const auto found = std::ranges::find_if(weights, [&](const auto& w) { return w.first.ends_with(ending); });
   EXPECT_NE(found, weights.end()) << ending;
@@ -166,7 +166,7 @@ TEST_P(PrecisionOption, BrokenInt8FilesAreOneClearError) {
       {"scale of other shape", [&](auto& w) { tensor(w, scale)->second = mx::ones({128, 128}); }, "one float32 scale for each"},
       {"scale of whole numbers", [&](auto& w) { tensor(w, scale)->second = mx::ones({128}, mx::int32); }, "one float32 scale for each"},
       {"scale NaN", [&](auto& w) { tensor(w, scale)->second = mx::full({128}, nan); }, "weight_scale' has a scale that is not finite"},
-      {"scale without weight", [&](auto& w) { w.erase(tensor(w, weight)); }, "weight_scale' is the scale of a weight that is not there"},
+      {"scale without weight", [&](auto& w) { w.erase(tensor(w, weight)); }, "weight_scale' is the scale of a weight that is missing"},
       {"scale of floats", [&](auto& w) { tensor(w, weight)->second = mx::ones({128, 128}); }, "one float32 scale for each of its rows"},
       {"weight of other shape", [&](auto& w) { tensor(w, weight)->second = mx::ones({128, 64}, mx::int8); }, "pooler.dense.weight"},
   };

@@ -1,22 +1,21 @@
-// Every pretraining recipe of the reference, and every one of recipes/pretrain, starts and trains: smaller, on a few texts.
+// Every pretraining recipe, upstream's and those of recipes/pretrain, trains a smaller model on a few texts.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "m2bert/data/mds_writer.h"
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
 #include "tests/io/scratch.h"
+#include "tests/support/paths.h"
 
 namespace m2bert::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-fs::path reference_recipes() {
-  const char* set = std::getenv("M2BERT_SHARED");
-  return (set ? fs::path(set) : fs::path(M2BERT_SOURCE_DIR).parent_path() / "shared") / "yamls/pretrain";
+fs::path upstream_recipes() {
+  return shared_dir() / "yamls/pretrain";
 }
 
 void write_texts(const fs::path& folder, int count) {
@@ -66,9 +65,9 @@ class PretrainRecipes : public ::testing::Test {
 };
 
 TEST_F(PretrainRecipes, OfTheReference) {
-  if (!fs::exists(reference_recipes())) GTEST_SKIP() << "the reference's recipes are not beside this checkout: " << reference_recipes();
+  if (!fs::exists(upstream_recipes())) GTEST_SKIP() << "upstream's recipes are not beside this checkout: " << upstream_recipes();
   int count = 0;
-  for (const auto& file : fs::directory_iterator(reference_recipes())) {
+  for (const auto& file : fs::directory_iterator(upstream_recipes())) {
     train(file.path());
     ++count;
   }

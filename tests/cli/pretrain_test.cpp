@@ -1,4 +1,4 @@
-// m2bert pretrain and report: what they print, stopped and killed runs, full disks.
+// m2bert pretrain and report: output, stopped and killed runs, full disks.
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -44,7 +44,7 @@ class Pretrain : public ::testing::Test {
 };
 
 #ifdef __linux__
-// Forward, backward, the optimizer's pass and the evaluation share one pool. Beside it a run has the same threads whatever --threads says:
+// Forward, backward, the optimizer's pass and the evaluation share one pool. A run has these other threads, whatever --threads says:
 // the main one, MLX's, and those that read data.
 TEST_F(Pretrain, HasAsManyThreadsAsAskedFor) {
   HowToRun counting;
@@ -140,8 +140,8 @@ TEST_F(Pretrain, StopsAtASignalAndGoesOn) {
   }
 }
 
-// script/kills repeats it until there were 200, at other moments each time.
-// Evaluations take nearly all of this run's time, so signals break them off; what was broken off is made up for.
+// script/kills repeats it 200 times, at different moments.
+// Evaluations take nearly all of this run's time, so signals interrupt them; the resumed run completes them.
 TEST_F(Pretrain, StoppedInAnEvaluationItGoesOnWithIt) {
   const std::vector<std::string> overrides = {"max_duration=6ba", "eval_loader=${train_loader}", "eval_interval=1ba", "autoresume=true",
                                               "train_subset_num_batches=30"};
@@ -183,7 +183,7 @@ TEST_F(Pretrain, KilledAtRandomMomentsItLosesNothing) {
     ASSERT_TRUE(outcome.code == 0 || outcome.code == 137) << outcome.err;
     EXPECT_GE(newest(), before);  // nothing beyond the last checkpoint was lost
     if (before > 0 && outcome.err.find("parameters") != std::string::npos) {
-      EXPECT_PRED2(has, outcome.err, "going on from");
+      EXPECT_PRED2(has, outcome.err, "resuming from");
     }
     done += outcome.code == 137;
     if (outcome.code != 0) continue;
@@ -209,7 +209,7 @@ TEST_F(Pretrain, AFullDiskLeavesTheLastGoodCheckpoint) {
   EXPECT_EQ(newest(), 3);
   const auto again = run(command({"max_duration=9ba", "autoresume=true"}));
   EXPECT_EQ(again.code, 0) << again.err;
-  EXPECT_PRED2(has, again.err, "going on from " + at("run/ep0-ba3.safetensors"));
+  EXPECT_PRED2(has, again.err, "resuming from " + at("run/ep0-ba3.safetensors"));
 }
 
 TEST_F(Pretrain, TellsWhichKeysChangedSinceTheCheckpoint) {

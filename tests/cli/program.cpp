@@ -41,7 +41,7 @@ void open_as(const std::string& file, int flags, int as) {
     ::setrlimit(RLIMIT_AS, &limit);
   }
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
-  ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs would slow one another down
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs slow each other down
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -63,7 +63,7 @@ bool ended(pid_t child) {
   siginfo_t info{};
   return ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child;
 }
-// Looks until the program ends.
+// Polls until the program ends.
 size_t most_threads(pid_t child) {
   size_t most = 0;
   while (!ended(child)) {
@@ -89,7 +89,7 @@ Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
   }
   if (how.signal_when) {
     while (!ended(child) && !how.signal_when()) std::this_thread::sleep_for(std::chrono::microseconds(200));
-    ::kill(child, how.signal);  // no process yet has the number of one that nobody waited for
+    ::kill(child, how.signal);  // its pid is not reused before it is waited for
   }
   const size_t threads = how.count_threads ? most_threads(child) : 0;
   int status = 0;

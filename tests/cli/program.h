@@ -1,5 +1,5 @@
 #pragma once
-// Runs the real m2bert program and keeps what it said.
+// Runs the real m2bert program and captures its output.
 #include <functional>
 #include <optional>
 #include <string>
@@ -14,7 +14,7 @@ struct Outcome {
   int code = 0;  // exit status; 128 + signal if one ended it
   std::string out, err;
   long peak_kb = 0;         // largest resident size
-  size_t peak_threads = 0;  // most threads at once, where count_threads asks for it
+  size_t peak_threads = 0;  // most threads at once, if count_threads is set
 };
 
 struct HowToRun {
@@ -23,10 +23,10 @@ struct HowToRun {
   std::optional<double> signal_after;  // seconds until `signal` is sent
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
-  std::vector<std::pair<std::string, std::string>> environment;  // variables set for it
+  std::vector<std::pair<std::string, std::string>> environment;  // additional variables
   bool count_threads = false;
   std::optional<uint64_t> largest_file;  // bytes; writing more fails
-  std::optional<uint64_t> most_memory;   // bytes of address space; asking for more fails
+  std::optional<uint64_t> most_memory;   // bytes of address space; allocating more fails
 };
 
 Outcome run(const std::vector<std::string>& arguments, const HowToRun& how = {});

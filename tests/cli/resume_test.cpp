@@ -1,4 +1,4 @@
-// m2bert embed, stopped at any moment and continued: the file is the one an undisturbed run makes.
+// m2bert embed, stopped at any moment and resumed, writes the same file as an uninterrupted run.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -12,7 +12,7 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 #include "tests/io/scratch.h"
 
 namespace m2bert::test {
@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A run long enough to be hit in the middle.
+// A run long enough to be interrupted in the middle.
 class Resume : public ::testing::Test {
  protected:
   Resume() {
@@ -95,7 +95,7 @@ TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
   ASSERT_EQ(run(command("whole.npy")).code, 0);
   const Outcome outcome = run(command(out, {"--resume"}));
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_TRUE(has(outcome.err, "going on after"));
+  EXPECT_TRUE(has(outcome.err, "resuming after"));
   EXPECT_EQ(bytes(out), bytes("whole.npy"));
 }
 
@@ -185,7 +185,7 @@ TEST_F(Resume, ExistingFilesAreNotTouchedUnasked) {
   stop_in_the_middle("b.npy");
   const Outcome unfinished = run(command("b.npy"));
   EXPECT_EQ(unfinished.code, 1);
-  EXPECT_TRUE(has(unfinished.err, "--resume goes on"));
+  EXPECT_TRUE(has(unfinished.err, "--resume continues"));
   EXPECT_EQ(run(command("b.npy", {"--overwrite"})).code, 0);
   EXPECT_EQ(bytes("b.npy"), bytes("a.npy"));
 }
@@ -196,7 +196,7 @@ TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
   how.largest_file = 100000;
   const Outcome outcome = run(command("a.npy"), how);
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_TRUE(has(outcome.err, "--resume goes on"));
+  EXPECT_TRUE(has(outcome.err, "--resume continues"));
   EXPECT_FALSE(there("a.npy"));
   EXPECT_EQ(run(command("a.npy", {"--resume"})).code, 0);
   EXPECT_EQ(bytes("a.npy"), bytes("whole.npy"));

@@ -172,7 +172,7 @@ TEST_F(SourceTest, LineNumbersGoOnToo) {
 
 TEST_F(SourceTest, AShorterInputCannotBeContinued) {
   auto source = open_source(scratch.put("a.txt", "one\n"));
-  EXPECT_TRUE(has(error_of([&] { source->skip_to({5, 500, 5}); }), "cannot go on from byte 500"));
+  EXPECT_TRUE(has(error_of([&] { source->skip_to({5, 500, 5}); }), "cannot resume at byte 500"));
 }
 
 TEST_F(SourceTest, StandardInput) {

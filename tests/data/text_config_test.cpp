@@ -2,11 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "m2bert/io/yaml.h"
 #include "tests/io/scratch.h"
+#include "tests/support/paths.h"
 
 namespace m2bert::data {
 namespace {
@@ -155,8 +155,7 @@ TEST(TextConfig, ProblemsNameFileLineAndKey) {
 }
 
 TEST(TextConfig, ReadsUpstreamsRecipes) {
-  const char* variable = std::getenv("M2BERT_SHARED");
-  const std::filesystem::path folder = std::filesystem::path(variable ? variable : M2BERT_SOURCE_DIR "/../shared") / "yamls" / "pretrain";
+  const std::filesystem::path folder = test::shared_dir() / "yamls" / "pretrain";
   if (!std::filesystem::is_directory(folder)) GTEST_SKIP() << folder << " is absent";
   int found = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {

@@ -37,8 +37,8 @@ class TextDataTest : public ::testing::Test {
     for (int i = 0; i < batches; ++i) {
       const auto batch = source.next();
       if (!batch) break;
-      EXPECT_EQ(batch->ids.size(), static_cast<size_t>(batch->rows) * 4);
-      for (int row = 0; row < batch->rows; ++row) numbers.push_back(batch->ids[static_cast<size_t>(row) * 4] - kFirst);
+      EXPECT_EQ(batch->input_ids.size(), static_cast<size_t>(batch->rows) * 4);
+      for (int row = 0; row < batch->rows; ++row) numbers.push_back(batch->input_ids[static_cast<size_t>(row) * 4] - kFirst);
     }
     return numbers;
   }
@@ -137,10 +137,10 @@ TEST_F(TextDataTest, RowsArePaddedAndMasksDependOnThePositionOnly) {
   const auto batch = open({.global_batch = 3})->next();
   EXPECT_EQ(batch->rows, 3);
   EXPECT_EQ(batch->length, 4);
-  EXPECT_EQ(batch->ids[3], 0);
-  EXPECT_EQ(batch->mask, (std::vector<int32_t>{1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0}));
+  EXPECT_EQ(batch->input_ids[3], 0);
+  EXPECT_EQ(batch->attention_mask, (std::vector<int32_t>{1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0}));
   EXPECT_EQ(batch->labels, std::vector<int32_t>(12, kNoLabel));
-  EXPECT_TRUE(batch->type_ids.empty() && batch->sequence_ids.empty());
+  EXPECT_TRUE(batch->token_type_ids.empty() && batch->sequence_ids.empty());
   config.mlm_probability = 0.5;
   const auto labels = [&](const BatchShape& shape, uint64_t epoch) {
     const auto source = open(shape);

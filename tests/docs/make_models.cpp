@@ -9,7 +9,7 @@
 #include "m2bert/checkpoint/convert.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
-#include "tests/cli/tiny_models.h"
+#include "tests/support/tiny_models.h"
 
 namespace m2bert::test {
 namespace {
@@ -38,7 +38,7 @@ std::string recipe_of(const models::Config& config) {
 }
 
 void write_file_and_recipe(const fs::path& folder, models::Head head, const char* weights, const char* recipe) {
-  const models::Config config = wide(m2_config(), 30528, 128);
+  const models::Config config = wide(tiny_m2_config(), 30528, 128);
   write_folder(folder / "tmp", config, head);
   checkpoint::ConvertOptions how;
   how.target = checkpoint::Target::composer_pt;
@@ -48,7 +48,7 @@ void write_file_and_recipe(const fs::path& folder, models::Head head, const char
 }
 
 void write_sentence_transformers(const fs::path& folder) {
-  const std::string plain = write_folder(folder / "tmp", wide(attention_config(), 30522, 512), models::Head::embedding);
+  const std::string plain = write_folder(folder / "tmp", wide(tiny_bert_config(), 30522, 512), models::Head::embedding);
   fs::remove(folder / "tmp/vocab.txt");
   checkpoint::ConvertOptions how;
   how.target = checkpoint::Target::sentence_transformers;
@@ -63,7 +63,7 @@ void write_sentence_transformers(const fs::path& folder) {
 void write_all(const fs::path& folder) {
   write_file_and_recipe(folder, models::Head::embedding, "checkpoint.pt", "recipe.yaml");
   write_file_and_recipe(folder, models::Head::masked_lm, "pretrained.pt", "pretrain.yaml");
-  models::Config labelled = wide(m2_config(), 30528, 128);
+  models::Config labelled = wide(tiny_m2_config(), 30528, 128);
   labelled.num_labels = 2;
   labelled.labels = {"negative", "positive"};
   write_folder(folder / "sentiment", labelled, models::Head::classification);

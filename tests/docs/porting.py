@@ -1,8 +1,9 @@
 """porting.py REPOSITORY: checks docs/porting.md.
 
-Every upstream file (upstream_files.txt) has a row, and no row names another file. A row names a file of this repository and a test that proves
-the claim, or begins with "Not needed:" or "Not yet:" and a reason. Every path exists, and so does every test that is named as
-`test_ops --gtest_filter=Suite.Name` (with an optional `*` at an end). Every name of ops::, nn:: and so on in the table of functions is declared.
+Every upstream file (upstream_files.txt) has a row, and no row names another file. A row names a file of this repository and a test that
+proves the claim, or begins with "Not needed:" or "Not yet:" and a reason. Every path exists, and so does every test that is named as
+`test_ops --gtest_filter=Suite.Name` (with an optional `*` at an end). Every name of ops::, nn:: and so on in the table of functions is
+declared.
 """
 import fnmatch
 import re

@@ -1,4 +1,4 @@
-// Compressed bytes of each kind: the input is the codec, the size that it is said to unpack to (16 bits), the bytes.
+// Compressed bytes of each codec: the input is the codec, the claimed uncompressed size (16 bits), the bytes.
 #include <cstdlib>
 #include <cstring>
 

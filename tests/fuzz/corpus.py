@@ -1,4 +1,4 @@
-"""Writes inputs to begin fuzzing with: python corpus.py FOLDER. Small valid files of each kind, made without any package."""
+"""Writes the seed corpus: python corpus.py FOLDER. Small valid files of each kind, made with the standard library only."""
 import bz2
 import gzip
 import io
@@ -35,7 +35,7 @@ def stored_zip(names):
 
 
 def data_set(columns, samples):
-  """An index and its only shard, as mds_fuzz.cpp takes them."""
+  """An index and its only shard, in the format of mds_fuzz.cpp."""
   sizes = [8 if encoding == "int" else None for _, encoding in columns]
   begin = 4 + 4 * (len(samples) + 1)
   offsets, at = [], begin

@@ -1,4 +1,4 @@
-// What is read as JSON reads back from what is written of it.
+// Any JSON that is read is the same after writing and reading it again.
 #include <cstdlib>
 #include <string_view>
 

@@ -1,4 +1,4 @@
-// One string out of a JSON line: the same answer as through the whole document.
+// One string of a JSON line: the same result as with the whole document.
 #include <cstdlib>
 #include <optional>
 #include <string>

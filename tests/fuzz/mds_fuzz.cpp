@@ -10,7 +10,7 @@ namespace {
 
 using namespace m2bert;
 
-// Whatever is read back is the same again.
+// Whatever is read survives a round trip.
 void write_again(const data::MdsIndex& index) {
   const std::string text = data::mds_index_text(index);
   if (data::mds_index_text(data::parse_mds_index(text, "again")) != text) std::abort();

@@ -1,4 +1,4 @@
-// Metrics of a run, and the page that is drawn of them.
+// Metrics of a run, and the page with their charts.
 #include <cstdlib>
 #include <string>
 #include <string_view>

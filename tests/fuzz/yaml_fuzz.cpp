@@ -1,4 +1,4 @@
-// A YAML configuration; the part behind the first byte 0 is an override.
+// A YAML configuration; the part after the first zero byte is an override.
 #include <string>
 #include <string_view>
 #include <vector>

@@ -1,4 +1,4 @@
-"""run.py M2BERT MAKE_MODELS [TEST...]: `m2bert download` and hub names after --model, against a hub of this machine (server.py)."""
+"""run.py M2BERT MAKE_MODELS [TEST...]: `m2bert download` and model names after --model, against a hub on this machine (server.py)."""
 import concurrent.futures
 import io
 import json
@@ -80,7 +80,7 @@ class HubTest(unittest.TestCase):
         return json.loads(outcome.out)
 
     def fails(self, *said, arguments=(), name="org/model", **options):
-        """The download ends with exit code 1 and one error that has these words."""
+        """The download ends with exit code 1 and one error that contains these words."""
         outcome = self.run_program("download", name, *arguments, **options)
         self.assertEqual(outcome.code, 1, outcome.out + outcome.err)
         self.assertEqual(outcome.out, "")
@@ -111,7 +111,7 @@ class HubTest(unittest.TestCase):
             self.assertLessEqual({p.name for p in self.folder.iterdir()}, {"blobs", "snapshots", "refs"})
 
     def break_after(self, share, times=1, kind="cdn", method="GET", then=None):
-        """The first answers with a body end after a share of it; what follows is `then`, or an honest answer."""
+        """The first `times` answers with a body break off after a fraction of it; then `then` answers, or the hub as usual."""
         left = [times]
 
         def fault(handler, request):
@@ -128,7 +128,7 @@ class HubTest(unittest.TestCase):
         self.hub.fault = fault
 
     def on(self, kind, do, method=None, times=None):
-        """do(handler, request) answers requests of a kind, all or the first ones."""
+        """do(handler, request) answers the requests of a kind: all, or the first `times`."""
         left = [times]
 
         def fault(handler, request):
@@ -146,7 +146,7 @@ def no_answer(handler, _):
 
 
 class Normal(HubTest):
-    def test_takes_what_a_model_needs_in_the_known_layout(self):
+    def test_downloads_what_a_model_needs_in_the_known_layout(self):
         extra = {"README.md": b"# text", "pytorch_model.bin": WEIGHTS[:9000], "training_args.bin": b"x", "onnx/model.onnx": b"x", "onnx/config.json": b"{}",
                  "1_Pooling/config.json": b'{"a": 1}', "modules.json": b"[]", "vocab.txt": b"[PAD]\n", "recipe.yaml": b"a: 1\n", ".gitattributes": b"x"}
         self.files.update(extra)
@@ -163,7 +163,7 @@ class Normal(HubTest):
         self.assertEqual((self.folder / "refs" / "main").read_text(), COMMIT)
         self.nothing_outside()
 
-    def test_second_call_takes_nothing(self):
+    def test_second_call_downloads_nothing(self):
         first = self.download()
         self.assertEqual(first["bytes_fetched"], first["bytes"])
         self.hub.requests.clear()
@@ -172,7 +172,7 @@ class Normal(HubTest):
         self.assertEqual([r.kind for r in self.hub.requests], ["api"])
         self.assertEqual((second["commit"], second["folder"]), (COMMIT, str(self.snapshot("")).rstrip("/")))
 
-    def test_content_that_is_there_is_not_taken_again_for_another_commit(self):
+    def test_cached_content_is_not_downloaded_again_for_another_commit(self):
         self.download()
         repository = self.hub.repositories["org/model"]
         repository.commit, repository.files["config.json"] = OTHER_COMMIT, b"{}"
@@ -207,7 +207,7 @@ class Normal(HubTest):
         self.fails("no revision 'v9'", "Invalid rev id", name="org/model@v9")
         self.assertEqual(self.run_program("download", "org/model@v1.0", "--revision", "main").code, 2)
 
-    def test_bare_name_is_sent_on_within_the_hub(self):
+    def test_bare_name_is_redirected_within_the_hub(self):
         def renamed(handler, request):
             if "org/model" in request.path or request.kind == "cdn":
                 return False
@@ -217,7 +217,7 @@ class Normal(HubTest):
         self.assertTrue(result["folder"].startswith(str(self.home / "hub" / "models--model" / "snapshots")))
         self.assertTrue(all(r.token for r in self.hub.requests if r.kind != "cdn"))
 
-    def test_names_that_are_none(self):
+    def test_invalid_names(self):
         for name in ("org/model/more", "../up", "org/..", "-x/y", "a--b", "org/x.git", "org/model@", "org/model@a..b/../c", "org/model@../../x", "o" * 97, ""):
             self.assertIn(self.run_program("download", name).code, (1, 2), name)
         self.assertEqual(self.hub.requests, [])
@@ -282,7 +282,7 @@ class Normal(HubTest):
         self.assertTrue(all(r.proxied == (r.kind != "cdn") for r in self.hub.requests))
         self.fails("hub.invalid", HF_ENDPOINT="http://hub.invalid", http_proxy=self.hub.address, no_proxy="hub.invalid")
 
-    def test_settings_that_make_no_sense(self):
+    def test_invalid_settings(self):
         for changes, said in (({"HF_ENDPOINT": "ftp://x"}, "HF_ENDPOINT"), ({"HF_ENDPOINT": "nonsense"}, "HF_ENDPOINT"),
                               ({"HF_ENDPOINT": f"http://me:{TOKEN}@127.0.0.1"}, "HF_ENDPOINT"), ({"HF_HUB_ETAG_TIMEOUT": "soon"}, "HF_HUB_ETAG_TIMEOUT")):
             self.fails(said, **changes)
@@ -299,7 +299,7 @@ class Normal(HubTest):
 
 
 class Breaks(HubTest):
-    def test_cut_once_goes_on_with_a_range(self):
+    def test_cut_once_resumes_with_a_range(self):
         self.break_after(0.6)
         self.download()
         self.assertEqual([r.first_byte for r in self.hub.asked("cdn", "GET")], [0, int(len(WEIGHTS) * 0.6)])
@@ -319,7 +319,7 @@ class Breaks(HubTest):
         self.assertEqual([r.first_byte for r in self.hub.asked("cdn", "GET")], [kept])
         self.has_all()
 
-    def test_server_without_ranges_begins_anew(self):
+    def test_server_without_ranges_starts_over(self):
         def whole(handler, request):
             handler.answer(200, {}, WEIGHTS)
         self.break_after(0.6, then=lambda h, r: whole(h, r) is None)
@@ -355,7 +355,7 @@ class Breaks(HubTest):
             if isinstance(size, int) and size > 0:
                 self.fails("")
                 self.assertFalse(self.snapshot("model.safetensors").exists())
-            else:  # no number, so none is known: the checksum decides
+            else:  # not a number, so the size is unknown: the checksum decides
                 self.download()
                 self.has_all()
 
@@ -407,7 +407,7 @@ class Breaks(HubTest):
             self.download()
             self.has_all()
 
-    def test_part_of_an_earlier_run_that_is_whole(self):
+    def test_part_of_an_earlier_run_that_is_complete(self):
         self.incomplete().parent.mkdir(parents=True)
         self.incomplete().write_bytes(WEIGHTS)
         self.download()
@@ -422,7 +422,7 @@ class Breaks(HubTest):
         self.files["model.safetensors"] = WEIGHTS[::-1]
         self.download()
         self.assertEqual(self.snapshot("model.safetensors").read_bytes(), WEIGHTS[::-1])
-        self.assertTrue(old.exists())  # of no use to this commit, but to the file of that name
+        self.assertTrue(old.exists())  # useless for this commit, but not for the blob of that name
 
     def test_file_changed_between_question_and_answer(self):
         changed = []
@@ -760,7 +760,7 @@ class Encrypted(HubTest):
     def test_certificates_that_are_trusted_and_not(self):
         began = time.monotonic()
         self.fails("certificate")
-        self.assertLess(time.monotonic() - began, 5)  # not tried again
+        self.assertLess(time.monotonic() - began, 5)  # no retries
         for name in ("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
             shutil.rmtree(self.home, ignore_errors=True)
             self.download(**{name: self.trusted["CURL_CA_BUNDLE"]})
@@ -782,14 +782,14 @@ class Encrypted(HubTest):
 
 
 class ModelNames(HubTest):
-    """Hub names after --model."""
+    """Model names on the hub after --model."""
 
     def setUp(self):
         super().setUp()
         self.local = MODELS / "sentiment"
         config = json.loads((self.local / "config.json").read_text())
         config["auto_map"] = {"AutoModelForSequenceClassification": "bert_layers.BertForSequenceClassification"}
-        self.files.clear()  # as M2-BERT's own repositories: weights under the name of a pickle, code, no vocabulary
+        self.files.clear()  # like M2-BERT's own repositories: weights named as a pickle, code, no vocabulary
         self.files.update({"config.json": json.dumps(config).encode(), "pytorch_model.bin": (self.local / "model.safetensors").read_bytes(),
                            "bert_layers.py": b"raise SystemExit('must not run')", "README.md": b"text"})
 
@@ -863,7 +863,7 @@ class ModelNames(HubTest):
         self.labels("work/model")
         self.assertEqual(self.hub.requests, [])
 
-    def test_neither_here_nor_there(self):
+    def test_neither_local_nor_on_the_hub(self):
         outcome = self.classify("org/nothing")
         self.assertEqual(outcome.code, 1)
         for part in ("org/nothing", "no file or folder", "no such repository"):
@@ -898,7 +898,7 @@ def main():
     tests = [t for suite in unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"]) for t in suite]
     if sys.argv[3:]:
         tests = [t for t in tests if any(word in t.id() for word in sys.argv[3:])]
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # most of them wait
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # most of them only wait
         results = list(pool.map(run_test, tests))
     shutil.rmtree(work, ignore_errors=True)
     failed = [(name, text) for name, good, text, _ in results if not good]

@@ -1,6 +1,6 @@
-"""A small model hub on this machine: the addresses, headers and redirects of Hugging Face's, and every way to misbehave that a test asks for.
+"""A small model hub on this machine, with the URLs, headers and redirects of Hugging Face's. It misbehaves in any way that a test asks for.
 
-The hub's address is http://127.0.0.1:PORT; large files are sent on to http://localhost:PORT/cdn/..., which for a client is another host.
+The hub's address is http://127.0.0.1:PORT; large files are redirected to http://localhost:PORT/cdn/..., which is another host for clients.
 """
 import hashlib
 import http.server
@@ -11,7 +11,7 @@ import subprocess
 import threading
 import urllib.parse
 
-LARGE = 1 << 12  # bytes from which a file is large: stored by SHA-256 and served by the other host
+LARGE = 1 << 12  # files of at least so many bytes are large: stored by SHA-256 and served by the other host
 
 
 def git_sha1(content):
@@ -31,7 +31,7 @@ class Request:
     def __init__(self, handler):
         self.method, self.headers, self.host = handler.command, handler.headers, handler.headers.get("Host", "")
         address = urllib.parse.urlsplit(handler.path)
-        self.proxied = bool(address.scheme)  # a proxy is given the whole address
+        self.proxied = bool(address.scheme)  # a proxy gets the whole URL
         self.path = urllib.parse.unquote(address.path)
 
     @property
@@ -56,11 +56,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle(self):
         try:
             super().handle()
-        except OSError:  # a client that left, or does not trust the certificate
+        except OSError:  # a client that disconnected, or does not trust the certificate
             pass
 
     def do_CONNECT(self):
-        """As a proxy: a tunnel to the port asked for, whatever the host's name."""
+        """As a proxy: a tunnel to the requested port, whatever the host."""
         hub = self.server.hub
         with hub.lock:
             hub.tunnels.append(self.headers)
@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, status, headers=(), body=b"", length=True):
         self.send_response_only(status)
         for name, value in dict(headers).items():
-            # written as it is: a hostile server need not keep to what a header may hold
+            # written unchecked: a hostile server may send invalid headers
             self._headers_buffer.append(f"{name}: {value}\r\n".encode("utf-8", "surrogateescape"))
         if length is not None:
             self.send_header("Content-Length", str(len(body) if length is True else length))
@@ -102,7 +102,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def break_off(self):
-        """Ends the connection, in the middle of an answer too."""
+        """Closes the connection, even in the middle of an answer."""
         self.wfile.flush()
         self.close_connection = True
         try:
@@ -112,7 +112,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def make_certificate(file):
-    """One for this machine that nobody has signed; False without the program openssl."""
+    """A self-signed one for this machine; returns False without the program openssl."""
     try:
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=m2bert test",
                         "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:hub.invalid", "-keyout", file, "-out", str(file) + ".crt"], check=True,
@@ -125,7 +125,7 @@ def make_certificate(file):
 
 
 class Hub:
-    """fault(handler, request): answers in the hub's place and returns True, or leaves it to the hub."""
+    """fault(handler, request): answers instead of the hub and returns True, or lets the hub answer."""
 
     def __init__(self, repositories, certificate=None):
         self.repositories = dict(repositories)
@@ -149,7 +149,7 @@ class Hub:
         with self.lock:
             return [r for r in self.requests if r.kind == kind and method in (None, r.method)]
 
-    # ---- what an honest hub does ----
+    # ---- how a correct hub answers ----
     def serve(self, handler, request):
         if request.kind == "api":
             return self.serve_listing(handler, request)

@@ -31,8 +31,14 @@ Batcher batcher(PadMode pad, int batch_size, bool sort = true, int max_length = 
 
 std::vector<Window> all_windows(const Batcher& batcher, const std::vector<std::string>& texts) {
   std::vector<Window> windows;
-  const NextText next_text = each_of(texts);
-  for (Window window = batcher.next(next_text); window.texts() > 0; window = batcher.next(next_text)) windows.push_back(std::move(window));
+  size_t count = 0;
+  EXPECT_EQ(batcher.for_each_window(each_of(texts),
+                                    [&](const Window& window, uint64_t first) {
+                                      EXPECT_EQ(first, count);
+                                      count += window.texts();
+                                      windows.push_back(window);
+                                    }),
+            texts.size());
   return windows;
 }
 
@@ -51,15 +57,15 @@ TEST(Batcher, EveryTextIsThereOnceWithItsTokens) {
     size_t first = 0;
     for (const Window& window : all_windows(batcher(pad, 8), texts)) {
       std::set<uint32_t> seen;
-      for (const Batch& batch : window.batches) {
-        EXPECT_LE(batch.rows(), 8);
-        for (int row = 0; row < batch.rows(); ++row) {
+      for (const TextBatch& batch : window.batches) {
+        EXPECT_LE(batch.rows, 8);
+        for (int row = 0; row < batch.rows; ++row) {
           const uint32_t text = batch.texts[static_cast<size_t>(row)];
           EXPECT_TRUE(seen.insert(text).second);
           tokenize::EncodeOptions how;
           how.max_length = 20;
           const tokenize::Encoding expected = tokenizer.encode(texts[first + text], how);
-          const auto begin = batch.ids.begin() + row * batch.length, mask = batch.mask.begin() + row * batch.length;
+          const auto begin = batch.input_ids.begin() + row * batch.length, mask = batch.attention_mask.begin() + row * batch.length;
           EXPECT_TRUE(std::equal(expected.ids.begin(), expected.ids.end(), begin));
           EXPECT_EQ(std::count(mask, mask + batch.length, 1), static_cast<std::ptrdiff_t>(expected.ids.size()));
           EXPECT_TRUE(std::all_of(begin + static_cast<std::ptrdiff_t>(expected.ids.size()), begin + batch.length,
@@ -82,17 +88,17 @@ TEST(Batcher, LengthsFollowTheMode) {
     EXPECT_EQ(window.batches[0].length, 20);
   }
   for (const Window& window : all_windows(batcher(PadMode::longest, 8), texts))
-    for (const Batch& batch : window.batches)
-      for (int row = 0; row + 1 < batch.rows(); ++row)
+    for (const TextBatch& batch : window.batches)
+      for (int row = 0; row + 1 < batch.rows; ++row)
         EXPECT_LE(window.tokens[batch.texts[static_cast<size_t>(row)]], window.tokens[batch.texts[static_cast<size_t>(row) + 1]]);
   for (const Window& window : all_windows(batcher(PadMode::bucket, 8), texts))
-    for (const Batch& batch : window.batches)
+    for (const TextBatch& batch : window.batches)
       for (const uint32_t text : batch.texts) EXPECT_EQ(batch.length, bucket_length(window.tokens[text], 20));
 }
 
 TEST(Batcher, UnsortedBatchesKeepTheOrder) {
   for (const Window& window : all_windows(batcher(PadMode::longest, 8, false), some_texts(20)))
-    for (const Batch& batch : window.batches) EXPECT_TRUE(std::is_sorted(batch.texts.begin(), batch.texts.end()));
+    for (const TextBatch& batch : window.batches) EXPECT_TRUE(std::is_sorted(batch.texts.begin(), batch.texts.end()));
 }
 
 TEST(Batcher, WindowsEndAtWholeBatchesAndStayBounded) {

@@ -1,5 +1,5 @@
-# alone.sh CHECKOUT BUILD MLX TREE: runs `m2bert embed` from a copy of the installed tree with an empty environment, while checkout, build folder
-# and MLX's wheel are hidden behind empty folders. Without permission for that, only checks the paths inside the files.
+# alone.sh CHECKOUT BUILD MLX TREE: runs `m2bert embed` from a copy of the installed tree with an empty environment, while checkout, build
+# folder and MLX's wheel are hidden behind empty folders. Without permission for that, only checks the paths inside the files.
 set -euo pipefail
 checkout=$1 build=$2 mlx=$3 tree=$4
 site_packages=$(dirname "$mlx")

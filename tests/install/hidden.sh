@@ -1,4 +1,5 @@
-# hidden.sh WORK FOLDER...: runs in its own mount namespace with an empty environment. Hides the folders, then runs `m2bert embed` from WORK/tree.
+# hidden.sh WORK FOLDER...: runs in its own mount namespace with an empty environment. Hides the folders, then runs m2bert
+# from WORK/tree.
 set -euo pipefail
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
 work=$1

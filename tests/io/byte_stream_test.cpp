@@ -1,8 +1,8 @@
 #include "m2bert/io/byte_stream.h"
 
-#include <zlib.h>
 #include <zstd.h>
 
+#include "deflated.h"
 #include "scratch.h"
 
 namespace m2bert::io {
@@ -12,19 +12,7 @@ using test::error_of;
 using test::has;
 using test::Scratch;
 
-std::string gzip(const std::string& text) {
-  z_stream stream{};
-  deflateInit2(&stream, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, text.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
+std::string gzip(const std::string& text) { return test::deflated(text, 16 + MAX_WBITS); }
 
 std::string zstd(const std::string& text) {
   std::string out(ZSTD_compressBound(text.size()), '\0');
@@ -58,13 +46,13 @@ TEST(ByteStream, ReadsPlainAndCompressedAlike) {
   EXPECT_EQ(all_of(scratch.put("empty.gz", gzip(""))), "");
 }
 
-TEST(ByteStream, CutAndDamagedInputIsAnError) {
+TEST(ByteStream, TruncatedAndDamagedInputIsAnError) {
   const Scratch scratch;
   const std::string text = sample(), gz = gzip(text), zst = zstd(text);
-  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() / 2))); }), "a.gz: its gzip data is cut"));
-  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() - 1))); }), "a.gz: its gzip data is cut"));
+  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() / 2))); }), "a.gz: its gzip data is truncated"));
+  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz.substr(0, gz.size() - 1))); }), "a.gz: its gzip data is truncated"));
   EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.gz", gz + "trailing")); }), "a.gz: its gzip data is damaged"));
-  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.zst", zst.substr(0, zst.size() / 2))); }), "a.zst: its zstd data is cut"));
+  EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.zst", zst.substr(0, zst.size() / 2))); }), "a.zst: its zstd data is truncated"));
   EXPECT_TRUE(has(error_of([&] { all_of(scratch.put("a.zst", zst + "trailing")); }), "a.zst: its zstd data is damaged"));
   std::string flipped = gz;
   flipped[flipped.size() / 2] ^= 0x55;

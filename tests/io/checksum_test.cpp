@@ -5,7 +5,7 @@
 namespace m2bert::io {
 namespace {
 
-// What Python's hashlib and xxhash say of b"abc".
+// The values of Python's hashlib and xxhash for b"abc".
 TEST(Checksum, KnownValues) {
   const std::pair<const char*, const char*> known[] = {
       {"blake2b",
@@ -37,7 +37,7 @@ TEST(Checksum, KnownValues) {
   }
 }
 
-TEST(Checksum, OtherNamesAreNone) {
+TEST(Checksum, RejectsOtherNames) {
   for (const char* name : {"", "sha", "SHA1", "shake_128", "crc32", "sha1 "}) {
     EXPECT_FALSE(is_checksum(name)) << name;
     EXPECT_EQ(checksum(name, "abc"), std::nullopt) << name;

@@ -19,7 +19,7 @@ std::string unpacked(const std::string& name, const std::string& packed, uint64_
   return out;
 }
 
-// Text that packs, noise that does not, and sizes around the pieces in which it comes out.
+// Compressible text, incompressible noise, and sizes around those of the output pieces.
 std::vector<std::string> contents() {
   std::vector<std::string> all = {"", "a", std::string(100, '\0')};
   std::mt19937 random(1);
@@ -35,7 +35,7 @@ std::vector<std::string> contents() {
   return all;
 }
 
-TEST(Codec, GivesBackWhatWasPacked) {
+TEST(Codec, RoundTrip) {
   for (const std::string& name : names)
     for (const std::string& content : contents()) {
       const std::string packed = compress(*parse_compression(name), content);
@@ -45,14 +45,14 @@ TEST(Codec, GivesBackWhatWasPacked) {
     }
 }
 
-TEST(Codec, TakesJoinedMembers) {
+TEST(Codec, ReadsConcatenatedMembers) {
   for (const std::string name : {"zstd", "gz", "bz2"}) {
     const std::string a = compress(*parse_compression(name), "one "), b = compress(*parse_compression(name), "two");
     EXPECT_EQ(unpacked(name, a + b, 7), "one two") << name;
   }
 }
 
-TEST(Codec, SizesThatLieAreErrors) {
+TEST(Codec, WrongSizesAreErrors) {
   for (const std::string& name : names) {
     const std::string packed = compress(*parse_compression(name), "twelve bytes");
     EXPECT_TRUE(has(error_of([&] { unpacked(name, packed, 11); }), "shard: unpacks to")) << name;
@@ -61,7 +61,7 @@ TEST(Codec, SizesThatLieAreErrors) {
   }
 }
 
-// 100 MB of zeros pack to little: a lie about the size stops them after the first piece.
+// 100 MB of zeros compress to little: with a wrong size, decompression stops after the first piece.
 TEST(Codec, BombsStopAtTheSizeOfTheIndex) {
   const std::string zeros(100 << 20, '\0');
   for (const std::string name : {"zstd", "gz:1", "br:1"}) {
@@ -71,7 +71,7 @@ TEST(Codec, BombsStopAtTheSizeOfTheIndex) {
   EXPECT_TRUE(has(error_of([] { unpacked("snappy", "\xff\xff\xff\xff\x0f", 0xffffffff); }), "damaged"));
 }
 
-TEST(Codec, CutDataIsAnError) {
+TEST(Codec, TruncatedDataIsAnError) {
   std::string text;
   for (int i = 0; i < 500; ++i) text += "word " + std::to_string(i * 7919 % 1000);
   for (const std::string& name : names) {
@@ -82,7 +82,7 @@ TEST(Codec, CutDataIsAnError) {
   }
 }
 
-// A flipped bit is an error or, where the format has no checksum, other content of the same size: never more, never a crash.
+// A flipped bit is an error or, if the format has no checksum, other content of the same size: never more, never a crash.
 TEST(Codec, FlippedBitsDoNoHarm) {
   std::string text;
   for (int i = 0; i < 300; ++i) text += "word " + std::to_string(i * 7919 % 1000);

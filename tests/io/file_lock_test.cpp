@@ -33,10 +33,10 @@ TEST(FileLock, ALockOnARemovedFileDoesNotCount) {
   const Scratch scratch;
   const FileLock first(scratch / "lock");
   std::filesystem::remove(scratch / "lock");
-  const FileLock second(scratch / "lock");  // another file of the same name: at once
+  const FileLock second(scratch / "lock");  // another file of the same name: no waiting
 }
 
-TEST(FileLock, NamesTheFileItCannotMake) {
+TEST(FileLock, NamesTheFileItCannotCreate) {
   const Scratch scratch;
   EXPECT_TRUE(test::has(test::error_of([&] { FileLock lock(scratch / "no/lock"); }), "no/lock"));
 }

@@ -19,7 +19,7 @@ using test::Scratch;
 
 std::string text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
-// Writing beyond this many bytes of a file fails as on a full disk (EFBIG instead of ENOSPC).
+// Writing more than this many bytes to a file fails as on a full disk (EFBIG instead of ENOSPC).
 class FileLimit {
  public:
   explicit FileLimit(rlim_t bytes) {
@@ -122,8 +122,8 @@ TEST(AtomicFile, AFullDiskIsOneErrorAndLeavesNothing) {
   EXPECT_EQ(read_file(scratch / "out"), "old");
 }
 
-// Never tried on the machine's own devices: a mistake would replace them.
-TEST(AtomicFile, PipesAreWrittenAsTheyAre) {
+// Not tried on the machine's own devices: a mistake would replace them.
+TEST(AtomicFile, PipesAreWrittenDirectly) {
   const Scratch scratch;
   ASSERT_EQ(::mkfifo((scratch / "pipe").c_str(), 0600), 0);
   const int reader = ::open((scratch / "pipe").c_str(), O_RDONLY | O_NONBLOCK);
@@ -157,7 +157,7 @@ TEST(AtomicFile, KeepsPermissionsAndFollowsLinks) {
   EXPECT_EQ(info.st_mode & 0777, 0600u);
 }
 
-TEST(GrowingFile, GoesOnAtAKnownSizeAndFinishes) {
+TEST(GrowingFile, ResumesAtAKnownSizeAndFinishes) {
   const Scratch scratch;
   {
     GrowingFile file(scratch / "out.part", 0);
@@ -179,7 +179,7 @@ TEST(GrowingFile, GoesOnAtAKnownSizeAndFinishes) {
   EXPECT_EQ(scratch.files(), 1u);
 }
 
-TEST(GrowingFile, RefusesWhatCannotBeContinued) {
+TEST(GrowingFile, RefusesWhatCannotBeResumed) {
   const Scratch scratch;
   scratch.put("out.part", "short");
   EXPECT_TRUE(has(error_of([&] { GrowingFile file(scratch / "out.part", 6); }), "has 5 bytes, wants at least 6"));

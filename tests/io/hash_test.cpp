@@ -20,7 +20,7 @@ TEST(Hash, PiecesAndFilesGiveTheHashOfTheWhole) {
   EXPECT_EQ(hash_file(scratch.put("empty", "")), hash128(""));
 }
 
-// The values of the xxHash specification: they must not change between releases, resumed runs compare them.
+// The values of the xxHash specification. They must not change between releases, because resumed runs compare them.
 TEST(Hash, KnownValues) {
   EXPECT_EQ(hash64(""), 0x2D06800538D394C2u);
   EXPECT_EQ(hash128(""), "99aa06d3014798d86001c324468d497f");

@@ -53,7 +53,7 @@ TEST(UrlEscaped, KeepsLettersAndSlashesWhereWanted) {
   EXPECT_EQ(url_escaped("\xc3\xa4"), "%C3%A4");
 }
 
-TEST(HeaderNumber, TakesDigitsAlone) {
+TEST(HeaderNumber, AcceptsDigitsOnly) {
   const auto number = [](const std::string& text) { return header_number(&text); };
   EXPECT_EQ(number("0"), 0u);
   EXPECT_EQ(number("1000000000000"), 1000000000000u);
@@ -67,7 +67,7 @@ TEST(HttpClient, TokenWithALineBreakIsRefusedWithoutShowingIt) {
   EXPECT_EQ(message.find("s3cret"), std::string::npos) << message;
 }
 
-TEST(HttpClient, NobodyThereIsAnHttpError) {
+TEST(HttpClient, UnreachableServerIsAnHttpError) {
   HttpClient client({.attempts = 2, .first_wait = std::chrono::milliseconds(1)});
   EXPECT_THROW((void)client.send({.url = "http://127.0.0.1:1/"}), HttpError);
 }

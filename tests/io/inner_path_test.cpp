@@ -5,7 +5,7 @@
 namespace m2bert::io {
 namespace {
 
-TEST(WhyUnsafe, TakesOrdinaryNames) {
+TEST(WhyUnsafe, AcceptsOrdinaryNames) {
   for (const char* name :
        {"config.json", "1_Pooling/config.json", "a/b/c.d", "caf\xc3\xa9.txt", "..a", "a..", "...", ".gitattributes", "a b"})
     EXPECT_EQ(why_unsafe(name), "") << name;

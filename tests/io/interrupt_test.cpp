@@ -12,7 +12,7 @@ namespace {
 
 using test::Scratch;
 
-// Runs in a process of its own: signals are for the whole process. Returns its exit code, or 1000 + the signal that ended it.
+// Runs in a child process, because signals affect the whole process. Returns its exit code, or 1000 + the signal that ended it.
 template <class Body>
 int in_child(Body body) {
   const pid_t child = ::fork();
@@ -26,7 +26,7 @@ int in_child(Body body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-TEST(Interrupt, TheFirstSignalAsks) {
+TEST(Interrupt, TheFirstSignalAsksToStop) {
   const int code = in_child([] {
     if (interrupted()) ::_exit(1);
     throw_if_interrupted();

@@ -119,7 +119,7 @@ TEST(Json, NumbersReadBackExactly) {
   EXPECT_EQ(parse_json("-9223372036854775808", "f").integer(), std::numeric_limits<int64_t>::min());
 }
 
-TEST(Json, TakesOneStringOutOfALine) {
+TEST(Json, ReadsOneStringOfALine) {
   EXPECT_EQ(json_string_at(R"({"id": 1, "text": "hello", "x": {"text": "no"}})", "text", "f:1"), "hello");
   EXPECT_EQ(json_string_at(R"({"x": {"text": "no", "y": [1, {"t": "deep"}]}, "text": "top"})", "x.y.1.t", "f:1"), "deep");
   EXPECT_EQ(json_string_at(R"({"x": ["a", ["b"], "c"]})", "x[2]", "f:1"), "c");

@@ -65,11 +65,11 @@ TEST(Npy, HostileFilesAreRefused) {
     EXPECT_TRUE(has(error_of([&] { read_npy(scratch.put("x.npy", content)); }), "x.npy: "));
     EXPECT_TRUE(has(error_of([&] { read_npy(scratch.put("x.npy", content)); }), part));
   };
-  refuse("", "no .npy file");
-  refuse("\x93NUMPY", "no .npy file");
-  refuse("PK\x03\x04 and more", "no .npy file");
+  refuse("", "not an .npy file");
+  refuse("\x93NUMPY", "not an .npy file");
+  refuse("PK\x03\x04 and more", "not an .npy file");
   refuse(npy("{}", "", 9), "version 9");
-  refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }\n", "").substr(0, 30), "cut inside its header");
+  refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }\n", "").substr(0, 30), "truncated in its header");
   refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }\n", "1234"), "wants another size");
   refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), }\n", "12345678"), "wants another size");
   refuse(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }\n", ""), "wants another size");
@@ -97,7 +97,7 @@ TEST(Float16, RoundsToNearestEven) {
   EXPECT_EQ(to_float16(65520.0f), 0x7C00);
   EXPECT_EQ(to_float16(INFINITY), 0x7C00);
   EXPECT_EQ(to_float16(5.9604645e-8f), 1);
-  EXPECT_EQ(to_float16(2.9802322e-8f), 0);  // half of the smallest: to even
+  EXPECT_EQ(to_float16(2.9802322e-8f), 0);  // half of the smallest: rounds to even
   EXPECT_EQ(to_float16(2.9802326e-8f), 1);
   EXPECT_EQ(to_float16(1.00048828125f), 0x3C00);
   EXPECT_EQ(to_float16(1.00146484375f), 0x3C02);

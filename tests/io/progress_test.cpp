@@ -26,7 +26,7 @@ TEST(Progress, ShowsCountsTimesAndSizes) {
   EXPECT_EQ(show_bytes(4'200'000'000), "4.2 GB");
 }
 
-TEST(Progress, TellsShareRateAndRest) {
+TEST(Progress, ShowsPercentageRateAndTimeLeft) {
   Progress progress("embed", {.total = 100, .terminal = false});
   progress.update(50);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -36,7 +36,7 @@ TEST(Progress, TellsShareRateAndRest) {
   EXPECT_TRUE(has(text, " left"));
 }
 
-TEST(Progress, KnowsTheRestFromBytesRead) {
+TEST(Progress, EstimatesTimeLeftFromBytesRead) {
   Progress progress("embed", {.terminal = false});
   progress.update(10, 0.25);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));

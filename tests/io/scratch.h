@@ -1,5 +1,5 @@
 #pragma once
-// A folder of its own for a test, and the error that a call throws.
+// A temporary folder for a test, and the error that a call throws.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -37,7 +37,7 @@ class Scratch {
   std::filesystem::path folder_;
 };
 
-// The message of the Error that call() throws; "" and a failure when it throws none.
+// The message of the Error that call() throws; "" and a test failure if it throws none.
 template <class Call>
 std::string error_of(Call call) {
   try {

@@ -10,7 +10,7 @@ namespace {
 using test::error_of;
 using test::has;
 
-TEST(Tree, TypedGettersTellPlaceKeyWishAndValue) {
+TEST(Tree, TypedGettersNamePlaceKeyTypeAndValue) {
   const Tree tree = parse_yaml("a: 1\nmodel:\n  hyena_emb_dim: abc\n  sizes: [1, x]\n", "model.yaml");
   EXPECT_EQ(error_of([&] { tree["model"].get("hyena_emb_dim", 5); }),
             "model.yaml:3: model.hyena_emb_dim: wants an integer from -2147483648 to 2147483647, got \"abc\"");
@@ -90,7 +90,7 @@ TEST(Tree, SplitsPaths) {
     EXPECT_NE(error_of([&] { split_path(bad); }), "") << bad;
 }
 
-TEST(Tree, LongValuesAreCutInMessages) {
+TEST(Tree, LongValuesAreTruncatedInMessages) {
   const Tree tree = parse_json("[\"" + std::string(5000, 'x') + "\"]", "f");
   EXPECT_LT(tree.items()[0].shown().size(), 200u);
 }

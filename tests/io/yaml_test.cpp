@@ -18,7 +18,7 @@ const std::filesystem::path kSource = M2BERT_SOURCE_DIR;
 
 Tree yaml(const std::string& text, const std::vector<std::string>& overrides = {}) { return parse_yaml(text, "f.yaml", overrides); }
 
-// The golden file holds what OmegaConf 2.4.0 with PyYAML 6.0.3 makes of each text.
+// The golden file has the result of OmegaConf 2.4.0 with PyYAML 6.0.3 for each text.
 TEST(Yaml, ScalarsAreWhatOmegaConfReads) {
   const Tree golden = read_json(kSource / "tests/golden/yaml_scalars.json");
   ASSERT_GT(golden.size(), 100u);
@@ -44,9 +44,9 @@ TEST(Yaml, InterpolationsAreWhatOmegaConfResolves) {
   for (const Tree& row : golden.items()) EXPECT_EQ(to_json(yaml(row["yaml"].string())), to_json(row["result"])) << row["yaml"].string();
 }
 
-TEST(Yaml, ReadsTheReferencesRecipes) {
+TEST(Yaml, ReadsUpstreamsRecipes) {
   const std::filesystem::path folder = kSource / "../shared/yamls";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "the reference's recipes are not beside the checkout (../shared/yamls)";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "upstream's recipes are not beside the checkout (../shared/yamls)";
   int files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     if (entry.path().extension() != ".yaml") continue;
@@ -67,7 +67,7 @@ TEST(Yaml, ReadsTheReferencesRecipes) {
   const Tree tree = read_yaml(folder / "embeddings/m2-bert-80M-2k-retrieval.yaml");
   EXPECT_EQ(tree.find_path("model.model_config.long_conv_l_max")->integer(), 2048);
   EXPECT_DOUBLE_EQ(tree.find_path("model.model_config.hyena_lr_pos_emb")->number(), 1e-5);
-  // One recipe names ${num_labels}, which its script sets: an error only where it is read.
+  // One recipe has ${num_labels}, which its script sets: an error only when it is read.
   const Tree training = read_yaml(folder / "finetune-glue/embedding_training.yaml");
   const Tree& labels = *training.find_path("model.model_config.num_labels");
   EXPECT_TRUE(has(error_of([&] { labels.as<int>(); }), "embedding_training.yaml:145: model.model_config.num_labels: wants an integer"));
@@ -194,7 +194,7 @@ TEST(Yaml, BadTextIsRefusedWithFileAndLine) {
   for (const std::string& text : bad) EXPECT_TRUE(has(error_of([&] { yaml(text); }), "f.yaml:")) << text;
 }
 
-TEST(Yaml, ValuesThatNobodySetAreErrorsWhereTheyAreRead) {
+TEST(Yaml, UnsetValuesAreErrorsWhenRead) {
   ::unsetenv("M2BERT_NOT_SET");
   const Tree tree = yaml("a: ???\nb: ${a}\nc: ${no.such}\nd: x${no}\ne: ${oc.env:M2BERT_NOT_SET}\nf: ${c}\ng: 1");
   for (const char* key : {"a", "b", "c", "d", "e", "f"}) {

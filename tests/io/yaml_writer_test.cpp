@@ -25,9 +25,9 @@ TEST(YamlWriter, QuotesWhatWouldBeReadAsSomethingElse) {
   }
 }
 
-TEST(YamlWriter, KeepsTheReferencesRecipes) {
+TEST(YamlWriter, KeepsUpstreamsRecipes) {
   const std::filesystem::path folder = std::filesystem::path(M2BERT_SOURCE_DIR) / "../shared/yamls/pretrain";
-  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "the reference's recipes are not beside the checkout (../shared/yamls)";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << "upstream's recipes are not beside the checkout (../shared/yamls)";
   for (const auto& file : std::filesystem::directory_iterator(folder)) {
     const Tree tree = read_yaml(file.path());
     EXPECT_EQ(parse_yaml(to_yaml(tree), "again"), tree) << file.path();
@@ -36,7 +36,7 @@ TEST(YamlWriter, KeepsTheReferencesRecipes) {
 
 std::string any_text() { return *rc::gen::container<std::string>(rc::gen::inRange<char>(32, 127)); }
 
-// rapidcheck begins with small numbers; here all are alike.
+// rapidcheck starts with small numbers; here all are equally likely.
 int below(int end) { return *rc::gen::resize(rc::kNominalSize, rc::gen::inRange(0, end)); }
 
 Tree any_tree(int depth) {

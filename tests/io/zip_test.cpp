@@ -4,11 +4,13 @@
 
 #include <cstring>
 
+#include "deflated.h"
 #include "scratch.h"
 
 namespace m2bert::io {
 namespace {
 
+using test::deflated;
 using test::error_of;
 using test::has;
 using test::Scratch;
@@ -21,21 +23,7 @@ uint32_t crc_of(const std::string& text) {
   return static_cast<uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(text.data()), static_cast<uInt>(text.size())));
 }
 
-std::string deflated(const std::string& text) {
-  z_stream stream{};
-  deflateInit2(&stream, 9, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY);
-  std::string out(deflateBound(&stream, text.size()) + 64, '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(out.data());
-  stream.avail_out = static_cast<uInt>(out.size());
-  deflate(&stream, Z_FINISH);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
-}
-
-// One entry of a forged archive; what stays unset is what an honest writer would say.
+// One entry of a forged archive; unset fields have the correct values.
 struct Forged {
   std::string name = "a/data.pkl", data = "hello", local_name = "";
   int method = 0, local_method = -1, flags = 0, local_flags = -1, disk = 0;
@@ -145,7 +133,7 @@ TEST(Zip, OtherProgramsReadWhatIsWritten) {
   if (std::system("python3 -c 'import zipfile' 2>/dev/null") != 0) GTEST_SKIP() << "no python3 with zipfile to read the archive";
   const Scratch scratch;
   ZipWriter writer(scratch / "a.zip");
-  for (int i = 0; i < 66000; ++i) writer.add("e" + std::to_string(i), "x");  // more than a plain end record can count
+  for (int i = 0; i < 66000; ++i) writer.add("e" + std::to_string(i), "x");  // more than an end record without zip64 can count
   writer.finish();
   const std::string check =
       "python3 -c \"import zipfile,sys; z=zipfile.ZipFile(sys.argv[1]); assert len(z.namelist())==66000 and z.testzip() is None and "
@@ -182,7 +170,7 @@ TEST(Zip, ReadsDeflatedDescribedAndCommented) {
   archive.comment = "PK\x05\x06 a comment that looks like an end record";
   const ZipReader reader(scratch.put("a.zip", archive.bytes()));
   EXPECT_EQ(reader.read(reader.entries()[0]), text);
-  // Sizes behind the data, zeros in the header: what torch.save writes.
+  // Sizes after the data, zeros in the header: what torch.save writes.
   entry.flags = 8;
   entry.local_size = 0;
   const ZipReader described(scratch.put("b.zip", with(entry).bytes()));
@@ -206,12 +194,12 @@ TEST(Zip, ForgedArchivesAreRefused) {
     EXPECT_TRUE(has(message, "x.zip")) << what;
   };
   const std::string good = Archive{}.bytes();
-  refuse("empty", "", "no zip archive");
-  refuse("text", "just some text that is long enough to hold an end record", "no zip archive");
-  refuse("cut at the end", good.substr(0, good.size() - 1), "no zip archive");
-  refuse("cut at the front", good.substr(1), "does not lie where");
-  refuse("prefixed", "x" + good, "does not lie where");
-  refuse("trailing", good + "x", "no zip archive");
+  refuse("empty", "", "not a zip archive");
+  refuse("text", "just some text that is long enough to hold an end record", "not a zip archive");
+  refuse("cut at the end", good.substr(0, good.size() - 1), "not a zip archive");
+  refuse("cut at the front", good.substr(1), "is not where");
+  refuse("prefixed", "x" + good, "is not where");
+  refuse("trailing", good + "x", "not a zip archive");
   refuse("wrong crc", with({.crc = 1}).bytes(), "CRC");
   refuse("encrypted", with({.flags = 1}).bytes(), "encrypted");
   refuse("encrypted in its header only", with({.local_flags = 1}).bytes(), "encrypted");
@@ -227,7 +215,7 @@ TEST(Zip, ForgedArchivesAreRefused) {
   refuse("bomb", with({.data = packed, .method = 8, .size = 4000000000, .crc = 0}).bytes(), "not possible");
   refuse("larger than said", with({.data = packed, .method = 8, .size = 999, .crc = 0}).bytes(), "damaged");
   refuse("smaller than said", with({.data = packed, .method = 8, .size = 1001, .crc = 0}).bytes(), "damaged");
-  refuse("bytes behind the deflated data", with({.data = packed + "more", .method = 8, .size = 1000, .crc = 0}).bytes(), "damaged");
+  refuse("bytes after the deflated data", with({.data = packed + "more", .method = 8, .size = 1000, .crc = 0}).bytes(), "damaged");
   refuse("no deflate", with({.data = "\xff\xff\xff\xff", .method = 8, .size = 4}).bytes(), "damaged");
   refuse("cut deflate", with({.data = packed.substr(0, packed.size() / 2), .method = 8, .size = 1000, .crc = 0}).bytes(), "damaged");
   for (const char* name : {"../x", "a/../../x", "..", "a/..", "/etc/passwd", "a\\b"}) refuse(name, with({.name = name}).bytes(), "name");
@@ -251,22 +239,22 @@ TEST(Zip, ForgedArchivesAreRefused) {
   refuse("impossibly many entries", count.bytes(), "damaged");
   Archive directory;
   directory.directory_offset = 0;
-  refuse("directory offset", directory.bytes(), "does not lie where");
+  refuse("directory offset", directory.bytes(), "is not where");
   directory.directory_offset = 0xFFFFFFFF;
-  refuse("zip64 offset without zip64", directory.bytes(), "does not lie where");
+  refuse("zip64 offset without zip64", directory.bytes(), "is not where");
   Archive size;
   size.directory_size = 10;
-  refuse("directory size", size.bytes(), "does not lie where");
+  refuse("directory size", size.bytes(), "is not where");
   Archive behind;
   behind.behind_directory = "junk";
-  refuse("junk behind the directory", behind.bytes(), "does not lie where");
+  refuse("junk behind the directory", behind.bytes(), "is not where");
   Archive split;
   split.disk = 1;
   refuse("split", split.bytes(), "split");
   refuse("entry on another disk", with({.disk = 3}).bytes(), "split");
   Archive comment;
   comment.comment_size = 10;
-  refuse("comment longer than the file", comment.bytes(), "no zip archive");
+  refuse("comment longer than the file", comment.bytes(), "not a zip archive");
   refuse("zip64 field missing", with({.size = 0xFFFFFFFF, .compressed = 0xFFFFFFFF}).bytes(), "outside the file");
   refuse("zip64 field short",
          with({.size = 0xFFFFFFFF,
@@ -275,15 +263,15 @@ TEST(Zip, ForgedArchivesAreRefused) {
                                     "abcd",
                                     8)})
              .bytes(),
-         "cut");
+         "truncated");
   Archive locator;
   put(locator.behind_directory, 0x07064b50, 4), put(locator.behind_directory, 0, 4), put(locator.behind_directory, UINT64_MAX, 8),
       put(locator.behind_directory, 1, 4);
   refuse("zip64 end outside", locator.bytes(), "outside the file");
 }
 
-// Every cut and every third flipped bit of a small archive gives its content or one Error, never a crash or other content.
-TEST(Zip, CutsAndFlippedBitsAreFound) {
+// Every truncation and every third flipped bit of a small archive gives its content or one Error, never a crash or other content.
+TEST(Zip, TruncationAndFlippedBitsAreDetected) {
   const Scratch scratch;
   Archive archive;
   const std::string text(300, 'q');

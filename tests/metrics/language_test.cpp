@@ -7,7 +7,7 @@
 namespace m2bert::metrics {
 namespace {
 
-TEST(LanguageCrossEntropy, WeighsTokensNotBatches) {
+TEST(LanguageCrossEntropy, WeightsTokensNotBatches) {
   LanguageCrossEntropy metric;
   EXPECT_TRUE(std::isnan(metric.value()));
   metric.add(3, 1);
@@ -16,7 +16,7 @@ TEST(LanguageCrossEntropy, WeighsTokensNotBatches) {
   EXPECT_EQ(metric.tokens(), 6);
 }
 
-TEST(MaskedAccuracy, IsTheShareOfRightTokens) {
+TEST(MaskedAccuracy, IsTheFractionOfCorrectTokens) {
   MaskedAccuracy metric;
   EXPECT_TRUE(std::isnan(metric.value()));
   metric.add(1, 2);

@@ -1,9 +1,10 @@
-// Every tensor of upstream's fixtures: hooks, outputs and gradients, from each checkpoint format.
+// Every tensor of upstream's fixtures (hooks, outputs, gradients), from each checkpoint format.
 #include "golden.h"
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/models/model.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/tasks/masked_lm.h"
 
 namespace m2bert {
 namespace {
@@ -34,8 +35,8 @@ class UpstreamFixture : public ::testing::TestWithParam<Fixture> {
     checkpoint::match(*model_, weights, {.source = GetParam().weights});
   }
 
-  models::Batch batch() const {
-    models::Batch b{inputs_.at("input_ids"), inputs_.at("attention_mask"), std::nullopt};
+  models::Inputs batch() const {
+    models::Inputs b{inputs_.at("input_ids"), inputs_.at("attention_mask"), std::nullopt};
     if (inputs_.contains("token_type_ids")) b.token_type_ids = inputs_.at("token_type_ids");
     return b;
   }
@@ -46,7 +47,7 @@ class UpstreamFixture : public ::testing::TestWithParam<Fixture> {
   }
 
   mx::array loss(nn::Pass& pass) const {
-    if (head_ == Head::masked_lm) return model_->masked_lm_loss(batch(), inputs_.at("labels"), pass);
+    if (head_ == Head::masked_lm) return tasks::masked_lm_loss(*model_, batch(), inputs_.at("labels"), pass);
     if (inputs_.contains("cotangent")) return mx::sum(embedding(pass) * inputs_.at("cotangent"));
     return model_->classification_loss(model_->class_logits(batch(), pass), inputs_.at("labels"));
   }
@@ -74,7 +75,7 @@ class UpstreamFixture : public ::testing::TestWithParam<Fixture> {
     return found;
   }
 
-  // With labels, upstream runs its last attention layer only on [CLS] and the predicted tokens: selects these rows.
+  // With labels, upstream runs its last attention layer only on [CLS] and the predicted tokens. Compare those rows.
   mx::array predicted_rows(const mx::array& rows) const {
     auto real = ops::unpadding(inputs_.at("attention_mask"));
     auto first = mx::equal(mx::arange(0, inputs_.at("labels").shape(1), 1, mx::int32), mx::array(0));
@@ -89,7 +90,7 @@ class UpstreamFixture : public ::testing::TestWithParam<Fixture> {
   std::unique_ptr<models::Model> model_;
 };
 
-// "layer.0.k_full" and the like combine two of our filters. Fixtures store filters and convolutions channels first.
+// "layer.0.k_full" and similar names combine two of our filters. Filters and convolutions are stored channels first.
 std::optional<mx::array> in_fixture_layout(const std::string& name, const Tensors& found) {
   auto last = name.substr(name.rfind('.') + 1);
   auto layer = name.substr(0, name.size() - last.size());
@@ -144,7 +145,7 @@ TEST_P(UpstreamFixture, Gradients) {
   const golden::Tolerances tolerances(folder_ / "tolerances.json");
   auto wanted = nn::parameters(*model_);
   const size_t count = wanted.size();
-  // The gradient of a hooked value is that of zeros added to it.
+  // The gradient of an activation is that of zeros added to it.
   std::map<std::string, mx::array> deltas;
   const auto found = stages();
   for (const auto& [name, golden] : expected_) {

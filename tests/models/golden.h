@@ -1,5 +1,5 @@
 #pragma once
-// Golden tensors made by upstream or by the PyTorch model in tests/parity, and the rule for comparisons.
+// Golden tensors made by upstream or by the PyTorch model of tests/parity, and their tolerances.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -8,18 +8,14 @@
 
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
+#include "tests/support/paths.h"
 
 namespace m2bert::golden {
 
 namespace fs = std::filesystem;
 
-inline fs::path source_dir() { return M2BERT_SOURCE_DIR; }
-
-// Upstream's own fixtures, which a user's clone does not have.
-inline fs::path shared_dir() {
-  const char* set = std::getenv("M2BERT_SHARED");
-  return set ? fs::path(set) : source_dir().parent_path() / "shared";
-}
+using test::shared_dir;
+using test::source_dir;
 
 using Tensors = std::map<std::string, mx::array>;
 
@@ -30,7 +26,7 @@ inline Tensors load_tensors(const fs::path& file) {
   return out;
 }
 
-// |ours - golden| <= 8 x upstream's own float32 error + 2e-6 x the tensor's largest |value|.
+// |ours - golden| <= 8 x upstream's own fp32 noise + 2e-6 x the tensor's largest |value|.
 class Tolerances {
  public:
   explicit Tolerances(const fs::path& file) : tree_(io::read_json(file)) {}

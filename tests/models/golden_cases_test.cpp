@@ -4,6 +4,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/models/model.h"
+#include "m2bert/tasks/masked_lm.h"
 
 namespace m2bert {
 namespace {
@@ -24,12 +25,12 @@ TEST_P(GoldenCase, ForwardAndGradients) {
   const golden::Tolerances tolerances(folder / "tolerances.json");
 
   auto ids = inputs.at("input_ids");
-  models::Batch batch{ids, inputs.contains("attention_mask") ? inputs.at("attention_mask") : mx::ones_like(ids), std::nullopt};
+  models::Inputs batch{ids, inputs.contains("attention_mask") ? inputs.at("attention_mask") : mx::ones_like(ids), std::nullopt};
   if (inputs.contains("token_type_ids")) batch.token_type_ids = inputs.at("token_type_ids");
   auto embedding = [&] { return model.embedding(batch, model.default_pooling(), model.config().use_normalized_embeddings); };
   auto loss = [&] {
     nn::Pass pass;
-    if (head == Head::masked_lm) return model.masked_lm_loss(batch, inputs.at("labels"), pass);
+    if (head == Head::masked_lm) return tasks::masked_lm_loss(model, batch, inputs.at("labels"), pass);
     if (head == Head::classification) return model.classification_loss(model.class_logits(batch, pass), inputs.at("labels"));
     return mx::sum(embedding() * inputs.at("cotangent"));
   };
@@ -45,11 +46,11 @@ TEST_P(GoldenCase, ForwardAndGradients) {
   if (head == Head::embedding) ours.emplace("embedding", embedding());
 
   for (const auto& [name, golden] : expected) {
-    if (name == "logits_labels_path" || name == "pooled_output") continue;  // parts of values that are compared here
+    if (name == "logits_labels_path" || name == "pooled_output") continue;  // parts of tensors that are compared here
     ASSERT_TRUE(ours.contains(name)) << name;
     tolerances.expect(name, ours.at(name), golden);
   }
-  for (const auto& [name, mine] : ours) {  // PyTorch: no gradient if the loss does not depend on it (the pooler with use_cls_token)
+  for (const auto& [name, mine] : ours) {  // PyTorch has no gradient for unused parameters (the pooler with use_cls_token)
     if (!name.starts_with("grad.") || expected.contains(name)) continue;
     EXPECT_EQ(mx::max(mx::abs(mine)).item<float>(), 0) << name;
   }

@@ -5,38 +5,14 @@
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/error.h"
 #include "m2bert/models/model.h"
+#include "tests/support/tiny_config.h"
+#include "tests/support/weights_of.h"
 
 namespace m2bert::models {
 namespace {
 
-Config config(int length) {
-  Config c;
-  c.vocab_size = 24;
-  c.hidden_size = 8;
-  c.num_hidden_layers = 2;
-  c.num_attention_heads = 2;
-  c.intermediate_size = 16;
-  c.max_position_embeddings = length;
-  c.monarch_mixer_sequence_mixing = true;
-  c.residual_long_conv = true;
-  c.use_positional_encodings = true;
-  c.long_conv_l_max = length;
-  c.long_conv_kernel_learning_rate = 1e-3;
-  c.hyena_lr_pos_emb = 1e-5;
-  c.hyena_w = 10;
-  c.hyena_wd = 0.1;
-  c.hyena_emb_dim = 5;
-  c.hyena_filter_order = 8;
-  return c;
-}
-
-checkpoint::TensorMap weights_of(Model& model) {
-  checkpoint::TensorMap weights;
-  for (const auto& a : nn::named_arrays(model)) {
-    if (a.role != nn::Role::alias) weights.emplace_back(a.name, *a.array);
-  }
-  return weights;
-}
+using test::tiny_m2_config;
+using test::weights_of;
 
 mx::array find(const checkpoint::TensorMap& weights, const std::string& name) {
   for (const auto& [n, a] : weights) {
@@ -61,16 +37,16 @@ constexpr const char* kPositions = "bert.embeddings.position_embeddings.weight";
 
 class GrowContext : public ::testing::TestWithParam<GrowBy> {
  protected:
-  GrowContext() : short_(config(6), Head::masked_lm) { short_.init(1); }
+  GrowContext() : short_(tiny_m2_config(6), Head::masked_lm) { short_.init(1); }
   Model short_;
 };
 
 TEST_P(GrowContext, FillsALongerModel) {
   const auto before = weights_of(short_);
-  EXPECT_TRUE(is_shorter(before, config(18)));
-  const auto after = grow_context(before, config(18), GetParam());
-  EXPECT_FALSE(is_shorter(after, config(18)));
-  Model longer(config(18), Head::masked_lm);
+  EXPECT_TRUE(is_shorter(before, tiny_m2_config(18)));
+  const auto after = grow_context(before, tiny_m2_config(18), GetParam());
+  EXPECT_FALSE(is_shorter(after, tiny_m2_config(18)));
+  Model longer(tiny_m2_config(18), Head::masked_lm);
   const auto fresh_z = find(weights_of(longer), kZ), fresh_t = find(weights_of(longer), kT);
   checkpoint::match(longer, after, {});
   EXPECT_TRUE(same(find(after, kT), fresh_t));
@@ -85,15 +61,15 @@ TEST_P(GrowContext, FillsALongerModel) {
   }
   auto others = 0;
   for (const auto& [name, a] : after) others += a.id() == find(before, name).id();
-  EXPECT_EQ(others, int(after.size()) - 2 - 2 * 4);  // everything else is unchanged
+  EXPECT_EQ(others, int(after.size()) - 2 - 2 * 4);  // all others are unchanged
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, GrowContext, ::testing::Values(GrowBy::tile, GrowBy::reference, GrowBy::recompute));
 
 TEST_P(GrowContext, RejectsLengthsThatDoNotFit) {
-  EXPECT_THROW(grow_context(weights_of(short_), config(15), GetParam()), Error);
-  EXPECT_THROW(grow_context(weights_of(short_), config(3), GetParam()), Error);
-  EXPECT_EQ(grow_context(weights_of(short_), config(6), GetParam()).size(), weights_of(short_).size());
+  EXPECT_THROW(grow_context(weights_of(short_), tiny_m2_config(15), GetParam()), Error);
+  EXPECT_THROW(grow_context(weights_of(short_), tiny_m2_config(3), GetParam()), Error);
+  EXPECT_EQ(grow_context(weights_of(short_), tiny_m2_config(6), GetParam()).size(), weights_of(short_).size());
 }
 
 TEST(GrowBy, Names) {

@@ -1,4 +1,4 @@
-// bfloat16, float16 and int8 against float32: the cosine of a model's vectors.
+// The cosine between the vectors of a model in bfloat16, float16 or int8 and in float32.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -12,38 +12,34 @@
 #include "m2bert/models/pretrained.h"
 #include "m2bert/ops/cpu_features.h"
 #include "tests/io/scratch.h"
+#include "tests/support/tiny_config.h"
+#include "tests/support/weights_of.h"
 
 namespace m2bert::models {
 namespace {
 
 namespace fs = std::filesystem;
 
+// Wide enough for the kernels of inference, and for rounding errors to average out as in a real model.
+Config wide(Config config) {
+  config.hidden_size = 128;
+  config.num_hidden_layers = 3;
+  config.num_attention_heads = 4;
+  return config;
+}
+
 Config mixer_config() {
-  Config c;
+  Config c = wide(test::tiny_m2_config(48));
   c.vocab_size = 30528;
-  c.hidden_size = 128;
-  c.num_hidden_layers = 3;
-  c.num_attention_heads = 4;
   c.intermediate_size = 256;
-  c.max_position_embeddings = c.long_conv_l_max.emplace(48);
-  c.monarch_mixer_sequence_mixing = c.residual_long_conv = c.use_monarch_mlp = c.use_positional_encodings = true;
-  c.long_conv_kernel_learning_rate = 1e-3;
-  c.hyena_lr_pos_emb = 1e-5;
-  c.hyena_w = 10;
-  c.hyena_wd = 0.1;
-  c.hyena_emb_dim = 5;
+  c.hyena_filter_order = 64;
   return c;
 }
 
 Config attention_config() {
-  Config c;
-  c.family = Family::hf_bert;
+  Config c = wide(test::tiny_bert_config());
   c.vocab_size = 30522;
-  c.hidden_size = 128;
-  c.num_hidden_layers = 3;
-  c.num_attention_heads = 4;
   c.intermediate_size = 512;
-  c.max_position_embeddings = 64;
   return c;
 }
 
@@ -53,12 +49,8 @@ class Precision : public ::testing::TestWithParam<const char*> {
     const Config config = GetParam() == std::string("mixer") ? mixer_config() : attention_config();
     Model model(config, Head::embedding);
     model.init(3, true);
-    checkpoint::TensorMap weights;
-    for (const auto& n : nn::named_arrays(model)) {
-      if (n.role != nn::Role::alias) weights.emplace_back(n.name, *n.array);
-    }
     fs::create_directories(scratch_ / "model");
-    checkpoint::save_safetensors(scratch_ / "model" / "model.safetensors", weights);
+    checkpoint::save_safetensors(scratch_ / "model" / "model.safetensors", test::weights_of(model));
     std::ofstream(scratch_ / "model" / "config.json") << io::to_json(config.to_tree());
   }
 
@@ -101,7 +93,7 @@ TEST_P(Precision, AnInt8FileIsTheModelMadeInt8) {
   const auto from_file = load("small");
   EXPECT_EQ(from_file.dtype, mx::int8);
   EXPECT_TRUE(mx::array_equal(vectors(from_file), vectors(load("model", mx::int8))).item<bool>());
-  // Back in float32: the rounded weights with float32 arithmetic.
+  // Back in float32: the rounded weights, with exact arithmetic.
   const auto wide = load("small", mx::float32);
   EXPECT_EQ(wide.dtype, mx::float32);
   EXPECT_GT(least_cosine(vectors(wide), vectors(load("model"))), 0.9995f);

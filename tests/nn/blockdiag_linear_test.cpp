@@ -9,7 +9,7 @@ namespace {
 
 using namespace testing_ops;
 
-// 10 columns and 14 rows in 4 blocks: padded to 12 and truncated from 16; shuffled if the file says so.
+// 10 columns and 14 rows in 4 blocks: padded to 12, truncated from 16, and shuffled if the file says so.
 TEST(BlockdiagLinear, GoldenOfPaddedAndShuffled) {
   for (const char* file : {"blockdiag_linear_shuffle0", "blockdiag_linear_shuffle1"}) {
     const Golden golden(file);

@@ -15,7 +15,7 @@ nn::HyenaFilterOptions options(const Golden& golden, int d_model, int order) {
   return {.d_model = d_model, .emb_dim = 5, .order = order, .l_max = golden.attr("seq_len"), .w_mod = float(golden.attr("w_mod"))};
 }
 
-// k and k_rev as [H, L], from a filter whose parameters are the inputs.
+// k and k_rev as [H, L], from a filter whose members are set to the inputs.
 std::vector<mx::array> filters(const Golden& golden, const std::vector<std::string>& names, const std::vector<mx::array>& in) {
   nn::HyenaFilter filter(options(golden, 10, 8));
   std::map<std::string, mx::array*> members;

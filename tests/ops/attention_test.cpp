@@ -85,8 +85,8 @@ TEST(MaskBias, EqualsUpstream) {
   EXPECT_THROW(ops::mask_bias(mx::zeros({4}), -1.0f), Error);
 }
 
-// Upstream's AttentionPooler, composed of the library's operations: softmax over the queries, scores multiplied by the mask, two rounds
-// with one Wqkv.
+// Upstream's AttentionPooler, composed of the library's operations: softmax over the queries, the mask multiplied onto the scores, two
+// rounds with one Wqkv.
 TEST(AttentionPooler, EqualsUpstream) {
   std::vector<std::string> names{"x", "mask", "Wqkv__weight", "Wqkv__bias"};
   for (const char* dense : {"dense1", "dense2", "dense3", "dense4", "dense"}) {

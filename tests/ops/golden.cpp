@@ -14,7 +14,7 @@ namespace {
 
 const std::string folder = M2BERT_SOURCE_DIR "/tests/golden/ops/";
 
-// Upstream's own float32 error for a file. tolerances.json is one flat object of numbers.
+// Upstream's own float32 noise for a file. tolerances.json is one flat object of numbers.
 double figure(const std::string& name) {
   std::ifstream in(folder + "tolerances.json");
   std::stringstream text;

@@ -1,6 +1,6 @@
 #pragma once
-// Upstream's golden tensors in tests/golden/ops (see tests/golden/ops/README.md): in.*, out.*, cot.* (cotangent of out.*), grad.* (of
-// sum(out * cot) with respect to in.*) and attr.* (integers). Complex tensors are stored with a trailing axis (re, im).
+// Upstream's golden tensors, tests/golden/ops (tests/golden/ops/README.md lists them): in.*, out.*, cot.* (cotangent of out.*),
+// grad.* (of sum(out * cot) by in.*) and attr.* (integers). Complex tensors are stored with a trailing axis (re, im).
 #include <gtest/gtest.h>
 
 #include <functional>

@@ -1,6 +1,10 @@
 cmake_minimum_required(VERSION 3.25)
 # Fails when a file that tests/golden/ops/tolerances.json lists was used by none of the programs that ran before.
 #   -DGOLDEN=tests/golden/ops -DUSED=the folder in which each program lists the files that it used
+if(DEFINED ENV{GTEST_FILTER})
+  message(STATUS "SKIPPED: GTEST_FILTER leaves out tests that use golden files")
+  return()
+endif()
 file(GLOB lists ${USED}/*.txt)
 set(used "")
 foreach(list ${lists})

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "m2bert/mx.h"
+#include "tests/support/run_tests.h"
 
 namespace {
 
@@ -27,5 +28,5 @@ int main(int argc, char** argv) {
   } else {
     m2bert::mx::set_default_device(m2bert::mx::Device::cpu);
   }
-  return RUN_ALL_TESTS();
+  return m2bert::test::run_tests();
 }

@@ -214,7 +214,7 @@ TEST(ButterflyFft, EqualsGoldenTensors) {
       auto factors = ops::butterfly_fft_factors(n, direction);
       EXPECT_EQ(factors.permutation.dtype(), mx::int32);
       EXPECT_TRUE(mx::array_equal(factors.permutation, mx::astype(golden.real("attr.perm"), mx::int32)).item<bool>());
-      expect_near(mx::abs(factors.w1), mx::abs(golden.complex("in.w1")), 2e-6);  // the same norms as upstream's, block by block
+      expect_near(mx::abs(factors.w1), mx::abs(golden.complex("in.w1")), 2e-6);  // the same magnitude as upstream's, block by block
       expect_near(mx::abs(factors.w2), mx::abs(golden.complex("in.w2")), 2e-6);
     }
   }

@@ -225,7 +225,7 @@ TEST(MonarchMixer, HalfPrecision) {
   }
 }
 
-// Upstream's flash_mm has other names, another order of taps and another layout of the filters (mixer_block.h).
+// Upstream's flash_mm: other names, tap order and layout of the filters (monarch_mix.h).
 TEST(MonarchMixer, GoldenOfFlashMm) {
   auto f = [](bool options) {
     return [options](const std::vector<mx::array>& in) {

@@ -1,5 +1,5 @@
 #pragma once
-// Definitions in plain C++ and double, and their gradients by finite differences: tests ops against their definitions without MLX.
+// Operations written plainly in C++ with double, and their gradients by finite differences, to compare ours with their definitions.
 #include <cmath>
 #include <functional>
 #include <vector>

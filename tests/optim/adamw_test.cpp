@@ -25,7 +25,7 @@ struct Pair {
 TEST(AdamW, DecoupledDecayDoesNotDependOnTheLearningRate) {
   Pair pair({WeightDecay::decoupled, 0.9, 0.98, 1e-6});
   pair.step(2, -2, 1);
-  // The first step is that of a sign: lr g / (|g| + eps).
+  // The first step follows the sign: lr g / (|g| + eps).
   EXPECT_NEAR(pair.a.item<float>(), 1 - 0.01 - 0.1, 1e-6);
   EXPECT_NEAR(pair.b.item<float>(), 1 + 0.2, 1e-6);
 }
@@ -36,7 +36,7 @@ TEST(AdamW, TorchsDecayIsTimesTheLearningRate) {
   EXPECT_NEAR(pair.a.item<float>(), 1 - 0.05 * 0.01 - 0.05, 1e-6);
 }
 
-// As in a warm-up: the first batch feeds the moments and changes nothing.
+// As in a warm-up: the first batch updates the moments and no parameter.
 TEST(AdamW, WithRateZeroOnlyTheMomentsMove) {
   Pair pair({WeightDecay::decoupled, 0.9, 0.98, 1e-6});
   pair.step(2, -2, 0);

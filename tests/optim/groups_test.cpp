@@ -5,26 +5,14 @@
 #include <set>
 
 #include "m2bert/models/model.h"
+#include "tests/support/tiny_config.h"
 
 namespace m2bert::optim {
 namespace {
 
 models::Config config() {
-  models::Config c;
-  c.vocab_size = 40;
-  c.hidden_size = 16;
+  models::Config c = test::tiny_m2_config(8);
   c.num_hidden_layers = 1;
-  c.num_attention_heads = 2;
-  c.intermediate_size = 32;
-  c.monarch_mixer_sequence_mixing = true;
-  c.residual_long_conv = true;
-  c.long_conv_l_max = 8;
-  c.long_conv_kernel_learning_rate = 1e-3;
-  c.hyena_lr_pos_emb = 1e-5;
-  c.hyena_w = 10;
-  c.hyena_wd = 0.1;
-  c.hyena_emb_dim = 5;
-  c.hyena_filter_order = 8;
   return c;
 }
 
@@ -50,7 +38,7 @@ class Groups : public ::testing::Test {
   }
 };
 
-// What the reference does: everything decayed alike.
+// As upstream does: one weight decay for all parameters.
 TEST_F(Groups, OneByDefault) {
   const auto groups = make_groups(parameters_, {8e-4, 1e-5, std::nullopt, false});
   ASSERT_EQ(groups.size(), 1U);

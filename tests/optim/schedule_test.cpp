@@ -47,7 +47,7 @@ TEST(Schedule, Falls) {
   EXPECT_NEAR(at(stable, 100), 0, 1e-12);
 }
 
-// The reference's recipes count samples.
+// Upstream's recipes count samples.
 TEST(Schedule, CountsInTheUnitOfTheRun) {
   const auto schedule = make(Decay::linear, "0.06dur", 0.02, {{286720000, TimeUnit::sample}, 70000});
   EXPECT_NEAR(schedule.factor({.batch = 2100, .sample = 2100 * 4096}), 2100.0 * 4096 / 17203200, 1e-12);

@@ -2,8 +2,8 @@
 
   python generate_flash_mm.py FILE      (FILE: csrc/flashmm/test_flash_mm.py of HazyResearch/m2; needs torch, einops and safetensors)
 
-Runs only ref_mm_block of that file, which needs no GPU, in float64. Prints the entry of each file for tolerances.json: the largest difference
-of a float32 run, relative to the tensor's largest value. The same files every time.
+Runs only ref_mm_block of that file, which needs no GPU, in float64. Prints the entry of each file for tolerances.json: the largest
+difference of a float32 run, relative to the tensor's largest value. The same files every time.
 """
 import ast
 import pathlib

@@ -13,12 +13,12 @@
 #include "m2bert/io/tree.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/models/model.h"
+#include "m2bert/tasks/masked_lm.h"
 
 namespace m2bert {
 namespace {
 
 namespace fs = std::filesystem;
-using models::Batch;
 using models::Head;
 using models::Model;
 
@@ -30,9 +30,9 @@ Head head_named(const std::string& name) {
 }
 
 // The tensors of inputs.safetensors by name.
-class Inputs {
+class Tensors {
  public:
-  explicit Inputs(const fs::path& file) : file_(checkpoint::TensorFile::open(file)) {}
+  explicit Tensors(const fs::path& file) : file_(checkpoint::TensorFile::open(file)) {}
   bool has(const std::string& name) const { return file_->find(name) != nullptr; }
   mx::array operator()(const std::string& name) const {
     const auto* tensor = file_->find(name);
@@ -45,10 +45,10 @@ class Inputs {
   std::unique_ptr<checkpoint::TensorFile> file_;
 };
 
-Batch read_batch(const Inputs& inputs) {
+models::Inputs model_inputs(const Tensors& inputs) {
   auto ids = inputs("input_ids");
   auto mask = inputs.has("attention_mask") ? inputs("attention_mask") : mx::ones_like(ids);
-  Batch batch{ids, mask, std::nullopt};
+  models::Inputs batch{ids, mask, std::nullopt};
   if (inputs.has("token_type_ids")) batch.token_type_ids = inputs("token_type_ids");
   return batch;
 }
@@ -68,7 +68,7 @@ class Case {
         head_(head_named(tree_.at("head").string())),
         model_(models::Config::from_tree(tree_), head_),
         inputs_(folder / "inputs.safetensors"),
-        batch_(read_batch(inputs_)) {
+        batch_(model_inputs(inputs_)) {
     auto weights = folder / (fs::exists(folder / "checkpoint.pt") ? "checkpoint.pt" : "model.safetensors");
     checkpoint::match(model_, checkpoint::load_weights(weights), {.source = weights.string()});
   }
@@ -101,7 +101,7 @@ class Case {
 
   mx::array loss() const {
     nn::Pass pass;
-    if (head_ == Head::masked_lm) return model_.masked_lm_loss(batch_, inputs_("labels"), pass);
+    if (head_ == Head::masked_lm) return tasks::masked_lm_loss(model_, batch_, inputs_("labels"), pass);
     if (head_ == Head::classification) return model_.classification_loss(model_.class_logits(batch_, pass), inputs_("labels"));
     return mx::sum(embedding() * inputs_("cotangent"));
   }
@@ -117,8 +117,8 @@ class Case {
   io::Tree tree_;
   Head head_;
   Model model_;
-  Inputs inputs_;
-  Batch batch_;
+  Tensors inputs_;
+  models::Inputs batch_;
   checkpoint::TensorMap found_;
 };
 

@@ -1,5 +1,5 @@
-"""`m2bert data build` and `split` against upstream's src/convert_dataset.py and src/utils/create_val_split.py, reimplemented here with Hugging
-Face's tokenizer. The data sets are read back by mosaicml-streaming."""
+"""`m2bert data build` and `split` against upstream's src/convert_dataset.py and src/utils/create_val_split.py, reimplemented here with
+Hugging Face's tokenizer. The data sets are read back by mosaicml-streaming."""
 import json
 import math
 

@@ -1,4 +1,4 @@
-"""The cache is compatible with huggingface_hub: each finds what the other has downloaded, without a network. Uses the server of tests/hub."""
+"""The cache is compatible with huggingface_hub: each finds what the other has downloaded. Uses the server of tests/hub, not the network."""
 import json
 import os
 import subprocess

@@ -1,5 +1,5 @@
-"""The loader for pretraining against StreamingDataset, Hugging Face's tokenizer and DataCollatorForLanguageModeling, combined as in upstream's
-src/text_data.py."""
+"""The loader for pretraining against StreamingDataset, Hugging Face's tokenizer and DataCollatorForLanguageModeling, combined as in
+upstream's src/text_data.py."""
 import json
 
 import numpy as np

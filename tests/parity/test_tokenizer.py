@@ -1,7 +1,7 @@
 """m2bert's WordPiece against the `tokenizers` package: ids, types, masks, offsets, truncation and decoding must be equal.
 
-m2bert's offsets are bytes of the input, the package's are characters of the decoded text and are converted. Both decode ill-formed UTF-8 with
-U+FFFD for each maximal subpart. M2BERT_BUILD names the build folder (default build/release).
+m2bert's offsets are bytes of the input, the package's are characters of the decoded text and are converted. Both decode ill-formed UTF-8
+with U+FFFD for each maximal subpart. M2BERT_BUILD names the build folder (default build/release).
 """
 import codecs
 import functools

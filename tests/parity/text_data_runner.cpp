@@ -26,7 +26,7 @@ void run(char** arguments) {
     const auto batch = source->next();
     if (!batch) break;
     write(out, {batch->rows, batch->length, batch->sequence_ids.empty() ? 0 : 1});
-    for (const auto* values : {&batch->ids, &batch->mask, &batch->labels, &batch->sequence_ids}) write(out, *values);
+    for (const auto* values : {&batch->input_ids, &batch->attention_mask, &batch->labels, &batch->sequence_ids}) write(out, *values);
   }
   std::cout << source->samples_per_epoch() << " " << source->skipped() << "\n";
 }

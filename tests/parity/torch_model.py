@@ -1,7 +1,7 @@
 """A compact PyTorch model of M2-BERT, the ALiBi attention BERT and the Hugging Face BERT, with which the C++ program is compared.
 
-Written from upstream's mathematics, with its state_dict names and with every quirk that changes a number. The program itself does not use it.
-test_torch_model.py checks it against upstream's golden tensors first.
+Written from upstream's mathematics, with its state_dict names and with every quirk that changes a number. The program itself does not use
+it. test_torch_model.py checks it against upstream's golden tensors first.
 
 Layouts: B batch, L length, H hidden, I intermediate, N tokens without padding.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/golden/tokenizer/encodings.json: the encodings of a few hundred texts by the tokenizers package, for tests without Python."""
+"""Writes tests/golden/tokenizer/encodings.json: a few hundred texts encoded by the tokenizers package, for tests without Python."""
 import json
 import pathlib
 

@@ -62,7 +62,7 @@ TEST(TopK, ThreadsDoNotChangeTheAnswer) {
   EXPECT_EQ(top_k(queries, documents, 50, {.k = 20, .threads = 1}), top_k(queries, documents, 50, {.k = 20, .threads = 3}));
 }
 
-TEST(TopK, EdgesOfTheSizes) {
+TEST(TopK, EdgeCases) {
   const auto documents = random_rows(3, 4, 6);
   EXPECT_EQ(top_k(random_rows(1, 4, 7), documents, 4, {.k = 10})[0].size(), 3u);
   EXPECT_EQ(top_k(random_rows(1, 4, 7), documents, 4, {.k = 0})[0].size(), 0u);

@@ -1,4 +1,4 @@
-// Files a WordPiece is read from: good ones, settings that must be refused by name, and broken ones.
+// Tokenizer files: good ones, settings that must be refused by name, and broken ones.
 #include "m2bert/error.h"
 #include "m2bert/tokenize/wordpiece.h"
 
@@ -91,7 +91,7 @@ TEST(Load, FolderSettingsWin) {
   EXPECT_THROW(WordPiece::from_file(folder.path()), Error);
 }
 
-// Each wrong file is named in its error, and so is what is wrong.
+// Each error names the file and the problem.
 void expect_error(const std::string& text, const std::string& part) {
   try {
     WordPiece::from_json(text, "tokenizer.json");

@@ -14,7 +14,7 @@ std::vector<uint32_t> sizes(const std::string& text) {
   return out;
 }
 
-TEST(Unicode, EveryCodePointThereAndBack) {
+TEST(Unicode, EveryCodePointRoundTrips) {
   for (char32_t c = 0; c < 0x110000; ++c) {
     if (c >= 0xD800 && c < 0xE000) continue;
     char bytes[4];

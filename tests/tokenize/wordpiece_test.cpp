@@ -78,7 +78,7 @@ TEST(WordPiece, ReferenceCutLosesTheSeparator) {
   EXPECT_EQ(bert.encode("one two three", options).ids, (Ids{101, 2028, 2048, 2093}));
 }
 
-TEST(WordPiece, LengthsThatCannotBeKeptAreErrors) {
+TEST(WordPiece, ImpossibleLengthsAreErrors) {
   const auto bert = WordPiece::builtin();
   EncodeOptions options;
   options.max_length = 1;
@@ -129,7 +129,7 @@ TEST(WordPiece, BatchesEqualSingleTexts) {
   EXPECT_THROW(bert.encode_batch(texts, {}, 0), Error);
 }
 
-// Bytes that come near to text: words, marks, Chinese, controls, special tokens, and anything else.
+// Bytes that resemble text: words, marks, Chinese, control characters, special tokens, and anything else.
 rc::Gen<std::string> texts() {
   static const std::vector<std::string> parts = {
       "word",     "Un",           "##ing",        " ", "\t",   "\xC2\xA0",     "[MASK]",           "[",    "\xC3\xA9",     "e\xCC\x81",

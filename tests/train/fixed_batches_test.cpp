@@ -16,7 +16,7 @@ TEST(FixedBatches, GivesTheFileInOrder) {
   int count = 0;
   while (const auto batch = source.next()) {
     EXPECT_EQ(batch->rows, 8);
-    EXPECT_EQ(batch->ids.size(), 8U * 32U);
+    EXPECT_EQ(batch->input_ids.size(), 8U * 32U);
     ++count;
   }
   EXPECT_EQ(count, 30);

@@ -31,7 +31,7 @@ TEST(LossGuard, SeesNaNInLossAndNorm) {
   EXPECT_EQ(guard.judge(of(5, INFINITY)).reaction, Reaction::stop);
 }
 
-// An update with NaN would destroy the weights, whatever was asked.
+// An update with NaN would destroy the weights, so ignore and warn skip it as well.
 TEST(LossGuard, NeverUpdatesWithNaN) {
   for (const Reaction mild : {Reaction::ignore, Reaction::warn}) {
     LossGuardOptions o;
@@ -54,7 +54,7 @@ TEST(LossGuard, SeesSpikes) {
 TEST(LossGuard, RemembersThroughACheckpoint) {
   LossGuard guard(options(Reaction::stop)), other(options(Reaction::stop));
   for (int i = 0; i < 10; ++i) guard.judge(of(2));
-  other.restore(guard.memory());
+  other.restore(guard.state());
   EXPECT_EQ(other.judge(of(5)).reaction, Reaction::stop);
 }
 
@@ -63,7 +63,7 @@ TEST(LossGuard, GivesUp) {
   o.max_skips = 2;
   o.max_roll_backs = 1;
   LossGuard guard(o);
-  const auto memory = guard.memory();
+  const auto memory = guard.state();
   guard.rolled_back(memory);
   guard.saved();
   guard.rolled_back(memory);

@@ -16,30 +16,30 @@ TEST(MicrobatchSize, FreeMemoryIsKnownOnLinux) {
 #endif
 }
 
-// All gradients together take as much as a few rows: only more rows show what a row takes.
+// The gradients take as much memory as a few rows, so the cost of a row shows only with more rows.
 TEST(MicrobatchSize, LooksUntilTheRowsAreSeen) {
   std::vector<int> tried;
   const auto most_of_both = [&](int rows) {
     tried.push_back(rows);
     return uint64_t(std::max(10000, 1000 * rows));
   };
-  // At 2 rows nothing is seen yet, and the search ends at the limit.
+  // 2 rows show nothing yet, and the search ends at the limit.
   EXPECT_DOUBLE_EQ(memory_of_row(most_of_both, 2), 5000);
   EXPECT_EQ(tried, (std::vector<int>{1, 2}));
   tried.clear();
   EXPECT_DOUBLE_EQ(memory_of_row(most_of_both, 1000), 1000);
   EXPECT_EQ(tried, (std::vector<int>{1, 2, 4, 8, 16}));
-  // Never less than what a row really takes.
+  // Never less than the real cost of a row.
   EXPECT_GE(memory_of_row([](int rows) { return uint64_t(1000 + 500 * rows); }, 100), 500);
   EXPECT_GE(memory_of_row([](int) { return uint64_t{0}; }, 8), 1);
 }
 
 TEST(MicrobatchSize, SeesThePeakOfWork) {
-  const auto bytes = peak_of([] { mx::eval(mx::sum(mx::random::normal({1 << 22}))); });
+  const auto bytes = peak_memory_of([] { mx::eval(mx::sum(mx::random::normal({1 << 22}))); });
   EXPECT_GE(bytes, uint64_t{16} << 20);
   EXPECT_LT(bytes, uint64_t{200} << 20);
 #ifdef __linux__
-  const auto plain = peak_of([] { std::vector<char>(50 << 20, 1); });
+  const auto plain = peak_memory_of([] { std::vector<char>(50 << 20, 1); });
   EXPECT_GE(plain, uint64_t{45} << 20);
 #endif
 }

@@ -2,26 +2,25 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/tiny_config.h"
+
 namespace m2bert::train {
 namespace {
 
 models::Config attention() {
-  models::Config c;
-  c.family = models::Family::hf_bert;
+  models::Config c = test::tiny_bert_config();
   c.vocab_size = 1000;
-  c.hidden_size = 16;
-  c.num_hidden_layers = 2;
   c.intermediate_size = 64;
   return c;
 }
 
-// 2 m n k a product, counted by hand: projections 4 x [16, 16], two products with 16 x 64, scores and their sum over 8 positions.
+// 2 m n k per matmul, counted by hand: projections 4 x [16, 16], two matmuls with 16 x 64, attention scores and values over 8 positions.
 TEST(ModelFlops, CountsTheProducts) {
   const double layer = 2.0 * 16 * 64 + 2.0 * 16 * 64 * 2 + 4.0 * 8 * 16, head = 2.0 * 16 * (16 + 1000);
-  EXPECT_DOUBLE_EQ(training_flops(attention(), 3, 8, 5), 3 * (24 * 2 * layer + 5 * head));
+  EXPECT_DOUBLE_EQ(training_flops(attention(), 3, 8, 5 * head), 3 * (24 * 2 * layer + 5 * head));
 }
 
-// Block-diagonal products of n blocks have n times fewer operations, and the convolution grows with the logarithm of the length.
+// Block-diagonal matmuls of n blocks take n times fewer operations, and the convolution grows with the logarithm of the length.
 TEST(ModelFlops, KnowsTheMonarchMixer) {
   models::Config dense = attention(), blocks = attention();
   dense.family = blocks.family = models::Family::m2;

@@ -9,7 +9,7 @@ Gradient gradient() {
   Gradient g;
   g.samples = 8;
   g.tokens = 256;
-  g.predicted = 30;
+  g.weight = 30;
   g.arrays = {mx::array({3.0f, 4.0f})};
   return g;
 }

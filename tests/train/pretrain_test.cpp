@@ -1,4 +1,4 @@
-// Whole runs: recipe, data, loop, checkpoints, what is written.
+// Whole runs: recipe, data, loop, checkpoints, output.
 #include "m2bert/train/pretrain.h"
 
 #include <filesystem>
@@ -27,7 +27,7 @@ std::vector<std::string> with(std::vector<std::string> more, const std::vector<s
 
 double loss_at(const std::vector<Record>& records, size_t i) { return *records.at(i).find("loss/train/total"); }
 
-// The reference's 30 steps once more, now through the program's own recipe, loop and files.
+// Upstream's 30 steps again, through the recipe, loop and files of a run.
 TEST(Pretrain, IsTheReferencesRun) {
   const Scratch scratch;
   const auto result = run_trainlog(scratch, {"save_interval=1ba"});
@@ -65,7 +65,7 @@ TEST(Pretrain, RepeatsItselfBitForBit) {
   }
 }
 
-// From each of its checkpoints a run goes on to the same end, with averages of the weights and an evaluation on the way.
+// A run resumed from any of its checkpoints ends the same, with weight averaging and an evaluation on the way.
 TEST(Pretrain, ResumesBitForBit) {
   const auto overrides = with({"max_duration=2ep", "train_subset_num_batches=4", "save_interval=3ba", "algorithms.ema.half_life=10ba",
                                "model.model_config.hidden_dropout_prob=0.1", "eval_loader=${train_loader}", "eval_subset_num_batches=1",
@@ -100,7 +100,7 @@ TEST(Pretrain, DoesNotTouchAnEarlierRun) {
   run_trainlog(scratch, kQuick);
   const auto model = bytes_of(scratch / "run/ep0-ba6.safetensors");
   const auto message = error_of([&] { run_trainlog(scratch, kQuick); });
-  EXPECT_PRED2(has, message, "holds checkpoints of an earlier run. autoresume=true goes on with it, save_overwrite=true replaces it");
+  EXPECT_PRED2(has, message, "holds checkpoints of an earlier run. autoresume=true resumes it, save_overwrite=true replaces it");
   EXPECT_EQ(bytes_of(scratch / "run/ep0-ba6.safetensors"), model);
   run_trainlog(scratch, with({"save_overwrite=true", "max_duration=2ba", "seed=3"}));
   EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba2.safetensors"));
@@ -138,7 +138,7 @@ TEST(Pretrain, StartsFromWeightsOfSeveralForms) {
   EXPECT_EQ(losses[0], losses[2]);
 }
 
-// Without load_weights_only a checkpoint of a run brings its optimizer and its place in the data.
+// Without load_weights_only, a checkpoint restores the optimizer and the position in the data as well.
 TEST(Pretrain, GoesOnInAnotherFolder) {
   const Scratch whole, second;
   run_trainlog(whole, kQuick);
@@ -166,7 +166,7 @@ TEST(Pretrain, NeverSavesWhatTheLossFailedOf) {
 
 TEST(Pretrain, RollsBackAndLeavesTheBatchesOut) {
   const Scratch scratch;
-  // Every loss is called a spike from the third batch on: back to the checkpoint after the first, until that was tried often enough.
+  // From the third batch on every loss counts as a spike: the run rewinds to the checkpoint after the first batch, until it gives up.
   const auto message = error_of([&] {
     run_trainlog(scratch, with({"max_duration=20ba", "save_interval=100ba",
                                 "callbacks.loss_guard={spike: roll_back, window: 2, spike_factor: "

@@ -1,4 +1,4 @@
-// A process by itself; tests/cli/launch_test.cpp has several.
+// A single process; tests/cli/launch_test.cpp has several.
 #include "m2bert/train/processes.h"
 
 #include <gtest/gtest.h>
@@ -14,8 +14,8 @@ TEST(Processes, OneByItselfAddsNothing) {
   EXPECT_EQ(alone.sum_value(0.1), 0.1);
   EXPECT_TRUE(alone.any(true));
   EXPECT_FALSE(alone.any(false));
-  EXPECT_EQ(alone.largest(-7), -7);
-  EXPECT_EQ(alone.copy_from_first("text"), "text");
+  EXPECT_EQ(alone.max(-7), -7);
+  EXPECT_EQ(alone.broadcast("text"), "text");
 }
 
 }  // namespace

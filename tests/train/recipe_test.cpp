@@ -13,7 +13,7 @@ using test::Scratch;
 
 class RecipeTest : public ::testing::Test {
  protected:
-  // The fixture's recipe, but for its mlm_probability: ready batches have no use for it.
+  // The fixture's recipe without its mlm_probability, which ready batches do not use.
   Recipe read(std::vector<std::string> overrides = {}, const std::string& more = "") {
     overrides.insert(overrides.begin(), "mlm_probability=null");
     scratch_.put("r.yaml", trainlog_recipe(scratch_ / "") + more);
@@ -27,7 +27,7 @@ class RecipeTest : public ::testing::Test {
 
 TEST_F(RecipeTest, ReadsEveryRecipeOfTheReference) {
   const fs::path folder = golden::shared_dir() / "yamls/pretrain";
-  if (!fs::exists(folder)) GTEST_SKIP() << "the reference's recipes are not beside this checkout: " << folder;
+  if (!fs::exists(folder)) GTEST_SKIP() << "upstream's recipes are not beside this checkout: " << folder;
   int files = 0;
   for (const auto& file : fs::directory_iterator(folder)) {
     SCOPED_TRACE(file.path().filename());
@@ -63,7 +63,7 @@ TEST_F(RecipeTest, NamesKeysWithoutEffectOnce) {
                            "callbacks.health_checker, python_log_level, unused.a, model.model_config.max_position_embedding");
 }
 
-// hidden and layers only stand for values elsewhere.
+// hidden and layers exist only to be interpolated.
 TEST_F(RecipeTest, VariablesHaveAnEffect) {
   EXPECT_EQ(read({}, "hidden: {size: 64}\nlayers: 2\nother: ${layers}\nrun_name: ${hidden.size}-${other}\n").warning, "");
 }

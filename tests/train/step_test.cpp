@@ -5,6 +5,7 @@
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/fixed_batches.h"
 #include "tiny_run.h"
 
@@ -15,7 +16,7 @@ struct Made {
   explicit Made(const StepOptions& options, double dropout = 0)
       : model(config(dropout), models::Head::masked_lm),
         optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {}),
-        step(model, optimizer, processes, options) {
+        step(model, task, optimizer, processes, options) {
     checkpoint::match(model, checkpoint::load_weights(trainlog() / "checkpoint.pt"), {});
   }
   static models::Config config(double dropout) {
@@ -25,23 +26,24 @@ struct Made {
   }
   models::Model model;
   optim::AdamW optimizer;
+  tasks::MaskedLM task{model.config()};
   Processes processes;
   Step step;
 };
 
-StepOptions rows(int count, Weighting weighting = Weighting::tokens) {
+StepOptions rows(int count, Weighting weighting = Weighting::task) {
   StepOptions o;
   o.microbatch_rows = count;
   o.weighting = weighting;
   return o;
 }
 
-data::TrainBatch first_batch() { return *FixedBatches(trainlog() / "inputs.safetensors", 0, 1).next(); }
+data::Batch first_batch() { return *FixedBatches(trainlog() / "inputs.safetensors", 0, 1).next(); }
 
-double loss_of(const StepOptions& options, const data::TrainBatch& batch) { return Made(options).step.gradient(batch, 0)->loss; }
+double loss_of(const StepOptions& options, const data::Batch& batch) { return Made(options).step.gradient(batch, 0)->loss; }
 
-// Rows 0 and 1 keep one label each, so that tokens and samples weigh differently.
-data::TrainBatch uneven() {
+// Rows 0 and 1 have one label each, so that weighting by tokens differs from weighting by samples.
+data::Batch uneven() {
   auto batch = first_batch();
   for (int row = 0; row < 2; ++row) {
     int kept = 0;
@@ -53,7 +55,7 @@ data::TrainBatch uneven() {
   return batch;
 }
 
-TEST(Step, WeighingTokensTheCutDoesNotMatter) {
+TEST(Step, WeighingByTaskTheCutDoesNotMatter) {
   const auto batch = uneven();
   const double whole = loss_of(rows(0), batch);
   for (const int n : {1, 2, 5}) EXPECT_NEAR(loss_of(rows(n), batch), whole, 1e-5 * whole);
@@ -64,17 +66,17 @@ TEST(Step, WeighingSamplesIsComposers) {
   const auto batch = uneven();
   double mean = 0;
   for (int first = 0; first < 8; first += 2) {
-    data::TrainBatch part;
+    data::Batch part;
     part.rows = 2;
     part.length = batch.length;
     auto cut = [&](const std::vector<int32_t>& all) {
       return std::vector<int32_t>(all.begin() + first * batch.length, all.begin() + (first + 2) * batch.length);
     };
-    part.ids = cut(batch.ids), part.mask = cut(batch.mask), part.labels = cut(batch.labels);
+    part.input_ids = cut(batch.input_ids), part.attention_mask = cut(batch.attention_mask), part.labels = cut(batch.labels);
     mean += loss_of(rows(0), part) / 4;
   }
   EXPECT_NEAR(loss_of(rows(2, Weighting::samples), batch), mean, 1e-5 * mean);
-  EXPECT_GT(std::abs(loss_of(rows(2, Weighting::tokens), batch) - mean), 1e-3);
+  EXPECT_GT(std::abs(loss_of(rows(2, Weighting::task), batch) - mean), 1e-3);
 }
 
 TEST(Step, BatchesWithoutALabelGiveNoNaN) {
@@ -85,7 +87,7 @@ TEST(Step, BatchesWithoutALabelGiveNoNaN) {
   const auto gradient = Made(rows(0)).step.gradient(batch, 0);
   EXPECT_EQ(gradient->loss, 0);
   EXPECT_EQ(gradient->norm, 0);
-  EXPECT_EQ(gradient->predicted, 0);
+  EXPECT_EQ(gradient->weight, 0);
 }
 
 TEST(Step, DropoutFollowsSeedAndBatch) {
@@ -100,7 +102,7 @@ TEST(Step, DropoutFollowsSeedAndBatch) {
   EXPECT_NE(loss(1, 0), loss(2, 0));
 }
 
-// bfloat16 is near float32, and leaves parameters and gradients float32.
+// bfloat16 is close to float32 and leaves parameters and gradients in float32.
 TEST(Step, MixedPrecision) {
   auto options = rows(0);
   Made exact(options);
@@ -115,21 +117,10 @@ TEST(Step, MixedPrecision) {
   for (const auto& p : nn::parameters(mixed.model)) EXPECT_EQ(p.array->dtype(), mx::float32);
 }
 
-TEST(Step, CountsWhatIsPredicted) {
-  auto batch = first_batch();
-  models::Config m2, hf;
-  hf.family = models::Family::hf_bert;
-  std::ranges::fill(batch.labels, -100);
-  batch.labels[3] = 0;
-  batch.labels[5] = 7;
-  EXPECT_EQ(count_predicted(m2, batch, 0, 8), 1);
-  EXPECT_EQ(count_predicted(hf, batch, 0, 8), 2);
-}
-
-TEST(Step, TriesRowsWithoutATrace) {
+TEST(Step, DryRunsLeaveNoTrace) {
   Made made(rows(0));
   const auto before = *nn::parameters(made.model)[0].array;
-  made.step.try_rows(3, 32);
+  made.step.dry_run(3, 32);
   EXPECT_EQ(nn::parameters(made.model)[0].array->id(), before.id());
   EXPECT_EQ(made.optimizer.steps(), 0);
 }

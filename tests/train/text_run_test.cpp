@@ -1,4 +1,4 @@
-// Runs on MDS data sets: text that is tokenized and masked on the way, and the reference's 30 steps with the masks given.
+// Runs on MDS data sets: text that is tokenized and masked on the fly, and upstream's 30 steps with given masks.
 #include <filesystem>
 
 #include "m2bert/data/mds_writer.h"
@@ -29,7 +29,7 @@ std::string vocabulary() {
   return lines;
 }
 
-// The fixture's batches as a data set of tokens and labels, padding left out.
+// The fixture's batches as a data set of tokens and labels without padding.
 void write_trainlog(const fs::path& folder) {
   const auto inputs = golden::load_tensors(trainlog() / "inputs.safetensors");
   auto values = [&](const char* name) {
@@ -72,7 +72,7 @@ TEST(TextRun, IsTheReferencesRun) {
   }
   for (const int steps : {1, 2, 5, 10}) {
     const auto saved = golden::load_tensors(scratch / ("run/ep0-ba" + std::to_string(steps) + ".safetensors"));
-    expect_reference_parameters(steps, [&](const std::string& name) { return saved.at(name); });
+    expect_upstream_parameters(steps, [&](const std::string& name) { return saved.at(name); });
   }
   EXPECT_TRUE(fs::exists(scratch / "run/model/vocab.txt"));
 }
@@ -106,7 +106,7 @@ class TextRunOnText : public ::testing::Test {
   Scratch scratch_;
 };
 
-// 50 samples are 6 batches of 8 an epoch; a resumed run, from within an epoch or at its end, is the undisturbed one.
+// 50 samples are 6 batches of 8 per epoch. A run resumed within an epoch or at its end equals the uninterrupted one.
 TEST_F(TextRunOnText, ResumesBitForBit) {
   const auto result = run(scratch_);
   EXPECT_EQ(result.time.batch, 12);
@@ -158,11 +158,11 @@ TEST_F(TextRunOnText, SaysWhatDoesNotFit) {
   EXPECT_PRED2(has, error({"global_train_batch_size=64"}), "not one batch of 64");
 }
 
-// What a damaged shard holds is left out when asked, and the run still ends where it should.
+// Damaged shards are skipped on request, and the run still ends where it should.
 TEST_F(TextRunOnText, GoesOnWithoutDamagedSamples) {
   const fs::path shard = scratch_ / "data/shard.00000.mds";
   std::string bytes = bytes_of(shard);
-  bytes[bytes.size() - 2] = '\xff';  // no UTF-8 in the last sample
+  bytes[bytes.size() - 2] = '\xff';  // invalid UTF-8 in the last sample
   scratch_.put("data/shard.00000.mds", bytes);
   EXPECT_PRED2(has, error_of([&] { run(scratch_); }), "shard.00000.mds");
   const Scratch good;

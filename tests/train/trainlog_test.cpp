@@ -1,4 +1,4 @@
-// 30 steps of the reference (tests/golden/trainlog/README.md): loss, gradient norm and parameters from the same batches.
+// 30 steps of upstream (tests/golden/trainlog/README.md): loss, gradient norm and parameters from the same batches.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/optim/schedule.h"
+#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/step.h"
 #include "tests/train/tiny_run.h"
 
@@ -21,13 +22,13 @@ std::vector<int32_t> step_of(const mx::array& all, int step) {
   return {one.data<int32_t>(), one.data<int32_t>() + one.size()};
 }
 
-data::TrainBatch batch_of(const Tensors& inputs, int step) {
+data::Batch batch_of(const Tensors& inputs, int step) {
   const auto& ids = inputs.at("input_ids");
-  data::TrainBatch batch;
+  data::Batch batch;
   batch.rows = ids.shape(1);
   batch.length = ids.shape(2);
-  batch.ids = step_of(ids, step);
-  batch.mask = step_of(inputs.at("attention_mask"), step);
+  batch.input_ids = step_of(ids, step);
+  batch.attention_mask = step_of(inputs.at("attention_mask"), step);
   batch.labels = step_of(inputs.at("labels"), step);
   return batch;
 }
@@ -38,11 +39,12 @@ struct Training {
       : model(models::read_config(trainlog() / "config.yaml"), models::Head::masked_lm),
         optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {3e-3, 1e-5, std::nullopt, false}),
                   {optim::WeightDecay::decoupled, 0.9, 0.98, 1e-6}),
-        step(model, optimizer, processes, options) {
+        step(model, task, optimizer, processes, options) {
     checkpoint::match(model, checkpoint::load_weights(trainlog() / "checkpoint.pt"), {});
   }
   models::Model model;
   optim::AdamW optimizer;
+  tasks::MaskedLM task{model.config()};
   Processes processes;
   Step step;
 };
@@ -61,7 +63,7 @@ optim::Schedule schedule() {
 
 class Trainlog : public ::testing::TestWithParam<int> {};
 
-// Also in microbatches: they change nothing but the rounding.
+// The same in microbatches, which change only the rounding.
 TEST_P(Trainlog, LossesNormsAndParametersAreTheReferences) {
   const auto inputs = golden::load_tensors(trainlog() / "inputs.safetensors"),
              outputs = golden::load_tensors(trainlog() / "outputs.safetensors");
@@ -78,7 +80,7 @@ TEST_P(Trainlog, LossesNormsAndParametersAreTheReferences) {
     EXPECT_NEAR(gradient->norm, norm, 2e-3 * norm) << "step " << i;
     EXPECT_NEAR(3e-3 * rate.factor(now), mx::take(outputs.at("lr"), i, 0).item<float>(), 1e-9);
     run.step.update(*gradient, rate.factor(now));
-    expect_reference_parameters(i + 1, [&](const std::string& name) {
+    expect_upstream_parameters(i + 1, [&](const std::string& name) {
       const auto& all = run.optimizer.parameters();
       const auto found = std::ranges::find(all, name, &nn::NamedArray::name);
       require(found != all.end(), "no parameter ", name);

@@ -1,6 +1,6 @@
 #include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
-#include "m2bert/ops/backend/cpu/simd/pointwise_simd.h"
+#include "m2bert/ops/backend/cpu/simd/activation_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops {
@@ -11,9 +11,9 @@ namespace {
 // Inputs: x; the gradient's: x and dy.
 class Gelu : public FloatPrimitive<Gelu> {
  public:
-  Gelu(mx::Stream s, bool gated, GeluCurve curve, bool gradient = false)
+  Gelu(mx::Stream s, bool gated, GeluApproximation curve, bool gradient = false)
       : FloatPrimitive(s, gated                     ? "gelu_gate"
-                       : curve == GeluCurve::erf ? "gelu"
+                       : curve == GeluApproximation::none ? "gelu"
                                                  : "gelu_tanh"),
         gated_(gated),
         gradient_(gradient),
@@ -45,11 +45,11 @@ class Gelu : public FloatPrimitive<Gelu> {
 
  private:
   bool gated_, gradient_;
-  GeluCurve curve_;
+  GeluApproximation curve_;
 };
 
 
-mx::array gelu(const mx::array& x, GeluCurve curve, mx::Stream s) {
+mx::array gelu(const mx::array& x, GeluApproximation curve, mx::Stream s) {
   return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, curve), {contiguous(x, s)});
 }
 
@@ -58,19 +58,19 @@ mx::array gelu(const mx::array& x, GeluCurve curve, mx::Stream s) {
 
 Backend::Array CpuBackend::gelu(const mx::array& x, mx::Stream s) const {
   if (!cpu::supports_rows(x)) return {};
-  return cpu::gelu(x, cpu::GeluCurve::erf, s);
+  return cpu::gelu(x, cpu::GeluApproximation::none, s);
 }
 
 Backend::Array CpuBackend::gelu_tanh(const mx::array& x, mx::Stream s) const {
   if (!cpu::supports_rows(x)) return {};
-  return cpu::gelu(x, cpu::GeluCurve::tanh, s);
+  return cpu::gelu(x, cpu::GeluApproximation::tanh, s);
 }
 
 Backend::Array CpuBackend::gelu_gate(const mx::array& x, mx::Stream s) const {
   if (!cpu::supports_rows(x)) return {};
   auto shape = x.shape();
   shape.back() /= 2;
-  return mx::array(shape, x.dtype(), std::make_shared<cpu::Gelu>(s, true, cpu::GeluCurve::erf), {cpu::contiguous(x, s)});
+  return mx::array(shape, x.dtype(), std::make_shared<cpu::Gelu>(s, true, cpu::GeluApproximation::none), {cpu::contiguous(x, s)});
 }
 
 }  // namespace m2bert::ops

@@ -101,7 +101,7 @@ class Attention : public AttentionPrimitive {
   void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
     auto& encoder = encode(stream(), in, out);
     encoder.dispatch([plan = plan_, pointers = pointers(in), key = inputs_.data<uint32_t>(in, In::dropout_key), y = out[0].data<float>(),
-                      rows = AttentionRows{out[1].data<float>(), out[2].data<float>()}] {
+                      rows = SoftmaxStats{out[1].data<float>(), out[2].data<float>()}] {
       enter_pool();
       attention_forward(keyed(plan, key), pointers, y, rows, threads());
     });
@@ -116,7 +116,7 @@ class AttentionGradient : public AttentionPrimitive {
     auto& encoder = encode(stream(), in, out);
     auto floats = [&](In name) { return const_cast<float*>(inputs_.data<float>(in, name)); };
     encoder.dispatch([plan = plan_, pointers = pointers(in), key = inputs_.data<uint32_t>(in, In::dropout_key), y = floats(In::y),
-                      rows = AttentionRows{floats(In::maxima), floats(In::sums)}, dy = floats(In::dy), dq = out[0].data<float>(),
+                      rows = SoftmaxStats{floats(In::maxima), floats(In::sums)}, dy = floats(In::dy), dq = out[0].data<float>(),
                       dk = out[1].data<float>(), dv = out[2].data<float>()] {
       enter_pool();
       attention_backward(keyed(plan, key), pointers, y, rows, dy, dq, dk, dv, threads());

@@ -6,7 +6,7 @@
 #include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
 #include "m2bert/ops/backend/cpu/simd/blockdiag_gemm_host.h"
-#include "m2bert/ops/backend/cpu/simd/pointwise_simd.h"
+#include "m2bert/ops/backend/cpu/simd/column_sum_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops {
@@ -56,16 +56,16 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
     const BlockSizes sizes{nb, q, p, M};
     encoder.dispatch([what = what_, sizes, first = in[0].data<char>(), second = in[1].data<char>(), y = out.data<char>(),
                       bias = in.size() > 2 ? in[2].data<char>() : nullptr, bytes = out.nbytes(),
-                      number = out.dtype() == mx::bfloat16 ? Number::bfloat16 : Number::float32] {
+                      dtype = out.dtype() == mx::bfloat16 ? HostDtype::bfloat16 : HostDtype::float32] {
       enter_pool();
       if (sizes.M == 0) {
         std::memset(y, 0, bytes);  // the gradient of zero rows
         return;
       }
       switch (what) {
-        case Gemm::forward: return blockdiag_forward(number, sizes, first, second, bias, y, threads());
-        case Gemm::input_grad: return blockdiag_input_grad(number, sizes, first, second, y, threads());
-        case Gemm::weight_grad: return blockdiag_weight_grad(number, sizes, first, second, y, threads());
+        case Gemm::forward: return blockdiag_forward(dtype, sizes, first, second, bias, y, threads());
+        case Gemm::input_grad: return blockdiag_input_grad(dtype, sizes, first, second, y, threads());
+        case Gemm::weight_grad: return blockdiag_weight_grad(dtype, sizes, first, second, y, threads());
       }
     });
   }

@@ -1,6 +1,6 @@
 #include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
-#include "m2bert/ops/backend/cpu/simd/pointwise_simd.h"
+#include "m2bert/ops/backend/cpu/simd/cast_simd.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops {

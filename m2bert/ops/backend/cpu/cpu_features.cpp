@@ -2,7 +2,7 @@
 
 #include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/simd/instruction_set_simd.h"
-#include "m2bert/ops/backend/cpu/simd/packed_weight.h"
+#include "m2bert/ops/backend/cpu/simd/packed_weight_host.h"
 
 namespace m2bert::ops {
 

@@ -7,7 +7,7 @@
 #include "m2bert/ops/backend/cpu/encode.h"
 #include "m2bert/ops/backend/cpu/float_primitive.h"
 #include "m2bert/ops/backend/cpu/simd/embedding_host.h"
-#include "m2bert/ops/backend/cpu/simd/fft.h"
+#include "m2bert/ops/backend/cpu/simd/twiddles.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops {
@@ -45,17 +45,17 @@ class EmbeddingNorm : public mx::Primitive {
  private:
   template <class T>
   void run(mx::cpu::CommandEncoder& encoder, const std::vector<mx::array>& in, mx::array& out) const {
-    EmbeddingSource source;
+    EmbeddingInputs source;
     for (const auto& at : tables_) {
       const mx::array& values = in[at.values];
-      const Number number = values.dtype() == mx::float32    ? Number::float32
-                            : values.dtype() == mx::bfloat16 ? Number::bfloat16
-                                                             : Number::int8;
+      const HostDtype dtype = values.dtype() == mx::float32    ? HostDtype::float32
+                            : values.dtype() == mx::bfloat16 ? HostDtype::bfloat16
+                                                             : HostDtype::int8;
       source.tables.push_back(
-          {values.data<char>(), number, number == Number::int8 ? in[at.scale].data<float>() : nullptr, values.shape(0)});
+          {values.data<char>(), dtype, dtype == HostDtype::int8 ? in[at.scale].data<float>() : nullptr, values.shape(0)});
       source.index.push_back(in[at.index].data<int32_t>());
     }
-    source.norm = {nullptr, in[0].data<float>(), in[1].data<float>(), eps_};
+    source.norm = {in[0].data<float>(), in[1].data<float>(), eps_};
     source.columns = out.shape(-1);
     encoder.dispatch([source, rows = int64_t(out.size()) / out.shape(-1), y = out.data<T>()] {
       enter_pool();

@@ -46,7 +46,7 @@ class FeedForwardPrimitive : public FloatPrimitive<Derived> {
 
  protected:
   template <class T>
-  FeedForwardParts<const T> parts(const std::vector<mx::array>& in) const {
+  FeedForwardTensors<const T> parts(const std::vector<mx::array>& in) const {
     auto at = [&](In name) { return inputs_.template data<T>(in, name); };
     return {at(In::x), at(In::up), at(In::up_bias), at(In::down), at(In::down_bias)};
   }
@@ -67,10 +67,10 @@ class FeedForwardGradient : public FeedForwardPrimitive<FeedForwardGradient> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     auto gradient = [&](In name) { return inputs_.data<T>(out, name); };
-    const FeedForwardParts<T> to{gradient(In::x), gradient(In::up), gradient(In::up_bias), gradient(In::down), gradient(In::down_bias)};
+    const FeedForwardTensors<T> to{gradient(In::x), gradient(In::up), gradient(In::up_bias), gradient(In::down), gradient(In::down_bias)};
     return [sizes = sizes(in), options = options_, parts = parts<T>(in), key = inputs_.data<uint32_t>(in, In::key),
             hidden = inputs_.data<T>(in, In::hidden), dy = inputs_.data<T>(in, In::dy), to] {
-      feed_forward_gradients<T>(sizes, options.activation, dropout_of(options.p, key), parts, hidden, dy, to, threads());
+      feed_forward_backward<T>(sizes, options.activation, dropout_of(options.p, key), parts, hidden, dy, to, threads());
     };
   }
 };
@@ -94,14 +94,14 @@ class FeedForward : public FeedForwardPrimitive<FeedForward> {
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [sizes = sizes(in), options = options_, parts = parts<T>(in), key = inputs_.data<uint32_t>(in, In::key), y = out[0].data<T>(),
             hidden = out[1].data<T>()] {
-      feed_forward_products<T>(sizes, options.activation, dropout_of(options.p, key), parts, y, hidden, threads());
+      feed_forward_forward<T>(sizes, options.activation, dropout_of(options.p, key), parts, y, hidden, threads());
     };
   }
 };
 
 // Floating-point weights of x's dtype, with as many blocks in up as in down, whose widths fit the activation's loop.
 bool supports_feed_forward(const mx::array& x, const FeedForwardWeights& w, bool bfloat16_gemm) {
-  if (x.size() == 0 || !gate_takes(w.activation) || w.up.scale || w.down.scale) return false;
+  if (x.size() == 0 || !gated_activation_supports(w.activation) || w.up.scale || w.down.scale) return false;
   if (x.dtype() != mx::float32 && !(x.dtype() == mx::bfloat16 && bfloat16_gemm)) return false;
   for (const auto* a : {&w.up.values, &w.down.values}) {
     if (a->dtype() != x.dtype() || (a->ndim() != 2 && a->ndim() != 3)) return false;

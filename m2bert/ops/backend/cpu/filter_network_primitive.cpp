@@ -24,7 +24,7 @@ class SineLinearGradient : public FloatPrimitive<SineLinearGradient> {
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [layer = sine_layer(in), dy = in[4].data<float>(),
             to = SineGradients{out[0].data<float>(), out[1].data<float>(), out[2].data<float>(), out[3].data<float>()}] {
-      sine_linear_gradient(layer, dy, to, threads());
+      sine_linear_backward(layer, dy, to, threads());
     };
   }
 };
@@ -45,7 +45,7 @@ class SineLinear : public FloatPrimitive<SineLinear> {
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [layer = sine_layer(in), y = out[0].data<float>()] { sine_linear_rows(layer, y, threads()); };
+    return [layer = sine_layer(in), y = out[0].data<float>()] { sine_linear_forward(layer, y, threads()); };
   }
 };
 
@@ -70,7 +70,7 @@ class ExponentialDecay : public FloatPrimitive<ExponentialDecay> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [x = in[0].data<float>(), times = in[1].data<float>(), deltas = in[2].data<float>(), y = out[0].data<float>(),
-            rows = in[0].shape(0), columns = in[0].shape(1)] { decay_rows(x, times, deltas, rows, columns, y, threads()); };
+            rows = in[0].shape(0), columns = in[0].shape(1)] { exponential_decay_rows(x, times, deltas, rows, columns, y, threads()); };
   }
 };
 

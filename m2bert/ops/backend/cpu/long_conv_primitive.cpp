@@ -9,7 +9,7 @@ namespace cpu {
 namespace {
 
 // The filter in `in`, starting at position k: k, D, (k_rev).
-FilterRows filter_of(const std::vector<mx::array>& in, size_t k) {
+LongConvFilter filter_of(const std::vector<mx::array>& in, size_t k) {
   return {in[k].data<float>(), in.size() > k + 2 ? in[k + 2].data<float>() : nullptr, in[k + 1].data<float>()};
 }
 
@@ -22,7 +22,7 @@ class LongConvGradient : public FloatPrimitive<LongConvGradient> {
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    const FilterRowsGradient to{out[1].data<float>(), out.size() > 3 ? out[3].data<float>() : nullptr, out[2].data<float>()};
+    const LongConvFilterGradient to{out[1].data<float>(), out.size() > 3 ? out[3].data<float>() : nullptr, out[2].data<float>()};
     return [dy = in[0].data<T>(), u = in[1].data<T>(), filter = filter_of(in, 2), du = out[0].data<T>(), to, B = in[0].shape(0),
             L = in[0].shape(1), H = in[0].shape(2)] { long_conv_backward<T>(u, dy, filter, B, L, H, du, to, threads()); };
   }

@@ -29,7 +29,7 @@ class MonarchMixGradient : public FloatPrimitive<MonarchMixGradient> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     const auto& dy = in[inputs_.of(In::dy)];
-    const MixerInputs<T> inputs{inputs_.data<T>(in, In::projected),
+    const MonarchMixInputs<T> inputs{inputs_.data<T>(in, In::projected),
                                 inputs_.data<T>(in, In::u),
                                 dy.data<T>(),
                                 inputs_.data<float>(in, In::short_weight),
@@ -38,7 +38,7 @@ class MonarchMixGradient : public FloatPrimitive<MonarchMixGradient> {
                                 dy.shape(1),
                                 dy.shape(2)};
     auto gradient = [&](In name) { return outputs_.data<float>(out, name); };
-    MixerGradients<T> to{};
+    MonarchMixGradients<T> to{};
     to.projected = outputs_.data<T>(out, In::projected);
     to.u = outputs_.data<T>(out, In::u);
     to.short_weight = gradient(In::short_weight);
@@ -49,7 +49,7 @@ class MonarchMixGradient : public FloatPrimitive<MonarchMixGradient> {
     to.k2 = gradient(In::k2);
     to.D2 = gradient(In::D2);
     to.k2_rev = gradient(In::k2_rev);
-    return [inputs, to, packed = inputs_.data<float>(in, In::packed)] { mixer_backward<T>(inputs, packed, to, threads()); };
+    return [inputs, to, packed = inputs_.data<float>(in, In::packed)] { monarch_mix_backward<T>(inputs, packed, to, threads()); };
   }
 
  private:
@@ -86,7 +86,7 @@ class MonarchMix : public FloatPrimitive<MonarchMix> {
     auto floats = [&](In name) { return inputs_.data<float>(in, name); };
     return [projected = inputs_.data<T>(in, In::projected), u = inputs_.data<T>(in, In::u), weight = floats(In::short_weight),
             bias = floats(In::short_bias), packed = floats(In::packed), B = out[0].shape(0), L = out[0].shape(1), H = out[0].shape(2),
-            y = out[0].data<T>()] { mixer_forward<T>(projected, u, weight, bias, packed, B, L, H, y, threads()); };
+            y = out[0].data<T>()] { monarch_mix_forward<T>(projected, u, weight, bias, packed, B, L, H, y, threads()); };
   }
 
  private:

@@ -54,12 +54,12 @@ bool CpuBackend::axpby(const std::vector<mx::array*>& y, const std::vector<mx::a
   cpu::require_plain("axpby", y);
   cpu::require_plain("axpby", pointers(plain));
   std::vector<cpu::Rewrite> writes;
-  std::vector<cpu::MixSpan> spans;
+  std::vector<cpu::AxpbySpan> spans;
   for (size_t i = 0; i < y.size(); ++i) {
     const auto& write = writes.emplace_back(*y[i]);
     spans.push_back({write.from(), plain[i].data<float>(), write.to(), int64_t(y[i]->size())});
   }
-  cpu::run_on(s, [&] { cpu::mix_spans(spans, float(a), float(b), threads()); });
+  cpu::run_on(s, [&] { cpu::axpby_spans(spans, float(a), float(b), threads()); });
   for (auto& write : writes) write.done();
   return true;
 }

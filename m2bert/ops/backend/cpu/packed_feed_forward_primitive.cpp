@@ -8,7 +8,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-using Host = std::shared_ptr<const FeedForward>;
+using Host = std::shared_ptr<const PackedFeedForwardHost>;
 
 // Input: x.
 class PackedFeedForwardPrimitive : public PackedPrimitive<PackedFeedForwardPrimitive> {
@@ -38,7 +38,7 @@ class PackedWeights final : public PackedFeedForward {
   mx::array operator()(const mx::array& x, mx::StreamOrDevice s) const override {
     require(x.ndim() >= 1 && x.shape(-1) == weights_->width(), "[feed_forward] x has shape ", x.shape(), ", the weights want ",
             weights_->width(), " columns");
-    require_input_dtype("feed_forward", "x", x, weights_->number());
+    require_input_dtype("feed_forward", "x", x, weights_->dtype());
     if (x.size() == 0) return x;
     const auto stream = mx::to_stream(s);
     return mx::array(x.shape(), x.dtype(), std::make_shared<PackedFeedForwardPrimitive>(stream, weights_), {contiguous(x, stream)});
@@ -52,10 +52,10 @@ class PackedWeights final : public PackedFeedForward {
 }  // namespace cpu
 
 std::unique_ptr<PackedFeedForward> CpuBackend::pack_feed_forward(const FeedForwardWeights& w, mx::Stream s) const {
-  const auto number = cpu::number_of(w.up);
-  if (!number || cpu::number_of(w.down) != number || w.activation == Activation::tanh) return nullptr;
+  const auto dtype = cpu::host_dtype_of(w.up);
+  if (!dtype || cpu::host_dtype_of(w.down) != dtype || w.activation == Activation::tanh) return nullptr;
   cpu::HostArrays host(s);
-  cpu::FeedForwardSource source{*number,
+  cpu::PackedFeedForwardSource source{*dtype,
                                 host.weight(w.up),
                                 host.weight(w.down),
                                 host.floats(w.up_bias),
@@ -65,8 +65,8 @@ std::unique_ptr<PackedFeedForward> CpuBackend::pack_feed_forward(const FeedForwa
                                 w.eps,
                                 w.activation,
                                 w.gated};
-  if (!cpu::feed_forward_takes(source.up, source.down, w.gated)) return nullptr;
-  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::FeedForward>(source));
+  if (!cpu::packed_feed_forward_supports(source.up, source.down, w.gated)) return nullptr;
+  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::PackedFeedForwardHost>(source));
 }
 
 }  // namespace m2bert::ops

@@ -1,7 +1,7 @@
 #include "m2bert/ops/backend/cpu/packed_filters.h"
 
 #include "m2bert/ops/backend/cpu/float_primitive.h"
-#include "m2bert/ops/backend/cpu/simd/stage.h"
+#include "m2bert/ops/backend/cpu/simd/profile_scope.h"
 #include "m2bert/threads.h"
 
 namespace m2bert::ops::cpu {
@@ -9,7 +9,7 @@ namespace m2bert::ops::cpu {
 namespace {
 
 size_t packed_size(int L, int H, mx::Dtype dtype) {
-  return dtype == mx::float32 ? mixer_prepared_size<float>(H, L) : mixer_prepared_size<uint32_t>(H, L);
+  return dtype == mx::float32 ? packed_filter_size<float>(H, L) : packed_filter_size<uint32_t>(H, L);
 }
 
 // The output of a primitive that packs filters [L, H] for sequences of `dtype`.
@@ -52,8 +52,8 @@ class PackFilters : public FloatPrimitive<PackFilters> {
     auto at = [&](In name) { return inputs_.data<float>(in, name); };
     return [k = at(In::k), D = at(In::D), k_rev = at(In::k_rev), k2 = at(In::k2), D2 = at(In::D2), k2_rev = at(In::k2_rev),
             L = in[0].shape(0), H = in[0].shape(1), packed = PackedMemory(out[0])] {
-      const Stage timed(StageKind::filters);
-      packed.visit([&](auto* values) { mixer_prepare(k, k_rev, D, k2, k2_rev, D2, L, H, values, threads()); });
+      const ProfileScope timed(ProfileStage::filters);
+      packed.visit([&](auto* values) { pack_filter_spectra(k, k_rev, D, k2, k2_rev, D2, L, H, values, threads()); });
     };
   }
 
@@ -74,8 +74,8 @@ class PackNetworks : public FloatPrimitive<PackNetworks> {
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     return [networks = host_networks(inputs_, in), L = L_, H = H_, packed = PackedMemory(out[0])] {
-      const Stage timed(StageKind::filters);
-      packed.visit([&](auto* values) { mixer_prepare(networks, L, H, values, threads()); });
+      const ProfileScope timed(ProfileStage::filters);
+      packed.visit([&](auto* values) { pack_filter_spectra(networks, L, H, values, threads()); });
     };
   }
 

@@ -8,7 +8,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-using Host = std::shared_ptr<const TiledLinear>;
+using Host = std::shared_ptr<const PackedLinearHost>;
 
 // Inputs: x, and the residual if there is a norm.
 class PackedLinearPrimitive : public PackedPrimitive<PackedLinearPrimitive> {
@@ -36,7 +36,7 @@ class PackedWeights final : public PackedLinear {
   mx::array operator()(const mx::array& x, const std::optional<mx::array>& residual, mx::StreamOrDevice s) const override {
     require(x.ndim() >= 1 && x.shape(-1) == weights_->in(), "[linear] x has shape ", x.shape(), ", the weights want ", weights_->in(),
             " columns");
-    require_input_dtype("linear", "x", x, weights_->number());
+    require_input_dtype("linear", "x", x, weights_->dtype());
     auto shape = x.shape();
     shape.back() = weights_->out();
     require(residual.has_value() == weights_->has_norm(), "[linear] the weights were packed ", weights_->has_norm() ? "with" : "without",
@@ -59,19 +59,19 @@ class PackedWeights final : public PackedLinear {
 }  // namespace cpu
 
 std::unique_ptr<PackedLinear> CpuBackend::pack_linear(const LinearWeights& w, const std::optional<NormWeights>& norm, mx::Stream s) const {
-  const auto number = cpu::number_of(w.weight);
-  if (!number) return nullptr;
+  const auto dtype = cpu::host_dtype_of(w.weight);
+  if (!dtype) return nullptr;
   cpu::HostArrays host(s);
-  cpu::TiledLinearSource source{*number, host.weight(w.weight), host.floats(w.bias), nullptr, nullptr, 0};
-  if (!cpu::tiled_linear_takes(source.weight)) return nullptr;
+  cpu::PackedLinearSource source{*dtype, host.weight(w.weight), host.floats(w.bias), nullptr, nullptr, 0};
+  if (!cpu::packed_linear_supports(source.weight)) return nullptr;
   if (norm) {
     require(norm->weight.size() == size_t(source.weight.q) && norm->bias.size() == norm->weight.size(), "[pack_linear] the norm has ",
             norm->weight.size(), " weights, the layer ", source.weight.q, " outputs");
     source.norm_weight = host.floats(norm->weight);
-    source.norm_shift = host.floats(norm->bias);
+    source.norm_bias = host.floats(norm->bias);
     source.eps = norm->eps;
   }
-  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::TiledLinear>(source));
+  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::PackedLinearHost>(source));
 }
 
 }  // namespace m2bert::ops

@@ -9,7 +9,7 @@ namespace m2bert::ops {
 namespace cpu {
 namespace {
 
-using Host = std::shared_ptr<const MonarchMixer>;
+using Host = std::shared_ptr<const PackedMixerBlockHost>;
 
 // Inputs: u and packed filters.
 class MixerBlockPacked : public PackedPrimitive<MixerBlockPacked> {
@@ -98,7 +98,7 @@ class PackedWeights final : public PackedMixerBlock {
   void check(const mx::array& u) const {
     require(u.ndim() == 3 && u.shape(2) == weights_->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ",
             weights_->width(), "]");
-    require_input_dtype("mixer_block", "u", u, weights_->number());
+    require_input_dtype("mixer_block", "u", u, weights_->dtype());
   }
 
   Host weights_;
@@ -108,10 +108,10 @@ class PackedWeights final : public PackedMixerBlock {
 }  // namespace cpu
 
 std::unique_ptr<PackedMixerBlock> CpuBackend::pack_mixer_block(const MixerWeights& w, bool residual, mx::Stream s) const {
-  const auto number = cpu::number_of(w.in_weight);
-  if (!number || cpu::number_of(w.out_weight) != number || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  const auto dtype = cpu::host_dtype_of(w.in_weight);
+  if (!dtype || cpu::host_dtype_of(w.out_weight) != dtype || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
   cpu::HostArrays host(s);
-  const cpu::MonarchMixerSource source{*number,
+  const cpu::PackedMixerBlockSource source{*dtype,
                                        host.weight(w.in_weight),
                                        host.weight(w.out_weight),
                                        host.floats(w.in_bias),
@@ -119,10 +119,10 @@ std::unique_ptr<PackedMixerBlock> CpuBackend::pack_mixer_block(const MixerWeight
                                        host.floats(w.short_weight),
                                        host.floats(w.short_bias),
                                        residual};
-  if (!cpu::mixer_block_takes(source.in, source.out)) return nullptr;
+  if (!cpu::packed_mixer_block_supports(source.in, source.out)) return nullptr;
   require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q), "[pack_mixer_block] short_weight has shape ",
           w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
-  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::MonarchMixer>(source));
+  return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::PackedMixerBlockHost>(source));
 }
 
 }  // namespace m2bert::ops

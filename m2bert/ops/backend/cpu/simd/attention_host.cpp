@@ -1,5 +1,5 @@
-// Source: Dao et al., FlashAttention (2022). A work item of the forward pass is a block of queries of one head; of the backward pass, a
-// head, or a share of its keys where there are few heads. Products inside a parallel region run on the one thread that asks.
+// Source: Dao et al., FlashAttention (2022). A task of the forward pass is a block of queries of one head; a task of the backward pass is a
+// head, or a share of its keys if there are few heads. A GEMM inside a parallel region runs on the calling thread alone.
 #include "m2bert/ops/backend/cpu/simd/attention_host.h"
 
 #include <dnnl.h>
@@ -12,7 +12,7 @@ namespace m2bert::ops::cpu {
 
 namespace {
 
-constexpr int kQueries = 128, kKeys = 256;  // oneDNN's best shape here; a block of scores stays in the second-level cache
+constexpr int kQueries = 128, kKeys = 256;  // the fastest shape for oneDNN; a block of scores stays in the second-level cache
 
 // One head of one sequence.
 struct Head {
@@ -28,7 +28,7 @@ struct Head {
   int64_t k_stride() const { return plan.k_row * plan.d; }
   int64_t y_stride() const { return plan.q_row * plan.dv; }
   int64_t v_stride() const { return plan.k_row * plan.dv; }
-  // Keys that query block [i0, i0 + rows) can see.
+  // The number of keys that queries [i0, i0 + rows) attend to.
   int visible(int i0, int rows) const { return plan.causal ? std::min(at().keys, i0 + rows) : at().keys; }
 
   ScoreBlock block(float* scores, int i0, int rows, int j0, int keys) const {
@@ -52,16 +52,16 @@ struct Head {
 };
 
 // c [m, n] = alpha op(a) op(b) + beta c
-void product(bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int64_t lda, const float* b, int64_t ldb,
-             float beta, float* c, int64_t ldc) {
+void gemm(bool transpose_a, bool transpose_b, int m, int n, int k, float alpha, const float* a, int64_t lda, const float* b, int64_t ldb,
+          float beta, float* c, int64_t ldc) {
   dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-struct Scratch {
+struct BlockScratch {
   std::vector<float> scores = std::vector<float>(size_t(kQueries) * kKeys), gradient, mixed;
 };
 
-void forward_block(const Head& h, int i0, Scratch& scratch, float* y, AttentionRows out) {
+void forward_block(const Head& h, int i0, BlockScratch& scratch, float* y, SoftmaxStats out) {
   const auto& p = h.plan;
   const int rows = std::min(kQueries, h.at().queries - i0);
   float maxima[kQueries], sums[kQueries], correction[kQueries];
@@ -71,13 +71,13 @@ void forward_block(const Head& h, int i0, Scratch& scratch, float* y, AttentionR
   float* mixed = scratch.mixed.data();
   for (int j0 = 0; j0 < h.visible(i0, rows); j0 += kKeys) {
     const int keys = std::min(kKeys, h.at().keys - j0);
-    product(false, true, rows, keys, p.d, p.scale, h.in.q + h.query(i0) * p.d, h.q_stride(), h.in.k + h.key(j0) * p.d, h.k_stride(), 0,
-            scratch.scores.data(), kKeys);
+    gemm(false, true, rows, keys, p.d, p.scale, h.in.q + h.query(i0) * p.d, h.q_stride(), h.in.k + h.key(j0) * p.d, h.k_stride(), 0,
+         scratch.scores.data(), kKeys);
     softmax_block(h.block(scratch.scores.data(), i0, rows, j0, keys), maxima, sums, correction);
     for (int r = 0; r < rows && j0 > 0; ++r) {
       if (correction[r] != 1) scale_row(mixed + r * p.dv, correction[r], p.dv, mixed + r * p.dv);
     }
-    product(false, false, rows, p.dv, keys, 1, scratch.scores.data(), kKeys, h.in.v + h.key(j0) * p.dv, h.v_stride(), 1, mixed, p.dv);
+    gemm(false, false, rows, p.dv, keys, 1, scratch.scores.data(), kKeys, h.in.v + h.key(j0) * p.dv, h.v_stride(), 1, mixed, p.dv);
   }
   for (int r = 0; r < rows; ++r) {
     const int64_t at = h.query(i0 + r);
@@ -91,10 +91,10 @@ struct Gradients {
   float *dq, *dk, *dv;
 };
 
-// The rows' statistics lie q_row apart; a block wants them side by side.
+// The softmax statistics of a block of queries, which are q_row apart in memory, side by side.
 struct BlockRows {
   float maxima[kQueries], sums[kQueries], delta[kQueries];
-  BlockRows(const Head& h, int i0, int rows, const AttentionRows& all, const float* all_delta) {
+  BlockRows(const Head& h, int i0, int rows, const SoftmaxStats& all, const float* all_delta) {
     for (int r = 0; r < rows; ++r) {
       const int64_t at = h.query(i0 + r);
       maxima[r] = all.maxima[at], sums[r] = all.sums[at], delta[r] = all_delta[at];
@@ -102,23 +102,23 @@ struct BlockRows {
   }
 };
 
-void backward_block(const Head& h, int i0, int rows, int j0, int keys, Scratch& scratch, const AttentionRows& all, const float* delta,
+void backward_block(const Head& h, int i0, int rows, int j0, int keys, BlockScratch& scratch, const SoftmaxStats& all, const float* delta,
                     const float* dy, const Gradients& to) {
   const auto& p = h.plan;
   float *scores = scratch.scores.data(), *gradient = scratch.gradient.data();
   const float *q = h.in.q + h.query(i0) * p.d, *k = h.in.k + h.key(j0) * p.d, *v = h.in.v + h.key(j0) * p.dv;
   dy += h.query(i0) * p.dv;
-  product(false, true, rows, keys, p.d, p.scale, q, h.q_stride(), k, h.k_stride(), 0, scores, kKeys);
-  product(false, true, rows, keys, p.dv, 1, dy, h.y_stride(), v, h.v_stride(), 0, gradient, kKeys);
+  gemm(false, true, rows, keys, p.d, p.scale, q, h.q_stride(), k, h.k_stride(), 0, scores, kKeys);
+  gemm(false, true, rows, keys, p.dv, 1, dy, h.y_stride(), v, h.v_stride(), 0, gradient, kKeys);
   const BlockRows stored(h, i0, rows, all, delta);
   gradient_block(h.block(scores, i0, rows, j0, keys), stored.maxima, stored.sums, stored.delta, gradient);
-  product(true, false, keys, p.dv, rows, 1, scores, kKeys, dy, h.y_stride(), 1, to.dv + h.key(j0) * p.dv, h.v_stride());
-  product(true, false, keys, p.d, rows, p.scale, gradient, kKeys, q, h.q_stride(), 1, to.dk + h.key(j0) * p.d, h.k_stride());
-  product(false, false, rows, p.d, keys, p.scale, gradient, kKeys, k, h.k_stride(), 1, to.dq + h.query(i0) * p.d, h.q_stride());
+  gemm(true, false, keys, p.dv, rows, 1, scores, kKeys, dy, h.y_stride(), 1, to.dv + h.key(j0) * p.dv, h.v_stride());
+  gemm(true, false, keys, p.d, rows, p.scale, gradient, kKeys, q, h.q_stride(), 1, to.dk + h.key(j0) * p.d, h.k_stride());
+  gemm(false, false, rows, p.d, keys, p.scale, gradient, kKeys, k, h.k_stride(), 1, to.dq + h.query(i0) * p.d, h.q_stride());
 }
 
 // delta[i] = dy_i . y_i
-void row_products(const float* y, const float* dy, int64_t rows, int n, float* delta, int threads) {
+void row_dots(const float* y, const float* dy, int64_t rows, int n, float* delta, int threads) {
 #pragma omp parallel for num_threads(threads)
   for (int64_t i = 0; i < rows; ++i) delta[i] = dot_row(y + i * n, dy + i * n, n);
 }
@@ -141,11 +141,11 @@ std::vector<ForwardItem> forward_items(const AttentionPlan& plan) {
 
 }  // namespace
 
-void attention_forward(const AttentionPlan& plan, const AttentionInputs& in, float* y, AttentionRows out, int threads) {
+void attention_forward(const AttentionPlan& plan, const AttentionInputs& in, float* y, SoftmaxStats out, int threads) {
   const auto items = forward_items(plan);
 #pragma omp parallel num_threads(threads)
   {
-    Scratch scratch;
+    BlockScratch scratch;
 #pragma omp for schedule(dynamic)
     for (size_t n = 0; n < items.size(); ++n) {
       forward_block({plan, in, items[n].sequence, items[n].head}, items[n].i0, scratch, y, out);
@@ -153,20 +153,20 @@ void attention_forward(const AttentionPlan& plan, const AttentionInputs& in, flo
   }
 }
 
-void attention_backward(const AttentionPlan& plan, const AttentionInputs& in, const float* y, AttentionRows rows, const float* dy,
-                        float* dq, float* dk, float* dv, int threads) {
+void attention_backward(const AttentionPlan& plan, const AttentionInputs& in, const float* y, SoftmaxStats rows, const float* dy, float* dq,
+                        float* dk, float* dv, int threads) {
   const int64_t q_size = plan.queries * plan.d;
   const int heads = int(plan.sequences.size()) * plan.heads;
-  // Every share of the keys adds to all of dq, so each but the first has a dq of its own.
+  // Every share of the keys adds to all of dq, so each share except the first has its own dq.
   const int shares = heads == 0 ? 1 : std::max(1, (threads + heads - 1) / heads);
   std::vector<float> delta(size_t(plan.queries)), more_dq(size_t(shares - 1) * size_t(q_size));
   std::memset(dq, 0, size_t(q_size) * sizeof(float));
   std::memset(dk, 0, size_t(plan.keys * plan.d) * sizeof(float));
   std::memset(dv, 0, size_t(plan.keys * plan.dv) * sizeof(float));
-  row_products(y, dy, plan.queries, plan.dv, delta.data(), threads);
+  row_dots(y, dy, plan.queries, plan.dv, delta.data(), threads);
 #pragma omp parallel num_threads(threads)
   {
-    Scratch scratch;
+    BlockScratch scratch;
     scratch.gradient.resize(scratch.scores.size());
 #pragma omp for schedule(dynamic)
     for (int item = 0; item < heads * shares; ++item) {

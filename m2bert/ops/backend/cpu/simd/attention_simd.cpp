@@ -12,8 +12,8 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
-#include "m2bert/ops/backend/cpu/simd/hash_simd.h"
-#include "m2bert/ops/backend/cpu/simd/simd.h"
+#include "m2bert/ops/backend/cpu/simd/dropout_inl.h"
+#include "m2bert/ops/backend/cpu/simd/load_store_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::cpu::HWY_NAMESPACE {
@@ -23,20 +23,20 @@ using V = hn::Vec<D>;
 
 inline V minus_infinity() { return hn::Set(D(), -std::numeric_limits<float>::infinity()); }
 
-// exp(x) for x <= 0; 0 for minus infinity and a NaN for a NaN.
-HWY_INLINE V exp_below(V x) {
+// exp(x) for x <= 0; 0 for minus infinity, and NaN for NaN.
+HWY_INLINE V exp_negative(V x) {
   const D df;
   const V e = hn::Exp(df, hn::Max(x, hn::Set(df, -100.0f)));
   return hn::IfThenElse(hn::IsNaN(x), x, hn::IfThenElseZero(hn::Gt(x, hn::Set(df, -100.0f)), e));
 }
 
 // What dropout multiplies the probabilities of one query by.
-HashedFactor<D> row_dropout(const DropoutHash& hash, uint32_t line, int i) {
+DropoutFactor<D> row_dropout(const DropoutHash& hash, uint32_t line, int i) {
   return {hash_mix(hash_mix(hash.key[0] + line) + uint32_t(i)), hash_mix(hash_mix(hash.key[1] + line) + uint32_t(i)), hash.threshold,
           hash.scale};
 }
 
-// Reads n <= N lanes; the others are `fill`. Nothing behind them is touched.
+// Loads n <= N lanes and sets the others to `fill`. Memory past them is not touched.
 HWY_INLINE V load_part(const float* at, size_t n, V fill) {
   const D df;
   if (n == hn::Lanes(df)) return hn::LoadU(df, at);
@@ -53,7 +53,7 @@ HWY_INLINE void store_part(V v, float* at, size_t n) {
   std::copy_n(part, n, at);
 }
 
-// The scores of row r at keys j ... j + n - 1 with every bias; minus infinity in the lanes behind them.
+// The scores of row r and keys j ... j + n - 1 with all biases; minus infinity in the other lanes.
 HWY_INLINE V biased(const ScoreBlock& b, int r, int j, size_t n) {
   const D df;
   V s = load_part(b.scores + r * b.stride + j, n, minus_infinity());
@@ -92,7 +92,7 @@ void softmax_block(const ScoreBlock& b, float* maxima, float* sums, float* corre
       most = hn::Max(most, s);
     });
     const float top = std::max(maxima[r], hn::GetLane(hn::MaxOfLanes(df, most)));
-    if (top == -std::numeric_limits<float>::infinity()) {  // no key counts so far
+    if (top == -std::numeric_limits<float>::infinity()) {  // every key so far is masked
       std::fill_n(row, b.keys, 0.0f);
       correction[r] = 1;
       continue;
@@ -102,7 +102,7 @@ void softmax_block(const ScoreBlock& b, float* maxima, float* sums, float* corre
     V total = hn::Zero(df);
     auto exponentials = [&](auto dropped) {
       for_lanes(b.keys, [&](int j, size_t n) {
-        const V e = exp_below(hn::Sub(load_part(row + j, n, minus_infinity()), hn::Set(df, top)));
+        const V e = exp_negative(hn::Sub(load_part(row + j, n, minus_infinity()), hn::Set(df, top)));
         total = hn::Add(total, e);
         store_part(dropped(e, j), row + j, n);
       });
@@ -130,7 +130,7 @@ void gradient_block(const ScoreBlock& b, const float* maxima, const float* sums,
     const V top = hn::Set(df, maxima[r]), share = hn::Set(df, 1 / sums[r]), less = hn::Set(df, delta[r]);
     auto finish = [&](auto factor) {
       for_lanes(b.keys, [&](int j, size_t n) {
-        const V p = hn::Mul(exp_below(hn::Sub(biased(b, r, j, n), top)), share);
+        const V p = hn::Mul(exp_negative(hn::Sub(biased(b, r, j, n), top)), share);
         const V m = factor(j);
         const V dp = hn::Mul(load_part(gradient + j, n, hn::Zero(df)), m);
         store_part(hn::Mul(p, hn::Sub(dp, less)), gradient + j, n);

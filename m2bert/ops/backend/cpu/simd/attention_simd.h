@@ -1,19 +1,21 @@
 #pragma once
-// Attention on the CPU: host memory only, no MLX. A block of the scores is made by a matrix product (attention_blocks.cpp), and the
-// functions here turn it, in place, into what the next product wants.
+// The softmax of attention on a block of the scores, which attention_host.cpp computes by a GEMM, in place, so that the next GEMM can read
+// it. Host memory only, on the calling thread; thread-safe.
 #include <cstdint>
 
 namespace m2bert::ops::cpu {
 
-// Decides which probabilities are dropped: a hash of (key, line, query, key's place), so that forward and backward agree without a mask.
-// line counts heads and sequences. ops::dropout_hash (m2bert/ops/streaming_attention.h) is the same in MLX's operations.
+// Decides which probabilities dropout drops by a hash of (key, line, query, position of the attention key), so that forward and backward
+// agree without a mask. line counts heads and sequences. ops::dropout_hash (m2bert/ops/streaming_attention.h) is the same function in MLX
+// operations.
 struct DropoutHash {
   uint32_t key[2] = {0, 0};
-  uint32_t threshold = 0;  // dropped below it; 0: no dropout
-  float scale = 1;         // of what is kept
+  uint32_t threshold = 0;  // hashes below it are dropped; 0: no dropout
+  float scale = 1;         // of the probabilities that are kept
 };
 
-// Queries i0 ... i0 + rows - 1 against keys j0 ... j0 + keys - 1 of one head of one sequence: element (r, j) at scores[r * stride + j].
+// The scores of queries i0 ... i0 + rows - 1 and keys j0 ... j0 + keys - 1 of one head of one sequence: element (r, j) at scores[r * stride
+// + j].
 struct ScoreBlock {
   float* scores;
   int64_t stride;
@@ -27,17 +29,19 @@ struct ScoreBlock {
   uint32_t line;
 };
 
-// Adds the biases; then with the rows' running maxima and sums [rows] turns scores into exp(score - maximum), dropped and scaled, and
-// updates both. correction[r]: what the row's earlier results have to be multiplied by.
+// Adds the biases, updates the running maxima and sums [rows] of the rows, and turns scores into exp(score - maximum), with dropout
+// applied. correction[r]: the factor by which the row's earlier results must be multiplied.
 void softmax_block(const ScoreBlock& block, float* maxima, float* sums, float* correction);
 
-// Adds the biases, and turns scores into probabilities, scores into p = exp(score - maximum) / sum. With dropout m (0 or its scale):
-//   score_gradient = p * (probability_gradient * m - delta), in place of probability_gradient, same layout; scores become p * m.
+// Adds the biases and computes the probabilities p = exp(score - maximum) / sum. With the dropout factor m (0 or its scale), scores become
+// p * m, and probability_gradient, which has the same layout, becomes the gradient of the scores, p * (probability_gradient * m - delta).
 void gradient_block(const ScoreBlock& block, const float* maxima, const float* sums, const float* delta, float* probability_gradient);
 
 // y[c] = x[c] * factor
 void scale_row(const float* x, float factor, int n, float* y);
+// The sum of x[c] * y[c].
 float dot_row(const float* x, const float* y, int n);
-void add_row(const float* x, int64_t n, float* y);  // y += x
+// y[c] += x[c]
+void add_row(const float* x, int64_t n, float* y);
 
 }  // namespace m2bert::ops::cpu

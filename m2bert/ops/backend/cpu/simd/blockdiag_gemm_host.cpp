@@ -27,26 +27,26 @@ memory::desc desc(const Operand& m, memory::data_type type) {
 
 memory::desc bias_desc(int64_t columns, memory::data_type type) { return {{1, columns}, type, memory::format_tag::ab}; }
 
-// Made once a shape and thread: making one costs more than a small product.
-const dnnl::matmul& product(const Operand& a, const Operand& b, memory::data_type type, bool biased) {
+// Cached for each shape and thread: creating one costs more than a small matmul.
+const dnnl::matmul& matmul_primitive(const Operand& a, const Operand& b, memory::data_type type, bool biased) {
   using Key = std::tuple<int64_t, int64_t, int64_t, bool, bool, int, bool>;
-  static thread_local std::map<Key, dnnl::matmul> made;
+  static thread_local std::map<Key, dnnl::matmul> cache;
   const Key key{a.rows, a.columns, b.columns, a.transposed, b.transposed, int(type), biased};
-  if (auto it = made.find(key); it != made.end()) return it->second;
-  if (made.size() > 512) made.clear();  // unpadded batches bring a new number of rows each
+  if (auto it = cache.find(key); it != cache.end()) return it->second;
+  if (cache.size() > 512) cache.clear();  // each unpadded batch has another number of rows
   const auto c = desc({nullptr, a.rows, b.columns}, type);
 #if DNNL_VERSION_MAJOR >= 3
-  auto what = biased ? dnnl::matmul::primitive_desc(engine(), desc(a, type), desc(b, type), bias_desc(b.columns, type), c)
-                     : dnnl::matmul::primitive_desc(engine(), desc(a, type), desc(b, type), c);
+  auto primitive_desc = biased ? dnnl::matmul::primitive_desc(engine(), desc(a, type), desc(b, type), bias_desc(b.columns, type), c)
+                               : dnnl::matmul::primitive_desc(engine(), desc(a, type), desc(b, type), c);
 #else
-  dnnl::matmul::primitive_desc what(biased ? dnnl::matmul::desc(desc(a, type), desc(b, type), bias_desc(b.columns, type), c)
-                                           : dnnl::matmul::desc(desc(a, type), desc(b, type), c),
-                                    engine());
+  dnnl::matmul::primitive_desc primitive_desc(biased ? dnnl::matmul::desc(desc(a, type), desc(b, type), bias_desc(b.columns, type), c)
+                                                     : dnnl::matmul::desc(desc(a, type), desc(b, type), c),
+                                              engine());
 #endif
-  return made.emplace(key, dnnl::matmul(what)).first->second;
+  return cache.emplace(key, dnnl::matmul(primitive_desc)).first->second;
 }
 
-// Memory of the thread that runs MLX's operations for dense copies of blocks.
+// Memory for dense copies of blocks; `which` tells the buffers of a thread apart.
 template <int which>
 char* block_memory(int64_t bytes) {
   static thread_local Scratch memory;
@@ -55,16 +55,16 @@ char* block_memory(int64_t bytes) {
 
 }  // namespace
 
-void multiply(Number number, const Operand& a, const Operand& b, const void* bias, void* c) {
-  static thread_local dnnl::stream line(engine());
-  const auto type = number == Number::bfloat16 ? memory::data_type::bf16 : memory::data_type::f32;
+void matmul(HostDtype dtype, const Operand& a, const Operand& b, const void* bias, void* c) {
+  static thread_local dnnl::stream stream(engine());
+  const auto type = dtype == HostDtype::bfloat16 ? memory::data_type::bf16 : memory::data_type::f32;
   auto view = [&](const memory::desc& d, const void* at) { return memory(d, engine(), const_cast<void*>(at)); };
   std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, view(desc(a, type), a.at)},
                                             {DNNL_ARG_WEIGHTS, view(desc(b, type), b.at)},
                                             {DNNL_ARG_DST, view(desc({c, a.rows, b.columns}, type), c)}};
   if (bias) arguments.emplace(DNNL_ARG_BIAS, view(bias_desc(b.columns, type), bias));
-  product(a, b, type, bias != nullptr).execute(line, arguments);
-  line.wait();
+  matmul_primitive(a, b, type, bias != nullptr).execute(stream, arguments);
+  stream.wait();
 }
 
 void gather_columns(const void* x, size_t stride, size_t first, size_t width, int64_t rows, void* y, int threads) {
@@ -83,7 +83,7 @@ void scatter_columns(const void* x, size_t stride, size_t first, size_t width, i
 
 namespace {
 
-// Block k of the columns of a matrix with nb blocks of `width`: itself where there is one block, else a dense copy in `memory`.
+// Block k of the columns of a matrix with nb blocks of `width`: the matrix itself if there is one block, else a dense copy in `memory`.
 const void* block_of(const void* x, const BlockSizes& s, int64_t k, int64_t width, size_t size, char* memory, int threads) {
   if (s.nb == 1) return x;
   const size_t bytes = size_t(width) * size;
@@ -100,38 +100,38 @@ const char* at(const void* base, int64_t elements, size_t size) { return static_
 
 }  // namespace
 
-void blockdiag_forward(Number number, const BlockSizes& s, const void* x, const void* weight, const void* bias, void* y, int threads) {
-  const size_t size = size_of(number);
+void blockdiag_forward(HostDtype dtype, const BlockSizes& s, const void* x, const void* weight, const void* bias, void* y, int threads) {
+  const size_t size = size_of(dtype);
   const bool one = s.nb == 1;
   char *in = one ? nullptr : block_memory<0>(s.M * s.p * int64_t(size)), *out = one ? nullptr : block_memory<1>(s.M * s.q * int64_t(size));
   for (int64_t k = 0; k < s.nb; ++k) {
     const void* xk = block_of(x, s, k, s.p, size, in, threads);
-    multiply(number, {xk, s.M, s.p}, {at(weight, k * s.q * s.p, size), s.p, s.q, true}, bias ? at(bias, k * s.q, size) : nullptr,
-             one ? y : out);
+    matmul(dtype, {xk, s.M, s.p}, {at(weight, k * s.q * s.p, size), s.p, s.q, true}, bias ? at(bias, k * s.q, size) : nullptr,
+           one ? y : out);
     if (!one) put_block(out, s, k, s.q, size, y, threads);
   }
 }
 
-void blockdiag_input_grad(Number number, const BlockSizes& s, const void* dy, const void* weight, void* dx, int threads) {
-  const size_t size = size_of(number);
+void blockdiag_input_grad(HostDtype dtype, const BlockSizes& s, const void* dy, const void* weight, void* dx, int threads) {
+  const size_t size = size_of(dtype);
   const bool one = s.nb == 1;
   char *in = one ? nullptr : block_memory<0>(s.M * s.q * int64_t(size)), *out = one ? nullptr : block_memory<1>(s.M * s.p * int64_t(size));
   for (int64_t k = 0; k < s.nb; ++k) {
     const void* dyk = block_of(dy, s, k, s.q, size, in, threads);
-    multiply(number, {dyk, s.M, s.q}, {at(weight, k * s.q * s.p, size), s.q, s.p}, nullptr, one ? dx : out);
+    matmul(dtype, {dyk, s.M, s.q}, {at(weight, k * s.q * s.p, size), s.q, s.p}, nullptr, one ? dx : out);
     if (!one) put_block(out, s, k, s.p, size, dx, threads);
   }
 }
 
-void blockdiag_weight_grad(Number number, const BlockSizes& s, const void* dy, const void* x, void* dw, int threads) {
-  const size_t size = size_of(number);
+void blockdiag_weight_grad(HostDtype dtype, const BlockSizes& s, const void* dy, const void* x, void* dw, int threads) {
+  const size_t size = size_of(dtype);
   const bool one = s.nb == 1;
   char *of_dy = one ? nullptr : block_memory<0>(s.M * s.q * int64_t(size)),
        *of_x = one ? nullptr : block_memory<1>(s.M * s.p * int64_t(size));
   for (int64_t k = 0; k < s.nb; ++k) {
     const void* dyk = block_of(dy, s, k, s.q, size, of_dy, threads);
     const void* xk = block_of(x, s, k, s.p, size, of_x, threads);
-    multiply(number, {dyk, s.q, s.M, true}, {xk, s.M, s.p}, nullptr, static_cast<char*>(dw) + k * s.q * s.p * int64_t(size));
+    matmul(dtype, {dyk, s.q, s.M, true}, {xk, s.M, s.p}, nullptr, static_cast<char*>(dw) + k * s.q * s.p * int64_t(size));
   }
 }
 

@@ -12,7 +12,7 @@
 #include <cmath>
 #include <limits>
 
-#include "m2bert/ops/backend/cpu/simd/simd.h"
+#include "m2bert/ops/backend/cpu/simd/load_store_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::cpu::HWY_NAMESPACE {
@@ -28,9 +28,9 @@ inline float value(const uint16_t* x) {
   return v;
 }
 
-// f(values, i, lanes) over a row; the lanes behind the row's end are minus infinity.
+// Calls f(values, i, lanes) for each vector of a row; lanes past the end of the row are minus infinity.
 template <class T, class F>
-HWY_INLINE void over(const T* x, int64_t n, const F& f) {
+HWY_INLINE void for_each_padded(const T* x, int64_t n, const F& f) {
   const D d;
   const int64_t N = int64_t(hn::Lanes(d));
   int64_t i = 0;
@@ -43,10 +43,10 @@ HWY_INLINE void over(const T* x, int64_t n, const F& f) {
 }
 
 template <class T>
-float log_sum(const T* x, int64_t n) {
+float row_log_sum_exp(const T* x, int64_t n) {
   const D d;
   V largest = hn::Set(d, -std::numeric_limits<float>::infinity()), unclean = hn::Zero(d);
-  over(x, n, [&](V v, int64_t, int) {
+  for_each_padded(x, n, [&](V v, int64_t, int) {
     largest = hn::Max(largest, v);
     unclean = hn::IfThenElse(hn::IsNaN(v), v, unclean);
   });
@@ -54,34 +54,34 @@ float log_sum(const T* x, int64_t n) {
   if (!std::isfinite(top) || nan != 0) return top + nan;
   const V base = hn::Set(d, top);
   V sum = hn::Zero(d);
-  over(x, n, [&](V v, int64_t, int) { sum = hn::Add(sum, hn::Exp(d, hn::Max(hn::Sub(v, base), hn::Set(d, -100.0f)))); });
+  for_each_padded(x, n, [&](V v, int64_t, int) { sum = hn::Add(sum, hn::Exp(d, hn::Max(hn::Sub(v, base), hn::Set(d, -100.0f)))); });
   return top + std::log(hn::GetLane(hn::SumOfLanes(d, sum)));
 }
 
 template <class T>
-void forward(const T* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sums, int threads) {
+void forward(const T* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sum_exp, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t r = 0; r < rows; ++r) {
     const T* row = x + r * classes;
     const bool is_class = labels[r] >= 0 && labels[r] < classes;
-    log_sums[r] = log_sum(row, classes);
-    loss[r] = is_class ? log_sums[r] - value(row + labels[r]) : std::numeric_limits<float>::quiet_NaN();
+    log_sum_exp[r] = row_log_sum_exp(row, classes);
+    loss[r] = is_class ? log_sum_exp[r] - value(row + labels[r]) : std::numeric_limits<float>::quiet_NaN();
   }
 }
 
 template <class T>
-void gradient(const T* x, const int32_t* labels, const float* log_sums, const float* dy, int64_t rows, int64_t classes, T* dx,
+void gradient(const T* x, const int32_t* labels, const float* log_sum_exp, const float* dy, int64_t rows, int64_t classes, T* dx,
               int threads) {
   const D d;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t r = 0; r < rows; ++r) {
     const T* row = x + r * classes;
     T* to = dx + r * classes;
-    const V base = hn::Set(d, log_sums[r]), scale = hn::Set(d, dy[r]);
+    const V base = hn::Set(d, log_sum_exp[r]), scale = hn::Set(d, dy[r]);
     const auto lane = hn::Iota(d, 0.0f);
-    over(row, classes, [&](V v, int64_t i, int count) {
+    for_each_padded(row, classes, [&](V v, int64_t i, int count) {
       const V p = hn::Exp(d, hn::Min(hn::Max(hn::Sub(v, base), hn::Set(d, -100.0f)), hn::Zero(d)));
-      const V label = hn::Set(d, float(labels[r] - i));  // small where it is among these lanes, and exact then
+      const V label = hn::Set(d, float(labels[r] - i));  // if it is one of these lanes, the number is small and so exact
       const V g = hn::Mul(scale, hn::Sub(p, hn::IfThenElseZero(hn::Eq(lane, label), hn::Set(d, 1.0f))));
       if (count == int(hn::Lanes(d))) {
         store(g, d, to + i);
@@ -94,19 +94,19 @@ void gradient(const T* x, const int32_t* labels, const float* log_sums, const fl
   }
 }
 
-void forward_float(const float* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sums, int threads) {
-  forward(x, labels, rows, classes, loss, log_sums, threads);
+void forward_float(const float* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sum_exp, int threads) {
+  forward(x, labels, rows, classes, loss, log_sum_exp, threads);
 }
-void forward_bfloat(const uint16_t* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sums, int threads) {
-  forward(x, labels, rows, classes, loss, log_sums, threads);
+void forward_bfloat(const uint16_t* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sum_exp, int threads) {
+  forward(x, labels, rows, classes, loss, log_sum_exp, threads);
 }
-void gradient_float(const float* x, const int32_t* labels, const float* log_sums, const float* dy, int64_t rows, int64_t classes, float* dx,
-                    int threads) {
-  gradient(x, labels, log_sums, dy, rows, classes, dx, threads);
+void gradient_float(const float* x, const int32_t* labels, const float* log_sum_exp, const float* dy, int64_t rows, int64_t classes,
+                    float* dx, int threads) {
+  gradient(x, labels, log_sum_exp, dy, rows, classes, dx, threads);
 }
-void gradient_bfloat(const uint16_t* x, const int32_t* labels, const float* log_sums, const float* dy, int64_t rows, int64_t classes,
+void gradient_bfloat(const uint16_t* x, const int32_t* labels, const float* log_sum_exp, const float* dy, int64_t rows, int64_t classes,
                      uint16_t* dx, int threads) {
-  gradient(x, labels, log_sums, dy, rows, classes, dx, threads);
+  gradient(x, labels, log_sum_exp, dy, rows, classes, dx, threads);
 }
 
 }  // namespace m2bert::ops::cpu::HWY_NAMESPACE
@@ -121,23 +121,24 @@ HWY_EXPORT(gradient_float);
 HWY_EXPORT(gradient_bfloat);
 
 template <>
-void cross_entropy_rows(const float* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sums, int threads) {
-  HWY_DYNAMIC_DISPATCH(forward_float)(x, labels, rows, classes, loss, log_sums, threads);
-}
-template <>
-void cross_entropy_rows(const uint16_t* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sums,
+void cross_entropy_rows(const float* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sum_exp,
                         int threads) {
-  HWY_DYNAMIC_DISPATCH(forward_bfloat)(x, labels, rows, classes, loss, log_sums, threads);
+  HWY_DYNAMIC_DISPATCH(forward_float)(x, labels, rows, classes, loss, log_sum_exp, threads);
 }
 template <>
-void cross_entropy_gradient(const float* x, const int32_t* labels, const float* log_sums, const float* dy, int64_t rows, int64_t classes,
+void cross_entropy_rows(const uint16_t* x, const int32_t* labels, int64_t rows, int64_t classes, float* loss, float* log_sum_exp,
+                        int threads) {
+  HWY_DYNAMIC_DISPATCH(forward_bfloat)(x, labels, rows, classes, loss, log_sum_exp, threads);
+}
+template <>
+void cross_entropy_gradient(const float* x, const int32_t* labels, const float* log_sum_exp, const float* dy, int64_t rows, int64_t classes,
                             float* dx, int threads) {
-  HWY_DYNAMIC_DISPATCH(gradient_float)(x, labels, log_sums, dy, rows, classes, dx, threads);
+  HWY_DYNAMIC_DISPATCH(gradient_float)(x, labels, log_sum_exp, dy, rows, classes, dx, threads);
 }
 template <>
-void cross_entropy_gradient(const uint16_t* x, const int32_t* labels, const float* log_sums, const float* dy, int64_t rows, int64_t classes,
-                            uint16_t* dx, int threads) {
-  HWY_DYNAMIC_DISPATCH(gradient_bfloat)(x, labels, log_sums, dy, rows, classes, dx, threads);
+void cross_entropy_gradient(const uint16_t* x, const int32_t* labels, const float* log_sum_exp, const float* dy, int64_t rows,
+                            int64_t classes, uint16_t* dx, int threads) {
+  HWY_DYNAMIC_DISPATCH(gradient_bfloat)(x, labels, log_sum_exp, dy, rows, classes, dx, threads);
 }
 
 }  // namespace m2bert::ops::cpu

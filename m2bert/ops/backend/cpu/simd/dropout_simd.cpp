@@ -9,31 +9,20 @@
 
 #include <algorithm>
 
-#include "m2bert/ops/backend/cpu/simd/hash_simd.h"
-#include "m2bert/ops/backend/cpu/simd/simd.h"
+#include "m2bert/ops/backend/cpu/simd/dropout_inl.h"
+#include "m2bert/ops/backend/cpu/simd/load_store_inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::cpu::HWY_NAMESPACE {
 
 using D = hn::ScalableTag<float>;
 
-// 0 where the factor is 0, whatever x is.
-template <class V>
-HWY_INLINE V dropped(V x, V factor) {
-  return hn::IfThenElseZero(hn::Ne(factor, hn::Zero(D())), hn::Mul(x, factor));
-}
-
 template <class T>
-void drop_line(const T* x, int count, const HashedFactor<D>& factor, T* y) {
+void drop_line(const T* x, int count, const DropoutFactor<D>& factor, T* y) {
   const D d;
-  const int N = int(hn::Lanes(d));
-  int j = 0;
-  for (; j + N <= count; j += N) store(dropped(load(d, x + j), factor(d, j)), d, y + j);
-  if (j == count) return;
-  T part[hn::MaxLanes(D())] = {};
-  std::copy_n(x + j, count - j, part);
-  store(dropped(load(d, part), factor(d, j)), d, part);
-  std::copy_n(part, count - j, y + j);
+  for_each_vector(
+      d, count, [&](int64_t j) { store(apply_dropout(d, load(d, x + j), factor(d, int(j))), d, y + j); },
+      [&](int64_t j, int64_t n) { store_part(apply_dropout(d, load_part(d, x + j, n), factor(d, int(j))), d, y + j, n); });
 }
 
 template <class T>
@@ -41,7 +30,7 @@ void drop(const T* x, int64_t n, const uint32_t key[2], uint32_t threshold, floa
   const int64_t lines = (n + kDropoutLine - 1) / kDropoutLine;
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t line = 0; line < lines; ++line) {
-    const HashedFactor<D> factor(hash_mix(key[0] + uint32_t(line)), hash_mix(key[1] + uint32_t(line)), threshold, scale);
+    const DropoutFactor<D> factor(hash_mix(key[0] + uint32_t(line)), hash_mix(key[1] + uint32_t(line)), threshold, scale);
     const int64_t first = line * kDropoutLine;
     drop_line(x + first, int(std::min<int64_t>(kDropoutLine, n - first)), factor, y + first);
   }

@@ -1,5 +1,5 @@
 #pragma once
-// The network behind a filter, layer by layer: host memory only, no MLX.
+// The network that computes a filter (Hyena), layer by layer, on all threads. Host memory only; thread-safe.
 #include <cstdint>
 
 namespace m2bert::ops::cpu {
@@ -11,14 +11,14 @@ struct SineLayer {
   int in, out;
 };
 // y may be x.
-void sine_linear_rows(const SineLayer& layer, float* y, int threads);
+void sine_linear_forward(const SineLayer& layer, float* y, int threads);
 // The gradients of sum(y * dy), in the shapes of what they belong to.
 struct SineGradients {
   float *x, *weight, *bias, *freq;
 };
-void sine_linear_gradient(const SineLayer& layer, const float* dy, const SineGradients& to, int threads);
+void sine_linear_backward(const SineLayer& layer, const float* dy, const SineGradients& to, int threads);
 
 // y[r, c] = x[r, c] * exp(-times[r] |deltas[c]|).
-void decay_rows(const float* x, const float* times, const float* deltas, int64_t rows, int columns, float* y, int threads);
+void exponential_decay_rows(const float* x, const float* times, const float* deltas, int64_t rows, int columns, float* y, int threads);
 
 }  // namespace m2bert::ops::cpu

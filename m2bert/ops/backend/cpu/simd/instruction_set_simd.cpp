@@ -1,5 +1,5 @@
-// Which instructions the vector loops take. oneDNN's limit (ONEDNN_MAX_CPU_ISA) counts for them too, so that one variable tries out a
-// smaller processor.
+// Chooses the instruction set of the Highway loops. oneDNN's limit (ONEDNN_MAX_CPU_ISA) applies to them too, so that one variable imitates
+// a smaller CPU.
 #include "m2bert/ops/backend/cpu/simd/instruction_set_simd.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -35,7 +35,7 @@ HWY_EXPORT(name_of_target);
 
 namespace {
 
-// Before any loop runs: at the start of the process.
+// Initialized at the start of the process, before any loop runs.
 [[maybe_unused]] const bool limited = [] {
 #if HWY_ARCH_X86
   const auto allowed = unsigned(dnnl::get_effective_cpu_isa());

@@ -2,7 +2,7 @@
 
 namespace m2bert::ops::cpu {
 
-// ops::instruction_set of a build with kernels.
+// The instruction set of the Highway loops on this CPU: "avx512", "avx2", "neon", "sve" or "portable".
 const char* instruction_set();
 
 }  // namespace m2bert::ops::cpu

@@ -32,7 +32,7 @@ struct AdamWVectors {
   V beta1, beta2, rest1, rest2, eps, root_scale, g_scale, g_limit, step, keep;
 };
 
-// A NaN in g stays one: it does not become a limit.
+// A NaN in g stays a NaN; clamping does not replace it.
 HWY_INLINE void adamw(const AdamWVectors& c, V& p, V& m, V& v, V g) {
   g = hn::Mul(g, c.g_scale);
   g = hn::IfThenElse(hn::Gt(hn::Abs(g), c.g_limit), hn::CopySign(c.g_limit, g), g);
@@ -54,7 +54,7 @@ void adamw_block(const AdamWConstants& constants, const AdamWSpan& s, int64_t be
     hn::StoreU(m, d, s.m + i);
     hn::StoreU(v, d, s.v + i);
   }
-  for (; i < end; ++i) {  // the same code on one value: it has the result that it has inside a vector
+  for (; i < end; ++i) {  // the same code, so that a value has the same result as inside a vector
     V p = hn::Set(d, s.p_from[i]), m = hn::Set(d, s.m_from[i]), v = hn::Set(d, s.v_from[i]);
     adamw(c, p, m, v, hn::Set(d, s.g[i]));
     s.p[i] = hn::GetLane(p);
@@ -78,7 +78,7 @@ float squares_of_block(const float* x, int64_t size) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(a, b))) + rest;
 }
 
-void mix_block(const MixSpan& s, float a, float b, int64_t begin, int64_t end) {
+void axpby_block(const AxpbySpan& s, float a, float b, int64_t begin, int64_t end) {
   const D d;
   const int64_t N = int64_t(hn::Lanes(d));
   const V va = hn::Set(d, a), vb = hn::Set(d, b);
@@ -99,11 +99,11 @@ namespace m2bert::ops::cpu {
 
 HWY_EXPORT(adamw_block);
 HWY_EXPORT(squares_of_block);
-HWY_EXPORT(mix_block);
+HWY_EXPORT(axpby_block);
 
 namespace {
 
-constexpr int64_t kBlock = 1 << 14;  // values: four such pieces stay in a core's cache
+constexpr int64_t kBlock = 1 << 14;  // values; four arrays of a block stay in the cache of a core
 
 struct Block {
   size_t span;
@@ -140,10 +140,10 @@ double sum_of_squares(const std::vector<ConstSpan>& spans, int threads) {
   return total;
 }
 
-void mix_spans(const std::vector<MixSpan>& spans, float a, float b, int threads) {
+void axpby_spans(const std::vector<AxpbySpan>& spans, float a, float b, int threads) {
   const auto blocks = blocks_of(spans);
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (size_t i = 0; i < blocks.size(); ++i) HWY_DYNAMIC_DISPATCH(mix_block)(spans[blocks[i].span], a, b, blocks[i].begin, blocks[i].end);
+  for (size_t i = 0; i < blocks.size(); ++i) HWY_DYNAMIC_DISPATCH(axpby_block)(spans[blocks[i].span], a, b, blocks[i].begin, blocks[i].end);
 }
 
 }  // namespace m2bert::ops::cpu

@@ -1,11 +1,12 @@
 #pragma once
-// A parallel loop whose iterations may throw. Include it where OpenMP is on.
+// A parallel loop whose iterations may throw. Only for files compiled with OpenMP; without it the loop is serial.
 #include <cstdint>
 #include <exception>
 
 namespace m2bert::ops::cpu {
 
-// f(i) for i in [0, count), handed out one by one. The first exception is thrown again when the others have ended.
+// Calls f(i) for i in [0, count), handed out to threads one by one. If a call throws, the others still run, and the first exception is then
+// rethrown.
 template <class F>
 void parallel_for(int64_t count, int threads, const F& f) {
   std::exception_ptr error;

@@ -8,9 +8,11 @@
 
 namespace m2bert::ops::cpu {
 
-// Memory of one thread for intermediate values; it grows and is kept from call to call. Values are undefined after a growth.
+// Memory for the intermediate values of one thread, usually a static thread_local: it grows and is never given back, so that later calls
+// need no allocation. Not thread-safe. Throws std::bad_alloc.
 class Scratch {
  public:
+  // Memory for `count` values, aligned to 64 bytes. The values are undefined after it has grown.
   template <class T>
   T* of(size_t count) {
     const size_t wanted = count * sizeof(T), unit = wanted >= kHugePage / 2 ? kHugePage : 64, bytes = (wanted + unit - 1) / unit * unit;
@@ -27,7 +29,7 @@ class Scratch {
  private:
   static constexpr size_t kHugePage = size_t(2) << 20;
 
-  // Much memory comes in huge pages where the system has them: transforms walk it with long strides, a page each step.
+  // Large scratch memory uses huge pages where the system has them: the FFT walks it with long strides, a new page each step.
   static void* allocate(size_t bytes) {
     if (bytes % kHugePage != 0) return std::aligned_alloc(64, bytes);
     void* at = std::aligned_alloc(kHugePage, bytes);

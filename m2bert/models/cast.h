@@ -1,0 +1,30 @@
+#pragma once
+// The dtype of a model's weights.
+#include <vector>
+
+#include "m2bert/models/model.h"
+
+namespace m2bert::models {
+
+// Casts a float32 model's weights to `dtype`: float32, bfloat16, float16 or int8 (see checkpoint/quantize.h). The filters of the long
+// convolution stay float32. On a CPU without GEMM of that dtype the weights are rounded to it and stored as float32; the result is then
+// true.
+bool cast_weights(Model& model, mx::Dtype dtype);
+
+// The weights that bfloat16 and float16 apply to: floating-point parameters, without the filters of the long convolution.
+std::vector<nn::NamedArray> castable_weights(Model& model);
+
+// A model's weights in another dtype while the scope lives; the end of the scope puts the original arrays back.
+class ScopedCast {
+ public:
+  ScopedCast(Model& model, mx::Dtype dtype);
+  ~ScopedCast();
+  ScopedCast(const ScopedCast&) = delete;
+  ScopedCast& operator=(const ScopedCast&) = delete;
+
+ private:
+  std::vector<nn::NamedArray> weights_;
+  nn::Arrays originals_;
+};
+
+}  // namespace m2bert::models

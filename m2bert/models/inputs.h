@@ -1,0 +1,28 @@
+#pragma once
+// The door between host data and MLX: batches in, plain numbers out. Only the thread that owns MLX calls these functions.
+#include <optional>
+#include <vector>
+
+#include "m2bert/data/batch.h"
+#include "m2bert/mx.h"
+
+namespace m2bert::models {
+
+// What a model reads of a batch.
+struct Inputs {
+  mx::array input_ids;                      // [B, L] int32
+  mx::array attention_mask;                 // [B, L], 1: a token, 0: padding
+  std::optional<mx::array> token_type_ids;  // [B, L] int32; absent: all 0
+};
+
+// Rows [first, first + rows) of a batch as arrays.
+Inputs inputs_of(const data::Batch& batch, int first, int rows);
+Inputs inputs_of(const data::Batch& batch);
+
+// The labels of these rows, int32 [rows, n]: n labels a row, for masked LM one a token.
+mx::array labels_of(const data::Batch& batch, int first, int rows);
+
+// Evaluates an array and copies its values out, row-major, as float32.
+std::vector<float> to_floats(const mx::array& a);
+
+}  // namespace m2bert::models
