@@ -1,5 +1,5 @@
 #pragma once
-// Where a model is that a user names.
+// Finds the model that a user names.
 #include <filesystem>
 #include <string>
 

@@ -19,7 +19,7 @@ struct Inputs {
 Inputs inputs_of(const data::Batch& batch, int first, int rows);
 Inputs inputs_of(const data::Batch& batch);
 
-// The labels of these rows, int32 [rows, n]: n labels a row, for masked LM one a token.
+// The labels of these rows, int32 [rows, n]: n labels per row; for masked LM, one per token.
 mx::array labels_of(const data::Batch& batch, int first, int rows);
 
 // Evaluates an array and copies its values out, row-major, as float32.
