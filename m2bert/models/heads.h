@@ -5,6 +5,7 @@
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
 #include "m2bert/nn/pass.h"
+#include "m2bert/ops/activation_kind.h"
 
 namespace m2bert::models {
 

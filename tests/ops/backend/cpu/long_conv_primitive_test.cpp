@@ -1,5 +1,7 @@
-#include "m2bert/ops/backend/cpu/long_conv_primitive.h"
+#include <gtest/gtest.h>
 
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/long_conv.h"
 #include "near.h"
 
@@ -20,7 +22,7 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 class LongConvKernel : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (!ops::cpu::long_conv_takes(mx::zeros({1, 1, 16}), {})) GTEST_SKIP() << "no CPU kernels in this build or on this device";
+    if (!ops::has_kernels({})) GTEST_SKIP() << "no kernels in this build or on this device";
   }
   // u, k, D, (k_rev)
   static std::vector<mx::array> inputs() {
@@ -32,7 +34,7 @@ class LongConvKernel : public ::testing::TestWithParam<Case> {
   }
   static std::optional<mx::array> reverse(const std::vector<mx::array>& in) { return in.size() > 3 ? std::optional(in[3]) : std::nullopt; }
   static mx::array kernel(const std::vector<mx::array>& in) {
-    return ops::cpu::long_conv(in[0], in[1], reverse(in), in[2], mx::default_stream(mx::default_device()));
+    return ops::backend_for({}).long_conv(in[0], in[1], reverse(in), in[2], mx::to_stream({})).value();
   }
   static mx::array fallback(const std::vector<mx::array>& in) {
     return ops::long_conv_with_spectrum(in[0], ops::long_conv_spectrum(in[1], reverse(in)), in[2]);
@@ -69,7 +71,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LongConvKernel,
 
 // Another sequence of the batch, even one that is not finite, changes no bit of a sequence, forward and backward.
 TEST(LongConvKernel, SequencesDoNotTouchEachOther) {
-  if (!ops::cpu::long_conv_takes(mx::zeros({1, 1, 16}), {})) GTEST_SKIP() << "no CPU kernels in this build or on this device";
+  if (!ops::has_kernels({})) GTEST_SKIP() << "no kernels in this build or on this device";
   auto k = random({8, 16}, 1), k_rev = random({8, 16}, 2), D = random({16}, 3), one = random({1, 8, 16}, 4);
   auto alone = ops::long_conv(one, k, k_rev, D);
   for (float other : {1e30f, INFINITY, NAN}) {
@@ -81,10 +83,15 @@ TEST(LongConvKernel, SequencesDoNotTouchEachOther) {
   }
 }
 
-TEST(LongConvKernel, RejectsOtherInputs) {
-  EXPECT_FALSE(ops::cpu::long_conv_takes(mx::zeros({1, 4, 18}), {}));
-  EXPECT_FALSE(ops::cpu::long_conv_takes(mx::zeros({0, 4, 16}), {}));
-  EXPECT_FALSE(ops::cpu::long_conv_takes(mx::zeros({1, 4, 16}, mx::float16), {}));
+TEST(LongConvKernel, DeclinesOtherInputs) {
+  auto convolved = [](const mx::array& u) {
+    const auto k = mx::zeros({u.shape(1), u.shape(2)});
+    return ops::backend_for({}).long_conv(u, k, std::nullopt, mx::zeros({u.shape(2)}), mx::to_stream({}));
+  };
+  EXPECT_EQ(convolved(mx::zeros({1, 4, 16})).has_value(), ops::has_kernels({}));
+  EXPECT_FALSE(convolved(mx::zeros({1, 4, 18})));
+  EXPECT_FALSE(convolved(mx::zeros({0, 4, 16})));
+  EXPECT_FALSE(convolved(mx::zeros({1, 4, 16}, mx::float16)));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "m2bert/ops/backend/cpu/monarch_mix_primitive.h"
+#include <gtest/gtest.h>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
@@ -12,7 +12,7 @@ using namespace testing_ops;
 class MonarchMixKernel : public ::testing::TestWithParam<Mixer> {
  protected:
   void SetUp() override {
-    if (!ops::cpu::mixer_takes(GetParam().H, mx::float32, {})) GTEST_SKIP() << "no CPU kernels in this build or on this device";
+    if (!ops::has_kernels({})) GTEST_SKIP() << "no kernels in this build or on this device";
   }
 
   // projected, u, short_weight, short_bias, k, D, (k_rev), (k2, D2), (k2_rev)
@@ -37,7 +37,7 @@ class MonarchMixKernel : public ::testing::TestWithParam<Mixer> {
   }
 
   static mx::array kernel(const std::vector<mx::array>& in) {
-    return ops::cpu::mix_from_filters(in[0], in[1], in[2], in[3], filters(in), mx::default_stream(mx::default_device()));
+    return ops::backend_for({}).monarch_mix(in[0], in[1], in[2], in[3], filters(in), mx::to_stream({})).value();
   }
   static mx::array fallback(const std::vector<mx::array>& in) {
     return ops::monarch_mix_fallback(in[0], in[1], in[2], in[3], filters(in));
@@ -93,7 +93,17 @@ INSTANTIATE_TEST_SUITE_P(Shapes, MonarchMixKernel,
                                            Mixer{1, 64, 16, false, false}, Mixer{2, 128, 64, true, true}, Mixer{3, 20, 80, true, true},
                                            Mixer{1, 1000, 16, true, true}));
 
-TEST(MonarchMixKernel, WantsAMultipleOfSixteenChannels) { EXPECT_FALSE(ops::cpu::mixer_takes(18, mx::float32, {})); }
+TEST(MonarchMixKernel, DeclinesOtherInputs) {
+  auto mixed = [](int H, int taps, mx::Dtype dtype) {
+    const Mixer m{1, 4, H, true, true};
+    const auto projected = mx::zeros({1, 4, 3 * H}, dtype), u = mx::zeros({1, 4, H}, dtype);
+    return ops::backend_for({}).monarch_mix(projected, u, mx::zeros({3 * H, 1, taps}), mx::zeros({3 * H}), filters_of(m), mx::to_stream({}));
+  };
+  EXPECT_EQ(mixed(16, 3, mx::float32).has_value(), ops::has_kernels({}));
+  EXPECT_FALSE(mixed(18, 3, mx::float32));
+  EXPECT_FALSE(mixed(16, 4, mx::float32));
+  EXPECT_FALSE(mixed(16, 3, mx::float16));
+}
 
 }  // namespace
 }  // namespace m2bert
