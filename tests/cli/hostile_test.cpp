@@ -6,8 +6,8 @@
 
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
+#include "tests/support/scratch.h"
 #include "tests/support/tiny_models.h"
-#include "tests/io/scratch.h"
 
 namespace m2bert::test {
 namespace {

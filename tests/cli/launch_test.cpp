@@ -13,7 +13,7 @@
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
 #include "tests/cli/training_recipe.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::test {
 namespace {

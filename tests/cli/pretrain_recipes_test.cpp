@@ -6,8 +6,8 @@
 #include "m2bert/data/mds_writer.h"
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
-#include "tests/io/scratch.h"
 #include "tests/support/paths.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::test {
 namespace {

@@ -16,7 +16,7 @@
 #include <thread>
 
 #include "m2bert/io/json.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::test {
 namespace {

@@ -8,7 +8,7 @@
 #include <set>
 
 #include "m2bert/data/random.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::data {
 namespace {

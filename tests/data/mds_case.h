@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "m2bert/data/mds_writer.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::test {
 

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "m2bert/io/json.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::data {
 namespace {

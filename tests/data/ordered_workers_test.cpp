@@ -5,7 +5,7 @@
 #include <atomic>
 #include <string>
 
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::data {
 namespace {

@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "../io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::data {
 namespace {

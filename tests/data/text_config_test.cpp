@@ -5,8 +5,8 @@
 #include <filesystem>
 
 #include "m2bert/io/yaml.h"
-#include "tests/io/scratch.h"
 #include "tests/support/paths.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::data {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::data {
 namespace {

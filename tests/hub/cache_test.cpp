@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "m2bert/io/file.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::hub::test {
 namespace {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/infer/one_text.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 #include "tests/support/tiny_models.h"
 
 namespace m2bert::infer {

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "tests/infer/one_text.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 #include "tests/support/tiny_models.h"
 
 namespace m2bert::infer {

@@ -3,7 +3,7 @@
 #include <zstd.h>
 
 #include "deflated.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

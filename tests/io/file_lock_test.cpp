@@ -6,7 +6,7 @@
 #include <chrono>
 #include <thread>
 
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <utility>
 
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -1,6 +1,6 @@
 #include "m2bert/io/hash.h"
 
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "m2bert/io/file.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

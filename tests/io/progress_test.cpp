@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "m2bert/io/log.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -1,6 +1,6 @@
 #include "m2bert/threads.h"
 
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert {
 namespace {

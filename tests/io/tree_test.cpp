@@ -2,7 +2,7 @@
 
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -6,7 +6,7 @@
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml_scalar.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -4,7 +4,7 @@
 #include <rapidcheck/gtest.h>
 
 #include "m2bert/io/yaml.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "deflated.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::io {
 namespace {

@@ -11,7 +11,7 @@
 #include "m2bert/io/json.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/ops/cpu_features.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 #include "tests/support/tiny_config.h"
 #include "tests/support/weights_of.h"
 

@@ -8,7 +8,7 @@
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/torch_file.h"
 #include "m2bert/io/json.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 #include "tests/support/weights_of.h"
 
 namespace m2bert::test {

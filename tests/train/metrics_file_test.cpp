@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::train {
 namespace {

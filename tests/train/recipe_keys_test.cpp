@@ -1,7 +1,7 @@
 #include "m2bert/train/recipe_keys.h"
 
 #include "m2bert/io/yaml.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::train {
 namespace {

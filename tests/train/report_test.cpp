@@ -1,7 +1,7 @@
 #include "m2bert/train/report.h"
 
 #include "m2bert/train/metrics_file.h"
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::train {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "tests/io/scratch.h"
+#include "tests/support/scratch.h"
 #include "tiny_run.h"
 
 namespace m2bert::train {

@@ -7,8 +7,8 @@
 #include "m2bert/io/json.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/pretrain.h"
-#include "tests/io/scratch.h"
 #include "tests/models/golden.h"
+#include "tests/support/scratch.h"
 
 namespace m2bert::train {
 
