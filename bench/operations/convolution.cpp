@@ -24,11 +24,11 @@ mx::array mixer(const Inputs& in) { return ops::mixer_block(in["u"], mixer_weigh
 
 // As at inference: weights and filters are packed once.
 Function packed_mixer(const Inputs& inputs) {
-  auto weights = ops::pack_mixer_block(mixer_weights(inputs), true);
-  if (!weights) return mixer;
-  auto packed_filters = ops::pack_filters(filters(inputs));
+  const std::shared_ptr<ops::PackedMixerBlock> packed = ops::pack_mixer_block(mixer_weights(inputs), true);
+  if (!packed) return mixer;
+  auto packed_filters = packed->pack_filters(filters(inputs), mx::float32);
   mx::eval(packed_filters);
-  return [weights, packed_filters](const Inputs& in) { return ops::mixer_block(in["u"], weights, packed_filters); };
+  return [packed, packed_filters](const Inputs& in) { return (*packed)(in["u"], packed_filters); };
 }
 
 // "Same" padding.
