@@ -62,8 +62,15 @@ mx::array Mlp::operator()(const mx::array& x, nn::Pass& pass) const {
 }
 
 ops::FeedForwardWeights Mlp::weights() const {
-  return {gated_layers_.matrix(), gated_layers_.bias(), wo_.matrix(),          wo_.bias(), norm_.weight, norm_.bias,
-          norm_.eps(),            ops::Activation::gelu, gated_};
+  return {gated_layers_.matrix(),
+          gated_layers_.bias(),
+          wo_.matrix(),
+          wo_.bias(),
+          norm_.weight,
+          norm_.bias,
+          norm_.eps(),
+          ops::Activation::gelu,
+          gated_};
 }
 
 void Mlp::pack(const PackOptions&) { packed_ = has_plain_weights() ? ops::pack_feed_forward(weights()) : nullptr; }

@@ -4,8 +4,8 @@
 #include <numbers>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dtype.h"
 
 namespace m2bert::ops {
 

@@ -41,7 +41,7 @@ void check(const mx::array& q, const mx::array& k, const mx::array& v, int heads
 }  // namespace
 
 mx::array self_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
-                                   bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
+                                  bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities, mx::StreamOrDevice s) {
   check(q, k, v, heads, key_bias);
   const int B = q.shape(0), S = q.shape(1);
   auto bias = mx::reshape(key_bias, {B, 1, 1, S}, s);
@@ -97,8 +97,8 @@ mx::array scaled_dot_product_attention(const mx::array& q, const mx::array& k, c
   return mx::astype(streaming_attention(in, streaming_options(q, options), s), q.dtype(), s);
 }
 
-mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v,
-                                                 const AttentionOptions& options, mx::StreamOrDevice s) {
+mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options,
+                                                mx::StreamOrDevice s) {
   check(q, k, v, options);
   const auto what = streaming_options(q, options);
   const auto in = streaming_inputs(q, k, v, options, s);

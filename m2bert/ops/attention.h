@@ -35,7 +35,7 @@ struct AttentionOptions {
 mx::array scaled_dot_product_attention(const mx::array& q, const mx::array& k, const mx::array& v, const AttentionOptions& options = {},
                                        mx::StreamOrDevice s = {});
 mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v,
-                                                 const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
+                                                const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 
 // Self-attention of padded sequences: q, k, v [B, S, heads * d] -> the same shape.
 //   key_bias [B, S] float32 is added to every query's score of that key; with `alibi`, alibi_bias is added too.
@@ -43,8 +43,8 @@ mx::array scaled_dot_product_attention_fallback(const mx::array& q, const mx::ar
 mx::array self_attention(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias, bool alibi,
                          const std::function<mx::array(const mx::array&)>& on_probabilities = {}, mx::StreamOrDevice s = {});
 mx::array self_attention_fallback(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const mx::array& key_bias,
-                                   bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities = {},
-                                   mx::StreamOrDevice s = {});
+                                  bool alibi, const std::function<mx::array(const mx::array&)>& on_probabilities = {},
+                                  mx::StreamOrDevice s = {});
 
 // One slope per head (Press et al. 2022). If heads is not a power of two, the slopes are chosen as in the paper's code.
 std::vector<float> alibi_slopes(int heads);

@@ -131,7 +131,7 @@ mx::array convolve(const char* op, const mx::array& x, const mx::array& weight, 
 }
 
 mx::array convolve_fallback(const char* op, const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
-                             const Conv1dOptions& o, mx::StreamOrDevice s) {
+                            const Conv1dOptions& o, mx::StreamOrDevice s) {
   const auto n = check(op, x, weight, bias, o);
   auto padded = padded_positions(x, o, s);
   auto taps = mx::reshape(mx::astype(weight, mx::float32, s), {n.groups, n.O, n.I, n.K}, s);
@@ -157,7 +157,7 @@ mx::array conv1d(const mx::array& x, const mx::array& weight, const std::optiona
 }
 
 mx::array conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, const Conv1dOptions& o,
-                           mx::StreamOrDevice s) {
+                          mx::StreamOrDevice s) {
   return convolve_fallback("conv1d", x, weight, bias, o, s);
 }
 
@@ -180,7 +180,7 @@ mx::array depthwise_conv1d(const mx::array& x, const mx::array& weight, const st
 }
 
 mx::array depthwise_conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
-                                     const Conv1dOptions& o, mx::StreamOrDevice s) {
+                                    const Conv1dOptions& o, mx::StreamOrDevice s) {
   return convolve_fallback("depthwise_conv1d", x, weight, bias, depthwise("depthwise_conv1d", x, o), s);
 }
 

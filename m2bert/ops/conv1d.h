@@ -25,7 +25,7 @@ struct Conv1dOptions {
 mx::array conv1d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                  const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
-                           const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
+                          const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
 
 // The same by FFT, for long filters: O(L log L) for any K. Supports every option; a stride saves no time.
 mx::array conv1d_fft(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
@@ -35,7 +35,7 @@ mx::array conv1d_fft(const mx::array& x, const mx::array& weight, const std::opt
 mx::array depthwise_conv1d(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                            const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array depthwise_conv1d_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
-                                     const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
+                                    const Conv1dOptions& options = {}, mx::StreamOrDevice s = {});
 
 // Causal depthwise convolution, the mixer's: y[b,t,c] = bias[c] + sum_j weight[c,0,j] u[b, t-(K-1)+j, c], positions before the start are 0.
 //   u_blc [B, L, C]; weight [C, 1, K] (torch's layout); bias [C]. The same as torch's Conv1d(groups=C, padding=K-1) truncated to L.

@@ -1,8 +1,8 @@
 #include "m2bert/ops/cross_entropy.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dtype.h"
 
 namespace m2bert::ops {
 

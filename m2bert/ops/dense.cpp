@@ -38,7 +38,7 @@ mx::array fused_dense_gelu(const mx::array& x, const mx::array& weight, const mx
 }
 
 mx::array fused_dense_gelu_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind,
-                                     mx::StreamOrDevice s) {
+                                    mx::StreamOrDevice s) {
   check("fused_dense_gelu", x, weight, bias);
   auto y = linear_fallback(x, weight, bias, s);
   return kind == GeluKind::exact ? gelu_fallback(y, s) : gelu_tanh_fallback(y, s);

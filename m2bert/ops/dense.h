@@ -19,6 +19,6 @@ enum class GeluKind {
 mx::array fused_dense_gelu(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind = GeluKind::exact,
                            mx::StreamOrDevice s = {});
 mx::array fused_dense_gelu_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, GeluKind kind = GeluKind::exact,
-                                     mx::StreamOrDevice s = {});
+                                    mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -4,9 +4,9 @@
 #include <numeric>
 
 #include "m2bert/error.h"
-#include "m2bert/ops/hash.h"
-#include "m2bert/ops/dropout_mask.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dropout_mask.h"
+#include "m2bert/ops/hash.h"
 
 namespace m2bert::ops {
 

@@ -22,6 +22,6 @@ mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeigh
 
 // With gradients for floating-point tables.
 mx::array embedding_norm_fallback(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype,
-                                   mx::StreamOrDevice s = {});
+                                  mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

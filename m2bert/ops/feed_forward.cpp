@@ -2,14 +2,14 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
-#include "m2bert/ops/dropout.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dropout.h"
 #include "m2bert/ops/layer_norm.h"
 
 namespace m2bert::ops {
 
 mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
-                                 mx::StreamOrDevice s) {
+                                mx::StreamOrDevice s) {
   auto h = weight_matmul(x, w.up, w.up_bias, s);
   if (w.gated && w.activation == Activation::gelu) {
     h = gelu_gate(h, s);

@@ -10,7 +10,7 @@ namespace m2bert::ops {
 // float32; other dtypes are cast to it. Throws Error on wrong shapes.
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s = {});
 mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
-                                mx::StreamOrDevice s = {});
+                               mx::StreamOrDevice s = {});
 
 // x * exp(-times |deltas|): channels that decay along the sequence, each at its own rate. x [L, H], times [L], deltas [H]; float32, other
 // dtypes are cast to it. Throws Error on wrong shapes.

@@ -1,8 +1,8 @@
 #include "m2bert/ops/layer_norm.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dtype.h"
 
 namespace m2bert::ops {
 
@@ -27,7 +27,7 @@ mx::array composed(const mx::array& x, const mx::array& weight, const mx::array&
 }  // namespace
 
 mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
-                               float eps, mx::StreamOrDevice s) {
+                              float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
   const auto sum = residual ? mx::add(x, *residual, s) : x;
   if (x.size() == 0) return sum;  // MLX's CUDA kernel cannot be launched for zero rows

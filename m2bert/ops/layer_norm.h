@@ -10,6 +10,6 @@ namespace m2bert::ops {
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                      float eps, mx::StreamOrDevice s = {});
 mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
-                               float eps, mx::StreamOrDevice s = {});
+                              float eps, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

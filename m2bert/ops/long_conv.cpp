@@ -2,8 +2,8 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/activation.h"
-#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/real_fft.h"
 
 namespace m2bert::ops {
@@ -82,7 +82,7 @@ mx::array long_conv_with_spectrum(const mx::array& u_bld, const mx::array& spect
 }
 
 mx::array long_conv_fallback(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
-                              const LongConvOptions& options, mx::StreamOrDevice s) {
+                             const LongConvOptions& options, mx::StreamOrDevice s) {
   check("long_conv", u_bld, k_ld, k_rev_ld, D_d, options);
   if (u_bld.size() == 0) return u_bld;
   return long_conv_with_spectrum(u_bld, long_conv_spectrum(k_ld, k_rev_ld, s), D_d, options, s);

@@ -26,7 +26,7 @@ struct LongConvOptions {
 mx::array long_conv(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
                     const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array long_conv_fallback(const mx::array& u_bld, const mx::array& k_ld, const std::optional<mx::array>& k_rev_ld, const mx::array& D_d,
-                              const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
+                             const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 
 // The spectrum of a filter, [spectrum_rows(L), d] complex64, differentiable; k_ld and k_rev_ld as above.
 // Depends only on the filter, so inference computes it once.

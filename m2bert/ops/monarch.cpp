@@ -74,7 +74,7 @@ mx::array identity(const mx::array& w1, const mx::array& w2, mx::StreamOrDevice 
 }  // namespace
 
 mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias,
-                                       mx::StreamOrDevice s) {
+                                      mx::StreamOrDevice s) {
   check(x, weight, bias);
   const int nb = weight.shape(0), q = weight.shape(1), p = weight.shape(2);
   auto multiply_blocks = [&] {

@@ -16,7 +16,7 @@ namespace m2bert::ops {
 mx::array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
                              mx::StreamOrDevice s = {});
 mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias = std::nullopt,
-                                       mx::StreamOrDevice s = {});
+                                      mx::StreamOrDevice s = {});
 
 // The full matrix with these blocks: weight [nb, q, p] -> [nb * q, nb * p], zero outside the blocks.
 mx::array blockdiag_weight_to_dense_weight(const mx::array& weight, mx::StreamOrDevice s = {});

@@ -1,9 +1,9 @@
 #include "m2bert/ops/monarch_mix.h"
 
 #include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/dtype.h"
-#include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
 
@@ -62,7 +62,7 @@ mx::array compose(LongConv long_conv, const mx::array& projected, const mx::arra
 }  // namespace
 
 mx::array monarch_mix_fallback(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
-                                const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
+                               const MixerFilters& f, const LongConvOptions& options, mx::StreamOrDevice s) {
   check_mix(projected, u, short_weight, short_bias, f);
   return compose(long_conv_fallback, projected, u, short_weight, short_bias, f, options, s);
 }

@@ -30,10 +30,9 @@ void check(const mx::array& x, const Weight& weight) {
   require(ndim == 2 || ndim == 3, "[weight_matmul] weight has shape ", weight.values.shape(), ", wants [out, in] or [nb, q, p]");
   const auto& shape = weight.values.shape();
   const int blocks = ndim == 3 ? shape[0] : 1, q = shape[size_t(ndim - 2)], p = shape[size_t(ndim - 1)];
-  require(x.ndim() >= 1 && x.shape(-1) == blocks * p, "[weight_matmul] x has shape ", x.shape(), ", weight wants ", blocks * p,
-          " columns");
-  require(weight.scale->size() == size_t(blocks) * size_t(q), "[weight_matmul] weight has ", blocks * q, " rows and ",
-          weight.scale->size(), " scales");
+  require(x.ndim() >= 1 && x.shape(-1) == blocks * p, "[weight_matmul] x has shape ", x.shape(), ", weight wants ", blocks * p, " columns");
+  require(weight.scale->size() == size_t(blocks) * size_t(q), "[weight_matmul] weight has ", blocks * q, " rows and ", weight.scale->size(),
+          " scales");
   require(mx::issubdtype(x.dtype(), mx::floating), "[weight_matmul] x is ", x.dtype(), ", wants a floating dtype");
 }
 

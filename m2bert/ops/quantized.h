@@ -32,6 +32,6 @@ mx::array dequantize_weight(const Weight& weight, mx::StreamOrDevice s = {});
 // y = x W^T + bias for a dense or block-diagonal weight. With int8 weights, x [..., in] is first rotated and quantized to int8, each row of
 // each block with the scale max |x| / 127, and the dot products are exact; the result has x's dtype, and there is no gradient.
 mx::array weight_matmul(const mx::array& x, const Weight& weight, const std::optional<mx::array>& bias = std::nullopt,
-                           mx::StreamOrDevice s = {});
+                        mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

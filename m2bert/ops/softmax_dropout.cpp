@@ -38,7 +38,7 @@ mx::array drop(const mx::array& probabilities, const std::optional<mx::array>& k
 }  // namespace
 
 mx::array fused_softmax_dropout_fallback(const mx::array& x, float p, const std::optional<mx::array>& mask,
-                                          const std::optional<mx::array>& key, mx::StreamOrDevice s) {
+                                         const std::optional<mx::array>& key, mx::StreamOrDevice s) {
   check(x, p, mask);
   std::optional<mx::array> kept;
   if (key && p > 0) kept = dropout_kept(x.shape(), p, *key, s);

@@ -22,6 +22,6 @@ SoftmaxDropout fused_softmax_dropout_with_mask(const mx::array& x, float p, cons
                                                const std::optional<mx::array>& key, mx::StreamOrDevice s = {});
 // Stores the softmax instead of recomputing it.
 mx::array fused_softmax_dropout_fallback(const mx::array& x, float p, const std::optional<mx::array>& mask,
-                                          const std::optional<mx::array>& key, mx::StreamOrDevice s = {});
+                                         const std::optional<mx::array>& key, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

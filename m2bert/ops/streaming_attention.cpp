@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/dropout_mask.h"
 #include "m2bert/ops/hash.h"
-#include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
 

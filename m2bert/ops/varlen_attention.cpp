@@ -87,7 +87,7 @@ mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::arr
 }
 
 mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
-                                     const CuSeqlens& cu_seqlens_k, const AttentionOptions& options, mx::StreamOrDevice s) {
+                                    const CuSeqlens& cu_seqlens_k, const AttentionOptions& options, mx::StreamOrDevice s) {
   check(q, k, v, cu_seqlens_q, cu_seqlens_k, options);
   require(options.dropout == 0, "[attention_varlen_fallback] has no dropout: its mask would be that of a first sequence");
   std::vector<mx::array> mixed{mx::zeros({0, q.shape(1), v.shape(2)}, q.dtype(), s)};

@@ -30,7 +30,7 @@ mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::arr
                            const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 // scaled_dot_product_attention_fallback of one sequence after another.
 mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
-                                     const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
+                                    const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 
 // Upstream's forms: qkv [nnz, 3, heads, d]; q [nnz_q, heads, d] with kv [nnz_k, 2, heads, d]; q, k and v separately. The result is
 // [nnz_q, heads, d]. No sequence may be longer than max_seqlen, which has no other effect. options.dropout, .scale and .causal are

@@ -65,7 +65,8 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
   how.most_memory = uint64_t(800) << 20;
   how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread has its own, too
   // 512 MiB for the states of one layer.
-  const Outcome outcome = run(bench(wide_folder(scratch, tiny_m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
+  const Outcome outcome =
+      run(bench(wide_folder(scratch, tiny_m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(has(outcome.err, "not enough memory")) << outcome.err;
 }

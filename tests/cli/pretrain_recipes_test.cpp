@@ -14,9 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path upstream_recipes() {
-  return shared_dir() / "yamls/pretrain";
-}
+fs::path upstream_recipes() { return shared_dir() / "yamls/pretrain"; }
 
 void write_texts(const fs::path& folder, int count) {
   data::MdsFormat format;

@@ -14,9 +14,7 @@ namespace {
 using test::sentence;
 using test::tiny_models;
 
-std::vector<std::string> some_texts() {
-  return {sentence(1, 3), "", sentence(2, 12), sentence(3, 1), sentence(4, 100), sentence(5, 7)};
-}
+std::vector<std::string> some_texts() { return {sentence(1, 3), "", sentence(2, 12), sentence(3, 1), sentence(4, 100), sentence(5, 7)}; }
 
 Embedder embedder(const std::string& folder, const EmbedOptions& options = {}) { return {models::load_pretrained(folder), options}; }
 

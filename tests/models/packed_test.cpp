@@ -64,7 +64,8 @@ TEST_P(Packed, EqualsTheModelItself) {
 TEST_P(Packed, IsUnpackedBeforeItsWeightsChange) {
   model_.pack();
   const auto before = embed(model_);
-  for (const char* name : {"layer.0.mlp.wo.weight", "output.dense.weight", "in_linear.weight", "Wqkv.weight", "filter_fn.implicit_filter.6.weight"}) {
+  for (const char* name :
+       {"layer.0.mlp.wo.weight", "output.dense.weight", "in_linear.weight", "Wqkv.weight", "filter_fn.implicit_filter.6.weight"}) {
     const auto arrays = nn::named_arrays(model_);
     if (std::none_of(arrays.begin(), arrays.end(), [&](const auto& a) { return a.name.ends_with(name); })) continue;
     model_.pack();

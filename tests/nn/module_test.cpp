@@ -37,9 +37,8 @@ std::vector<std::string> names(const std::vector<NamedArray>& arrays) {
 
 TEST(Module, NamesItsArraysInOrder) {
   Everything module;
-  EXPECT_EQ(names(named_arrays(module)),
-            (std::vector<std::string>{"own", "position_ids", "shared", "shared_again", "present", "dense.weight", "dense.bias", "layers.0.weight",
-                                      "layers.1.weight"}));
+  EXPECT_EQ(names(named_arrays(module)), (std::vector<std::string>{"own", "position_ids", "shared", "shared_again", "present",
+                                                                   "dense.weight", "dense.bias", "layers.0.weight", "layers.1.weight"}));
   for (const auto& a : named_arrays(module)) {
     if (a.name == "position_ids") EXPECT_EQ(a.role, Role::buffer);
     else if (a.name == "shared_again") EXPECT_EQ(a.role, Role::alias);
@@ -57,8 +56,8 @@ TEST(Module, NamesPointAtItsMembers) {
 
 TEST(Module, ParametersAreWithoutBuffersAndAliases) {
   Everything module;
-  EXPECT_EQ(names(parameters(module)), (std::vector<std::string>{"own", "shared", "present", "dense.weight", "dense.bias", "layers.0.weight",
-                                                                 "layers.1.weight"}));
+  EXPECT_EQ(names(parameters(module)),
+            (std::vector<std::string>{"own", "shared", "present", "dense.weight", "dense.bias", "layers.0.weight", "layers.1.weight"}));
   EXPECT_EQ(count_parameters(module), 2u + 4 + 5 + 6 + 3 + 12 + 20);
 }
 

@@ -20,8 +20,7 @@ struct Form {
   Conv f;
 };
 const Form kForms[] = {{"conv1d", ops::conv1d}, {"conv1d_fallback", ops::conv1d_fallback}, {"conv1d_fft", ops::conv1d_fft}};
-const Form kDepthwiseForms[] = {{"depthwise_conv1d", ops::depthwise_conv1d},
-                                {"depthwise_conv1d_fallback", ops::depthwise_conv1d_fallback}};
+const Form kDepthwiseForms[] = {{"depthwise_conv1d", ops::depthwise_conv1d}, {"depthwise_conv1d_fallback", ops::depthwise_conv1d_fallback}};
 
 struct Setting {
   int B, L, C_in, C_out, K;

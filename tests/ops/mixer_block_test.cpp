@@ -240,7 +240,7 @@ TEST(MixerBlock, GoldenOfFlashMm) {
       auto [k2, k2_rev] = split(in[12]);
       ops::MixerWeights weights{in[1], in[2], mx::expand_dims(turned, 1), mx::concatenate({in[8], in[9], in[10]}, 0), in[3], in[4]};
       return ops::mixer_block(in[0], weights, {k, in[13], k_rev, k2, in[14], k2_rev},
-                                {options, options ? std::optional(in[15]) : std::nullopt});
+                              {options, options ? std::optional(in[15]) : std::nullopt});
     };
   };
   std::vector<std::string> names{"u",         "in_weight", "in_bias",  "out_weight", "out_bias", "x1_s", "x2_s", "v_s",

@@ -17,7 +17,8 @@ std::vector<mx::array> inputs(const Mixer& m) {
 }
 
 TEST(MonarchMix, EqualsFallback) {
-  for (const auto& m : {Mixer{2, 9, 16, true, true}, Mixer{1, 33, 18, true, true}, Mixer{3, 1, 32, false, true}, Mixer{2, 64, 16, true, false}}) {
+  for (const auto& m :
+       {Mixer{2, 9, 16, true, true}, Mixer{1, 33, 18, true, true}, Mixer{3, 1, 32, false, true}, Mixer{2, 64, 16, true, false}}) {
     const auto in = inputs(m);
     const auto f = filters_of(m);
     expect_near(ops::monarch_mix(in[0], in[1], in[2], in[3], f), ops::monarch_mix_fallback(in[0], in[1], in[2], in[3], f), 5e-6);

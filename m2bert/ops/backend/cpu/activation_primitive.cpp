@@ -12,9 +12,9 @@ namespace {
 class Gelu : public FloatPrimitive<Gelu> {
  public:
   Gelu(mx::Stream s, bool gated, GeluApproximation curve, bool gradient = false)
-      : FloatPrimitive(s, gated                     ? "gelu_gate"
-                       : curve == GeluApproximation::none ? "gelu"
-                                                 : "gelu_tanh"),
+      : FloatPrimitive(s, gated                              ? "gelu_gate"
+                          : curve == GeluApproximation::none ? "gelu"
+                                                             : "gelu_tanh"),
         gated_(gated),
         gradient_(gradient),
         curve_(curve) {}
@@ -47,7 +47,6 @@ class Gelu : public FloatPrimitive<Gelu> {
   bool gated_, gradient_;
   GeluApproximation curve_;
 };
-
 
 mx::array gelu(const mx::array& x, GeluApproximation curve, mx::Stream s) {
   return mx::array(x.shape(), x.dtype(), std::make_shared<Gelu>(s, false, curve), {contiguous(x, s)});

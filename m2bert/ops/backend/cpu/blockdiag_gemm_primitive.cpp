@@ -97,8 +97,8 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
   Gemm what_;
 };
 
-
-mx::array blockdiag_gemm(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, bool bfloat16_gemm, mx::Stream s) {
+mx::array blockdiag_gemm(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, bool bfloat16_gemm,
+                         mx::Stream s) {
   // Falls back to float32 if the CPU has no GEMM of this dtype: MLX's own takes 40 times as long.
   if (x.dtype() == mx::float16 || (x.dtype() == mx::bfloat16 && !bfloat16_gemm)) {
     auto wide = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };

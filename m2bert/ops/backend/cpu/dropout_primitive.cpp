@@ -32,7 +32,6 @@ class Dropout : public FloatPrimitive<Dropout> {
   float p_;
 };
 
-
 mx::array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) {
   return mx::array(x.shape(), x.dtype(), std::make_shared<Dropout>(s, p), {contiguous(x, s), contiguous(key, s)});
 }

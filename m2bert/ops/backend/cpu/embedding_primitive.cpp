@@ -49,8 +49,8 @@ class EmbeddingNorm : public mx::Primitive {
     for (const auto& at : tables_) {
       const mx::array& values = in[at.values];
       const HostDtype dtype = values.dtype() == mx::float32    ? HostDtype::float32
-                            : values.dtype() == mx::bfloat16 ? HostDtype::bfloat16
-                                                             : HostDtype::int8;
+                              : values.dtype() == mx::bfloat16 ? HostDtype::bfloat16
+                                                               : HostDtype::int8;
       source.tables.push_back(
           {values.data<char>(), dtype, dtype == HostDtype::int8 ? in[at.scale].data<float>() : nullptr, values.shape(0)});
       source.index.push_back(in[at.index].data<int32_t>());

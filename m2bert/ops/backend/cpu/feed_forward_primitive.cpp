@@ -69,9 +69,8 @@ class FeedForwardGradient : public FeedForwardPrimitive<FeedForwardGradient> {
     auto gradient = [&](In name) { return inputs_.data<T>(out, name); };
     const FeedForwardTensors<T> to{gradient(In::x), gradient(In::up), gradient(In::up_bias), gradient(In::down), gradient(In::down_bias)};
     return [sizes = sizes(in), options = options_, parts = parts<T>(in), key = inputs_.data<uint32_t>(in, In::key),
-            hidden = inputs_.data<T>(in, In::hidden), dy = inputs_.data<T>(in, In::dy), to] {
-      feed_forward_backward<T>(sizes, options.activation, dropout_of(options.p, key), parts, hidden, dy, to, threads());
-    };
+            hidden = inputs_.data<T>(in, In::hidden), dy = inputs_.data<T>(in, In::dy),
+            to] { feed_forward_backward<T>(sizes, options.activation, dropout_of(options.p, key), parts, hidden, dy, to, threads()); };
   }
 };
 

@@ -30,13 +30,13 @@ class MonarchMixGradient : public FloatPrimitive<MonarchMixGradient> {
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
     const auto& dy = in[inputs_.of(In::dy)];
     const MonarchMixInputs<T> inputs{inputs_.data<T>(in, In::projected),
-                                inputs_.data<T>(in, In::u),
-                                dy.data<T>(),
-                                inputs_.data<float>(in, In::short_weight),
-                                inputs_.data<float>(in, In::short_bias),
-                                dy.shape(0),
-                                dy.shape(1),
-                                dy.shape(2)};
+                                     inputs_.data<T>(in, In::u),
+                                     dy.data<T>(),
+                                     inputs_.data<float>(in, In::short_weight),
+                                     inputs_.data<float>(in, In::short_bias),
+                                     dy.shape(0),
+                                     dy.shape(1),
+                                     dy.shape(2)};
     auto gradient = [&](In name) { return outputs_.data<float>(out, name); };
     MonarchMixGradients<T> to{};
     to.projected = outputs_.data<T>(out, In::projected);

@@ -56,15 +56,15 @@ std::unique_ptr<PackedFeedForward> CpuBackend::pack_feed_forward(const FeedForwa
   if (!dtype || cpu::host_dtype_of(w.down) != dtype || w.activation == Activation::tanh) return nullptr;
   cpu::HostArrays host(s);
   cpu::PackedFeedForwardSource source{*dtype,
-                                host.weight(w.up),
-                                host.weight(w.down),
-                                host.floats(w.up_bias),
-                                host.floats(w.down_bias),
-                                host.floats(w.norm_weight),
-                                host.floats(w.norm_bias),
-                                w.eps,
-                                w.activation,
-                                w.gated};
+                                      host.weight(w.up),
+                                      host.weight(w.down),
+                                      host.floats(w.up_bias),
+                                      host.floats(w.down_bias),
+                                      host.floats(w.norm_weight),
+                                      host.floats(w.norm_bias),
+                                      w.eps,
+                                      w.activation,
+                                      w.gated};
   if (!cpu::packed_feed_forward_supports(source.up, source.down, w.gated)) return nullptr;
   return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::PackedFeedForwardHost>(source));
 }

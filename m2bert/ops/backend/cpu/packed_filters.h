@@ -21,8 +21,20 @@ mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::Stre
 
 // Filter networks as inputs of a primitive, all float32. The reverse and the residual networks are optional.
 enum class NetworkInput {
-  times, deltas, D, features, weight, rev_features, rev_weight,
-  times2, deltas2, D2, features2, weight2, rev_features2, rev_weight2,
+  times,
+  deltas,
+  D,
+  features,
+  weight,
+  rev_features,
+  rev_weight,
+  times2,
+  deltas2,
+  D2,
+  features2,
+  weight2,
+  rev_features2,
+  rev_weight2,
 };
 void add_networks(NamedInputs<NetworkInput>& inputs, const FilterNetworks& networks, mx::Stream s);
 HostFilterNetworks host_networks(const Positions<NetworkInput>& positions, const std::vector<mx::array>& arrays);

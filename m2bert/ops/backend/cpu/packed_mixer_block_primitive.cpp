@@ -21,8 +21,8 @@ class MixerBlockPacked : public PackedPrimitive<MixerBlockPacked> {
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [weights = weights_, filters = FilterSource<T>{in[1].data<FilterValue<T>>(), nullptr}, u = in[0].data<T>(),
-            y = out[0].data<T>(), B = in[0].shape(0), L = in[0].shape(1)] { weights->run(u, B, L, filters, y, threads()); };
+    return [weights = weights_, filters = FilterSource<T>{in[1].data<FilterValue<T>>(), nullptr}, u = in[0].data<T>(), y = out[0].data<T>(),
+            B = in[0].shape(0), L = in[0].shape(1)] { weights->run(u, B, L, filters, y, threads()); };
   }
 
  private:
@@ -112,16 +112,16 @@ std::unique_ptr<PackedMixerBlock> CpuBackend::pack_mixer_block(const MixerWeight
   if (!dtype || cpu::host_dtype_of(w.out_weight) != dtype || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
   cpu::HostArrays host(s);
   const cpu::PackedMixerBlockSource source{*dtype,
-                                       host.weight(w.in_weight),
-                                       host.weight(w.out_weight),
-                                       host.floats(w.in_bias),
-                                       host.floats(w.out_bias),
-                                       host.floats(w.short_weight),
-                                       host.floats(w.short_bias),
-                                       residual};
+                                           host.weight(w.in_weight),
+                                           host.weight(w.out_weight),
+                                           host.floats(w.in_bias),
+                                           host.floats(w.out_bias),
+                                           host.floats(w.short_weight),
+                                           host.floats(w.short_bias),
+                                           residual};
   if (!cpu::packed_mixer_block_supports(source.in, source.out)) return nullptr;
-  require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q), "[pack_mixer_block] short_weight has shape ",
-          w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
+  require(w.short_weight.shape(0) == source.in.q && w.short_bias.size() == size_t(source.in.q),
+          "[pack_mixer_block] short_weight has shape ", w.short_weight.shape(), ", in_weight ", w.in_weight.values.shape());
   return std::make_unique<cpu::PackedWeights>(std::make_shared<const cpu::PackedMixerBlockHost>(source));
 }
 

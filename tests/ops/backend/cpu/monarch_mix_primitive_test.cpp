@@ -39,9 +39,7 @@ class MonarchMixKernel : public ::testing::TestWithParam<Mixer> {
   static mx::array kernel(const std::vector<mx::array>& in) {
     return ops::backend_for({}).monarch_mix(in[0], in[1], in[2], in[3], filters(in), mx::to_stream({})).value();
   }
-  static mx::array fallback(const std::vector<mx::array>& in) {
-    return ops::monarch_mix_fallback(in[0], in[1], in[2], in[3], filters(in));
-  }
+  static mx::array fallback(const std::vector<mx::array>& in) { return ops::monarch_mix_fallback(in[0], in[1], in[2], in[3], filters(in)); }
 };
 
 TEST_P(MonarchMixKernel, EqualsFallback) { expect_near(kernel(inputs()), fallback(inputs()), 2e-6); }
@@ -97,7 +95,8 @@ TEST(MonarchMixKernel, DeclinesOtherInputs) {
   auto mixed = [](int H, int taps, mx::Dtype dtype) {
     const Mixer m{1, 4, H, true, true};
     const auto projected = mx::zeros({1, 4, 3 * H}, dtype), u = mx::zeros({1, 4, H}, dtype);
-    return ops::backend_for({}).monarch_mix(projected, u, mx::zeros({3 * H, 1, taps}), mx::zeros({3 * H}), filters_of(m), mx::to_stream({}));
+    return ops::backend_for({}).monarch_mix(projected, u, mx::zeros({3 * H, 1, taps}), mx::zeros({3 * H}), filters_of(m),
+                                            mx::to_stream({}));
   };
   EXPECT_EQ(mixed(16, 3, mx::float32).has_value(), ops::has_kernels({}));
   EXPECT_FALSE(mixed(18, 3, mx::float32));

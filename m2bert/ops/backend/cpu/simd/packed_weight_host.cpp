@@ -85,6 +85,7 @@ PackedWeight::PackedWeight(const void* weight, HostDtype dtype, int q, int p, co
 
 bool has_int8_gemm() {
   static const bool exact = [] {
+    const OneThread one;  // or the thread that asks would start a pool of its own
     constexpr int kSize = 64, kMax = 127;
     const std::vector<int8_t> all(size_t(kSize) * kSize, kMax);
     std::vector<float> y(size_t(kSize) * kSize);
