@@ -70,7 +70,7 @@ io::Tree settings_of(const EmbedCommand& command, const infer::Embedder& embedde
           {"max_length", batching.max_length},
           {"batch_size", batching.batch_size},
           {"truncation_side", command.batch.truncation_side},
-          {"reference_cut", batching.reference_cut},
+          {"reference_cut", batching.upstream_cut},
           {"prompt", batching.prompt},
           {"pooling", models::name(embedder.pooling())},
           {"normalize", embedder.normalize()},

@@ -89,7 +89,7 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();
   add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End at which long texts are truncated")
       ->capture_default_str();
-  app.add_flag("--reference-cut", option.reference_cut,
+  app.add_flag("--reference-cut", option.upstream_cut,
                "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
 }
 
@@ -101,7 +101,7 @@ infer::EmbedOptions batching(const BatchOption& option) {
   if (option.max_length > 0) options.max_length = option.max_length;
   options.batch_size = option.batch_size;
   if (option.truncation_side == "left") options.truncation_side = tokenize::TruncationSide::left;
-  options.reference_cut = option.reference_cut;
+  options.upstream_cut = option.upstream_cut;
   return options;
 }
 

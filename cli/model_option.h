@@ -32,7 +32,7 @@ std::string model_hash(const models::Pretrained& pretrained);
 struct BatchOption {
   std::string pad, truncation_side = "right";
   int max_length = 0, batch_size = 32;
-  bool reference_cut = false;
+  bool upstream_cut = false;
 };
 
 // Adds --pad, --max-length, --batch-size, --truncation-side and --reference-cut.

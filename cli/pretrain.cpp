@@ -32,17 +32,22 @@ struct PretrainCommand {
 
 io::Tree number(double value) { return std::isfinite(value) ? io::Tree(value) : io::Tree(); }
 
-double metric(const train::Evaluation& evaluation, const char* name) { return *tasks::find(evaluation.metrics, name); }
+// Metrics whose keys in --json are older than tasks; others have their own names.
+std::string json_key(const std::string& metric) {
+  if (metric == "LanguageCrossEntropy") return "cross_entropy";
+  if (metric == "Perplexity") return "perplexity";
+  return metric == "MaskedAccuracy" ? "accuracy" : metric;
+}
 
 io::Tree result_tree(const train::PretrainResult& r) {
   io::Tree tree{{"folder", r.folder.string()}, {"model", r.model.string()}, {"parameters", r.parameters},
                 {"batches", r.time.batch},     {"epochs", r.time.epoch},    {"samples", r.time.sample},
                 {"tokens", r.time.token},      {"loss", number(r.loss)},    {"seconds", r.seconds}};
   if (!r.evaluation) return tree;
-  tree.set("evaluation", {{"cross_entropy", number(metric(*r.evaluation, "LanguageCrossEntropy"))},
-                          {"perplexity", number(metric(*r.evaluation, "Perplexity"))},
-                          {"accuracy", number(metric(*r.evaluation, "MaskedAccuracy"))},
-                          {"samples", r.evaluation->samples}});
+  io::Tree evaluation = io::Tree::map();
+  for (const auto& metric : r.evaluation->metrics) evaluation.set(json_key(metric.name), number(metric.value));
+  evaluation.set("samples", r.evaluation->samples);
+  tree.set("evaluation", std::move(evaluation));
   return tree;
 }
 
@@ -52,8 +57,13 @@ std::string result_text(const train::PretrainResult& r) {
                      io::show_duration(r.seconds);
   if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
   if (r.evaluation) {
-    text += ", evaluation: cross entropy " + fixed_text(metric(*r.evaluation, "LanguageCrossEntropy"), 4) + ", accuracy " +
-            fixed_text(metric(*r.evaluation, "MaskedAccuracy"), 4);
+    const char* separator = ", evaluation: ";
+    for (const auto& metric : r.evaluation->metrics) {
+      if (metric.name == "Perplexity") continue;  // says the same as the cross entropy
+      text +=
+          separator + (metric.name == "LanguageCrossEntropy" ? "cross entropy" : json_key(metric.name)) + " " + fixed_text(metric.value, 4);
+      separator = ", ";
+    }
   }
   return text + "\nmodel: " + r.model.string();
 }

@@ -20,7 +20,7 @@ struct TokenizeOptions {
   std::vector<int32_t> decode;
   int max_length = 0;
   std::string truncation_side = "right";
-  bool no_special_tokens = false, reference_cut = false;
+  bool no_special_tokens = false, upstream_cut = false;
 };
 
 tokenize::WordPiece tokenizer_of(const TokenizeOptions& options) {
@@ -32,7 +32,7 @@ tokenize::EncodeOptions encode_options(const TokenizeOptions& options) {
   if (options.max_length > 0) how.max_length = static_cast<size_t>(options.max_length);
   if (options.truncation_side == "left") how.truncation_side = tokenize::TruncationSide::left;
   how.add_special_tokens = !options.no_special_tokens;
-  how.reference_cut = options.reference_cut;
+  how.upstream_cut = options.upstream_cut;
   return how;
 }
 
@@ -90,7 +90,7 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Truncate to that many tokens");
   add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated")->capture_default_str();
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
-  app.add_flag("--reference-cut", options->reference_cut, "Truncate after [SEP] was added, as upstream's scripts do");
+  app.add_flag("--reference-cut", options->upstream_cut, "Truncate after [SEP] was added, as upstream's scripts do");
   return [options, &globals] {
     const tokenize::WordPiece tokenizer = tokenizer_of(*options);
     if (options->decode.empty()) print_encoded(tokenizer, *options, globals.json);

@@ -43,7 +43,7 @@ Window Batcher::next(const NextText& next_text) const {
   tokenize::EncodeOptions how;
   how.max_length = static_cast<size_t>(options_.max_length);
   how.truncation_side = options_.truncation_side;
-  how.reference_cut = options_.reference_cut;
+  how.upstream_cut = options_.upstream_cut;
   std::vector<tokenize::Encoding> encodings;
   size_t tokens = 0;
   while (encodings.empty() || !full(encodings.size(), tokens)) {

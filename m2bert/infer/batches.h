@@ -26,8 +26,8 @@ struct BatchOptions {
   // Whether batches may gather texts of similar length. False where padding changes the result (M2) and depends on the longest text.
   bool sort = true;
   tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
-  bool reference_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
-  std::string prompt;          // put in front of each text
+  bool upstream_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
+  std::string prompt;         // put in front of each text
 };
 
 // A batch of texts.

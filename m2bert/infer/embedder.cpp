@@ -35,7 +35,7 @@ BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOpti
   batching.batch_size = options.batch_size;
   batching.sort = !pretrained.config.monarch_mixer_sequence_mixing;
   batching.truncation_side = options.truncation_side;
-  batching.reference_cut = options.reference_cut;
+  batching.upstream_cut = options.upstream_cut;
   batching.prompt = prompt_text(pretrained, options.prompt);
   return batching;
 }

@@ -18,7 +18,7 @@ struct EmbedOptions {
   std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
   tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
-  bool reference_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
+  bool upstream_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
 };
 
 struct Embeddings {

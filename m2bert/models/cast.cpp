@@ -1,6 +1,7 @@
 #include "m2bert/models/cast.h"
 
 #include "m2bert/checkpoint/quantize.h"
+#include "m2bert/error.h"
 #include "m2bert/ops/cast.h"
 #include "m2bert/ops/cpu_features.h"
 #include "m2bert/ops/quantized.h"
@@ -39,11 +40,20 @@ bool cast_weights(Model& model, mx::Dtype dtype) {
 }
 
 ScopedCast::ScopedCast(Model& model, mx::Dtype dtype) : weights_(nn::named_arrays(model)) {
+  require(mx::issubdtype(dtype, mx::floating), "[ScopedCast] the dtype is ", dtype, ", wants a floating dtype");
   for (const auto& w : weights_) originals_.push_back(*w.array);
-  if (dtype != mx::float32) cast_weights(model, dtype);
+  if (dtype == mx::float32) return;
+  try {
+    cast_weights(model, dtype);
+  } catch (...) {
+    restore();
+    throw;
+  }
 }
 
-ScopedCast::~ScopedCast() {
+ScopedCast::~ScopedCast() { restore(); }
+
+void ScopedCast::restore() {
   for (size_t i = 0; i < weights_.size(); ++i) *weights_[i].array = originals_[i];
 }
 

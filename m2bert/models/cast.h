@@ -14,7 +14,7 @@ bool cast_weights(Model& model, mx::Dtype dtype);
 // The weights that bfloat16 and float16 apply to: floating-point parameters, without the filters of the long convolution.
 std::vector<nn::NamedArray> castable_weights(Model& model);
 
-// A model's weights in another dtype while the scope lives; the end of the scope puts the original arrays back.
+// A model's weights in another floating dtype while the scope lives; the end of the scope puts the original arrays back.
 class ScopedCast {
  public:
   ScopedCast(Model& model, mx::Dtype dtype);
@@ -23,6 +23,8 @@ class ScopedCast {
   ScopedCast& operator=(const ScopedCast&) = delete;
 
  private:
+  void restore();
+
   std::vector<nn::NamedArray> weights_;
   nn::Arrays originals_;
 };

@@ -40,7 +40,7 @@ Pooler::Pooler(const Config& c)
     : dense(c.hidden_size, c.hidden_size),
       pool_all_(c.pool_all),
       planting_(c.sequence_token_planting),
-      planting_as_reference_(c.sequence_token_planting_pooling == "reference") {}
+      planting_as_upstream_(c.sequence_token_planting_pooling == "reference") {}
 
 mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) const {
   if (pool_all_) return mx::tanh(dense(masked_mean(hidden, mask)));
@@ -51,7 +51,7 @@ mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) con
   planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0, hidden.dtype()), planted);
   auto sum = planted_sum(hidden, planted);
   auto count = mx::sum(planted, 1, true);  // [B, 1]
-  if (planting_as_reference_) {            // every row gets the states of all examples; the first is not counted
+  if (planting_as_upstream_) {             // every row gets the states of all examples; the first is not counted
     return mx::tanh(dense((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true)));
   }
   return mx::tanh(dense((first + sum) / (count + mx::array(1, count.dtype()))));

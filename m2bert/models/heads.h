@@ -27,7 +27,7 @@ class Pooler : public PoolerBase {
   nn::Linear dense;
 
  private:
-  bool pool_all_, planting_, planting_as_reference_;
+  bool pool_all_, planting_, planting_as_upstream_;
 };
 
 // Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: upstream's AttentionPooler.

@@ -2,27 +2,34 @@
 
 #include <algorithm>
 
+#include "m2bert/error.h"
+
 namespace m2bert::models {
 
 namespace {
 
-mx::array rows_of(const std::vector<int32_t>& values, int width, int first, int rows) {
+// Rows [first, first + rows) of a batch's field.
+mx::array rows_of(const data::Batch& batch, const char* field, const std::vector<int32_t>& values, int width, int first, int rows) {
+  require(first >= 0 && rows >= 0 && first + rows <= batch.rows && values.size() == size_t(batch.rows) * size_t(width), "[Batch] ", field,
+          " has ", values.size(), " values, wants ", batch.rows, " rows of ", width, " for rows ", first, " to ", first + rows);
   return mx::array(values.data() + size_t(first) * size_t(width), {rows, width}, mx::int32);
 }
 
 }  // namespace
 
 Inputs inputs_of(const data::Batch& b, int first, int rows) {
-  Inputs inputs{rows_of(b.input_ids, b.length, first, rows), rows_of(b.attention_mask, b.length, first, rows), std::nullopt};
+  Inputs inputs{rows_of(b, "input_ids", b.input_ids, b.length, first, rows),
+                rows_of(b, "attention_mask", b.attention_mask, b.length, first, rows), std::nullopt};
   const bool one_type = std::ranges::all_of(b.token_type_ids, [](int32_t type) { return type == 0; });
-  if (!one_type) inputs.token_type_ids = rows_of(b.token_type_ids, b.length, first, rows);
+  if (!one_type) inputs.token_type_ids = rows_of(b, "token_type_ids", b.token_type_ids, b.length, first, rows);
   return inputs;
 }
 
 Inputs inputs_of(const data::Batch& batch) { return inputs_of(batch, 0, batch.rows); }
 
 mx::array labels_of(const data::Batch& batch, int first, int rows) {
-  return rows_of(batch.labels, int(batch.labels.size() / size_t(batch.rows)), first, rows);
+  require(batch.rows > 0 && !batch.labels.empty(), "[Batch] there are no labels for ", batch.rows, " rows");
+  return rows_of(batch, "labels", batch.labels, int(batch.labels.size() / size_t(batch.rows)), first, rows);
 }
 
 std::vector<float> to_floats(const mx::array& a) {

@@ -45,6 +45,7 @@ Model::Model(const Config& config, Head head)
 }
 
 void Model::init(uint64_t seed, bool independent) {
+  unpack();
   nn::KeySequence keys(seed);
   const float range = float(config_.initializer_range);
   embeddings_.init(range, keys);
@@ -140,9 +141,15 @@ class Model::Bert : public nn::Module {
 };
 
 void Model::pack() {
-  embeddings_.pack();
-  encoder_.pack();
+  unpack();
   packed_ = true;
+  try {
+    embeddings_.pack();
+    encoder_.pack();
+  } catch (...) {  // never packed in part
+    unpack();
+    throw;
+  }
 }
 
 void Model::unpack() {

@@ -66,7 +66,7 @@ ops::MixerFilters MonarchSequenceMixer::filters(int L, const nn::Pass& pass) con
 void MonarchSequenceMixer::pack(const PackOptions& options) {
   const ops::MixerWeights weights{in_linear.matrix(), in_linear.bias,      short_filter_weight,
                                   short_filter_bias,  out_linear.matrix(), out_linear.bias};
-  packed_ = std::make_unique<packed::Mixer>(weights, filter_fn, filter_fn2, options.filter_cache_bytes);
+  packed_ = std::make_unique<packed::MonarchMixer>(weights, filter_fn, filter_fn2, options.filter_cache_bytes);
 }
 
 void MonarchSequenceMixer::visit(nn::Visitor& v) {

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "m2bert/models/config.h"
-#include "m2bert/models/packed/mixer.h"
+#include "m2bert/models/packed/monarch_mixer.h"
 #include "m2bert/models/sequence_mixer.h"
 #include "m2bert/nn/hyena_filter.h"
 #include "m2bert/nn/layer_norm.h"
@@ -33,7 +33,7 @@ class MonarchSequenceMixer : public SequenceMixer {
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
   ops::MixerFilters filters(int L, const nn::Pass& pass) const;
 
-  std::unique_ptr<packed::Mixer> packed_;
+  std::unique_ptr<packed::MonarchMixer> packed_;
 };
 
 }  // namespace m2bert::models

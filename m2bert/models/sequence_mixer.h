@@ -22,21 +22,24 @@ struct PackOptions {
 };
 
 // One half of a layer. pack() packs its weights for inference (Model::pack). Until unpack(), passes that allow it use the packed weights.
-class Mixer : public nn::Module {
+class Sublayer : public nn::Module {
  public:
+  Sublayer() = default;
+  Sublayer(const Sublayer&) = delete;  // packed forms refer to the members
+  Sublayer& operator=(const Sublayer&) = delete;
   virtual void init(float initializer_range, nn::KeySequence& keys) = 0;
   virtual void pack(const PackOptions& options) = 0;
   virtual void unpack() = 0;
 };
 
 // Mixes along the sequence: [B, L, H] -> the same shape; attention with an unpadding in the context: rows [nnz, H] -> the same shape.
-class SequenceMixer : public Mixer {
+class SequenceMixer : public Sublayer {
  public:
   virtual mx::array operator()(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const = 0;
 };
 
 // Mixes along the channels, including residual and norm: [..., H] -> the same shape.
-class ChannelMixer : public Mixer {
+class ChannelMixer : public Sublayer {
  public:
   virtual mx::array operator()(const mx::array& x, nn::Pass& pass) const = 0;
 };

@@ -8,6 +8,29 @@
 
 namespace m2bert::ops {
 
+namespace {
+
+// The vectors that go with the matrices; kernels read them by the matrices' sizes.
+void check(const FeedForwardWeights& w) {
+  auto outputs = [](const char* name, const mx::array& a) {
+    require(a.ndim() == 2 || a.ndim() == 3, "[feed_forward] ", name, " has shape ", a.shape(),
+            ", wants [out, in] or [nb, out / nb, in / nb]");
+    return a.ndim() == 3 ? size_t(a.shape(0)) * size_t(a.shape(1)) : size_t(a.shape(0));
+  };
+  auto wants = [](const char* name, const std::optional<mx::array>& a, size_t size) {
+    require(!a || a->size() == size, "[feed_forward] ", name, " has ", a ? a->size() : 0, " values, wants ", size);
+  };
+  const size_t up = outputs("up", w.up.values), down = outputs("down", w.down.values);
+  wants("up_bias", w.up_bias, up);
+  wants("the scale of up", w.up.scale, up);
+  wants("down_bias", w.down_bias, down);
+  wants("the scale of down", w.down.scale, down);
+  wants("norm_weight", w.norm_weight, down);
+  wants("norm_bias", w.norm_bias, down);
+}
+
+}  // namespace
+
 mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
                                 mx::StreamOrDevice s) {
   auto h = weight_matmul(x, w.up, w.up_bias, s);
@@ -26,12 +49,14 @@ mx::array feed_forward_fallback(const mx::array& x, const FeedForwardWeights& w,
 
 mx::array feed_forward(const mx::array& x, const FeedForwardWeights& w, float p, const std::optional<mx::array>& key,
                        mx::StreamOrDevice s) {
+  check(w);
   require(p >= 0 && p < 1, "[feed_forward] p is ", p, ", wants 0 <= p < 1");
   if (auto y = backend_for(s).feed_forward(x, w, p, key, mx::to_stream(s))) return *y;
   return feed_forward_fallback(x, w, p, key, s);
 }
 
 std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::StreamOrDevice s) {
+  check(weights);
   return backend_for(s).pack_feed_forward(weights, mx::to_stream(s));
 }
 

@@ -16,6 +16,9 @@ std::optional<LinearWeights> joined(const std::vector<LinearWeights>& layers, mx
     const auto& w = layer.weight;
     require(w.values.ndim() == 2 && w.values.shape(1) == layers[0].weight.values.shape(1), "[pack_linear] weight has shape ",
             w.values.shape(), ", the first one ", layers[0].weight.values.shape());
+    const auto out = size_t(w.values.shape(0));
+    require((!layer.bias || layer.bias->size() == out) && (!w.scale || w.scale->size() == out),
+            "[pack_linear] the bias or the scales do not have ", out, " values");
     if (w.values.dtype() != layers[0].weight.values.dtype()) return std::nullopt;
     values.push_back(w.values);
     if (w.scale) scales.push_back(*w.scale);

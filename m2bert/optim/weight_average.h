@@ -27,4 +27,20 @@ class WeightAverage {
   nn::Arrays average_;
 };
 
+// The averages in place of the weights while the scope lives; null: nothing happens.
+class SwappedAverage {
+ public:
+  explicit SwappedAverage(WeightAverage* average) : average_(average) {
+    if (average_) average_->swap();
+  }
+  ~SwappedAverage() {
+    if (average_) average_->swap();
+  }
+  SwappedAverage(const SwappedAverage&) = delete;
+  SwappedAverage& operator=(const SwappedAverage&) = delete;
+
+ private:
+  WeightAverage* average_;
+};
+
 }  // namespace m2bert::optim

@@ -12,7 +12,7 @@ namespace m2bert::tasks {
 namespace {
 
 // The rule which labels count. Upstream ignores label 0 too, the id of [PAD]; Hugging Face ignores -100 alone.
-int32_t least_label(const models::Config& config) { return config.family == models::Family::hf_bert ? 0 : 1; }
+int32_t min_label(const models::Config& config) { return config.family == models::Family::hf_bert ? 0 : 1; }
 
 // The predicted tokens of a batch: only these go through the decoder.
 struct Predictions {
@@ -24,14 +24,14 @@ Predictions predict(const models::Model& model, const models::Inputs& inputs, co
   require(labels.shape() == inputs.input_ids.shape(), "[masked_lm] labels have shape ", labels.shape(), ", input_ids ",
           inputs.input_ids.shape());
   const auto hidden = model.hidden_states(inputs, pass);
-  const auto counted = mx::greater_equal(labels, mx::array(least_label(model.config()), labels.dtype()));
+  const auto counted = mx::greater_equal(labels, mx::array(min_label(model.config()), labels.dtype()));
   const auto rows = ops::unpadding(counted);
   const auto logits = model.masked_lm_logits(ops::unpad_input(hidden, rows), pass);
   return {logits, mx::take(mx::reshape(mx::astype(labels, mx::int32), {-1}), rows.indices, 0)};
 }
 
-// The places of MetricSums.
-enum Count : size_t { predicted, right };
+// The entries of MetricSums::counts.
+enum Count : size_t { predicted, correct };
 
 metrics::LanguageCrossEntropy cross_entropy_of(const MetricSums& sums) {
   metrics::LanguageCrossEntropy cross_entropy;
@@ -51,9 +51,11 @@ mx::array MaskedLM::loss(const models::Model& model, const data::Batch& batch, i
 }
 
 int64_t MaskedLM::weight(const data::Batch& batch, int first, int rows) const {
+  require(first + rows <= batch.rows && batch.labels.size() == size_t(batch.rows) * size_t(batch.length), "[masked_lm] the batch has ",
+          batch.labels.size(), " labels, wants ", batch.rows, " x ", batch.length);
   const auto* begin = batch.labels.data() + size_t(first) * size_t(batch.length);
   return std::count_if(begin, begin + size_t(rows) * size_t(batch.length),
-                       [least = least_label(config_)](int32_t label) { return label >= least; });
+                       [min = min_label(config_)](int32_t label) { return label >= min; });
 }
 
 std::vector<Metric> MaskedLM::train_metrics(double loss) const {
@@ -63,12 +65,12 @@ std::vector<Metric> MaskedLM::train_metrics(double loss) const {
 std::vector<Metric> MaskedLM::eval_metrics(const MetricSums& sums) const {
   const double cross_entropy = cross_entropy_of(sums).value();
   metrics::MaskedAccuracy accuracy;
-  accuracy.add(sums.counts[right], sums.counts[predicted]);
+  accuracy.add(sums.counts[correct], sums.counts[predicted]);
   return {
       {"LanguageCrossEntropy", cross_entropy}, {"MaskedAccuracy", accuracy.value()}, {"Perplexity", metrics::perplexity(cross_entropy)}};
 }
 
-MetricSums MaskedLM::no_sums() const { return {{0, 0}, {0}}; }
+MetricSums MaskedLM::zero_sums() const { return {{0, 0}, {0}}; }
 
 void MaskedLM::add_sums(MetricSums& sums, const models::Model& model, const data::Batch& batch, int first, int rows) const {
   const int64_t count = weight(batch, first, rows);
@@ -82,7 +84,7 @@ void MaskedLM::add_sums(MetricSums& sums, const models::Model& model, const data
   mx::eval({loss, hits});
   sums.values[0] += loss.item<float>();
   sums.counts[predicted] += count;
-  sums.counts[right] += hits.item<int32_t>();
+  sums.counts[correct] += hits.item<int32_t>();
 }
 
 double MaskedLM::head_flops(int64_t predicted) const {

@@ -21,7 +21,7 @@ class MaskedLM : public Task {
   int64_t weight(const data::Batch& batch, int first, int rows) const override;
   std::vector<Metric> train_metrics(double loss) const override;
   std::vector<Metric> eval_metrics(const MetricSums& sums) const override;
-  MetricSums no_sums() const override;
+  MetricSums zero_sums() const override;
   void add_sums(MetricSums& sums, const models::Model& model, const data::Batch& batch, int first, int rows) const override;
   double head_flops(int64_t predicted) const override;
   data::Batch dummy_batch(int rows, int length) const override;

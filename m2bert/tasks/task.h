@@ -19,7 +19,7 @@ struct Metric {
 const double* find(const std::vector<Metric>& metrics, const std::string& name);
 
 // The running sums that a task computes its metrics from, over all batches of an evaluation and all processes: hits, true and false
-// positives, losses. What a place means is the task's affair.
+// positives, losses. Each task defines the meaning of each entry.
 struct MetricSums {
   std::vector<int64_t> counts;
   std::vector<double> values;  // added over processes in float32
@@ -45,8 +45,8 @@ class Task {
   virtual std::vector<Metric> train_metrics(double loss) const = 0;
   // The metrics of an evaluation; logged as metrics/eval/NAME.
   virtual std::vector<Metric> eval_metrics(const MetricSums& sums) const = 0;
-  // The sums of no rows, with as many places as eval_metrics reads.
-  virtual MetricSums no_sums() const = 0;
+  // Sums of zero, with as many entries as eval_metrics reads.
+  virtual MetricSums zero_sums() const = 0;
   // Adds rows [first, first + rows) to the sums. Inference: no dropout.
   virtual void add_sums(MetricSums& sums, const models::Model& model, const data::Batch& batch, int first, int rows) const = 0;
 

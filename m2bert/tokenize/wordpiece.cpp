@@ -47,7 +47,7 @@ void require_size(std::string_view text) {
 
 // The maximum number of tokens of the texts themselves.
 size_t room_for(const EncodeOptions& options, size_t specials) {
-  if (options.reference_cut) return SIZE_MAX;
+  if (options.upstream_cut) return SIZE_MAX;
   require(options.max_length >= specials, "[tokenize] max_length is ", options.max_length, ", but the special tokens alone are ", specials);
   return options.max_length == SIZE_MAX ? SIZE_MAX : options.max_length - specials;
 }
@@ -76,7 +76,7 @@ class Writer {
   }
   Encoding finish(bool truncated, const EncodeOptions& options) {
     out_.truncated = truncated;
-    if (options.reference_cut && out_.ids.size() > options.max_length) cut_as_upstream(options.max_length);
+    if (options.upstream_cut && out_.ids.size() > options.max_length) cut_as_upstream(options.max_length);
     out_.attention_mask.assign(out_.ids.size(), 1);
     return std::move(out_);
   }
@@ -114,7 +114,7 @@ Encoding WordPiece::encode(std::string_view text, const EncodeOptions& options) 
   const size_t room = room_for(options, specials);
   // Text after the last token that is kept need not be split.
   size_t limit = options.truncation_side == TruncationSide::right ? room : SIZE_MAX;
-  if (options.reference_cut) limit = options.max_length;
+  if (options.upstream_cut) limit = options.max_length;
   std::vector<Piece> pieces;
   pieces.reserve(std::min(text.size() / 4, limit) + 16);
   Splitter(*model_).split(text, limit, pieces);

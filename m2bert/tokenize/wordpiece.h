@@ -25,7 +25,7 @@ struct EncodeOptions {
   Truncation truncation = Truncation::longest_first;
   bool add_special_tokens = true;  // [CLS] a [SEP], or [CLS] a [SEP] b [SEP]
   // Truncate the finished encoding on the right, as upstream's scripts do, so that a long text loses its [SEP].
-  bool reference_cut = false;
+  bool upstream_cut = false;
 };
 
 // Overrides the settings of the files. An empty field means the setting of the file or folder, or BERT's default.

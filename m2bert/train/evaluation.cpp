@@ -16,7 +16,7 @@ struct Share {
 };
 
 Share share_of(const models::Model& model, const tasks::Task& task, data::BatchSource& source, const EvaluationOptions& options) {
-  Share share{task.no_sums()};
+  Share share{task.zero_sums()};
   source.seek({0, 0});
   for (int64_t done = 0; options.batches < 0 || done < options.batches; ++done) {
     const auto batch = source.next();

@@ -218,7 +218,7 @@ void Pretraining::add_monitors(TrainerParts& parts, int length) {
 fs::path Pretraining::write_model() {
   if (!folder_) return {};
   const fs::path folder = folder_->path() / "model";
-  if (average_) average_->swap();
+  const optim::SwappedAverage swapped(average_ ? &*average_ : nullptr);
   auto owners = nn::named_arrays(model_);
   std::erase_if(owners, [](const nn::NamedArray& a) { return a.role == nn::Role::alias; });
   checkpoint::FolderDescription description;
@@ -226,7 +226,6 @@ fs::path Pretraining::write_model() {
   checkpoint::write_folder_description(folder, description);
   if (!data_->vocabulary().empty()) io::write_file(folder / "vocab.txt", data_->vocabulary());
   checkpoint::save_safetensors(folder / "model.safetensors", separate_tensors(owners));
-  if (average_) average_->swap();
   return folder;
 }
 

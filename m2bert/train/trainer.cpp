@@ -153,10 +153,10 @@ void Trainer::evaluate() {
   evaluation_due_ = false;
   if (!parts_.eval_data) return;
   const Pause pause(paused_);
-  auto* average = parts_.trained.average;
-  if (average) average->swap();
-  auto result = train::evaluate(parts_.trained.model, parts_.task, *parts_.eval_data, parts_.processes, options_.evaluation);
-  if (average) average->swap();
+  auto result = [&] {
+    const optim::SwappedAverage swapped(parts_.trained.average);
+    return train::evaluate(parts_.trained.model, parts_.task, *parts_.eval_data, parts_.processes, options_.evaluation);
+  }();
   evaluation_due_ = parts_.processes.any(io::interrupted());
   if (evaluation_due_) return;  // a signal cut it short
   evaluated_at_ = time_;

@@ -19,8 +19,16 @@ Config with_alibi() {
   return c;
 }
 
+// 24 channels have no kernel for packed weights: the mixer then runs from cached filters, as on a device without kernels.
+Config of_width_24() {
+  auto c = test::tiny_m2_config();
+  c.hidden_size = 24;
+  return c;
+}
+
 Config named(const std::string& kind) {
   if (kind == "alibi") return with_alibi();
+  if (kind == "mixer_of_width_24") return of_width_24();
   return kind == "bert" ? test::tiny_bert_config() : test::tiny_m2_config();
 }
 
@@ -47,7 +55,11 @@ mx::array embed(const Model& model) {
 
 class Packed : public ::testing::TestWithParam<const char*> {
  protected:
-  Packed() : model_(named(GetParam()), Head::embedding) { model_.init(3, true); }
+  Packed() : model_(named(GetParam()), Head::embedding) {
+    ops::enable_kernels(std::string(GetParam()) != "mixer_without_kernels");
+    model_.init(3, true);
+  }
+  ~Packed() override { ops::enable_kernels(true); }
   Model model_;
 };
 
@@ -76,6 +88,14 @@ TEST_P(Packed, IsUnpackedBeforeItsWeightsChange) {
     EXPECT_GT(largest(embed(model_) - before), 1e-6f) << name;
     w = old;
   }
+}
+
+TEST_P(Packed, NewRandomWeightsUnpack) {
+  model_.pack();
+  const auto before = embed(model_);
+  model_.init(4, true);
+  EXPECT_FALSE(model_.is_packed());
+  EXPECT_GT(largest(embed(model_) - before), 1e-3f);
 }
 
 TEST_P(Packed, HasTheGradientsOfTheModelItself) {
@@ -127,7 +147,7 @@ TEST_P(Packed, LeavesNoCopyBehind) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Packed, ::testing::Values("mixer", "alibi", "bert"));
+INSTANTIATE_TEST_SUITE_P(Models, Packed, ::testing::Values("mixer", "mixer_of_width_24", "mixer_without_kernels", "alibi", "bert"));
 
 TEST(FilterCache, SmallFiltersAreAlwaysAdmittedAndLargeOnesTheSecondTime) {
   constexpr size_t small = 1 << 20, large = size_t(1) << 28;

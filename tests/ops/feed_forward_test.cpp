@@ -52,6 +52,7 @@ double plain_activation(double x, Activation activation) {
     case Activation::gelu_tanh: return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case Activation::relu: return std::max(x, 0.0);
     case Activation::silu: return x / (1 + std::exp(-x));
+    case Activation::tanh: return std::tanh(x);
   }
   return 0;
 }

@@ -62,7 +62,7 @@ TEST(MaskedLM, SumsGiveTheMetrics) {
   model.init(8);
   const MaskedLM task(config());
   const auto batch = task.dummy_batch(3, 12);
-  auto whole = task.no_sums(), parts = task.no_sums();
+  auto whole = task.zero_sums(), parts = task.zero_sums();
   task.add_sums(whole, model, batch, 0, 3);
   for (int row = 0; row < 3; ++row) task.add_sums(parts, model, batch, row, 1);
   EXPECT_EQ(whole.counts, parts.counts);
@@ -80,9 +80,9 @@ TEST(MaskedLM, RowsWithoutALabelAddNothing) {
   const MaskedLM task(config());
   auto batch = task.dummy_batch(1, 12);
   std::ranges::fill(batch.labels, -100);
-  auto sums = task.no_sums();
+  auto sums = task.zero_sums();
   task.add_sums(sums, model, batch, 0, 1);
-  EXPECT_EQ(sums.counts, task.no_sums().counts);
+  EXPECT_EQ(sums.counts, task.zero_sums().counts);
   EXPECT_TRUE(std::isnan(*find(task.eval_metrics(sums), "LanguageCrossEntropy")));
 }
 

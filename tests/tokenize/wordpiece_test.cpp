@@ -70,7 +70,7 @@ TEST(WordPiece, ReferenceCutLosesTheSeparator) {
   EncodeOptions options;
   options.max_length = 4;
   EXPECT_EQ(bert.encode("one two three four", options).ids, (Ids{101, 2028, 2048, 102}));
-  options.reference_cut = true;
+  options.upstream_cut = true;
   EXPECT_EQ(bert.encode("one two three four", options).ids, (Ids{101, 2028, 2048, 2093}));
   EXPECT_TRUE(bert.encode("one two three four", options).truncated);
   EXPECT_EQ(bert.encode("one two", options).ids, (Ids{101, 2028, 2048, 102}));

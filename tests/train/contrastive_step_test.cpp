@@ -23,7 +23,7 @@ class Pairs : public tasks::Task {
   std::vector<tasks::Metric> eval_metrics(const tasks::MetricSums& sums) const override {
     return {{"Recall", double(sums.counts[1]) / double(sums.counts[0])}};
   }
-  tasks::MetricSums no_sums() const override { return {{0, 0}, {}}; }
+  tasks::MetricSums zero_sums() const override { return {{0, 0}, {}}; }
   void add_sums(tasks::MetricSums& sums, const models::Model& model, const data::Batch& batch, int first, int rows) const override {
     nn::Pass pass;
     const auto found = mx::astype(mx::argmax(scores(model, batch, first, rows, pass), -1), mx::int32);

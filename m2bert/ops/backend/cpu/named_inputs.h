@@ -18,7 +18,7 @@ class Positions {
  public:
   Positions() { at_.fill(-1); }
 
-  void add(Name name) { at_[size_t(name)] = count_++; }
+  void add(Name name) { at_.at(size_t(name)) = count_++; }
   bool has(Name name) const { return at_[size_t(name)] >= 0; }
   size_t size() const { return size_t(count_); }
   // The position of `name`, which must be present.

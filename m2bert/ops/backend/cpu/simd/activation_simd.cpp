@@ -142,6 +142,7 @@ void activate(Activation activation, const T* h, const Dequantize& h_columns, co
     case Activation::gelu_tanh: return activate_by<GeluTanh>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
     case Activation::relu: return activate_by<Relu>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
     case Activation::silu: return activate_by<Silu>(h, h_columns, gate, gate_columns, rows, width, y, y_stride);
+    case Activation::tanh: break;  // CpuBackend::pack_feed_forward declines it
   }
 }
 

@@ -11,11 +11,11 @@ namespace m2bert::models::packed {
 
 // Holds copies of the weights, and references to the filter modules, which must outlive it and must not change. Not thread-safe, because
 // calls fill its caches.
-class Mixer {
+class MonarchMixer {
  public:
   // cache_bytes: upper limit for cached filters. Evaluates the weights.
-  Mixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
-        size_t cache_bytes);
+  MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
+               size_t cache_bytes);
 
   // Whether the device has a kernel for the whole mixer. Only then may the next function be called: y = mixer(u), both [B, L, H].
   bool is_fused() const { return block_ != nullptr; }

@@ -1,18 +1,18 @@
-#include "m2bert/models/packed/mixer.h"
+#include "m2bert/models/packed/monarch_mixer.h"
 
 #include "m2bert/ops/long_conv.h"
 
 namespace m2bert::models::packed {
 
-Mixer::Mixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
-             size_t cache_bytes)
+MonarchMixer::MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
+                           size_t cache_bytes)
     : block_(ops::pack_mixer_block(weights, residual.has_value())),
       filter_(filter),
       residual_(residual),
       packed_filters_(cache_bytes),
       filters_(cache_bytes) {}
 
-mx::array Mixer::operator()(const mx::array& u) {
+mx::array MonarchMixer::operator()(const mx::array& u) {
   const int L = u.shape(1);
   const FilterKey key{L, u.dtype()};
   if (const auto* cached = packed_filters_.find(key)) return (*block_)(u, *cached);
@@ -24,7 +24,7 @@ mx::array Mixer::operator()(const mx::array& u) {
   return (*block_)(u, packed_filters_.add(key, bytes, std::move(filters)));
 }
 
-ops::MixerFilters Mixer::filters(int L) {
+ops::MixerFilters MonarchMixer::filters(int L) {
   const FilterKey key{L, mx::float32};
   if (const auto* cached = filters_.find(key)) return *cached;
   auto f = nn::mixer_filters(filter_, residual_, L);
