@@ -75,7 +75,7 @@ void write_all(const fs::path& folder) {
 }  // namespace m2bert::test
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
+  if (argc != 2 || argv[1][0] == '-') {
     std::cerr << "usage: make_models FOLDER\n";
     return 2;
   }
