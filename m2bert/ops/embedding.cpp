@@ -39,7 +39,7 @@ mx::array embedding_norm_fallback(const std::vector<EmbeddingRows>& rows, const 
     sum = sum ? mx::add(*sum, row, s) : row;
   }
   auto floats = [&](const mx::array& a) { return mx::reshape(mx::astype(a, mx::float32, s), {-1}, s); };
-  return mx::astype(layer_norm(*sum, std::nullopt, floats(norm.weight), floats(norm.bias), norm.eps, s), dtype, s);
+  return mx::astype(layer_norm_fallback(*sum, std::nullopt, floats(norm.weight), floats(norm.bias), norm.eps, s), dtype, s);
 }
 
 }  // namespace m2bert::ops

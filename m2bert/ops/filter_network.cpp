@@ -29,7 +29,7 @@ mx::array as_float32(const mx::array& x, mx::StreamOrDevice s) { return mx::asty
 mx::array sine_linear_fallback(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq,
                                mx::StreamOrDevice s) {
   check(x, weight, bias, freq);
-  return mx::sin(mx::multiply(as_float32(freq, s), linear(as_float32(x, s), as_float32(weight, s), as_float32(bias, s), s), s), s);
+  return mx::sin(mx::multiply(as_float32(freq, s), linear_fallback(as_float32(x, s), as_float32(weight, s), as_float32(bias, s), s), s), s);
 }
 
 mx::array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::StreamOrDevice s) {

@@ -17,7 +17,7 @@ namespace {
 // Input: x [rows, n]. Output: the sum of the rows, accumulated in float32: the gradient of a bias.
 class ColumnSum : public FloatPrimitive<ColumnSum> {
  public:
-  explicit ColumnSum(mx::Stream s) : FloatPrimitive(s, "column_sum") {}
+  explicit ColumnSum(mx::Stream s) : FloatPrimitive(s, "blockdiag_multiply") {}
   const char* name() const override { return "ColumnSum"; }
   bool is_equivalent(const Primitive&) const override { return true; }
 
@@ -46,7 +46,7 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
   const char* name() const override { return "BlockdiagGemm"; }
   bool is_equivalent(const Primitive& other) const override { return static_cast<const BlockdiagGemm&>(other).what_ == what_; }
 
-  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[blockdiag_gemm] this kernel runs on the CPU only"); }
+  void eval_gpu(const std::vector<mx::array>&, mx::array&) override { fail("[blockdiag_multiply] this kernel runs on the CPU only"); }
 
   void eval_cpu(const std::vector<mx::array>& in, mx::array& out) override {
     auto& encoder = encode(stream(), in, out);
@@ -72,7 +72,7 @@ class BlockdiagGemm : public mx::UnaryPrimitive {
 
   std::vector<mx::array> vjp(const std::vector<mx::array>& primals, const std::vector<mx::array>& cotangents,
                              const std::vector<int>& argnums, const std::vector<mx::array>&) override {
-    require(what_ == Gemm::forward, "[blockdiag_gemm] has no second derivative");
+    require(what_ == Gemm::forward, "[blockdiag_multiply] has no second derivative; blockdiag_multiply_fallback has one");
     const auto &x = primals[0], &weight = primals[1];
     auto dy = contiguous(cotangents[0], stream());
     std::vector<mx::array> grads;

@@ -40,9 +40,9 @@ class PackedMemory {
 
 enum class FilterInput { k, D, k_rev, k2, D2, k2_rev };
 
-class PackFilters : public FloatPrimitive<PackFilters> {
+class PackFilters : public PackedPrimitive<PackFilters> {
  public:
-  PackFilters(mx::Stream s, const Positions<FilterInput>& inputs) : FloatPrimitive(s, "pack_filters"), inputs_(inputs) {}
+  PackFilters(mx::Stream s, const Positions<FilterInput>& inputs) : PackedPrimitive(s, "pack_filters"), inputs_(inputs) {}
   const char* name() const override { return "PackFilters"; }
   bool is_equivalent(const Primitive& other) const override { return static_cast<const PackFilters&>(other).inputs_ == inputs_; }
 
@@ -61,10 +61,10 @@ class PackFilters : public FloatPrimitive<PackFilters> {
   Positions<FilterInput> inputs_;
 };
 
-class PackNetworks : public FloatPrimitive<PackNetworks> {
+class PackNetworks : public PackedPrimitive<PackNetworks> {
  public:
   PackNetworks(mx::Stream s, const Positions<NetworkInput>& inputs, int L, int H)
-      : FloatPrimitive(s, "pack_filters"), inputs_(inputs), L_(L), H_(H) {}
+      : PackedPrimitive(s, "pack_filters"), inputs_(inputs), L_(L), H_(H) {}
   const char* name() const override { return "PackNetworks"; }
   bool is_equivalent(const Primitive& other) const override {
     const auto& o = static_cast<const PackNetworks&>(other);
