@@ -1,6 +1,6 @@
 // The error of each operation relative to its definition in float64: prints a table with a row per operation, and columns per dtype for
 // the output and the gradient.
-//   m2bert-bench-precision [cpu|gpu]
+//   m2bert-precision [cpu|gpu]
 // Random inputs are rounded to the dtype and given to both, so that a figure is the operation's own error: the largest difference, divided
 // by the largest value. Definitions run in MLX's float64 on the CPU. Gradients are those of the sum of all values times random weights; the
 // definition is differentiated in float64 too, and the worst of all inputs counts.

@@ -1,5 +1,5 @@
 // The loss of a unigram model in a recipe's evaluation: a baseline that a pretraining run has to fall below.
-//   m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]      the arguments of `m2bert pretrain`
+//   m2bert-unigram RECIPE.yaml [KEY=VALUE ...]      the arguments of `m2bert pretrain`
 // Prints JSON with values in nats over all masked tokens of eval_loader: `cross_entropy` of the token frequencies of train_loader (one
 // epoch, add-one smoothing), and `entropy` of the masked tokens themselves, the lower bound for any fixed distribution.
 #include <cmath>
@@ -70,7 +70,7 @@ void run(const Recipe& recipe) {
 
 int main(int count, char** arguments) {
   try {
-    m2bert::require(count >= 2, "usage: m2bert-bench-unigram RECIPE.yaml [KEY=VALUE ...]");
+    m2bert::require(count >= 2, "usage: m2bert-unigram RECIPE.yaml [KEY=VALUE ...]");
     m2bert::train::run(m2bert::train::read_recipe(arguments[1], {arguments + 2, arguments + count}));
   } catch (const std::exception& e) {
     std::cerr << "error: " << e.what() << "\n";

@@ -1,4 +1,4 @@
-"""precision.py REPOSITORY PROGRAM: checks that m2bert-bench-precision measures the figures in docs/porting.md, section Precision, within a
+"""precision.py REPOSITORY PROGRAM: checks that m2bert-precision measures the figures in docs/porting.md, section Precision, within a
 factor of 4 (rounding depends on the processor and on the implementation of an operation)."""
 import re
 import subprocess
