@@ -1,10 +1,8 @@
 #include "m2bert/ops/streaming_attention.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
-#include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/dropout_mask.h"
 #include "m2bert/ops/hash.h"

@@ -20,7 +20,6 @@ class Positions {
 
   void add(Name name) { at_.at(size_t(name)) = count_++; }
   bool has(Name name) const { return at_[size_t(name)] >= 0; }
-  size_t size() const { return size_t(count_); }
   // The position of `name`, which must be present.
   size_t of(Name name) const {
     require(has(name), "a primitive lacks its input ", size_t(name));
