@@ -69,7 +69,7 @@ io::Tree settings_of(const EmbedCommand& command, const infer::Embedder& embedde
           {"pad", pads[static_cast<size_t>(batching.pad)]},
           {"max_length", batching.max_length},
           {"batch_size", batching.batch_size},
-          {"truncation_side", command.batch.truncation_side},
+          {"truncation_side", batching.truncation_side == tokenize::TruncationSide::left ? "left" : "right"},
           {"reference_cut", batching.upstream_cut},
           {"prompt", batching.prompt},
           {"pooling", models::name(embedder.pooling())},

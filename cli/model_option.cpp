@@ -87,8 +87,8 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
              "The last two are faster for short texts. Attention models give the same vectors with all three.");
   add_number(app, "--max-length", option.max_length, 3, 1 << 24, "Truncate texts to that many tokens (default and maximum: the model's)");
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();
-  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End at which long texts are truncated")
-      ->capture_default_str();
+  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"},
+             "End at which long texts are truncated (default: the tokenizer's)");
   app.add_flag("--reference-cut", option.upstream_cut,
                "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
 }
@@ -100,7 +100,8 @@ infer::EmbedOptions batching(const BatchOption& option) {
   if (option.pad == "bucket") options.pad = infer::PadMode::bucket;
   if (option.max_length > 0) options.max_length = option.max_length;
   options.batch_size = option.batch_size;
-  if (option.truncation_side == "left") options.truncation_side = tokenize::TruncationSide::left;
+  if (!option.truncation_side.empty())
+    options.truncation_side = option.truncation_side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
   options.upstream_cut = option.upstream_cut;
   return options;
 }

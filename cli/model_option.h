@@ -30,7 +30,7 @@ std::string model_hash(const models::Pretrained& pretrained);
 
 // How texts are truncated and batched.
 struct BatchOption {
-  std::string pad, truncation_side = "right";
+  std::string pad, truncation_side;
   int max_length = 0, batch_size = 32;
   bool upstream_cut = false;
 };

@@ -19,7 +19,7 @@ struct TokenizeOptions {
   std::string pair;
   std::vector<int32_t> decode;
   int max_length = 0;
-  std::string truncation_side = "right";
+  std::string truncation_side;
   bool no_special_tokens = false, upstream_cut = false;
 };
 
@@ -27,10 +27,12 @@ tokenize::WordPiece tokenizer_of(const TokenizeOptions& options) {
   return options.model.empty() ? tokenize::WordPiece::builtin() : tokenize::WordPiece::from_file(options.model);
 }
 
-tokenize::EncodeOptions encode_options(const TokenizeOptions& options) {
+tokenize::EncodeOptions encode_options(const tokenize::WordPiece& tokenizer, const TokenizeOptions& options) {
   tokenize::EncodeOptions how;
   if (options.max_length > 0) how.max_length = static_cast<size_t>(options.max_length);
-  if (options.truncation_side == "left") how.truncation_side = tokenize::TruncationSide::left;
+  how.truncation_side = tokenizer.settings().truncation_side;
+  if (!options.truncation_side.empty())
+    how.truncation_side = options.truncation_side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
   how.add_special_tokens = !options.no_special_tokens;
   how.upstream_cut = options.upstream_cut;
   return how;
@@ -68,7 +70,7 @@ void print_decoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& 
 }
 
 void print_encoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& options, bool json) {
-  const tokenize::EncodeOptions how = encode_options(options);
+  const tokenize::EncodeOptions how = encode_options(tokenizer, options);
   const auto source = open_texts(options.input);
   std::string text;
   while (source->next(text)) {
@@ -88,7 +90,7 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   app.add_option("--pair", options->pair, "Second text of a pair")->type_name("TEXT");
   app.add_option("--decode", options->decode, "Turn token ids into text instead")->type_name("ID");
   add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Truncate to that many tokens");
-  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated")->capture_default_str();
+  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated (default: the tokenizer's)");
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
   app.add_flag("--reference-cut", options->upstream_cut, "Truncate after [SEP] was added, as upstream's scripts do");
   return [options, &globals] {

@@ -34,7 +34,7 @@ BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOpti
   batching.max_length = length_limit(pretrained, options.max_length);
   batching.batch_size = options.batch_size;
   batching.sort = !pretrained.config.monarch_mixer_sequence_mixing;
-  batching.truncation_side = options.truncation_side;
+  batching.truncation_side = options.truncation_side.value_or(pretrained.tokenizer.settings().truncation_side);
   batching.upstream_cut = options.upstream_cut;
   batching.prompt = prompt_text(pretrained, options.prompt);
   return batching;

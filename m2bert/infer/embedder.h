@@ -17,7 +17,7 @@ struct EmbedOptions {
   std::optional<bool> normalize;           // to length 1; default: the model's
   std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
-  tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
+  std::optional<tokenize::TruncationSide> truncation_side;  // default: the tokenizer's, which is right unless its files say left
   bool upstream_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
 };
 
