@@ -42,11 +42,12 @@ void print_result(const std::vector<infer::FilledMask>& masks, const std::string
 }
 
 void run_fill_mask(const FillMaskCommand& command, const Globals& globals) {
-  const std::vector<std::string> texts = all_texts(command.input);
+  const AllTexts all = all_texts(command.input);
+  const std::vector<std::string>& texts = all.texts;
   const infer::FillMask fill_mask(load_model(command.model, models::Head::masked_lm), batching(command.batch));
   const auto results = fill_mask(texts, command.top_k);
   for (size_t i = 0; i < texts.size(); ++i) {
-    if (globals.json) std::cout << io::to_json(result_tree(results[i], i)) << "\n";
+    if (globals.json) std::cout << io::to_json(result_tree(results[i], all.indices[i])) << "\n";
     else print_result(results[i], texts[i]);
   }
 }

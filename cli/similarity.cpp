@@ -100,18 +100,19 @@ struct Timing {
   int64_t tokens = 0;                      // of the passages
 };
 
-io::Tree hits_tree(const std::vector<search::Hit>& hits, const std::vector<std::string>& passages) {
+io::Tree hits_tree(const std::vector<search::Hit>& hits, const AllTexts& passages) {
   io::Tree rows = io::Tree::list();
-  for (const search::Hit& hit : hits) rows.push_back({{"index", hit.index}, {"score", hit.score}, {"text", passages[hit.index]}});
+  for (const search::Hit& hit : hits)
+    rows.push_back({{"index", passages.indices[hit.index]}, {"score", hit.score}, {"text", passages.texts[hit.index]}});
   return rows;
 }
 
 void print_hits(const SimilarityCommand& command, const std::vector<std::vector<search::Hit>>& hits,
-                const std::vector<std::string>& passages) {
+                const AllTexts& passages) {
   for (size_t q = 0; q < hits.size(); ++q) {
     std::cout << command.queries[q] << "\n";
     for (const search::Hit& hit : hits[q])
-      std::cout << "  " << fixed_text(hit.score, 4) << "  " << hit.index + 1 << ": " << passages[hit.index] << "\n";
+      std::cout << "  " << fixed_text(hit.score, 4) << "  " << passages.indices[hit.index] + 1 << ": " << passages.texts[hit.index] << "\n";
     std::cout << "\n";
   }
 }
@@ -136,14 +137,15 @@ io::Tree timing_tree(const Timing& timing, size_t passages) {
 
 // The passages nearest to each question.
 void find_nearest(const SimilarityCommand& command, const Globals& globals) {
-  const std::vector<std::string> passages = all_texts(command.corpus);
-  require(!passages.empty(), command.corpus.file, ": has no passages");
+  const AllTexts passages = all_texts(command.corpus);
+  const size_t count = passages.texts.size();
+  require(count > 0, command.corpus.file, ": has no passages");
   Timing timing;
   const Stopwatch load;
   const Embedder embedder = make_embedder(command);
   timing.load = load.seconds();
   const Stopwatch embed;
-  const Embeddings corpus = embed_passages(embedder, with_prompt(embedder, command.corpus_prompt, passages));
+  const Embeddings corpus = embed_passages(embedder, with_prompt(embedder, command.corpus_prompt, passages.texts));
   timing.embed = embed.seconds();
   timing.tokens = std::accumulate(corpus.tokens.begin(), corpus.tokens.end(), int64_t{0});
   const Stopwatch search;
@@ -151,18 +153,19 @@ void find_nearest(const SimilarityCommand& command, const Globals& globals) {
   const auto hits = nearest(command, queries, corpus, static_cast<size_t>(command.top_k));
   timing.search = search.seconds();
   const auto cut = std::accumulate(corpus.truncated.begin(), corpus.truncated.end(), size_t{0});
-  if (cut > 0) io::info(cut, " of ", passages.size(), " passages were truncated to ", embedder.batcher().options().max_length, " tokens");
+  if (cut > 0) io::info(cut, " of ", count, " passages were truncated to ", embedder.batcher().options().max_length, " tokens");
   if (!globals.json) {
     print_hits(command, hits, passages);
-    if (!globals.quiet) print_timing(timing, passages.size(), command.queries.size());
+    if (!globals.quiet) print_timing(timing, count, command.queries.size());
     return;
   }
   io::Tree results = io::Tree::list();
   for (size_t q = 0; q < hits.size(); ++q) results.push_back({{"query", command.queries[q]}, {"hits", hits_tree(hits[q], passages)}});
-  std::cout << io::to_json(io::Tree{{"passages", passages.size()},
+  std::cout << io::to_json(io::Tree{{"passages", count},
+                                    {"skipped", passages.skipped},
                                     {"truncated", cut},
                                     {"results", results},
-                                    {"timing", timing_tree(timing, passages.size())}})
+                                    {"timing", timing_tree(timing, count)}})
             << "\n";
 }
 
@@ -171,6 +174,8 @@ void run_similarity(const SimilarityCommand& command, const Globals& globals) {
   if (pairs == search) throw UsageError("give --a and --b, or --query and --corpus");
   if (pairs && (command.a.empty() || command.b.empty())) throw UsageError("--a and --b go together");
   if (search && (command.queries.empty() || command.corpus.file.empty())) throw UsageError("--query and --corpus go together");
+  for (const auto* texts : {&command.a, &command.b, &command.queries})
+    for (const std::string& text : *texts) check_option_text("a text", text);
   if (pairs) compare(command, globals);
   else find_nearest(command, globals);
 }
@@ -188,8 +193,7 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   text_option(app, "--b", command->b, "Text of the columns; may be given several times");
   text_option(app, "--query", command->queries, "Question; may be given several times");
   app.add_option("--corpus", command->corpus.file, "File of passages, or - for stdin")->type_name("FILE");
-  add_choice(app, "--format", command->corpus.format, {"text", "jsonl", "csv", "tsv"}, "What the corpus is (default: by its name)");
-  app.add_option("--field", command->corpus.field, "Key or column of the corpus that holds the passage (default: text)")->type_name("NAME");
+  add_read_options(app, command->corpus, "corpus", "passage");
   add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
   add_choice(app, "--measure", command->measure, {"cosine", "dot"}, "Similarity")->capture_default_str();
   add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
