@@ -102,8 +102,11 @@ struct Timing {
 
 io::Tree hits_tree(const std::vector<search::Hit>& hits, const AllTexts& passages) {
   io::Tree rows = io::Tree::list();
-  for (const search::Hit& hit : hits)
-    rows.push_back({{"index", passages.indices[hit.index]}, {"score", hit.score}, {"text", passages.texts[hit.index]}});
+  for (const search::Hit& hit : hits) {
+    io::Tree row = {{"index", passages.indices[hit.index]}, {"score", hit.score}, {"text", passages.texts[hit.index]}};
+    for (const auto& [name, value] : passages.kept[hit.index].members()) row.set(name, value);
+    rows.push_back(row);
+  }
   return rows;
 }
 
@@ -176,6 +179,7 @@ void run_similarity(const SimilarityCommand& command, const Globals& globals) {
   if (search && (command.queries.empty() || command.corpus.file.empty())) throw UsageError("--query and --corpus go together");
   for (const auto* texts : {&command.a, &command.b, &command.queries})
     for (const std::string& text : *texts) check_option_text("a text", text);
+  check_keep(command.corpus, globals.json, {"index", "score", "text"});
   if (pairs) compare(command, globals);
   else find_nearest(command, globals);
 }
@@ -194,6 +198,7 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   text_option(app, "--query", command->queries, "Question; may be given several times");
   app.add_option("--corpus", command->corpus.file, "File of passages, or - for stdin")->type_name("FILE");
   add_read_options(app, command->corpus, "corpus", "passage");
+  add_keep_option(app, command->corpus, "corpus");
   add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
   add_choice(app, "--measure", command->measure, {"cosine", "dot"}, "Similarity")->capture_default_str();
   add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},

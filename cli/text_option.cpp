@@ -12,6 +12,7 @@
 #include "m2bert/data/documents.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
+#include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/utf8.h"
 
@@ -35,7 +36,7 @@ class GivenTexts : public Texts {
 
 class FileTexts : public Texts {
  public:
-  explicit FileTexts(std::unique_ptr<data::Source> source) : source_(std::move(source)) {}
+  FileTexts(std::unique_ptr<data::Source> source, std::vector<KeptField> keep) : source_(std::move(source)), keep_(std::move(keep)) {}
   bool next(std::string& text) override {
     try {
       if (source_->next(text)) return true;
@@ -48,12 +49,29 @@ class FileTexts : public Texts {
     return false;
   }
   uint64_t index() const override { return source_->position().record - 1; }
+  io::Tree kept() const override {
+    io::Tree kept = io::Tree::map();
+    for (const KeptField& field : keep_) kept.set(field.name, source_->kept().at(field.field));
+    return kept;
+  }
   uint64_t skipped() const override { return source_->skipped(); }
   std::string first_skipped() const override { return source_->first_skipped(); }
 
  private:
   std::unique_ptr<data::Source> source_;
+  std::vector<KeptField> keep_;
 };
+
+std::vector<KeptField> kept_fields(const TextOption& option) {
+  std::vector<KeptField> fields;
+  for (const std::string& keep : option.keep) {
+    const size_t equals = keep.rfind('=');
+    if (equals == std::string::npos) fields.push_back({keep, keep});
+    else fields.push_back({keep.substr(0, equals), keep.substr(equals + 1)});
+    if (fields.back().field.empty() || fields.back().name.empty()) throw UsageError("--keep " + keep + ": wants FIELD or FIELD=NAME");
+  }
+  return fields;
+}
 
 std::string file_of(const TextOption& option) { return option.file.empty() ? "-" : option.file; }
 
@@ -109,6 +127,28 @@ void add_text_options(CLI::App& app, TextOption& option) {
   add_read_options(app, option, "file", "text");
 }
 
+void add_keep_option(CLI::App& app, TextOption& option, const std::string& input) {
+  app.add_option("--keep", option.keep,
+                 "Field or column of the " + input + " that is carried into the JSON output; FIELD=NAME renames it; may be given several times")
+      ->type_name("FIELD")
+      ->delimiter(',')
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->take_all();
+}
+
+void check_keep(const TextOption& option, bool json, const std::vector<std::string>& own_names) {
+  if (option.keep.empty()) return;
+  if (!json) throw UsageError("--keep carries fields into JSON, and the output is none: give --json, or a name that ends in .jsonl");
+  std::vector<std::string> names = own_names;
+  for (const KeptField& field : kept_fields(option)) {
+    if (std::find(names.begin(), names.end(), field.name) != names.end())
+      throw UsageError("--keep " + field.name + ": the output has a field of that name already; rename it, as in --keep " + field.field +
+                       "=my_" + field.name);
+    names.push_back(field.name);
+  }
+}
+
 void check_option_text(const std::string& option, const std::string& value) {
   if (const auto at = io::find_invalid_utf8(value))
     throw UsageError(option + " is not UTF-8 from byte " + std::to_string(*at) + " on: " + io::printable(value, 60));
@@ -123,6 +163,7 @@ void check_texts(const TextOption& option) {
   for (const auto& [name, given] : {std::pair("--format", !option.format.empty()),
                                     {"--field", !option.field.empty()},
                                     {"--delimiter", !option.delimiter.empty()},
+                                    {"--keep", !option.keep.empty()},
                                     {"--skip-bad", option.skip_bad}})
     if (given) throw UsageError(std::string(name) + " is for files: it does not go with --text");
 }
@@ -130,7 +171,10 @@ void check_texts(const TextOption& option) {
 std::unique_ptr<Texts> open_texts(const TextOption& option) {
   check_texts(option);
   if (!option.texts.empty()) return std::make_unique<GivenTexts>(option.texts);
-  return std::make_unique<FileTexts>(data::open_source(file_of(option), source_options(option)));
+  data::SourceOptions how = source_options(option);
+  const std::vector<KeptField> keep = kept_fields(option);
+  for (const KeptField& field : keep) how.keep.push_back(field.field);
+  return std::make_unique<FileTexts>(data::open_source(file_of(option), how), keep);
 }
 
 bool can_reread(const TextOption& option) {
@@ -145,14 +189,15 @@ void report_skipped(uint64_t skipped, const std::string& first) {
 TextSummary summarize(Texts& texts) {
   io::Hasher hasher;
   TextSummary summary;
-  for (std::string text; texts.next(text); ++summary.texts) add_text(hasher, text);
+  for (std::string text; texts.next(text); ++summary.texts) add_text(hasher, text, texts);
   summary.hash = hasher.hash128();
   return summary;
 }
 
-void add_text(io::Hasher& hasher, const std::string& text) {
-  hasher.update(std::to_string(text.size()) + ":");
+void add_text(io::Hasher& hasher, const std::string& text, const Texts& texts) {
+  hasher.update(std::to_string(texts.index()) + ":" + std::to_string(text.size()) + ":");
   hasher.update(text);
+  if (const io::Tree kept = texts.kept(); kept.size() > 0) hasher.update(io::to_json(kept));
 }
 
 AllTexts all_texts(const TextOption& option) {
@@ -161,6 +206,7 @@ AllTexts all_texts(const TextOption& option) {
   for (std::string text; source->next(text);) {
     all.texts.push_back(text);
     all.indices.push_back(source->index());
+    all.kept.push_back(source->kept());
   }
   all.skipped = source->skipped();
   report_skipped(all.skipped, source->first_skipped());

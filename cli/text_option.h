@@ -23,9 +23,15 @@ struct ReadOption {
   bool skip_bad = false;  // --skip-bad
 };
 
+// A field that is carried into the output, by another name if one is given.
+struct KeptField {
+  std::string field, name;
+};
+
 struct TextOption : ReadOption {
   std::vector<std::string> texts;  // --text, any number
   std::string file;                // INPUT; "-" is stdin
+  std::vector<std::string> keep;   // --keep: FIELD or FIELD=NAME
 };
 
 // Adds --format, --field, --delimiter and --skip-bad. input: what the files are called, "file"; what: what the field holds, "text".
@@ -39,6 +45,11 @@ void check_read_options(const ReadOption& option, const std::vector<std::filesys
 // Adds INPUT, --text, --format, --field, --delimiter and --skip-bad.
 void add_text_options(CLI::App& app, TextOption& option);
 
+// Adds --keep. input: what the file is called, "input".
+void add_keep_option(CLI::App& app, TextOption& option, const std::string& input);
+// UsageError for --keep if the output is not JSON, and for a name that the output itself uses or that is given twice.
+void check_keep(const TextOption& option, bool json, const std::vector<std::string>& own_names);
+
 // Texts in order, one at a time.
 class Texts {
  public:
@@ -47,6 +58,8 @@ class Texts {
   virtual bool next(std::string& text) = 0;
   // The number of the last text in the input, from 0. Texts that --skip-bad passed over count.
   virtual uint64_t index() const = 0;
+  // The fields of the last text that --keep names.
+  virtual io::Tree kept() const { return io::Tree::map(); }
   // Texts that --skip-bad passed over, and why the first one was.
   virtual uint64_t skipped() const { return 0; }
   virtual std::string first_skipped() const { return ""; }
@@ -75,13 +88,14 @@ struct TextSummary {
 };
 TextSummary summarize(Texts& texts);
 
-// Adds a text to the hash of the texts before it.
-void add_text(io::Hasher& hasher, const std::string& text);
+// Adds the last text, its number and its kept fields to the hash of the texts before it.
+void add_text(io::Hasher& hasher, const std::string& text, const Texts& texts);
 
 // All texts at once, for commands with small inputs.
 struct AllTexts {
   std::vector<std::string> texts;
   std::vector<uint64_t> indices;  // see Texts::index
+  std::vector<io::Tree> kept;     // see Texts::kept
   uint64_t skipped = 0;
 };
 // Warns of texts that were passed over.

@@ -31,8 +31,10 @@ std::string safetensors_header(uint64_t rows, int dim) {
   return header + json;
 }
 
-void append_json_row(std::string& out, std::span<const float> vector, bool truncated, uint64_t index) {
-  out += "{\"index\":" + std::to_string(index) + ",\"truncated\":" + (truncated ? "true" : "false") + ",\"embedding\":[";
+void append_json_row(std::string& out, std::span<const float> vector, bool truncated, const io::Tree& head) {
+  out += io::to_json(head);
+  out.pop_back();  // the brace
+  out += std::string(",\"truncated\":") + (truncated ? "true" : "false") + ",\"embedding\":[";
   for (size_t i = 0; i < vector.size(); ++i) {
     if (i > 0) out += ',';
     io::append_json_number(out, vector[i]);
@@ -67,12 +69,13 @@ std::string vector_header(VectorFormat format, uint64_t rows, int dim) {
   return format == VectorFormat::safetensors ? safetensors_header(rows, dim) : "";
 }
 
-std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated, uint64_t first) {
+std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated,
+                        std::span<const io::Tree> heads) {
   const size_t width = static_cast<size_t>(dim);
   if (format != VectorFormat::jsonl) return {reinterpret_cast<const char*>(vectors.data()), vectors.size_bytes()};
   std::string out;
   for (size_t row = 0; row < truncated.size(); ++row)
-    append_json_row(out, vectors.subspan(row * width, width), truncated[row] != 0, first + row);
+    append_json_row(out, vectors.subspan(row * width, width), truncated[row] != 0, heads[row]);
   return out;
 }
 

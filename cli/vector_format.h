@@ -5,6 +5,8 @@
 #include <span>
 #include <string>
 
+#include "m2bert/io/tree.h"
+
 namespace m2bert::cli {
 
 enum class VectorFormat { npy, safetensors, jsonl };
@@ -18,7 +20,8 @@ const char* name_of(VectorFormat format);
 std::string vector_header(VectorFormat format, uint64_t rows, int dim);
 size_t vector_header_size(VectorFormat format);
 
-// Rows as they are in the file. truncated: [rows]; first: the index of the first row (JSON lines name both).
-std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated, uint64_t first);
+// Rows as they are in the file. truncated: [rows]; heads: [rows], what each JSON row begins with, such as {"index": 3}.
+std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated,
+                        std::span<const io::Tree> heads);
 
 }  // namespace m2bert::cli

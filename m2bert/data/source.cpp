@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <string_view>
 #include <vector>
 
@@ -72,6 +73,17 @@ class TextSource : public LineSource {
   }
 };
 
+// A number that has lost digits on the way would be another id.
+void require_exact(const io::Tree& value, const std::string& what) {
+  constexpr double exact = 9223372036854775808.0;  // 2^63
+  require(value.kind() != io::Tree::Kind::number || std::abs(value.number()) < exact, what,
+          " is a number that cannot be carried exactly; write it as a string");
+  if (value.is_list())
+    for (const io::Tree& item : value.items()) require_exact(item, what);
+  if (value.is_map())
+    for (const io::Tree::Member& member : value.members()) require_exact(member.value, what);
+}
+
 class JsonLinesSource : public LineSource {
  public:
   JsonLinesSource(const std::filesystem::path& path, const SourceOptions& options)
@@ -102,6 +114,7 @@ class JsonLinesSource : public LineSource {
     for (const std::string& field : keep_) {
       const io::Tree* value = io::find_json(record, field);
       require(value != nullptr, lines_.where(), ": has no field \"", field, "\" to keep");
+      require_exact(*value, lines_.where() + ": the field \"" + field + "\"");
       kept_.set(field, *value);
     }
   }
