@@ -120,6 +120,8 @@ void check_command(const BuildCommand& command) {
   for (const char* name : {"--no-wrap", "--bos-text", "--eos-text", "--tokenizer"})
     if (command.concat_tokens == 0 && command.app->count(name) > 0)
       throw UsageError(std::string(name) + " is for token samples: it goes with --concat-tokens");
+  check_option_text("--bos-text", command.tokens.bos_text);
+  check_option_text("--eos-text", command.tokens.eos_text);
   for (const char* name : {"--format", "--field", "--delimiter"})
     if (command.documents == "file" && command.app->count(name) > 0)
       throw UsageError(std::string(name) + " is for documents that are lines or records: it does not go with --documents file");

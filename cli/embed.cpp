@@ -55,6 +55,7 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   const VectorFormat format = format_of(command);
   if (globals.json && command.output.file == "-" && format != VectorFormat::jsonl)
     throw UsageError(std::string("--json prints JSON alone on stdout, and ") + name_of(format) + " is none: name a file with --output");
+  check_option_text("--prompt", command.prompt);
   check_keep(command.input, format == VectorFormat::jsonl, {"index", "truncated", "embedding"});
   io::install_interrupt_handlers();
   const infer::Embedder embedder(load_model(command.model), embed_options(command));

@@ -110,8 +110,7 @@ io::Tree hits_tree(const std::vector<search::Hit>& hits, const AllTexts& passage
   return rows;
 }
 
-void print_hits(const SimilarityCommand& command, const std::vector<std::vector<search::Hit>>& hits,
-                const AllTexts& passages) {
+void print_hits(const SimilarityCommand& command, const std::vector<std::vector<search::Hit>>& hits, const AllTexts& passages) {
   for (size_t q = 0; q < hits.size(); ++q) {
     std::cout << command.queries[q] << "\n";
     for (const search::Hit& hit : hits[q])
@@ -179,6 +178,8 @@ void run_similarity(const SimilarityCommand& command, const Globals& globals) {
   if (search && (command.queries.empty() || command.corpus.file.empty())) throw UsageError("--query and --corpus go together");
   for (const auto* texts : {&command.a, &command.b, &command.queries})
     for (const std::string& text : *texts) check_option_text("a text", text);
+  check_option_text("--prompt", command.prompt);
+  check_option_text("--corpus-prompt", command.corpus_prompt);
   check_keep(command.corpus, globals.json, {"index", "score", "text"});
   if (pairs) compare(command, globals);
   else find_nearest(command, globals);

@@ -90,7 +90,8 @@ void add_read_options(CLI::App& app, ReadOption& option, const std::string& inpu
   app.add_option("--field", option.field,
                  "Key (JSON lines; a.b for a nested one) or column (tables) that holds the " + what + " (default: text)")
       ->type_name("NAME");
-  app.add_option("--delimiter", option.delimiter, "What divides the columns of a table, one character or \\t (default: a comma; a tab in .tsv)")
+  app.add_option("--delimiter", option.delimiter,
+                 "What divides the columns of a table, one character or \\t (default: a comma; a tab in .tsv)")
       ->type_name("C");
   app.add_flag("--skip-bad", option.skip_bad, "Pass over lines and rows that cannot be used, and count them (default: an error)");
 }
@@ -128,8 +129,9 @@ void add_text_options(CLI::App& app, TextOption& option) {
 }
 
 void add_keep_option(CLI::App& app, TextOption& option, const std::string& input) {
-  app.add_option("--keep", option.keep,
-                 "Field or column of the " + input + " that is carried into the JSON output; FIELD=NAME renames it; may be given several times")
+  app.add_option(
+         "--keep", option.keep,
+         "Field or column of the " + input + " that is carried into the JSON output; FIELD=NAME renames it; may be given several times")
       ->type_name("FIELD")
       ->delimiter(',')
       ->expected(1)
@@ -177,9 +179,7 @@ std::unique_ptr<Texts> open_texts(const TextOption& option) {
   return std::make_unique<FileTexts>(data::open_source(file_of(option), how), keep);
 }
 
-bool can_reread(const TextOption& option) {
-  return !option.texts.empty() || data::can_reread(file_of(option));
-}
+bool can_reread(const TextOption& option) { return !option.texts.empty() || data::can_reread(file_of(option)); }
 
 void report_skipped(uint64_t skipped, const std::string& first) {
   if (skipped == 0) return;

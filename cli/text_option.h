@@ -37,7 +37,7 @@ struct TextOption : ReadOption {
 // Adds --format, --field, --delimiter and --skip-bad. input: what the files are called, "file"; what: what the field holds, "text".
 void add_read_options(CLI::App& app, ReadOption& option, const std::string& input, const std::string& what);
 // Put behind the error of a data::BadRecord.
-inline constexpr const char* skip_bad_remedy = "; or pass over such lines and rows with --skip-bad";
+inline constexpr const char* skip_bad_remedy = "; --skip-bad passes over such lines";
 data::SourceOptions source_options(const ReadOption& option);
 // UsageError for --field and --delimiter if no input has a use for them.
 void check_read_options(const ReadOption& option, const std::vector<std::filesystem::path>& inputs);

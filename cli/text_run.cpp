@@ -101,7 +101,7 @@ void report(const TextRun& run, const Globals& globals, const Done& done, double
   report_skipped(done.skipped, done.first_skipped);
   if (done.texts == 0) io::warn("the input has no texts: the output has no rows");
   if (!globals.json || is_stream(run.output.file)) return;
-  io::Tree summary = {{"output", run.output.file}, {"format", run.format},        {"texts", done.texts},     {"skipped", done.skipped},
+  io::Tree summary = {{"output", run.output.file}, {"format", run.format},        {"texts", done.texts},      {"skipped", done.skipped},
                       {"tokens", done.tokens},     {"truncated", done.truncated}, {"max_length", max_length}, {"seconds", seconds}};
   for (const auto& [key, value] : more.members()) summary.set(key, value);
   std::cout << io::to_json(summary) << "\n";

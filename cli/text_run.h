@@ -41,7 +41,7 @@ struct TextWindow {
   infer::Window window;
   std::vector<std::string> texts;
   std::vector<io::Tree> heads;  // what the row of each text begins with in JSON: {"index": 3} and its kept fields. See Texts::index
-  std::string input_hash;  // of all texts up to its end
+  std::string input_hash;       // of all texts up to its end
 };
 
 struct Rows {

@@ -10,9 +10,9 @@ namespace m2bert::data {
 
 // When a field that begins with a quote is quoted.
 enum class Quoting {
-  always,      // CSV: always. A quoted field may contain delimiters, line breaks and doubled quotes
-  if_closed,   // TSV: only if its closing quote is on the same line, before a delimiter or the end. So a text that merely begins with a
-               // quotation mark is kept as it is
+  always,     // CSV: always. A quoted field may contain delimiters, line breaks and doubled quotes
+  if_closed,  // TSV: only if its closing quote is on the same line, before a delimiter or the end. So a text that merely begins with a
+              // quotation mark is kept as it is
 };
 
 // A quote inside an unquoted field is literal.
@@ -22,8 +22,8 @@ class DelimitedReader {
   DelimitedReader(LineReader& lines, std::string delimiter, Quoting quoting)
       : lines_(lines), delimiter_(std::move(delimiter)), quoting_(quoting) {}
 
-  // Reads the next record, skipping blank lines. Returns false at the end. BadRecord ("file:line: what") for a quote that is not closed (the
-  // next call goes on with the line after it) and for text behind a closing quote.
+  // Reads the next record, skipping blank lines. Returns false at the end. BadRecord ("file:line: what") for a quote that is not closed
+  // (the next call goes on with the line after it) and for text behind a closing quote.
   bool next(std::vector<std::string>& fields);
   // "file:line" of the first line of the last record.
   std::string where() const { return lines_.name() + ":" + std::to_string(first_line_); }

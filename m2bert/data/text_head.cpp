@@ -29,7 +29,9 @@ constexpr std::array kMagics = {
     Magic{"GIF89a"sv, "a GIF image"},
     Magic{"WEBP"sv, "a WebP image", 8},
     Magic{"WAVE"sv, "a WAV recording", 8},
-    Magic{"\x7F" "ELF"sv, "a program or library (ELF)"},
+    Magic{"\x7F"
+          "ELF"sv,
+          "a program or library (ELF)"},
     Magic{"MZ"sv, "a program (EXE)"},
     Magic{"\xCF\xFA\xED\xFE"sv, "a program or library (Mach-O)"},
     Magic{"\xCA\xFE\xBA\xBE"sv, "a Java class or a Mach-O program"},
@@ -50,7 +52,9 @@ constexpr std::array kMagics = {
     Magic{"\x1F\x8B"sv, "gzip data, compressed a second time; decompress it first"},
     Magic{"\x28\xB5\x2F\xFD"sv, "zstd data, compressed a second time; decompress it first"},
     Magic{"BZh"sv, "bzip2 data; decompress it first (bunzip2)"},
-    Magic{"\xFD" "7zXZ\0"sv, "xz data; decompress it first (unxz)"},
+    Magic{"\xFD"
+          "7zXZ\0"sv,
+          "xz data; decompress it first (unxz)"},
     Magic{"\x04\x22\x4D\x18"sv, "lz4 data; decompress it first (unlz4)"},
     Magic{"7z\xBC\xAF"sv, "a 7z archive; unpack it first"},
     Magic{"Rar!\x1A"sv, "a RAR archive; unpack it first"},
@@ -115,7 +119,7 @@ size_t check_text_head(std::string_view head, const std::string& name) {
 
 void check_text(std::string_view text, const std::string& where) {
   if (const size_t at = text.find('\0'); at != std::string_view::npos)
-    bad_record(where, ": has a NUL byte (byte ", at, "), which no text has; is the file binary or UTF-16?");
+    bad_record(where, ": has a NUL byte (byte ", at, "), which no text has; remove it, or convert the file if it is UTF-16 (iconv)");
   if (const auto at = io::find_invalid_utf8(text))
     bad_record(where, ": is not UTF-8 from byte ", *at, " on (", io::printable(text.substr(*at, 1)),
                "); convert the file (such as iconv -f LATIN1 -t UTF-8)");

@@ -1,6 +1,9 @@
 // What every command makes of its input: the same rules for all of them.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -82,7 +85,7 @@ TEST_F(Texts, BinaryAndForeignFilesAreRefusedByEveryCommand) {
 }
 
 TEST_F(Texts, BadTextsAreRefusedByEveryCommand) {
-  const std::string remedy = "; or pass over such lines and rows with --skip-bad";
+  const std::string remedy = "; --skip-bad passes over such lines";
   expect_refused(put("a.txt", "river\ncaf\xe9\n"), "a.txt:2: is not UTF-8 from byte 3 on");
   expect_refused(put("a.txt", "river\ncaf\xe9\n"), remedy);
   expect_refused(put("b.jsonl", "{\"text\":\"river\"}\n{\"text\":\"\\ud83d\"}\n"), "b.jsonl:2: an escape is half of a surrogate pair");
@@ -94,7 +97,8 @@ TEST_F(Texts, BadTextsAreRefusedByEveryCommand) {
 }
 
 TEST_F(Texts, BadTextsArePassedOverAndCountedByEveryCommand) {
-  const std::string input = put("a.jsonl", "{\"text\":\"green [MASK]\"}\n{\"text\":\"\\ud83d\"}\n{\"text\":\"x\",\"n\":NaN}\n{\"text\":\"river [MASK]\"}\n");
+  const std::string input =
+      put("a.jsonl", "{\"text\":\"green [MASK]\"}\n{\"text\":\"\\ud83d\"}\n{\"text\":\"x\",\"n\":NaN}\n{\"text\":\"river [MASK]\"}\n");
   for (const Arguments& command : commands(input)) {
     const Outcome outcome = run_with(command, {"--skip-bad", "--json"});
     EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -168,6 +172,73 @@ TEST_F(Texts, OptionsThatAreNotUtf8AreRefused) {
     EXPECT_EQ(outcome.code, 2);
     EXPECT_TRUE(has(outcome.err, "it does not go with --text"));
   }
+}
+
+TEST_F(Texts, KeepsFieldsInTheOutput) {
+  const TinyModels& models = tiny_models();
+  const std::string input = put("a.jsonl",
+                                "{\"id\":7,\"text\":\"green [MASK]\",\"doc\":{\"tags\":[\"a\",null]},\"label\":\"x\"}\n"
+                                "{\"text\":\"river [MASK]\",\"id\":\"008\",\"doc\":{\"tags\":0.5},\"label\":\"y\"}\n");
+  for (const Arguments& command :
+       {Arguments{"embed", "--model", models.m2}, {"classify", "--model", models.classifier}, {"fill-mask", "--model", models.masked_lm}}) {
+    const Outcome outcome = run_with(command, {input, "--json", "--keep", "id", "--keep", "doc.tags,label=gold"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_TRUE(has(outcome.out, "{\"index\":0,\"id\":7,\"doc.tags\":[\"a\",null],\"gold\":\"x\",\"truncated\":false,"));
+    EXPECT_TRUE(has(outcome.out, "{\"index\":1,\"id\":\"008\",\"doc.tags\":0.5,\"gold\":\"y\",\"truncated\":false,"));
+  }
+  const Outcome hits = run({"similarity", "--model", models.m2, "--query", "river", "--corpus", input, "--keep", "id", "--json"});
+  EXPECT_TRUE(has(hits.out, "\"text\":\"green [MASK]\",\"id\":7}"));
+  const std::string csv = put("a.csv", "id;text\n007;river\n");
+  EXPECT_TRUE(has(run({"embed", "--model", models.m2, csv, "--delimiter", ";", "--keep", "id"}).out, "{\"index\":0,\"id\":\"007\","));
+}
+
+TEST_F(Texts, KeepIsRefusedWhereItCannotAct) {
+  const TinyModels& models = tiny_models();
+  const std::string input = put("a.jsonl", "{\"id\":18446744073709551615,\"text\":\"river\"}\n");
+  const auto error = [&](const Arguments& arguments) {
+    const Outcome outcome = run(arguments);
+    EXPECT_NE(outcome.code, 0);
+    return outcome.err;
+  };
+  EXPECT_TRUE(
+      has(error({"embed", "--model", models.m2, input, "--keep", "id"}), "a.jsonl:1: the field \"id\" is a number that cannot be carried"));
+  EXPECT_TRUE(has(error({"embed", "--model", models.m2, input, "--keep", "ID"}), "a.jsonl:1: has no field \"ID\" to keep"));
+  EXPECT_TRUE(has(error({"embed", "--model", models.m2, input, "--keep", "id", "-o", at("a.npy")}), "--keep carries fields into JSON"));
+  EXPECT_TRUE(has(error({"classify", "--model", models.classifier, input, "--keep", "id"}), "give --json"));
+  EXPECT_TRUE(has(error({"classify", "--model", models.classifier, input, "--json", "--keep", "label"}), "--keep label=my_label"));
+  EXPECT_TRUE(has(error({"embed", "--model", models.m2, input, "--keep", "id", "--keep", "text=id"}), "a field of that name already"));
+  EXPECT_TRUE(
+      has(error({"embed", "--model", models.m2, put("a.txt", "river\n"), "--keep", "id"}), "a.txt: is read as text, and fields are for"));
+  EXPECT_TRUE(has(error({"embed", "--model", models.m2, "--text", "a", "--keep", "id"}), "it does not go with --text"));
+  EXPECT_FALSE(std::filesystem::exists(scratch / "a.npy"));
+}
+
+TEST_F(Texts, OtherKeptFieldsCannotBeResumed) {
+  std::string lines;
+  for (int i = 0; i < 200; ++i) lines += "{\"text\":\"river\",\"id\":" + std::to_string(i) + "}\n";
+  const std::string input = put("a.jsonl", lines), model = tiny_models().m2;
+  const Arguments command = {"embed",        "--model", model,      input,      "--batch-size",         "4",
+                             "--save-every", "0",       "--resume", "--output", at("a.jsonl.out.jsonl")};
+  HowToRun how;
+  how.signal_when = [&] { return std::filesystem::exists(at("a.jsonl.out.jsonl.part.state")); };
+  EXPECT_EQ(run_with(command, {"--keep", "id"}, how).code, 137);
+  EXPECT_TRUE(has(run(command).err, "keep"));
+  put("a.jsonl", lines.replace(lines.find("\"id\":199"), 8, "\"id\":200"));
+  EXPECT_TRUE(has(run_with(command, {"--keep", "id"}).err, "input"));
+}
+
+// Standard input is a terminal.
+TEST_F(Texts, OnATerminalCommandsSayWhatToGive) {
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+  ASSERT_TRUE(terminal >= 0 && ::grantpt(terminal) == 0 && ::unlockpt(terminal) == 0);
+  HowToRun how;
+  how.input_file = ::ptsname(terminal);
+  for (const Arguments& command : {Arguments{"tokenize"}, {"embed", "--model", tiny_models().m2}}) {
+    const Outcome outcome = run(command, how);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_TRUE(has(outcome.err, "no texts: give --text TEXT, a file, or pipe texts in"));
+  }
+  ::close(terminal);
 }
 
 TEST_F(Texts, AResumedRunPassesOverTheSameTexts) {

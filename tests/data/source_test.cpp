@@ -119,19 +119,23 @@ TEST_F(SourceTest, CsvWithOtherDelimiters) {
   EXPECT_EQ(read("a.tsv", "id|text\n1|a\tb\n", {.delimiter = "|"}), (Texts{"a\tb"}));
   EXPECT_EQ(read("a.csv", "id\u00a6text\n1\u00a6\"a\u00a6b\"\n", {.delimiter = "\u00a6"}), (Texts{"a\u00a6b"}));
   EXPECT_EQ(read("a.csv", "text;id\na;1\n", {.delimiter = ","}), (Texts{"a;1"}));  // given: it is one column
-  EXPECT_EQ(read("a.csv", "\"text;id\"\na;1\n"), (Texts{"a;1"}));                 // and so if it is quoted
-  for (const std::string bad : {"", "ab", "\"", "\n", "\r", "\xff"}) EXPECT_TRUE(has(error_of([&] { parse_delimiter(bad); }), "one character"));
+  EXPECT_EQ(read("a.csv", "\"text;id\"\na;1\n"), (Texts{"a;1"}));                  // and so if it is quoted
+  for (const std::string bad : {"", "ab", "\"", "\n", "\r", "\xff"})
+    EXPECT_TRUE(has(error_of([&] { parse_delimiter(bad); }), "one character"));
 }
 
 TEST_F(SourceTest, AnotherDelimiterIsNotReadAsOneColumn) {
-  EXPECT_TRUE(has(error("a.csv", "text;id\na;1\n"), "a.csv:1: the header is one column, \"text;id\", and has ';' in it; give --delimiter ';' if"));
+  EXPECT_TRUE(
+      has(error("a.csv", "text;id\na;1\n"), "a.csv:1: the header is one column, \"text;id\", and has ';' in it; give --delimiter ';' if"));
   EXPECT_TRUE(has(error("a.csv", "text;id\na;1\n", {.field = "text"}), "--delimiter ';'"));
-  EXPECT_TRUE(has(error("a.csv", "text\tid\na\t1\n"), "give --delimiter '\\t' if that divides the columns, or --delimiter ',' if it is one"));
+  EXPECT_TRUE(
+      has(error("a.csv", "text\tid\na\t1\n"), "give --delimiter '\\t' if that divides the columns, or --delimiter ',' if it is one"));
   EXPECT_TRUE(has(error("a.tsv", "text,id\na,1\n"), "give --delimiter ','"));
 }
 
 TEST_F(SourceTest, CsvProblemsNameTheLine) {
-  EXPECT_TRUE(has(error("a.csv", "text,b\n1,2\n1,2,3\n"), "a.csv:3: has 3 columns, the first line has 2; a field that has the delimiter in it must be quoted"));
+  EXPECT_TRUE(has(error("a.csv", "text,b\n1,2\n1,2,3\n"),
+                  "a.csv:3: has 3 columns, the first line has 2; a field that has the delimiter in it must be quoted"));
   EXPECT_TRUE(has(error("a.csv", "text,b\n\"open,2\n1\n"), "a.csv:2: a quote is not closed"));
   EXPECT_TRUE(has(error("a.csv", "text,b\n\"x\"y,2\n"), "a.csv:2: text behind the closing quote"));
   EXPECT_TRUE(has(error("a.csv", "a,b\n1,2\n"), "has no column \"text\"; it has a, b"));
@@ -147,7 +151,8 @@ TEST_F(SourceTest, CsvProblemsNameTheLine) {
   EXPECT_TRUE(has(error("a.csv", "1,2\n", {.field = "x", .header = false}), "by its number"));
   EXPECT_TRUE(has(error("a.csv", "1,2\n", {.header = false}), "which one"));
   EXPECT_TRUE(has(error("a.csv", "1,2\n", {.field = "3", .header = false}), "no column 3"));
-  EXPECT_TRUE(has(error("a.csv", "text\n\"" + std::string(5000, '\n'), {.max_record_bytes = 1000}), "a.csv:2: a quote is not closed within 1000 bytes"));
+  EXPECT_TRUE(has(error("a.csv", "text\n\"" + std::string(5000, '\n'), {.max_record_bytes = 1000}),
+                  "a.csv:2: a quote is not closed within 1000 bytes"));
 }
 
 TEST_F(SourceTest, Tsv) {
@@ -185,7 +190,8 @@ TEST_F(SourceTest, BadRecordsArePassedOverAndCounted) {
   EXPECT_TRUE(has(text.first, "a.txt:2: is not UTF-8"));
 
   const Skipped json = read_good(scratch.put(
-      "a.jsonl", "{\"text\":\"a \\ud83d\"}\n{\"text\":\"two\"}\n\n{\"text\":\"x\",\"n\":NaN}\n{\"text\":null}\n{}\n5\n{\"text\":\"seven\"}"));
+      "a.jsonl",
+      "{\"text\":\"a \\ud83d\"}\n{\"text\":\"two\"}\n\n{\"text\":\"x\",\"n\":NaN}\n{\"text\":null}\n{}\n5\n{\"text\":\"seven\"}"));
   EXPECT_EQ(json.texts, (Texts{"two", "seven"}));
   EXPECT_EQ(json.records, (std::vector<uint64_t>{1, 6}));
   EXPECT_EQ(json.skipped, 5u);
@@ -234,7 +240,8 @@ TEST_F(SourceTest, KeepsFields) {
   scratch.put("a.jsonl", "{\"id\":7,\"text\":\"a\",\"d\":{\"x\":[1,null]}}\n{\"text\":\"b\",\"d\":{\"x\":0.5},\"id\":\"q\"}\n");
   EXPECT_EQ(kept(scratch / "a.jsonl", {.keep = {"id", "d.x"}}), "{\"id\":7,\"d.x\":[1,null]}\n{\"id\":\"q\",\"d.x\":0.5}\n");
   scratch.put("a.csv", "id,text,2\n007,a,x\n8,b,y\n");
-  EXPECT_EQ(kept(scratch / "a.csv", {.keep = {"id", "text", "2"}}), "{\"id\":\"007\",\"text\":\"a\",\"2\":\"x\"}\n{\"id\":\"8\",\"text\":\"b\",\"2\":\"y\"}\n");
+  EXPECT_EQ(kept(scratch / "a.csv", {.keep = {"id", "text", "2"}}),
+            "{\"id\":\"007\",\"text\":\"a\",\"2\":\"x\"}\n{\"id\":\"8\",\"text\":\"b\",\"2\":\"y\"}\n");
   EXPECT_TRUE(has(error("a.jsonl", "{\"text\":\"a\"}\n", {.keep = {"id"}}), "a.jsonl:1: has no field \"id\" to keep"));
   EXPECT_TRUE(has(error("a.csv", "text,a\nx,1\n", {.keep = {"id"}}), "has no column \"id\""));
   EXPECT_TRUE(has(error("a.csv", "id,text,id\n1,x,1\n", {.keep = {"id"}}), "two columns id"));

@@ -18,13 +18,18 @@ std::string error(std::string_view head) {
 }
 
 TEST(TextHead, AUtf8MarkIsDropped) {
-  EXPECT_EQ(check_text_head("\xEF\xBB\xBF" "one", "f"), 3u);
+  EXPECT_EQ(check_text_head("\xEF\xBB\xBF"
+                            "one",
+                            "f"),
+            3u);
   EXPECT_EQ(check_text_head("one", "f"), 0u);
   EXPECT_EQ(check_text_head("", "f"), 0u);
 }
 
 TEST(TextHead, OtherEncodingsAreNamedWithTheRemedy) {
-  EXPECT_EQ(error("\xFF\xFE" "a\0b\0"sv), "f: is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)");
+  EXPECT_EQ(error("\xFF\xFE"
+                  "a\0b\0"sv),
+            "f: is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)");
   EXPECT_TRUE(has(error("\xFE\xFF\0a"sv), "is UTF-16;"));
   EXPECT_TRUE(has(error("\xFF\xFE\0\0a\0\0\0"sv), "is UTF-32;"));
   EXPECT_TRUE(has(error("\0\0\xFE\xFF\0\0\0a"sv), "is UTF-32;"));
@@ -39,13 +44,17 @@ TEST(TextHead, BinaryFilesAreNamed) {
       {"PK\x03\x04\x14\0\0\0"sv, "a zip archive"},
       {"\x89PNG\r\n\x1a\n"sv, "a PNG image"},
       {"\xFF\xD8\xFF\xE0\0\x10JFIF"sv, "a JPEG image"},
-      {"\x7F" "ELF\x02\x01\x01\0"sv, "a program or library (ELF)"},
+      {"\x7F"
+       "ELF\x02\x01\x01\0"sv,
+       "a program or library (ELF)"},
       {"PAR1\x15\x04\x15\x10"sv, "a Parquet file"},
       {"%PDF-1.7\n%\xE2\xE3\xCF\xD3\n"sv, "a PDF document"},
       {"\x80\x02\x8a\nl\xfc\x9c"sv, "a Python pickle"},
       {"\x1F\x8B\x08\0"sv, "compressed a second time"},
       {"BZh91AY&SY\x01\x02"sv, "bzip2 data; decompress it first"},
-      {"\xFD" "7zXZ\0\0"sv, "xz data"},
+      {"\xFD"
+       "7zXZ\0\0"sv,
+       "xz data"},
       {"\x03\0\0\0\x14\0\0\0\x1f\0\0\0"sv, "binary data"},
   };
   for (const auto& [head, kind] : files) {
@@ -58,8 +67,8 @@ TEST(TextHead, BinaryFilesAreNamed) {
 }
 
 TEST(TextHead, TextsThatBeginLikeBinaryFilesAreTexts) {
-  for (const std::string_view text : {"MZ is the signature of programs"sv, "PAR1 begins a Parquet file"sv, "GIF89a"sv, "BZh is a prefix"sv, "RIFF"sv,
-                                      "caf\xe9"sv, "a\tb\x1b[1mbold"sv, "one \0 zero in a long enough line"sv})
+  for (const std::string_view text : {"MZ is the signature of programs"sv, "PAR1 begins a Parquet file"sv, "GIF89a"sv, "BZh is a prefix"sv,
+                                      "RIFF"sv, "caf\xe9"sv, "a\tb\x1b[1mbold"sv, "one \0 zero in a long enough line"sv})
     EXPECT_EQ(check_text_head(text, "f"), 0u) << text;
 }
 
