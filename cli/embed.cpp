@@ -1,5 +1,6 @@
 // m2bert embed: texts to vectors, in constant memory, and resumable.
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
 
 #include "cli/choice.h"
@@ -9,6 +10,7 @@
 #include "cli/text_run.h"
 #include "cli/vector_format.h"
 #include "m2bert/io/interrupt.h"
+#include "m2bert/io/json.h"
 
 namespace m2bert::cli {
 namespace {
@@ -43,6 +45,16 @@ io::Tree settings_of(const infer::Embedder& embedder, VectorFormat format) {
   return settings;
 }
 
+// What a search of the saved vectors needs to know (see VectorFile).
+std::map<std::string, std::string> metadata_of(const io::Tree& settings) {
+  std::map<std::string, std::string> metadata;
+  for (const char* key : {"model", "pooling", "normalize", "prompt", "pad", "max_length", "dtype", "program"}) {
+    const io::Tree& value = settings.at(key);
+    metadata[key] = value.is_string() ? value.string() : io::to_json(value);
+  }
+  return metadata;
+}
+
 std::optional<Rows> embed_window(const infer::Embedder& embedder, VectorFormat format, const TextWindow& read, uint64_t first) {
   const infer::Embeddings rows = embedder.embed(read.window, first, io::interrupted);
   if (io::interrupted()) return std::nullopt;
@@ -60,8 +72,9 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   io::install_interrupt_handlers();
   const infer::Embedder embedder(load_model(command.model), embed_options(command));
   TextRun run{"embed", name_of(format), command.input, command.output, embedder.batcher(), settings_of(embedder, format)};
-  run.header_size = vector_header_size(format);
-  run.header = [&](uint64_t rows) { return vector_header(format, rows, embedder.dim()); };
+  const VectorHeader header(format, embedder.dim(), metadata_of(run.settings));
+  run.header_size = header.size();
+  run.header = [&](uint64_t rows) { return header.text(rows); };
   run.rows = [&](const TextWindow& read, uint64_t first) { return embed_window(embedder, format, read, first); };
   run_texts(run, globals, {{"dim", embedder.dim()}});
 }

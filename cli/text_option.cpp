@@ -151,6 +151,15 @@ void check_keep(const TextOption& option, bool json, const std::vector<std::stri
   }
 }
 
+void refuse_read_options(const TextOption& option, const std::string& why) {
+  for (const auto& [name, given] : {std::pair("--format", !option.format.empty()),
+                                    {"--field", !option.field.empty()},
+                                    {"--delimiter", !option.delimiter.empty()},
+                                    {"--keep", !option.keep.empty()},
+                                    {"--skip-bad", option.skip_bad}})
+    if (given) throw UsageError(std::string(name) + " " + why);
+}
+
 void check_option_text(const std::string& option, const std::string& value) {
   if (const auto at = io::find_invalid_utf8(value))
     throw UsageError(option + " is not UTF-8 from byte " + std::to_string(*at) + " on: " + io::printable(value, 60));
@@ -162,12 +171,7 @@ void check_texts(const TextOption& option) {
     throw UsageError("no texts: give --text TEXT, a file, or pipe texts in");
   for (const std::string& text : option.texts) check_option_text("--text", text);
   if (option.texts.empty()) return check_file(option);
-  for (const auto& [name, given] : {std::pair("--format", !option.format.empty()),
-                                    {"--field", !option.field.empty()},
-                                    {"--delimiter", !option.delimiter.empty()},
-                                    {"--keep", !option.keep.empty()},
-                                    {"--skip-bad", option.skip_bad}})
-    if (given) throw UsageError(std::string(name) + " is for files: it does not go with --text");
+  refuse_read_options(option, "is for files: it does not go with --text");
 }
 
 std::unique_ptr<Texts> open_texts(const TextOption& option) {

@@ -69,6 +69,9 @@ class Texts {
 // missing or a --text is not UTF-8.
 void check_texts(const TextOption& option);
 
+// UsageError if an option that says how files are read is given. why: put behind its name.
+void refuse_read_options(const TextOption& option, const std::string& why);
+
 // UsageError for a value that is not UTF-8.
 void check_option_text(const std::string& option, const std::string& value);
 
