@@ -8,6 +8,8 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/text_option.h"
+#include "m2bert/data/bad_record.h"
 #include "m2bert/data/dataset_builder.h"
 #include "m2bert/data/mds_check.h"
 #include "m2bert/data/shard_split.h"
@@ -31,7 +33,8 @@ namespace fs = std::filesystem;
 struct BuildCommand {
   const CLI::App* app = nullptr;
   std::vector<std::string> inputs, hashes{"xxh64"};
-  std::string out, format, field, documents = "line", tokenizer, compression = "none";
+  ReadOption read;
+  std::string out, documents = "line", tokenizer, compression = "none";
   uint64_t shard_size = uint64_t{1} << 26;
   bool no_wrap = false;
   int concat_tokens = 0;
@@ -46,13 +49,8 @@ data::BuildOptions build_options(const BuildCommand& command) {
             input, ", which is read; name another one");
   options.inputs = data::input_files(command.inputs);
   options.out = command.out;
-  if (!command.format.empty()) options.documents.source.format = data::parse_format(command.format);
-  options.documents.source.field = command.field;
-  const bool any_fields = std::any_of(options.inputs.begin(), options.inputs.end(), [&](const fs::path& input) {
-    return data::format_of(input, options.documents.source.format) != data::Format::text;
-  });
-  if (!command.field.empty() && !any_fields)
-    throw UsageError("--field is for JSON lines and tables (--format jsonl, csv or tsv), and the input is text");
+  options.documents.source = source_options(command.read);
+  check_read_options(command.read, options.inputs);
   options.documents.whole_files = command.documents == "file";
   if (command.compression != "none") options.format.compression = command.compression;
   options.format.hashes = command.hashes;
@@ -106,7 +104,7 @@ void print_built(const data::BuildResult& result, const std::string& out) {
   }
   const data::BuildCounts& counts = result.counts;
   if (counts.empty > 0) io::info(io::show_count(counts.empty), " empty documents were skipped");
-  if (counts.bad > 0) io::warn(io::show_count(counts.bad), " documents that are not UTF-8 were skipped");
+  report_skipped(counts.bad, result.first_bad);
   if (counts.cut > 0) io::info(io::show_count(counts.cut), " documents were truncated to --max-chars");
   if (result.tokens_lost > 0) io::info("the last ", result.tokens_lost, " tokens are too few for a sample and were dropped");
 }
@@ -122,9 +120,19 @@ void check_command(const BuildCommand& command) {
   for (const char* name : {"--no-wrap", "--bos-text", "--eos-text", "--tokenizer"})
     if (command.concat_tokens == 0 && command.app->count(name) > 0)
       throw UsageError(std::string(name) + " is for token samples: it goes with --concat-tokens");
-  for (const char* name : {"--format", "--field"})
+  check_option_text("--bos-text", command.tokens.bos_text);
+  check_option_text("--eos-text", command.tokens.eos_text);
+  for (const char* name : {"--format", "--field", "--delimiter"})
     if (command.documents == "file" && command.app->count(name) > 0)
       throw UsageError(std::string(name) + " is for documents that are lines or records: it does not go with --documents file");
+}
+
+data::BuildResult build(const data::BuildOptions& options, const tokenize::WordPiece& tokenizer) {
+  try {
+    return data::build_dataset(options, tokenizer);
+  } catch (const data::BadRecord& e) {
+    fail(e.what(), skip_bad_remedy);
+  }
 }
 
 void run_build(const BuildCommand& command, const Globals& globals) {
@@ -136,7 +144,7 @@ void run_build(const BuildCommand& command, const Globals& globals) {
   if (options.tokens) warn_of_long_texts(data::TokenPacker(tokenizer, *options.tokens));
   io::Progress progress("data build", {.unit = "documents"});
   options.progress = [&](const data::BuildCounts& counts, std::optional<double> fraction) { progress.update(counts.documents, fraction); };
-  const data::BuildResult result = data::build_dataset(options, tokenizer);
+  const data::BuildResult result = build(options, tokenizer);
   if (!result.was_complete) progress.finish();
   if (globals.json) std::cout << io::to_json(build_tree(result, command.out)) << "\n";
   else print_built(result, command.out);
@@ -148,14 +156,10 @@ void add_document_options(CLI::App& app, BuildCommand& command) {
       ->type_name("FILE");
   add_choice(app, "--documents", command.documents, {"line", "file"}, "A document is a line (or record), or a whole file")
       ->capture_default_str();
-  add_choice(app, "--format", command.format, {"text", "jsonl", "csv", "tsv"},
-             "What the files are: a document a line, JSON lines, or tables (default: by their names)");
-  app.add_option("--field", command.field, "Key (JSON lines; a.b for a nested one) or column (tables) that holds the text (default: text)")
-      ->type_name("NAME");
+  add_read_options(app, command.read, "input", "text");
   add_number(app, "--max-chars", command.options.max_chars, uint64_t{0}, uint64_t{1} << 40,
              "Keep the first N characters of a document (default: 0, all of it)");
   add_number(app, "--limit", command.options.limit, uint64_t{0}, uint64_t{1} << 60, "Read N documents (default: 0, all)");
-  app.add_flag("--skip-bad", command.options.skip_bad, "Skip documents that are not UTF-8, and count them; may be added with --resume");
 }
 
 void add_split_options(CLI::App& app, BuildCommand& command) {

@@ -15,6 +15,7 @@
 #include "cli/suggest.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
+#include "m2bert/io/path.h"
 #include "m2bert/io/temporaries.h"
 #include "m2bert/version.h"
 
@@ -175,7 +176,7 @@ int run_and_catch(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::cerr << "error: out of memory; try a smaller --batch-size\n";
   } catch (const std::exception& e) {
-    std::cerr << (io::interrupt_signal() != 0 ? "" : "error: ") << e.what() << "\n";
+    std::cerr << (io::interrupt_signal() != 0 ? "" : "error: ") << io::message_of(e) << "\n";
   }
   leave(io::interrupt_signal() != 0 ? 128 + io::interrupt_signal() : 1);
 }

@@ -47,7 +47,8 @@ void add_model_options(CLI::App& app, ModelOption& option) {
 }
 
 std::filesystem::path find_model(const std::string& model) {
-  return models::find_model(model, model, std::string(": no such model.") + how_to_get_a_model);
+  return models::find_model(model, model,
+                            std::string(": no such file or folder, and no name of a model on the hub (ORG/NAME).") + how_to_get_a_model);
 }
 
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {

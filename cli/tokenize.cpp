@@ -78,6 +78,7 @@ void print_encoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& 
     if (json) std::cout << io::to_json(encoding_tree(tokenizer, encoding)) << "\n";
     else print_table(tokenizer, encoding);
   }
+  report_skipped(source->skipped(), source->first_skipped());
 }
 
 }  // namespace
@@ -94,6 +95,7 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
   app.add_flag("--reference-cut", options->upstream_cut, "Truncate after [SEP] was added, as upstream's scripts do");
   return [options, &globals] {
+    check_option_text("--pair", options->pair);
     const tokenize::WordPiece tokenizer = tokenizer_of(*options);
     if (options->decode.empty()) print_encoded(tokenizer, *options, globals.json);
     else print_decoded(tokenizer, *options, globals.json);

@@ -45,7 +45,7 @@ Classes Classifier::classify(const Window& window, uint64_t first) const {
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);
       require(std::all_of(scores.begin(), scores.end(), [](float s) { return std::isfinite(s); }), "text ", first + batch.texts[row] + 1,
-              " gets scores that are not finite: the model's weights are broken");
+              " gets scores that are not finite", why_not_finite(pretrained_));
       std::copy(scores.begin(), scores.end(), result.scores.begin() + static_cast<std::ptrdiff_t>(batch.texts[row] * width));
     }
   }

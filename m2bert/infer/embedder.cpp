@@ -8,9 +8,9 @@
 namespace m2bert::infer {
 namespace {
 
-void require_finite(std::span<const float> vector, uint64_t text) {
-  require(std::all_of(vector.begin(), vector.end(), [](float v) { return std::isfinite(v); }), "text ", text + 1,
-          " gets a vector with NaN or infinite values: the model's weights are broken, or its values leave the range of --dtype float16");
+void require_finite(std::span<const float> vector, uint64_t text, const models::Pretrained& pretrained) {
+  const bool finite = std::all_of(vector.begin(), vector.end(), [](float v) { return std::isfinite(v); });
+  if (!finite) fail("text ", text + 1, " gets a vector with NaN or infinite values", why_not_finite(pretrained));
 }
 
 int length_limit(const models::Pretrained& pretrained, const std::optional<int>& asked) {
@@ -26,6 +26,12 @@ std::string prompt_text(const models::Pretrained& pretrained, const std::optiona
   const std::string name = prompt.value_or(pretrained.default_prompt);
   const auto named = pretrained.prompts.find(name);
   return named == pretrained.prompts.end() ? name : named->second;
+}
+
+std::string why_not_finite(const models::Pretrained& pretrained) {
+  const std::string dtype = checkpoint::dtype_name(pretrained.dtype);
+  const std::string text = " in " + dtype + ": the model's weights are broken";
+  return pretrained.dtype == mx::float16 ? text + ", or its values leave the range of float16; try float32" : text;
 }
 
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options) {
@@ -61,7 +67,7 @@ Embeddings Embedder::embed(const Window& window, uint64_t first, const std::func
     const std::vector<float> rows = embed(batch);
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> vector(rows.data() + row * width, width);
-      require_finite(vector, first + batch.texts[row]);
+      require_finite(vector, first + batch.texts[row], pretrained_);
       std::copy(vector.begin(), vector.end(), result.vectors.begin() + static_cast<std::ptrdiff_t>(batch.texts[row] * width));
     }
   }

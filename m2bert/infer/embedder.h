@@ -31,6 +31,9 @@ struct Embeddings {
 // The text of a prompt: that of the model's prompt of this name, otherwise the argument itself. Without one, the model's default prompt.
 std::string prompt_text(const models::Pretrained& pretrained, const std::optional<std::string>& prompt);
 
+// The end of the error for values that are NaN or infinite: the dtype in use, and what to do.
+std::string why_not_finite(const models::Pretrained& pretrained);
+
 // The batching for a model under these options. Error: a maximum length above the model's.
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options);
 

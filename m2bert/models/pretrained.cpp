@@ -139,6 +139,8 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
 
   auto weights = checkpoint::load_weights(path);
   const Head head = options.head.value_or(head_of(weights));
+  require(options.head != Head::masked_lm || any_name(weights, "cls.predictions."), path.string(),
+          ": has no masked-LM head (cls.predictions); checkpoints of pretraining have one");
   drop_other_heads(weights, p.config, head);
   adopt_num_labels(p.config, weights);
 
