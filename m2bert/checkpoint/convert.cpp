@@ -52,8 +52,8 @@ FolderDescription describe(const std::optional<ModelFolder>& in, const ConvertOp
   d.sentence_transformers = sentence_transformers;
   if (!sentence_transformers) return d;
   if (in && in->sentence_transformers) {
-    require(in->dense.empty(), "[convert] ", in->root.string(), " has Dense modules, which are not written");
-    d.pooling = in->pooling.value_or(PoolingModes{.mean = true});
+    require(in->modules.empty(), "[convert] ", in->root.string(), " has modules after its pooling, which are not written");
+    d.pooling = in->pooling.value_or(PoolingConfig{.modes = {"mean"}});
     d.normalize = in->normalize;
     d.max_seq_length = in->max_seq_length;
     d.do_lower_case = in->do_lower_case;
@@ -61,8 +61,7 @@ FolderDescription describe(const std::optional<ModelFolder>& in, const ConvertOp
     d.default_prompt = in->default_prompt;
   } else {
     require(o.pooling == "cls" || o.pooling == "mean", "[convert] pooling '", o.pooling, "', wants cls or mean");
-    d.pooling.cls = o.pooling == "cls";
-    d.pooling.mean = o.pooling == "mean";
+    d.pooling.modes = {o.pooling};
     d.normalize = o.normalize;
     if (o.max_seq_length > 0) d.max_seq_length = o.max_seq_length;
   }
