@@ -32,7 +32,7 @@ struct SimilarityCommand {
   BatchOption batch;
   std::vector<std::string> a, b, queries;
   TextOption corpus;
-  std::string vectors, pooling, measure = "cosine", prompt, corpus_prompt;
+  std::string vectors, pooling, measure, prompt, corpus_prompt;
   std::optional<bool> normalize;
   bool allow_other_model = false;
   int top_k = 5;
@@ -58,6 +58,20 @@ Embedder make_embedder(const SimilarityCommand& command) {
   return Embedder(load_model(command.model), options);
 }
 
+// The command with the measure of the model where --measure names none. Error if that one is not known.
+SimilarityCommand with_measure(const SimilarityCommand& given, const Embedder& embedder) {
+  SimilarityCommand command = given;
+  if (!command.measure.empty()) return command;
+  const std::string& own = embedder.pretrained().similarity;
+  command.measure = own.empty() ? "cosine" : own;
+  try {
+    search::measure_named(command.measure);
+  } catch (const Error& e) {
+    fail(command.model.model, ": similarity_fn_name of config_sentence_transformers.json: ", e.what(), "; choose one with --measure");
+  }
+  return command;
+}
+
 // Embeds texts behind a prompt.
 Embeddings embed_texts(const Embedder& embedder, const std::string& prompt, const std::vector<std::string>& texts,
                        const std::function<void(uint64_t)>& progress = {}) {
@@ -80,8 +94,9 @@ Hits nearest(const SimilarityCommand& command, const Embeddings& from, const Emb
 }
 
 // Compares every text of --a with every text of --b, row by row.
-void compare(const SimilarityCommand& command, const Globals& globals) {
-  const Embedder embedder = make_embedder(command);
+void compare(const SimilarityCommand& given, const Globals& globals) {
+  const Embedder embedder = make_embedder(given);
+  const SimilarityCommand command = with_measure(given, embedder);
   const Embeddings a = embed_texts(embedder, command.prompt, command.a);
   const Embeddings b = embed_texts(embedder, command.prompt, command.b);
   const auto hits = nearest(command, a, b, command.b.size());
@@ -151,12 +166,13 @@ io::Tree timing_tree(const Timing& timing, size_t passages) {
 }
 
 // The passages nearest to each question.
-void find_nearest(const SimilarityCommand& command, const Globals& globals) {
-  const std::vector<std::string> passages = all_texts(command.corpus);
-  require(!passages.empty(), command.corpus.file, ": has no passages");
+void find_nearest(const SimilarityCommand& given, const Globals& globals) {
+  const std::vector<std::string> passages = all_texts(given.corpus);
+  require(!passages.empty(), given.corpus.file, ": has no passages");
   Timing timing;
   const Stopwatch load;
-  const Embedder embedder = make_embedder(command);
+  const Embedder embedder = make_embedder(given);
+  const SimilarityCommand command = with_measure(given, embedder);
   timing.load = load.seconds();
   const Stopwatch embed;
   const Embeddings corpus = embed_passages(embedder, command.corpus_prompt, passages);
@@ -246,9 +262,10 @@ std::map<size_t, std::string> texts_of(const SimilarityCommand& command, const V
 // The saved vectors nearest to each question.
 void search_saved(const SimilarityCommand& given, const Globals& globals) {
   const VectorFile vectors(given.vectors);
-  const SimilarityCommand command = as_vectors_were(given, vectors);
+  const SimilarityCommand as_saved = as_vectors_were(given, vectors);
   const Stopwatch load;
-  const Embedder embedder = make_embedder(command);
+  const Embedder embedder = make_embedder(as_saved);
+  const SimilarityCommand command = with_measure(as_saved, embedder);
   require_same_model(command, vectors, embedder);
   const double load_seconds = load.seconds();
   const Stopwatch search;
@@ -305,8 +322,8 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   add_choice(app, "--format", command->corpus.format, {"text", "jsonl", "csv", "tsv"}, "What the corpus is (default: by its name)");
   app.add_option("--field", command->corpus.field, "Key or column of the corpus that holds the passage (default: text)")->type_name("NAME");
   add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
-  add_choice(app, "--measure", command->measure, {"cosine", "dot", "euclidean", "manhattan"}, "Similarity; distances count negative")
-      ->capture_default_str();
+  add_choice(app, "--measure", command->measure, {"cosine", "dot", "euclidean", "manhattan"},
+             "Similarity; distances count negative\n(default: the model's, else cosine)");
   add_pooling_option(app, command->pooling);
   app.add_option("--prompt", command->prompt, "Put in front of questions and of --a and --b: a prompt's name or the text itself")
       ->type_name("TEXT");
