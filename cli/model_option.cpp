@@ -107,9 +107,8 @@ void add_pooling_option(CLI::App& app, std::string& pooling) {
     }
   };
   app.add_option("--pooling", pooling,
-                 "How the states of a text become one vector (default: the model's): pooler, cls, mean,\n"
-                 "max, mean_sqrt_len_tokens, weightedmean, lasttoken, or several joined by +: cls+mean")
-      ->type_name("POOLING")
+                 "How the states of a text become one vector; also several, joined by +: cls+mean (default: the model's)")
+      ->type_name("pooler|cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken")
       ->check(CLI::Validator(check, ""));
 }
 

@@ -31,6 +31,14 @@ fs::path config_beside(const fs::path& file) {
        "or config.yaml beside it)");
 }
 
+void check_vocab_size(const Config& config, const checkpoint::TensorMap& weights, const fs::path& config_file) {
+  for (const auto& [name, w] : weights) {
+    if (name != "bert.embeddings.word_embeddings.weight" || w.ndim() != 2) continue;
+    require(w.shape(0) == config.vocab_size, config_file.string(), ": vocab_size is ", config.vocab_size, ", and the weights have ",
+            w.shape(0), " word embeddings");
+  }
+}
+
 tokenize::WordPiece read_tokenizer(const fs::path& path, bool lower_case) {
   tokenize::WordPiece tokenizer = tokenize::WordPiece::from_file(path);
   if (!lower_case || tokenizer.lowercase()) return tokenizer;
@@ -197,6 +205,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
           ": has no masked-LM head (cls.predictions); checkpoints of pretraining have one");
   drop_other_heads(weights, p.config, head);
   adopt_num_labels(p.config, weights, config_file.string());
+  check_vocab_size(p.config, weights, config_file);
   require_own_decoder(p.config, head, weights, config_file);
 
   checkpoint::check_scales(weights, path.string());
