@@ -26,7 +26,7 @@ struct EmbedCommand {
 
 infer::EmbedOptions embed_options(const EmbedCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
-  if (!command.pooling.empty()) options.pooling = models::pooling_named(command.pooling);
+  if (!command.pooling.empty()) options.pooling = models::poolings_named(command.pooling);
   if (command.normalize || command.no_normalize) options.normalize = command.normalize;
   if (command.prompt_given) options.prompt = command.prompt;
   return options;
@@ -90,8 +90,7 @@ Run embed_command(CLI::App& app, const Globals& globals) {
   add_choice(app, "--output-format", command->output_format, {"npy", "safetensors", "jsonl"},
              "Format (default: by the file's name; jsonl on stdout)");
   add_batch_options(app, command->batch);
-  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
-             "How the states of a text become one vector (default: the model's)");
+  add_pooling_option(app, command->pooling);
   CLI::Option* normalize = app.add_flag("--normalize", command->normalize, "Scale vectors to length 1 (default: the model's)");
   app.add_flag("--no-normalize", command->no_normalize, "Do not scale vectors")->excludes(normalize);
   CLI::Option* prompt =

@@ -74,6 +74,8 @@ std::string model_hash(const models::Pretrained& pretrained) {
   const tokenize::WordPiece& tokenizer = pretrained.tokenizer;
   for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (parts += tokenizer.token(static_cast<int32_t>(id))) += '\n';
   parts += tokenizer.lowercase() ? "uncased" : "cased";
+  parts += pretrained.include_prompt ? "" : ", without the prompt";
+  parts += pretrained.truncate_dim ? ", first values " + std::to_string(*pretrained.truncate_dim) : "";
   return io::hash128(parts);
 }
 
@@ -86,12 +88,28 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
              "  on the texts beside it.\n"
              "bucket: the next of 8, 12, 16, 24, 32, 48, ... that holds the text.\n"
              "The last two are faster for short texts. Attention models give the same vectors with all three.");
-  add_number(app, "--max-length", option.max_length, 3, 1 << 24, "Truncate texts to that many tokens (default and maximum: the model's)");
+  add_number(app, "--max-length", option.max_length, 3, 1 << 24,
+             "Truncate texts to that many tokens (default: the model's; at most its positions)");
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();
   add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"},
              "End at which long texts are truncated (default: the tokenizer's)");
   app.add_flag("--reference-cut", option.upstream_cut,
                "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
+}
+
+void add_pooling_option(CLI::App& app, std::string& pooling) {
+  const auto check = [](const std::string& text) -> std::string {
+    try {
+      models::poolings_named(text);
+      return "";
+    } catch (const Error& e) {
+      return e.what();
+    }
+  };
+  app.add_option("--pooling", pooling,
+                 "How the states of a text become one vector; also several, joined by +: cls+mean (default: the model's)")
+      ->type_name("pooler|cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken")
+      ->check(CLI::Validator(check, ""));
 }
 
 infer::EmbedOptions batching(const BatchOption& option) {

@@ -39,4 +39,7 @@ struct BatchOption {
 void add_batch_options(CLI::App& app, BatchOption& option);
 infer::EmbedOptions batching(const BatchOption& option);
 
+// Adds --pooling: one pooling, or several joined by +.
+void add_pooling_option(CLI::App& app, std::string& pooling);
+
 }  // namespace m2bert::cli

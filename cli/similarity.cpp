@@ -32,7 +32,7 @@ struct SimilarityCommand {
   BatchOption batch;
   std::vector<std::string> a, b, queries;
   TextOption corpus;
-  std::string vectors, pooling, measure = "cosine", prompt, corpus_prompt;
+  std::string vectors, pooling, measure, prompt, corpus_prompt;
   std::optional<bool> normalize;
   bool allow_other_model = false;
   int top_k = 5;
@@ -52,25 +52,39 @@ search::TopKOptions search_options(const SimilarityCommand& command, size_t k) {
 
 Embedder make_embedder(const SimilarityCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
-  if (!command.pooling.empty()) options.pooling = models::pooling_named(command.pooling);
+  if (!command.pooling.empty()) options.pooling = models::poolings_named(command.pooling);
   options.normalize = command.normalize;
   options.prompt = "";  // questions and passages may have different ones
   return Embedder(load_model(command.model), options);
 }
 
-std::vector<std::string> with_prompt(const Embedder& embedder, const std::string& prompt, std::vector<std::string> texts) {
-  const std::string text = infer::prompt_text(embedder.pretrained(), prompt.empty() ? std::nullopt : std::optional(prompt));
-  for (std::string& t : texts) t.insert(0, text);
-  return texts;
+// The command with the measure of the model where --measure names none. Error if that one is not known.
+SimilarityCommand with_measure(const SimilarityCommand& given, const Embedder& embedder) {
+  SimilarityCommand command = given;
+  if (!command.measure.empty()) return command;
+  const std::string& own = embedder.pretrained().similarity;
+  command.measure = own.empty() ? "cosine" : own;
+  try {
+    search::measure_named(command.measure);
+  } catch (const Error& e) {
+    fail(command.model.model, ": similarity_fn_name of config_sentence_transformers.json: ", e.what(), "; choose one with --measure");
+  }
+  return command;
+}
+
+// Embeds texts behind a prompt.
+Embeddings embed_texts(const Embedder& embedder, const std::string& prompt, const std::vector<std::string>& texts,
+                       const std::function<void(uint64_t)>& progress = {}) {
+  return embedder(texts, progress, infer::prompt_text(embedder.pretrained(), prompt.empty() ? std::nullopt : std::optional(prompt)));
 }
 
 // Embeds all passages, with a progress bar.
-Embeddings embed_passages(const Embedder& embedder, const std::vector<std::string>& texts) {
+Embeddings embed_passages(const Embedder& embedder, const std::string& prompt, const std::vector<std::string>& texts) {
   io::ProgressOptions how;
   how.unit = "passages";
   how.total = texts.size();
   io::Progress progress("embed", how);
-  return embedder(texts, [&](uint64_t done) { progress.update(done); });
+  return embed_texts(embedder, prompt, texts, [&](uint64_t done) { progress.update(done); });
 }
 
 using Hits = std::vector<std::vector<search::Hit>>;  // of each question
@@ -80,10 +94,11 @@ Hits nearest(const SimilarityCommand& command, const Embeddings& from, const Emb
 }
 
 // Compares every text of --a with every text of --b, row by row.
-void compare(const SimilarityCommand& command, const Globals& globals) {
-  const Embedder embedder = make_embedder(command);
-  const Embeddings a = embedder(with_prompt(embedder, command.prompt, command.a));
-  const Embeddings b = embedder(with_prompt(embedder, command.prompt, command.b));
+void compare(const SimilarityCommand& given, const Globals& globals) {
+  const Embedder embedder = make_embedder(given);
+  const SimilarityCommand command = with_measure(given, embedder);
+  const Embeddings a = embed_texts(embedder, command.prompt, command.a);
+  const Embeddings b = embed_texts(embedder, command.prompt, command.b);
   const auto hits = nearest(command, a, b, command.b.size());
   std::vector<std::vector<float>> matrix(command.a.size(), std::vector<float>(command.b.size()));
   for (size_t row = 0; row < hits.size(); ++row)
@@ -157,20 +172,21 @@ io::Tree timing_tree(const Timing& timing, size_t passages) {
 }
 
 // The passages nearest to each question.
-void find_nearest(const SimilarityCommand& command, const Globals& globals) {
-  const AllTexts passages = all_texts(command.corpus);
+void find_nearest(const SimilarityCommand& given, const Globals& globals) {
+  const AllTexts passages = all_texts(given.corpus);
   const size_t count = passages.texts.size();
-  require(count > 0, command.corpus.file, ": has no passages");
+  require(count > 0, given.corpus.file, ": has no passages");
   Timing timing;
   const Stopwatch load;
-  const Embedder embedder = make_embedder(command);
+  const Embedder embedder = make_embedder(given);
+  const SimilarityCommand command = with_measure(given, embedder);
   timing.load = load.seconds();
   const Stopwatch embed;
-  const Embeddings corpus = embed_passages(embedder, with_prompt(embedder, command.corpus_prompt, passages.texts));
+  const Embeddings corpus = embed_passages(embedder, command.corpus_prompt, passages.texts);
   timing.embed = embed.seconds();
   timing.tokens = std::accumulate(corpus.tokens.begin(), corpus.tokens.end(), int64_t{0});
   const Stopwatch search;
-  const Embeddings queries = embedder(with_prompt(embedder, command.prompt, command.queries));
+  const Embeddings queries = embed_texts(embedder, command.prompt, command.queries);
   const auto hits = nearest(command, queries, corpus, static_cast<size_t>(command.top_k));
   timing.search = search.seconds();
   const auto cut = std::accumulate(corpus.truncated.begin(), corpus.truncated.end(), size_t{0});
@@ -255,13 +271,14 @@ std::map<size_t, Passage> passages_of(const SimilarityCommand& command, const Ve
 // The saved vectors nearest to each question.
 void search_saved(const SimilarityCommand& given, const Globals& globals) {
   const VectorFile vectors(given.vectors);
-  const SimilarityCommand command = as_vectors_were(given, vectors);
+  const SimilarityCommand as_saved = as_vectors_were(given, vectors);
   const Stopwatch load;
-  const Embedder embedder = make_embedder(command);
+  const Embedder embedder = make_embedder(as_saved);
+  const SimilarityCommand command = with_measure(as_saved, embedder);
   require_same_model(command, vectors, embedder);
   const double load_seconds = load.seconds();
   const Stopwatch search;
-  const Embeddings queries = embedder(with_prompt(embedder, command.prompt, command.queries));
+  const Embeddings queries = embed_texts(embedder, command.prompt, command.queries);
   const Hits hits = search_vectors(command, vectors, queries);
   const double search_seconds = search.seconds();
   std::map<size_t, Passage> passages;
@@ -320,10 +337,9 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   add_read_options(app, command->corpus, "corpus", "passage");
   add_keep_option(app, command->corpus, "corpus");
   add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
-  add_choice(app, "--measure", command->measure, {"cosine", "dot", "euclidean", "manhattan"}, "Similarity; distances count negative")
-      ->capture_default_str();
-  add_choice(app, "--pooling", command->pooling, {"pooler", "cls", "mean", "max"},
-             "How the states of a text become one vector (default: the model's)");
+  add_choice(app, "--measure", command->measure, {"cosine", "dot", "euclidean", "manhattan"},
+             "Similarity; distances count negative\n(default: the model's, else cosine)");
+  add_pooling_option(app, command->pooling);
   app.add_option("--prompt", command->prompt, "Put in front of questions and of --a and --b: a prompt's name or the text itself")
       ->type_name("TEXT");
   app.add_option("--corpus-prompt", command->corpus_prompt, "Put in front of passages")->type_name("TEXT");

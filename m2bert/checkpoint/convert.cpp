@@ -83,8 +83,7 @@ FolderDescription describe(const std::string& config_json, const ConvertOptions&
   d.config_json = config_json;
   d.sentence_transformers = true;
   require(o.pooling == "cls" || o.pooling == "mean", "[convert] pooling '", o.pooling, "', wants cls or mean");
-  d.pooling.cls = o.pooling == "cls";
-  d.pooling.mean = o.pooling == "mean";
+  d.pooling.modes = {o.pooling};
   d.pooling.dimension = hidden;
   d.normalize = o.normalize;
   if (o.max_seq_length > 0) d.max_seq_length = o.max_seq_length;

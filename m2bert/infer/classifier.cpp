@@ -8,8 +8,11 @@
 namespace m2bert::infer {
 namespace {
 
+// Without problem_type, one label is a value upstream, and in Transformers' pipeline the probability of that label.
 ClassTask task_of(const models::Config& config) {
-  if (config.problem_type == "regression" || (!config.problem_type && config.num_labels == 1)) return ClassTask::regression;
+  if (!config.problem_type && config.num_labels == 1)
+    return config.family == models::Family::hf_bert ? ClassTask::multi_label : ClassTask::regression;
+  if (config.problem_type == "regression") return ClassTask::regression;
   return config.problem_type == "multi_label_classification" ? ClassTask::multi_label : ClassTask::single_label;
 }
 

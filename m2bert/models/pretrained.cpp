@@ -1,6 +1,7 @@
 #include "m2bert/models/pretrained.h"
 
 #include <algorithm>
+#include <climits>
 #include <set>
 
 #include "m2bert/checkpoint/folder.h"
@@ -8,8 +9,10 @@
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/log.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/models/cast.h"
+#include "m2bert/tokenize/model.h"
 
 namespace m2bert::models {
 
@@ -28,39 +31,82 @@ fs::path config_beside(const fs::path& file) {
        "or config.yaml beside it)");
 }
 
-// Takes num_labels from the classifier's rows if the recipe does not set it (the GLUE recipes leave it to the task).
-void adopt_num_labels(Config& config, const checkpoint::TensorMap& weights) {
-  if (config.num_labels != Config().num_labels || !config.labels.empty()) return;
+void check_vocab_size(const Config& config, const checkpoint::TensorMap& weights, const fs::path& config_file) {
   for (const auto& [name, w] : weights) {
-    if (name == "classifier.weight" && w.ndim() == 2) config.num_labels = w.shape(0);
+    if (name != "bert.embeddings.word_embeddings.weight" || w.ndim() != 2) continue;
+    require(w.shape(0) == config.vocab_size, config_file.string(), ": vocab_size is ", config.vocab_size, ", and the weights have ",
+            w.shape(0), " word embeddings");
   }
 }
 
-Pooling folder_pooling(const checkpoint::PoolingModes& modes, const fs::path& folder) {
-  require(modes.mean + modes.cls + modes.max == 1 && !modes.mean_sqrt_len && !modes.weighted_mean && !modes.last_token, folder.string(),
-          ": its pooling is not one of cls, mean or max; choose one with --pooling");
-  return modes.mean ? Pooling::mean : modes.cls ? Pooling::cls : Pooling::max;
+tokenize::WordPiece read_tokenizer(const fs::path& path, bool lower_case) {
+  tokenize::WordPiece tokenizer = tokenize::WordPiece::from_file(path);
+  if (!lower_case || tokenizer.lowercase()) return tokenizer;
+  tokenize::LoadOptions how;  // only the case changes: accents stay
+  how.lowercase = true;
+  how.strip_accents = tokenizer.model().normalizer.strip_accents;
+  return tokenize::WordPiece::from_file(path, how);
 }
 
-tokenize::WordPiece load_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
-  tokenize::LoadOptions how;
-  if (folder && folder->do_lower_case.value_or(false)) how.lowercase = true;
-  if (options.tokenizer) return tokenize::WordPiece::from_file(*options.tokenizer, how);
-  if (folder) {
-    for (const auto& place : {folder->model, folder->root}) {
-      if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return tokenize::WordPiece::from_file(place, how);
-    }
+// The tokenizer that is named, else the folder's; none: the built-in one.
+std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
+  const bool lower_case = folder && folder->do_lower_case.value_or(false);
+  if (options.tokenizer) return read_tokenizer(*options.tokenizer, lower_case);
+  if (!folder) return std::nullopt;
+  for (const auto& place : {folder->model, folder->root}) {
+    if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return read_tokenizer(place, lower_case);
   }
-  return tokenize::WordPiece::builtin();
+  return std::nullopt;
 }
 
+// Vocabularies are padded to a multiple of up to 128, so a model with more rows has another vocabulary than the built-in one.
+void check_vocabulary(const Pretrained& p, bool builtin, const fs::path& path) {
+  const size_t tokens = p.tokenizer.vocab_size(), rows = size_t(p.config.vocab_size);
+  require(tokens <= rows, path.string(), ": the tokenizer has ", tokens, " tokens, the model has embeddings for ", rows,
+          "; name its vocabulary with --tokenizer FILE");
+  require(!builtin || rows <= (tokens + 127) / 128 * 128, path.string(), ": there is no tokenizer, and the model's embeddings for ", rows,
+          " tokens are too many for bert-base-uncased (", tokens, "); name its vocabulary with --tokenizer FILE");
+}
+
+// Pooling and length of a model whose folder says nothing about vectors.
+void apply_defaults(Pretrained& p) {
+  p.pooling = {p.model->default_pooling()};
+  p.normalize = p.config.use_normalized_embeddings;
+  p.max_positions = p.config.max_length();
+  p.max_length = p.config.default_length();
+  p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
+  if (p.config.family == Family::hf_bert) {
+    p.pooling = {Pooling::mean};
+    p.pooling_note = "no modules.json says how vectors are made: pooling is the mean of the tokens, as in sentence-transformers";
+    p.max_length = std::min(p.max_length, int(std::min<size_t>(p.tokenizer.settings().model_max_length.value_or(INT_MAX), INT_MAX)));
+  } else if (!p.model->has_pooler() && !p.config.use_cls_token) {
+    p.pooling_note = "the model has no pooler: pooling is cls, the state of the first token; --pooling mean is another choice";
+  }
+}
+
+// The settings of sentence-transformers.
 void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
-  require(folder.dense.empty(), folder.root.string(), ": its modules.json names a Dense module, which is not supported");
-  if (folder.pooling) p.pooling = folder_pooling(*folder.pooling, folder.root);
+  for (const auto& field : folder.ignored) io::warn(field, ": this field is not known, and ignored");
+  if (!folder.sentence_transformers) return;
+  p.pooling_note.clear();
+  p.vectors_error = folder.vectors_error;
+  if (folder.pooler) p.pooling = {Pooling::pooler};
+  if (folder.pooling) {
+    p.include_prompt = folder.pooling->include_prompt;
+    p.pooling_error = folder.pooling->error;
+    if (p.pooling_error.empty()) p.pooling.clear();
+    for (size_t i = 0; i < folder.pooling->modes.size() && p.pooling_error.empty(); ++i)
+      p.pooling.push_back(pooling_named(folder.pooling->modes[i]));
+  }
+  p.modules = VectorModules(folder.modules);
+  for (const auto& module : folder.modules)
+    if (!module.weights.empty()) p.weights.push_back(module.weights);
   p.normalize = p.normalize || folder.normalize;
-  if (folder.max_seq_length) p.max_length = std::min(p.max_length, *folder.max_seq_length);
+  p.truncate_dim = folder.truncate_dim;
+  if (folder.max_seq_length) p.max_length = std::min(p.max_positions, *folder.max_seq_length);
   p.prompts = folder.prompts;
   p.default_prompt = folder.default_prompt;
+  p.similarity = folder.similarity;
 }
 
 // Makes those weights of the model int8 that are int8 in the file, so that they match.
@@ -73,6 +119,13 @@ void expect_scales(Model& model, const checkpoint::TensorMap& weights) {
     *m.scale = mx::zeros({int(m.weight->size() / size_t(shape.back()))});
     *m.weight = mx::zeros(shape, mx::int8);
   }
+}
+
+// Without tied embeddings, Transformers takes the masked-LM decoder from the file.
+void require_own_decoder(const Config& config, Head head, const checkpoint::TensorMap& weights, const fs::path& config_file) {
+  if (config.family != Family::hf_bert || config.tie_word_embeddings || head != Head::masked_lm) return;
+  require(any_name(weights, "cls.predictions.decoder.weight"), config_file.string(),
+          ": tie_word_embeddings is false, but the weights lack cls.predictions.decoder.weight");
 }
 
 // Whether a file describes a model at all: every field has a default, so any map could be read as a BERT.
@@ -104,6 +157,15 @@ Config read_config(const fs::path& file, const std::vector<std::string>& overrid
   require(!tree.is_map() || describes_model(tree), file.string(),
           ": has no field of a model (a recipe has model.model_config, a config.json hidden_size, num_hidden_layers and such)");
   return Config::from_tree(tree);
+}
+
+void adopt_num_labels(Config& config, const checkpoint::TensorMap& weights, const std::string& where) {
+  for (const auto& [name, w] : weights) {
+    if (name != "classifier.weight" || w.ndim() != 2) continue;
+    require(!config.num_labels_given || config.num_labels == w.shape(0), where, ": the configuration names ", config.num_labels,
+            " labels (num_labels or id2label), and classifier.weight has ", w.shape(0), " rows");
+    config.num_labels = w.shape(0);
+  }
 }
 
 Head head_of(const checkpoint::TensorMap& weights) {
@@ -142,7 +204,9 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   require(options.head != Head::masked_lm || any_name(weights, "cls.predictions."), path.string(),
           ": has no masked-LM head (cls.predictions); checkpoints of pretraining have one");
   drop_other_heads(weights, p.config, head);
-  adopt_num_labels(p.config, weights);
+  adopt_num_labels(p.config, weights, config_file.string());
+  check_vocab_size(p.config, weights, config_file);
+  require_own_decoder(p.config, head, weights, config_file);
 
   checkpoint::check_scales(weights, path.string());
   if (checkpoint::is_quantized(weights) && options.dtype.value_or(mx::int8) != mx::int8) weights = checkpoint::dequantize(weights);
@@ -155,14 +219,11 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
   if (options.pack) p.model->pack();
 
-  p.pooling = p.model->default_pooling();
-  p.normalize = p.config.use_normalized_embeddings;
-  p.max_length = p.config.max_length();
-  p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
   p.labels = p.config.labels;
-  p.tokenizer = load_tokenizer(options, folder);
-  require(p.tokenizer.vocab_size() <= size_t(p.config.vocab_size), path.string(), ": the tokenizer has ", p.tokenizer.vocab_size(),
-          " tokens, the model has embeddings for ", p.config.vocab_size, "; name its vocabulary with --tokenizer FILE");
+  const auto tokenizer = find_tokenizer(options, folder);
+  if (tokenizer) p.tokenizer = *tokenizer;
+  check_vocabulary(p, !tokenizer, path);
+  apply_defaults(p);
   if (folder) apply_folder(p, *folder);
   return p;
 }
