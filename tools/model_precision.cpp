@@ -61,8 +61,8 @@ void run(std::vector<std::string> arguments) {
   if (native) arguments.erase(arguments.begin());
   require(!arguments.empty(), "usage: m2bert-model-precision [--native] RECIPE [SEQUENCES [LENGTH]]");
   const auto config = models::read_config(arguments[0]);
-  const auto all = inputs(arguments.size() > 1 ? std::stoi(arguments[1]) : 8,
-                          arguments.size() > 2 ? std::stoi(arguments[2]) : config.max_length());
+  const auto all =
+      inputs(arguments.size() > 1 ? std::stoi(arguments[1]) : 8, arguments.size() > 2 ? std::stoi(arguments[2]) : config.max_length());
   auto make = [&] {
     auto model = std::make_unique<models::Model>(config, models::Head::embedding);
     model->init(3);

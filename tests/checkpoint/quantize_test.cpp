@@ -17,8 +17,8 @@ TEST(Quantize, ChoosesDtypesByName) {
   auto in_mixer = [&](const std::string& name, const mx::array& a) { return int8_checkpoint_dtype(name, a, true); };
   auto in_attention = [&](const std::string& name, const mx::array& a) { return int8_checkpoint_dtype(name, a, false); };
   const std::string mlp = "bert.encoder.layer.0.mlp.", mixer = "bert.encoder.layer.0.attention.";
-  for (const std::string& name : {std::string("bert.embeddings.word_embeddings.weight"), std::string("cls.predictions.decoder.weight"),
-                                  mixer + "in_linear.weight"})
+  for (const std::string& name :
+       {std::string("bert.embeddings.word_embeddings.weight"), std::string("cls.predictions.decoder.weight"), mixer + "in_linear.weight"})
     EXPECT_EQ(in_mixer(name, matrix), mx::int8) << name;
   for (const std::string& name : {std::string("bert.embeddings.token_type_embeddings.weight"), std::string("bert.pooler.dense.weight"),
                                   std::string("classifier.weight"), mixer + "out_linear.weight", mlp + "wo.weight"}) {
