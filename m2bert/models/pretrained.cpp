@@ -137,6 +137,13 @@ bool describes_model(const io::Tree& tree) {
 
 // Casts the model's weights to this dtype, so that weights of the same dtype in a file are used without a copy.
 void expect_dtype(Model& model, mx::Dtype dtype) {
+  if (dtype == mx::int8) {
+    for (auto& m : nn::matrices(model)) {
+      const auto stored = checkpoint::int8_checkpoint_dtype(m.name, *m.weight, model.config().monarch_mixer_sequence_mixing);
+      if (!m.scale->has_value() && stored == mx::bfloat16) *m.weight = mx::astype(*m.weight, mx::bfloat16);
+    }
+    return;
+  }
   if (!mx::issubdtype(dtype, mx::floating) || dtype == mx::float32) return;
   for (auto& w : castable_weights(model)) *w.array = mx::astype(*w.array, dtype);
 }
