@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/checkpoint/text.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -42,6 +43,7 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
     fs::path index = folder / (std::string(stem) + ".index.json");
     if (fs::is_regular_file(index)) return shards(folder, index);
   }
+  if (const auto newest = newest_run_checkpoint(folder)) return {*newest};
   std::vector<fs::path> others;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (is_weights_file(entry.path())) others.push_back(entry.path());
@@ -144,6 +146,13 @@ void read_modules(ModelFolder& out, const fs::path& file) {
   }
 }
 
+// A run's recipe says more than its config.json, such as the length of its texts.
+bool is_run_folder(const ModelFolder& folder) {
+  const auto checkpoints = run_checkpoints(folder.model);
+  const bool from_run = std::ranges::find(checkpoints, folder.weights.front()) != checkpoints.end();
+  return from_run && fs::is_regular_file(folder.root / "recipe.yaml");
+}
+
 // An index may name shards that are missing.
 bool has_weights_without_index(const fs::path& folder) {
   bool weights = false, index = false;
@@ -202,6 +211,7 @@ ModelFolder read_folder(const fs::path& folder) {
   }
   if (fs::is_regular_file(out.model / "config.json")) out.config = out.model / "config.json";
   out.weights = find_weights(out.model);
+  if (is_run_folder(out)) out.config = folder / "recipe.yaml";
   return out;
 }
 

@@ -78,7 +78,7 @@ class Matcher {
   std::string source() const { return options_.source.empty() ? "" : options_.source + ": "; }
   std::string advice() const {
     if (!report_.mismatched.empty()) return "Is this the configuration the checkpoint was trained with?";
-    return "Check the configuration; --allow-missing loads what is there.";
+    return options_.advice;
   }
 
   // An alias belongs to the slot that holds the same member, or else the same array.

@@ -8,9 +8,10 @@
 namespace m2bert::infer {
 namespace {
 
-void require_finite(std::span<const float> vector, uint64_t text) {
+void require_finite(std::span<const float> vector, uint64_t text, mx::Dtype dtype) {
   require(std::all_of(vector.begin(), vector.end(), [](float v) { return std::isfinite(v); }), "text ", text + 1,
-          " gets a vector with NaN or infinite values: the model's weights are broken, or its values leave the range of --dtype float16");
+          " gets a vector with NaN or infinite values (dtype ", checkpoint::dtype_name(dtype), "): the model's weights are broken",
+          dtype == mx::float16 ? ", or its values leave the range of float16" : "");
 }
 
 int length_limit(const models::Pretrained& pretrained, const std::optional<int>& asked) {
@@ -61,7 +62,7 @@ Embeddings Embedder::embed(const Window& window, uint64_t first, const std::func
     const std::vector<float> rows = embed(batch);
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> vector(rows.data() + row * width, width);
-      require_finite(vector, first + batch.texts[row]);
+      require_finite(vector, first + batch.texts[row], pretrained_.dtype);
       std::copy(vector.begin(), vector.end(), result.vectors.begin() + static_cast<std::ptrdiff_t>(batch.texts[row] * width));
     }
   }
