@@ -202,7 +202,7 @@ class Writer {
 // Reports an error at the field if it was given, else at the map.
 [[noreturn]] void wants(const io::Tree& map, const char* field, const std::string& what) {
   if (const io::Tree* value = map.find(field); value && !value->is_null()) value->wants(what);
-  fail(map.location(), map.location().empty() ? "" : ": ", "model config: ", field, " is missing: wants ", what);
+  fail(map.where(), field, " is missing: wants ", what);
 }
 
 void check(const Config& c, const io::Tree& map) {
@@ -319,14 +319,19 @@ Config Config::from_tree(const io::Tree& tree) {
   return model && model->is_map() ? from_recipe(tree, *model) : from_config_json(tree);
 }
 
-std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+std::vector<std::string> Config::fields() {
   const io::Tree none = io::Tree::map();
   Config c;
   Reader known(none);
   visit_fields(c, known);
+  return {known.names().begin(), known.names().end()};
+}
+
+std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+  const auto known = fields();
   std::vector<std::string> names;
   for (const auto& member : map.members()) {
-    if (!known.names().contains(member.key) && !kHuggingFaceFields.contains(member.key)) names.push_back(member.key);
+    if (!std::ranges::count(known, member.key) && !kHuggingFaceFields.contains(member.key)) names.push_back(member.key);
   }
   return names;
 }
