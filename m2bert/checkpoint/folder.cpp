@@ -4,6 +4,7 @@
 #include <functional>
 #include <regex>
 
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/checkpoint/sentence_files.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -37,6 +38,13 @@ void require_index(const fs::path& file, size_t files) {
   fail(file.parent_path().string(), ": ", match[1].str(), match[2].str(), ".index.json is missing: ", name,
        files > 1 ? " and others are parts" : " is a part",
        " of a model, and the index lists its parts. Copy the index from where the model came from, or save the model anew");
+}
+
+// A run's recipe says more than its config.json, such as the length of its texts.
+bool is_run_folder(const ModelFolder& folder) {
+  const auto checkpoints = run_checkpoints(folder.model);
+  const bool from_run = std::ranges::find(checkpoints, folder.weights.front()) != checkpoints.end();
+  return from_run && fs::is_regular_file(folder.root / "recipe.yaml");
 }
 
 // An index may name shards that are missing.
@@ -88,6 +96,7 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
     fs::path index = folder / (std::string(stem) + ".index.json");
     if (fs::is_regular_file(index)) return shards(folder, index);
   }
+  if (const auto newest = newest_run_checkpoint(folder)) return {*newest};
   std::vector<fs::path> others;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (is_weights_file(entry.path())) others.push_back(entry.path());
@@ -118,6 +127,7 @@ ModelFolder read_folder(const fs::path& folder) {
       ": this is a PEFT adapter, which changes the weights of another model. Merge them in Python (merge_and_unload) and save the result");
   if (fs::is_regular_file(out.model / "config.json")) out.config = out.model / "config.json";
   out.weights = find_weights(out.model);
+  if (is_run_folder(out)) out.config = folder / "recipe.yaml";
   return out;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// Model folders: Hugging Face (config.json beside the weights) and sentence-transformers (modules.json on top of that).
+// Model folders: Hugging Face (config.json beside the weights), sentence-transformers (modules.json on top of that), and the folder of a
+// training run, which stands for its newest checkpoint and its recipe.
 #include <filesystem>
 #include <map>
 #include <optional>

@@ -85,7 +85,7 @@ class Matcher {
     if (const std::string part = unknown_part(); !part.empty())
       return "The file's names have '" + printable(part) + ".' in them where the model's do not, a wrapper that m2bert does not know; " +
              "save the weights without it.";
-    return "Check the configuration; --allow-missing loads what is there.";
+    return options_.advice;
   }
 
   // An alias belongs to the slot that holds the same member, or else the same array.

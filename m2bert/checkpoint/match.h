@@ -17,6 +17,8 @@ struct MatchOptions {
   bool allow_missing = false;     // names that the file lacks keep the model's values
   bool allow_unexpected = false;  // names that the model lacks are ignored
   std::string source;             // the file's name, for the error
+  // The error's last line if names are missing or unexpected.
+  std::string advice = "Check the configuration.";
 };
 
 // Assigns the weights to the module's arrays. Floats are cast to the model's dtype; integers and floats never mix.

@@ -177,7 +177,7 @@ class Writer {
 // Reports an error at the field if it was given, else at the map.
 [[noreturn]] void wants(const io::Tree& map, const char* field, const std::string& what) {
   if (const io::Tree* value = map.find(field); value && !value->is_null()) value->wants(what);
-  fail(map.location(), map.location().empty() ? "" : ": ", "model config: ", field, " is missing: wants ", what);
+  fail(map.where(), field, " is missing: wants ", what);
 }
 
 void check(const Config& c, const io::Tree& map) {
@@ -302,15 +302,20 @@ Config Config::from_tree(const io::Tree& tree) {
   return model && model->is_map() ? from_recipe(tree, *model) : from_config_json(tree);
 }
 
-std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+std::vector<std::string> Config::fields() {
   const io::Tree none = io::Tree::map();
   Config c;
   Reader known(none);
   visit_fields(c, known);
+  return {known.names().begin(), known.names().end()};
+}
+
+std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+  const auto known = fields();
   std::vector<std::string> names;
   for (const auto& member : map.members()) {
     const bool fixed = std::ranges::any_of(kFixedFields, [&](const FixedField& f) { return f.name == member.key; });
-    const bool read = known.names().contains(member.key) || member.key == "id2label" || member.key == "model_type";
+    const bool read = std::ranges::count(known, member.key) > 0 || member.key == "id2label" || member.key == "model_type";
     if (!read && !fixed && !checkpoint::is_harmless("config.json", member.key)) names.push_back(member.key);
   }
   return names;

@@ -89,6 +89,8 @@ struct Config {
   // or a missing field that the Monarch Mixer needs.
   static Config from_tree(const io::Tree& tree);
 
+  // The names of all fields in a map of fields.
+  static std::vector<std::string> fields();
   // The keys of a map of fields that from_tree would warn about.
   static std::vector<std::string> unknown_fields(const io::Tree& map);
 

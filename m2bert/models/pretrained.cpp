@@ -194,9 +194,10 @@ void drop_other_heads(checkpoint::TensorMap& weights, const Config& config, Head
 }
 
 Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
-  require(fs::exists(path), path.string(),
-          ": no such file or folder. --model takes a checkpoint file (.pt, .bin, .safetensors, with "
-          "--config FILE.yaml) or a model folder (config.json and weights)");
+  require(
+      fs::exists(path), path.string(),
+      ": no such file or folder. A model is a checkpoint file (.pt, .bin, .safetensors) with its recipe or config.json, or a folder with "
+      "config.json and weights");
   std::optional<checkpoint::ModelFolder> folder;
   if (fs::is_directory(path)) folder = checkpoint::read_folder(path);
 
@@ -222,7 +223,9 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   if (options.allow_missing) p.model->init(0);
   expect_scales(*p.model, weights);
   expect_dtype(*p.model, p.dtype);
-  p.report = checkpoint::match(*p.model, weights, {options.allow_missing, options.allow_unexpected, path.string()});
+  p.report = checkpoint::match(
+      *p.model, weights,
+      {options.allow_missing, options.allow_unexpected, path.string(), "Check the configuration; --allow-missing loads what is there."});
   if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
   if (options.pack) p.model->pack();
 
