@@ -42,6 +42,15 @@ Pooling folder_pooling(const checkpoint::PoolingModes& modes, const fs::path& fo
   return modes.mean ? Pooling::mean : modes.cls ? Pooling::cls : Pooling::max;
 }
 
+// config.json, or the recipe of a folder that has a checkpoint and its config.yaml.
+fs::path config_of(const checkpoint::ModelFolder& folder) {
+  if (!folder.config.empty()) return folder.config;
+  const auto found = find_config_beside(folder.model / "weights");
+  require(found.has_value(), folder.root.string(),
+          ": the folder has neither config.json nor config.yaml; name a recipe with --config FILE.yaml");
+  return *found;
+}
+
 tokenize::WordPiece load_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
   tokenize::LoadOptions how;
   if (folder && folder->do_lower_case.value_or(false)) how.lowercase = true;
@@ -132,8 +141,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   if (fs::is_directory(path)) folder = checkpoint::read_folder(path);
 
   Pretrained p;
-  auto config_file = options.config ? *options.config : folder ? folder->config : config_beside(path);
-  require(!config_file.empty(), path.string(), ": the folder has no config.json; name a recipe with --config FILE.yaml");
+  auto config_file = options.config ? *options.config : folder ? config_of(*folder) : config_beside(path);
   p.config = read_config(config_file);
   p.weights = folder ? folder->weights : std::vector<fs::path>{path};
 
@@ -158,6 +166,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   p.max_length = p.config.max_length();
   p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
   p.labels = p.config.labels;
+  if (!options.takes_text) return p;
   p.tokenizer = load_tokenizer(options, folder);
   require(p.tokenizer.vocab_size() <= size_t(p.config.vocab_size), path.string(), ": the tokenizer has ", p.tokenizer.vocab_size(),
           " tokens, the model has embeddings for ", p.config.vocab_size, "; name its vocabulary with --tokenizer FILE");
