@@ -1,4 +1,4 @@
-// m2bert data build|split|show: data sets for pretraining.
+// m2bert data build|split|show|index: data sets for pretraining.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,8 @@
 #include "m2bert/data/bad_record.h"
 #include "m2bert/data/dataset_builder.h"
 #include "m2bert/data/mds_check.h"
+#include "m2bert/data/mds_rebuild.h"
+#include "m2bert/data/mds_writer.h"
 #include "m2bert/data/shard_split.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -166,18 +168,14 @@ void add_split_options(CLI::App& app, BuildCommand& command) {
   app.add_option("--out", command.out, "Folder of the data set; it is created (required)")->type_name("DIR");
   app.add_option("--split", command.options.split, "Name of the folder in it")->type_name("NAME")->capture_default_str();
   app.add_option("--val-split", command.options.val_split, "Name of the folder for validation")->type_name("NAME")->capture_default_str();
-  app.add_option("--val-fraction", command.options.val_fraction, "Share of the documents that goes to validation, at most 0.5 (default: 0)")
-      ->type_name("F")
-      ->check(CLI::Range(0.0, 0.5).description(""));
+  add_number(app, "--val-fraction", command.options.val_fraction, 0.0, 0.5, "Share of the documents that goes to validation (default: 0)");
   add_number(app, "--val-count", command.options.val_count, uint64_t{0}, uint64_t{1} << 60, "Documents that go to validation (default: 0)");
   add_number(app, "--seed", command.options.seed, uint64_t{0}, UINT64_MAX, "Seed of the choice of these documents (default: 0)");
 }
 
 void add_shard_options(CLI::App& app, BuildCommand& command) {
-  app.add_option("--concat-tokens", command.concat_tokens,
-                 "Pack the documents' tokens into samples of N tokens (default: samples are texts)")
-      ->type_name("N")
-      ->check(CLI::Range(3, 1 << 24).description(""));
+  add_number(app, "--concat-tokens", command.concat_tokens, 3, 1 << 24,
+             "Pack the documents' tokens into samples of N tokens (default: samples are texts)");
   app.add_option("--tokenizer", command.tokenizer,
                  "For --concat-tokens: vocab.txt, tokenizer.json or model folder (default: bert-base-uncased, built in)")
       ->type_name("PATH");
@@ -198,8 +196,7 @@ void add_shard_options(CLI::App& app, BuildCommand& command) {
       ->type_name("SIZE");
   app.add_flag("--resume", command.options.resume, "Resume an unfinished run");
   app.add_flag("--overwrite", command.options.overwrite, "Replace what is there, also the validation data that was made with it");
-  app.add_option("--save-seconds", command.options.save_seconds, "Seconds between two states that --resume can start from")
-      ->check(CLI::NonNegativeNumber.description(""))
+  add_number(app, "--save-seconds", command.options.save_seconds, 0.0, 86400.0, "Seconds between two states that --resume can start from")
       ->group("");
 }
 
@@ -246,9 +243,7 @@ Run add_split(CLI::App& data, const Globals& globals) {
   const auto options = std::make_shared<data::ShardSplitOptions>();
   app->add_option("folder", options->folder, "Folder with the data set's index.json")->required()->type_name("DIR");
   app->add_option("--out", options->out, "Folder for both; it is created (required)")->type_name("DIR");
-  app->add_option("--val-fraction", options->val_fraction, "Share of the shards for validation: the last ones")
-      ->type_name("F")
-      ->check(CLI::Range(0.0, 1.0).description(""));
+  add_number(*app, "--val-fraction", options->val_fraction, 0.0, 1.0, "Share of the shards for validation: the last ones");
   add_number(*app, "--val-shards", options->val_shards, uint64_t{0}, uint64_t{1} << 40, "Shards for validation: the last ones");
   app->add_option("--split", options->split, "Name of the folder for training")->type_name("NAME")->capture_default_str();
   app->add_option("--val-split", options->val_split, "Name of the folder for validation")->type_name("NAME")->capture_default_str();
@@ -398,16 +393,50 @@ Run add_show(CLI::App& data, const Globals& globals) {
   return [command, &globals] { run_show(*command, globals); };
 }
 
+// ---- index ----
+
+struct IndexCommand {
+  std::string folder;
+  bool overwrite = false;
+};
+
+void run_index(const IndexCommand& command, const Globals& globals) {
+  io::install_interrupt_handlers();
+  const fs::path index = fs::path(command.folder) / data::kMdsIndex;
+  require(command.overwrite || !fs::exists(fs::symlink_status(index)), index.string(), ": is there already; --overwrite replaces it");
+  std::unique_ptr<io::Progress> progress;
+  const data::MdsIndex made = data::rebuild_mds_index(command.folder, [&](size_t done, size_t all) {
+    if (!progress) progress = std::make_unique<io::Progress>("data index", io::ProgressOptions{.unit = "shards", .total = all});
+    progress->update(done);
+  });
+  data::write_mds_index(command.folder, made);
+  progress->finish();
+  if (globals.json)
+    std::cout << io::to_json({{"folder", command.folder}, {"shards", made.shards.size()}, {"samples", made.samples()}}) << "\n";
+  else std::cout << split_line(command.folder, made.samples(), made.shards.size()) << "\n";
+}
+
+Run add_index(CLI::App& data, const Globals& globals) {
+  CLI::App* app = data.add_subcommand("index", "Make a lost index.json anew from the shards of a data set");
+  const auto command = std::make_shared<IndexCommand>();
+  app->add_option("folder", command->folder, "Folder with the shards")->required()->type_name("DIR");
+  app->add_flag("--overwrite", command->overwrite, "Replace the index that is there");
+  app->footer("\nExample:\n  m2bert data index my-data/train\n");
+  return [command, &globals] { run_index(*command, globals); };
+}
+
 }  // namespace
 
 Run data_command(CLI::App& app, const Globals& globals) {
   app.require_subcommand(0, 1);
-  const std::vector<std::pair<std::string, Run>> runs = {
-      {"build", add_build(app, globals)}, {"split", add_split(app, globals)}, {"show", add_show(app, globals)}};
+  const std::vector<std::pair<std::string, Run>> runs = {{"build", add_build(app, globals)},
+                                                         {"split", add_split(app, globals)},
+                                                         {"show", add_show(app, globals)},
+                                                         {"index", add_index(app, globals)}};
   return [runs, &app] {
     for (const auto& [name, run] : runs)
       if (app.got_subcommand(name)) return run();
-    throw UsageError("say what to do: data build, data split or data show");
+    throw UsageError("say what to do: data build, data split, data show or data index");
   };
 }
 

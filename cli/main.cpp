@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
@@ -17,6 +18,7 @@
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/path.h"
 #include "m2bert/io/temporaries.h"
+#include "m2bert/threads.h"
 #include "m2bert/version.h"
 
 namespace m2bert::cli {
@@ -57,7 +59,7 @@ Try next:
   m2bert tokenize --text "Monarch Mixer"                       needs no model
   m2bert embed --model MODEL --text "Monarchs migrate south."  one vector
   m2bert similarity --model MODEL --query "..." --corpus passages.txt
-  m2bert COMMAND --help                                        every option, with an example
+  m2bert help COMMAND                                          every option, with an example
 
 MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, an M2-BERT checkpoint (.pt) with its --config YAML,
 or the name of a model on Hugging Face's hub, ORG/NAME or ORG/NAME@REVISION, which is downloaded once.
@@ -78,7 +80,7 @@ void print_overview() {
 }
 
 void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
-  app.add_flag("--version", show_version, "Show version, MLX version, device and CPU features");
+  app.add_flag("-V,--version", show_version, "Show version, MLX version, device and CPU features");
   app.add_flag("--json", globals.json, "Print results as JSON on stdout, and nothing else there");
   app.add_flag("--quiet", globals.quiet, "No progress and no notes");
   add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: all cores)");
@@ -119,6 +121,29 @@ std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
                       word.starts_with("-") ? option_names(app, app) : command_names(app));
 }
 
+void print_help(const CLI::App& app) {
+  const CLI::App* command = chosen_command(app);
+  if (command == &app) print_overview();
+  std::cout << (command == &app ? std::string(global_options_text) + "  -V, --version        version, MLX version, device, CPU features\n"
+                                : command->help(full_name(*command->get_parent())));
+}
+
+// The arguments after the program's name, last first, as CLI11 takes them. `help COMMAND` becomes `COMMAND --help`.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
+}
+
+void require_written() {
+  std::cout.flush();
+  require(std::cout.good(), "cannot write to stdout");
+}
+
 // Parses, then runs the command.
 int run(int argc, char** argv) {
   Globals globals;
@@ -140,16 +165,15 @@ int run(int argc, char** argv) {
     sub->final_callback([&chosen, run] { chosen = run; });
   }
   try {
-    app.parse(argc, argv);
+    app.parse(arguments_of(argc, argv));
   } catch (const CLI::CallForHelp&) {
-    const CLI::App* command = chosen_command(app);
-    if (command == &app) print_overview();
-    std::cout << (command == &app ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
-                                  : command->help(full_name(*command->get_parent())));
+    print_help(app);
+    require_written();
     return 0;
   } catch (const CLI::ParseError& e) {
     return usage_error(app, parse_error_text(app, e));
   }
+  limit_spinning(argv);
   try {
     if (show_version) std::cout << version_text(globals);
     else if (chosen) {
@@ -159,8 +183,7 @@ int run(int argc, char** argv) {
   } catch (const UsageError& e) {
     return usage_error(app, e.what());
   }
-  std::cout.flush();
-  require(std::cout.good(), "cannot write to stdout");
+  require_written();
   return 0;
 }
 
@@ -183,7 +206,7 @@ int run_and_catch(int argc, char** argv) {
   leave(io::interrupt_signal() != 0 ? 128 + io::interrupt_signal() : 1);
 }
 
-// Ctrl-C ends a command at once, unless it installs a handler (io/interrupt.h).
+// Ctrl-C ends a command at once, unless it installs a handler (io/interrupt.h). So does a closed pipe, quietly, as for `embed | head`.
 void on_signal(int signal) {
   io::remove_temporaries();
   _exit(128 + signal);
@@ -192,6 +215,9 @@ void on_signal(int signal) {
 void set_up_signals() {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
+  for (const int one : {SIGHUP, SIGPIPE}) {
+    if (signal(one, on_signal) == SIG_IGN) signal(one, SIG_IGN);  // as nohup(1) wants it
+  }
   signal(SIGXFSZ, SIG_IGN);  // makes exceeding a file size limit a write error, like a full disk
 }
 

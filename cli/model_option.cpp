@@ -59,6 +59,7 @@ models::Pretrained load_model(const ModelOption& option, std::optional<models::H
   if (!option.tokenizer.empty()) how.tokenizer = option.tokenizer;
   if (!option.dtype.empty()) how.dtype = checkpoint::to_mlx_dtype(option.dtype, "--dtype");
   how.head = head;
+  how.takes_text = option.takes_text;
   how.allow_missing = option.allow_missing;
   how.allow_unexpected = option.allow_unexpected;
   models::Pretrained pretrained = models::load_pretrained(model, how);

@@ -12,6 +12,7 @@ namespace m2bert::cli {
 struct ModelOption {
   std::string model, config, tokenizer, dtype;
   bool allow_missing = false, allow_unexpected = false;
+  bool takes_text = true;  // false: a folder without a tokenizer will do
 };
 
 // Adds --model, --config, --tokenizer, --dtype, --allow-missing and --allow-unexpected.

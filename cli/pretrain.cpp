@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <new>
@@ -75,19 +77,37 @@ void silence() {
   io::set_log_level(io::LogLevel::off);
 }
 
-train::Processes join(const PretrainCommand& command) {
+// A launcher reports lost processes, but does not know which one another waits for.
+template <class Body>
+auto without_message_of_loss(Body&& body) {
+  try {
+    return body();
+  } catch (const train::ProcessTimeout&) {
+    throw;
+  } catch (const train::ProcessLost&) {
+    if (is_launched()) throw QuietExit{kProcessLost};
+    throw;
+  }
+}
+
+// Removes the launcher's hostfile once every process has read it, so that it does not stay even if the launcher is killed.
+void forget_hostfile(const train::Processes& processes) {
+  without_message_of_loss([&] { return processes.any(false); });
+  const char* hostfile = std::getenv("MLX_HOSTFILE");
+  if (processes.first() && hostfile) std::remove(hostfile);
+}
+
+train::Processes join(const PretrainCommand& command, double timeout) {
   if (!command.hostfile.empty()) train::use_hostfile(command.hostfile, command.rank);
-  auto processes = train::join_processes();
+  auto processes = without_message_of_loss([&] { return train::join_processes(timeout); });
   if (!processes.first()) silence();
+  if (is_launched()) forget_hostfile(processes);
   return processes;
 }
 
 train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
   try {
-    return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes);
-  } catch (const train::ProcessLost&) {
-    if (is_launched()) throw QuietExit{kProcessLost};
-    throw;
+    return without_message_of_loss([&] { return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes); });
   } catch (const std::bad_alloc&) {
     fail("out of memory; lower device_train_microbatch_size (auto chooses one that fits)");
   }
@@ -109,17 +129,27 @@ train::Recipe read_for(const train::Processes& processes, const PretrainCommand&
 }
 
 void run_pretrain(const PretrainCommand& command, const Globals& globals) {
+<<<<<<< HEAD
   auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
+=======
+  ::signal(SIGPIPE, SIG_IGN);  // a run goes on when nobody reads its output, and saves when another process is gone
+  const auto recipe = train::read_recipe(command.recipe, command.overrides);
+>>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
   if (command.launch > 1 && !is_launched()) {
     const int code = launch(command.launch, arguments_of(command, globals), globals);
     if (code != 0) throw QuietExit{code};
     return;
   }
   io::install_interrupt_handlers();
+  train::handle_process_lost_signal();
   set_device(recipe, globals);
   const WithoutRingMessages no_ring_messages;
+<<<<<<< HEAD
   const auto processes = join(command);
   if (processes.size() > 1) recipe = read_for(processes, command);
+=======
+  const auto processes = join(command, recipe.dist_timeout);
+>>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
   const auto result = run_recipe(recipe, processes);
   if (!processes.first()) {
     if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};

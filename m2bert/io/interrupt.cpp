@@ -84,8 +84,11 @@ void install_interrupt_handlers() {
   struct sigaction action{};
   action.sa_handler = handle;
   sigemptyset(&action.sa_mask);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP})
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before{};
+    if (signal == SIGHUP && sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;  // nohup(1)
     require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);
+  }
 }
 
 bool interrupted() { return signal_number.load(std::memory_order_relaxed) != 0; }

@@ -48,6 +48,7 @@ tokenize::WordPiece read_tokenizer(const fs::path& path, bool lower_case) {
   return tokenize::WordPiece::from_file(path, how);
 }
 
+<<<<<<< HEAD
 // The tokenizer that is named, else the folder's; none: the built-in one.
 std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
   const bool lower_case = folder && folder->do_lower_case.value_or(false);
@@ -55,6 +56,25 @@ std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, co
   if (!folder) return std::nullopt;
   for (const auto& place : {folder->model, folder->root}) {
     if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return read_tokenizer(place, lower_case);
+=======
+// config.json, or the recipe of a folder that has a checkpoint and its config.yaml.
+fs::path config_of(const checkpoint::ModelFolder& folder) {
+  if (!folder.config.empty()) return folder.config;
+  const auto found = find_config_beside(folder.model / "weights");
+  require(found.has_value(), folder.root.string(),
+          ": the folder has neither config.json nor config.yaml; name a recipe with --config FILE.yaml");
+  return *found;
+}
+
+tokenize::WordPiece load_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
+  tokenize::LoadOptions how;
+  if (folder && folder->do_lower_case.value_or(false)) how.lowercase = true;
+  if (options.tokenizer) return tokenize::WordPiece::from_file(*options.tokenizer, how);
+  if (folder) {
+    for (const auto& place : {folder->model, folder->root}) {
+      if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return tokenize::WordPiece::from_file(place, how);
+    }
+>>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
   }
   return std::nullopt;
 }
@@ -202,8 +222,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   if (fs::is_directory(path)) folder = checkpoint::read_folder(path);
 
   Pretrained p;
-  auto config_file = options.config ? *options.config : folder ? folder->config : config_beside(path);
-  require(!config_file.empty(), path.string(), ": the folder has no config.json; name a recipe with --config FILE.yaml");
+  auto config_file = options.config ? *options.config : folder ? config_of(*folder) : config_beside(path);
   p.config = read_config(config_file);
   p.weights = folder ? folder->weights : std::vector<fs::path>{path};
 
@@ -230,10 +249,17 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   if (options.pack) p.model->pack();
 
   p.labels = p.config.labels;
+<<<<<<< HEAD
   const auto tokenizer = find_tokenizer(options, folder);
   if (tokenizer) p.tokenizer = *tokenizer;
   check_vocabulary(p, !tokenizer, path);
   apply_defaults(p);
+=======
+  if (!options.takes_text) return p;
+  p.tokenizer = load_tokenizer(options, folder);
+  require(p.tokenizer.vocab_size() <= size_t(p.config.vocab_size), path.string(), ": the tokenizer has ", p.tokenizer.vocab_size(),
+          " tokens, the model has embeddings for ", p.config.vocab_size, "; name its vocabulary with --tokenizer FILE");
+>>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
   if (folder) apply_folder(p, *folder);
   return p;
 }

@@ -21,6 +21,7 @@ struct LoadOptions {
   std::optional<Head> head;                        // default: follows from the names in the file
   bool allow_missing = false;                      // weights missing from the file keep their initial values
   bool allow_unexpected = false;                   // names unknown to the model are ignored
+  bool takes_text = true;                          // false: no tokenizer, no settings for vectors, only the model
   bool pack = true;                                // packs the weights for inference (Model::pack)
 };
 

@@ -241,6 +241,7 @@ void read_logging(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders)
 
 void read_system(Recipe& r, RecipeKeys& keys) {
   r.seed = uint64_t(keys.integer("seed", 17, 0));
+  r.dist_timeout = keys.number("dist_timeout", r.dist_timeout, 0.1);
   if (const io::Tree* precision = keys.find("precision")) {
     if (precision->string() == "amp_bf16") r.compute = mx::bfloat16;
     else if (precision->string() != "fp32") precision->wants("fp32 or amp_bf16");

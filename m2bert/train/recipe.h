@@ -52,7 +52,8 @@ struct Recipe {
   models::Config model;
   bool independent_layers = false;  // model.independent_layers: every layer draws its own initial weights
   uint64_t seed = 17;
-  std::string device;  // "", "cpu" or "gpu"
+  std::string device;         // "", "cpu" or "gpu"
+  double dist_timeout = 600;  // seconds that a process waits for the others
 
   LoaderConfig train_loader;
   std::optional<LoaderConfig> eval_loader;

@@ -118,6 +118,12 @@ TEST_F(Pretrain, WrongInputIsOneClearError) {
   EXPECT_PRED2(has, run(command({"no_equals_sign"})).err, "no_equals_sign");
 }
 
+TEST_F(Pretrain, AClosedPipeDoesNotEndIt) {
+  const Outcome outcome = run(command({"max_duration=12ba", "log_to_console=true"}), {.closed_pipe = true});
+  EXPECT_EQ(outcome.code, 1);  // the result could not be printed
+  EXPECT_PRED2(has, run(command({"max_duration=12ba", "autoresume=true"})).out, "nothing was left to do: the run had trained 12 batches");
+}
+
 TEST_F(Pretrain, StopsAtASignalAndGoesOn) {
   ASSERT_EQ(run(command({"save_folder=" + at("whole"), "max_duration=300ba"})).code, 0);
   for (const int signal : {SIGTERM, SIGINT}) {
