@@ -129,12 +129,8 @@ train::Recipe read_for(const train::Processes& processes, const PretrainCommand&
 }
 
 void run_pretrain(const PretrainCommand& command, const Globals& globals) {
-<<<<<<< HEAD
-  auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
-=======
   ::signal(SIGPIPE, SIG_IGN);  // a run goes on when nobody reads its output, and saves when another process is gone
-  const auto recipe = train::read_recipe(command.recipe, command.overrides);
->>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
+  auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
   if (command.launch > 1 && !is_launched()) {
     const int code = launch(command.launch, arguments_of(command, globals), globals);
     if (code != 0) throw QuietExit{code};
@@ -144,12 +140,8 @@ void run_pretrain(const PretrainCommand& command, const Globals& globals) {
   train::handle_process_lost_signal();
   set_device(recipe, globals);
   const WithoutRingMessages no_ring_messages;
-<<<<<<< HEAD
-  const auto processes = join(command);
-  if (processes.size() > 1) recipe = read_for(processes, command);
-=======
   const auto processes = join(command, recipe.dist_timeout);
->>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
+  if (processes.size() > 1) recipe = read_for(processes, command);
   const auto result = run_recipe(recipe, processes);
   if (!processes.first()) {
     if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};

@@ -48,15 +48,6 @@ tokenize::WordPiece read_tokenizer(const fs::path& path, bool lower_case) {
   return tokenize::WordPiece::from_file(path, how);
 }
 
-<<<<<<< HEAD
-// The tokenizer that is named, else the folder's; none: the built-in one.
-std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
-  const bool lower_case = folder && folder->do_lower_case.value_or(false);
-  if (options.tokenizer) return read_tokenizer(*options.tokenizer, lower_case);
-  if (!folder) return std::nullopt;
-  for (const auto& place : {folder->model, folder->root}) {
-    if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return read_tokenizer(place, lower_case);
-=======
 // config.json, or the recipe of a folder that has a checkpoint and its config.yaml.
 fs::path config_of(const checkpoint::ModelFolder& folder) {
   if (!folder.config.empty()) return folder.config;
@@ -66,15 +57,13 @@ fs::path config_of(const checkpoint::ModelFolder& folder) {
   return *found;
 }
 
-tokenize::WordPiece load_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
-  tokenize::LoadOptions how;
-  if (folder && folder->do_lower_case.value_or(false)) how.lowercase = true;
-  if (options.tokenizer) return tokenize::WordPiece::from_file(*options.tokenizer, how);
-  if (folder) {
-    for (const auto& place : {folder->model, folder->root}) {
-      if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return tokenize::WordPiece::from_file(place, how);
-    }
->>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
+// The tokenizer that is named, else the folder's; none: the built-in one.
+std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
+  const bool lower_case = folder && folder->do_lower_case.value_or(false);
+  if (options.tokenizer) return read_tokenizer(*options.tokenizer, lower_case);
+  if (!folder) return std::nullopt;
+  for (const auto& place : {folder->model, folder->root}) {
+    if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return read_tokenizer(place, lower_case);
   }
   return std::nullopt;
 }
@@ -92,8 +81,6 @@ void check_vocabulary(const Pretrained& p, bool builtin, const fs::path& path) {
 void apply_defaults(Pretrained& p) {
   p.pooling = {p.model->default_pooling()};
   p.normalize = p.config.use_normalized_embeddings;
-  p.max_positions = p.config.max_length();
-  p.max_length = p.config.default_length();
   p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
   if (p.config.family == Family::hf_bert) {
     p.pooling = {Pooling::mean};
@@ -249,17 +236,13 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   if (options.pack) p.model->pack();
 
   p.labels = p.config.labels;
-<<<<<<< HEAD
+  p.max_positions = p.config.max_length();
+  p.max_length = p.config.default_length();
+  if (!options.takes_text) return p;
   const auto tokenizer = find_tokenizer(options, folder);
   if (tokenizer) p.tokenizer = *tokenizer;
   check_vocabulary(p, !tokenizer, path);
   apply_defaults(p);
-=======
-  if (!options.takes_text) return p;
-  p.tokenizer = load_tokenizer(options, folder);
-  require(p.tokenizer.vocab_size() <= size_t(p.config.vocab_size), path.string(), ": the tokenizer has ", p.tokenizer.vocab_size(),
-          " tokens, the model has embeddings for ", p.config.vocab_size, "; name its vocabulary with --tokenizer FILE");
->>>>>>> 01d356e0efc7748f57b3151925ec259d09630cf8
   if (folder) apply_folder(p, *folder);
   return p;
 }
