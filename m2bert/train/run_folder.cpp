@@ -5,6 +5,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::train {
 
@@ -41,7 +42,7 @@ void remove_parts(const fs::path& folder) {
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path folder, int keep) : folder_(std::move(folder)), keep_(keep) {
+RunFolder::RunFolder(fs::path folder, int keep) : folder_(io::follow_links(std::move(folder))), keep_(keep) {
   std::error_code error;
   fs::create_directories(folder_, error);
   require(!error, "save_folder: cannot make ", folder_.string(), ": ", error.message());
