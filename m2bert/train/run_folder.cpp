@@ -69,7 +69,7 @@ fs::path RunFolder::save(const Trained& trained, const RunState& state) {
     link_latest(file);
   } catch (const std::exception& e) {
     const auto good = checkpoints();
-    fail("no checkpoint could be saved: ", e.what(), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
+    fail("no checkpoint could be saved: ", io::message_of(e), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
   }
   remove_old(file);
   return file;

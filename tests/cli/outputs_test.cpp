@@ -1,5 +1,7 @@
 // Where outputs go, and what is said of inputs, outputs and models that cannot be used.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,6 +110,16 @@ TEST_F(Outputs, DevicesAreWrittenDirectly) {
   EXPECT_TRUE(has(with("/dev/full").err, "No space left"));
   EXPECT_TRUE(has(with("/dev/null", {"--overwrite"}).err, "need a file"));
   EXPECT_TRUE(fs::is_character_file("/dev/null"));
+}
+
+TEST_F(Outputs, BinaryIsNotWrittenToATerminal) {
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal < 0 || ::grantpt(terminal) != 0 || ::unlockpt(terminal) != 0) GTEST_SKIP() << "no pseudo-terminals";
+  const Outcome outcome =
+      run({"embed", "--model", model_, "--text", "river", "--output-format", "npy", "-o", std::string(::ptsname(terminal))});
+  ::close(terminal);
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_TRUE(has(outcome.err, "binary and are not written to a terminal"));
 }
 
 TEST_F(Outputs, VectorsInBinaryWaitInTheTemporaryFolder) {
