@@ -180,7 +180,7 @@ void check_inputs(const ConvertCommand& command) {
 }
 
 void run_convert(const ConvertCommand& command, const Globals& globals) {
-  require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
+  require_free(command.out, command.overwrite);
   check_inputs(command);
   const auto in = find_model(command.in);
   const checkpoint::ConvertReport report = checkpoint::convert(in, command.out, convert_options(command, in));

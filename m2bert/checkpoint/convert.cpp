@@ -15,6 +15,7 @@
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::checkpoint {
 namespace {
@@ -263,7 +264,7 @@ uint64_t write_weights(const fs::path& out, Target target, const TensorMap& tens
     if (!metadata.empty()) io::warn(out.string(), ": a .pt file has no place for the metadata of the input, which are left out");
     save_composer_pt(out, tensors);
   }
-  return fs::file_size(out);
+  return fs::is_regular_file(out) ? fs::file_size(out) : 0;  // a device has no size
 }
 
 // An input folder of sentence-transformers becomes one, unless the options say otherwise.
@@ -295,7 +296,7 @@ std::map<std::string, std::string> tokenizer_files(const fs::path& folder) {
 }
 
 ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
-  const fs::path clean = out.filename().empty() ? out.parent_path() : out;
+  const fs::path clean = io::follow_links(out.filename().empty() ? out.parent_path() : out);
   check_output(in, clean, options.target ? *options.target : target_of(clean));
   std::optional<ModelFolder> folder;
   if (fs::is_directory(in)) folder = read_folder(in);

@@ -49,6 +49,7 @@ void open_as(const std::string& file, int flags, int as) {
     ::setrlimit(RLIMIT_AS, &limit);
   }
   for (const auto& name : how.without) ::unsetenv(name.c_str());
+  if (how.user && ::setuid(*how.user) != 0) ::_exit(125);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
