@@ -25,4 +25,7 @@ struct MatchOptions {
 // owner's are an error. embeddings.position_ids, which only counts up, may be absent on either side.
 MatchReport match(nn::Module& module, const TensorMap& weights, const MatchOptions& options = {});
 
+// match() without assigning: throws if the weights do not fit the module.
+MatchReport check_match(nn::Module& module, const TensorMap& weights, const MatchOptions& options = {});
+
 }  // namespace m2bert::checkpoint

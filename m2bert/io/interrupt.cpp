@@ -73,6 +73,11 @@ void remove_temporaries() noexcept {
   for (Slot& slot : slots) {
     if (slot.used) ::unlink(slot.path);
   }
+  for (int depth = 0; depth < 3; ++depth) {  // folders, once they are empty
+    for (Slot& slot : slots) {
+      if (slot.used) ::rmdir(slot.path);
+    }
+  }
 }
 
 void install_interrupt_handlers() {
