@@ -17,7 +17,6 @@
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
-#include "m2bert/io/yaml.h"
 #include "m2bert/models/check_weights.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/tokenize/wordpiece.h"
@@ -53,20 +52,11 @@ Target target_of(const ConvertCommand& command) {
 struct ModelConfig {
   fs::path file;
   models::Config config;
-  bool says_labels = false;  // the file has their number; recipes may leave it to the task
   std::string text;          // of the config.json to write; empty: the input folder's, unchanged
 };
 
 ModelConfig read_model_config(const fs::path& file, bool keep) {
   ModelConfig out{.file = file, .config = models::read_config(file)};
-  const io::Tree tree = file.extension() == ".json" ? io::read_json(file) : io::read_yaml(file);
-  const io::Tree* model = tree.find("model");
-  const io::Tree* fields = model && model->is_map() ? model->find("model_config") : &tree;
-  const auto says = [](const io::Tree* map, const char* key) {
-    const io::Tree* value = map && map->is_map() ? map->find(key) : nullptr;
-    return value && (value->is_integer() || value->is_map());
-  };
-  out.says_labels = says(fields, "num_labels") || says(fields, "id2label") || says(model, "num_labels") || says(&tree, "num_labels");
   if (!keep) out.text = io::to_json(out.config.to_tree(), 2) + "\n";
   return out;
 }
@@ -85,7 +75,7 @@ std::optional<ModelConfig> find_config(const ConvertCommand& command, const fs::
 // Checks the weights against the configuration. Returns the text of config.json, with the number of labels that the weights have.
 std::string fit(ModelConfig model, const checkpoint::TensorMap& weights, const std::string& in) {
   const int rows = models::classifier_rows(weights);
-  const bool adopt = rows > 0 && !model.says_labels;
+  const bool adopt = rows > 0 && !model.config.num_labels_given;
   if (adopt) model.config.num_labels = rows;
   models::check_weights(model.config, weights, in + " with " + model.file.string());
   return adopt && !model.text.empty() ? io::to_json(model.config.to_tree(), 2) + "\n" : model.text;
@@ -163,6 +153,7 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command, const 
   if (const auto model = find_config(command, in, folder)) {
     options.configure = [model, name = command.in](const checkpoint::TensorMap& weights) { return fit(*model, weights, name); };
     if (checkpoint::is_folder(target_of(command))) options.tokenizer = tokenizer_for(command, folder, model->config);
+    if (model->config.family == models::Family::hf_bert) options.pooling = "mean";  // as embed pools such a model
   }
   if (!command.pooling.empty()) options.pooling = command.pooling;
   options.normalize = command.normalize;
@@ -220,7 +211,7 @@ Run convert_command(CLI::App& app, const Globals& globals) {
                  "folder's, else bert-base-uncased if the model has embeddings for it)")
       ->type_name("PATH");
   add_choice(app, "--pooling", command->pooling, {"cls", "mean"},
-             "Pooling of a sentence-transformers folder made from another format (default: cls)");
+             "Pooling of a sentence-transformers folder made from another format (default: mean for\nHugging Face's BERT, else cls)");
   app.add_flag("--normalize", command->normalize, "The same folder scales vectors to length 1");
   add_number(app, "--max-length", command->max_length, 3, 1 << 24, "Longest text of a sentence-transformers folder, in tokens");
   app.add_flag("--overwrite", command->overwrite, "Replace OUT; a folder with all of its files");

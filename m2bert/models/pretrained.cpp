@@ -94,7 +94,11 @@ void apply_defaults(Pretrained& p) {
 // The settings of sentence-transformers.
 void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
   for (const auto& field : folder.ignored) io::warn(field, ": this field is not known, and ignored");
-  if (!folder.sentence_transformers) return;
+  if (!folder.sentence_transformers) {
+    for (const char* name : {"config_sentence_transformers.json", "sentence_bert_config.json", "1_Pooling"})
+      if (fs::exists(folder.root / name)) io::warn((folder.root / name).string(), ": ignored, because there is no modules.json");
+    return;
+  }
   p.pooling_note.clear();
   p.vectors_error = folder.vectors_error;
   if (folder.pooler) p.pooling = {Pooling::pooler};

@@ -42,7 +42,8 @@ TEST(Convert, BetweenAllFormats) {
   expect_same_weights(source, f / "folder", true);
   convert(f / "folder", f / "st", {.target = Target::sentence_transformers, .pooling = "mean", .normalize = true, .max_seq_length = 8});
   auto m = read_folder(f / "st");
-  EXPECT_TRUE(m.pooling->mean && m.normalize);
+  EXPECT_EQ(m.pooling->modes, std::vector<std::string>{"mean"});
+  EXPECT_TRUE(m.normalize);
   EXPECT_EQ(m.pooling->dimension, 4);
   EXPECT_EQ(m.max_seq_length, 8);
   convert(f / "st", f / "again");

@@ -88,6 +88,13 @@ TEST(Embedder, APlainHuggingFaceFolderIsPooledByTheMean) {
   EXPECT_EQ(by_default, vectors_of(tiny_models().attention, mean));
 }
 
+TEST(Embedder, WarnsOfSettingsWithoutModules) {
+  const test::Scratch scratch;
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(embedder(folder_with(scratch, {{"sentence_bert_config.json", R"({"max_seq_length": 9})"}})).batcher().options().max_length, 64);
+  EXPECT_PRED2(test::has, testing::internal::GetCapturedStderr(), "sentence_bert_config.json: ignored, because there is no modules.json");
+}
+
 TEST(Embedder, SaysThePoolingOfAModelWithoutAPooler) {
   testing::internal::CaptureStderr();
   embedder(tiny_models().masked_lm);
