@@ -66,7 +66,7 @@ void warn_without_tokenizer(const fs::path& out) {
 }
 
 void run_convert(const ConvertCommand& command, const Globals& globals) {
-  require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
+  require_free(command.out, command.overwrite);
   require_not_read(command.out, {command.config});
   const auto in = find_model(command.in);
   const checkpoint::ConvertReport report = checkpoint::convert(in, command.out, convert_options(command, in));

@@ -47,7 +47,7 @@ void add_model_options(CLI::App& app, ModelOption& option) {
 }
 
 std::filesystem::path find_model(const std::string& model) {
-  return models::find_model(model, model,
+  return models::find_model(model, model.empty() ? "\"\"" : model,
                             std::string(": no such file or folder, and no name of a model on the hub (ORG/NAME).") + how_to_get_a_model);
 }
 

@@ -27,8 +27,7 @@ optim::TimeUnit unit_named(const std::string& name) {
 }
 
 void run_report(const ReportCommand& command, const Globals& globals) {
-  require(command.overwrite || !std::filesystem::exists(command.output), "output ", command.output,
-          " is there already; --overwrite replaces it");
+  require_free(command.output, command.overwrite);
   require_not_read(command.output, command.runs);
   std::vector<train::ReportedRun> runs;
   io::Tree list = io::Tree::list();

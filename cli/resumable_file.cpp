@@ -72,7 +72,8 @@ Done done_of(const io::Tree& state) {
 }  // namespace
 
 ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOptions& options)
-    : out_(io::writable_path(out)),
+    : name_(out.string()),
+      out_(io::writable_path(out)),
       part_(with_ending(out_, ".part")),
       state_(with_ending(out_, ".part.state")),
       settings_(std::move(settings)),
@@ -105,21 +106,20 @@ bool ResumableFile::is_finished() const {
   if (!mark.starts_with("{")) return false;
   const std::string changed = differences(io::parse_json(mark, "the mark of " + out_.string()), settings_);
   if (options_.overwrite) return changed.empty();
-  require(changed.empty(), "output ", out_.string(), " is complete, but was written with other settings: ", changed,
-          ". --overwrite replaces it");
+  require(changed.empty(), "output ", name_, " is complete, but was written with other settings: ", changed, ". --overwrite replaces it");
   return true;
 }
 
 void ResumableFile::require_free() const {
   if (options_.overwrite) return;
-  require(!is_there(out_), "output ", out_.string(), " is there already; --overwrite replaces it");
+  require(!is_there(out_), "output ", name_, " is there already; --overwrite replaces it");
   std::error_code error;
   const bool holds_rows = is_there(part_) && fs::file_size(part_, error) > 0;
   if (options_.resume) {
     require(!holds_rows, part_.string(), " has no state file beside it, so its run cannot be resumed; --overwrite starts over");
     return;
   }
-  require(!holds_rows && !is_there(state_), "an unfinished run of ", out_.string(), " is there (", part_.string(),
+  require(!holds_rows && !is_there(state_), "an unfinished run of ", name_, " is there (", part_.string(),
           "); --resume continues it, --overwrite starts over");
 }
 
@@ -159,7 +159,7 @@ bool ResumableFile::continue_from(const io::Tree& state) {
     saved_ = before;
     return true;
   }
-  require(!is_there(out_) || replaces, "output ", out_.string(), " is there already; --overwrite replaces it");
+  require(!is_there(out_) || replaces, "output ", name_, " is there already; --overwrite replaces it");
   require(before.texts == 0 || is_there(part_), state_.string(), " counts ", before.texts, " texts, but ", part_.string(),
           " is gone; --overwrite starts over");
   options_.overwrite = replaces;

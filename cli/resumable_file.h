@@ -65,6 +65,7 @@ class ResumableFile {
   void write_state(const Done& done, bool finished);
   bool is_finished() const;
 
+  std::string name_;  // as it was given
   std::filesystem::path out_, part_, state_;
   io::Tree settings_;
   ResumableOptions options_;

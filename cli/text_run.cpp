@@ -193,7 +193,8 @@ std::optional<Done> write_file(const TextRun& run, const Globals& globals, const
 }  // namespace
 
 void add_output_options(CLI::App& app, OutputOption& option, const std::string& what) {
-  app.add_option("-o,--output", option.file, what)->type_name("FILE")->capture_default_str();
+  const auto dash_of_stdout = [](const std::string& file) { return file == "/dev/stdout" ? std::string("-") : file; };
+  app.add_option("-o,--output", option.file, what)->type_name("FILE")->capture_default_str()->transform(dash_of_stdout);
   app.add_flag("--resume", option.resume, "Resume an unfinished run of the same command");
   app.add_flag("--overwrite", option.overwrite, "Replace the output file, or an unfinished run of it");
   add_number(app, "--save-every", option.save_seconds, 0.0, 86400.0,

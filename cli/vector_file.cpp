@@ -22,11 +22,20 @@ bool starts_like_safetensors(std::string_view start) {
   return start.size() > safetensors_length && start[safetensors_length - 1] == '\0' && start[safetensors_length] == '{';
 }
 
-template <class T>
-T read_as(const std::byte* data) {
-  T value;
-  std::memcpy(&value, data, sizeof value);
-  return value;
+template <class T, class Convert>
+void convert_each(const std::byte* data, std::span<float> out, Convert value) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    T raw;
+    std::memcpy(&raw, data + i * sizeof raw, sizeof raw);
+    out[i] = value(raw);
+  }
+}
+
+// The float of each of the 65,536 half precision numbers.
+std::vector<float> all_of_float16() {
+  std::vector<float> floats(size_t{1} << 16);
+  for (size_t bits = 0; bits < floats.size(); ++bits) floats[bits] = io::from_float16(static_cast<uint16_t>(bits));
+  return floats;
 }
 
 }  // namespace
@@ -95,15 +104,16 @@ size_t VectorFile::width() const { return type_ == Type::float64 ? 8 : type_ == 
 
 bool VectorFile::is_view() const { return type_ == Type::float32 && reinterpret_cast<uintptr_t>(data_) % alignof(float) == 0; }
 
-float VectorFile::value_at(uint64_t index) const {
-  const std::byte* at = data_ + index * width();
-  switch (type_) {
-    case Type::float16: return io::from_float16(read_as<uint16_t>(at));
-    case Type::bfloat16: return std::bit_cast<float>(uint32_t{read_as<uint16_t>(at)} << 16);
-    case Type::float32: return read_as<float>(at);
-    case Type::float64: return static_cast<float>(read_as<double>(at));
+// The values from the first on as float32.
+void VectorFile::convert(uint64_t first, std::span<float> out) const {
+  const std::byte* at = data_ + first * width();
+  if (type_ == Type::float32) std::memcpy(out.data(), at, out.size_bytes());
+  if (type_ == Type::float64) convert_each<double>(at, out, [](double value) { return static_cast<float>(value); });
+  if (type_ == Type::bfloat16) convert_each<uint16_t>(at, out, [](uint32_t bits) { return std::bit_cast<float>(bits << 16); });
+  if (type_ == Type::float16) {
+    static const std::vector<float> floats = all_of_float16();
+    convert_each<uint16_t>(at, out, [](uint16_t bits) { return floats[bits]; });
   }
-  return 0;
 }
 
 void VectorFile::for_each_block(const std::function<void(std::span<const float> rows)>& use) const {
@@ -112,7 +122,7 @@ void VectorFile::for_each_block(const std::function<void(std::span<const float> 
   std::vector<float> block;
   for (uint64_t row = 0; row < rows_; row += rows_a_block) {
     block.resize(std::min(rows_a_block, rows_ - row) * dim_);
-    for (size_t i = 0; i < block.size(); ++i) block[i] = value_at(row * dim_ + i);
+    convert(row * dim_, block);
     use(block);
   }
 }

@@ -38,7 +38,7 @@ class VectorFile {
   void read_json_lines();
   size_t width() const;
   bool is_view() const;
-  float value_at(uint64_t index) const;
+  void convert(uint64_t first, std::span<float> out) const;
 
   std::filesystem::path path_;
   std::optional<io::MappedFile> mapped_;

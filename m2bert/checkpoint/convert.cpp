@@ -11,6 +11,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::checkpoint {
 namespace {
@@ -125,7 +126,7 @@ Target target_of(const fs::path& out) {
 
 ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOptions& options) {
   ConvertReport report;
-  fs::path clean = out.filename().empty() ? out.parent_path() : out;
+  fs::path clean = io::follow_links(out.filename().empty() ? out.parent_path() : out);
   report.target = options.target.value_or(target_of(clean));
   check_output(in, clean, report.target);
   std::optional<ModelFolder> folder;
@@ -148,7 +149,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   if (description) report.bytes_out = write_folder(clean, *description, folder, tensors);
   else if (report.target == Target::composer_pt) save_composer_pt(clean, tensors);
   else save_safetensors(clean, tensors);
-  if (!description) report.bytes_out = fs::file_size(clean);
+  if (!description && fs::is_regular_file(clean)) report.bytes_out = fs::file_size(clean);
   return report;
 }
 

@@ -5,6 +5,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::train {
 
@@ -41,7 +42,7 @@ void remove_parts(const fs::path& folder) {
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path folder, int keep) : folder_(std::move(folder)), keep_(keep) {
+RunFolder::RunFolder(fs::path folder, int keep) : folder_(io::follow_links(std::move(folder))), keep_(keep) {
   std::error_code error;
   fs::create_directories(folder_, error);
   require(!error, "save_folder: cannot make ", folder_.string(), ": ", error.message());
@@ -68,7 +69,7 @@ fs::path RunFolder::save(const Trained& trained, const RunState& state) {
     link_latest(file);
   } catch (const std::exception& e) {
     const auto good = checkpoints();
-    fail("no checkpoint could be saved: ", e.what(), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
+    fail("no checkpoint could be saved: ", io::message_of(e), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
   }
   remove_old(file);
   return file;

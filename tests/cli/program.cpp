@@ -40,6 +40,7 @@ void open_as(const std::string& file, int flags, int as) {
     const rlimit limit{*how.most_memory, *how.most_memory};
     ::setrlimit(RLIMIT_AS, &limit);
   }
+  if (how.user && ::setuid(*how.user) != 0) ::_exit(125);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
   ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs slow each other down
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};

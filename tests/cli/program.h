@@ -26,6 +26,7 @@ struct HowToRun {
   std::vector<std::pair<std::string, std::string>> environment;  // additional variables
   bool count_threads = false;
   std::optional<uint64_t> largest_file;  // bytes; writing more fails
+  std::optional<unsigned> user;          // user id to run as
   std::optional<uint64_t> most_memory;   // bytes of address space; allocating more fails
 };
 

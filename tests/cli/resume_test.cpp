@@ -259,6 +259,29 @@ TEST_F(ResumeLines, KilledInTheMiddleTheFileIsByteIdentical) {
   }
 }
 
+TEST_F(ResumeLines, CtrlCAndAFullDiskLeaveWhatCanBeContinued) {
+  for (const std::string name : {"classify", "fill-mask"}) {
+    const std::string whole = name + ".whole.jsonl", stopped = name + ".stopped.jsonl", full = name + ".full.jsonl";
+    ASSERT_EQ(run(lines_command(name, whole)).code, 0);
+    HowToRun how;
+    how.signal = SIGINT;
+    how.signal_when = [&] { return has_begun(stopped); };
+    const Outcome interrupted = run(lines_command(name, stopped), how);
+    EXPECT_EQ(interrupted.code, 130) << interrupted.err;
+    EXPECT_TRUE(has(interrupted.err, "the same command with --resume continues there"));
+    HowToRun small;
+    small.largest_file = 20000;
+    const Outcome no_space = run(lines_command(name, full), small);
+    EXPECT_EQ(no_space.code, 1);
+    EXPECT_TRUE(has(no_space.err, "cannot write"));
+    for (const std::string& out : {stopped, full}) {
+      EXPECT_FALSE(there(out));
+      EXPECT_EQ(run(lines_command(name, out, {"--resume"})).code, 0);
+      EXPECT_EQ(bytes(out), bytes(whole));
+    }
+  }
+}
+
 TEST_F(ResumeLines, TheFileHoldsWhatStdoutShows) {
   scratch_.put("in.txt", "green [MASK]\nriver\n");
   for (const std::string name : {"classify", "fill-mask"}) {
