@@ -106,7 +106,6 @@ void print_built(const data::BuildResult& result, const std::string& out) {
   }
   const data::BuildCounts& counts = result.counts;
   if (counts.empty > 0) io::info(io::show_count(counts.empty), " empty documents were skipped");
-  report_skipped(counts.bad, result.first_bad);
   if (counts.cut > 0) io::info(io::show_count(counts.cut), " documents were truncated to --max-chars");
   if (result.tokens_lost > 0) io::info("the last ", result.tokens_lost, " tokens are too few for a sample and were dropped");
 }
@@ -148,6 +147,7 @@ void run_build(const BuildCommand& command, const Globals& globals) {
   options.progress = [&](const data::BuildCounts& counts, std::optional<double> fraction) { progress.update(counts.documents, fraction); };
   const data::BuildResult result = build(options, tokenizer);
   if (!result.was_complete) progress.finish();
+  report_skipped(result.counts.bad, result.first_bad);
   if (globals.json) std::cout << io::to_json(build_tree(result, command.out)) << "\n";
   else print_built(result, command.out);
 }

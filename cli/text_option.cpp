@@ -39,14 +39,10 @@ class FileTexts : public Texts {
   FileTexts(std::unique_ptr<data::Source> source, std::vector<KeptField> keep) : source_(std::move(source)), keep_(std::move(keep)) {}
   bool next(std::string& text) override {
     try {
-      if (source_->next(text)) return true;
+      return source_->next(text);
     } catch (const data::BadRecord& e) {
       fail(e.what(), skip_bad_remedy);
     }
-    const uint64_t records = source_->position().record;
-    require(records == 0 || skipped() < records, source_->name(), ": no text can be used, all ", records,
-            " were passed over; the first: ", first_skipped());
-    return false;
   }
   uint64_t index() const override { return source_->position().record - 1; }
   io::Tree kept() const override {

@@ -54,7 +54,7 @@ void check_keep(const TextOption& option, bool json, const std::vector<std::stri
 class Texts {
  public:
   virtual ~Texts() = default;
-  // False at the end. Error names file, line and field, and what to do. Error if --skip-bad left no text.
+  // False at the end. Error names file, line and field, and what to do.
   virtual bool next(std::string& text) = 0;
   // The number of the last text in the input, from 0. Texts that --skip-bad passed over count.
   virtual uint64_t index() const = 0;

@@ -47,7 +47,8 @@ class WindowReader {
       add_text(hasher_, text, *texts_);
       read.texts.push_back(text);
       io::Tree head = {{"index", texts_->index()}};
-      for (const auto& [name, value] : texts_->kept().members()) head.set(name, value);
+      const io::Tree kept = texts_->kept();
+      for (const auto& [name, value] : kept.members()) head.set(name, value);
       read.heads.push_back(std::move(head));
       return true;
     });

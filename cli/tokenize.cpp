@@ -38,11 +38,12 @@ tokenize::EncodeOptions encode_options(const tokenize::WordPiece& tokenizer, con
   return how;
 }
 
-io::Tree encoding_tree(const tokenize::WordPiece& tokenizer, const tokenize::Encoding& encoding) {
+io::Tree encoding_tree(const tokenize::WordPiece& tokenizer, const tokenize::Encoding& encoding, uint64_t index) {
   io::Tree tokens = io::Tree::list(), offsets = io::Tree::list();
   for (const int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));
   for (const auto& [begin, end] : encoding.offsets) offsets.push_back(io::Tree::list({begin, end}));
-  return {{"ids", io::Tree::list({encoding.ids.begin(), encoding.ids.end()})},
+  return {{"index", index},
+          {"ids", io::Tree::list({encoding.ids.begin(), encoding.ids.end()})},
           {"tokens", tokens},
           {"type_ids", io::Tree::list({encoding.type_ids.begin(), encoding.type_ids.end()})},
           {"offsets", offsets},
@@ -75,7 +76,7 @@ void print_encoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& 
   std::string text;
   while (source->next(text)) {
     const auto encoding = options.pair.empty() ? tokenizer.encode(text, how) : tokenizer.encode_pair(text, options.pair, how);
-    if (json) std::cout << io::to_json(encoding_tree(tokenizer, encoding)) << "\n";
+    if (json) std::cout << io::to_json(encoding_tree(tokenizer, encoding, source->index())) << "\n";
     else print_table(tokenizer, encoding);
   }
   report_skipped(source->skipped(), source->first_skipped());

@@ -117,7 +117,7 @@ class Split {
 
   BuiltSplit finish() {
     require(output_.samples() > 0, "there are no samples for ", name_,
-            packer_ ? "; the documents are fewer tokens than one sample" : "; the documents are too few, or all empty");
+            packer_ ? "; the documents are fewer tokens than one sample" : "; the documents are too few, or all empty or passed over");
     BuiltSplit built{.name = name_};
     for (const MdsShardInfo& shard : output_.finish().shards) {
       built.samples += shard.samples;
