@@ -33,8 +33,8 @@ void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
   const auto evaluation = train::evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, train::Processes());
   require(!io::interrupted(), "stopped; nothing is printed of an evaluation that is not complete");
   if (globals.json) {
-    io::Tree tree{{"model", weights.string()}};
-    for (const auto& member : evaluation_tree(evaluation).members()) tree.set(member.key, member.value);
+    io::Tree tree = evaluation_tree(evaluation);
+    tree.set("model", weights.string());
     std::cout << io::to_json(tree) << "\n";
   } else {
     std::cout << weights.string() << ": " << evaluation_text(evaluation) << " (" << io::show_count(uint64_t(evaluation.samples))

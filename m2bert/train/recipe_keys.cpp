@@ -78,10 +78,12 @@ const io::Tree& RecipeKeys::at(const std::string& path) {
   if (!around.is_map() && !around.is_null()) around.wants("a map with the key " + key);
   std::vector<std::string> there;
   if (around.is_map()) {
-    for (const auto& member : around.members()) there.push_back(member.key);
+    for (const auto& member : around.members()) {
+      if (!member.value.is_null()) there.push_back(member.key);
+    }
   }
   const auto similar = io::nearest_name(key, there, most_slips(key));
-  fail(where(root_, path), "is missing", similar && *similar != key ? "; there is " + joined(parent, *similar) : "");
+  fail(where(root_, path), "is missing", similar ? "; there is " + joined(parent, *similar) : "");
 }
 
 double RecipeKeys::number(const std::string& path, double fallback, double low) {

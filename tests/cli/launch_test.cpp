@@ -192,7 +192,7 @@ TEST_F(Launch, AWrongRecipeIsSaidOnce) {
     EXPECT_EQ(outcome.code, 1);
     EXPECT_EQ(outcome.err.find("error:"), outcome.err.rfind("error:")) << outcome.err;
   }
-  EXPECT_PRED2(has, run(command({"--launch", "3"})).err, "global_train_batch_size 8 cannot be shared evenly by 3 processes");
+  EXPECT_PRED2(has, run(command({"--launch", "3"})).err, "global_train_batch_size: 8 rows cannot be shared evenly by 3 processes");
 }
 
 // As on several machines: the same command everywhere, with the hostfile.

@@ -166,6 +166,7 @@ TEST_F(Pretrain, StoppedInAnEvaluationItGoesOnWithIt) {
     how.signal_when = [&] { return lines() > before; };
     outcome = run(command(overrides), how);
     ASSERT_TRUE(outcome.code == 0 || outcome.code == 128 + SIGTERM) << outcome.err;
+    if (outcome.code != 0) EXPECT_PRED2(has, outcome.err, ", and the same command resumes from there");
   }
   EXPECT_GT(stops, 2);
   EXPECT_EQ(bytes("run/metrics.jsonl"), bytes("whole/metrics.jsonl"));
@@ -228,7 +229,7 @@ TEST_F(Pretrain, TellsWhichKeysChangedSinceTheCheckpoint) {
   EXPECT_PRED2(has, finished.out, "nothing was left to do: the run had trained 3 batches");
   const auto other = run(command({"max_duration=6ba", "optimizer.lr=1e-4", "autoresume=true", "--quiet"}));
   EXPECT_EQ(other.code, 1);
-  EXPECT_PRED2(has, other.err, "holds a run with other data or settings:\n  optimizer.lr: 0.003, now 0.0001\n");
+  EXPECT_PRED2(has, other.err, "holds a run with other data or settings:\n  optimizer.lr: 0.003, now 1e-04\n");
   EXPECT_EQ(newest(), 3);
 }
 
