@@ -230,14 +230,15 @@ class Crew {
   }
 
   // The others need a moment where they end by themselves: a process that was asked to stop has informed them, and an error that all have
-  // is best reported by rank 0. Rank 0 also saves the run, which may take long.
+  // is best reported by rank 0. Rank 0 also saves the run, which may take long; once it has ended, the others have nothing left to do.
   void stop_others(Clock::duration since) {
     using std::chrono::seconds;
     if (!told_ && (!problem_.empty() || since > seconds(2))) {
       send(pids_, train::kProcessLostSignal);
       told_ = true;
     }
-    if (since > seconds(20)) {
+    const bool saved = pids_.front() == 0;
+    if (since > seconds(saved ? 5 : 20)) {
       killing_ = true;
       send({pids_.begin() + 1, pids_.end()}, SIGKILL);
     }

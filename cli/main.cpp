@@ -50,7 +50,7 @@ constexpr const char* global_options_text = R"(
 With every command:
   --json               results as JSON on stdout, nothing else there
   --quiet              no progress and no notes
-  --threads N          processor threads (default: all cores)
+  --threads N          processor threads (default: OMP_NUM_THREADS, else all cores)
   --device cpu|gpu     where to compute (default: the GPU if there is one)
 )";
 
@@ -83,7 +83,7 @@ void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
   app.add_flag("-V,--version", show_version, "Show version, MLX version, device and CPU features");
   app.add_flag("--json", globals.json, "Print results as JSON on stdout, and nothing else there");
   app.add_flag("--quiet", globals.quiet, "No progress and no notes");
-  add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: all cores)");
+  add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: OMP_NUM_THREADS, else all cores)");
   add_choice(app, "--device", globals.device, {"cpu", "gpu"}, "Where to compute (default: the GPU if there is one)");
 }
 
@@ -104,14 +104,16 @@ int usage_error(const CLI::App& app, const std::string& message) {
   return 2;
 }
 
+// The words that no command or option took.
+std::vector<std::string> unknown_words(const CLI::App& app) {
+  auto words = app.remaining(true);
+  std::erase(words, "--");
+  return words;
+}
+
 // CLI11 does not suggest what an unknown word may have meant.
-std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
-  const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&e);
-  if (extras == nullptr) return e.what();
+std::string unknown_text(const CLI::App& app, const std::string& word) {
   const CLI::App* command = chosen_command(app);
-  const auto words = app.remaining(true);
-  if (words.empty()) return e.what();
-  const std::string& word = words.front();
   if (command != &app) {
     auto names = option_names(*command, app);
     for (const std::string& inner : command_names(*command)) names.push_back(inner);
@@ -119,6 +121,12 @@ std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
   }
   return unknown_word(word.starts_with("-") ? "option" : "command", word,
                       word.starts_with("-") ? option_names(app, app) : command_names(app));
+}
+
+std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
+  const auto words = unknown_words(app);
+  const bool unknown = dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr && !words.empty();
+  return unknown ? unknown_text(app, words.front()) : e.what();
 }
 
 void print_help(const CLI::App& app) {
@@ -167,12 +175,15 @@ int run(int argc, char** argv) {
   try {
     app.parse(arguments_of(argc, argv));
   } catch (const CLI::CallForHelp&) {
+    if (const auto words = unknown_words(app); !words.empty()) return usage_error(app, unknown_text(app, words.front()));
     print_help(app);
     require_written();
     return 0;
   } catch (const CLI::ParseError& e) {
     return usage_error(app, parse_error_text(app, e));
   }
+  // After "--", CLI11 leaves words without a word.
+  if (const auto words = unknown_words(app); !words.empty()) return usage_error(app, unknown_text(app, words.front()));
   limit_spinning(argv);
   try {
     if (show_version) std::cout << version_text(globals);

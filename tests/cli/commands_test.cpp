@@ -108,6 +108,8 @@ TEST(Program, AfterTwoDashesThereAreNoOptions) {
   const Outcome outcome = run({"tokenize", "--", "--quiet"});
   EXPECT_EQ(outcome.code, 1);
   EXPECT_TRUE(has(outcome.err, "--quiet: no such file")) << outcome.err;
+  EXPECT_EQ(run({"--", "tokenize", "--text", "a"}).code, 2);
+  EXPECT_TRUE(has(run({"completion", "bash", "--", "--quiet"}).err, "unknown option or argument '--quiet'"));
 }
 
 TEST(Program, WrongUsageIsExitCode2WithAHint) {
