@@ -69,7 +69,7 @@ TEST(Convert, TokenizerOption) {
     arguments.insert(arguments.end(), {"--tokenizer", tokenizer});
     return run(arguments);
   };
-  for (const std::string tokenizer : {from + "/vocab.txt", tiny_models().m2}) {
+  for (const std::string& tokenizer : {from + "/vocab.txt", tiny_models().m2}) {
     const Outcome made = with(tokenizer);
     EXPECT_EQ(made.code, 0) << made.err;
     EXPECT_FALSE(has(made.err, "tokenizer"));
