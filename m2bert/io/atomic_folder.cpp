@@ -38,7 +38,7 @@ AtomicFolder::AtomicFolder(const fs::path& final_path) : final_(final_path) {
   static std::atomic<unsigned> count{0};
   std::error_code ignored;
   if (!final_.has_filename()) final_ = final_.parent_path();
-  if (const fs::path target = fs::weakly_canonical(final_, ignored); !ignored) final_ = target;
+  if (const fs::path target = fs::weakly_canonical(fs::absolute(final_), ignored); !ignored) final_ = target;
   require(final_.has_filename(), final_path.string(), ": wants the name of a folder to write");
   std::error_code error;
   fs::create_directories(final_.parent_path(), error);

@@ -71,6 +71,19 @@ TEST(AtomicFolder, ASignalRemovesTheTemporary) {
   EXPECT_EQ(scratch.files(), 0u);
 }
 
+TEST(AtomicFolder, InTheCurrentFolder) {
+  const Scratch scratch;
+  const fs::path before = fs::current_path();
+  fs::current_path(scratch.folder());
+  for (int i = 0; i < 2; ++i) {
+    AtomicFolder folder("out");
+    write_file(folder.file("a.txt"), "1");
+    folder.commit();
+  }
+  fs::current_path(before);
+  EXPECT_EQ(read_file(scratch / "out/a.txt"), "1");
+}
+
 TEST(AtomicFolder, MakesTheFoldersAroundIt) {
   const Scratch scratch;
   AtomicFolder folder(scratch / "a/b");
