@@ -52,7 +52,7 @@ Target target_of(const ConvertCommand& command) {
 struct ModelConfig {
   fs::path file;
   models::Config config;
-  std::string text;          // of the config.json to write; empty: the input folder's, unchanged
+  std::string text;  // of the config.json to write; empty: the input folder's, unchanged
 };
 
 ModelConfig read_model_config(const fs::path& file, bool keep) {

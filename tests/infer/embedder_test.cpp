@@ -147,6 +147,20 @@ TEST(Embedder, AnUnknownPoolingNeedsAnother) {
   EXPECT_EQ(vectors_of(folder, mean), vectors_of(tiny_models().attention, mean));
 }
 
+TEST(Embedder, DoLowerCaseChangesTheCaseAndKeepsAccents) {
+  const test::Scratch cased, lowered;
+  const std::pair<std::string, std::string> tokenizer = {"tokenizer_config.json", R"({"do_lower_case": false})"},
+                                            pooling = {"1_Pooling/config.json", R"({"pooling_mode":"mean"})"};
+  const Embedder as_is = embedder(folder_with(cased, {tokenizer, modules_file, pooling}));
+  const Embedder lower =
+      embedder(folder_with(lowered, {tokenizer, modules_file, pooling, {"sentence_bert_config.json", R"({"do_lower_case": true})"}}));
+  const auto vector = [](const Embedder& with, const char* text) { return with(std::vector<std::string>{text}).vectors; };
+  EXPECT_EQ(vector(lower, "Monarch RIVER"), vector(as_is, "monarch river"));
+  EXPECT_NE(vector(as_is, "Monarch RIVER"), vector(as_is, "monarch river"));
+  EXPECT_EQ(vector(lower, "m\u00f3narch"), vector(as_is, "m\u00f3narch"));
+  EXPECT_NE(vector(lower, "m\u00f3narch"), vector(lower, "monarch"));
+}
+
 TEST(Embedder, TruncatesVectors) {
   const test::Scratch scratch;
   const std::string folder = folder_with(scratch, {modules_file,

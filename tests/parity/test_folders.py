@@ -334,6 +334,13 @@ def test_convert_keeps_everything(tmp_path, saved):
     assert named[0] == named[1]
 
 
+def test_convert_of_a_plain_folder_keeps_the_vectors(tmp_path):
+    folder, out = save_bert(tmp_path / "model", model_max_length=16), tmp_path / "out"
+    run(program("m2bert"), "convert", folder, out, "--to", "sentence-transformers", "--quiet")
+    compare(out)
+    assert numpy.array_equal(embed(out), embed(folder))
+
+
 # Fields that change the packages' vectors, or that the packages cannot read, with what the refusal says.
 REFUSED = {
     "is_decoder": ("config.json", {"is_decoder": True}),
