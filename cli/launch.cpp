@@ -235,6 +235,7 @@ class Crew {
     using std::chrono::seconds;
     if (!told_ && (!problem_.empty() || since > seconds(2))) {
       send(pids_, train::kProcessLostSignal);
+      send(pids_, SIGCONT);  // one that was stopped ends, and rank 0 saves
       told_ = true;
     }
     const bool saved = pids_.front() == 0;

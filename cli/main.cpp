@@ -9,6 +9,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <optional>
 
 #include "cli/choice.h"
 #include "cli/command.h"
@@ -123,6 +124,20 @@ std::string unknown_text(const CLI::App& app, const std::string& word) {
                       word.starts_with("-") ? option_names(app, app) : command_names(app));
 }
 
+// The first word after "--" that is no value of a positional argument: CLI11 takes such words for options, or drops them.
+std::optional<std::string> untaken_word(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> taken;
+  for (const CLI::Option* option : chosen_command(app)->get_options()) {
+    if (option->get_positional()) taken.insert(taken.end(), option->results().begin(), option->results().end());
+  }
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  auto at = std::find(words.begin(), words.end(), "--");
+  for (; at != words.end(); ++at) {
+    if (*at != "--" && std::find(taken.begin(), taken.end(), *at) == taken.end()) return *at;
+  }
+  return std::nullopt;
+}
+
 std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
   const auto words = unknown_words(app);
   const bool unknown = dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr && !words.empty();
@@ -182,8 +197,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return usage_error(app, parse_error_text(app, e));
   }
-  // After "--", CLI11 leaves words without a word.
-  if (const auto words = unknown_words(app); !words.empty()) return usage_error(app, unknown_text(app, words.front()));
+  if (const auto word = untaken_word(app, argc, argv)) return usage_error(app, unknown_text(app, *word));
   limit_spinning(argv);
   try {
     if (show_version) std::cout << version_text(globals);
