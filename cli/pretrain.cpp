@@ -20,6 +20,7 @@
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
+#include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/distributed.h"
 #include "m2bert/train/recipe_keys.h"
@@ -105,9 +106,16 @@ train::Processes join(const PretrainCommand& command, double timeout) {
   return processes;
 }
 
+void print_recipe(const train::Recipe& recipe) {
+  io::info(io::to_yaml(recipe.tree));
+  if (!recipe.warning.empty()) io::warn(recipe.warning);
+  for (const auto& note : recipe.notes) io::warn(note);
+}
+
 train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
   try {
-    return without_message_of_loss([&] { return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes); });
+    return without_message_of_loss(
+        [&] { return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes, [&] { print_recipe(recipe); }); });
   } catch (const std::bad_alloc&) {
     fail("out of memory; lower device_train_microbatch_size (auto chooses one that fits)");
   }

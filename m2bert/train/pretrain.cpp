@@ -37,7 +37,7 @@ class Pretraining {
         optimizer_(initialized_parameters(), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
         step_(model_, task, optimizer_, processes, step_options(recipe)) {}
 
-  PretrainResult run();
+  PretrainResult run(const std::function<void()>& on_start);
 
  private:
   std::vector<nn::NamedArray> initialized_parameters();
@@ -45,7 +45,6 @@ class Pretraining {
   void open_data();
   void open_folder();
   void refuse_other_run(const RunState& state) const;
-  void print_recipe() const;
   void write_description() const;
   std::optional<RunState> starting_state();
   std::optional<RunState> load_own_state();
@@ -118,13 +117,6 @@ void Pretraining::refuse_other_run(const RunState& state) const {
           "\nRepeat its settings to resume it (max_duration, batch sizes, evaluation, saving and logging may change). Another save_folder "
           "begins a new run, from the state of this one with load_path=",
           (folder_->path() / "latest.safetensors").string(), "; save_overwrite=true with autoresume=false replaces this one");
-}
-
-void Pretraining::print_recipe() const {
-  if (!processes_.first()) return;
-  io::info(io::to_yaml(recipe_.tree));
-  if (!recipe_.warning.empty()) io::warn(recipe_.warning);
-  for (const auto& note : recipe_.notes) io::warn(note);
 }
 
 // What makes the folder of the run a model: recipe, configuration and vocabulary.
@@ -258,10 +250,10 @@ fs::path Pretraining::write_model() {
   return folder;
 }
 
-PretrainResult Pretraining::run() {
+PretrainResult Pretraining::run(const std::function<void()>& on_start) {
   open_data();
   open_folder();
-  print_recipe();
+  if (on_start) on_start();
   write_description();
   const auto state = starting_state();
   choose_microbatch(state, data_->length());
@@ -294,11 +286,11 @@ PretrainResult Pretraining::run() {
 
 }  // namespace
 
-PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes) {
+PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const std::function<void()>& on_start) {
   require_even_share(recipe, "global_train_batch_size", recipe.global_batch, processes);
   require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
   Pretraining run(recipe, task, processes);
-  return run.run();
+  return run.run(on_start);
 }
 
 }  // namespace m2bert::train

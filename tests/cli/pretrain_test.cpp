@@ -260,6 +260,13 @@ TEST_F(Pretrain, EvaluateGivesTheNumbersOfTheRun) {
   EXPECT_PRED2(has, evaluate({"eval_subset_num_batchs=1"}).err, "did you mean eval_subset_num_batches?");
 }
 
+TEST_F(Pretrain, PathsHaveTheNumbersOfTheProcesses) {
+  const std::string folder = at("run") + "/{world_size}-{local_world_size}-{node_rank}-{local_rank}-{rank}";
+  const auto outcome = run(command({"max_duration=1ba", "save_folder=" + folder, "--launch", "2", "--quiet"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(fs::exists(scratch_ / "run/2-2-0-0-0/model"));
+}
+
 TEST_F(Pretrain, RefusesMisspeltOverrides) {
   const auto outcome = run(command({"max_duratoin=3ba"}));
   EXPECT_EQ(outcome.code, 1);
