@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <set>
 
 #include "m2bert/checkpoint/dtype.h"
@@ -160,7 +161,7 @@ void describe_optimizer(Inspection& in, const std::map<std::string, std::string>
   moments.erase("");
   std::string kinds;
   for (const auto& m : moments) (kinds += kinds.empty() ? "" : " ") += m;
-  if (!kinds.empty()) in.optimizer.emplace_back("tensors", kinds);
+  if (!kinds.empty()) in.optimizer.emplace_back("state", kinds);
   constexpr std::string_view group = ".param_groups.0.";
   for (const auto& [path, value] : scalars) {
     const size_t at = path.find(group);
@@ -189,7 +190,11 @@ void describe_run(Inspection& in, const std::string& json) {
   const io::Tree *time = run.find("time"), *recipe = run.find("recipe");
   for (const char* key : {"batch", "epoch", "sample", "token"})
     if (time && time->is_map()) add(in.position, key, time->find(key));
-  add(in.position, "seconds", run.find("seconds"));
+  if (const io::Tree* seconds = run.find("seconds"); seconds && seconds->is_number()) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f", seconds->number());
+    in.position.emplace_back("seconds", text);
+  }
   if (!recipe || !recipe->is_map()) return;
   for (const char* key : {"run_name", "max_duration", "global_train_batch_size", "max_seq_len", "mlm_probability", "precision", "seed"})
     add(in.recipe, key, recipe->find(key));

@@ -42,7 +42,7 @@ struct Inspection {
 
   std::vector<TensorGroup> modules;                            // of the model weights: embeddings, encoder, pooler, heads
   std::vector<TensorGroup> states;                             // of the other tensors: optimizer, copies of the weights, random state
-  std::vector<std::pair<std::string, std::string>> optimizer;  // name, kinds of tensors, lr, weight_decay: what is known
+  std::vector<std::pair<std::string, std::string>> optimizer;  // name, kinds of state, lr, weight_decay: what is known
   std::vector<std::pair<std::string, std::string>> position;   // of a run: batch, epoch, sample, token, seconds
   std::vector<std::pair<std::string, std::string>> recipe;     // the main keys of a run's recipe, as text
 };

@@ -153,9 +153,9 @@ TEST(Convert, TakesTheAverageThatIsNamed) {
 TEST(Inspect, SummaryOfATrainingCheckpoint) {
   const Outcome outcome = run({"inspect", "--summary", std::string(M2BERT_SOURCE_DIR) + "/tests/golden/checkpoint/composer.pt"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  for (const char* part : {"Composer checkpoint with optimizer state", "    encoder         10 tensors, ", "  optimizer     6 tensors, ",
-                           "  optimizer: name DecoupledAdamW, tensors exp_avg exp_avg_sq step, ", "lr 0.0005", "  position: batch 3",
-                           "  recipe: run_name tiny"})
+  for (const char* part :
+       {"Composer checkpoint with optimizer state", "    encoder         10 tensors, ", "  optimizer     6 tensors, ",
+        "  optimizer: name DecoupledAdamW, state exp_avg exp_avg_sq step, ", "lr 0.0005", "  position: batch 3", "  recipe: run_name tiny"})
     EXPECT_TRUE(has(outcome.out, part));
   EXPECT_FALSE(has(outcome.out, "not readable"));  // the random state is no weight
 }
