@@ -246,6 +246,8 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   const auto tokenizer = find_tokenizer(options, folder);
   if (tokenizer) p.tokenizer = *tokenizer;
   check_vocabulary(p, !tokenizer, path);
+  require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
+          ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
   apply_defaults(p);
   if (folder) apply_folder(p, *folder);
   return p;
