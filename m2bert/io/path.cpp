@@ -32,15 +32,6 @@ std::optional<int> descriptor_of(const fs::path& path) {
   return std::nullopt;
 }
 
-std::string reason_of(const std::error_code& error) {
-  if (error == std::errc::too_many_symbolic_link_levels) return "is a loop of symbolic links";
-  if (error == std::errc::permission_denied) return "permission denied";
-  if (error == std::errc::no_such_file_or_directory) return "no such file or folder";
-  if (error == std::errc::not_a_directory) return "a part of the path is a file, not a folder";
-  if (error == std::errc::filename_too_long) return "the name is too long";
-  return error.message();
-}
-
 bool is_no_error(const std::error_code& error) { return !error || error == std::errc::no_such_file_or_directory; }
 
 // "a.npy" or, for a link, "a.npy (a link to b.npy)".
@@ -91,6 +82,15 @@ fs::path writable_path(const fs::path& path) {
   require(fs::exists(status), shown(path, target), ": the folder ", folder.string(), " does not exist; make it first");
   require(fs::is_directory(status), shown(path, target), ": ", folder.string(), " is a file, not a folder");
   return target;
+}
+
+std::string reason_of(const std::error_code& error) {
+  if (error == std::errc::too_many_symbolic_link_levels) return "is a loop of symbolic links";
+  if (error == std::errc::permission_denied) return "permission denied";
+  if (error == std::errc::no_such_file_or_directory) return "no such file or folder";
+  if (error == std::errc::not_a_directory) return "a part of the path is a file, not a folder";
+  if (error == std::errc::filename_too_long) return "the name is too long";
+  return error.message();
 }
 
 std::string message_of(const std::exception& error) {

@@ -3,6 +3,7 @@
 #include <exception>
 #include <filesystem>
 #include <string>
+#include <system_error>
 
 namespace m2bert::io {
 
@@ -19,6 +20,9 @@ int open_stream(const std::filesystem::path& path);
 // follow_links, checked: throws, with the reason, unless a file of this name can be made or replaced. The name is not empty and no
 // folder's, and its folder exists.
 std::filesystem::path writable_path(const std::filesystem::path& path);
+
+// Why a path cannot be used: "permission denied", "is a loop of symbolic links", else the system's own words.
+std::string reason_of(const std::error_code& error);
 
 // The message of an exception. Those of the standard library's file functions become "PATH: reason".
 std::string message_of(const std::exception& error);
