@@ -72,9 +72,7 @@ std::vector<KeptField> kept_fields(const TextOption& option) {
 std::string file_of(const TextOption& option) { return option.file.empty() ? "-" : option.file; }
 
 void check_file(const TextOption& option) {
-  std::error_code failed;
-  const bool there = file_of(option) == "-" || std::filesystem::status(option.file, failed).type() != std::filesystem::file_type::not_found;
-  require(there, option.file, ": no such file");
+  require(file_of(option) == "-" || std::filesystem::exists(option.file), option.file, ": no such file");
   check_read_options(option, {file_of(option)});
 }
 

@@ -158,11 +158,8 @@ std::vector<fs::path> input_files(const std::vector<std::string>& given) {
       files.emplace_back(path);
       continue;
     }
-    std::error_code failed;
-    const fs::file_type type = fs::status(path, failed).type();
-    require(type != fs::file_type::not_found, path, ": no such file or folder");
-    require(type != fs::file_type::none, path, ": cannot open: ", failed.message());
-    if (type == fs::file_type::directory) add_folder(path, files);
+    require(fs::exists(path), path, ": no such file or folder");
+    if (fs::is_directory(path)) add_folder(path, files);
     else files.emplace_back(path);
   }
   return files;
