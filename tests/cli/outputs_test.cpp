@@ -37,6 +37,19 @@ class Outputs : public ::testing::Test {
   std::string model_ = tiny_models().m2, classifier_ = tiny_models().classifier;
 };
 
+// A file that is opened must not take the number of a closed stream: messages would be written into it.
+TEST_F(Outputs, HoldNoMessagesIfTheStreamsAreClosed) {
+  const auto embed = [&](const std::string& name, const HowToRun& how) {
+    return run({"embed", "--model", model_, "--text", "river", "-o", path(name)}, how).code;
+  };
+  for (const std::string type : {".npy", ".jsonl", ".safetensors"}) {
+    ASSERT_EQ(embed("open" + type, {}), 0);
+    EXPECT_EQ(embed("closed" + type, {.closed_streams = true}), 0);
+    EXPECT_EQ(bytes("closed" + type), bytes("open" + type)) << type;
+  }
+  EXPECT_EQ(run({"embed", "--model", model_, "--text", "river"}, {.closed_streams = true}).code, 1);
+}
+
 TEST_F(Outputs, LinksStayAndTheirTargetsAreWritten) {
   struct Case {
     const char* name;

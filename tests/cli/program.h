@@ -24,6 +24,7 @@ struct HowToRun {
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
   std::string output_file;                                       // stdout goes there instead of into Outcome::out
+  bool closed_streams = false;                                   // stdin, stdout and stderr are closed
   bool closed_pipe = false;                                      // stdout and stderr are pipes that nobody reads
   std::vector<std::string> without;                              // variables to take out of the environment
   std::vector<std::pair<std::string, std::string>> environment;  // additional variables
