@@ -7,6 +7,7 @@
 
 #include "cli/command.h"
 #include "cli/evaluation_text.h"
+#include "cli/runtime.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
@@ -27,6 +28,7 @@ struct EvaluateCommand {
 void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
   const auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
   if (!recipe.warning.empty()) io::warn(recipe.warning);
+  set_device_of(recipe, globals);
   const std::string name = command.model.empty() ? recipe.save.folder.string() : command.model;
   const auto weights = train::find_weights(name, command.model.empty() ? "save_folder: " : "");
   io::install_interrupt_handlers();
