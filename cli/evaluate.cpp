@@ -9,6 +9,7 @@
 
 #include "cli/command.h"
 #include "cli/evaluation_text.h"
+#include "cli/runtime.h"
 #include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
@@ -41,6 +42,7 @@ std::filesystem::path weights_of(const EvaluateCommand& command, const train::Re
 void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
   const auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
   if (!recipe.warning.empty()) io::warn(recipe.warning);
+  set_device_of(recipe, globals);
   const auto weights = weights_of(command, recipe);
   io::install_interrupt_handlers();
   const auto evaluation = train::evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, train::Processes());

@@ -144,7 +144,7 @@ TEST_F(Outputs, VectorsInBinaryWaitInTheTemporaryFolder) {
   npy.insert(npy.end(), {"--output-format", "npy"});
   const Outcome missing = run(npy, how);
   EXPECT_EQ(missing.code, 1);
-  EXPECT_TRUE(has(missing.err, "missing is not a folder; set TMPDIR"));
+  EXPECT_TRUE(has(missing.err, "the temporary folder " + path("missing") + " cannot be used: no such file or folder; set TMPDIR"));
   how.environment = {{"TMPDIR", path("store")}};
   EXPECT_EQ(run(npy, how).out, run(npy).out);
   EXPECT_TRUE(fs::is_empty(scratch_ / "store"));
