@@ -200,6 +200,7 @@ void find_nearest(const SimilarityCommand& given, const Globals& globals) {
   std::cout << io::to_json(io::Tree{{"passages", count},
                                     {"skipped", passages.skipped},
                                     {"truncated", cut},
+                                    {"measure", command.measure},
                                     {"results", results_tree(command, hits, passage_of)},
                                     {"timing", timing_tree(timing, count)}})
             << "\n";
@@ -214,7 +215,11 @@ void adopt(const VectorFile& vectors, const std::string& file, const char* key, 
   value = recorded->second;
 }
 
-bool records_its_model(const VectorFile& vectors) { return vectors.metadata().contains("model"); }
+// Whether the file is one of embed's. Those of other programs may have metadata with some of the names.
+bool records_its_model(const VectorFile& vectors) {
+  const auto keys = {"program", "model", "pooling", "normalize", "pad", "max_length"};
+  return std::all_of(keys.begin(), keys.end(), [&](const char* key) { return vectors.metadata().contains(key); });
+}
 
 // How the questions are embedded: as the vectors were, where their file records it.
 SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFile& vectors) {
@@ -227,7 +232,7 @@ SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFi
   adopt(vectors, given.vectors, "pad", "--pad", command.batch.pad);
   std::string length = given.batch.max_length > 0 ? std::to_string(given.batch.max_length) : "";
   adopt(vectors, given.vectors, "max_length", "--max-length", length);
-  command.batch.max_length = std::stoi(length);
+  command.batch.max_length = static_cast<int>(io::parse_json(length, given.vectors + ": max_length").integer(1, 1 << 24));
   command.normalize = vectors.metadata().at("normalize") == "true";
   return command;
 }
@@ -260,8 +265,12 @@ std::map<size_t, Passage> passages_of(const SimilarityCommand& command, const Ve
     for (const search::Hit& hit : of_query) passages[hit.index];
   const auto corpus = open_texts(command.corpus);
   uint64_t count = 0;
-  for (std::string text; corpus->next(text); ++count)
+  for (std::string text; corpus->next(text); ++count) {
+    require(!vectors.has_numbers() || count >= vectors.rows() || vectors.number_of(count) == corpus->index(), command.vectors, ": line ",
+            count + 1, " has the index ", vectors.number_of(count), ", but the text in ", command.corpus.file, " has ", corpus->index(),
+            "; give the file that was embedded");
     if (const auto wanted = passages.find(count); wanted != passages.end()) wanted->second = {corpus->index(), text, corpus->kept()};
+  }
   report_skipped(corpus->skipped(), corpus->first_skipped());
   require(count == vectors.rows(), command.corpus.file, ": has ", count, " texts, but ", command.vectors, " has ", vectors.rows(),
           " vectors; give the file that was embedded");
@@ -283,7 +292,9 @@ void search_saved(const SimilarityCommand& given, const Globals& globals) {
   const double search_seconds = search.seconds();
   std::map<size_t, Passage> passages;
   if (!command.corpus.file.empty()) passages = passages_of(command, vectors, hits);
-  const PassageOf passage_of = [&](size_t row) { return passages.empty() ? Passage{row, std::nullopt} : passages.at(row); };
+  const PassageOf passage_of = [&](size_t row) {
+    return passages.empty() ? Passage{vectors.number_of(row), std::nullopt} : passages.at(row);
+  };
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"passages", vectors.rows()},
                                       {"measure", command.measure},

@@ -89,8 +89,10 @@ void VectorFile::read_json_lines() {
   for (std::string line; lines.next(line); ++rows_) {
     const io::Tree row = io::parse_json(line, lines.where());
     const io::Tree* index = row.is_map() ? row.find("index") : nullptr;
-    require(index == nullptr || index->as<uint64_t>() == rows_, lines.where(), ": has the index ", index ? index->shown() : "", " where ",
-            rows_, " is due: lines are missing or not in order");
+    const uint64_t due = numbers_.empty() ? 0 : numbers_.back() + 1;
+    numbers_.push_back(index ? index->as<uint64_t>() : due);
+    require(numbers_.back() >= due, lines.where(), ": has the index ", numbers_.back(), " where ", due,
+            " or more is due: the lines are not in order");
     require(row.is_map() && row.contains("embedding"), lines.where(), ": has no \"embedding\"");
     const auto& values = row.at("embedding").items();
     if (rows_ == 0) dim_ = values.size();

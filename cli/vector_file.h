@@ -22,6 +22,9 @@ class VectorFile {
 
   uint64_t rows() const { return rows_; }
   size_t dim() const { return dim_; }
+  // The number of the text in embed's input, which JSON lines record as "index" and --skip-bad leaves gaps in; in other files the row.
+  uint64_t number_of(uint64_t row) const { return has_numbers() ? numbers_[row] : row; }
+  bool has_numbers() const { return !numbers_.empty(); }
   // What embed has recorded in a safetensors file; empty for other files.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
@@ -43,6 +46,7 @@ class VectorFile {
   std::filesystem::path path_;
   std::optional<io::MappedFile> mapped_;
   std::vector<float> values_;        // of JSON lines
+  std::vector<uint64_t> numbers_;    // of JSON lines
   const std::byte* data_ = nullptr;  // the first value
   Type type_ = Type::float32;
   uint64_t rows_ = 0;

@@ -95,6 +95,41 @@ TEST_F(SavedVectors, QuestionsAreEmbeddedAsTheVectorsWere) {
   EXPECT_EQ(search({"--vectors", recorded, "--pooling", "mean"}).code, 0);
 }
 
+// Returns a safetensors file with one vector and this metadata.
+std::string one_vector(const std::string& metadata) {
+  const std::string json = R"({"__metadata__":)" + metadata + R"(,"embeddings":{"dtype":"F32","shape":[1,16],"data_offsets":[0,64]}})";
+  const uint64_t size = json.size();
+  std::string bytes(reinterpret_cast<const char*>(&size), sizeof size);
+  bytes += json;
+  for (int i = 0; i < 16; ++i) bytes.append("\0\0\x80\x3f", 4);  // 1.0
+  return bytes;
+}
+
+TEST_F(SavedVectors, OfOtherProgramsMayHaveMetadataOfTheSameNames) {
+  scratch_.put("other.safetensors", one_vector(R"({"model":"all-MiniLM-L6-v2","pooling":"avg"})"));
+  const Outcome other = search({"--vectors", path("other.safetensors")});
+  EXPECT_EQ(other.code, 0) << other.err;
+  EXPECT_TRUE(has(other.err, "does not record which model"));
+  scratch_.put("bad.safetensors",
+               one_vector(R"({"program":"x","model":"x","pooling":"mean","normalize":"true","pad":"max","max_length":"long"})"));
+  const Outcome bad = search({"--vectors", path("bad.safetensors")});
+  EXPECT_EQ(bad.code, 1);
+  EXPECT_TRUE(has(bad.err, "bad.safetensors: max_length"));
+}
+
+TEST_F(SavedVectors, OfAFileWithBadLinesKeepTheNumbersOfTheirTexts) {
+  corpus_ = scratch_.put("bad.jsonl", "{\n{\"text\":\"green tree\"}\n{\"text\":5}\n{\"text\":\"cold stone\"}\n").string();
+  const std::string vectors = embed("v.jsonl", {"--skip-bad"});
+  const io::Tree expected = results({"--corpus", corpus_, "--skip-bad"});
+  EXPECT_EQ(expected.items()[0].at("hits").items()[0].at("index").integer(), 1);
+  EXPECT_EQ(io::to_json(results({"--vectors", vectors, "--corpus", corpus_, "--skip-bad"})), io::to_json(expected));
+  EXPECT_EQ(results({"--vectors", vectors}).items()[0].at("hits").items()[0].at("index").integer(), 1);
+  scratch_.put("two.jsonl", "{\"text\":\"green tree\"}\n{\"text\":\"cold stone\"}\n");
+  const Outcome other = search({"--vectors", vectors, "--corpus", path("two.jsonl")});
+  EXPECT_EQ(other.code, 1);
+  EXPECT_TRUE(has(other.err, "give the file that was embedded"));
+}
+
 TEST_F(SavedVectors, OfAnotherModelAreRefused) {
   const std::string vectors = embed("v.safetensors");
   model_ = tiny_models().m2_other;
@@ -135,7 +170,7 @@ TEST_F(SavedVectors, ThatDoNotFitAreOneClearError) {
   io::write_npy(path("none.npy"), {}, 0, 16);
   scratch_.put("short.txt", "one\ntwo\n");
   scratch_.put("ragged.jsonl", "{\"embedding\":[1,2]}\n{\"embedding\":[1]}\n");
-  scratch_.put("shuffled.jsonl", "{\"index\":0,\"embedding\":[1,2]}\n{\"index\":2,\"embedding\":[1,3]}\n");
+  scratch_.put("shuffled.jsonl", "{\"index\":1,\"embedding\":[1,2]}\n{\"index\":0,\"embedding\":[1,3]}\n");
   scratch_.put("texts.jsonl", "{\"text\":\"a\"}\n");
   scratch_.put("empty.npy", "");
   struct Case {
@@ -152,7 +187,7 @@ TEST_F(SavedVectors, ThatDoNotFitAreOneClearError) {
       {{"--vectors", path("texts.txt")}, "is no file of vectors"},
       {{"--vectors", path("texts.jsonl")}, "texts.jsonl:1: has no \"embedding\""},
       {{"--vectors", path("ragged.jsonl")}, "ragged.jsonl:2: its vector has 1 dimensions"},
-      {{"--vectors", path("shuffled.jsonl")}, "shuffled.jsonl:2: has the index 2 where 1 is due"},
+      {{"--vectors", path("shuffled.jsonl")}, "shuffled.jsonl:2: has the index 0 where 2 or more is due"},
       {{"--vectors", vectors, "--corpus", path("short.txt")}, "has 2 texts, but"},
       {{"--vectors", tiny_models().m2 + "/model.safetensors"}, "none of them named embeddings"},
   };
