@@ -135,7 +135,8 @@ void add_keep_option(CLI::App& app, TextOption& option, const std::string& input
 
 void check_keep(const TextOption& option, bool json, const std::vector<std::string>& own_names) {
   if (option.keep.empty()) return;
-  if (!json) throw UsageError("--keep carries fields into JSON, and the output is none: give --json, or a name that ends in .jsonl");
+  if (!json)
+    throw UsageError("--keep carries fields into JSON, and this output is not JSON: give --json, or an output that ends in .jsonl");
   std::vector<std::string> names = own_names;
   for (const KeptField& field : kept_fields(option)) {
     if (std::find(names.begin(), names.end(), field.name) != names.end())
