@@ -334,6 +334,20 @@ def test_convert_keeps_everything(tmp_path, saved):
     assert named[0] == named[1]
 
 
+@pytest.mark.parametrize("target", ["sentence-transformers", "hugging-face"])
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer.json", ""], ids=["vocabulary", "json", "folder"])
+def test_another_tokenizer_keeps_the_limit(tmp_path, name, target):
+    folder, other, out = save_sentence(tmp_path / "model", model_max_length=12), tmp_path / "other", tmp_path / "out"
+    other.mkdir()
+    (other / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    shutil.copy(folder / "tokenizer.json", other)
+    expected = package_vectors(folder)
+    assert numpy.abs(embed(folder, "--tokenizer", other / name) - expected).max() <= TOLERANCE
+    run(program("m2bert"), "convert", folder, out, "--to", target, "--tokenizer", other / name, "--quiet")
+    assert numpy.abs(embed(out) - expected).max() <= TOLERANCE
+    assert numpy.abs(package_vectors(out) - expected).max() <= TOLERANCE
+
+
 def test_convert_of_a_plain_folder_keeps_the_vectors(tmp_path):
     folder, out = save_bert(tmp_path / "model", model_max_length=16), tmp_path / "out"
     run(program("m2bert"), "convert", folder, out, "--to", "sentence-transformers", "--quiet")
