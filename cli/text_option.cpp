@@ -109,7 +109,7 @@ void check_read_options(const ReadOption& option, const std::vector<std::filesys
   if (!option.field.empty() && !any([](Format format) { return format != Format::text; }))
     throw UsageError("--field is for JSON lines and tables (--format jsonl, csv or tsv), and the input is text");
   if (!option.delimiter.empty() && !any([](Format format) { return format == Format::csv || format == Format::tsv; }))
-    throw UsageError("--delimiter is for tables (--format csv), and the input is none");
+    throw UsageError("--delimiter is for tables (--format csv), and the input is not one");
 }
 
 void add_text_options(CLI::App& app, TextOption& option) {
