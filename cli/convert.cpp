@@ -19,6 +19,7 @@
 #include "m2bert/io/progress.h"
 #include "m2bert/models/check_weights.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/tokenize/model_max_length.h"
 #include "m2bert/tokenize/wordpiece.h"
 
 namespace m2bert::cli {
@@ -81,13 +82,21 @@ std::string fit(ModelConfig model, const checkpoint::TensorMap& weights, const s
   return adopt && !model.text.empty() ? io::to_json(model.config.to_tree(), 2) + "\n" : model.text;
 }
 
-// The files of --tokenizer. Reading it as a tokenizer checks it.
-std::map<std::string, std::string> named_tokenizer(const fs::path& path, const models::Config& config) {
-  const size_t tokens = tokenize::WordPiece::from_file(path).vocab_size();
+// The files of --tokenizer. Reading it as a tokenizer checks it. The limit of the model stays if the tokenizer sets none.
+std::map<std::string, std::string> named_tokenizer(const fs::path& path, const models::Config& config, std::optional<size_t> limit) {
+  const auto tokenizer = tokenize::WordPiece::from_file(path);
+  const size_t tokens = tokenizer.vocab_size();
   require(tokens <= size_t(config.vocab_size), path.string(), ": has ", tokens, " tokens, the model has embeddings for ",
           config.vocab_size);
-  if (fs::is_directory(path)) return checkpoint::tokenizer_files(path);
-  return {{path.extension() == ".json" ? "tokenizer.json" : "vocab.txt", io::read_file(path)}};
+  std::map<std::string, std::string> files;
+  if (fs::is_directory(path)) files = checkpoint::tokenizer_files(path);
+  else files[path.extension() == ".json" ? "tokenizer.json" : "vocab.txt"] = io::read_file(path);
+  if (!limit || tokenizer.settings().model_max_length) return files;
+  auto& settings = files["tokenizer_config.json"];
+  io::Tree tree = settings.empty() ? io::Tree::map() : io::parse_json(settings, path.string());
+  tree.set("model_max_length", *limit);
+  settings = io::to_json(tree, 2) + "\n";
+  return files;
 }
 
 // bert-base-uncased, which a model without a tokenizer of its own uses; also for its 30,528 rows, which upstream pads to a multiple of 8.
@@ -117,7 +126,8 @@ bool has_tokenizer(const checkpoint::ModelFolder& folder) {
 // Files for a new folder; none: those of the input folder stay.
 std::map<std::string, std::string> tokenizer_for(const ConvertCommand& command, const std::optional<checkpoint::ModelFolder>& folder,
                                                  const models::Config& config) {
-  if (!command.tokenizer.empty()) return named_tokenizer(command.tokenizer, config);
+  if (!command.tokenizer.empty())
+    return named_tokenizer(command.tokenizer, config, folder ? tokenize::model_max_length({folder->model, folder->root}) : std::nullopt);
   if (folder && has_tokenizer(*folder)) return {};
   auto files = builtin_tokenizer(config);
   if (files.empty())
@@ -171,6 +181,7 @@ void check_inputs(const ConvertCommand& command) {
 }
 
 void run_convert(const ConvertCommand& command, const Globals& globals) {
+  require(command.out != "-", "-: convert does not write to standard output; a file or folder of that name is ./-");
   require_free(command.out, command.overwrite);
   check_inputs(command);
   const auto in = find_model(command.in);

@@ -66,7 +66,7 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   check_output(command.output, {command.input.file, command.model.model, command.model.config, command.model.tokenizer});
   const VectorFormat format = format_of(command);
   if (globals.json && command.output.file == "-" && format != VectorFormat::jsonl)
-    throw UsageError(std::string("--json prints JSON alone on stdout, and ") + name_of(format) + " is none: name a file with --output");
+    throw UsageError(std::string("--json prints JSON alone on stdout, and ") + name_of(format) + " is binary: name a file with --output");
   check_option_text("--prompt", command.prompt);
   check_keep(command.input, format == VectorFormat::jsonl, {"index", "truncated", "embedding"});
   io::install_interrupt_handlers();

@@ -200,6 +200,7 @@ void find_nearest(const SimilarityCommand& given, const Globals& globals) {
   std::cout << io::to_json(io::Tree{{"passages", count},
                                     {"skipped", passages.skipped},
                                     {"truncated", cut},
+                                    {"measure", command.measure},
                                     {"results", results_tree(command, hits, passage_of)},
                                     {"timing", timing_tree(timing, count)}})
             << "\n";

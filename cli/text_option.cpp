@@ -109,7 +109,7 @@ void check_read_options(const ReadOption& option, const std::vector<std::filesys
   if (!option.field.empty() && !any([](Format format) { return format != Format::text; }))
     throw UsageError("--field is for JSON lines and tables (--format jsonl, csv or tsv), and the input is text");
   if (!option.delimiter.empty() && !any([](Format format) { return format == Format::csv || format == Format::tsv; }))
-    throw UsageError("--delimiter is for tables (--format csv), and the input is none");
+    throw UsageError("--delimiter is for tables (--format csv), and the input is not one");
 }
 
 void add_text_options(CLI::App& app, TextOption& option) {
@@ -135,7 +135,8 @@ void add_keep_option(CLI::App& app, TextOption& option, const std::string& input
 
 void check_keep(const TextOption& option, bool json, const std::vector<std::string>& own_names) {
   if (option.keep.empty()) return;
-  if (!json) throw UsageError("--keep carries fields into JSON, and the output is none: give --json, or a name that ends in .jsonl");
+  if (!json)
+    throw UsageError("--keep carries fields into JSON, and this output is not JSON: give --json, or an output that ends in .jsonl");
   std::vector<std::string> names = own_names;
   for (const KeptField& field : kept_fields(option)) {
     if (std::find(names.begin(), names.end(), field.name) != names.end())

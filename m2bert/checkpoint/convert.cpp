@@ -165,7 +165,10 @@ void update_dtype(std::string& config_json, const std::optional<mx::Dtype>& dtyp
 
 // What a Hugging Face folder cannot say.
 std::string lost(const ModelFolder& in) {
-  std::string out = in.normalize ? "pooling, normalisation" : "pooling";
+  std::string out = "pooling";
+  if (!in.modules.empty()) out += ", the modules after it";
+  if (in.normalize) out += ", normalisation";
+  if (in.truncate_dim) out += ", truncate_dim";
   if (!in.prompts.empty()) out += ", prompts";
   if (!in.similarity.empty()) out += ", similarity function";
   if (in.do_lower_case.value_or(false)) out += ", lower-casing";

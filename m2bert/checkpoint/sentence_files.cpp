@@ -13,6 +13,11 @@ namespace {
 namespace fs = std::filesystem;
 using io::Tree;
 
+// In Python null is neither the default nor a value.
+void refuse_null(const Tree& config, const char* key, std::string_view what) {
+  if (const Tree* value = config.find(key); value && value->is_null()) value->wants(what);
+}
+
 // The modes that a pooling configuration selects.
 std::vector<std::string> modes_of(const Tree& config) {
   std::vector<std::string> flagged, modes;
@@ -20,8 +25,9 @@ std::vector<std::string> modes_of(const Tree& config) {
     if (config.get(key, false)) flagged.push_back(mode);
   const Tree* named = config.find("pooling_mode");
   if (named && named->is_list()) modes = named->as<std::vector<std::string>>();
-  else if (named && !named->is_null()) modes = {named->string()};
+  else if (named) modes = {named->string()};
   else modes = flagged;
+  if (named && modes.empty()) named->wants("a pooling or a list of them");
   if (modes.empty()) modes = {"mean"};  // as in sentence-transformers
   return modes;
 }
@@ -33,6 +39,8 @@ PoolingConfig read_pooling(const fs::path& file) {
   for (const auto& flag : pooling_flags()) read.push_back(flag.first);
   for (const auto* field : other_fields(config, "Pooling", read))
     pooling.error = field->value.location() + ": the field '" + std::string(printable(field->key)) + "' of the pooling is not known";
+  refuse_null(config, "pooling_mode", "a pooling or a list of them");
+  refuse_null(config, "include_prompt", "true or false");
   pooling.modes = modes_of(config);
   for (const auto& mode : pooling.modes) {
     if (std::ranges::find(pooling_modes(), mode) == pooling_modes().end())

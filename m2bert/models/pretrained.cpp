@@ -13,6 +13,7 @@
 #include "m2bert/io/yaml.h"
 #include "m2bert/models/cast.h"
 #include "m2bert/tokenize/model.h"
+#include "m2bert/tokenize/model_max_length.h"
 
 namespace m2bert::models {
 
@@ -77,15 +78,21 @@ void check_vocabulary(const Pretrained& p, bool builtin, const fs::path& path) {
           " tokens are too many for bert-base-uncased (", tokens, "); name its vocabulary with --tokenizer FILE");
 }
 
+// The length limit of the tokenizer, else of the model's own one if another is used.
+std::optional<size_t> length_limit(const Pretrained& p, const std::optional<checkpoint::ModelFolder>& folder) {
+  const auto limit = p.tokenizer.settings().model_max_length;
+  return limit || !folder ? limit : tokenize::model_max_length({folder->model, folder->root});
+}
+
 // Pooling and length of a model whose folder says nothing about vectors.
-void apply_defaults(Pretrained& p) {
+void apply_defaults(Pretrained& p, const std::optional<checkpoint::ModelFolder>& folder) {
   p.pooling = {p.model->default_pooling()};
   p.normalize = p.config.use_normalized_embeddings;
   p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
   if (p.config.family == Family::hf_bert) {
     p.pooling = {Pooling::mean};
     p.pooling_note = "no modules.json says how vectors are made: pooling is the mean of the tokens, as in sentence-transformers";
-    p.max_length = std::min(p.max_length, int(std::min<size_t>(p.tokenizer.settings().model_max_length.value_or(INT_MAX), INT_MAX)));
+    p.max_length = int(std::min<size_t>(p.max_length, length_limit(p, folder).value_or(INT_MAX)));
   } else if (!p.model->has_pooler() && !p.config.use_cls_token) {
     p.pooling_note = "the model has no pooler: pooling is cls, the state of the first token; --pooling mean is another choice";
   }
@@ -248,7 +255,7 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   check_vocabulary(p, !tokenizer, path);
   require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
           ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
-  apply_defaults(p);
+  apply_defaults(p, folder);
   if (folder) apply_folder(p, *folder);
   return p;
 }

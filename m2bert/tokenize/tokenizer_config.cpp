@@ -3,6 +3,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/tokenize/model_max_length.h"
 #include "m2bert/tokenize/tokenizer_json.h"
 
 #include <algorithm>
@@ -321,12 +322,17 @@ bool is_left(const Tree& side) {
   return side.string() == "left";
 }
 
-void apply_settings(const Tree& config, FileSettings& settings) {
-  // Transformers writes 1e30 where the model has no limit.
+std::optional<size_t> limit_of(const Tree& config) {
+  std::optional<size_t> limit;
   for (const char* key : {"max_len", "model_max_length"}) {
     const double longest = config.get(key, 0.0);
-    if (longest >= 1 && longest < 1e9) settings.model_max_length = static_cast<size_t>(longest);
+    if (longest >= 1 && longest < 1e9) limit = static_cast<size_t>(longest);  // Transformers writes 1e30 where the model has none
   }
+  return limit;
+}
+
+void apply_settings(const Tree& config, FileSettings& settings) {
+  settings.model_max_length = limit_of(config);
   if (const Tree* side = config.find("truncation_side"); given(side))
     settings.truncation_side = is_left(*side) ? TruncationSide::left : TruncationSide::right;
   if (const Tree* side = config.find("padding_side"); given(side))
@@ -334,6 +340,15 @@ void apply_settings(const Tree& config, FileSettings& settings) {
 }
 
 }  // namespace
+
+std::optional<size_t> model_max_length(const std::vector<fs::path>& folders) {
+  std::optional<size_t> limit;
+  for (const fs::path& folder : folders) {
+    const fs::path file = folder / "tokenizer_config.json";
+    if (!limit && fs::is_regular_file(file)) limit = limit_of(io::read_json(file));
+  }
+  return limit;
+}
 
 void apply_folder_files(const fs::path& folder, bool from_json, ModelParts& parts) {
   const fs::path file = folder / "tokenizer_config.json";

@@ -192,6 +192,7 @@ TEST_F(Outputs, PathsThatCannotBeUsedSayWhy) {
       {{"similarity", "--model", model_, "--query", "a", "--corpus", loop}, is_loop},
       {{"convert", model_, loop}, is_loop},
       {{"convert", model_, ""}, "the name of the output is empty"},
+      {{"convert", model_, "-"}, "does not write to standard output"},
       {{"convert", loop, path("a.safetensors")}, is_loop},
       {{"convert", model_, file + "/a.safetensors"}, "file.txt is a file, not a folder"},
       {{"inspect", loop}, is_loop},

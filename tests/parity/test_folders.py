@@ -334,6 +334,20 @@ def test_convert_keeps_everything(tmp_path, saved):
     assert named[0] == named[1]
 
 
+@pytest.mark.parametrize("target", ["sentence-transformers", "hugging-face"])
+@pytest.mark.parametrize("name", ["vocab.txt", "tokenizer.json", ""], ids=["vocabulary", "json", "folder"])
+def test_another_tokenizer_keeps_the_limit(tmp_path, name, target):
+    folder, other, out = save_sentence(tmp_path / "model", model_max_length=12), tmp_path / "other", tmp_path / "out"
+    other.mkdir()
+    (other / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
+    shutil.copy(folder / "tokenizer.json", other)
+    expected = package_vectors(folder)
+    assert numpy.abs(embed(folder, "--tokenizer", other / name) - expected).max() <= TOLERANCE
+    run(program("m2bert"), "convert", folder, out, "--to", target, "--tokenizer", other / name, "--quiet")
+    assert numpy.abs(embed(out) - expected).max() <= TOLERANCE
+    assert numpy.abs(package_vectors(out) - expected).max() <= TOLERANCE
+
+
 def test_convert_of_a_plain_folder_keeps_the_vectors(tmp_path):
     folder, out = save_bert(tmp_path / "model", model_max_length=16), tmp_path / "out"
     run(program("m2bert"), "convert", folder, out, "--to", "sentence-transformers", "--quiet")
@@ -363,6 +377,9 @@ REFUSED = {
     "model_kwargs": ("sentence_bert_config.json", {"model_kwargs": {"ignore_mismatched_sizes": True}}),
     "max_len": ("sentence_bert_config.json", {"max_len": 5}),
     "pooling_mode_median": ("1_Pooling/config.json", {"pooling_mode_median": True}),
+    "pooling_mode": ("1_Pooling/config.json", {"pooling_mode": None}),
+    "pooling_mode: wants": ("1_Pooling/config.json", {"pooling_mode": []}),
+    "include_prompt": ("1_Pooling/config.json", {"include_prompt": None}),
     "SparseEncoder": ("config_sentence_transformers.json", {"model_type": "SparseEncoder"}),
     "default_prompt_name": ("config_sentence_transformers.json", {"default_prompt_name": "other"}),
     "adapter_config.json": ("adapter_config.json", {"peft_type": "LORA"}),
