@@ -49,18 +49,14 @@ Target target_of(const ConvertCommand& command) {
   return command.to.empty() ? checkpoint::target_of(fs::path(command.out)) : targets.at(command.to);
 }
 
-// A recipe or config.json, as a folder's config.json.
+// A recipe or config.json.
 struct ModelConfig {
   fs::path file;
   models::Config config;
-  std::string text;  // of the config.json to write; empty: the input folder's, unchanged
+  bool copied = false;  // the new folder gets this config.json unchanged
 };
 
-ModelConfig read_model_config(const fs::path& file, bool keep) {
-  ModelConfig out{.file = file, .config = models::read_config(file)};
-  if (!keep) out.text = io::to_json(out.config.to_tree(), 2) + "\n";
-  return out;
-}
+ModelConfig read_model_config(const fs::path& file, bool copied) { return {file, models::read_config(file), copied}; }
 
 // The configuration of a new folder's model, or of the weights that --config is to fit: --config, the input folder's, or the one beside
 // the input file.
@@ -68,18 +64,19 @@ std::optional<ModelConfig> find_config(const ConvertCommand& command, const fs::
                                        const std::optional<checkpoint::ModelFolder>& folder) {
   if (!command.config.empty()) return read_model_config(command.config, false);
   if (!checkpoint::is_folder(target_of(command))) return std::nullopt;
-  if (folder) return folder->config.empty() ? std::nullopt : std::optional(read_model_config(folder->config, true));
-  const auto beside = models::find_config_beside(in);
-  return beside ? std::optional(read_model_config(*beside, false)) : std::nullopt;
+  const auto found = folder ? models::find_config(*folder) : models::find_config_beside(in);
+  if (!found) return std::nullopt;
+  return read_model_config(*found, folder && found->extension() == ".json");
 }
 
-// Checks the weights against the configuration. Returns the text of config.json, with the number of labels that the weights have.
-std::string fit(ModelConfig model, const checkpoint::TensorMap& weights, const std::string& in) {
-  const int rows = models::classifier_rows(weights);
-  const bool adopt = rows > 0 && !model.config.num_labels_given;
-  if (adopt) model.config.num_labels = rows;
-  models::check_weights(model.config, weights, in + " with " + model.file.string());
-  return adopt && !model.text.empty() ? io::to_json(model.config.to_tree(), 2) + "\n" : model.text;
+// Checks the weights against the configuration, and describes their model: config.json with the number of labels that the weights have, and
+// the pooling that embed takes.
+checkpoint::ModelDescription describe_model(ModelConfig model, const checkpoint::TensorMap& weights, const ConvertCommand& command) {
+  models::adopt_num_labels(model.config, weights, model.file.string());
+  models::check_weights(model.config, weights, command.in + " with " + model.file.string());
+  const models::Model built(model.config, models::head_of(weights));
+  require(command.pooling != "pooler" || built.has_pooler(), "--pooling pooler: the weights of ", command.in, " have no pooler");
+  return {model.copied ? "" : io::to_json(model.config.to_tree(), 2) + "\n", {models::name(models::default_pooling(built))}};
 }
 
 // The files of --tokenizer. Reading it as a tokenizer checks it. The limit of the model stays if the tokenizer sets none.
@@ -117,18 +114,12 @@ std::map<std::string, std::string> builtin_tokenizer(const models::Config& confi
   return {{"vocab.txt", lines}, {"tokenizer_config.json", io::to_json(settings, 2) + "\n"}};
 }
 
-bool has_tokenizer(const checkpoint::ModelFolder& folder) {
-  for (const auto& place : {folder.model, folder.root})
-    if (fs::exists(place / "vocab.txt") || fs::exists(place / "tokenizer.json")) return true;
-  return false;
-}
-
 // Files for a new folder; none: those of the input folder stay.
 std::map<std::string, std::string> tokenizer_for(const ConvertCommand& command, const std::optional<checkpoint::ModelFolder>& folder,
                                                  const models::Config& config) {
   if (!command.tokenizer.empty())
     return named_tokenizer(command.tokenizer, config, folder ? tokenize::model_max_length({folder->model, folder->root}) : std::nullopt);
-  if (folder && has_tokenizer(*folder)) return {};
+  if (folder && checkpoint::tokenizer_folder(*folder)) return {};
   auto files = builtin_tokenizer(config);
   if (files.empty())
     io::warn(command.out, ": has no tokenizer: the input has none, and ", config.vocab_size,
@@ -161,11 +152,11 @@ checkpoint::ConvertOptions convert_options(const ConvertCommand& command, const 
   if (!command.dtype.empty()) options.dtype = checkpoint::to_mlx_dtype(command.dtype, "--dtype");
   options.copy = command.weights;
   if (const auto model = find_config(command, in, folder)) {
-    options.configure = [model, name = command.in](const checkpoint::TensorMap& weights) { return fit(*model, weights, name); };
+    options.configure = [model, command](const checkpoint::TensorMap& weights) { return describe_model(*model, weights, command); };
     if (checkpoint::is_folder(target_of(command))) options.tokenizer = tokenizer_for(command, folder, model->config);
-    if (model->config.family == models::Family::hf_bert) options.pooling = "mean";  // as embed pools such a model
   }
-  if (!command.pooling.empty()) options.pooling = command.pooling;
+  if (!command.pooling.empty())
+    for (const auto pooling : models::poolings_named(command.pooling)) options.pooling.emplace_back(models::name(pooling));
   options.normalize = command.normalize;
   if (command.max_length > 0) options.max_seq_length = command.max_length;
   return options;
@@ -221,8 +212,9 @@ Run convert_command(CLI::App& app, const Globals& globals) {
                  "vocab.txt, tokenizer.json or folder to copy into a new folder (default: the input\n"
                  "folder's, else bert-base-uncased if the model has embeddings for it)")
       ->type_name("PATH");
-  add_choice(app, "--pooling", command->pooling, {"cls", "mean"},
-             "Pooling of a sentence-transformers folder made from another format (default: mean for\nHugging Face's BERT, else cls)");
+  add_pooling_option(app, command->pooling,
+                     "Pooling of a sentence-transformers folder made from another format: one, or several\n"
+                     "joined by +, such as cls+mean (default: the one that embed takes)");
   app.add_flag("--normalize", command->normalize, "The same folder scales vectors to length 1");
   add_number(app, "--max-length", command->max_length, 3, 1 << 24, "Longest text of a sentence-transformers folder, in tokens");
   app.add_flag("--overwrite", command->overwrite, "Replace OUT; a folder with all of its files");

@@ -91,14 +91,17 @@ io::Tree inspection_tree(const Inspection& found, bool summary) {
   return document;
 }
 
+// Names come from the file, and may hold control characters.
+std::string shown(const std::string& name) { return io::printable(name, 4 * name.size()); }
+
 void print_tensors(const Inspection& found) {
   size_t name_width = 4, shape_width = 5;
   for (const TensorInfo& tensor : found.tensors) {
-    name_width = std::max(name_width, tensor.name.size());
+    name_width = std::max(name_width, shown(tensor.name).size());
     shape_width = std::max(shape_width, shape_text(tensor).size());
   }
   for (const TensorInfo& tensor : found.tensors) {
-    std::string name = tensor.name, shape = shape_text(tensor), dtype = tensor.dtype;
+    std::string name = shown(tensor.name), shape = shape_text(tensor), dtype = tensor.dtype;
     name.resize(name_width + 2, ' ');
     shape.resize(shape_width + 2, ' ');
     dtype.resize(std::max<size_t>(dtype.size(), 9) + 1, ' ');
@@ -109,9 +112,9 @@ void print_tensors(const Inspection& found) {
 
 void print_groups(const std::vector<checkpoint::TensorGroup>& groups, const std::string& indent) {
   size_t width = 0;
-  for (const auto& g : groups) width = std::max(width, g.name.size());
+  for (const auto& g : groups) width = std::max(width, shown(g.name).size());
   for (const auto& g : groups) {
-    std::string name = g.name;
+    std::string name = shown(g.name);
     name.resize(width + 2, ' ');
     std::cout << indent << name << g.tensors << (g.tensors == 1 ? " tensor, " : " tensors, ") << g.values << " values, "
               << io::show_bytes(g.bytes) << "\n";
@@ -121,7 +124,8 @@ void print_groups(const std::vector<checkpoint::TensorGroup>& groups, const std:
 void print_facts(const std::string& title, const std::vector<std::pair<std::string, std::string>>& facts) {
   if (facts.empty()) return;
   std::cout << "  " << title << ":";
-  for (size_t i = 0; i < facts.size(); ++i) std::cout << (i ? ", " : " ") << facts[i].first << " " << facts[i].second;
+  for (size_t i = 0; i < facts.size(); ++i)
+    std::cout << (i ? ", " : " ") << io::printable(facts[i].first) << " " << io::printable(facts[i].second);
   std::cout << "\n";
 }
 

@@ -76,6 +76,7 @@ std::string model_hash(const models::Pretrained& pretrained) {
   const tokenize::WordPiece& tokenizer = pretrained.tokenizer;
   for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (parts += tokenizer.token(static_cast<int32_t>(id))) += '\n';
   parts += tokenizer.lowercase() ? "uncased" : "cased";
+  if (tokenizer.strip_accents() != tokenizer.lowercase()) parts += tokenizer.strip_accents() ? ", without accents" : ", with accents";
   parts += pretrained.include_prompt ? "" : ", without the prompt";
   parts += pretrained.truncate_dim ? ", first values " + std::to_string(*pretrained.truncate_dim) : "";
   return io::hash128(parts);
@@ -99,7 +100,7 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
                "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
 }
 
-void add_pooling_option(CLI::App& app, std::string& pooling) {
+void add_pooling_option(CLI::App& app, std::string& pooling, const std::string& what) {
   const auto check = [](const std::string& text) -> std::string {
     try {
       models::poolings_named(text);
@@ -108,8 +109,7 @@ void add_pooling_option(CLI::App& app, std::string& pooling) {
       return e.what();
     }
   };
-  app.add_option("--pooling", pooling,
-                 "How the states of a text become one vector; also several, joined by +: cls+mean (default: the model's)")
+  app.add_option("--pooling", pooling, what)
       ->type_name("pooler|cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken")
       ->check(CLI::Validator(check, ""));
 }

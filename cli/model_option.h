@@ -41,6 +41,9 @@ void add_batch_options(CLI::App& app, BatchOption& option);
 infer::EmbedOptions batching(const BatchOption& option);
 
 // Adds --pooling: one pooling, or several joined by +.
-void add_pooling_option(CLI::App& app, std::string& pooling);
+void add_pooling_option(CLI::App& app, std::string& pooling,
+                        const std::string& what =
+                            "How the states of a text become one vector; also several, joined by +: cls+mean "
+                            "(default: the model's)");
 
 }  // namespace m2bert::cli

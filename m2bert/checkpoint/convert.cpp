@@ -73,8 +73,14 @@ bool is_tokenizer_file(const std::string& name) { return tokenizer_names.contain
 // The text of config.json.
 std::string config_text(const std::optional<ModelFolder>& in, const ConvertOptions& o) {
   std::string text = o.config_json;
-  if (text.empty() && in && !in->config.empty()) text = io::read_file(in->config);
+  if (text.empty() && in && in->config.extension() == ".json") text = io::read_file(in->config);
   require(!text.empty(), "a model folder needs a config.json, and the input has none: name the model's configuration (--config FILE)");
+  return text;
+}
+
+std::string text_of(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
   return text;
 }
 
@@ -83,8 +89,12 @@ FolderDescription describe(const std::string& config_json, const ConvertOptions&
   FolderDescription d;
   d.config_json = config_json;
   d.sentence_transformers = true;
-  require(o.pooling == "cls" || o.pooling == "mean", "[convert] pooling '", o.pooling, "', wants cls or mean");
-  d.pooling.modes = {o.pooling};
+  require(!o.pooling.empty(), "[convert] pooling is empty, wants the modes of a sentence-transformers folder");
+  d.pooler = o.pooling == std::vector<std::string>{"pooler"};
+  for (const auto& mode : o.pooling)
+    require(d.pooler || std::ranges::find(pooling_modes(), mode) != pooling_modes().end(), "pooling '", mode,
+            "': a sentence-transformers folder has ", text_of(pooling_modes()), ", several of them, or pooler alone");
+  d.pooling.modes = o.pooling;
   d.pooling.dimension = hidden;
   d.normalize = o.normalize;
   if (o.max_seq_length > 0) d.max_seq_length = o.max_seq_length;
@@ -98,6 +108,12 @@ int hidden_of(const TensorMap& tensors) {
 }
 
 using Files = std::map<fs::path, std::string>;  // relative to a folder
+
+struct NewFolder {
+  Files files;
+  fs::path model;                                // where the weights are in it
+  std::optional<FolderDescription> description;  // of sentence-transformers, if `files` has none
+};
 
 bool is_sentence_config(const std::string& name) {
   return name == "config_sentence_transformers.json" || (name.starts_with("sentence_") && name.ends_with("_config.json"));
@@ -130,9 +146,9 @@ Files sentence_files(const ModelFolder& in) {
 // The tokenizer of the input, for a folder that is no copy of a sentence-transformers folder.
 Files tokenizer_of(const std::optional<ModelFolder>& in) {
   Files files;
-  if (!in) return files;
-  for (const auto& place : {in->root, in->model})
-    for (const auto& [name, text] : tokenizer_files(place)) files[name] = text;
+  const auto place = in ? tokenizer_folder(*in) : std::nullopt;
+  if (place)
+    for (const auto& [name, text] : tokenizer_files(*place)) files[name] = text;
   return files;
 }
 
@@ -141,13 +157,17 @@ void replace_tokenizer(Files& files, const fs::path& model, const std::map<std::
   for (const auto& [name, text] : tokenizer) files[model / name] = text;
 }
 
-// Where sentence-transformers' own limit has no place, the tokenizer's limit takes it.
-void keep_length(Files& files, const ModelFolder& in) {
+void set_field(std::string& json, const std::string& source, const char* field, int value) {
+  io::Tree map = json.empty() ? io::Tree::map() : io::parse_json(json, source);
+  map.set(field, value);
+  json = io::to_json(map, 2) + "\n";
+}
+
+// Where sentence-transformers' own limit has no place, the tokenizer's limit takes it, and the model's: M2-BERT does not heed the first.
+void keep_length(NewFolder& out, const ModelFolder& in) {
   if (!in.max_seq_length) return;
-  auto& text = files["tokenizer_config.json"];
-  io::Tree config = text.empty() ? io::Tree::map() : io::parse_json(text, (in.model / "tokenizer_config.json").string());
-  config.set("model_max_length", *in.max_seq_length);
-  text = io::to_json(config, 2) + "\n";
+  for (const auto& [file, field] : {std::pair{"tokenizer_config.json", "model_max_length"}, {"config.json", "max_seq_len"}})
+    set_field(out.files[file], (in.model / file).string(), field, *in.max_seq_length);
 }
 
 // config.json with the dtype that the weights have now, where it names one.
@@ -226,12 +246,6 @@ std::map<std::string, std::string> kept_metadata(const std::vector<fs::path>& fi
   return kept;
 }
 
-struct NewFolder {
-  Files files;
-  fs::path model;                                // where the weights are in it
-  std::optional<FolderDescription> description;  // of sentence-transformers, if `files` has none
-};
-
 NewFolder plan_folder(const std::optional<ModelFolder>& in, Target target, const ConvertOptions& options, int hidden) {
   NewFolder out;
   std::string config = config_text(in, options);
@@ -241,9 +255,9 @@ NewFolder plan_folder(const std::optional<ModelFolder>& in, Target target, const
   if (out.model == ".") out.model.clear();
   out.files = from_sentence && sentence ? sentence_files(*in) : tokenizer_of(in);
   if (!options.tokenizer.empty()) replace_tokenizer(out.files, out.model, options.tokenizer);
-  if (from_sentence && !sentence) keep_length(out.files, *in);
   if (sentence && !from_sentence) out.description = describe(config, options, hidden);
   out.files[out.model / "config.json"] = config;
+  if (from_sentence && !sentence) keep_length(out, *in);
   return out;
 }
 
@@ -312,7 +326,11 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
   check_scales(tensors, in.string());
   for (const auto& file : weight_files(in, folder)) report.bytes_in += fs::file_size(file);
   ConvertOptions how = options;
-  if (options.configure) how.config_json = options.configure(tensors);
+  if (options.configure) {
+    ModelDescription model = options.configure(tensors);
+    if (!model.config_json.empty()) how.config_json = std::move(model.config_json);
+    if (how.pooling.empty()) how.pooling = std::move(model.pooling);
+  }
   std::optional<NewFolder> plan;
   if (is_folder(report.target)) plan = plan_folder(folder, report.target, how, hidden_of(tensors));
   if (options.dtype) change_dtype(tensors, *options.dtype, in.string());

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "m2bert/checkpoint/tensor_file.h"
 
@@ -21,6 +22,12 @@ enum class Target {
 Target target_of(const std::filesystem::path& out);
 bool is_folder(Target target);
 
+// What a new folder says about its model.
+struct ModelDescription {
+  std::string config_json;           // the text of config.json; empty: that of the options
+  std::vector<std::string> pooling;  // where the options name none
+};
+
 struct ConvertOptions {
   std::optional<Target> target;  // default: target_of(out)
   // Of floating-point tensors; default: unchanged. float32, float16, bfloat16, or int8 for the weights that is_quantized (quantize.h)
@@ -28,13 +35,14 @@ struct ConvertOptions {
   std::optional<mx::Dtype> dtype;
   std::string copy;         // prefix of the weights to take where the file holds several models (load_weights)
   std::string config_json;  // folders: the text of config.json; default: copied from the input folder, else Error
-  // Called with the weights before anything is written: returns the text of config.json (empty: config_json), and throws if the weights
-  // do not fit it.
-  std::function<std::string(const TensorMap&)> configure;
+  // Called with the weights before anything is written: describes their model, and throws if they do not fit it.
+  std::function<ModelDescription(const TensorMap&)> configure;
   std::map<std::string, std::string> tokenizer;  // folders: files of the tokenizer by name; default: copied from the input folder
-  std::string pooling = "cls";                   // sentence_transformers, when the input is no such folder: "cls" or "mean"
+  // For sentence_transformers when the input is no such folder. pooling: names among pooling_modes(), whose vectors are concatenated, or
+  // "pooler" alone; default: that of `configure`, else Error.
+  std::vector<std::string> pooling;
   bool normalize = false;
-  int max_seq_length = -1;  // -1: not written
+  int max_seq_length = -1;  // in tokens; -1: not written
 };
 
 struct ConvertReport {

@@ -72,7 +72,7 @@ std::string pooling_json(const PoolingConfig& p) {
   return io::to_json(t, 2) + "\n";
 }
 
-std::string modules_json(bool normalize) {
+std::string modules_json(const FolderDescription& d) {
   Tree list = Tree::list();
   auto add = [&](const char* path, const std::string& kind) {
     Tree module = Tree::map();
@@ -83,9 +83,29 @@ std::string modules_json(bool normalize) {
     list.push_back(std::move(module));
   };
   add("", "Transformer");
-  add("1_Pooling", "Pooling");
-  if (normalize) add("2_Normalize", "Normalize");
+  if (!d.pooler) add("1_Pooling", "Pooling");
+  if (d.normalize) add("2_Normalize", "Normalize");
   return io::to_json(list, 2) + "\n";
+}
+
+std::string transformer_json(const FolderDescription& d) {
+  Tree options = Tree::map();
+  if (d.max_seq_length) options.set("max_seq_length", *d.max_seq_length);
+  options.set("do_lower_case", d.do_lower_case.value_or(false));
+  if (d.pooler) {
+    options.set("modality_config", {{"text", {{"method", "forward"}, {"method_output_name", "pooler_output"}}}});
+    options.set("module_output_name", "sentence_embedding");
+  }
+  return io::to_json(options, 2) + "\n";
+}
+
+std::string sentence_config_json(const FolderDescription& d) {
+  Tree prompts = Tree::map(), config = Tree::map();
+  for (const auto& [name, text] : d.prompts) prompts.set(name, text);
+  config.set("prompts", std::move(prompts));
+  config.set("default_prompt_name", d.default_prompt.empty() ? Tree() : Tree(d.default_prompt));
+  config.set("similarity_fn_name", "cosine");
+  return io::to_json(config, 2) + "\n";
 }
 
 }  // namespace
@@ -109,6 +129,12 @@ std::vector<fs::path> find_weights(const fs::path& folder) {
     fail(folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ", others[1].filename().string(),
          others.size() > 2 ? ", ...); " : "); ", "name the one to load");
   return others;
+}
+
+std::optional<fs::path> tokenizer_folder(const ModelFolder& folder) {
+  for (const auto& place : {folder.model, folder.root})
+    if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return place;
+  return std::nullopt;
 }
 
 bool is_weights_file(const fs::path& file) {
@@ -144,20 +170,14 @@ void write_folder_description(const fs::path& folder, const FolderDescription& d
   fs::create_directories(folder);
   io::write_file(folder / "config.json", d.config_json);
   if (!d.sentence_transformers) return;
-  fs::create_directories(folder / "1_Pooling");
-  io::write_file(folder / "1_Pooling" / "config.json", pooling_json(d.pooling));
+  if (!d.pooler) {
+    fs::create_directories(folder / "1_Pooling");
+    io::write_file(folder / "1_Pooling" / "config.json", pooling_json(d.pooling));
+  }
   if (d.normalize) fs::create_directories(folder / "2_Normalize");
-  Tree options = Tree::map();
-  if (d.max_seq_length) options.set("max_seq_length", *d.max_seq_length);
-  options.set("do_lower_case", d.do_lower_case.value_or(false));
-  io::write_file(folder / "sentence_bert_config.json", io::to_json(options, 2) + "\n");
-  Tree prompts = Tree::map(), top = Tree::map();
-  for (const auto& [name, text] : d.prompts) prompts.set(name, text);
-  top.set("prompts", std::move(prompts));
-  top.set("default_prompt_name", d.default_prompt.empty() ? Tree() : Tree(d.default_prompt));
-  top.set("similarity_fn_name", "cosine");
-  io::write_file(folder / "config_sentence_transformers.json", io::to_json(top, 2) + "\n");
-  io::write_file(folder / "modules.json", modules_json(d.normalize));
+  io::write_file(folder / "sentence_bert_config.json", transformer_json(d));
+  io::write_file(folder / "config_sentence_transformers.json", sentence_config_json(d));
+  io::write_file(folder / "modules.json", modules_json(d));
 }
 
 }  // namespace m2bert::checkpoint

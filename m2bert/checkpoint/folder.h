@@ -58,6 +58,9 @@ struct ModelFolder {
 // missing, contradictory or of an unknown kind, could change the vectors and is not supported, or if a path leads out of the folder.
 ModelFolder read_folder(const std::filesystem::path& folder);
 
+// Where the tokenizer's files are: beside the weights if a vocabulary is there, else at the root. nullopt: the folder has no vocabulary.
+std::optional<std::filesystem::path> tokenizer_folder(const ModelFolder& folder);
+
 // Whether a file may hold a model's weights, by its name.
 bool is_weights_file(const std::filesystem::path& file);
 
@@ -70,6 +73,7 @@ struct FolderDescription {
   std::string config_json;  // text of config.json
   bool sentence_transformers = false;
   PoolingConfig pooling;
+  bool pooler = false;  // no Pooling module: vectors are the output of the model's pooler
   bool normalize = false;
   std::optional<int> max_seq_length;
   std::optional<bool> do_lower_case;

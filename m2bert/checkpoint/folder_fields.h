@@ -15,7 +15,8 @@ struct HarmlessField {
   std::string_view reason;  // why vectors, labels and words do not depend on it
 };
 
-// The table, sorted by file. tests/parity/test_folders.py compares vectors with and without the entries that the packages read.
+// The table, grouped by file. Those of the tokenizer's files are in tokenize/tokenizer_config.cpp. tests/parity/test_folders.py compares
+// vectors with and without the entries that the packages read.
 std::span<const HarmlessField> harmless_fields();
 
 bool is_harmless(std::string_view file, std::string_view field);

@@ -153,6 +153,13 @@ std::string moment_of(const std::string& name) {
   return "";
 }
 
+// "state.optimizers.AdamW" -> "AdamW"; empty if the optimizer has no name of its own.
+std::string optimizer_name(const std::string& path) {
+  const std::string name = path.substr(path.rfind('.') + 1);
+  const bool number = name.find_first_not_of("0123456789") == std::string::npos;
+  return number || is_optimizer(name) ? "" : name;
+}
+
 // The optimizer as the names of its tensors and the numbers beside them tell it.
 void describe_optimizer(Inspection& in, const std::map<std::string, std::string>& scalars) {
   std::set<std::string> moments;
@@ -166,10 +173,9 @@ void describe_optimizer(Inspection& in, const std::map<std::string, std::string>
   for (const auto& [path, value] : scalars) {
     const size_t at = path.find(group);
     if (at == std::string::npos || !is_optimizer(path)) continue;
-    const std::string key = path.substr(at + group.size()), before = path.substr(0, at);
-    if (const std::string name = before.substr(before.rfind('.') + 1); in.optimizer.empty() || in.optimizer.front().first != "name")
-      if (!is_optimizer(name) && name.find_first_not_of("0123456789") != std::string::npos)
-        in.optimizer.insert(in.optimizer.begin(), {"name", name});
+    const std::string key = path.substr(at + group.size()), name = optimizer_name(path.substr(0, at));
+    const bool named = !in.optimizer.empty() && in.optimizer.front().first == "name";
+    if (!named && !name.empty()) in.optimizer.insert(in.optimizer.begin(), {"name", name});
     if (key == "lr" || key == "weight_decay" || key == "betas.0" || key == "betas.1" || key == "eps") in.optimizer.emplace_back(key, value);
   }
 }

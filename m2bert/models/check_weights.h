@@ -7,11 +7,8 @@
 
 namespace m2bert::models {
 
-// Throws an Error with the table of names and shapes, which calls the weights `source`, unless load_pretrained could load them: the head
-// follows from the names. Weights may be int8, and reads none of their values.
+// Throws an Error with a table of names and shapes unless load_pretrained could load the weights, whose head follows from their names.
+// Reads no values, so int8 weights are checked as fast as others. source: what the error calls the weights.
 void check_weights(const Config& config, const checkpoint::TensorMap& weights, const std::string& source);
-
-// Rows of the classifier; -1 without one.
-int classifier_rows(const checkpoint::TensorMap& weights);
 
 }  // namespace m2bert::models

@@ -12,7 +12,6 @@
 #include "m2bert/io/log.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/models/cast.h"
-#include "m2bert/tokenize/model.h"
 #include "m2bert/tokenize/model_max_length.h"
 
 namespace m2bert::models {
@@ -45,14 +44,12 @@ tokenize::WordPiece read_tokenizer(const fs::path& path, bool lower_case) {
   if (!lower_case || tokenizer.lowercase()) return tokenizer;
   tokenize::LoadOptions how;  // only the case changes: accents stay
   how.lowercase = true;
-  how.strip_accents = tokenizer.model().normalizer.strip_accents;
+  how.strip_accents = tokenizer.strip_accents();
   return tokenize::WordPiece::from_file(path, how);
 }
 
-// config.json, or the recipe of a folder that has a checkpoint and its config.yaml.
 fs::path config_of(const checkpoint::ModelFolder& folder) {
-  if (!folder.config.empty()) return folder.config;
-  const auto found = find_config_beside(folder.model / "weights");
+  const auto found = find_config(folder);
   require(found.has_value(), folder.root.string(),
           ": the folder has neither config.json nor config.yaml; name a recipe with --config FILE.yaml");
   return *found;
@@ -63,10 +60,8 @@ std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, co
   const bool lower_case = folder && folder->do_lower_case.value_or(false);
   if (options.tokenizer) return read_tokenizer(*options.tokenizer, lower_case);
   if (!folder) return std::nullopt;
-  for (const auto& place : {folder->model, folder->root}) {
-    if (fs::exists(place / "tokenizer.json") || fs::exists(place / "vocab.txt")) return read_tokenizer(place, lower_case);
-  }
-  return std::nullopt;
+  const auto place = checkpoint::tokenizer_folder(*folder);
+  return place ? std::optional(read_tokenizer(*place, lower_case)) : std::nullopt;
 }
 
 // Vocabularies are padded to a multiple of up to 128, so a model with more rows has another vocabulary than the built-in one.
@@ -86,11 +81,10 @@ std::optional<size_t> length_limit(const Pretrained& p, const std::optional<chec
 
 // Pooling and length of a model whose folder says nothing about vectors.
 void apply_defaults(Pretrained& p, const std::optional<checkpoint::ModelFolder>& folder) {
-  p.pooling = {p.model->default_pooling()};
+  p.pooling = {default_pooling(*p.model)};
   p.normalize = p.config.use_normalized_embeddings;
   p.dynamic_padding = !p.config.monarch_mixer_sequence_mixing;
   if (p.config.family == Family::hf_bert) {
-    p.pooling = {Pooling::mean};
     p.pooling_note = "no modules.json says how vectors are made: pooling is the mean of the tokens, as in sentence-transformers";
     p.max_length = int(std::min<size_t>(p.max_length, length_limit(p, folder).value_or(INT_MAX)));
   } else if (!p.model->has_pooler() && !p.config.use_cls_token) {
@@ -117,8 +111,10 @@ void apply_folder(Pretrained& p, const checkpoint::ModelFolder& folder) {
       p.pooling.push_back(pooling_named(folder.pooling->modes[i]));
   }
   p.modules = VectorModules(folder.modules);
-  for (const auto& module : folder.modules)
+  for (const auto& module : folder.modules) {  // their files decide about vectors too
     if (!module.weights.empty()) p.weights.push_back(module.weights);
+    if (fs::exists(module.folder / "config.json")) p.weights.push_back(module.folder / "config.json");
+  }
   p.normalize = p.normalize || folder.normalize;
   p.truncate_dim = folder.truncate_dim;
   if (folder.max_seq_length) p.max_length = std::min(p.max_positions, *folder.max_seq_length);
@@ -166,6 +162,45 @@ void expect_dtype(Model& model, mx::Dtype dtype) {
   for (auto& w : castable_weights(model)) *w.array = mx::astype(*w.array, dtype);
 }
 
+// Builds the model that the weights' head belongs to, and loads them.
+void load_model(Pretrained& p, const fs::path& path, const fs::path& config_file, const LoadOptions& options) {
+  auto weights = checkpoint::load_weights(path);
+  const Head head = options.head.value_or(head_of(weights));
+  require(options.head != Head::masked_lm || any_name(weights, "cls.predictions."), path.string(),
+          ": has no masked-LM head (cls.predictions); checkpoints of pretraining have one");
+  drop_other_heads(weights, p.config, head);
+  adopt_num_labels(p.config, weights, config_file.string());
+  check_vocab_size(p.config, weights, config_file);
+  require_own_decoder(p.config, head, weights, config_file);
+
+  checkpoint::check_scales(weights, path.string());
+  if (checkpoint::is_quantized(weights) && options.dtype.value_or(mx::int8) != mx::int8) weights = checkpoint::dequantize(weights);
+  p.dtype = options.dtype.value_or(checkpoint::is_quantized(weights) ? mx::int8 : mx::float32);
+  p.model = std::make_unique<Model>(p.config, head);
+  if (options.allow_missing) p.model->init(0);
+  expect_scales(*p.model, weights);
+  expect_dtype(*p.model, p.dtype);
+  p.report = checkpoint::match(
+      *p.model, weights,
+      {options.allow_missing, options.allow_unexpected, path.string(), "Check the configuration; --allow-missing loads what is there."});
+  if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
+  if (options.pack) p.model->pack();
+}
+
+// The tokenizer, and how vectors are made.
+void load_text_settings(Pretrained& p, const fs::path& path, const std::optional<checkpoint::ModelFolder>& folder,
+                        const LoadOptions& options) {
+  const auto tokenizer = find_tokenizer(options, folder);
+  if (tokenizer) p.tokenizer = *tokenizer;
+  check_vocabulary(p, !tokenizer, path);
+  require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
+          ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
+  require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
+          ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
+  apply_defaults(p, folder);
+  if (folder) apply_folder(p, *folder);
+}
+
 }  // namespace
 
 std::optional<fs::path> find_config_beside(const fs::path& file) {
@@ -174,6 +209,13 @@ std::optional<fs::path> find_config_beside(const fs::path& file) {
   }
   return std::nullopt;
 }
+
+std::optional<fs::path> find_config(const checkpoint::ModelFolder& folder) {
+  if (!folder.config.empty()) return folder.config;
+  return find_config_beside(folder.model / "weights");
+}
+
+Pooling default_pooling(const Model& model) { return model.config().family == Family::hf_bert ? Pooling::mean : model.default_pooling(); }
 
 Config read_config(const fs::path& file, const std::vector<std::string>& overrides) {
   const bool json = file.extension() == ".json";
@@ -223,40 +265,12 @@ Pretrained load_pretrained(const fs::path& path, const LoadOptions& options) {
   auto config_file = options.config ? *options.config : folder ? config_of(*folder) : config_beside(path);
   p.config = read_config(config_file);
   p.weights = folder ? folder->weights : std::vector<fs::path>{path};
-
-  auto weights = checkpoint::load_weights(path);
-  const Head head = options.head.value_or(head_of(weights));
-  require(options.head != Head::masked_lm || any_name(weights, "cls.predictions."), path.string(),
-          ": has no masked-LM head (cls.predictions); checkpoints of pretraining have one");
-  drop_other_heads(weights, p.config, head);
-  adopt_num_labels(p.config, weights, config_file.string());
-  check_vocab_size(p.config, weights, config_file);
-  require_own_decoder(p.config, head, weights, config_file);
-
-  checkpoint::check_scales(weights, path.string());
-  if (checkpoint::is_quantized(weights) && options.dtype.value_or(mx::int8) != mx::int8) weights = checkpoint::dequantize(weights);
-  p.dtype = options.dtype.value_or(checkpoint::is_quantized(weights) ? mx::int8 : mx::float32);
-  p.model = std::make_unique<Model>(p.config, head);
-  if (options.allow_missing) p.model->init(0);
-  expect_scales(*p.model, weights);
-  expect_dtype(*p.model, p.dtype);
-  p.report = checkpoint::match(
-      *p.model, weights,
-      {options.allow_missing, options.allow_unexpected, path.string(), "Check the configuration; --allow-missing loads what is there."});
-  if (p.dtype != mx::float32) p.computes_in_float32 = cast_weights(*p.model, p.dtype);
-  if (options.pack) p.model->pack();
+  load_model(p, path, config_file, options);
 
   p.labels = p.config.labels;
   p.max_positions = p.config.max_length();
   p.max_length = p.config.default_length();
-  if (!options.takes_text) return p;
-  const auto tokenizer = find_tokenizer(options, folder);
-  if (tokenizer) p.tokenizer = *tokenizer;
-  check_vocabulary(p, !tokenizer, path);
-  require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
-          ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
-  apply_defaults(p, folder);
-  if (folder) apply_folder(p, *folder);
+  if (options.takes_text) load_text_settings(p, path, folder, options);
   return p;
 }
 

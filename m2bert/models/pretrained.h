@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "m2bert/checkpoint/folder.h"
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/models/model.h"
 #include "m2bert/models/vector_modules.h"
@@ -47,7 +48,7 @@ struct Pretrained {
   mx::Dtype dtype = mx::float32;     // of the weights
   bool computes_in_float32 = false;  // because the CPU has no GEMM of that dtype
   checkpoint::MatchReport report;
-  std::vector<std::filesystem::path> weights;  // the files that were read
+  std::vector<std::filesystem::path> weights;  // the files they come from, with those of the modules and their configurations
 };
 
 // Throws Error if there is no such file or folder (and says how to get a model), no config, if names or shapes differ (with a table), or if
@@ -56,6 +57,13 @@ Pretrained load_pretrained(const std::filesystem::path& file_or_folder, const Lo
 
 // config.json, config.yaml or config.yml in the folder of a checkpoint file, if there is one.
 std::optional<std::filesystem::path> find_config_beside(const std::filesystem::path& file);
+
+// What describes the model of a folder: its config.json, the recipe of a run, or the config.yaml or config.yml in it; nullopt: nothing.
+std::optional<std::filesystem::path> find_config(const checkpoint::ModelFolder& folder);
+
+// The pooling of a model whose folder says nothing about vectors: the mean for Hugging Face's BERT, as in sentence-transformers; for
+// M2-BERT what its configuration selects (Model::default_pooling).
+Pooling default_pooling(const Model& model);
 
 // Reads the config from a YAML recipe or a JSON file, according to the file's extension.
 Config read_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});

@@ -21,7 +21,11 @@ class TopHits {
       std::push_heap(hits_.begin(), hits_.end(), better);
     }
   }
-  void reserve(size_t hits) { hits_.reserve(std::min(k_, hits)); }
+  // Room for that many hits, which grows geometrically.
+  void reserve(size_t hits) {
+    const size_t wanted = std::min(k_, hits);
+    if (wanted > hits_.capacity()) hits_.reserve(std::max(wanted, std::min(k_, 2 * hits_.capacity())));
+  }
   const std::vector<Hit>& hits() const { return hits_; }
   std::vector<Hit> sorted() {
     std::sort_heap(hits_.begin(), hits_.end(), better);

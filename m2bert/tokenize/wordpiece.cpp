@@ -234,6 +234,7 @@ int32_t WordPiece::sep_id() const { return model_->sep; }
 int32_t WordPiece::mask_id() const { return model_->mask; }
 int32_t WordPiece::unk_id() const { return model_->unk; }
 bool WordPiece::lowercase() const { return model_->normalizer.lowercase; }
+bool WordPiece::strip_accents() const { return model_->normalizer.strip_accents; }
 const FileSettings& WordPiece::settings() const { return model_->settings; }
 
 }  // namespace m2bert::tokenize

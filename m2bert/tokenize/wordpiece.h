@@ -89,6 +89,7 @@ class WordPiece {
   int32_t unk_id() const;
 
   bool lowercase() const;
+  bool strip_accents() const;
   const FileSettings& settings() const;
 
   // For loaders: from parts that were already read (model.h).

@@ -40,7 +40,7 @@ TEST(Convert, BetweenAllFormats) {
   EXPECT_EQ(report.tensors, 16u);
   EXPECT_EQ(io::read_file(f / "folder" / "config.json"), "{\"hidden_size\": 4}");
   expect_same_weights(source, f / "folder", true);
-  convert(f / "folder", f / "st", {.target = Target::sentence_transformers, .pooling = "mean", .normalize = true, .max_seq_length = 8});
+  convert(f / "folder", f / "st", {.target = Target::sentence_transformers, .pooling = {"mean"}, .normalize = true, .max_seq_length = 8});
   auto m = read_folder(f / "st");
   EXPECT_EQ(m.pooling->modes, std::vector<std::string>{"mean"});
   EXPECT_TRUE(m.normalize);
@@ -149,10 +149,26 @@ TEST(Convert, ASentenceTransformersFolderKeepsItsDescription) {
   EXPECT_FALSE(std::filesystem::exists(f / "plain/modules.json"));
 }
 
+TEST(Convert, ASentenceTransformersFolderNeedsAPooling) {
+  Folder f;
+  ConvertOptions options = {.target = Target::sentence_transformers, .config_json = "{}"};
+  const auto error = [&] { return error_of([&] { convert(golden("composer.pt"), f / "out", options); }); };
+  EXPECT_NE(error().find("pooling is empty"), std::string::npos);
+  for (const auto& modes : {std::vector<std::string>{"median"}, {"pooler", "cls"}}) {
+    options.pooling = modes;
+    EXPECT_NE(error().find("'" + modes[0] + "': a sentence-transformers folder has cls, max, mean"), std::string::npos);
+  }
+  options.pooling.clear();
+  options.configure = [](const TensorMap&) { return ModelDescription{R"({"hidden_size": 4})", {"mean", "max"}}; };
+  convert(golden("composer.pt"), f / "out", options);
+  EXPECT_EQ(read_folder(f / "out").pooling->modes, (std::vector<std::string>{"mean", "max"}));
+  EXPECT_EQ(io::read_file(f / "out/config.json"), R"({"hidden_size": 4})");
+}
+
 // Nothing of the old folder is left to be mixed with the new one.
 TEST(Convert, AFolderIsReplacedAsAWhole) {
   Folder f;
-  convert(golden("composer.pt"), f / "out", {.target = Target::sentence_transformers, .config_json = "{}"});
+  convert(golden("composer.pt"), f / "out", {.target = Target::sentence_transformers, .config_json = "{}", .pooling = {"cls"}});
   f.write("out/vocab.txt", "[PAD]\n");
   f.write("out/pytorch_model.bin", "old");
   convert(golden("composer.pt"), f / "out", {.config_json = "{}"});
@@ -180,7 +196,7 @@ TEST(Convert, AFolderWithOtherFilesIsNotReplaced) {
 TEST(Convert, AFailedConversionLeavesTheOldFolder) {
   Folder f;
   convert(golden("composer.pt"), f / "out", {.config_json = "{\"old\": 1}"});
-  const auto refuse = [](const TensorMap&) -> std::string { fail("does not fit"); };
+  const auto refuse = [](const TensorMap&) -> ModelDescription { fail("does not fit"); };
   EXPECT_NE(error_of([&] { convert(golden("composer.pt"), f / "out", {.config_json = "{}", .configure = refuse}); }).find("does not fit"),
             std::string::npos);
   EXPECT_EQ(io::read_file(f / "out/config.json"), "{\"old\": 1}");

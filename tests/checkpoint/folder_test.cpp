@@ -238,6 +238,26 @@ TEST(WriteFolder, ReadsBack) {
   EXPECT_EQ(m.default_prompt, "doc");
 }
 
+TEST(WriteFolder, VectorsOfThePooler) {
+  Folder f;
+  write_folder_description(f / "m", {.config_json = "{}", .sentence_transformers = true, .pooler = true, .normalize = true});
+  f.write("m/model.safetensors", "x");
+  const ModelFolder m = read_folder(f / "m");
+  EXPECT_TRUE(m.pooler && m.normalize && !m.pooling);
+}
+
+// A vocabulary beside the weights counts, not that of the root.
+TEST(TokenizerFolder, IsWhereTheVocabularyIs) {
+  Folder f;
+  ModelFolder m{.root = f.path(), .model = f / "0_Transformer"};
+  f.write("0_Transformer/tokenizer_config.json", "{}");
+  EXPECT_FALSE(tokenizer_folder(m));
+  f.write("tokenizer.json", "{}");
+  EXPECT_EQ(tokenizer_folder(m), m.root);
+  f.write("0_Transformer/vocab.txt", "[PAD]");
+  EXPECT_EQ(tokenizer_folder(m), m.model);
+}
+
 TEST(HoldsModel, WantsWeightsWithAllShards) {
   Folder f;
   EXPECT_FALSE(holds_model(f / "missing"));

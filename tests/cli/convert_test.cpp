@@ -52,12 +52,81 @@ TEST(Convert, NumberOfLabelsFollowsTheWeightsUnlessTheRecipeSaysIt) {
   const std::string from = (scratch / "from").string(), out = (scratch / "out").string();
   write_checkpoint(from, config, models::Head::classification);
   const std::string two = scratch.put("two.yaml", replaced(from + "/recipe.yaml", "num_labels: 3", "num_labels: 2")).string();
-  expect_error({"convert", from + "/checkpoint.pt", out, "--config", two}, {"classifier.weight: file [3, 16], model [2, 16]"});
+  expect_error({"convert", from + "/checkpoint.pt", out, "--config", two},
+               {"two.yaml: the configuration names 2 labels", "classifier.weight has 3 rows"});
   EXPECT_FALSE(fs::exists(out));
   const std::string none = scratch.put("none.yaml", replaced(from + "/recipe.yaml", "    num_labels: 3\n", "")).string();
   const Outcome made = run({"convert", from + "/checkpoint.pt", out, "--config", none});
   EXPECT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(io::read_json(out + "/config.json").at("num_labels").integer(), 3);
+}
+
+TEST(Convert, TheVectorsOfASentenceTransformersFolderAreThoseOfTheInput) {
+  const Scratch scratch;
+  const std::string out = (scratch / "out").string();
+  models::Config cls = tiny_m2_config();
+  cls.use_cls_token = true;
+  const std::string with_cls = write_folder((scratch / "cls").string(), cls, models::Head::embedding);
+  const auto vectors = [](const std::string& model, const std::vector<std::string>& options) {
+    std::vector<std::string> command = {"embed", "--model", model, "--text", "green tree", "--text", "a"};
+    command.insert(command.end(), options.begin(), options.end());
+    return run(command).out;
+  };
+  const auto expect_kept = [&](const std::string& model, const std::vector<std::string>& options) {
+    std::vector<std::string> command = {"convert", model, out, "--to", "sentence-transformers", "--overwrite"};
+    command.insert(command.end(), options.begin(), options.end());
+    const Outcome made = run(command);
+    EXPECT_EQ(made.code, 0) << made.err;
+    EXPECT_EQ(vectors(out, {}), vectors(model, options)) << model;
+  };
+  expect_kept(tiny_models().m2, {});         // by the pooler
+  expect_kept(tiny_models().masked_lm, {});  // by the first token: it has no pooler
+  expect_kept(with_cls, {});
+  expect_kept(tiny_models().attention, {});  // by the mean
+  for (const char* pooling : {"pooler", "lasttoken", "mean+max", "weightedmean+cls"}) {
+    expect_kept(tiny_models().m2, {"--pooling", pooling});
+    expect_kept(tiny_models().attention, {"--pooling", pooling, "--normalize"});
+  }
+  const std::vector<std::string> sentence = {"convert",  tiny_models().masked_lm, out, "--to", "sentence-transformers", "--overwrite",
+                                             "--pooling"};
+  const auto refused = [&](const std::string& pooling, const std::string& part) {
+    auto command = sentence;
+    command.push_back(pooling);
+    expect_error(command, {part});
+  };
+  refused("pooler", "have no pooler");
+  refused("pooler+cls", "several of them, or pooler alone");
+}
+
+TEST(Convert, TheFolderOfARunBecomesAModelFolder) {
+  const Scratch scratch;
+  const std::string from = tiny_models().checkpoint, run_folder = (scratch / "run").string(), out = (scratch / "out").string();
+  EXPECT_EQ(run({"convert", from + "/checkpoint.pt", run_folder + "/ep0-ba2.safetensors"}).code, 1);  // there is no such folder
+  fs::create_directories(run_folder);
+  EXPECT_EQ(run({"convert", from + "/checkpoint.pt", run_folder + "/ep0-ba2.safetensors"}).code, 0);
+  for (const char* name : {"recipe.yaml", "vocab.txt"}) fs::copy_file(from + "/" + name, run_folder + "/" + name);
+  const Outcome made = run({"convert", run_folder, out});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_EQ(io::read_json(out + "/config.json").at("hidden_size").integer(), 16);
+  const auto vectors = [](const std::string& model) { return run({"embed", "--model", model, "--text", sentence(1, 40)}).out; };
+  EXPECT_EQ(vectors(out), vectors(run_folder));
+  fs::rename(run_folder + "/recipe.yaml", run_folder + "/config.yaml");  // the same of any folder with a recipe
+  EXPECT_EQ(run({"convert", run_folder, out, "--overwrite"}).code, 0);
+  EXPECT_EQ(vectors(out), vectors(run_folder));
+}
+
+TEST(Convert, AHuggingFaceFolderKeepsTheLength) {
+  const Scratch scratch;
+  const std::string in = (scratch / "in").string(), out = (scratch / "out").string();
+  for (const auto& model : {tiny_models().m2, tiny_models().attention}) {
+    const std::vector<std::string> options = {"--overwrite", "--max-length", "8", "--pooling", "cls"};
+    std::vector<std::string> command = {"convert", model, in, "--to", "sentence-transformers"};
+    command.insert(command.end(), options.begin(), options.end());
+    EXPECT_EQ(run(command).code, 0);
+    EXPECT_EQ(run({"convert", in, out, "--to", "hugging-face", "--overwrite"}).code, 0);
+    EXPECT_EQ(run({"embed", "--model", out, "--pooling", "cls", "--text", sentence(1, 20)}).out,
+              run({"embed", "--model", in, "--text", sentence(1, 20)}).out);
+  }
 }
 
 TEST(Convert, TokenizerOption) {
@@ -148,6 +217,17 @@ TEST(Convert, TakesTheAverageThatIsNamed) {
   EXPECT_EQ(mx::sum(checkpoint::load_weights(out).at(0).second).item<float>(), 0.0f);
   EXPECT_EQ(run({"convert", file, out, "--weights", "ema", "--overwrite"}).err, "");
   EXPECT_EQ(mx::sum(checkpoint::load_weights(out).at(0).second).item<float>(), 2.0f);
+}
+
+TEST(Inspect, NamesOfTheFileReachNoTerminal) {
+  const Scratch scratch;
+  const std::string file = (scratch / "in.safetensors").string();
+  checkpoint::save_safetensors(file, {{"a\x1b[31m.b", mx::zeros({2})}, {"bert.pooler.dense.bias", mx::zeros({2})}},
+                               {{"m2bert.run", R"({"recipe": {"run_name": "x\u001b[2Jy"}})"}});
+  const Outcome outcome = run({"inspect", file});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(has(outcome.out, "[31m.b") && has(outcome.out, "run_name x"));
+  EXPECT_EQ(outcome.out.find('\x1b'), std::string::npos);
 }
 
 TEST(Inspect, SummaryOfATrainingCheckpoint) {

