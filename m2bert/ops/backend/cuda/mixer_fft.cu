@@ -121,14 +121,17 @@ constexpr int blocks_of(int threads) { return threads >= 512 ? 1 : 512 / threads
                              int signals, int signal, bool bidirectional) {                                                            \
     mixer_spectra<MixerPlan##length>(k, k_rev, D, roots, spectra, H, L, signals, signal, bidirectional);                               \
   }
+#define MIXER_FLOAT32(length) \
+  MIXER(length, f32, float)   \
+  MIXER_SPECTRA(length)
 #define MIXER_ALL(length)       \
   MIXER(length, bf16, BFloat16) \
   MIXER(length, f16, __half)    \
-  MIXER(length, f32, float)     \
-  MIXER_SPECTRA(length)
+  MIXER_FLOAT32(length)
 
+// MIXER_LENGTH: compiles only the kernels of this length in float32.
 #ifdef MIXER_LENGTH
-MIXER_ALL(MIXER_LENGTH)
+MIXER_FLOAT32(MIXER_LENGTH)
 #else
 MIXER_ALL(256)
 MIXER_ALL(512)

@@ -102,6 +102,7 @@ template <int PARTS>
 struct Monarch {
   static constexpr MonarchSizes SIZES{PARTS};
   static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
+  static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
 
   char* exchange;  // planes of the real and of the imaginary parts, [PARTS][ROW] float16
   const char* fold_table;
@@ -260,6 +261,36 @@ struct Monarch {
     }
   }
 
+  // unfold for 8 columns, which takes half the registers.
+  __device__ __forceinline__ void unfold_chunk(int chunk) const {
+    uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
+#pragma unroll
+    for (int k = 0; k < PARTS / 32; ++k) {
+      load_transposed(re[k], at(0, 32 * k + lane, chunk));
+      load_transposed(im[k], at(1, 32 * k + lane, chunk));
+    }
+    __syncwarp();
+#pragma unroll 1
+    for (int m = 0; m < PARTS / 32; ++m) {
+      float y_re[4] = {}, y_im[4] = {};
+#pragma unroll
+      for (int k = 0; k < PARTS / 16; ++k) {
+        uint32_t f_re[4], f_im[4];
+        load_fold<true>(0, m, k, f_re), load_fold<true>(1, m, k, f_im);
+        const uint32_t *x_re = re[k / 2] + 2 * (k % 2), *x_im = im[k / 2] + 2 * (k % 2);
+        mma_f16(y_re, f_re, x_re[0], x_re[1]);
+        mma_f16(y_im, f_re, x_im[0], x_im[1]);
+        mma_f16(y_re, f_im, x_im[0], x_im[1]);
+        mma_f16(y_im, f_im, negated(x_re[0]), negated(x_re[1]));
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        store_word(0, 16 * m + g + 8 * i, chunk, pack_f16(y_re[2 * i], y_re[2 * i + 1]));
+        store_word(1, 16 * m + g + 8 * i, chunk, pack_f16(y_im[2 * i], y_im[2 * i + 1]));
+      }
+    }
+  }
+
   // Rows a < PARTS / 2 of the planes become the convolution.
   __device__ __forceinline__ void unfold() const {
 #pragma unroll 1
@@ -277,6 +308,9 @@ struct Monarch {
           store_word(0, g, 2 * tile + t, pack_f16(y[t][0], y[t][1]));
           store_word(1, g, 2 * tile + t, pack_f16(y[t][2], y[t][3]));
         }
+      } else if constexpr (PARTS == 128) {
+#pragma unroll 1
+        for (int t = 0; t < 2; ++t) unfold_chunk(2 * tile + t);
       } else {
         uint32_t re[PARTS / 16][4], im[PARTS / 16][4];
 #pragma unroll
@@ -308,6 +342,36 @@ struct Monarch {
     load4(reinterpret_cast<const uint32_t*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)), words);
   }
 
+  // Stores or loads this thread's words of both sequences where its results will be.
+  template <bool store, typename T>
+  __device__ __forceinline__ void exchange_output(const MixerPair<T>& pair, int sweep, T* y, uint32_t (*words)[4]) const {
+    const int t0 = position(sweep), count = min(8, pair.in.L - t0);
+#pragma unroll
+    for (int b = 0; b < 2; ++b) {
+      if (pair.first + b >= pair.in.B || count <= 0) continue;
+      auto* out = reinterpret_cast<uint16_t*>(y + pair.row(pair.channel, pair.first + b) + t0);
+      if (pair.wide()) {
+        auto* vector = reinterpret_cast<uint4*>(out);
+        if constexpr (store) {
+          *vector = uint4{words[b][0], words[b][1], words[b][2], words[b][3]};
+        } else {
+          load4(reinterpret_cast<const uint32_t*>(out), words[b]);
+        }
+        continue;
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        uint32_t& word = words[b][i / 2];
+        if (i >= count) continue;
+        if constexpr (store) {
+          out[i] = uint16_t(word >> 16 * (i % 2));
+        } else {
+          word = i % 2 ? (word & 0xffff) | uint32_t(out[i]) << 16 : out[i];
+        }
+      }
+    }
+  }
+
   template <typename T>
   static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
                                              const uint32_t* constants, T* y, bool residual) {
@@ -321,7 +385,7 @@ struct Monarch {
       reinterpret_cast<uint4*>(fold_table)[i] = reinterpret_cast<const uint4*>(constants + SIZES.fold())[i];
     }
     const MixerPair<T> pair{in, int(blockIdx.y), int(blockIdx.x) * 2};
-    uint32_t kept[SWEEPS][2][4];  // the residual convolution
+    uint32_t kept[KEPT_IN_OUTPUT ? 1 : SWEEPS][2][4];  // the residual convolution
     float residual_scale = 0;
 #pragma unroll 1
     for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
@@ -338,10 +402,15 @@ struct Monarch {
       if (signal == 1) {
         residual_scale = scale;
 #pragma unroll
-        for (int k = 0; k < SWEEPS; ++k) m.read(k, 0, kept[k][0]), m.read(k, 1, kept[k][1]);
+        for (int k = 0; k < SWEEPS; ++k) {
+          uint32_t(*words)[4] = kept[KEPT_IN_OUTPUT ? 0 : k];
+          m.read(k, 0, words[0]), m.read(k, 1, words[1]);
+          if constexpr (KEPT_IN_OUTPUT) m.exchange_output<true>(pair, k, y, words);
+        }
       } else {
 #pragma unroll
         for (int k = 0; k < SWEEPS; ++k) {
+          if (KEPT_IN_OUTPUT && residual) m.exchange_output<false>(pair, k, y, kept[0]);
 #pragma unroll
           for (int b = 0; b < 2; ++b) {
             uint32_t words[4];
@@ -353,7 +422,7 @@ struct Monarch {
               const float2 conv = unpack_f16(words[i]);
               out[2 * i] = x2[2 * i] * (conv.x * scale), out[2 * i + 1] = x2[2 * i + 1] * (conv.y * scale);
               if (residual) {
-                const float2 rest = unpack_f16(kept[k][b][i]);
+                const float2 rest = unpack_f16(kept[KEPT_IN_OUTPUT ? 0 : k][b][i]);
                 out[2 * i] += rest.x * residual_scale, out[2 * i + 1] += rest.y * residual_scale;
               }
             }
@@ -376,10 +445,21 @@ struct Monarch {
                                   residual);                                                                                        \
   }
 
+// MIXER_LENGTH: compiles only this kernel; 0: only the spectra.
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 2048
 MIXER_MONARCH(16, 2048, 3)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 4096
 MIXER_MONARCH(32, 4096, 2)
-MIXER_MONARCH(64, 8192, 2)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 8192
+MIXER_MONARCH(64, 8192, 1)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 16384
 MIXER_MONARCH(128, 16384, 1)
+#endif
+
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
 // A filter's spectrum as the kernels above take it, and by what their results are multiplied. Grid: 1, channels.
 // transform: of `size` real values, size / 2 + 1 complex ones, `stride` apart; channels are `channel_stride` apart.
@@ -418,5 +498,6 @@ extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32
   }
   if (threadIdx.x == 0) scales[channel * 2 + signal] = power_of_two(e);
 }
+#endif
 
 }  // namespace m2bert::ops::cuda

@@ -17,7 +17,7 @@ struct MonarchSizes {
   M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
   M2BERT_DEVICE constexpr bool small() const { return parts == 16; }  // the fold is one matrix product, with constants in registers
   M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
-  M2BERT_DEVICE constexpr int warps() const { return parts <= 64 ? 8 : 16; }
+  M2BERT_DEVICE constexpr int warps() const { return parts <= 32 ? 8 : 16; }
   M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * parts * ROW * 2; }
   M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * parts * fold_row() * 2; }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }

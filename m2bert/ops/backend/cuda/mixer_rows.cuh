@@ -4,12 +4,16 @@
 
 namespace m2bert::ops::cuda {
 
-// Elements t0 - 2 ... t0 + C - 1 of a row; zeros outside [0, length). wide: rows begin at multiples of 16 bytes.
+// Elements t0 - 2 ... t0 + C - 1 of a row; *before (null: 0) in front of it, zeros from `length` on. wide: rows begin at multiples of 16 bytes.
 template <int C, typename T>
-M2BERT_DEVICE void load_positions(const T* row, int t0, int length, bool wide, float* out) {
+M2BERT_DEVICE void load_positions(const T* row, int t0, int length, bool wide, const float* before, float* out) {
   constexpr int V = Vector<T>::size;
-  out[0] = t0 > 0 && t0 - 2 < length ? to_float(row[t0 - 2]) : 0.0f;
-  out[1] = t0 > 0 && t0 - 1 < length ? to_float(row[t0 - 1]) : 0.0f;
+  if (t0 == 0) {
+    out[0] = out[1] = before ? *before : 0.0f;
+  } else {
+    out[0] = t0 - 2 < length ? to_float(row[t0 - 2]) : 0.0f;
+    out[1] = t0 - 1 < length ? to_float(row[t0 - 1]) : 0.0f;
+  }
   if (C % V == 0 && wide && t0 + C <= length) {
     M2BERT_UNROLL for (int i = 0; i < C; i += V) {
       const Vector<T> vector = *reinterpret_cast<const Vector<T>*>(row + t0 + i);
@@ -40,7 +44,7 @@ M2BERT_DEVICE void store_positions(T* row, int t0, int length, bool wide, const 
 template <int C, typename T>
 M2BERT_DEVICE void short_convolution(const T* row, const float* filter, int t0, int length, bool wide, float* out) {
   float x[C + 2];
-  load_positions<C>(row, t0, length, wide, x);
+  load_positions<C>(row, t0, length, wide, filter + 4, x);
   const float w0 = filter[0], w1 = filter[1], w2 = filter[2], bias = filter[3];
   M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = w0 * x[i] + (w1 * x[i + 1] + (w2 * x[i + 2] + bias));
 }
@@ -64,13 +68,13 @@ struct MixerPair {
     }
     float x[C + 2];
     if (signal) {
-      load_positions<C>(in.u + row(channel, sequence), t0, n, wide(), x);
+      load_positions<C>(in.u + row(channel, sequence), t0, n, wide(), nullptr, x);
       M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = x[i + 2];
       return;
     }
-    short_convolution<C>(in.projected + row(channel, sequence), in.short_filter + 4 * channel, t0, n, wide(), out);
+    short_convolution<C>(in.projected + row(channel, sequence), in.short_filter + SHORT_FILTER * channel, t0, n, wide(), out);
     const int v = 2 * in.H + channel;
-    short_convolution<C>(in.projected + row(v, sequence), in.short_filter + 4 * v, t0, n, wide(), x);
+    short_convolution<C>(in.projected + row(v, sequence), in.short_filter + SHORT_FILTER * v, t0, n, wide(), x);
     M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? out[i] * x[i] : 0.0f;
   }
   template <int C>
@@ -84,7 +88,7 @@ struct MixerPair {
   template <int C>
   M2BERT_DEVICE void gate(int sequence, int t0, float* out) const {
     const int x2 = in.H + channel, n = length(sequence);
-    if (t0 < n) short_convolution<C>(in.projected + row(x2, sequence), in.short_filter + 4 * x2, t0, n, wide(), out);
+    if (t0 < n) short_convolution<C>(in.projected + row(x2, sequence), in.short_filter + SHORT_FILTER * x2, t0, n, wide(), out);
   }
 };
 

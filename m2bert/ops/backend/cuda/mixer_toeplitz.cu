@@ -28,7 +28,8 @@ struct Toeplitz {
     alignas(16) uint32_t signals[WARPS][2][SIGNAL];
   };
 
-  // A row of bfloat16 from `row` on, as words; zeros from `length` on.
+  // A row of bfloat16 from `row` on, as words; zeros from `length` on, if the row is not even one position later. In an even row nothing
+  // here waits for what is loaded.
   static __device__ __forceinline__ void fetch(const uint16_t* row, int lane, int length, bool even, uint32_t* words) {
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
@@ -36,7 +37,6 @@ struct Toeplitz {
       words[i] = 0;
       if (even) {
         if (t < length) words[i] = *reinterpret_cast<const uint32_t*>(row + t);
-        if (t + 1 >= length) words[i] &= 0xffff;
       } else {
         if (t < length) words[i] = row[t];
         if (t + 1 < length) words[i] |= uint32_t(row[t + 1]) << 16;
@@ -45,8 +45,9 @@ struct Toeplitz {
   }
 
   // The convolution with three taps at this lane's positions, float.
-  static __device__ __forceinline__ void short_convolution(const uint32_t* words, const float4& w, int lane, float* out) {
-    uint32_t carry = 0;
+  static __device__ __forceinline__ void short_convolution(const uint32_t* words, const float4& w, uint32_t before_row, int lane,
+                                                           float* out) {
+    uint32_t carry = before_row;
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
       uint32_t before = __shfl_up_sync(~0u, words[i], 1);
@@ -117,7 +118,9 @@ struct Toeplitz {
       };
     };
     const float4* w = reinterpret_cast<const float4*>(in.short_filter);
-    const float4 w1 = w[h], w2 = w[in.H + h], wv = w[2 * in.H + h];
+    const float4 w1 = w[2 * h], w2 = w[2 * (in.H + h)], wv = w[2 * (2 * in.H + h)];
+    auto before = [&](int c) { return pack_bf16(in.short_filter[SHORT_FILTER * c + 4], in.short_filter[SHORT_FILTER * c + 4]); };
+    const uint32_t before1 = before(h), before2 = before(in.H + h), before_v = before(2 * in.H + h);
     const float D1 = D[2 * h], D2 = D[2 * h + 1];
     const bool even = in.L % 2 == 0;
     const auto* projected = reinterpret_cast<const uint16_t*>(in.projected);
@@ -137,12 +140,18 @@ struct Toeplitz {
     fetch_all(first);
     for (int b = first; b < last; ++b) {
       const int length = in.lengths ? in.lengths[b] : in.L;
+      if (length % 2) {
+#pragma unroll
+        for (int i = 0; i < WORDS; ++i) {
+          if (64 * i + 2 * lane + 1 >= length) u[i] &= 0xffff;
+        }
+      }
       float signal[2 * WORDS], gate[2 * WORDS], skip[2 * WORDS];
-      short_convolution(x1, w1, lane, signal);
-      short_convolution(v, wv, lane, gate);
+      short_convolution(x1, w1, before1, lane, signal);
+      short_convolution(v, wv, before_v, lane, gate);
 #pragma unroll
       for (int i = 0; i < 2 * WORDS; ++i) signal[i] = 64 * (i / 2) + 2 * lane + i % 2 < length ? signal[i] * gate[i] : 0.0f;
-      short_convolution(x2, w2, lane, gate);
+      short_convolution(x2, w2, before2, lane, gate);
       __syncwarp();
 #pragma unroll
       for (int i = 0; i < WORDS; ++i) {
@@ -187,9 +196,18 @@ struct Toeplitz {
     Toeplitz<length / 128>::run({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, taps, D, y, residual, per_warp);      \
   }
 
+// MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 128
 MIXER_TOEPLITZ(128, 3)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 256
 MIXER_TOEPLITZ(256, 3)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 512
 MIXER_TOEPLITZ(512, 2)
+#endif
+
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
 // One of two filters as mixer_toeplitz takes them. Grid: 1, channels. k, k_rev [L, H]; LENGTH: of the kernel.
 extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, BFloat16* taps, int H, int L, int length, int filter,
@@ -203,5 +221,6 @@ extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, BFloat
     taps[(size_t(h) * 2 + filter) * 2 * size + i] = from_float<BFloat16>(value);
   }
 }
+#endif
 
 }  // namespace m2bert::ops::cuda

@@ -23,7 +23,7 @@ struct Case {
 struct Mixer {
   Case c;
   std::vector<BFloat16> p, u, y;
-  std::vector<float> filter = std::vector<float>(12), k[2], k_rev[2];
+  std::vector<float> filter = std::vector<float>(3 * SHORT_FILTER), k[2], k_rev[2];
   float D[2] = {0.7f, -1.3f};
   std::vector<int> lengths;
 
@@ -41,7 +41,7 @@ struct Mixer {
     fill(p, size_t(3) * c.B * c.L);
     fill(u, size_t(c.B) * c.L);
     y.assign(u.size(), from_float<BFloat16>(777));
-    for (auto& w : filter) w = 0.5f * normal(random);
+    for (auto& w : filter) w = to_float(from_float<BFloat16>(0.5f * normal(random)));
     for (int f = 0; f < 2; ++f) {
       for (auto* side : {&k[f], &k_rev[f]}) {
         for (int t = 0; t < c.L; ++t) side->push_back(normal(random) * std::exp(-4.0f * t / c.L) * 0.1f);
@@ -61,8 +61,8 @@ struct Mixer {
       std::vector<double> parts[3];
       for (int i = 0; i < 3; ++i) {
         const BFloat16* row = p.data() + (size_t(i) * c.B + b) * c.L;
-        const float* w = filter.data() + 4 * i;
-        auto at = [&](int t) { return t < 0 ? 0.0 : double(to_float(row[t])); };
+        const float* w = filter.data() + SHORT_FILTER * i;
+        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
         for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
       }
       const int step = c.L > 600 ? 13 : 1;  // long sequences are compared at some positions

@@ -259,8 +259,8 @@ Errors compare(const Shape& s, const Filters& f, const std::vector<T>& p, const 
       std::vector<double> parts[3], skip(s.L);
       for (int i = 0; i < 3; ++i) {
         const T* x = row(p, i * s.H + h);
-        const float* taps = w.data() + 4 * (i * s.H + h);
-        auto at = [&](int t) { return t < 0 ? 0.0 : double(to_float(x[t])); };
+        const float* taps = w.data() + SHORT_FILTER * (i * s.H + h);
+        auto at = [&](int t) { return t < 0 ? double(taps[4]) : double(to_float(x[t])); };
         for (int t = 0; t < s.L; ++t) parts[i].push_back(taps[3] + taps[0] * at(t - 2) + taps[1] * at(t - 1) + taps[2] * at(t));
       }
       std::vector<double> v(s.L);
@@ -312,9 +312,9 @@ void check_kernel(Record& record, const Kernel<T>& kernel, const Shape& s, Signa
   std::mt19937 random(s.L * 31 + s.B);
   const size_t n = size_t(s.H) * s.B * s.L;
   const auto p = activations<T>(3 * n, s.L, signal, random), u = activations<T>(n, s.L, signal, random);
-  std::vector<float> w(12 * s.H);
+  std::vector<float> w(3 * SHORT_FILTER * s.H);
   std::normal_distribution<float> normal;
-  for (auto& x : w) x = 0.5f * normal(random);
+  for (auto& x : w) x = to_float(from_float<BFloat16>(0.5f * normal(random)));
   std::vector<int> lengths(s.B, s.L);
   if (s.masked) {
     for (int b = 0; b < s.B; ++b) lengths[b] = s.L * (b + 1) / (s.B + 1);
@@ -377,7 +377,7 @@ void time_kernel(Record& record, const Kernel<T>& kernel, int L, int tokens, int
   std::vector<T> p(3 * n);
   for (size_t i = 0; i < p.size(); ++i) p[i] = i < 1'000'003 ? from_float<T>(float(random() % 2048) / 1024 - 1) : p[i - 1'000'003];
   const Device<T> dp(p), du(std::vector<T>(p.begin(), p.begin() + n)), dy(n);
-  std::vector<float> w(12 * s.H, 0.4f);
+  std::vector<float> w(3 * SHORT_FILTER * s.H, 0.4f);
   const Device<float> dw(w);
   const Device<int> dl(std::vector<int>(s.B, s.L));
   Filters f;

@@ -128,7 +128,7 @@ double error(const Case& c) {
   std::normal_distribution<float> normal;
   const size_t n = size_t(c.B) * c.L;
   const auto p = activations<T>(3 * n, c.L, c.signal, random), u = activations<T>(n, c.L, c.signal, random);
-  std::vector<float> filter(12);
+  std::vector<float> filter(3 * SHORT_FILTER);
   for (auto& w : filter) w = 0.5f * normal(random);
   std::vector<std::vector<float>> k(2), k_rev(2);
   for (int f = 0; f < 2; ++f) {
@@ -154,8 +154,8 @@ double error(const Case& c) {
     std::vector<double> parts[3], v(c.L), skip(c.L);
     for (int i = 0; i < 3; ++i) {
       const T* row = p.data() + (size_t(i) * c.B + b) * c.L;
-      const float* w = filter.data() + 4 * i;
-      auto at = [&](int t) { return t < 0 ? 0.0 : double(to_float(row[t])); };
+      const float* w = filter.data() + SHORT_FILTER * i;
+      auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
       for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
     }
     for (int t = 0; t < lengths[b]; ++t) {
