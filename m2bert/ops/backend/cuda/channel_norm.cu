@@ -114,14 +114,14 @@ __device__ __forceinline__ void norm(const BFloat16* x, const BFloat16* residual
 
 // y = norm(x + bias + residual) * weight + norm_bias; x, residual, y [H, T], the rest [H]. Grid: blocks of 32 positions, 512 threads;
 // 8 KiB of shared memory. channel_norm_768 is for up to 768 channels.
-extern "C" __global__ void __launch_bounds__(THREADS) channel_norm_768(const BFloat16* x, const BFloat16* residual, const float* bias,
-                                                                          const float* weight, const float* norm_bias, BFloat16* y, int H,
-                                                                          int T, float eps) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    channel_norm_768(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight, const float* norm_bias,
+                     BFloat16* y, int H, int T, float eps) {
   norm<12>(x, residual, bias, weight, norm_bias, y, H, T, eps);
 }
-extern "C" __global__ void __launch_bounds__(THREADS) channel_norm(const BFloat16* x, const BFloat16* residual, const float* bias,
-                                                                      const float* weight, const float* norm_bias, BFloat16* y, int H, int T,
-                                                                      float eps) {
+extern "C" __global__ void __launch_bounds__(THREADS)
+    channel_norm(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight, const float* norm_bias, BFloat16* y,
+                 int H, int T, float eps) {
   norm<0>(x, residual, bias, weight, norm_bias, y, H, T, eps);
 }
 

@@ -23,14 +23,16 @@ struct Kernel {
   Method method;
   int length;
 
-  const char* prefix() const { return method == Method::toeplitz ? "mixer_toeplitz" : method == Method::monarch ? "mixer_monarch" : "mixer_fft"; }
+  const char* prefix() const {
+    return method == Method::toeplitz ? "mixer_toeplitz" : method == Method::monarch ? "mixer_monarch" : "mixer_fft";
+  }
   std::string fatbin() const { return prefix() + ("_" + std::to_string(length)); }
   bool operator<(const Kernel& o) const { return std::tie(method, length) < std::tie(o.method, o.length); }
 };
 
 Kernel kernel_for(int L, mx::Dtype dtype) {
-  const std::vector<int> lengths = dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192}
-                                                        : std::vector{128, 256, 512, 2048, 4096, 8192, 16384};
+  const std::vector<int> lengths =
+      dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192} : std::vector{128, 256, 512, 2048, 4096, 8192, 16384};
   const int length = *std::lower_bound(lengths.begin(), lengths.end(), L);
   return {dtype == mx::float32 ? Method::fft : length <= 512 ? Method::toeplitz : Method::monarch, length};
 }
@@ -112,7 +114,8 @@ std::vector<Filter> filters_of(const MixerFilters& f, mx::Stream s) {
 // The transform of a filter of both directions with its skip term, [n / 2 + 1, H].
 mx::array transform(const Filter& f, int n, mx::Stream s) {
   const int L = f.k.shape(0), H = f.k.shape(1);
-  std::vector<mx::array> parts{mx::add(mx::slice(f.k, {0, 0}, {1, H}, s), mx::reshape(f.D, {1, H}, s), s), mx::slice(f.k, {1, 0}, {L, H}, s)};
+  std::vector<mx::array> parts{mx::add(mx::slice(f.k, {0, 0}, {1, H}, s), mx::reshape(f.D, {1, H}, s), s),
+                               mx::slice(f.k, {1, 0}, {L, H}, s)};
   if (f.bidirectional) {
     parts.push_back(mx::zeros({n - 2 * L + 1, H}, mx::float32, s));
     parts.push_back(mx::slice(f.k_rev, {L - 2, 0}, {-L - 1, H}, {-1, 1}, s));  // without its last row, which is unused
@@ -151,10 +154,10 @@ PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, mx::S
     case Method::fft: break;
   }
   const auto sizes = fft_sizes(kernel.length);
-  const auto spectra = run({kernel.fatbin(), "mixer_spectra_" + std::to_string(kernel.length), sizes.spectra_parts, H, sizes.spectra_threads,
-                            sizes.spectra_bytes},
-                           {f.k, f.k_rev, f.D, constants_of(kernel)}, {H, count, 2 * sizes.transform}, mx::float32,
-                           {H, L, count, i, f.bidirectional}, s);
+  const auto spectra =
+      run({kernel.fatbin(), "mixer_spectra_" + std::to_string(kernel.length), sizes.spectra_parts, H, sizes.spectra_threads,
+           sizes.spectra_bytes},
+          {f.k, f.k_rev, f.D, constants_of(kernel)}, {H, count, 2 * sizes.transform}, mx::float32, {H, L, count, i, f.bidirectional}, s);
   return {part(spectra, i, s), std::nullopt};
 }
 

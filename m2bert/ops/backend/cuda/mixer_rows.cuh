@@ -4,7 +4,8 @@
 
 namespace m2bert::ops::cuda {
 
-// Elements t0 - 2 ... t0 + C - 1 of a row; *before (null: 0) in front of it, zeros from `length` on. wide: rows begin at multiples of 16 bytes.
+// Elements t0 - 2 ... t0 + C - 1 of a row; *before (null: 0) in front of it, zeros from `length` on. wide: rows begin at multiples of 16
+// bytes.
 template <int C, typename T>
 M2BERT_DEVICE void load_positions(const T* row, int t0, int length, bool wide, const float* before, float* out) {
   constexpr int V = Vector<T>::size;

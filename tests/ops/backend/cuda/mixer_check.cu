@@ -418,7 +418,8 @@ int main_of(int argc, char** argv) {
   f16.push_back(fft_kernel<MixerPlan##length, __half>("fft_f16_" #length, mixer_fft_##length##_f16, mixer_spectra_##length));      \
   f32.push_back(fft_kernel<MixerPlan##length, float>("fft_f32_" #length, mixer_fft_##length##_f32, mixer_spectra_##length));
   ADD(256)
-  ADD(512) ADD(1024) ADD(2048) ADD(4096) ADD(8192)
+  ADD(512)
+  ADD(1024) ADD(2048) ADD(4096) ADD(8192)
       // The rounding of the result is 1.7e-3 in bfloat16, 2e-4 in float16; the products round signal and taps to bfloat16 too.
       for (size_t i = 0; i < bf16.size() && !profile; ++i) {
     const int shortest = i == 0 || i == products ? 1 : bf16[i].longest / 2 + 1;
