@@ -12,8 +12,8 @@ BUILD = Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release"))
 SHARED = Path(os.environ.get("M2BERT_SHARED", REPOSITORY.parent / "shared"))
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "17179869184", "MALLOC_TOP_PAD_": "268435456", "MALLOC_ARENA_MAX": "1"}
 
-# Idle threads of m2bert sleep (cli/runtime.cpp), so they do in its benchmarks.
-OURS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}
+# As in the program itself (m2bert/limit_spinning.cpp).
+OURS = {"GOMP_SPINCOUNT": "5000"}
 
 
 class Exited(SystemExit):

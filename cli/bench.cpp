@@ -128,10 +128,8 @@ void run_bench(const BenchCommand& command, const Globals& globals) {
 
 Run bench_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<BenchCommand>();
-  app.add_option("what", command->what, "forward: the encoder's forward pass over random tokens")
-      ->type_name("forward")
-      ->required()
-      ->check(CLI::IsMember({"forward"}).description(""));
+  command->model.takes_text = false;
+  add_choice(app, "what", command->what, {"forward"}, "forward: the encoder's forward pass over random tokens")->required();
   add_model_options(app, command->model);
   add_number(app, "--batch-size", command->batch_size, 1, 1 << 16, "Texts")->capture_default_str();
   add_number(app, "--length", command->length, 1, 1 << 24, "Tokens per text (default: the model's maximum)");

@@ -1,16 +1,17 @@
 // m2bert classify: labels and probabilities.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <iostream>
 #include <memory>
 
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/number_text.h"
 #include "cli/text_option.h"
+#include "cli/text_run.h"
 #include "m2bert/infer/classifier.h"
+#include "m2bert/io/hash.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
-#include "m2bert/io/log.h"
 
 namespace m2bert::cli {
 namespace {
@@ -24,19 +25,21 @@ struct ClassifyCommand {
   ModelOption model;
   TextOption input;
   BatchOption batch;
+  OutputOption output;
 };
 
 size_t best_of(std::span<const float> scores) {
   return static_cast<size_t>(std::max_element(scores.begin(), scores.end()) - scores.begin());
 }
 
-io::Tree result_tree(const Classifier& classifier, std::span<const float> scores, bool truncated, uint64_t index) {
+io::Tree result_tree(const Classifier& classifier, std::span<const float> scores, bool truncated, const io::Tree& head) {
   io::Tree all = io::Tree::map(), chosen = io::Tree::list();
   for (size_t i = 0; i < scores.size(); ++i) {
     all.set(classifier.labels()[i], scores[i]);
     if (scores[i] >= multi_label_threshold) chosen.push_back(classifier.labels()[i]);
   }
-  io::Tree result = {{"index", index}, {"truncated", truncated}};
+  io::Tree result = head;
+  result.set("truncated", truncated);
   if (classifier.task() == ClassTask::single_label) {
     result.set("label", classifier.labels()[best_of(scores)]);
     result.set("probability", scores[best_of(scores)]);
@@ -59,25 +62,37 @@ std::string result_text(const Classifier& classifier, std::span<const float> sco
   return text;
 }
 
+io::Tree settings_of(const Classifier& classifier) {
+  io::Tree settings = row_settings("classify", classifier.pretrained(), classifier.batcher().options());
+  io::Tree labels = io::Tree::list();
+  for (const std::string& label : classifier.labels()) labels.push_back(label);
+  settings.set("labels", io::hash128(io::to_json(labels)));
+  return settings;
+}
+
+Rows classify_window(const Classifier& classifier, bool json, const TextWindow& read, uint64_t first) {
+  const infer::Classes classes = classifier.classify(read.window, first);
+  const size_t width = classifier.labels().size();
+  Rows rows;
+  for (size_t row = 0; row < read.texts.size(); ++row) {
+    const std::span<const float> scores(classes.scores.data() + row * width, width);
+    rows.bytes += json ? io::to_json(result_tree(classifier, scores, classes.truncated[row] != 0, read.heads[row]))
+                       : result_text(classifier, scores, read.heads[row].at("index").as<uint64_t>());
+    rows.bytes += '\n';
+  }
+  return rows;
+}
+
 void run_classify(const ClassifyCommand& command, const Globals& globals) {
   check_texts(command.input);
+  check_output(command.output, {command.input.file, command.model.model, command.model.config, command.model.tokenizer});
+  const bool json = writes_json_lines(command.output, globals);
+  check_keep(command.input, json, {"index", "truncated", "label", "probability", "probabilities", "labels", "values"});
+  io::install_interrupt_handlers();
   const Classifier classifier(load_model(command.model), batching(command.batch));
-  const auto texts = open_texts(command.input);
-  const infer::NextText next_text = [&](std::string& text) { return texts->next(text); };
-  const size_t width = classifier.labels().size();
-  uint64_t truncated = 0;
-  const uint64_t count = classifier.batcher().for_each_window(next_text, [&](const infer::Window& window, uint64_t first) {
-    const infer::Classes classes = classifier.classify(window, first);
-    for (size_t row = 0; row < window.texts(); ++row) {
-      const std::span<const float> scores(classes.scores.data() + row * width, width);
-      const bool cut = classes.truncated[row] != 0;
-      std::cout << (globals.json ? io::to_json(result_tree(classifier, scores, cut, first + row))
-                                 : result_text(classifier, scores, first + row))
-                << "\n";
-      truncated += cut;
-    }
-  });
-  if (truncated > 0) io::info(truncated, " of ", count, " texts were truncated to ", classifier.batcher().options().max_length, " tokens");
+  TextRun run{"classify", json ? "jsonl" : "text", command.input, command.output, classifier.batcher(), settings_of(classifier)};
+  run.rows = [&](const TextWindow& read, uint64_t first) { return classify_window(classifier, json, read, first); };
+  run_texts(run, globals);
 }
 
 }  // namespace
@@ -86,6 +101,8 @@ Run classify_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<ClassifyCommand>();
   add_model_options(app, command->model);
   add_text_options(app, command->input);
+  add_keep_option(app, command->input, "input");
+  add_output_options(app, command->output, lines_output_help);
   add_batch_options(app, command->batch);
   return [command, &globals] { run_classify(*command, globals); };
 }

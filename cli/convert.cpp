@@ -11,11 +11,15 @@
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/output_path.h"
+#include "m2bert/checkpoint/folder.h"
 #include "m2bert/error.h"
+#include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
+#include "m2bert/models/check_weights.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/tokenize/wordpiece.h"
 
 namespace m2bert::cli {
 namespace {
@@ -24,7 +28,7 @@ namespace fs = std::filesystem;
 using checkpoint::Target;
 
 struct ConvertCommand {
-  std::string in, out, to, dtype, config, pooling = "cls";
+  std::string in, out, to, dtype, weights, config, tokenizer, pooling;
   bool normalize = false, overwrite = false;
   int max_length = 0;
 };
@@ -40,37 +44,137 @@ std::string name_of(Target target) {
   return "";
 }
 
-// The configuration for a folder made from a checkpoint file: --config, or the one beside the file.
-std::string config_text(const ConvertCommand& command, const std::filesystem::path& in, checkpoint::Target target) {
-  std::optional<std::filesystem::path> file;
-  if (!command.config.empty()) file = command.config;
-  if (!file && checkpoint::is_folder(target) && std::filesystem::is_regular_file(in)) file = models::find_config_beside(in);
-  return file ? io::to_json(models::read_config(*file).to_tree(), 2) + "\n" : "";
+Target target_of(const ConvertCommand& command) {
+  return command.to.empty() ? checkpoint::target_of(fs::path(command.out)) : targets.at(command.to);
 }
 
-checkpoint::ConvertOptions convert_options(const ConvertCommand& command, const std::filesystem::path& in) {
+// A recipe or config.json, as a folder's config.json.
+struct ModelConfig {
+  fs::path file;
+  models::Config config;
+  std::string text;  // of the config.json to write; empty: the input folder's, unchanged
+};
+
+ModelConfig read_model_config(const fs::path& file, bool keep) {
+  ModelConfig out{.file = file, .config = models::read_config(file)};
+  if (!keep) out.text = io::to_json(out.config.to_tree(), 2) + "\n";
+  return out;
+}
+
+// The configuration of a new folder's model, or of the weights that --config is to fit: --config, the input folder's, or the one beside
+// the input file.
+std::optional<ModelConfig> find_config(const ConvertCommand& command, const fs::path& in,
+                                       const std::optional<checkpoint::ModelFolder>& folder) {
+  if (!command.config.empty()) return read_model_config(command.config, false);
+  if (!checkpoint::is_folder(target_of(command))) return std::nullopt;
+  if (folder) return folder->config.empty() ? std::nullopt : std::optional(read_model_config(folder->config, true));
+  const auto beside = models::find_config_beside(in);
+  return beside ? std::optional(read_model_config(*beside, false)) : std::nullopt;
+}
+
+// Checks the weights against the configuration. Returns the text of config.json, with the number of labels that the weights have.
+std::string fit(ModelConfig model, const checkpoint::TensorMap& weights, const std::string& in) {
+  const int rows = models::classifier_rows(weights);
+  const bool adopt = rows > 0 && !model.config.num_labels_given;
+  if (adopt) model.config.num_labels = rows;
+  models::check_weights(model.config, weights, in + " with " + model.file.string());
+  return adopt && !model.text.empty() ? io::to_json(model.config.to_tree(), 2) + "\n" : model.text;
+}
+
+// The files of --tokenizer. Reading it as a tokenizer checks it.
+std::map<std::string, std::string> named_tokenizer(const fs::path& path, const models::Config& config) {
+  const size_t tokens = tokenize::WordPiece::from_file(path).vocab_size();
+  require(tokens <= size_t(config.vocab_size), path.string(), ": has ", tokens, " tokens, the model has embeddings for ",
+          config.vocab_size);
+  if (fs::is_directory(path)) return checkpoint::tokenizer_files(path);
+  return {{path.extension() == ".json" ? "tokenizer.json" : "vocab.txt", io::read_file(path)}};
+}
+
+// bert-base-uncased, which a model without a tokenizer of its own uses; also for its 30,528 rows, which upstream pads to a multiple of 8.
+std::map<std::string, std::string> builtin_tokenizer(const models::Config& config) {
+  const auto words = tokenize::WordPiece::builtin();
+  const size_t tokens = words.vocab_size(), padded = (tokens + 7) / 8 * 8;
+  if (size_t(config.vocab_size) != tokens && size_t(config.vocab_size) != padded) return {};
+  std::string lines;
+  for (size_t id = 0; id < tokens; ++id) (lines += words.token(int32_t(id))) += '\n';
+  const io::Tree settings = {{"tokenizer_class", "BertTokenizer"},
+                             {"do_lower_case", true},
+                             {"model_max_length", config.max_length()},
+                             {"unk_token", "[UNK]"},
+                             {"sep_token", "[SEP]"},
+                             {"pad_token", "[PAD]"},
+                             {"cls_token", "[CLS]"},
+                             {"mask_token", "[MASK]"}};
+  return {{"vocab.txt", lines}, {"tokenizer_config.json", io::to_json(settings, 2) + "\n"}};
+}
+
+bool has_tokenizer(const checkpoint::ModelFolder& folder) {
+  for (const auto& place : {folder.model, folder.root})
+    if (fs::exists(place / "vocab.txt") || fs::exists(place / "tokenizer.json")) return true;
+  return false;
+}
+
+// Files for a new folder; none: those of the input folder stay.
+std::map<std::string, std::string> tokenizer_for(const ConvertCommand& command, const std::optional<checkpoint::ModelFolder>& folder,
+                                                 const models::Config& config) {
+  if (!command.tokenizer.empty()) return named_tokenizer(command.tokenizer, config);
+  if (folder && has_tokenizer(*folder)) return {};
+  auto files = builtin_tokenizer(config);
+  if (files.empty())
+    io::warn(command.out, ": has no tokenizer: the input has none, and ", config.vocab_size,
+             " embeddings are not those of bert-base-uncased; name the vocabulary with --tokenizer FILE");
+  return files;
+}
+
+// Options that the output has no place for are refused.
+void check_options(const ConvertCommand& command, const std::optional<checkpoint::ModelFolder>& folder) {
+  const Target target = target_of(command);
+  require(command.tokenizer.empty() || checkpoint::is_folder(target), "--tokenizer: ", command.out,
+          " is a file; only a folder has a tokenizer");
+  const char* option = !command.pooling.empty() ? "--pooling"
+                       : command.normalize      ? "--normalize"
+                       : command.max_length > 0 ? "--max-length"
+                                                : "";
+  if (!*option) return;
+  require(target == Target::sentence_transformers, option,
+          ": only a sentence-transformers folder says this; add --to sentence-transformers");
+  require(!folder || !folder->sentence_transformers, option, ": ", command.in,
+          " is a sentence-transformers folder, whose own settings are kept");
+}
+
+checkpoint::ConvertOptions convert_options(const ConvertCommand& command, const fs::path& in) {
+  std::optional<checkpoint::ModelFolder> folder;
+  if (fs::is_directory(in)) folder = checkpoint::read_folder(in);
+  check_options(command, folder);
   checkpoint::ConvertOptions options;
   if (!command.to.empty()) options.target = targets.at(command.to);
   if (!command.dtype.empty()) options.dtype = checkpoint::to_mlx_dtype(command.dtype, "--dtype");
-  options.config_json = config_text(command, in, options.target.value_or(checkpoint::target_of(command.out)));
-  options.pooling = command.pooling;
+  options.copy = command.weights;
+  if (const auto model = find_config(command, in, folder)) {
+    options.configure = [model, name = command.in](const checkpoint::TensorMap& weights) { return fit(*model, weights, name); };
+    if (checkpoint::is_folder(target_of(command))) options.tokenizer = tokenizer_for(command, folder, model->config);
+    if (model->config.family == models::Family::hf_bert) options.pooling = "mean";  // as embed pools such a model
+  }
+  if (!command.pooling.empty()) options.pooling = command.pooling;
   options.normalize = command.normalize;
   if (command.max_length > 0) options.max_seq_length = command.max_length;
   return options;
 }
 
-// Other programs cannot guess the tokenizer of a folder without one; m2bert uses BERT's.
-void warn_without_tokenizer(const fs::path& out) {
-  if (!fs::is_directory(out) || fs::exists(out / "vocab.txt") || fs::exists(out / "tokenizer.json")) return;
-  io::warn(out.string(), ": has no tokenizer, since only that of a model folder is copied; put its vocab.txt or tokenizer.json there");
+// What a command reads may not be in a folder that it replaces.
+void check_inputs(const ConvertCommand& command) {
+  require_not_read(command.out, {command.config, command.tokenizer});
+  for (const auto& path : {command.config, command.tokenizer}) {
+    const bool lost = !path.empty() && fs::is_directory(command.out) && io::is_inside(path, command.out);
+    require(!lost, "output ", command.out, " would be replaced, and ", path, " is in it; name another output");
+  }
 }
 
 void run_convert(const ConvertCommand& command, const Globals& globals) {
-  require(command.overwrite || !fs::exists(command.out), "output ", command.out, " is there already; --overwrite replaces it");
-  require_not_read(command.out, {command.config});
+  require_free(command.out, command.overwrite);
+  check_inputs(command);
   const auto in = find_model(command.in);
   const checkpoint::ConvertReport report = checkpoint::convert(in, command.out, convert_options(command, in));
-  warn_without_tokenizer(command.out);
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"input", command.in},
                                       {"output", command.out},
@@ -96,12 +200,21 @@ Run convert_command(CLI::App& app, const Globals& globals) {
   add_choice(app, "--to", command->to, {"safetensors", "pt", "hugging-face", "sentence-transformers"},
              "Format of OUT (default: by its name; a folder is hugging-face)");
   add_dtype(app, command->dtype, "Type of the numbers (default: as they are); int8 for the weights of layers and embeddings");
-  app.add_option("--config", command->config, "Recipe (YAML) or config.json, for folders made from a checkpoint file")->type_name("FILE");
-  add_choice(app, "--pooling", command->pooling, {"cls", "mean"}, "Pooling of a sentence-transformers folder made from another format")
-      ->capture_default_str();
+  app.add_option("--weights", command->weights,
+                 "Weights to take where the file holds several copies: the beginning of their names, as\n"
+                 "inspect shows them (ema, state_dict_ema; default: not the averaged ones)")
+      ->type_name("PREFIX");
+  app.add_option("--config", command->config, "Recipe (YAML) or config.json of a checkpoint file; the weights must fit it")
+      ->type_name("FILE");
+  app.add_option("--tokenizer", command->tokenizer,
+                 "vocab.txt, tokenizer.json or folder to copy into a new folder (default: the input\n"
+                 "folder's, else bert-base-uncased if the model has embeddings for it)")
+      ->type_name("PATH");
+  add_choice(app, "--pooling", command->pooling, {"cls", "mean"},
+             "Pooling of a sentence-transformers folder made from another format (default: mean for\nHugging Face's BERT, else cls)");
   app.add_flag("--normalize", command->normalize, "The same folder scales vectors to length 1");
   add_number(app, "--max-length", command->max_length, 3, 1 << 24, "Longest text of a sentence-transformers folder, in tokens");
-  app.add_flag("--overwrite", command->overwrite, "Replace OUT");
+  app.add_flag("--overwrite", command->overwrite, "Replace OUT; a folder with all of its files");
   return [command, &globals] { run_convert(*command, globals); };
 }
 

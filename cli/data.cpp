@@ -1,4 +1,4 @@
-// m2bert data build|split|show: data sets for pretraining.
+// m2bert data build|split|show|index: data sets for pretraining.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -8,8 +8,12 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/text_option.h"
+#include "m2bert/data/bad_record.h"
 #include "m2bert/data/dataset_builder.h"
 #include "m2bert/data/mds_check.h"
+#include "m2bert/data/mds_rebuild.h"
+#include "m2bert/data/mds_writer.h"
 #include "m2bert/data/shard_split.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -31,7 +35,8 @@ namespace fs = std::filesystem;
 struct BuildCommand {
   const CLI::App* app = nullptr;
   std::vector<std::string> inputs, hashes{"xxh64"};
-  std::string out, format, field, documents = "line", tokenizer, compression = "none";
+  ReadOption read;
+  std::string out, documents = "line", tokenizer, compression = "none";
   uint64_t shard_size = uint64_t{1} << 26;
   bool no_wrap = false;
   int concat_tokens = 0;
@@ -46,13 +51,8 @@ data::BuildOptions build_options(const BuildCommand& command) {
             input, ", which is read; name another one");
   options.inputs = data::input_files(command.inputs);
   options.out = command.out;
-  if (!command.format.empty()) options.documents.source.format = data::parse_format(command.format);
-  options.documents.source.field = command.field;
-  const bool any_fields = std::any_of(options.inputs.begin(), options.inputs.end(), [&](const fs::path& input) {
-    return data::format_of(input, options.documents.source.format) != data::Format::text;
-  });
-  if (!command.field.empty() && !any_fields)
-    throw UsageError("--field is for JSON lines and tables (--format jsonl, csv or tsv), and the input is text");
+  options.documents.source = source_options(command.read);
+  check_read_options(command.read, options.inputs);
   options.documents.whole_files = command.documents == "file";
   if (command.compression != "none") options.format.compression = command.compression;
   options.format.hashes = command.hashes;
@@ -106,7 +106,6 @@ void print_built(const data::BuildResult& result, const std::string& out) {
   }
   const data::BuildCounts& counts = result.counts;
   if (counts.empty > 0) io::info(io::show_count(counts.empty), " empty documents were skipped");
-  if (counts.bad > 0) io::warn(io::show_count(counts.bad), " documents that are not UTF-8 were skipped");
   if (counts.cut > 0) io::info(io::show_count(counts.cut), " documents were truncated to --max-chars");
   if (result.tokens_lost > 0) io::info("the last ", result.tokens_lost, " tokens are too few for a sample and were dropped");
 }
@@ -122,9 +121,19 @@ void check_command(const BuildCommand& command) {
   for (const char* name : {"--no-wrap", "--bos-text", "--eos-text", "--tokenizer"})
     if (command.concat_tokens == 0 && command.app->count(name) > 0)
       throw UsageError(std::string(name) + " is for token samples: it goes with --concat-tokens");
-  for (const char* name : {"--format", "--field"})
+  check_option_text("--bos-text", command.tokens.bos_text);
+  check_option_text("--eos-text", command.tokens.eos_text);
+  for (const char* name : {"--format", "--field", "--delimiter"})
     if (command.documents == "file" && command.app->count(name) > 0)
       throw UsageError(std::string(name) + " is for documents that are lines or records: it does not go with --documents file");
+}
+
+data::BuildResult build(const data::BuildOptions& options, const tokenize::WordPiece& tokenizer) {
+  try {
+    return data::build_dataset(options, tokenizer);
+  } catch (const data::BadRecord& e) {
+    fail(e.what(), skip_bad_remedy);
+  }
 }
 
 void run_build(const BuildCommand& command, const Globals& globals) {
@@ -136,8 +145,9 @@ void run_build(const BuildCommand& command, const Globals& globals) {
   if (options.tokens) warn_of_long_texts(data::TokenPacker(tokenizer, *options.tokens));
   io::Progress progress("data build", {.unit = "documents"});
   options.progress = [&](const data::BuildCounts& counts, std::optional<double> fraction) { progress.update(counts.documents, fraction); };
-  const data::BuildResult result = data::build_dataset(options, tokenizer);
+  const data::BuildResult result = build(options, tokenizer);
   if (!result.was_complete) progress.finish();
+  report_skipped(result.counts.bad, result.first_bad);
   if (globals.json) std::cout << io::to_json(build_tree(result, command.out)) << "\n";
   else print_built(result, command.out);
 }
@@ -148,32 +158,24 @@ void add_document_options(CLI::App& app, BuildCommand& command) {
       ->type_name("FILE");
   add_choice(app, "--documents", command.documents, {"line", "file"}, "A document is a line (or record), or a whole file")
       ->capture_default_str();
-  add_choice(app, "--format", command.format, {"text", "jsonl", "csv", "tsv"},
-             "What the files are: a document a line, JSON lines, or tables (default: by their names)");
-  app.add_option("--field", command.field, "Key (JSON lines; a.b for a nested one) or column (tables) that holds the text (default: text)")
-      ->type_name("NAME");
+  add_read_options(app, command.read, "input", "text");
   add_number(app, "--max-chars", command.options.max_chars, uint64_t{0}, uint64_t{1} << 40,
              "Keep the first N characters of a document (default: 0, all of it)");
   add_number(app, "--limit", command.options.limit, uint64_t{0}, uint64_t{1} << 60, "Read N documents (default: 0, all)");
-  app.add_flag("--skip-bad", command.options.skip_bad, "Skip documents that are not UTF-8, and count them; may be added with --resume");
 }
 
 void add_split_options(CLI::App& app, BuildCommand& command) {
   app.add_option("--out", command.out, "Folder of the data set; it is created (required)")->type_name("DIR");
   app.add_option("--split", command.options.split, "Name of the folder in it")->type_name("NAME")->capture_default_str();
   app.add_option("--val-split", command.options.val_split, "Name of the folder for validation")->type_name("NAME")->capture_default_str();
-  app.add_option("--val-fraction", command.options.val_fraction, "Share of the documents that goes to validation, at most 0.5 (default: 0)")
-      ->type_name("F")
-      ->check(CLI::Range(0.0, 0.5).description(""));
+  add_number(app, "--val-fraction", command.options.val_fraction, 0.0, 0.5, "Share of the documents that goes to validation (default: 0)");
   add_number(app, "--val-count", command.options.val_count, uint64_t{0}, uint64_t{1} << 60, "Documents that go to validation (default: 0)");
   add_number(app, "--seed", command.options.seed, uint64_t{0}, UINT64_MAX, "Seed of the choice of these documents (default: 0)");
 }
 
 void add_shard_options(CLI::App& app, BuildCommand& command) {
-  app.add_option("--concat-tokens", command.concat_tokens,
-                 "Pack the documents' tokens into samples of N tokens (default: samples are texts)")
-      ->type_name("N")
-      ->check(CLI::Range(3, 1 << 24).description(""));
+  add_number(app, "--concat-tokens", command.concat_tokens, 3, 1 << 24,
+             "Pack the documents' tokens into samples of N tokens (default: samples are texts)");
   app.add_option("--tokenizer", command.tokenizer,
                  "For --concat-tokens: vocab.txt, tokenizer.json or model folder (default: bert-base-uncased, built in)")
       ->type_name("PATH");
@@ -194,8 +196,7 @@ void add_shard_options(CLI::App& app, BuildCommand& command) {
       ->type_name("SIZE");
   app.add_flag("--resume", command.options.resume, "Resume an unfinished run");
   app.add_flag("--overwrite", command.options.overwrite, "Replace what is there, also the validation data that was made with it");
-  app.add_option("--save-seconds", command.options.save_seconds, "Seconds between two states that --resume can start from")
-      ->check(CLI::NonNegativeNumber.description(""))
+  add_number(app, "--save-seconds", command.options.save_seconds, 0.0, 86400.0, "Seconds between two states that --resume can start from")
       ->group("");
 }
 
@@ -242,9 +243,7 @@ Run add_split(CLI::App& data, const Globals& globals) {
   const auto options = std::make_shared<data::ShardSplitOptions>();
   app->add_option("folder", options->folder, "Folder with the data set's index.json")->required()->type_name("DIR");
   app->add_option("--out", options->out, "Folder for both; it is created (required)")->type_name("DIR");
-  app->add_option("--val-fraction", options->val_fraction, "Share of the shards for validation: the last ones")
-      ->type_name("F")
-      ->check(CLI::Range(0.0, 1.0).description(""));
+  add_number(*app, "--val-fraction", options->val_fraction, 0.0, 1.0, "Share of the shards for validation: the last ones");
   add_number(*app, "--val-shards", options->val_shards, uint64_t{0}, uint64_t{1} << 40, "Shards for validation: the last ones");
   app->add_option("--split", options->split, "Name of the folder for training")->type_name("NAME")->capture_default_str();
   app->add_option("--val-split", options->val_split, "Name of the folder for validation")->type_name("NAME")->capture_default_str();
@@ -394,16 +393,50 @@ Run add_show(CLI::App& data, const Globals& globals) {
   return [command, &globals] { run_show(*command, globals); };
 }
 
+// ---- index ----
+
+struct IndexCommand {
+  std::string folder;
+  bool overwrite = false;
+};
+
+void run_index(const IndexCommand& command, const Globals& globals) {
+  io::install_interrupt_handlers();
+  const fs::path index = fs::path(command.folder) / data::kMdsIndex;
+  require(command.overwrite || !fs::exists(fs::symlink_status(index)), index.string(), ": is there already; --overwrite replaces it");
+  std::unique_ptr<io::Progress> progress;
+  const data::MdsIndex made = data::rebuild_mds_index(command.folder, [&](size_t done, size_t all) {
+    if (!progress) progress = std::make_unique<io::Progress>("data index", io::ProgressOptions{.unit = "shards", .total = all});
+    progress->update(done);
+  });
+  data::write_mds_index(command.folder, made);
+  progress->finish();
+  if (globals.json)
+    std::cout << io::to_json({{"folder", command.folder}, {"shards", made.shards.size()}, {"samples", made.samples()}}) << "\n";
+  else std::cout << split_line(command.folder, made.samples(), made.shards.size()) << "\n";
+}
+
+Run add_index(CLI::App& data, const Globals& globals) {
+  CLI::App* app = data.add_subcommand("index", "Make a lost index.json anew from the shards of a data set");
+  const auto command = std::make_shared<IndexCommand>();
+  app->add_option("folder", command->folder, "Folder with the shards")->required()->type_name("DIR");
+  app->add_flag("--overwrite", command->overwrite, "Replace the index that is there");
+  app->footer("\nExample:\n  m2bert data index my-data/train\n");
+  return [command, &globals] { run_index(*command, globals); };
+}
+
 }  // namespace
 
 Run data_command(CLI::App& app, const Globals& globals) {
   app.require_subcommand(0, 1);
-  const std::vector<std::pair<std::string, Run>> runs = {
-      {"build", add_build(app, globals)}, {"split", add_split(app, globals)}, {"show", add_show(app, globals)}};
+  const std::vector<std::pair<std::string, Run>> runs = {{"build", add_build(app, globals)},
+                                                         {"split", add_split(app, globals)},
+                                                         {"show", add_show(app, globals)},
+                                                         {"index", add_index(app, globals)}};
   return [runs, &app] {
     for (const auto& [name, run] : runs)
       if (app.got_subcommand(name)) return run();
-    throw UsageError("say what to do: data build, data split or data show");
+    throw UsageError("say what to do: data build, data split, data show or data index");
   };
 }
 

@@ -9,6 +9,7 @@
 #include "m2bert/checkpoint/inspect.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/progress.h"
+#include "m2bert/io/utf8.h"
 
 namespace m2bert::cli {
 namespace {
@@ -44,11 +45,23 @@ io::Tree tensors_tree(const Inspection& found) {
   return tensors;
 }
 
+io::Tree groups_tree(const std::vector<checkpoint::TensorGroup>& groups) {
+  io::Tree list = io::Tree::list();
+  for (const auto& g : groups) list.push_back({{"name", g.name}, {"tensors", g.tensors}, {"values", g.values}, {"bytes", g.bytes}});
+  return list;
+}
+
+io::Tree facts_tree(const std::vector<std::pair<std::string, std::string>>& facts) {
+  io::Tree map = io::Tree::map();
+  for (const auto& [name, value] : facts) map.set(name, value);
+  return map;
+}
+
 io::Tree inspection_tree(const Inspection& found, bool summary) {
   io::Tree dtypes = io::Tree::map(), metadata = io::Tree::map(), skipped = io::Tree::list();
   for (const auto& [name, count] : found.dtypes) dtypes.set(name, count);
   for (const auto& [key, value] : found.metadata) metadata.set(key, value);
-  for (const auto& object : found.skipped) skipped.push_back({{"path", object.path}, {"what", object.what}});
+  for (const auto& object : found.skipped) skipped.push_back({{"path", object.path}, {"what", object.what}, {"tensor", object.tensor}});
   io::Tree document = {{"path", found.path},
                        {"format", found.format},
                        {"description", found.description},
@@ -66,6 +79,11 @@ io::Tree inspection_tree(const Inspection& found, bool summary) {
                        {"weight_values", found.weight_values},
                        {"weight_bytes", found.weight_bytes},
                        {"total_bytes", found.total_bytes},
+                       {"modules", groups_tree(found.modules)},
+                       {"states", groups_tree(found.states)},
+                       {"optimizer", facts_tree(found.optimizer)},
+                       {"position", facts_tree(found.position)},
+                       {"recipe", facts_tree(found.recipe)},
                        {"dtypes", dtypes},
                        {"metadata", metadata},
                        {"skipped", skipped}};
@@ -89,16 +107,58 @@ void print_tensors(const Inspection& found) {
   std::cout << "\n";
 }
 
+void print_groups(const std::vector<checkpoint::TensorGroup>& groups, const std::string& indent) {
+  size_t width = 0;
+  for (const auto& g : groups) width = std::max(width, g.name.size());
+  for (const auto& g : groups) {
+    std::string name = g.name;
+    name.resize(width + 2, ' ');
+    std::cout << indent << name << g.tensors << (g.tensors == 1 ? " tensor, " : " tensors, ") << g.values << " values, "
+              << io::show_bytes(g.bytes) << "\n";
+  }
+}
+
+void print_facts(const std::string& title, const std::vector<std::pair<std::string, std::string>>& facts) {
+  if (facts.empty()) return;
+  std::cout << "  " << title << ":";
+  for (size_t i = 0; i < facts.size(); ++i) std::cout << (i ? ", " : " ") << facts[i].first << " " << facts[i].second;
+  std::cout << "\n";
+}
+
+// The state of a run is printed as position and recipe.
+void print_metadata(const std::map<std::string, std::string>& metadata) {
+  constexpr size_t most = 200;
+  for (const auto& [key, value] : metadata) {
+    if (key.starts_with("m2bert.")) continue;
+    std::cout << "  metadata " << io::printable(key) << ": " << io::printable(value, most) << "\n";
+  }
+}
+
+void print_skipped(const Inspection& found) {
+  size_t others = 0;
+  const checkpoint::SkippedObject* first = nullptr;
+  for (const auto& object : found.skipped) {
+    if (object.tensor) std::cout << "  not readable: " << io::printable(object.path) << " is " << object.what << "\n";
+    else if (++others == 1) first = &object;
+  }
+  if (first)
+    std::cout << "  " << others << " other objects skipped, the first: " << first->what << " at "
+              << (first->path.empty() ? "the top level" : io::printable(first->path)) << "\n";
+}
+
 void print_totals(const Inspection& found) {
   std::cout << found.path << "\n  " << found.format << ", " << io::show_bytes(found.file_bytes) << "\n  " << found.description << "\n  "
             << found.tensors.size() << " tensors, " << io::show_bytes(found.total_bytes);
   for (const auto& [name, count] : found.dtypes) std::cout << ", " << count << " " << name;
   std::cout << "\n  " << found.weight_tensors << " model weights, " << found.weight_values << " values, "
             << io::show_bytes(found.weight_bytes) << "\n";
-  for (const auto& [key, value] : found.metadata) std::cout << "  metadata " << key << ": " << value << "\n";
-  if (!found.skipped.empty())
-    std::cout << "  " << found.skipped.size() << " other objects skipped, the first: " << found.skipped.front().what << " at "
-              << found.skipped.front().path << "\n";
+  if (!found.architecture.empty()) print_groups(found.modules, "    ");
+  print_groups(found.states, "  ");
+  print_facts("optimizer", found.optimizer);
+  print_facts("position", found.position);
+  print_facts("recipe", found.recipe);
+  print_metadata(found.metadata);
+  print_skipped(found);
 }
 
 }  // namespace

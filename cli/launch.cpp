@@ -1,6 +1,7 @@
 #include "cli/launch.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -23,6 +23,7 @@
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
+#include "m2bert/train/processes.h"
 
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -32,6 +33,7 @@ namespace m2bert::cli {
 namespace {
 
 constexpr const char* kLaunched = "M2BERT_LOCAL_PROCESSES";
+constexpr int kPassedSignals[] = {SIGINT, SIGTERM, SIGHUP};
 
 // Free ports on the loopback interface.
 std::vector<int> free_ports(int count) {
@@ -52,13 +54,25 @@ std::vector<int> free_ports(int count) {
   return ports;
 }
 
+// A new file in the temporary folder, open for writing.
+std::pair<int, std::string> make_temporary() {
+  std::error_code error;
+  const auto folder = std::filesystem::temp_directory_path(error);
+  const char* variable = std::getenv("TMPDIR");
+  require(!error, "--launch: the temporary folder", variable ? std::string(" (TMPDIR=") + variable + ")" : "",
+          " cannot be used: ", error.message());
+  std::string name = (folder / "m2bert-launch-XXXXXX").string();
+  const int fd = ::mkstemp(name.data());
+  require(fd >= 0, "--launch: cannot make a file in the temporary folder ", folder.string(), ": ", std::strerror(errno));
+  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return {fd, name};
+}
+
 // The hostfile of the ring, removed at the end.
 class Hostfile {
  public:
   explicit Hostfile(const std::vector<int>& ports) {
-    std::string name = (std::filesystem::temp_directory_path() / "m2bert-hosts-XXXXXX").string();
-    const int fd = ::mkstemp(name.data());
-    require(fd >= 0, "--launch: cannot make ", name, ": ", std::strerror(errno));
+    const auto [fd, name] = make_temporary();
     ::close(fd);
     path_ = name;
     io::Tree hosts = io::Tree::list();
@@ -86,28 +100,51 @@ std::vector<std::pair<std::string, std::string>> environment_of(int rank, int co
 // An unnamed temporary file.
 class Scratch {
  public:
-  Scratch() : file_(std::tmpfile()) { require(file_ != nullptr, "--launch: no temporary file: ", std::strerror(errno)); }
-  ~Scratch() { std::fclose(file_); }
+  Scratch() {
+    const auto [fd, name] = make_temporary();
+    ::unlink(name.c_str());
+    fd_ = fd;
+  }
+  ~Scratch() { ::close(fd_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  int fd() const { return ::fileno(file_); }
+  int fd() const { return fd_; }
   std::string content() const {
     std::string text(1 << 16, '\0');
-    const ssize_t n = ::pread(fd(), text.data(), text.size(), 0);
+    const ssize_t n = ::pread(fd_, text.data(), text.size(), 0);
     text.resize(n > 0 ? size_t(n) : 0);
     return text;
   }
 
  private:
-  std::FILE* file_;
+  int fd_;
+};
+
+// Blocks the signals that are passed on while processes start: none may come between fork and exec, where it would be lost.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (const int signal : kPassedSignals) ::sigaddset(&set, signal);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~BlockedSignals() { unblock(); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+  void unblock() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
 };
 
 // error_output: -1 for this program's own.
 pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pair<std::string, std::string>>& environment,
-            int error_output) {
+            int error_output, const BlockedSignals& signals) {
   const pid_t parent = ::getpid(), child = ::fork();
   require(child >= 0, "--launch: cannot start a process: ", std::strerror(errno));
   if (child > 0) return child;
+  for (const int signal : kPassedSignals) ::signal(signal, SIG_DFL);
   ::setpgid(0, 0);  // the launcher passes Ctrl-C on, once
 #ifdef __linux__
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // if the launcher is killed, the run saves and stops
@@ -115,17 +152,20 @@ pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pa
 #else
   (void)parent;
 #endif
+  signals.unblock();
   if (error_output >= 0) ::dup2(error_output, STDERR_FILENO);
   for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> argv{const_cast<char*>("m2bert")};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
 #ifdef __linux__
-  ::execv("/proc/self/exe", argv.data());
+  ::execv(program_file().c_str(), argv.data());
+  ::execv("/proc/self/exe", argv.data());  // where the file was renamed since
 #else
   ::execvp("m2bert", argv.data());  // found through PATH
 #endif
-  ::_exit(127);
+  std::cerr << "error: --launch: cannot start this program again: " << std::strerror(errno) << std::endl;
+  ::_exit(1);
 }
 
 volatile sig_atomic_t signal_to_pass = 0;
@@ -143,85 +183,104 @@ class Crew {
  public:
   Crew(std::vector<pid_t> pids) : pids_(std::move(pids)) {}
 
-  // Waits for all processes. After the first failure the others are asked to stop, and killed if they do not.
-  int wait() {
-    using Clock = std::chrono::steady_clock;
-    std::optional<Clock::time_point> deadline;
+  // Waits for all processes. After the first failure the others are told, and killed if they do not stop.
+  void wait() {
     while (std::ranges::any_of(pids_, [](pid_t pid) { return pid > 0; })) {
       if (const int signal = signal_to_pass) {
         signal_to_pass = 0;
+        passed_ = signal;
         send(pids_, signal);
       }
       int status = 0;
       const pid_t pid = ::waitpid(-1, &status, WNOHANG);
-      if (pid > 0) {
-        ended(pid, status);
-      } else {
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      }
-      if (code_ == 0 || stopping_) continue;
-      if (!deadline) deadline = Clock::now() + std::chrono::seconds(20);
-      if (Clock::now() > *deadline) {
-        send(pids_, SIGKILL);
-        stopping_ = true;
-      }
+      if (pid > 0) ended(pid, status);
+      else std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      if (failed_at_) stop_others(Clock::now() - *failed_at_);
     }
-    return code_;
   }
+  // The exit code of the run.
+  int code() const { return problem_.empty() ? code_ : 1; }
   // The message about the end of the run; empty if a process has printed it.
   const std::string& problem() const { return problem_; }
-  // The process that failed first; -1 for none, or if rank 0 has reported the failure itself.
+  // The process whose error output says why the run failed; -1 for none, or if rank 0, whose output is visible, failed with an error
+  // itself.
   int culprit() const { return first_spoke_ ? -1 : culprit_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   void ended(pid_t pid, int status) {
     const auto at = std::ranges::find(pids_, pid);
     if (at == pids_.end()) return;
     *at = 0;
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    first_spoke_ = first_spoke_ || (at == pids_.begin() && code == 1);
-    if (code == 0 || (code_ != 0 && code_ != kProcessLost)) return;
-    const bool first = code_ == 0;
+    const int rank = int(at - pids_.begin());
+    const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    const bool killed = signal != 0 && signal != passed_ && signal != train::kProcessLostSignal;
+    const int code = signal == 0 ? WEXITSTATUS(status) : killed ? 1 : signal == passed_ ? 128 + signal : kProcessLost;
+    if (code == 0) return;
+    first_spoke_ = first_spoke_ || (rank == 0 && WIFEXITED(status) && code == 1);
+    if (!failed_at_) failed_at_ = Clock::now();
+    if (code_ != 0 && (code_ != kProcessLost || killing_)) return;  // the first cause counts
     code_ = code;
-    culprit_ = int(at - pids_.begin());
-    if (WIFSIGNALED(status)) {
-      problem_ = "process " + std::to_string(culprit_) + " of the run was ended by signal " + std::to_string(WTERMSIG(status));
-      code_ = 1;
+    if (killed) {
+      problem_ = "process " + std::to_string(rank) + " of the run was ended by signal " + std::to_string(signal);
+    } else if (code == 1) {
+      culprit_ = rank;
     }
-    const bool was_asked_to_stop = WIFEXITED(status) && code >= 128;  // it has informed the others
-    if (first && !was_asked_to_stop) send(pids_, SIGTERM);
+  }
+
+  // The others need a moment where they end by themselves: a process that was asked to stop has informed them, and an error that all have
+  // is best reported by rank 0. Rank 0 also saves the run, which may take long; once it has ended, the others have nothing left to do.
+  void stop_others(Clock::duration since) {
+    using std::chrono::seconds;
+    if (!told_ && (!problem_.empty() || since > seconds(2))) {
+      send(pids_, train::kProcessLostSignal);
+      send(pids_, SIGCONT);  // one that was stopped ends, and rank 0 saves
+      told_ = true;
+    }
+    const bool saved = pids_.front() == 0;
+    if (since > seconds(saved ? 5 : 20)) {
+      killing_ = true;
+      send({pids_.begin() + 1, pids_.end()}, SIGKILL);
+    }
+    if (since > seconds(600)) send(pids_, SIGKILL);
   }
 
   std::vector<pid_t> pids_;
   std::string problem_;
-  int code_ = 0, culprit_ = -1;
-  bool stopping_ = false, first_spoke_ = false;
+  int code_ = 0, culprit_ = -1, passed_ = 0;
+  std::optional<Clock::time_point> failed_at_;
+  bool first_spoke_ = false, told_ = false, killing_ = false;
 };
 
 }  // namespace
 
 int launch(int count, const std::vector<std::string>& arguments, const Globals& globals) {
+  for (const int signal : kPassedSignals) ::signal(signal, remember_signal);
   auto ports = free_ports(count + 1);
   const int nccl_port = ports.back();
   ports.pop_back();
   const Hostfile hosts(ports);
   std::vector<std::string> all = arguments;
-  if (globals.threads == 0) all.insert(all.end(), {"--threads", std::to_string(std::max(1, available_cpus() / count))});
-  ::signal(SIGINT, remember_signal);
-  ::signal(SIGTERM, remember_signal);
+  if (globals.threads == 0 && !std::getenv("OMP_NUM_THREADS"))
+    all.insert(all.end(), {"--threads", std::to_string(std::max(1, available_cpus() / count))});
   // Rank 0 prints for all; the output of another process is shown if that process failed first.
   std::vector<std::unique_ptr<Scratch>> said;
   std::vector<pid_t> pids;
-  for (int rank = 0; rank < count; ++rank) {
-    said.push_back(std::make_unique<Scratch>());
-    pids.push_back(start(all, environment_of(rank, count, hosts, nccl_port), rank == 0 ? -1 : said.back()->fd()));
+  {
+    const BlockedSignals signals;
+    for (int rank = 0; rank < count; ++rank) {
+      said.push_back(std::make_unique<Scratch>());
+      pids.push_back(start(all, environment_of(rank, count, hosts, nccl_port), rank == 0 ? -1 : said.back()->fd(), signals));
+    }
   }
   Crew crew(std::move(pids));
-  const int code = crew.wait();
-  require(crew.problem().empty(), crew.problem(),
-          "; the run stopped. The same command with autoresume=true resumes from its last checkpoint");
+  crew.wait();
+  constexpr const char* advice = "; the run stopped. The same command with autoresume=true resumes from its last checkpoint";
+  require(crew.problem().empty(), crew.problem(), advice);
+  require(crew.code() != kProcessLost, "the processes of the run have lost each other", advice);
   if (crew.culprit() > 0) std::cerr << "process " << crew.culprit() << ": " << said[size_t(crew.culprit())]->content();
-  return code;
+  return crew.code();
 }
 
 bool is_launched() { return std::getenv(kLaunched) != nullptr; }

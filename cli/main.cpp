@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <new>
+#include <optional>
 
 #include "cli/choice.h"
 #include "cli/command.h"
@@ -15,7 +17,9 @@
 #include "cli/suggest.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
+#include "m2bert/io/path.h"
 #include "m2bert/io/temporaries.h"
+#include "m2bert/threads.h"
 #include "m2bert/version.h"
 
 namespace m2bert::cli {
@@ -31,6 +35,8 @@ constexpr Command commands[] = {
     {"data", "Make, split and check data sets for pretraining", "m2bert data build corpus.txt --out my-data --val-fraction 0.01",
      data_command},
     {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
+    {"evaluate", "Evaluate a model on the data of a recipe, without training", "m2bert evaluate recipe.yaml --model runs/one",
+     evaluate_command},
     {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
     {"tokenize", "Show how a text is split into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
@@ -45,7 +51,7 @@ constexpr const char* global_options_text = R"(
 With every command:
   --json               results as JSON on stdout, nothing else there
   --quiet              no progress and no notes
-  --threads N          processor threads (default: all cores)
+  --threads N          processor threads (default: OMP_NUM_THREADS, else all cores)
   --device cpu|gpu     where to compute (default: the GPU if there is one)
 )";
 
@@ -54,7 +60,7 @@ Try next:
   m2bert tokenize --text "Monarch Mixer"                       needs no model
   m2bert embed --model MODEL --text "Monarchs migrate south."  one vector
   m2bert similarity --model MODEL --query "..." --corpus passages.txt
-  m2bert COMMAND --help                                        every option, with an example
+  m2bert help COMMAND                                          every option, with an example
 
 MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, an M2-BERT checkpoint (.pt) with its --config YAML,
 or the name of a model on Hugging Face's hub, ORG/NAME or ORG/NAME@REVISION, which is downloaded once.
@@ -75,10 +81,10 @@ void print_overview() {
 }
 
 void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
-  app.add_flag("--version", show_version, "Show version, MLX version, device and CPU features");
+  app.add_flag("-V,--version", show_version, "Show version, MLX version, device and CPU features");
   app.add_flag("--json", globals.json, "Print results as JSON on stdout, and nothing else there");
   app.add_flag("--quiet", globals.quiet, "No progress and no notes");
-  add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: all cores)");
+  add_number(app, "--threads", globals.threads, 1, 4096, "Processor threads (default: OMP_NUM_THREADS, else all cores)");
   add_choice(app, "--device", globals.device, {"cpu", "gpu"}, "Where to compute (default: the GPU if there is one)");
 }
 
@@ -99,14 +105,16 @@ int usage_error(const CLI::App& app, const std::string& message) {
   return 2;
 }
 
+// The words that no command or option took.
+std::vector<std::string> unknown_words(const CLI::App& app) {
+  auto words = app.remaining(true);
+  std::erase(words, "--");
+  return words;
+}
+
 // CLI11 does not suggest what an unknown word may have meant.
-std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
-  const auto* extras = dynamic_cast<const CLI::ExtrasError*>(&e);
-  if (extras == nullptr) return e.what();
+std::string unknown_text(const CLI::App& app, const std::string& word) {
   const CLI::App* command = chosen_command(app);
-  const auto words = app.remaining(true);
-  if (words.empty()) return e.what();
-  const std::string& word = words.front();
   if (command != &app) {
     auto names = option_names(*command, app);
     for (const std::string& inner : command_names(*command)) names.push_back(inner);
@@ -114,6 +122,49 @@ std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
   }
   return unknown_word(word.starts_with("-") ? "option" : "command", word,
                       word.starts_with("-") ? option_names(app, app) : command_names(app));
+}
+
+// The first word after "--" that is no value of a positional argument: CLI11 takes such words for options, or drops them.
+std::optional<std::string> untaken_word(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> taken;
+  for (const CLI::Option* option : chosen_command(app)->get_options()) {
+    if (option->get_positional()) taken.insert(taken.end(), option->results().begin(), option->results().end());
+  }
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  auto at = std::find(words.begin(), words.end(), "--");
+  for (; at != words.end(); ++at) {
+    if (*at != "--" && std::find(taken.begin(), taken.end(), *at) == taken.end()) return *at;
+  }
+  return std::nullopt;
+}
+
+std::string parse_error_text(const CLI::App& app, const CLI::ParseError& e) {
+  const auto words = unknown_words(app);
+  const bool unknown = dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr && !words.empty();
+  return unknown ? unknown_text(app, words.front()) : e.what();
+}
+
+void print_help(const CLI::App& app) {
+  const CLI::App* command = chosen_command(app);
+  if (command == &app) print_overview();
+  std::cout << (command == &app ? std::string(global_options_text) + "  -V, --version        version, MLX version, device, CPU features\n"
+                                : command->help(full_name(*command->get_parent())));
+}
+
+// The arguments after the program's name, last first, as CLI11 takes them. `help COMMAND` becomes `COMMAND --help`.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  std::reverse(words.begin(), words.end());
+  return words;
+}
+
+void require_written() {
+  std::cout.flush();
+  require(std::cout.good(), "cannot write to stdout");
 }
 
 // Parses, then runs the command.
@@ -137,16 +188,17 @@ int run(int argc, char** argv) {
     sub->final_callback([&chosen, run] { chosen = run; });
   }
   try {
-    app.parse(argc, argv);
+    app.parse(arguments_of(argc, argv));
   } catch (const CLI::CallForHelp&) {
-    const CLI::App* command = chosen_command(app);
-    if (command == &app) print_overview();
-    std::cout << (command == &app ? std::string(global_options_text) + "  --version            version, MLX version, device, CPU features\n"
-                                  : command->help(full_name(*command->get_parent())));
+    if (const auto words = unknown_words(app); !words.empty()) return usage_error(app, unknown_text(app, words.front()));
+    print_help(app);
+    require_written();
     return 0;
   } catch (const CLI::ParseError& e) {
     return usage_error(app, parse_error_text(app, e));
   }
+  if (const auto word = untaken_word(app, argc, argv)) return usage_error(app, unknown_text(app, *word));
+  limit_spinning(argv);
   try {
     if (show_version) std::cout << version_text(globals);
     else if (chosen) {
@@ -156,8 +208,7 @@ int run(int argc, char** argv) {
   } catch (const UsageError& e) {
     return usage_error(app, e.what());
   }
-  std::cout.flush();
-  require(std::cout.good(), "cannot write to stdout");
+  require_written();
   return 0;
 }
 
@@ -175,12 +226,12 @@ int run_and_catch(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::cerr << "error: out of memory; try a smaller --batch-size\n";
   } catch (const std::exception& e) {
-    std::cerr << (io::interrupt_signal() != 0 ? "" : "error: ") << e.what() << "\n";
+    std::cerr << (io::interrupt_signal() != 0 ? "" : "error: ") << io::message_of(e) << "\n";
   }
   leave(io::interrupt_signal() != 0 ? 128 + io::interrupt_signal() : 1);
 }
 
-// Ctrl-C ends a command at once, unless it installs a handler (io/interrupt.h).
+// Ctrl-C ends a command at once, unless it installs a handler (io/interrupt.h). So does a closed pipe, quietly, as for `embed | head`.
 void on_signal(int signal) {
   io::remove_temporaries();
   _exit(128 + signal);
@@ -189,6 +240,9 @@ void on_signal(int signal) {
 void set_up_signals() {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
+  for (const int one : {SIGHUP, SIGPIPE}) {
+    if (signal(one, on_signal) == SIG_IGN) signal(one, SIG_IGN);  // as nohup(1) wants it
+  }
   signal(SIGXFSZ, SIG_IGN);  // makes exceeding a file size limit a write error, like a full disk
 }
 

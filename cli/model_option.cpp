@@ -40,14 +40,16 @@ void add_model_options(CLI::App& app, ModelOption& option) {
   add_dtype(app, option.dtype,
             "Dtype of the weights, also fp32, bf16, fp16 (default: float32, or int8 where the file holds\n"
             "int8). bfloat16: half the memory, and faster where the processor supports it.\n"
-            "int8: weights of 8 bits, a quarter of the memory, and faster still; vectors\n"
-            "  differ by about 1% in length.");
+            "int8: a quarter of the memory for attention models, 40% for M2-BERT, some of\n"
+            "whose matrices are bfloat16. Vectors differ from float32's by a few percent of\n"
+            "their length, with bfloat16 by about 1%.");
   app.add_flag("--allow-missing", option.allow_missing, "Give weights that the file lacks random values");
   app.add_flag("--allow-unexpected", option.allow_unexpected, "Ignore weights that the model does not have");
 }
 
 std::filesystem::path find_model(const std::string& model) {
-  return models::find_model(model, model, std::string(": no such model.") + how_to_get_a_model);
+  return models::find_model(model, model.empty() ? "\"\"" : model,
+                            std::string(": no such file or folder, and no name of a model on the hub (ORG/NAME).") + how_to_get_a_model);
 }
 
 models::Pretrained load_model(const ModelOption& option, std::optional<models::Head> head) {
@@ -58,6 +60,7 @@ models::Pretrained load_model(const ModelOption& option, std::optional<models::H
   if (!option.tokenizer.empty()) how.tokenizer = option.tokenizer;
   if (!option.dtype.empty()) how.dtype = checkpoint::to_mlx_dtype(option.dtype, "--dtype");
   how.head = head;
+  how.takes_text = option.takes_text;
   how.allow_missing = option.allow_missing;
   how.allow_unexpected = option.allow_unexpected;
   models::Pretrained pretrained = models::load_pretrained(model, how);
@@ -73,6 +76,8 @@ std::string model_hash(const models::Pretrained& pretrained) {
   const tokenize::WordPiece& tokenizer = pretrained.tokenizer;
   for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (parts += tokenizer.token(static_cast<int32_t>(id))) += '\n';
   parts += tokenizer.lowercase() ? "uncased" : "cased";
+  parts += pretrained.include_prompt ? "" : ", without the prompt";
+  parts += pretrained.truncate_dim ? ", first values " + std::to_string(*pretrained.truncate_dim) : "";
   return io::hash128(parts);
 }
 
@@ -85,12 +90,28 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
              "  on the texts beside it.\n"
              "bucket: the next of 8, 12, 16, 24, 32, 48, ... that holds the text.\n"
              "The last two are faster for short texts. Attention models give the same vectors with all three.");
-  add_number(app, "--max-length", option.max_length, 3, 1 << 24, "Truncate texts to that many tokens (default and maximum: the model's)");
+  add_number(app, "--max-length", option.max_length, 3, 1 << 24,
+             "Truncate texts to that many tokens (default: the model's; at most its positions)");
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();
-  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"}, "End at which long texts are truncated")
-      ->capture_default_str();
+  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"},
+             "End at which long texts are truncated (default: the tokenizer's)");
   app.add_flag("--reference-cut", option.upstream_cut,
                "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
+}
+
+void add_pooling_option(CLI::App& app, std::string& pooling) {
+  const auto check = [](const std::string& text) -> std::string {
+    try {
+      models::poolings_named(text);
+      return "";
+    } catch (const Error& e) {
+      return e.what();
+    }
+  };
+  app.add_option("--pooling", pooling,
+                 "How the states of a text become one vector; also several, joined by +: cls+mean (default: the model's)")
+      ->type_name("pooler|cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken")
+      ->check(CLI::Validator(check, ""));
 }
 
 infer::EmbedOptions batching(const BatchOption& option) {
@@ -100,7 +121,8 @@ infer::EmbedOptions batching(const BatchOption& option) {
   if (option.pad == "bucket") options.pad = infer::PadMode::bucket;
   if (option.max_length > 0) options.max_length = option.max_length;
   options.batch_size = option.batch_size;
-  if (option.truncation_side == "left") options.truncation_side = tokenize::TruncationSide::left;
+  if (!option.truncation_side.empty())
+    options.truncation_side = option.truncation_side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
   options.upstream_cut = option.upstream_cut;
   return options;
 }

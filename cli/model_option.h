@@ -12,6 +12,7 @@ namespace m2bert::cli {
 struct ModelOption {
   std::string model, config, tokenizer, dtype;
   bool allow_missing = false, allow_unexpected = false;
+  bool takes_text = true;  // false: a folder without a tokenizer will do
 };
 
 // Adds --model, --config, --tokenizer, --dtype, --allow-missing and --allow-unexpected.
@@ -30,7 +31,7 @@ std::string model_hash(const models::Pretrained& pretrained);
 
 // How texts are truncated and batched.
 struct BatchOption {
-  std::string pad, truncation_side = "right";
+  std::string pad, truncation_side;
   int max_length = 0, batch_size = 32;
   bool upstream_cut = false;
 };
@@ -38,5 +39,8 @@ struct BatchOption {
 // Adds --pad, --max-length, --batch-size, --truncation-side and --reference-cut.
 void add_batch_options(CLI::App& app, BatchOption& option);
 infer::EmbedOptions batching(const BatchOption& option);
+
+// Adds --pooling: one pooling, or several joined by +.
+void add_pooling_option(CLI::App& app, std::string& pooling);
 
 }  // namespace m2bert::cli

@@ -4,12 +4,15 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <new>
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/evaluation_text.h"
 #include "cli/launch.h"
 #include "cli/number_text.h"
 #include "m2bert/error.h"
@@ -20,6 +23,7 @@
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/distributed.h"
+#include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::cli {
 namespace {
@@ -28,26 +32,14 @@ struct PretrainCommand {
   std::string recipe, hostfile;
   std::vector<std::string> overrides;
   int launch = 1, rank = -1;
+  bool allow_unknown = false;
 };
 
-io::Tree number(double value) { return std::isfinite(value) ? io::Tree(value) : io::Tree(); }
-
-// Metrics whose keys in --json are older than tasks; others have their own names.
-std::string json_key(const std::string& metric) {
-  if (metric == "LanguageCrossEntropy") return "cross_entropy";
-  if (metric == "Perplexity") return "perplexity";
-  return metric == "MaskedAccuracy" ? "accuracy" : metric;
-}
-
 io::Tree result_tree(const train::PretrainResult& r) {
-  io::Tree tree{{"folder", r.folder.string()}, {"model", r.model.string()}, {"parameters", r.parameters},
-                {"batches", r.time.batch},     {"epochs", r.time.epoch},    {"samples", r.time.sample},
-                {"tokens", r.time.token},      {"loss", number(r.loss)},    {"seconds", r.seconds}};
-  if (!r.evaluation) return tree;
-  io::Tree evaluation = io::Tree::map();
-  for (const auto& metric : r.evaluation->metrics) evaluation.set(json_key(metric.name), number(metric.value));
-  evaluation.set("samples", r.evaluation->samples);
-  tree.set("evaluation", std::move(evaluation));
+  io::Tree tree{{"folder", r.folder.string()}, {"model", r.model.string()},   {"parameters", r.parameters},
+                {"batches", r.time.batch},     {"epochs", r.time.epoch},      {"samples", r.time.sample},
+                {"tokens", r.time.token},      {"loss", json_number(r.loss)}, {"seconds", r.seconds}};
+  if (r.evaluation) tree.set("evaluation", evaluation_tree(*r.evaluation));
   return tree;
 }
 
@@ -56,22 +48,15 @@ std::string result_text(const train::PretrainResult& r) {
                      io::show_count(uint64_t(r.time.batch)) + " batches, " + io::show_count(uint64_t(r.time.token)) + " tokens in " +
                      io::show_duration(r.seconds);
   if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
-  if (r.evaluation) {
-    const char* separator = ", evaluation: ";
-    for (const auto& metric : r.evaluation->metrics) {
-      if (metric.name == "Perplexity") continue;  // says the same as the cross entropy
-      text +=
-          separator + (metric.name == "LanguageCrossEntropy" ? "cross entropy" : json_key(metric.name)) + " " + fixed_text(metric.value, 4);
-      separator = ", ";
-    }
-  }
+  if (r.evaluation) text += ", evaluation: " + evaluation_text(*r.evaluation);
   return text + "\nmodel: " + r.model.string();
 }
 
 void set_device(const train::Recipe& recipe, const Globals& globals) {
   if (!globals.device.empty() || recipe.device.empty()) return;
   const mx::Device device = recipe.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
-  require(mx::is_available(device), "device: gpu in the recipe, but MLX finds no GPU here; device=cpu trains on the processor");
+  require(mx::is_available(device), train::where(recipe.tree, "device"),
+          "gpu, but MLX finds no GPU here; device=cpu trains on the processor");
   mx::set_default_device(device);
 }
 
@@ -79,6 +64,7 @@ void set_device(const train::Recipe& recipe, const Globals& globals) {
 std::vector<std::string> arguments_of(const PretrainCommand& command, const Globals& globals) {
   std::vector<std::string> all = {"pretrain", command.recipe};
   all.insert(all.end(), command.overrides.begin(), command.overrides.end());
+  if (command.allow_unknown) all.emplace_back("--allow-unknown");
   if (globals.json) all.emplace_back("--json");
   if (globals.quiet) all.emplace_back("--quiet");
   if (!globals.device.empty()) all.insert(all.end(), {"--device", globals.device});
@@ -92,52 +78,84 @@ void silence() {
   io::set_log_level(io::LogLevel::off);
 }
 
-train::Processes join(const PretrainCommand& command) {
-  if (!command.hostfile.empty()) train::use_hostfile(command.hostfile, command.rank);
-  auto processes = train::join_processes();
-  if (!processes.first()) silence();
-  return processes;
-}
-
-train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
-  io::info(io::to_yaml(recipe.tree));
-  if (!recipe.warning.empty()) io::warn(recipe.warning);
-  for (const auto& note : recipe.notes) io::warn(note);
+// A launcher reports lost processes, but does not know which one another waits for.
+template <class Body>
+auto without_message_of_loss(Body&& body) {
   try {
-    return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes);
+    return body();
+  } catch (const train::ProcessTimeout&) {
+    throw;
   } catch (const train::ProcessLost&) {
     if (is_launched()) throw QuietExit{kProcessLost};
     throw;
+  }
+}
+
+// Removes the launcher's hostfile once every process has read it, so that it does not stay even if the launcher is killed.
+void forget_hostfile(const train::Processes& processes) {
+  without_message_of_loss([&] { return processes.any(false); });
+  const char* hostfile = std::getenv("MLX_HOSTFILE");
+  if (processes.first() && hostfile) std::remove(hostfile);
+}
+
+train::Processes join(const PretrainCommand& command, double timeout) {
+  if (!command.hostfile.empty()) train::use_hostfile(command.hostfile, command.rank);
+  auto processes = without_message_of_loss([&] { return train::join_processes(timeout); });
+  if (!processes.first()) silence();
+  if (is_launched()) forget_hostfile(processes);
+  return processes;
+}
+
+void print_recipe(const train::Recipe& recipe) {
+  io::info(io::to_yaml(recipe.tree));
+  if (!recipe.warning.empty()) io::warn(recipe.warning);
+  for (const auto& note : recipe.notes) io::warn(note);
+}
+
+train::PretrainResult run_recipe(const train::Recipe& recipe, const train::Processes& processes) {
+  try {
+    return without_message_of_loss(
+        [&] { return train::pretrain(recipe, tasks::MaskedLM(recipe.model), processes, [&] { print_recipe(recipe); }); });
   } catch (const std::bad_alloc&) {
     fail("out of memory; lower device_train_microbatch_size (auto chooses one that fits)");
   }
 }
 
-[[noreturn]] void stop(const train::PretrainResult& r) {
+[[noreturn]] void stop(const train::PretrainResult& r, bool autoresume) {
   const std::string text = "stopped after " + std::to_string(r.time.batch) + " batches; they are saved in " + r.folder.string() +
-                           ", and the same command with autoresume=true resumes from there";
+                           ", and the same command " + (autoresume ? "" : "with autoresume=true ") + "resumes from there";
   if (io::interrupted()) throw Error(text);
   io::warn(text, " (another process of the run was asked to stop)");
   throw QuietExit{128 + SIGTERM};
 }
 
+// The recipe again, with the ranks of this process in its paths.
+train::Recipe read_for(const train::Processes& processes, const PretrainCommand& command) {
+  const int local = processes.local_size();
+  const train::Placeholders placeholders{"", processes.rank(), processes.rank() % local, processes.rank() / local, processes.size(), local};
+  return train::read_recipe(command.recipe, command.overrides, {command.allow_unknown, placeholders});
+}
+
 void run_pretrain(const PretrainCommand& command, const Globals& globals) {
-  const auto recipe = train::read_recipe(command.recipe, command.overrides);
+  ::signal(SIGPIPE, SIG_IGN);  // a run goes on when nobody reads its output, and saves when another process is gone
+  auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
   if (command.launch > 1 && !is_launched()) {
     const int code = launch(command.launch, arguments_of(command, globals), globals);
     if (code != 0) throw QuietExit{code};
     return;
   }
   io::install_interrupt_handlers();
+  train::handle_process_lost_signal();
   set_device(recipe, globals);
   const WithoutRingMessages no_ring_messages;
-  const auto processes = join(command);
+  const auto processes = join(command, recipe.dist_timeout);
+  if (processes.size() > 1) recipe = read_for(processes, command);
   const auto result = run_recipe(recipe, processes);
   if (!processes.first()) {
     if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};
     return;  // through main: MPI requires an orderly exit
   }
-  if (result.end == train::TrainingEnd::stopped) stop(result);
+  if (result.end == train::TrainingEnd::stopped) stop(result, recipe.save.autoresume);
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
   else std::cout << result_text(result) << "\n";
 }
@@ -149,6 +167,7 @@ Run pretrain_command(CLI::App& app, const Globals& globals) {
   app.add_option("recipe", command->recipe, "Recipe (YAML)")->required()->type_name("RECIPE");
   app.add_option("overrides", command->overrides, "Values in place of the recipe's: optimizer.lr=1e-4 max_duration=100ba")
       ->type_name("KEY=VALUE");
+  app.add_flag("--allow-unknown", command->allow_unknown, "Ignore keys that look like misspelt ones");
   add_number(app, "--launch", command->launch, 1, 1024, "Processes to start on this machine, which share each batch")
       ->capture_default_str();
   auto* hostfile = app.add_option("--hostfile", command->hostfile,

@@ -27,8 +27,7 @@ optim::TimeUnit unit_named(const std::string& name) {
 }
 
 void run_report(const ReportCommand& command, const Globals& globals) {
-  require(command.overwrite || !std::filesystem::exists(command.output), "output ", command.output,
-          " is there already; --overwrite replaces it");
+  require_free(command.output, command.overwrite || train::is_report(command.output));
   require_not_read(command.output, command.runs);
   std::vector<train::ReportedRun> runs;
   io::Tree list = io::Tree::list();
@@ -51,7 +50,7 @@ Run report_command(CLI::App& app, const Globals& globals) {
   app.add_option("runs", command->runs, "Folders of runs, or their metrics.jsonl")->required()->type_name("RUN");
   app.add_option("-o,--output", command->output, "HTML file to write")->capture_default_str()->type_name("FILE");
   add_choice(app, "--along", command->along, {"batch", "sample", "token"}, "What the horizontal axis counts")->capture_default_str();
-  app.add_flag("--overwrite", command->overwrite, "Replace the output file");
+  app.add_flag("--overwrite", command->overwrite, "Replace the output file (a page of this command is redrawn without it)");
   return [command, &globals] { run_report(*command, globals); };
 }
 

@@ -11,8 +11,8 @@
 #include <system_error>
 
 #include "m2bert/error.h"
-#include "m2bert/io/hash.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::cli {
 namespace {
@@ -30,7 +30,7 @@ bool is_there(const fs::path& file) {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// The mark tells a later --resume that the finished file is what it would write. Without extended attributes there is no mark.
+// The mark tells a later --resume with which settings the finished file was written. Without extended attributes there is no mark.
 void set_mark(const fs::path& file, const std::string& mark) {
 #ifdef __APPLE__
   (void)::setxattr(file.c_str(), mark_name, mark.data(), mark.size(), 0, 0);
@@ -40,7 +40,7 @@ void set_mark(const fs::path& file, const std::string& mark) {
 }
 
 std::string read_mark(const fs::path& file) {
-  char mark[128];
+  char mark[1 << 16];  // the most that Linux stores
 #ifdef __APPLE__
   const ssize_t size = ::getxattr(file.c_str(), mark_name, mark, sizeof mark, 0, 0);
 #else
@@ -66,24 +66,24 @@ std::string differences(const io::Tree& before, const io::Tree& after) {
 
 Done done_of(const io::Tree& state) {
   return {state.at("texts").as<uint64_t>(), state.at("tokens").as<uint64_t>(), state.at("truncated").as<uint64_t>(),
-          state.at("input_hash").string()};
+          state.at("without_result").as<uint64_t>(), state.at("input_hash").string()};
 }
 
 }  // namespace
 
 ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOptions& options)
-    : out_(std::move(out)),
+    : name_(out.string()),
+      out_(io::writable_path(out)),
       part_(with_ending(out_, ".part")),
       state_(with_ending(out_, ".part.state")),
       settings_(std::move(settings)),
       options_(options) {
-  require(!fs::is_directory(out_), "output ", out_.string(), " is a folder; name a file");
   const bool unfinished = is_there(state_) || is_there(part_);
   if (options_.resume && is_there(state_)) {
     complete_ = continue_from(io::read_json(state_));
     return;
   }
-  if (options_.resume && !unfinished && is_there(out_) && read_mark(out_) == settings_mark()) {
+  if (options_.resume && !unfinished && is_finished()) {
     complete_ = true;
     return;
   }
@@ -100,25 +100,33 @@ ResumableFile::~ResumableFile() {
   if (lock_ >= 0) ::close(lock_);
 }
 
-std::string ResumableFile::settings_mark() const { return io::hash128(io::to_json(settings_)); }
+// Whether OUT is what this run would write. Error if its mark shows other settings.
+bool ResumableFile::is_finished() const {
+  const std::string mark = read_mark(out_);
+  if (!mark.starts_with("{")) return false;
+  const std::string changed = differences(io::parse_json(mark, "the mark of " + out_.string()), settings_);
+  if (options_.overwrite) return changed.empty();
+  require(changed.empty(), "output ", name_, " is complete, but was written with other settings: ", changed, ". --overwrite replaces it");
+  return true;
+}
 
 void ResumableFile::require_free() const {
   if (options_.overwrite) return;
-  require(!is_there(out_), "output ", out_.string(), " is there already; --overwrite replaces it");
+  require(!is_there(out_), "output ", name_, " is there already; --overwrite replaces it");
   std::error_code error;
   const bool holds_rows = is_there(part_) && fs::file_size(part_, error) > 0;
   if (options_.resume) {
     require(!holds_rows, part_.string(), " has no state file beside it, so its run cannot be resumed; --overwrite starts over");
     return;
   }
-  require(!holds_rows && !is_there(state_), "an unfinished run of ", out_.string(), " is there (", part_.string(),
+  require(!holds_rows && !is_there(state_), "an unfinished run of ", name_, " is there (", part_.string(),
           "); --resume continues it, --overwrite starts over");
 }
 
 // One writer at a time. The lock ends with the process.
 void ResumableFile::lock() {
   lock_ = ::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  require(lock_ >= 0, "cannot write ", part_.string(), ": ", std::strerror(errno));
+  require(lock_ >= 0, "cannot write ", out_.string(), ": cannot make ", part_.filename().string(), " beside it: ", std::strerror(errno));
   require(::flock(lock_, LOCK_EX | LOCK_NB) == 0, part_.string(), " is being written by another run of m2bert");
 }
 
@@ -151,7 +159,7 @@ bool ResumableFile::continue_from(const io::Tree& state) {
     saved_ = before;
     return true;
   }
-  require(!is_there(out_) || replaces, "output ", out_.string(), " is there already; --overwrite replaces it");
+  require(!is_there(out_) || replaces, "output ", name_, " is there already; --overwrite replaces it");
   require(before.texts == 0 || is_there(part_), state_.string(), " counts ", before.texts, " texts, but ", part_.string(),
           " is gone; --overwrite starts over");
   options_.overwrite = replaces;
@@ -167,13 +175,10 @@ bool ResumableFile::continue_from(const io::Tree& state) {
 }
 
 void ResumableFile::write_state(const Done& done, bool finished) {
-  const io::Tree state = {{"texts", done.texts},
-                          {"tokens", done.tokens},
-                          {"truncated", done.truncated},
-                          {"input_hash", done.input_hash},
-                          {"bytes", file_ ? file_->size() : 0},
-                          {"finished", finished},
-                          {"overwrite", options_.overwrite},
+  const io::Tree state = {{"texts", done.texts},           {"tokens", done.tokens},
+                          {"truncated", done.truncated},   {"without_result", done.without_result},
+                          {"input_hash", done.input_hash}, {"bytes", file_ ? file_->size() : 0},
+                          {"finished", finished},          {"overwrite", options_.overwrite},
                           {"settings", settings_}};
   io::write_file(state_, io::to_json(state, 2) + "\n");
 }
@@ -194,7 +199,7 @@ void ResumableFile::finish(std::string_view header, const Done& done) {
   file_->write_at(0, header.data(), header.size());
   file_->sync();
   write_state(done, true);
-  set_mark(part_, settings_mark());
+  set_mark(part_, io::to_json(settings_));
   file_->finish(out_);
   file_.reset();
   saved_ = done;

@@ -1,5 +1,6 @@
 #pragma once
-// A file that a long run appends to as OUT.part, beside OUT.part.state, and renames to OUT when it is complete.
+// A file that a long run appends to as OUT.part, beside OUT.part.state, and renames to OUT when it is complete. If OUT is a symbolic link,
+// all three are where it points.
 //
 // The rows are on disk before the state that counts them, and the state is replaced atomically. So a run that is killed at any moment can
 // be resumed: the next one truncates OUT.part to the size in the state.
@@ -17,8 +18,11 @@ namespace m2bert::cli {
 
 // The progress of a run.
 struct Done {
-  uint64_t texts = 0, tokens = 0, truncated = 0;
+  uint64_t texts = 0, tokens = 0, truncated = 0, without_result = 0;
   std::string input_hash;  // of the texts so far
+  // What --skip-bad passed over. Not part of the state: a resumed run reads the input again.
+  uint64_t skipped = 0;
+  std::string first_skipped;
 };
 
 struct ResumableOptions {
@@ -30,8 +34,8 @@ struct ResumableOptions {
 
 class ResumableFile {
  public:
-  // settings: everything that the content depends on. Error: OUT or an unfinished run exists and neither option is set; the unfinished run
-  // had other settings (names them); another process writes it; the folder is not writable.
+  // settings: everything that the content depends on. Error: OUT or an unfinished run exists and neither option is set; OUT or the
+  // unfinished run had other settings (names them); another process writes it; the folder is not writable.
   ResumableFile(std::filesystem::path out, io::Tree settings, const ResumableOptions& options);
   // Removes OUT.part and the state if no text was done.
   ~ResumableFile();
@@ -59,8 +63,9 @@ class ResumableFile {
   void require_free() const;
   void lock();
   void write_state(const Done& done, bool finished);
-  std::string settings_mark() const;
+  bool is_finished() const;
 
+  std::string name_;  // as it was given
   std::filesystem::path out_, part_, state_;
   io::Tree settings_;
   ResumableOptions options_;

@@ -2,26 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <numeric>
+
+#include "m2bert/io/edit_distance.h"
 
 namespace m2bert::cli {
 namespace {
-
-// Letters to insert, delete or replace to get from a to b.
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
 
 void append_long_options(const CLI::App& app, std::vector<std::string>& names) {
   for (const CLI::Option* option : app.get_options())
@@ -49,9 +34,7 @@ std::vector<std::string> option_names(const CLI::App& command, const CLI::App& p
 std::string unknown_word(const std::string& kind, const std::string& word, const std::vector<std::string>& names) {
   std::string text = "unknown " + kind + " '" + word + "'";
   const std::string bare = word.substr(0, std::min(word.size(), word.find('=')));
-  const auto nearest = std::min_element(names.begin(), names.end(),
-                                        [&](const auto& a, const auto& b) { return edit_distance(bare, a) < edit_distance(bare, b); });
-  if (nearest != names.end() && edit_distance(bare, *nearest) <= std::max<size_t>(1, bare.size() / 3))
+  if (const auto nearest = io::nearest_name(bare, names, std::max<size_t>(1, bare.size() / 3)))
     text += "; did you mean '" + *nearest + "'?";
   return text;
 }

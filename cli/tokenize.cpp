@@ -19,7 +19,7 @@ struct TokenizeOptions {
   std::string pair;
   std::vector<int32_t> decode;
   int max_length = 0;
-  std::string truncation_side = "right";
+  std::string truncation_side;
   bool no_special_tokens = false, upstream_cut = false;
 };
 
@@ -27,20 +27,23 @@ tokenize::WordPiece tokenizer_of(const TokenizeOptions& options) {
   return options.model.empty() ? tokenize::WordPiece::builtin() : tokenize::WordPiece::from_file(options.model);
 }
 
-tokenize::EncodeOptions encode_options(const TokenizeOptions& options) {
+tokenize::EncodeOptions encode_options(const tokenize::WordPiece& tokenizer, const TokenizeOptions& options) {
   tokenize::EncodeOptions how;
   if (options.max_length > 0) how.max_length = static_cast<size_t>(options.max_length);
-  if (options.truncation_side == "left") how.truncation_side = tokenize::TruncationSide::left;
+  how.truncation_side = tokenizer.settings().truncation_side;
+  if (!options.truncation_side.empty())
+    how.truncation_side = options.truncation_side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
   how.add_special_tokens = !options.no_special_tokens;
   how.upstream_cut = options.upstream_cut;
   return how;
 }
 
-io::Tree encoding_tree(const tokenize::WordPiece& tokenizer, const tokenize::Encoding& encoding) {
+io::Tree encoding_tree(const tokenize::WordPiece& tokenizer, const tokenize::Encoding& encoding, uint64_t index) {
   io::Tree tokens = io::Tree::list(), offsets = io::Tree::list();
   for (const int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));
   for (const auto& [begin, end] : encoding.offsets) offsets.push_back(io::Tree::list({begin, end}));
-  return {{"ids", io::Tree::list({encoding.ids.begin(), encoding.ids.end()})},
+  return {{"index", index},
+          {"ids", io::Tree::list({encoding.ids.begin(), encoding.ids.end()})},
           {"tokens", tokens},
           {"type_ids", io::Tree::list({encoding.type_ids.begin(), encoding.type_ids.end()})},
           {"offsets", offsets},
@@ -68,14 +71,15 @@ void print_decoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& 
 }
 
 void print_encoded(const tokenize::WordPiece& tokenizer, const TokenizeOptions& options, bool json) {
-  const tokenize::EncodeOptions how = encode_options(options);
+  const tokenize::EncodeOptions how = encode_options(tokenizer, options);
   const auto source = open_texts(options.input);
   std::string text;
   while (source->next(text)) {
     const auto encoding = options.pair.empty() ? tokenizer.encode(text, how) : tokenizer.encode_pair(text, options.pair, how);
-    if (json) std::cout << io::to_json(encoding_tree(tokenizer, encoding)) << "\n";
+    if (json) std::cout << io::to_json(encoding_tree(tokenizer, encoding, source->index())) << "\n";
     else print_table(tokenizer, encoding);
   }
+  report_skipped(source->skipped(), source->first_skipped());
 }
 
 }  // namespace
@@ -88,10 +92,11 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   app.add_option("--pair", options->pair, "Second text of a pair")->type_name("TEXT");
   app.add_option("--decode", options->decode, "Turn token ids into text instead")->type_name("ID");
   add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Truncate to that many tokens");
-  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated")->capture_default_str();
+  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated (default: the tokenizer's)");
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
   app.add_flag("--reference-cut", options->upstream_cut, "Truncate after [SEP] was added, as upstream's scripts do");
   return [options, &globals] {
+    check_option_text("--pair", options->pair);
     const tokenize::WordPiece tokenizer = tokenizer_of(*options);
     if (options->decode.empty()) print_encoded(tokenizer, *options, globals.json);
     else print_decoded(tokenizer, *options, globals.json);

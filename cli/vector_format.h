@@ -2,8 +2,11 @@
 // Vectors as bytes: npy, safetensors or JSON lines. Headers have a fixed size, so that they can be written last.
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
+
+#include "m2bert/io/tree.h"
 
 namespace m2bert::cli {
 
@@ -14,11 +17,27 @@ VectorFormat vector_format_of(const std::filesystem::path& file);
 VectorFormat vector_format_named(const std::string& name);  // "npy", "safetensors", "jsonl"
 const char* name_of(VectorFormat format);
 
-// The header of a file with that many float32 rows: 128 bytes for npy, 256 for safetensors (one tensor "embeddings"), none for jsonl.
-std::string vector_header(VectorFormat format, uint64_t rows, int dim);
-size_t vector_header_size(VectorFormat format);
+// The header of npy and safetensors files (one tensor, "embeddings"). Its size does not depend on the number of rows.
+class VectorHeader {
+ public:
+  // metadata: what safetensors files record beside the vectors.
+  VectorHeader(VectorFormat format, int dim, std::map<std::string, std::string> metadata);
+  // 0 for JSON lines, which have none.
+  size_t size() const { return size_; }
+  // The header of a file with that many float32 rows.
+  std::string text(uint64_t rows) const;
 
-// Rows as they are in the file. truncated: [rows]; first: the index of the first row (JSON lines name both).
-std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated, uint64_t first);
+ private:
+  std::string safetensors_json(uint64_t rows) const;
+
+  VectorFormat format_;
+  int dim_;
+  std::map<std::string, std::string> metadata_;
+  size_t size_ = 0;
+};
+
+// Rows as they are in the file. truncated: [rows]; heads: [rows], what each JSON row begins with, such as {"index": 3}.
+std::string vector_rows(VectorFormat format, std::span<const float> vectors, int dim, std::span<const uint8_t> truncated,
+                        std::span<const io::Tree> heads);
 
 }  // namespace m2bert::cli

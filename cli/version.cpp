@@ -59,14 +59,15 @@ std::string version_text(const Globals& globals) {
                                {"threads", threads()},
                                {"cpu_features", io::Tree::list(std::move(names))},
                                {"kernels", ops::instruction_set()},
-                               {"bfloat16_products", ops::supports_bfloat16_gemm()}};
+                               {"bfloat16_products", ops::supports_bfloat16_gemm()},
+                               {"int8_products", ops::supports_int8_gemm()}};
     return io::to_json(document) + "\n";
   }
   std::string joined;
   for (const std::string& feature : features) joined += (joined.empty() ? "" : " ") + feature;
   return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + "\ndevice " + device_name() + "\nthreads " +
          std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) + "\nkernels " + ops::instruction_set() +
-         (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") + "\n";
+         (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") + (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n";
 }
 
 }  // namespace m2bert::cli

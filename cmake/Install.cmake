@@ -40,6 +40,9 @@ if(program)
   set_target_properties(${program} PROPERTIES INSTALL_RPATH "${program_rpath};${M2BERT_BLAS_RPATH}")
 endif()
 
+# What is installed. `cmake --build DIR --target product` builds it without tests and benchmarks.
+add_custom_target(product DEPENDS ${program} ${installed})
+
 if(program)
   install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -9,8 +9,10 @@
 
 #include "m2bert/error.h"
 #include "m2bert/infer/embedder.h"
+#include "m2bert/threads.h"
 
 int main(int argc, char** argv) try {
+  m2bert::limit_spinning(argv);  // faster beside other programs
   if (argc < 2) m2bert::fail("usage: embed MODEL [TEXT...]");
   std::vector<std::string> texts(argv + 2, argv + argc);
   if (texts.empty()) {

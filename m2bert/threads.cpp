@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -18,6 +21,8 @@
 
 namespace m2bert {
 namespace {
+
+constexpr int kMost = 4096;
 
 std::atomic<int> chosen{0};
 
@@ -49,9 +54,8 @@ int available_cpus() {
 }
 
 void set_threads(int n) {
-  constexpr int kMost = 4096;
   require(n >= 0 && n <= kMost, "threads: wants 0 (all) to ", kMost, ", got ", n);
-  const int count = n == 0 ? available_cpus() : n;
+  const int count = n == 0 ? default_threads() : n;
   chosen = count;
 #ifdef _OPENMP
   omp_set_dynamic(0);
@@ -61,7 +65,17 @@ void set_threads(int n) {
 
 int threads() {
   if (const int count = chosen) return count;
-  return available_cpus();
+  return default_threads();
+}
+
+int default_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  if (text == nullptr) return available_cpus();
+  text += std::strspn(text, " ");
+  int count = 0;
+  const auto [end, error] = std::from_chars(text, text + std::strlen(text), count);
+  const bool whole = *end == '\0' || *end == ',' || *end == ' ';
+  return error == std::errc() && whole && count >= 1 ? std::min(count, kMost) : available_cpus();
 }
 
 }  // namespace m2bert

@@ -1,6 +1,11 @@
 # shellcheck shell=bash
 # Sourced by the scripts of this folder. Changes to the repository root, and runs steps with their output in logs.
 set -euo pipefail
+# --help prints the comment at the top of the script.
+if [ "${1:-}" = --help ] || [ "${1:-}" = -h ]; then
+  awk 'NR > 1 { if (!/^#/) exit; if (!/^# shellcheck/) { sub(/^# ?/, ""); print } }' "$0"
+  exit 0
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p build/log
 case $(uname) in

@@ -37,6 +37,7 @@ BAD_LIBRARY = re.compile(r"(?:^|/)(?:lib)?(?:python\d[\w.]*|torch(?:_\w+)?|c10(?
                          r"|(?:^|/)Python(?:\.framework/|$)|\.cpython-\d+|\.abi3\.so", re.I)
 STARTS = re.compile(r"(?<![\w.>])(system|_?popen|exec[lv]p?e?|execvpe|posix_spawnp?"
                     r"|dlopen|dlmopen|LoadLibrary(?:Ex)?[AW]?|CreateProcess[AW]?)\s*\(")
+OWN_PROGRAM = re.compile(r"\s*program_file\(\)\.c_str\(\)\s*,")  # the program starts itself (m2bert/threads.h)
 COMMAND = re.compile(r"\s*(?:\S*/)?(?:env\s+)?(?:python|pypy)[\d.]*(?:\s+\S|$)")
 CMAKE_WORD = re.compile(rf"(?<![\w-])(?:Python\d*|pybind11|nanobind|ATen|c10|libtorch|libpython|{PACKAGES})"
                         r"(?=_(?:EXECUTABLE|LIBRAR|INCLUDE)|[^\w]|$)", re.I)
@@ -109,7 +110,7 @@ def check_strings(file: str, code: Code) -> Iterator[Finding]:
         bad = [text for _, text in strings if INTERPRETER.search(text) or BAD_LIBRARY.search(text) or re.search(rf"\b(?:{PACKAGES})\b", text)]
         if bad:
             yield Finding(file, code.line(match.start()), f"{match[1]}() of {bad[0]!r}", "nothing of Python or PyTorch may be started or loaded")
-        elif not strings:
+        elif not strings and not OWN_PROGRAM.match(code.bare, match.end()):
             yield Finding(file, code.line(match.start()), f"{match[1]}() of something that is not named here",
                           "what is started or loaded must be a string in the call")
     for at, text in code.strings:

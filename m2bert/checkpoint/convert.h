@@ -1,7 +1,9 @@
 #pragma once
 // Converts any checkpoint to any other format.
 #include <functional>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "m2bert/checkpoint/tensor_file.h"
 
@@ -24,8 +26,13 @@ struct ConvertOptions {
   // Of floating-point tensors; default: unchanged. float32, float16, bfloat16, or int8 for the weights that is_quantized (quantize.h)
   // names. An int8 checkpoint is dequantized first.
   std::optional<mx::Dtype> dtype;
-  std::string config_json;      // folders: the text of config.json; default: copied from the input folder, else Error
-  std::string pooling = "cls";  // sentence_transformers, when the input is no such folder: "cls" or "mean"
+  std::string copy;         // prefix of the weights to take where the file holds several models (load_weights)
+  std::string config_json;  // folders: the text of config.json; default: copied from the input folder, else Error
+  // Called with the weights before anything is written: returns the text of config.json (empty: config_json), and throws if the weights
+  // do not fit it.
+  std::function<std::string(const TensorMap&)> configure;
+  std::map<std::string, std::string> tokenizer;  // folders: files of the tokenizer by name; default: copied from the input folder
+  std::string pooling = "cls";                   // sentence_transformers, when the input is no such folder: "cls" or "mean"
   bool normalize = false;
   int max_seq_length = -1;  // -1: not written
 };
@@ -36,8 +43,13 @@ struct ConvertReport {
   uint64_t bytes_in = 0, bytes_out = 0;
 };
 
-// Reads the weights of `in` (file or folder; names as load_weights returns them) and writes `out`. Copies tokenizer files from an input
-// folder to an output folder. `out` must not exist, or be of the same kind. No partial output remains after an error.
+// Reads the weights of `in` (file or folder; names as load_weights returns them) and writes `out`, with the metadata of a safetensors
+// file. A folder made from a folder keeps its description: config.json, tokenizer, and the files of sentence-transformers.
+// `out` must not exist, or be of the same kind; an existing folder is replaced as a whole, and must hold files of a model folder only.
+// No partial output remains after an error. Error if a weight is not finite in a narrower dtype.
 ConvertReport convert(const std::filesystem::path& in, const std::filesystem::path& out, const ConvertOptions& options = {});
+
+// The tokenizer's files in a folder, by name.
+std::map<std::string, std::string> tokenizer_files(const std::filesystem::path& folder);
 
 }  // namespace m2bert::checkpoint

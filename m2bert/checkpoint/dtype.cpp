@@ -5,51 +5,59 @@ namespace {
 
 struct Type {
   std::string_view name;
-  int bytes;
+  int bits;
   std::string_view storage;      // torch.<storage>Storage; empty if only untyped storages hold it
   std::string_view safetensors;  // empty if the format lacks it
 };
 constexpr Type types[] = {
-    {"float32", 4, "Float", "F32"},
-    {"float16", 2, "Half", "F16"},
-    {"bfloat16", 2, "BFloat16", "BF16"},
-    {"float64", 8, "Double", "F64"},
-    {"int64", 8, "Long", "I64"},
-    {"int32", 4, "Int", "I32"},
-    {"int16", 2, "Short", "I16"},
-    {"int8", 1, "Char", "I8"},
-    {"uint8", 1, "Byte", "U8"},
-    {"bool", 1, "Bool", "BOOL"},
-    {"uint16", 2, "", "U16"},
-    {"uint32", 4, "", "U32"},
-    {"uint64", 8, "", "U64"},
-    {"complex64", 8, "ComplexFloat", "C64"},
-    {"complex128", 16, "ComplexDouble", ""},
-    {"complex32", 4, "", ""},
-    {"float8_e4m3fn", 1, "", "F8_E4M3"},
-    {"float8_e5m2", 1, "", "F8_E5M2"},
-    {"float8_e8m0fnu", 1, "", "F8_E8M0"},
-    {"float8_e4m3fnuz", 1, "", ""},
-    {"float8_e5m2fnuz", 1, "", ""},
-    {"float4_e2m1fn_x2", 1, "", ""},
-    {"qint8", 1, "QInt8", ""},
-    {"quint8", 1, "QUInt8", ""},
-    {"qint32", 4, "QInt32", ""},
-    {"quint4x2", 1, "QUInt4x2", ""},
-    {"quint2x4", 1, "QUInt2x4", ""},
-    {"bits8", 1, "", ""},
-    {"bits16", 2, "", ""},
-    {"bits1x8", 1, "", ""},
-    {"bits2x4", 1, "", ""},
-    {"bits4x2", 1, "", ""},
+    {"float32", 32, "Float", "F32"},
+    {"float16", 16, "Half", "F16"},
+    {"bfloat16", 16, "BFloat16", "BF16"},
+    {"float64", 64, "Double", "F64"},
+    {"int64", 64, "Long", "I64"},
+    {"int32", 32, "Int", "I32"},
+    {"int16", 16, "Short", "I16"},
+    {"int8", 8, "Char", "I8"},
+    {"uint8", 8, "Byte", "U8"},
+    {"bool", 8, "Bool", "BOOL"},
+    {"uint16", 16, "", "U16"},
+    {"uint32", 32, "", "U32"},
+    {"uint64", 64, "", "U64"},
+    {"complex64", 64, "ComplexFloat", "C64"},
+    {"complex128", 128, "ComplexDouble", ""},
+    {"complex32", 32, "", ""},
+    {"float8_e4m3fn", 8, "", "F8_E4M3"},
+    {"float8_e5m2", 8, "", "F8_E5M2"},
+    {"float8_e8m0fnu", 8, "", "F8_E8M0"},
+    {"float8_e4m3fnuz", 8, "", "F8_E4M3FNUZ"},
+    {"float8_e5m2fnuz", 8, "", "F8_E5M2FNUZ"},
+    {"float6_e2m3fn", 6, "", "F6_E2M3"},
+    {"float6_e3m2fn", 6, "", "F6_E3M2"},
+    {"float4_e2m1fn", 4, "", "F4"},
+    {"float4_e2m1fn_x2", 8, "", ""},  // two of them
+    {"qint8", 8, "QInt8", ""},
+    {"quint8", 8, "QUInt8", ""},
+    {"qint32", 32, "QInt32", ""},
+    {"quint4x2", 8, "QUInt4x2", ""},
+    {"quint2x4", 8, "QUInt2x4", ""},
+    {"bits8", 8, "", ""},
+    {"bits16", 16, "", ""},
+    {"bits1x8", 8, "", ""},
+    {"bits2x4", 8, "", ""},
+    {"bits4x2", 8, "", ""},
 };
 
 }  // namespace
 
-std::optional<int> dtype_bytes(std::string_view dtype) {
+std::optional<int> dtype_bits(std::string_view dtype) {
   for (const auto& t : types)
-    if (t.name == dtype) return t.bytes;
+    if (t.name == dtype) return t.bits;
   return std::nullopt;
+}
+
+std::optional<int> dtype_bytes(std::string_view dtype) {
+  auto bits = dtype_bits(dtype);
+  return bits && *bits % 8 == 0 ? std::optional(*bits / 8) : std::nullopt;
 }
 
 std::optional<std::string> storage_dtype(std::string_view c) {

@@ -7,6 +7,8 @@
 
 namespace m2bert::checkpoint {
 
+// Bits per value of a torch dtype, or of one that safetensors has and torch lacks ("float4_e2m1fn"). nullopt for an unknown name.
+std::optional<int> dtype_bits(std::string_view dtype);
 // Bytes per value of a torch dtype ("float32", "qint8", "float8_e4m3fn", ...), nullopt for an unknown name.
 std::optional<int> dtype_bytes(std::string_view dtype);
 // The dtype of a torch storage class ("torch.FloatStorage", also under torch.cuda). UntypedStorage counts bytes: "uint8".

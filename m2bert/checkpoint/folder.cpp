@@ -1,8 +1,11 @@
 #include "m2bert/checkpoint/folder.h"
 
 #include <algorithm>
+#include <functional>
+#include <regex>
 
-#include "m2bert/checkpoint/text.h"
+#include "m2bert/checkpoint/run_checkpoints.h"
+#include "m2bert/checkpoint/sentence_files.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
@@ -13,20 +16,11 @@ namespace {
 namespace fs = std::filesystem;
 using io::Tree;
 
-// root / relative, which must stay inside root.
-fs::path inside(const fs::path& root, const std::string& relative, const std::string& where) {
-  fs::path path(relative);
-  bool leaves = path.is_absolute() || relative.find('\0') != std::string::npos ||
-                std::any_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".."; });
-  require(!leaves, where, "the path '", printable(relative), "' leads out of the folder");
-  return relative.empty() ? root : root / path;
-}
-
 std::vector<fs::path> shards(const fs::path& folder, const fs::path& index_file) {
   Tree index = io::read_json(index_file);
   std::vector<fs::path> out;
   for (const auto& member : index.at("weight_map").members()) {
-    fs::path shard = inside(folder, member.value.string(), member.value.where());
+    fs::path shard = path_inside(folder, member.value.string(), member.value.where());
     if (std::find(out.begin(), out.end(), shard) == out.end()) out.push_back(shard);
   }
   require(!out.empty(), index_file.string(), ": weight_map names no file");
@@ -35,113 +29,22 @@ std::vector<fs::path> shards(const fs::path& folder, const fs::path& index_file)
   return out;
 }
 
-// The weights files of a folder, safetensors before pickles, as transformers prefers them.
-std::vector<fs::path> find_weights(const fs::path& folder) {
-  for (const char* stem : {"model.safetensors", "pytorch_model.bin"}) {
-    if (fs::is_regular_file(folder / stem)) return {folder / stem};
-    fs::path index = folder / (std::string(stem) + ".index.json");
-    if (fs::is_regular_file(index)) return shards(folder, index);
-  }
-  std::vector<fs::path> others;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (is_weights_file(entry.path())) others.push_back(entry.path());
-  }
-  require(!others.empty(), folder.string(),
-          ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
-  std::sort(others.begin(), others.end());
-  if (others.size() > 1)  // not require(), whose arguments would be evaluated with a single file too
-    fail(folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ", others[1].filename().string(),
-         others.size() > 2 ? ", ...); " : "); ", "name the one to load");
-  return others;
+// model-00001-of-00002.safetensors without model.safetensors.index.json, which says that there are more shards.
+void require_index(const fs::path& file, size_t files) {
+  static const std::regex shard(R"((.+)-\d{5}-of-\d{5}(\.(?:safetensors|bin)))");
+  std::smatch match;
+  const std::string name = file.filename().string();
+  if (!std::regex_match(name, match, shard)) return;
+  fail(file.parent_path().string(), ": ", match[1].str(), match[2].str(), ".index.json is missing: ", name,
+       files > 1 ? " and others are parts" : " is a part",
+       " of a model, and the index lists its parts. Copy the index from where the model came from, or save the model anew");
 }
 
-// The flags of 1_Pooling/config.json, or the "pooling_mode" of newer versions.
-PoolingModes read_pooling(const fs::path& file) {
-  Tree config = io::read_json(file);
-  PoolingModes p;
-  struct Flag {
-    const char *key, *mode;
-    bool& value;
-  };
-  Flag flags[] = {{"pooling_mode_cls_token", "cls", p.cls},
-                  {"pooling_mode_max_tokens", "max", p.max},
-                  {"pooling_mode_mean_tokens", "mean", p.mean},
-                  {"pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens", p.mean_sqrt_len},
-                  {"pooling_mode_weightedmean_tokens", "weightedmean", p.weighted_mean},
-                  {"pooling_mode_lasttoken", "lasttoken", p.last_token}};
-  for (auto& f : flags) f.value = config.get(f.key, false);
-  auto set_mode = [&](const Tree& mode) {
-    auto f = std::find_if(std::begin(flags), std::end(flags), [&](auto& flag) { return mode.string() == flag.mode; });
-    if (f == std::end(flags)) mode.wants("cls, max, mean, mean_sqrt_len_tokens, weightedmean or lasttoken");
-    f->value = true;
-  };
-  if (const Tree* mode = config.find("pooling_mode"); mode && mode->is_list()) {
-    for (const auto& m : mode->items()) set_mode(m);
-  } else if (mode && !mode->is_null()) {
-    set_mode(*mode);
-  }
-  p.include_prompt = config.get("include_prompt", true);
-  p.dimension = config.get("word_embedding_dimension", config.get("embedding_dimension", -1));
-  if (!(p.cls || p.max || p.mean || p.mean_sqrt_len || p.weighted_mean || p.last_token)) p.mean = true;  // as sentence-transformers does
-  return p;
-}
-
-DenseModule read_dense(const fs::path& folder) {
-  fs::path file = folder / "config.json";
-  Tree config = io::read_json(file);
-  DenseModule d;
-  d.in_features = config.at("in_features").as<int>();
-  d.out_features = config.at("out_features").as<int>();
-  require(d.in_features > 0 && d.out_features > 0, file.string(), ": in_features ", d.in_features, " and out_features ", d.out_features,
-          " must be positive");
-  d.bias = config.get("bias", true);
-  d.activation = config.get<std::string>("activation_function", "torch.nn.modules.activation.Tanh");
-  d.weights = find_weights(folder).front();
-  return d;
-}
-
-void read_transformer_options(ModelFolder& out) {
-  for (const char* name : {"sentence_bert_config.json", "sentence_roberta_config.json"}) {
-    fs::path file = out.model / name;
-    if (!fs::is_regular_file(file)) continue;
-    Tree config = io::read_json(file);
-    out.max_seq_length = config.get_optional<int>("max_seq_length");
-    if (out.max_seq_length)
-      require(*out.max_seq_length > 0, file.string(), ": max_seq_length is ", *out.max_seq_length, ", wants a positive number");
-    out.do_lower_case = config.get_optional<bool>("do_lower_case");
-    return;
-  }
-}
-
-void read_prompts(ModelFolder& out) {
-  fs::path file = out.root / "config_sentence_transformers.json";
-  if (!fs::is_regular_file(file)) return;
-  Tree config = io::read_json(file);
-  if (const Tree* prompts = config.find("prompts"); prompts && !prompts->is_null())
-    for (const auto& m : prompts->members()) out.prompts.emplace(m.key, m.value.string());
-  out.default_prompt = config.get<std::string>("default_prompt_name", "");
-  require(out.default_prompt.empty() || out.prompts.contains(out.default_prompt), file.string(), ": default_prompt_name '",
-          printable(out.default_prompt), "' is none of the prompts");
-  out.similarity = config.get<std::string>("similarity_fn_name", "");
-}
-
-void read_modules(ModelFolder& out, const fs::path& file) {
-  out.sentence_transformers = true;
-  Tree modules = io::read_json(file);
-  require(!modules.items().empty(), file.string(), ": names no module");
-  bool first = true;
-  for (const auto& module : modules.items()) {
-    const std::string& type = module.at("type").string();
-    std::string kind = type.substr(type.rfind('.') == std::string::npos ? 0 : type.rfind('.') + 1);
-    fs::path folder = inside(out.root, module.get<std::string>("path", ""), module.where());
-    if (first != (kind == "Transformer")) module.at("type").wants("Transformer for the first module and for no other");
-    if (kind == "Transformer") out.model = folder;
-    else if (kind == "Pooling") out.pooling = read_pooling(folder / "config.json");
-    else if (kind == "Dense") out.dense.push_back(read_dense(folder));
-    else if (kind == "Normalize") out.normalize = true;
-    else module.at("type").wants("a module among Transformer, Pooling, Dense, Normalize");
-    first = false;
-  }
+// A run's recipe says more than its config.json, such as the length of its texts.
+bool is_run_folder(const ModelFolder& folder) {
+  const auto checkpoints = run_checkpoints(folder.model);
+  const bool from_run = std::ranges::find(checkpoints, folder.weights.front()) != checkpoints.end();
+  return from_run && fs::is_regular_file(folder.root / "recipe.yaml");
 }
 
 // An index may name shards that are missing.
@@ -154,15 +57,17 @@ bool has_weights_without_index(const fs::path& folder) {
   return weights && !index;
 }
 
-std::string pooling_json(const PoolingModes& p) {
+std::string pooling_json(const PoolingConfig& p) {
   Tree t = Tree::map();
   t.set("word_embedding_dimension", p.dimension);
-  t.set("pooling_mode_cls_token", p.cls);
-  t.set("pooling_mode_mean_tokens", p.mean);
-  t.set("pooling_mode_max_tokens", p.max);
-  t.set("pooling_mode_mean_sqrt_len_tokens", p.mean_sqrt_len);
-  t.set("pooling_mode_weightedmean_tokens", p.weighted_mean);
-  t.set("pooling_mode_lasttoken", p.last_token);
+  const auto follows = [](const std::string& a, const std::string& b) {
+    return std::ranges::find(pooling_modes(), a) < std::ranges::find(pooling_modes(), b);
+  };
+  if (std::ranges::adjacent_find(p.modes, std::not_fn(follows)) == p.modes.end()) {  // in the flags' order, which all versions read
+    for (const auto& [key, mode] : pooling_flags()) t.set(key, std::ranges::find(p.modes, mode) != p.modes.end());
+  } else {
+    t.set("pooling_mode", Tree::list({p.modes.begin(), p.modes.end()}));
+  }
   t.set("include_prompt", p.include_prompt);
   return io::to_json(t, 2) + "\n";
 }
@@ -185,6 +90,27 @@ std::string modules_json(bool normalize) {
 
 }  // namespace
 
+std::vector<fs::path> find_weights(const fs::path& folder) {
+  for (const char* stem : {"model.safetensors", "pytorch_model.bin"}) {
+    if (fs::is_regular_file(folder / stem)) return {folder / stem};
+    fs::path index = folder / (std::string(stem) + ".index.json");
+    if (fs::is_regular_file(index)) return shards(folder, index);
+  }
+  if (const auto newest = newest_run_checkpoint(folder)) return {*newest};
+  std::vector<fs::path> others;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (is_weights_file(entry.path())) others.push_back(entry.path());
+  }
+  require(!others.empty(), folder.string(),
+          ": no weights in this folder (model.safetensors, pytorch_model.bin or one .pt, .pth, .bin, .safetensors file)");
+  std::sort(others.begin(), others.end());
+  for (const auto& file : others) require_index(file, others.size());
+  if (others.size() > 1)  // not require(), whose arguments would be evaluated with a single file too
+    fail(folder.string(), ": ", others.size(), " weight files (", others[0].filename().string(), ", ", others[1].filename().string(),
+         others.size() > 2 ? ", ...); " : "); ", "name the one to load");
+  return others;
+}
+
 bool is_weights_file(const fs::path& file) {
   const auto extension = file.extension();
   const bool weights = extension == ".safetensors" || extension == ".bin" || extension == ".pt" || extension == ".pth";
@@ -195,13 +121,13 @@ ModelFolder read_folder(const fs::path& folder) {
   require(fs::is_directory(folder), folder.string(), ": not a folder");
   ModelFolder out;
   out.root = out.model = folder;
-  if (fs::path modules = folder / "modules.json"; fs::is_regular_file(modules)) {
-    read_modules(out, modules);
-    read_transformer_options(out);
-    read_prompts(out);
-  }
+  if (fs::is_regular_file(folder / "modules.json")) read_sentence_files(out);
+  require(
+      !fs::exists(out.model / "adapter_config.json"), (out.model / "adapter_config.json").string(),
+      ": this is a PEFT adapter, which changes the weights of another model. Merge them in Python (merge_and_unload) and save the result");
   if (fs::is_regular_file(out.model / "config.json")) out.config = out.model / "config.json";
   out.weights = find_weights(out.model);
+  if (is_run_folder(out)) out.config = folder / "recipe.yaml";
   return out;
 }
 

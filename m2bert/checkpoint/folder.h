@@ -1,5 +1,6 @@
 #pragma once
-// Model folders: Hugging Face (config.json beside the weights) and sentence-transformers (modules.json on top of that).
+// Model folders: Hugging Face (config.json beside the weights), sentence-transformers (modules.json on top of that), and the folder of a
+// training run, which stands for its newest checkpoint and its recipe.
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -8,17 +9,27 @@
 
 namespace m2bert::checkpoint {
 
-// The pooling modes that 1_Pooling/config.json enables; their vectors are concatenated in this order.
-struct PoolingModes {
-  bool cls = false, max = false, mean = false, mean_sqrt_len = false, weighted_mean = false, last_token = false;
-  bool include_prompt = true;
-  int dimension = -1;  // word_embedding_dimension; -1 if absent
+// What 1_Pooling/config.json says.
+struct PoolingConfig {
+  std::vector<std::string> modes;  // of pooling_modes(); their vectors are concatenated in this order
+  bool include_prompt = true;      // false: the tokens of a prompt are left out
+  int dimension = -1;              // of the states; -1 if absent
+  std::string error;               // the modes are not known; an error only where no other pooling is chosen
 };
 
-struct DenseModule {
-  std::filesystem::path weights;  // tensors linear.weight [out, in] and linear.bias [out]
-  int in_features = -1, out_features = -1;
+// cls, max, mean, mean_sqrt_len_tokens, weightedmean, lasttoken: the names and order of sentence-transformers.
+const std::vector<std::string>& pooling_modes();
+
+// A module of sentence-transformers that changes the pooled vectors.
+struct VectorModule {
+  enum class Kind { dense, layer_norm, normalize };
+  Kind kind = Kind::normalize;
+  std::filesystem::path folder;   // with its config.json; may be missing for Normalize
+  std::filesystem::path weights;  // Dense: linear.weight [out, in], linear.bias [out], residual.weight [out, in]; LayerNorm: norm.weight
+                                  // and norm.bias
+  int in_features = -1, out_features = -1;  // Dense
   bool bias = true;
+  bool residual = false;   // adds the input, through residual.weight where the sizes differ
   std::string activation;  // "torch.nn.modules.activation.Tanh", "torch.nn.modules.linear.Identity", ...
 };
 
@@ -29,18 +40,22 @@ struct ModelFolder {
   std::vector<std::filesystem::path> weights;  // one file, or the shards in the index's order
 
   bool sentence_transformers = false;  // has a modules.json; the fields below come from it and the files beside it
-  std::optional<PoolingModes> pooling;
-  std::vector<DenseModule> dense;
-  bool normalize = false;  // modules.json names Normalize (its own folder may be missing)
+  std::optional<PoolingConfig> pooling;
+  bool pooler = false;                // there is no Pooling module: vectors are the output of the model's pooler
+  std::vector<VectorModule> modules;  // in order, without a Normalize at the end
+  bool normalize = false;             // the last module is Normalize
+  std::optional<int> truncate_dim;    // the vectors' first values only
   std::optional<int> max_seq_length;
   std::optional<bool> do_lower_case;  // sentence_bert_config.json: text is lower-cased before the tokenizer
   std::map<std::string, std::string> prompts;
-  std::string default_prompt;  // name of a prompt; empty: none
-  std::string similarity;      // similarity_fn_name; empty if absent
+  std::string default_prompt;        // name of a prompt; empty: none
+  std::string similarity;            // similarity_fn_name; empty if absent
+  std::string vectors_error;         // why the folder gives no vectors (its model is of another kind); empty: it does
+  std::vector<std::string> ignored;  // "file: field" that no program is known to read
 };
 
 // Reads the description of a model folder without opening the weights. Throws an Error that names the file and the field if one is
-// missing, contradictory or of an unknown kind, or if a path leads out of the folder.
+// missing, contradictory or of an unknown kind, could change the vectors and is not supported, or if a path leads out of the folder.
 ModelFolder read_folder(const std::filesystem::path& folder);
 
 // Whether a file may hold a model's weights, by its name.
@@ -54,7 +69,7 @@ bool holds_model(const std::filesystem::path& folder);
 struct FolderDescription {
   std::string config_json;  // text of config.json
   bool sentence_transformers = false;
-  PoolingModes pooling;
+  PoolingConfig pooling;
   bool normalize = false;
   std::optional<int> max_seq_length;
   std::optional<bool> do_lower_case;

@@ -1,10 +1,20 @@
 #pragma once
 // The contents of a checkpoint, without its values.
 #include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "m2bert/checkpoint/tensor_file.h"
 
 namespace m2bert::checkpoint {
+
+// Tensors that belong together: "encoder", "optimizer".
+struct TensorGroup {
+  std::string name;
+  size_t tensors = 0;
+  uint64_t values = 0, bytes = 0;  // shared storage counts once
+};
 
 struct Inspection {
   std::string path;
@@ -15,7 +25,7 @@ struct Inspection {
   uint64_t file_bytes = 0;  // of all weights files
   std::vector<TensorInfo> tensors;
   std::vector<std::string> weight_names;  // per tensor: its name in the model; empty if it is not a model weight
-  std::vector<SkippedObject> skipped;
+  std::vector<SkippedObject> skipped;     // tensor: a weight, so that loading is an error
   std::map<std::string, std::string> metadata;
 
   size_t weight_tensors = 0;             // model weights; each tied name counts
@@ -29,6 +39,12 @@ struct Inspection {
   std::string head;          // "masked LM", "classifier", "embedding", ""
   int layers = -1, hidden = -1, length = -1, vocabulary = -1, labels = -1;
   bool optimizer_state = false;
+
+  std::vector<TensorGroup> modules;                            // of the model weights: embeddings, encoder, pooler, heads
+  std::vector<TensorGroup> states;                             // of the other tensors: optimizer, copies of the weights, random state
+  std::vector<std::pair<std::string, std::string>> optimizer;  // name, kinds of state, lr, weight_decay: what is known
+  std::vector<std::pair<std::string, std::string>> position;   // of a run: batch, epoch, sample, token, seconds
+  std::vector<std::pair<std::string, std::string>> recipe;     // the main keys of a run's recipe, as text
 };
 
 // Reads only the headers of a checkpoint file or a model folder.

@@ -54,15 +54,18 @@ class Matcher {
     collect(nn::named_arrays(module));
   }
 
-  MatchReport run(const TensorMap& weights) {
-    std::vector<std::pair<Slot*, mx::array>> assigned;
-    for (auto& slot : slots_) match_slot(slot, assigned);
+  // Throws unless the weights fit.
+  void check(const TensorMap& weights) {
+    for (auto& slot : slots_) match_slot(slot);
     for (const auto& [name, value] : weights)
       if (!known_.contains(name) && !counts_up(name)) report_.unexpected.push_back(name);
     bool wrong = !report_.mismatched.empty() || (!report_.missing.empty() && !options_.allow_missing) ||
                  (!report_.unexpected.empty() && !options_.allow_unexpected);
     if (wrong) fail(source(), "the weights do not fit the model\n", report_.table(), advice());
-    for (auto& [slot, value] : assigned) {
+  }
+
+  void assign() {
+    for (auto& [slot, value] : assigned_) {
       mx::array converted = in_dtype(value, slot->array->dtype());
       if (converted.id() != value.id() && !value.has_primitive()) {
         converted.eval();
@@ -71,14 +74,18 @@ class Matcher {
       *slot->array = converted;
       for (auto* alias : alias_arrays_[slot->owner]) *alias = converted;
     }
-    return std::move(report_);
   }
+
+  MatchReport report() { return std::move(report_); }
 
  private:
   std::string source() const { return options_.source.empty() ? "" : options_.source + ": "; }
   std::string advice() const {
     if (!report_.mismatched.empty()) return "Is this the configuration the checkpoint was trained with?";
-    return "Check the configuration; --allow-missing loads what is there.";
+    if (const std::string part = unknown_part(); !part.empty())
+      return "The file's names have '" + printable(part) + ".' in them where the model's do not, a wrapper that m2bert does not know; " +
+             "save the weights without it.";
+    return options_.advice;
   }
 
   // An alias belongs to the slot that holds the same member, or else the same array.
@@ -98,7 +105,22 @@ class Matcher {
     }
   }
 
-  void match_slot(Slot& slot, std::vector<std::pair<Slot*, mx::array>>& assigned) {
+  // What an unexpected name has too much of, compared with the first missing one: "wrapped" for bert.wrapped.pooler.dense.bias.
+  std::string unknown_part() const {
+    if (report_.missing.empty()) return "";
+    const std::string& wanted = report_.missing.front();
+    for (const auto& name : report_.unexpected) {
+      if (name.size() < wanted.size() + 2) continue;
+      const size_t more = name.size() - wanted.size();
+      for (size_t at = 0; at < wanted.size(); ++at) {
+        const bool boundary = (at == 0 || wanted[at - 1] == '.') && name[at + more - 1] == '.';
+        if (boundary && name.starts_with(wanted.substr(0, at)) && name.ends_with(wanted.substr(at))) return name.substr(at, more - 1);
+      }
+    }
+    return "";
+  }
+
+  void match_slot(Slot& slot) {
     const mx::array* value = nullptr;
     std::string taken_from;
     std::vector<std::string> names = slot.aliases;
@@ -106,7 +128,7 @@ class Matcher {
     for (const auto& name : names) {
       auto it = file_.find(name);
       if (it == file_.end()) continue;
-      if (!check(name, *it->second, *slot.array)) return;
+      if (!agree(name, *it->second, *slot.array)) return;
       if (value && !same_values(*it->second, *value)) {
         report_.mismatched.push_back(name + ": one array with " + taken_from + " in the model, other values in the file");
         return;
@@ -114,10 +136,10 @@ class Matcher {
       if (!value) value = it->second, taken_from = name;
       report_.loaded.push_back(name);
     }
-    if (value) assigned.emplace_back(&slot, *value);
+    if (value) assigned_.emplace_back(&slot, *value);
     else if (!counts_up(slot.owner)) report_.missing.push_back(slot.owner);
   }
-  bool check(const std::string& name, const mx::array& value, const mx::array& expected) {
+  bool agree(const std::string& name, const mx::array& value, const mx::array& expected) {
     if (value.shape() != expected.shape()) {
       report_.mismatched.push_back(name + ": file " + shape_text(value.shape()) + ", model " + shape_text(expected.shape()));
       return false;
@@ -132,6 +154,7 @@ class Matcher {
   std::vector<Slot> slots_;
   std::map<std::string, std::vector<mx::array*>> alias_arrays_;  // by owner: aliases that are other members
   std::set<std::string> known_;
+  std::vector<std::pair<Slot*, mx::array>> assigned_;
   MatchReport report_;
 };
 
@@ -154,7 +177,16 @@ std::string MatchReport::table() const {
 }
 
 MatchReport match(nn::Module& module, const TensorMap& weights, const MatchOptions& options) {
-  return Matcher(module, weights, options).run(weights);
+  Matcher matcher(module, weights, options);
+  matcher.check(weights);
+  matcher.assign();
+  return matcher.report();
+}
+
+MatchReport check_match(nn::Module& module, const TensorMap& weights, const MatchOptions& options) {
+  Matcher matcher(module, weights, options);
+  matcher.check(weights);
+  return matcher.report();
 }
 
 }  // namespace m2bert::checkpoint

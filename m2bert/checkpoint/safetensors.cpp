@@ -64,6 +64,7 @@ class SafetensorsFile : public TensorFile {
   std::string format() const override { return "safetensors"; }
   const std::vector<SkippedObject>& skipped() const override { return skipped_; }
   const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  const std::map<std::string, std::string>& scalars() const override { return scalars_; }
 
   mx::array read(const TensorInfo& info) override {
     auto it = offsets_.find(info.name);
@@ -83,6 +84,7 @@ class SafetensorsFile : public TensorFile {
   std::shared_ptr<const FileMemory> memory_;
   std::vector<TensorInfo> infos_;
   std::vector<SkippedObject> skipped_;
+  std::map<std::string, std::string> scalars_;
   std::map<std::string, std::string> metadata_;
   std::unordered_map<std::string, uint64_t> offsets_;
 };

@@ -34,7 +34,7 @@ SafetensorsEntry read_entry(const io::Tree::Member& member, uint64_t data_bytes,
   auto known = from_safetensors_dtype(dtype);
   require(known.has_value(), shown, " has the unknown dtype '", printable(dtype, 40), "'");
   e.dtype = *known;
-  uint64_t bytes = static_cast<uint64_t>(*dtype_bytes(e.dtype));
+  uint64_t bits = static_cast<uint64_t>(*dtype_bits(e.dtype));
   const auto& dims = t.at("shape").items();
   require(dims.size() <= most_dimensions, shown, " has ", dims.size(), " dimensions, the limit is ", most_dimensions);
   for (const auto& d : dims) {
@@ -42,10 +42,12 @@ SafetensorsEntry read_entry(const io::Tree::Member& member, uint64_t data_bytes,
     e.shape.push_back(static_cast<int64_t>(n));
   }
   for (auto n : e.shape) {
-    auto product = multiply(bytes, static_cast<uint64_t>(n));
+    auto product = multiply(bits, static_cast<uint64_t>(n));
     require(product.has_value(), shown, " has a shape that overflows 64 bits");
-    bytes = *product;
+    bits = *product;
   }
+  require(bits % 8 == 0, shown, " of ", dtype, " has ", bits, " bits, which are no whole bytes");
+  const uint64_t bytes = bits / 8;
   const auto& offsets = t.at("data_offsets").items();
   require(offsets.size() == 2, shown, " has ", offsets.size(), " data_offsets, wants 2");
   uint64_t begin = whole(offsets[0], std::numeric_limits<int64_t>::max(), "an offset"),
@@ -96,6 +98,7 @@ SafetensorsHeader read_safetensors_header(std::span<const std::byte> file, const
   SafetensorsHeader header;
   uint64_t data_at = 8 + length, data_bytes = file.size() - data_at;
   for (const auto& member : tree.members()) {
+    if (member.key == "__metadata__" && member.value.is_null()) continue;  // as the safetensors package reads it
     if (member.key == "__metadata__") read_metadata(member.value, header, name);
     else header.entries.push_back(read_entry(member, data_bytes, name));
   }

@@ -22,8 +22,9 @@ struct TensorInfo {
 
 // A pickled object that is not a tensor, number, string or container. It was never called.
 struct SkippedObject {
-  std::string path;  // where in the file: "rng.0.numpy"
-  std::string what;  // class or function: "numpy.core.multiarray._reconstruct"
+  std::string path;     // where in the file: "rng.0.numpy"
+  std::string what;     // class or function ("datetime.timedelta"), or the kind of tensor ("a sparse tensor")
+  bool tensor = false;  // a tensor in a form that is not read; load_weights throws if it is a weight
 };
 
 // Names are unique; order is the file's.
@@ -46,6 +47,8 @@ class TensorFile {
   virtual const std::vector<SkippedObject>& skipped() const = 0;
   // safetensors' __metadata__; empty for PyTorch files.
   virtual const std::map<std::string, std::string>& metadata() const = 0;
+  // Numbers and short texts of a PyTorch file, as text: "state.timestamp.Timestamp.batch" -> "100". Empty for safetensors.
+  virtual const std::map<std::string, std::string>& scalars() const = 0;
 
   // The tensor of that name, or nullptr.
   const TensorInfo* find(const std::string& name) const;

@@ -33,13 +33,15 @@ class TorchFile : public TensorFile {
     }
     for (auto& [key, uses] : views)
       if (uses > 1) shared_.insert(key);
-    for (auto& o : index_.skipped) skipped_.push_back({o.path, o.what});
+    for (auto& o : index_.skipped) skipped_.push_back({o.path, o.what, o.tensor});
+    scalars_.insert(index_.scalars.begin(), index_.scalars.end());
   }
 
   const std::vector<TensorInfo>& tensors() const override { return infos_; }
   std::string format() const override { return index_.format; }
   const std::vector<SkippedObject>& skipped() const override { return skipped_; }
   const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  const std::map<std::string, std::string>& scalars() const override { return scalars_; }
 
   mx::array read(const TensorInfo& info) override {
     auto it = by_name_.find(info.name);
@@ -59,6 +61,8 @@ class TorchFile : public TensorFile {
     for (auto n : t.shape) key += "," + std::to_string(n);
     key += ";";
     for (auto n : t.strides) key += "," + std::to_string(n);
+    if (t.conj) key += ";conj";
+    if (t.neg) key += ";neg";
     return key;
   }
 
@@ -77,7 +81,17 @@ class TorchFile : public TensorFile {
       verify(t.storage);
     }
     if (t.dtype == "bool") clean_bools(bytes);
+    if (t.conj || t.neg) apply_bits(t, bytes);
     return array;
+  }
+  // Flips the signs that PyTorch's lazy bits stand for. A complex value is two floats, and its conjugate negates the second.
+  static void apply_bits(const TorchTensor& t, std::span<std::byte> bytes) {
+    const bool complex = t.dtype.starts_with("complex");
+    const size_t part = static_cast<size_t>(t.itemsize) / (complex ? 2 : 1);
+    for (size_t i = 0; i < bytes.size() / part; ++i) {
+      const bool imaginary = complex && i % 2 == 1;
+      if (t.neg != (t.conj && imaginary)) bytes[(i + 1) * part - 1] ^= std::byte{0x80};
+    }
   }
   // Reads the range of the storage that a strided view spans, and copies the view's values.
   void gather(const TorchTensor& t, std::span<std::byte> out) const {
@@ -121,7 +135,7 @@ class TorchFile : public TensorFile {
   io::RandomFile file_;
   std::vector<TensorInfo> infos_;
   std::vector<SkippedObject> skipped_;
-  std::map<std::string, std::string> metadata_;
+  std::map<std::string, std::string> metadata_, scalars_;
   std::unordered_map<std::string, size_t> by_name_;
   std::unordered_set<std::string> shared_;            // views that several tensors have
   std::unordered_map<std::string, mx::array> cache_;  // those that were read

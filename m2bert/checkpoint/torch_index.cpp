@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <string_view>
 #include <unordered_map>
@@ -23,6 +24,7 @@ using pickle::Value;
 
 constexpr size_t most_depth = 200, most_dimensions = 64, most_listed = 10'000;
 constexpr uint64_t most_visits = 2'000'000, most_tensors = 200'000, most_pickle_bytes = uint64_t{256} << 20, most_name = 4096;
+constexpr size_t most_text = 200;  // bytes of a text among the scalars
 constexpr std::string_view legacy_magic("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10);
 
 std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
@@ -33,6 +35,27 @@ struct NamedStorage {
   uint64_t count = 0;  // values
   uint64_t first = 0;  // legacy views: where this view begins in the root storage, in values
 };
+
+// What a function of PyTorch or NumPy rebuilds, if its values are not read; empty for other functions.
+std::string_view unread_tensor(std::string_view function) {
+  constexpr std::pair<std::string_view, std::string_view> kinds[] = {
+      {"torch._utils._rebuild_sparse_tensor", "a sparse tensor"},
+      {"torch._utils._rebuild_sparse_csr_tensor", "a sparse tensor"},
+      {"torch._utils._rebuild_nested_tensor", "a nested tensor"},
+      {"torch.nested._internal.nested_tensor._rebuild_njt", "a nested tensor"},
+      {"torch._utils._rebuild_meta_tensor_no_storage", "a tensor on the meta device, which has no values"},
+      {"torch._utils._rebuild_device_tensor_from_cpu_tensor", "a tensor of another device"},
+      {"torch._utils._rebuild_device_tensor_from_numpy", "a tensor of another device"},
+      {"torch._utils._rebuild_xla_tensor", "a tensor of another device"},
+      {"torch._utils._rebuild_mlc_tensor", "a tensor of another device"},
+      {"numpy.core.multiarray._reconstruct", "a NumPy array"},
+      {"numpy._core.multiarray._reconstruct", "a NumPy array"},
+      {"numpy._core.numeric._frombuffer", "a NumPy array"},
+      {"numpy.core.numeric._frombuffer", "a NumPy array"}};
+  for (const auto& [name, kind] : kinds)
+    if (name == function) return kind;
+  return "";
+}
 
 // Walks a pickled object and collects its tensors.
 class Collector {
@@ -49,7 +72,7 @@ class Collector {
   std::vector<TorchTensor> tensors;
   std::vector<NamedStorage> storages;  // parallel to the storage index of tensors
   std::vector<TorchObject> skipped;
-  std::vector<std::string> paths;
+  std::vector<std::pair<std::string, std::string>> scalars;
 
  private:
   template <class... Parts>
@@ -67,7 +90,6 @@ class Collector {
       case Kind::list:
       case Kind::tuple:
       case Kind::set:
-        if (v.items.empty()) note_path(path);
         for (size_t i = 0; i < v.items.size(); ++i) walk(v.items[i], join(v, path, std::to_string(i)), depth + 1);
         return;
       case Kind::opaque: return walk_opaque(v, path, depth);
@@ -76,14 +98,26 @@ class Collector {
         skip(path, "a storage without a tensor");
         return;
       case Kind::global: skip(path, v.text); return;
-      default: return note_path(path);
+      default: return note_scalar(v, path);
     }
   }
-  void note_path(const std::string& path) {
-    if (paths.size() < most_listed) paths.push_back(path);
+  void note_scalar(const Value& v, const std::string& path) {
+    if (scalars.size() >= most_listed || v.text.size() > most_text) return;
+    if (v.kind == Kind::text) scalars.emplace_back(path, printable(v.text, most_text));
+    if (v.kind == Kind::integer || v.kind == Kind::boolean) scalars.emplace_back(path, std::to_string(v.integer));
+    if (v.kind == Kind::real) scalars.emplace_back(path, short_text(v.real));
+  }
+  static std::string short_text(double value) {
+    char text[32];
+    return {text, static_cast<size_t>(std::snprintf(text, sizeof text, "%.9g", value))};
   }
   void skip(const std::string& path, std::string_view what) {
     if (skipped.size() < most_listed) skipped.push_back({path, printable(what)});
+  }
+  // Every one is listed: a tensor that is left out must not pass unnoticed.
+  void skip_tensor(const Value& v, const std::string& path, const std::string& what) {
+    check(++unread_ <= most_tensors, v, "more than ", most_tensors, " tensors");
+    skipped.push_back({path, what, true});
   }
   std::string join(const Value& v, const std::string& path, std::string_view key) const {
     check(path.size() + key.size() < most_name, v, "a name longer than ", most_name, " bytes");
@@ -97,7 +131,6 @@ class Collector {
     return "<" + (k.kind == Kind::global || k.kind == Kind::opaque ? printable(k.text) : std::string("key")) + ">";
   }
   void walk_dict(const Value& v, const std::string& path, size_t depth) {
-    if (v.items.empty()) note_path(path);
     // As in Python, a repeated key has its last value, at its first position.
     std::unordered_map<std::string, size_t> last;
     std::vector<std::pair<std::string, Ref>> members;
@@ -117,7 +150,7 @@ class Collector {
       auto args = arguments(*call);
       if (f == "torch._utils._rebuild_tensor" || f == "torch._utils._rebuild_tensor_v2") return add_tensor(*call, args, path, false);
       if (f == "torch._utils._rebuild_tensor_v3") return add_tensor(*call, args, path, true);
-      if (f == "torch._utils._rebuild_qtensor") return add_tensor(*call, args, path, false);
+      if (f == "torch._utils._rebuild_qtensor") return add_tensor(*call, args, path, false, true);
       bool parameter = f == "torch._utils._rebuild_parameter" || f == "torch._utils._rebuild_parameter_with_state" ||
                        f == "torch.nn.parameter.Parameter";
       if (!parameter) break;
@@ -127,6 +160,8 @@ class Collector {
       call = &inner;
     }
     if (call->text == "torch._tensor._rebuild_from_type_v2") return walk_subclass(*call, path);
+    if (auto kind = unread_tensor(call->text); !kind.empty()) return skip_tensor(*call, path, std::string(kind));
+    if (call->text == "torch._utils._rebuild_wrapper_subclass") return skip_wrapper(*call, path, first_argument(*call));
     skip(path, v.text);
     walk_states(v, path, depth);
   }
@@ -138,7 +173,12 @@ class Collector {
     const std::string& f = at(args[0]).text;
     if (f == "torch._utils._rebuild_tensor_v2") return add_tensor(v, at(args[2]).items, path, false);
     if (f == "torch._utils._rebuild_tensor_v3") return add_tensor(v, at(args[2]).items, path, true);
-    skip(path, f);
+    if (auto kind = unread_tensor(f); !kind.empty()) return skip_tensor(v, path, std::string(kind));
+    skip_wrapper(v, path, at(args[1]));
+  }
+  // A class of tensors that wraps others: DTensor, quantised weights of torchao.
+  void skip_wrapper(const Value& v, const std::string& path, const Value& cls) {
+    skip_tensor(v, path, "a tensor of class " + printable(cls.kind == Kind::global ? cls.text : "unknown"));
   }
   // Whole pickled modules keep their weights in _parameters, _buffers and _modules of their state.
   void walk_states(const Value& v, const std::string& path, size_t depth) {
@@ -156,6 +196,11 @@ class Collector {
   const std::vector<Ref>& arguments(const Value& call) const {
     check(!call.items.empty() && at(call.items[0]).kind == Kind::tuple, call, "a call without arguments");
     return at(call.items[0]).items;
+  }
+  const Value& first_argument(const Value& call) const {
+    const auto& args = arguments(call);
+    check(!args.empty(), call, printable(call.text), " without arguments");
+    return at(args[0]);
   }
   int64_t integer(Ref r, const char* what) const {
     const Value& v = at(r);
@@ -176,7 +221,7 @@ class Collector {
     return out;
   }
 
-  void add_tensor(const Value& v, const std::vector<Ref>& args, const std::string& path, bool v3) {
+  void add_tensor(const Value& v, const std::vector<Ref>& args, const std::string& path, bool v3, bool quantized = false) {
     check(args.size() >= (v3 ? 7u : 4u), v, "a tensor with ", args.size(), " arguments");
     const Value& id = at(args[0]);
     check(id.kind == Kind::persistent, id, "a tensor whose values are not a storage of the file");
@@ -192,9 +237,26 @@ class Collector {
     t.shape = integers(args[2], "a tensor's shape");
     t.strides = integers(args[3], "a tensor's strides");
     check_range(v, t, s);
+    if (const size_t metadata = v3 ? 7 : 6; args.size() > metadata && !quantized) read_bits(at(args[metadata]), t);
     check(names_.insert(t.name).second, v, "two tensors with the name '", t.name, "'");
     tensors.push_back(std::move(t));
     check(tensors.size() <= most_tensors, v, "more than ", most_tensors, " tensors");
+  }
+  // {'conj': True, 'neg': True}, of which either may be missing.
+  void read_bits(const Value& metadata, TorchTensor& t) const {
+    if (metadata.kind == Kind::none) return;
+    check(metadata.kind == Kind::dict, metadata, "tensor '", t.name, "' has metadata that is not a dict");
+    for (size_t i = 0; i + 1 < metadata.items.size(); i += 2) {
+      const Value &key = at(metadata.items[i]), &value = at(metadata.items[i + 1]);
+      check(key.text == "conj" || key.text == "neg", metadata, "tensor '", t.name, "' has the unknown metadata '", printable(key.text, 40),
+            "'");
+      check(value.kind == Kind::boolean, metadata, "tensor '", t.name, "' has metadata ", key.text, " that is not a bool");
+      (key.text == "conj" ? t.conj : t.neg) = value.integer != 0;
+    }
+    check(!t.conj || t.dtype.starts_with("complex"), metadata, "tensor '", t.name, "' of ", t.dtype, " is a complex conjugate");
+    const bool sign =
+        t.dtype == "float16" || t.dtype == "bfloat16" || t.dtype == "float32" || t.dtype == "float64" || t.dtype.starts_with("complex");
+    check(!t.neg || sign, metadata, "tensor '", t.name, "' of ", t.dtype, " is a lazy negative");
   }
   std::string tensor_dtype(Ref r) const {
     const Value& v = at(r);
@@ -260,7 +322,7 @@ class Collector {
   const Pickle& pickle_;
   const std::string& name_;
   uint64_t base_;
-  uint64_t visits_ = 0;
+  uint64_t visits_ = 0, unread_ = 0;
   std::unordered_set<std::string> names_;
 };
 
@@ -280,7 +342,7 @@ void link(TorchIndex& index, Collector& c, const std::unordered_map<std::string,
   for (auto& t : c.tensors) t.storage = by_key.at(c.storages[t.storage].key);
   index.tensors = std::move(c.tensors);
   index.skipped = std::move(c.skipped);
-  index.paths = std::move(c.paths);
+  index.scalars = std::move(c.scalars);
 }
 
 // ---- the zip format ----

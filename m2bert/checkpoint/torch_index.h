@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace m2bert::checkpoint {
@@ -25,12 +26,14 @@ struct TorchTensor {
   uint64_t first = 0;                   // of the storage, in values
   uint64_t count = 0;                   // product of the shape
   size_t storage = 0;                   // index into TorchIndex::storages
+  bool conj = false, neg = false;       // PyTorch's lazy bits: the values are the complex conjugate, or the negative, of the stored ones
   bool contiguous() const;
 };
 
 struct TorchObject {
   std::string path;
-  std::string what;
+  std::string what;     // the class or function, or what kind of tensor it is
+  bool tensor = false;  // holds a tensor's values in a form that is not read (sparse, nested, a wrapper class, a NumPy array)
 };
 
 struct TorchIndex {
@@ -38,8 +41,7 @@ struct TorchIndex {
   std::vector<TorchTensor> tensors;  // unique names
   std::vector<TorchStorage> storages;
   std::vector<TorchObject> skipped;
-  std::vector<std::string>
-      paths;  // of containers that are empty or hold numbers and text, for telling layouts apart: "rng", "state.optimizers"
+  std::vector<std::pair<std::string, std::string>> scalars;  // numbers and short texts by path, as text
 };
 
 enum class FileKind { torch_zip, torch_legacy, safetensors, unknown };

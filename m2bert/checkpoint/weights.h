@@ -5,15 +5,31 @@
 namespace m2bert::checkpoint {
 
 // The weights of a file (.pt, .pth, .bin, .safetensors) or of a Hugging Face folder, under the names of upstream's model:
-//  - {'state': {'model': ..}} (Composer), {'state_dict': ..}, {'model_state_dict': ..}, {'module': ..} and {'model': ..} are entered;
-//  - "module." and "0.auto_model." are removed, then a leading "model.";
+//  - the parts of names that PyTorch's wrappers add (module, _orig_mod, _fsdp_wrapped_module, ...) are removed wherever they are;
+//  - what is before "bert.", "cls.", "classifier." (or "embeddings.", "encoder.", "pooler.") is removed: {'state': {'model': ..}}
+//  (Composer),
+//    {'state_dict': ..}, {'model': ..}, "model.", "net.", "0.auto_model.";
 //  - names of a Hugging Face BertModel without head ("embeddings.", "encoder.", "pooler.") get the prefix "bert.";
 //  - LayerNorm's old gamma and beta become weight and bias;
 //  - optimizer, scheduler and random state are not read.
-// Tied tensors stay one array. float64 becomes float32, because MLX has float64 on the CPU only; other dtypes are unchanged.
-TensorMap load_weights(const std::filesystem::path& file_or_folder);
+// A file may hold the weights and a moving average of them: the weights are read, with a note, unless `copy` names the prefix of the others
+// ("ema", "state_dict_ema"). Throws if two tensors become the same weight, and for a weight in a form that is not read (sparse and the
+// like). Tied tensors stay one array. float64 becomes float32, because MLX has float64 on the CPU only; other dtypes are unchanged.
+TensorMap load_weights(const std::filesystem::path& file_or_folder, const std::string& copy = "");
 
-// The name under which load_weights returns each tensor of a file that holds `names`; empty if it skips the tensor.
+struct WeightNames {
+  std::vector<std::string> names;   // for each tensor, that under which load_weights returns it; empty if it is not read
+  std::string prefix;               // what was removed from the names; with several models in one, the first
+  std::vector<std::string> others;  // prefixes of copies that are not read
+  std::vector<std::string> copy;    // for each tensor of such a copy, its prefix
+};
+WeightNames find_weights(const std::vector<std::string>& names, const std::string& copy = "");
+
+// Whether a skipped object is a weight, under this name in the model, so that load_weights throws. NumPy arrays count only under the name
+// of a BERT's weight: elsewhere they are statistics.
+bool is_unread_weight(const SkippedObject& object, const std::string& name);
+
+// find_weights(names).names
 std::vector<std::string> weight_names(const std::vector<std::string>& names);
 
 }  // namespace m2bert::checkpoint

@@ -32,19 +32,15 @@ bool truncate(std::string& text, uint64_t chars) {
   return false;
 }
 
-// The documents without blank and invalid ones, truncated and counted.
+// The documents without blank ones, truncated and counted.
 class FilteredDocuments {
  public:
   explicit FilteredDocuments(const BuildOptions& options) : options_(options), documents_(options.inputs, options.documents) {}
 
   bool next(std::string& text) {
     while (options_.limit == 0 || counts_.documents < options_.limit) {
-      if (!documents_.next(text)) return false;
-      if (const auto bad = io::find_invalid_utf8(text)) {
-        require(options_.skip_bad, documents_.where(), ": is not UTF-8 from byte ", *bad,
-                " of the document on; convert it (iconv), or leave such documents out with --skip-bad");
-        ++counts_.bad;
-      } else if (is_blank(text)) {
+      if (!read(text)) return false;
+      if (is_blank(text)) {
         ++counts_.empty;
       } else {
         if (options_.max_chars > 0 && truncate(text, options_.max_chars)) ++counts_.cut;
@@ -56,6 +52,7 @@ class FilteredDocuments {
   }
 
   const BuildCounts& counts() const { return counts_; }
+  const std::string& first_bad() const { return documents_.first_skipped(); }
   std::optional<double> fraction() const {
     const auto read = documents_.fraction();
     if (options_.limit == 0) return read;
@@ -77,12 +74,20 @@ class FilteredDocuments {
     const auto number = [&](const char* key) { return state.at(key).as<uint64_t>(); };
     documents_.skip_to({number("input"), {number("record"), number("offset"), number("line")}});
     counts_ = {number("documents"), number("empty"), number("bad"), number("cut")};
+    bad_before_ = counts_.bad;
   }
 
  private:
+  bool read(std::string& text) {
+    const bool there = documents_.next(text);
+    counts_.bad = bad_before_ + documents_.skipped();
+    return there;
+  }
+
   const BuildOptions& options_;
   Documents documents_;
   BuildCounts counts_;
+  uint64_t bad_before_ = 0;  // of an earlier run
 };
 
 // Writes the documents of one split as samples.
@@ -112,7 +117,7 @@ class Split {
 
   BuiltSplit finish() {
     require(output_.samples() > 0, "there are no samples for ", name_,
-            packer_ ? "; the documents are fewer tokens than one sample" : "; the documents are too few, or all empty");
+            packer_ ? "; the documents are fewer tokens than one sample" : "; the documents are too few, or all empty or passed over");
     BuiltSplit built{.name = name_};
     for (const MdsShardInfo& shard : output_.finish().shards) {
       built.samples += shard.samples;
@@ -155,7 +160,7 @@ std::vector<std::string> split_names(const BuildOptions& options) {
 io::Tree input_tree(const fs::path& input) {
   std::error_code failed;
   const auto changed = fs::last_write_time(input, failed);
-  if (input == "-" || failed) return {{"file", input.string()}};
+  if (!can_reread(input) || failed) return {{"file", input.string()}};
   return {{"file", fs::absolute(input).string()},
           {"bytes", static_cast<uint64_t>(fs::file_size(input))},
           {"changed", static_cast<int64_t>(changed.time_since_epoch().count())}};
@@ -181,10 +186,11 @@ io::Tree settings_of(const BuildOptions& options, const tokenize::WordPiece& tok
   return {{"inputs", inputs},
           {"format", static_cast<int>(options.documents.source.format)},
           {"field", options.documents.source.field},
+          {"delimiter", options.documents.source.delimiter},
           {"whole_files", options.documents.whole_files},
           {"max_chars", options.max_chars},
           {"limit", options.limit},
-          {"skip_bad", options.skip_bad},
+          {"skip_bad", options.documents.source.skip_bad},
           {"val_fraction", options.val_fraction},
           {"val_count", options.val_count},
           {"seed", options.seed},
@@ -197,11 +203,13 @@ io::Tree settings_of(const BuildOptions& options, const tokenize::WordPiece& tok
 void check(const BuildOptions& options) {
   require(!options.inputs.empty(), "there are no documents to build a data set of");
   require(options.val_fraction == 0 || options.val_count == 0, "the validation data is given by a fraction and by a count; choose one");
-  const bool piped = std::find(options.inputs.begin(), options.inputs.end(), "-") != options.inputs.end();
-  require(!piped || options.val_count == 0,
-          "a number of validation documents needs to read the input twice, which standard input cannot; "
-          "give a fraction, or a file");
-  require(!piped || !options.resume, "standard input cannot be read again, so there is nothing to go on with; give a file");
+  for (const fs::path& input : options.inputs) {
+    if (can_reread(input)) continue;
+    const std::string name = input == "-" ? "standard input" : input.string();
+    require(options.val_count == 0, name,
+            ": a number of validation documents needs to read the input twice, which a pipe cannot; give a fraction, or a file");
+    require(!options.resume, name, ": a pipe cannot be read again, so there is nothing to go on with; give a file");
+  }
 }
 
 uint64_t count_documents(const BuildOptions& options) {
@@ -283,7 +291,7 @@ class Builder {
   }
 
   [[noreturn]] void stop() {
-    const bool piped = std::find(options_.inputs.begin(), options_.inputs.end(), "-") != options_.inputs.end();
+    const bool piped = !std::all_of(options_.inputs.begin(), options_.inputs.end(), can_reread);
     if (!piped) save();
     try {
       io::throw_if_interrupted();
@@ -295,7 +303,7 @@ class Builder {
   }
 
   BuildResult finish() {
-    BuildResult result{.counts = documents_.counts()};
+    BuildResult result{.counts = documents_.counts(), .first_bad = documents_.first_bad()};
     io::Tree summary = {
         {"documents", result.counts.documents}, {"empty", result.counts.empty}, {"bad", result.counts.bad}, {"cut", result.counts.cut}};
     for (const auto& split : splits_) {

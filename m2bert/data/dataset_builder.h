@@ -17,7 +17,7 @@ namespace m2bert::data {
 struct BuildCounts {
   uint64_t documents = 0;  // kept
   uint64_t empty = 0;      // skipped: nothing but white space
-  uint64_t bad = 0;        // skipped: not UTF-8 (skip_bad)
+  uint64_t bad = 0;        // skipped: cannot be used (skip_bad)
   uint64_t cut = 0;        // truncated to max_chars
 };
 
@@ -26,7 +26,7 @@ struct BuildOptions {
   DocumentOptions documents;
   uint64_t max_chars = 0;  // longer documents are truncated; 0: no limit
   uint64_t limit = 0;      // stop after this many documents; 0: no limit
-  bool skip_bad = false;   // skip documents that are not UTF-8, which are an error otherwise; a resumed run may turn it on
+                           // documents.source.skip_bad: a resumed run may turn it on
 
   std::filesystem::path out;
   std::string split = "train", val_split = "val";  // folders in `out`
@@ -52,6 +52,7 @@ struct BuiltSplit {
 struct BuildResult {
   BuildCounts counts;
   std::vector<BuiltSplit> splits;
+  std::string first_bad;      // why the first document that this run skipped cannot be used
   uint64_t tokens_lost = 0;   // the last ones, too few for a sample
   bool was_complete = false;  // an earlier run had finished; nothing was done
 };

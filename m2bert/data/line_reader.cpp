@@ -1,19 +1,26 @@
 #include "m2bert/data/line_reader.h"
 
 #include <algorithm>
-#include <cstring>
-#include <string_view>
 
+#include "m2bert/data/bad_record.h"
+#include "m2bert/data/text_head.h"
 #include "m2bert/error.h"
 
 namespace m2bert::data {
+namespace {
+
+constexpr size_t kBuffer = size_t{1} << 20;
+
+bool ends_line(char c) { return c == '\n' || c == '\r'; }
+
+}  // namespace
 
 LineReader::LineReader(const std::filesystem::path& path, size_t max_bytes)
-    : name_(path == "-" ? "standard input" : path.string()),
-      max_bytes_(max_bytes),
-      stream_(io::open_byte_stream(path)),
-      buffer_(size_t{1} << 20) {
-  drop_mark();
+    : LineReader(io::open_byte_stream(path), path == "-" ? "standard input" : path.string(), max_bytes) {}
+
+LineReader::LineReader(std::unique_ptr<io::ByteStream> stream, std::string name, size_t max_bytes)
+    : name_(std::move(name)), max_bytes_(max_bytes), stream_(std::move(stream)), buffer_(kBuffer) {
+  read_head();
 }
 
 bool LineReader::fill() {
@@ -22,40 +29,58 @@ bool LineReader::fill() {
   return end_ > 0;
 }
 
-void LineReader::drop_mark() {
-  constexpr size_t kMark = 3;
-  while (end_ < kMark) {
+// Reads no further than the first line, so that a pipe's first line is not held back.
+void LineReader::read_head() {
+  while (end_ < kTextHead && std::none_of(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(end_), ends_line)) {
     const size_t n = stream_->read(std::span(buffer_).subspan(end_));
     if (n == 0) break;
     end_ += n;
   }
-  const std::string_view head(buffer_.data(), std::min(end_, kMark));
-  require(head.substr(0, 2) != "\xFF\xFE" && head.substr(0, 2) != "\xFE\xFF", name_,
-          ": is UTF-16; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)");
-  if (head == "\xEF\xBB\xBF") offset_ = begin_ = kMark;
+  offset_ = begin_ = check_text_head({buffer_.data(), std::min(end_, kTextHead)}, name_);
 }
 
-bool LineReader::append(std::string& text) {
-  bool any = false;
-  for (;;) {
-    if (begin_ == end_ && !fill()) break;
-    any = true;
-    const char* from = buffer_.data() + begin_;
-    const auto* newline = static_cast<const char*>(std::memchr(from, '\n', end_ - begin_));
-    const size_t n = newline ? static_cast<size_t>(newline - from) : end_ - begin_;
-    require(n <= max_bytes_ && text.size() <= max_bytes_ - n, name_, ":", line_ + 1, ": the record is longer than ", max_bytes_, " bytes");
-    text.append(from, n);
-    begin_ += n + (newline ? 1 : 0);
-    offset_ += n + (newline ? 1 : 0);
-    if (newline) break;
-  }
-  if (any) ++line_;
-  return any;
+// The buffer begins with the end of a line.
+void LineReader::read_ending() {
+  const bool feed = buffer_[begin_] == '\n';
+  ++begin_;
+  ++offset_;
+  ending_ = feed ? "\n" : "\r";
+  if (feed || (begin_ == end_ && !fill()) || buffer_[begin_] != '\n') return;
+  ++begin_;
+  ++offset_;
+  ending_ = "\r\n";
 }
 
 bool LineReader::next(std::string& line) {
   line.clear();
-  return append(line);
+  ending_ = {};
+  bool any = false, too_long = false;
+  while (begin_ < end_ || fill()) {
+    any = true;
+    const std::span rest = std::span(buffer_).subspan(begin_, end_ - begin_);
+    const auto n = static_cast<size_t>(std::find_if(rest.begin(), rest.end(), ends_line) - rest.begin());
+    too_long |= n > max_bytes_ - line.size();
+    if (!too_long) line.append(rest.data(), n);
+    begin_ += n;
+    offset_ += n;
+    if (n == rest.size()) continue;
+    read_ending();
+    break;
+  }
+  if (any) ++line_;
+  if (too_long) bad_record(where(), ": the line is longer than ", max_bytes_, " bytes, the most that a text may have");
+  return any;
+}
+
+void LineReader::unread(std::string_view text, uint64_t lines) {
+  std::vector<char> joined(text.begin(), text.end());
+  joined.insert(joined.end(), buffer_.begin() + static_cast<std::ptrdiff_t>(begin_), buffer_.begin() + static_cast<std::ptrdiff_t>(end_));
+  begin_ = 0;
+  end_ = joined.size();
+  joined.resize(std::max(kBuffer, end_));
+  buffer_ = std::move(joined);
+  offset_ -= text.size();
+  line_ -= lines;
 }
 
 void LineReader::skip_to(uint64_t offset, uint64_t line) {

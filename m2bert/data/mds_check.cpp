@@ -77,6 +77,7 @@ MdsReport describe_mds(const MdsStream& stream) {
 MdsReport check_mds(const MdsStream& stream, const std::function<void(uint64_t)>& progress) {
   MdsReport report = describe_mds(stream);
   const auto& shards = stream.index().shards;
+  if (shards.empty()) add_problem(report, (stream.folder() / kMdsIndex).string() + ": lists no shards; " + kRebuildAdvice);
   for (size_t i = 0; i < shards.size(); ++i) {
     try {
       check_samples(*stream.open(i), report, progress);

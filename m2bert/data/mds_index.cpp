@@ -71,9 +71,8 @@ void check_sizes(const io::Tree& tree, const MdsShardInfo& info) {
           info.raw.bytes, " bytes");
 }
 
-MdsShardInfo read_shard(const io::Tree& tree) {
-  check_keys(tree, {"column_encodings", "column_names", "column_sizes", "compression", "format", "hashes", "raw_data", "samples",
-                    "size_limit", "version", "zip_data"});
+// What index and shard say alike.
+MdsShardInfo read_header(const io::Tree& tree) {
   require(tree.at("version").integer() == 2, tree.at("version").where(), "only version 2 is read");
   const std::string& format = tree.at("format").string();
   require(format == "mds", tree.at("format").where(), "shards of the format '", io::printable(format), "' are not read, only mds");
@@ -82,6 +81,13 @@ MdsShardInfo read_shard(const io::Tree& tree) {
   info.compression = tree.get<std::string>("compression", "");
   info.hashes = tree.get<std::vector<std::string>>("hashes", {});
   if (const io::Tree* limit = tree.find("size_limit")) info.size_limit = *limit;
+  return info;
+}
+
+MdsShardInfo read_shard(const io::Tree& tree) {
+  check_keys(tree, {"column_encodings", "column_names", "column_sizes", "compression", "format", "hashes", "raw_data", "samples",
+                    "size_limit", "version", "zip_data"});
+  MdsShardInfo info = read_header(tree);
   info.samples = static_cast<uint64_t>(tree.at("samples").integer(0, INT64_MAX));
   info.raw = read_file_info(tree.at("raw_data"));
   const io::Tree* packed = tree.find("zip_data");
@@ -173,6 +179,12 @@ std::string mds_index_text(const MdsIndex& index) { return "{\"shards\": " + jso
 
 std::string mds_shard_header(const MdsShardInfo& info) {
   return "{" + columns_text(info) + ", \"size_limit\": " + io::to_json(info.size_limit) + ", \"version\": 2}";
+}
+
+MdsShardInfo parse_mds_shard_header(std::string_view text, const std::string& name) {
+  const io::Tree tree = io::parse_json(text, name);
+  check_keys(tree, {"column_encodings", "column_names", "column_sizes", "compression", "format", "hashes", "size_limit", "version"});
+  return read_header(tree);
 }
 
 }  // namespace m2bert::data

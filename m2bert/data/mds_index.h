@@ -13,6 +13,8 @@
 namespace m2bert::data {
 
 inline constexpr const char* kMdsIndex = "index.json";
+// What errors about a lost index say.
+inline constexpr const char* kRebuildAdvice = "where shards are there, m2bert data index FOLDER makes it anew";
 
 struct MdsFile {
   std::string name;  // a path inside the data set's folder
@@ -53,5 +55,7 @@ MdsIndex read_mds_index(const std::filesystem::path& file);
 std::string mds_index_text(const MdsIndex& index);
 // The description of the columns that each shard file contains.
 std::string mds_shard_header(const MdsShardInfo& info);
+// Reads one; the files, their checksums and the number of samples are not in it. Errors name `name`.
+MdsShardInfo parse_mds_shard_header(std::string_view text, const std::string& name);
 
 }  // namespace m2bert::data

@@ -100,11 +100,16 @@ void MdsStream::find_folder() {
     return;
   }
   const fs::path root = config_.split.empty() ? folder_ : folder_.parent_path();
-  require(fs::is_directory(root, none), root.string(), ": no such folder");
-  if (is_file(folder_ / kMdsIndex)) return;
+  require(fs::is_directory(root, none), root.string(),
+          none && none != std::errc::no_such_file_or_directory ? ": cannot be read: " + none.message() : ": no such folder");
+  std::error_code failed;
+  const fs::file_type kind = fs::status(folder_ / kMdsIndex, failed).type();
+  if (kind == fs::file_type::regular) return;
+  require(kind == fs::file_type::not_found || !failed, (folder_ / kMdsIndex).string(), ": cannot be read: ", failed.message());
   const std::string there = folders_of(root);
   fail(folder_.string(), ": has no ", kMdsIndex, ", so it holds no data set",
-       there.empty() ? "; m2bert data build makes one" : "; there is one in these folders of " + root.string() + ": " + there);
+       there.empty() ? std::string("; m2bert data build makes one, and ") + kRebuildAdvice
+                     : "; there is one in these folders of " + root.string() + ": " + there);
 }
 
 bool MdsStream::usable(const MdsFile& file) const {

@@ -12,6 +12,7 @@
 #include "m2bert/io/file.h"
 #include "m2bert/io/inner_path.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::data {
 namespace {
@@ -105,7 +106,11 @@ std::optional<io::Tree> settings_in(const fs::path& folder) {
 }  // namespace
 
 StagingFolder::StagingFolder(fs::path out, std::vector<std::string> names, io::Tree settings, const StagingFolderOptions& options)
-    : out_(std::move(out)), part_(out_ / part_name), names_(std::move(names)), settings_(std::move(settings)), options_(options) {
+    : out_(io::follow_links(std::move(out))),
+      part_(out_ / part_name),
+      names_(std::move(names)),
+      settings_(std::move(settings)),
+      options_(options) {
   io::Tree splits = io::Tree::list();
   for (const std::string& name : names_) splits.push_back(name);
   settings_.set("splits", splits);

@@ -121,8 +121,8 @@ void read_order(const io::Tree& data, TextDataConfig& config) {
 
 void read_masking(const io::Tree& data, TextDataConfig& config) {
   config.mlm_probability = data.get_optional<double>("mlm_probability");
-  if (config.mlm_probability && !(*config.mlm_probability >= 0 && *config.mlm_probability <= 1))
-    data.at("mlm_probability").wants("a number from 0 to 1");
+  if (config.mlm_probability && !(*config.mlm_probability > 0 && *config.mlm_probability <= 1))
+    data.at("mlm_probability").wants("a number above 0 and at most 1: without masked tokens there is nothing to learn");
   const auto masking = data.get<std::string>("masking", "random");
   if (masking == "every") config.masking = Masking::every;
   else if (masking == "given") config.masking = Masking::given;

@@ -29,6 +29,7 @@ bool describes_model(const std::string& name) {
                                                  "modules.json",
                                                  "sentence_*_config.json",
                                                  "config_sentence_transformers.json",
+                                                 "adapter_config.json",
                                                  "*.yaml",
                                                  "*.yml"};
   return matches_any_glob(globs, name);

@@ -13,6 +13,7 @@ Snapshot cached_snapshot(const ModelName& name, const Cache& cache, const std::s
   for (const auto& entry : std::filesystem::recursive_directory_iterator(snapshot.folder)) {
     const std::string file = entry.path().lexically_relative(snapshot.folder).string();
     if (const auto blob = cache.find(commit, file)) snapshot.files.push_back({file, blob->etag, blob->size, false});
+    else if (!entry.is_symlink() && entry.is_regular_file()) snapshot.files.push_back({file, "", entry.file_size(), false});
   }
   sort_by_name(snapshot.files);
   return snapshot;

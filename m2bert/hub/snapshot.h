@@ -25,7 +25,7 @@ struct Snapshot {
 
 void sort_by_name(std::vector<File>& files);
 
-// What the cache has of a commit.
+// What the cache has of a commit: links to blobs, and plain files (with an empty etag), as on a file system without links.
 Snapshot cached_snapshot(const ModelName& name, const Cache& cache, const std::string& commit);
 
 }  // namespace m2bert::hub

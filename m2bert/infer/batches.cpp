@@ -37,13 +37,33 @@ Batcher::Batcher(tokenize::WordPiece tokenizer, BatchOptions options) : tokenize
   require(options_.batch_size >= 1, "batch size ", options_.batch_size, ": wants at least 1");
   require(options_.max_length >= 3, "maximum length ", options_.max_length, ": wants at least 3, room for a token between [CLS] and [SEP]");
   require(tokenizer_.pad_id() >= 0, "the vocabulary has no [PAD] token, which batches need");
+  prompt_tokens_ = count_prompt_tokens();
 }
 
-Window Batcher::next(const NextText& next_text) const {
+Batcher Batcher::with_prompt(std::string prompt) const {
+  BatchOptions options = options_;
+  options.prompt = std::move(prompt);
+  return Batcher(tokenizer_, std::move(options));
+}
+
+tokenize::EncodeOptions Batcher::encode_options() const {
   tokenize::EncodeOptions how;
   how.max_length = static_cast<size_t>(options_.max_length);
   how.truncation_side = options_.truncation_side;
   how.upstream_cut = options_.upstream_cut;
+  return how;
+}
+
+// As sentence-transformers counts: the tokens of the prompt alone, without the [SEP] at its end.
+int Batcher::count_prompt_tokens() const {
+  if (options_.prompt.empty()) return 0;
+  const tokenize::Encoding prompt = tokenizer_.encode(options_.prompt, encode_options());
+  const bool ends_special = !prompt.ids.empty() && tokenizer_.is_special(prompt.ids.back());
+  return tokens_of(prompt) - (ends_special ? 1 : 0);
+}
+
+Window Batcher::next(const NextText& next_text) const {
+  const tokenize::EncodeOptions how = encode_options();
   std::vector<tokenize::Encoding> encodings;
   size_t tokens = 0;
   while (encodings.empty() || !full(encodings.size(), tokens)) {
@@ -86,6 +106,7 @@ int Batcher::padded_length(int tokens) const {
 
 Window Batcher::window_of(const std::vector<tokenize::Encoding>& encodings) const {
   Window window;
+  window.prompt_tokens = prompt_tokens_;
   for (const tokenize::Encoding& encoding : encodings) {
     window.tokens.push_back(tokens_of(encoding));
     window.truncated.push_back(encoding.truncated ? 1 : 0);

@@ -40,6 +40,7 @@ struct Window {
   std::vector<TextBatch> batches;
   std::vector<int32_t> tokens;     // [texts], tokens that the model sees, without padding
   std::vector<uint8_t> truncated;  // [texts], 1 if the text was truncated to the maximum length
+  int prompt_tokens = 0;           // positions at the beginning of each text that [CLS] and the prompt take; 0: no prompt
 
   size_t texts() const { return tokens.size(); }
 };
@@ -62,10 +63,15 @@ class Batcher {
   // Calls `use` with each window up to the end of the texts, and the number of texts before it. Returns the number of texts.
   uint64_t for_each_window(const NextText& next_text, const std::function<void(const Window& window, uint64_t first)>& use) const;
 
+  // The same batches with another prompt.
+  Batcher with_prompt(std::string prompt) const;
+
   const BatchOptions& options() const { return options_; }
   const tokenize::WordPiece& tokenizer() const { return tokenizer_; }
 
  private:
+  tokenize::EncodeOptions encode_options() const;
+  int count_prompt_tokens() const;
   std::vector<std::string> read(const NextText& next_text) const;
   bool full(size_t texts, size_t tokens) const;
   Window window_of(const std::vector<tokenize::Encoding>& encodings) const;
@@ -74,6 +80,7 @@ class Batcher {
 
   tokenize::WordPiece tokenizer_;
   BatchOptions options_;
+  int prompt_tokens_ = 0;
 };
 
 // Reads the texts of a span in order; the span must outlive it.

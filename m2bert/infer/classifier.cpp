@@ -8,8 +8,11 @@
 namespace m2bert::infer {
 namespace {
 
+// Without problem_type, one label is a value upstream, and in Transformers' pipeline the probability of that label.
 ClassTask task_of(const models::Config& config) {
-  if (config.problem_type == "regression" || (!config.problem_type && config.num_labels == 1)) return ClassTask::regression;
+  if (!config.problem_type && config.num_labels == 1)
+    return config.family == models::Family::hf_bert ? ClassTask::multi_label : ClassTask::regression;
+  if (config.problem_type == "regression") return ClassTask::regression;
   return config.problem_type == "multi_label_classification" ? ClassTask::multi_label : ClassTask::single_label;
 }
 
@@ -45,7 +48,7 @@ Classes Classifier::classify(const Window& window, uint64_t first) const {
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);
       require(std::all_of(scores.begin(), scores.end(), [](float s) { return std::isfinite(s); }), "text ", first + batch.texts[row] + 1,
-              " gets scores that are not finite: the model's weights are broken");
+              " gets scores that are not finite", why_not_finite(pretrained_));
       std::copy(scores.begin(), scores.end(), result.scores.begin() + static_cast<std::ptrdiff_t>(batch.texts[row] * width));
     }
   }

@@ -33,6 +33,7 @@ class Classifier {
   // The names of the labels; LABEL_0, LABEL_1, ... if the model has none.
   const std::vector<std::string>& labels() const { return labels_; }
   const Batcher& batcher() const { return batcher_; }
+  const models::Pretrained& pretrained() const { return pretrained_; }
 
  private:
   models::Pretrained pretrained_;

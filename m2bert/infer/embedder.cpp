@@ -4,20 +4,35 @@
 #include <cmath>
 
 #include "m2bert/error.h"
+#include "m2bert/io/log.h"
+#include "m2bert/models/heads.h"
 
 namespace m2bert::infer {
 namespace {
 
-void require_finite(std::span<const float> vector, uint64_t text) {
-  require(std::all_of(vector.begin(), vector.end(), [](float v) { return std::isfinite(v); }), "text ", text + 1,
-          " gets a vector with NaN or infinite values: the model's weights are broken, or its values leave the range of --dtype float16");
+void require_finite(std::span<const float> vector, uint64_t text, const models::Pretrained& pretrained) {
+  const bool finite = std::all_of(vector.begin(), vector.end(), [](float v) { return std::isfinite(v); });
+  if (!finite) fail("text ", text + 1, " gets a vector with NaN or infinite values", why_not_finite(pretrained));
 }
 
 int length_limit(const models::Pretrained& pretrained, const std::optional<int>& asked) {
   if (!asked) return pretrained.max_length;
-  require(*asked <= pretrained.max_length, "maximum length ", *asked, ": this model takes at most ", pretrained.max_length,
+  const int longest = std::max(pretrained.max_positions, pretrained.max_length);
+  require(*asked <= longest, "maximum length ", *asked, ": this model takes at most ", longest,
           " tokens; longer texts are cut, so split them or use a model for longer texts");
+  if (*asked > pretrained.max_length)
+    io::info("maximum length ", *asked, ": the model is set to ", pretrained.max_length, " tokens, and can take ", longest);
   return *asked;
+}
+
+models::Poolings pooling_of(const models::Pretrained& pretrained, const std::optional<models::Poolings>& asked) {
+  require(pretrained.vectors_error.empty(), pretrained.vectors_error);
+  require(asked || pretrained.pooling_error.empty(), pretrained.pooling_error, "; choose one with --pooling");
+  if (!asked && !pretrained.pooling_note.empty()) io::info(pretrained.pooling_note);
+  const models::Poolings poolings = asked.value_or(pretrained.pooling);
+  require(std::ranges::find(poolings, models::Pooling::pooler) == poolings.end() || pretrained.model->has_pooler(),
+          "pooling: this model has no pooler weights; choose --pooling mean or --pooling cls");
+  return poolings;
 }
 
 }  // namespace
@@ -28,13 +43,19 @@ std::string prompt_text(const models::Pretrained& pretrained, const std::optiona
   return named == pretrained.prompts.end() ? name : named->second;
 }
 
+std::string why_not_finite(const models::Pretrained& pretrained) {
+  const std::string dtype = checkpoint::dtype_name(pretrained.dtype);
+  const std::string text = " in " + dtype + ": the model's weights are broken";
+  return pretrained.dtype == mx::float16 ? text + ", or its values leave the range of float16; try float32" : text;
+}
+
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options) {
   BatchOptions batching;
   batching.pad = options.pad.value_or(pretrained.dynamic_padding ? PadMode::longest : PadMode::max);
   batching.max_length = length_limit(pretrained, options.max_length);
   batching.batch_size = options.batch_size;
   batching.sort = !pretrained.config.monarch_mixer_sequence_mixing;
-  batching.truncation_side = options.truncation_side;
+  batching.truncation_side = options.truncation_side.value_or(pretrained.tokenizer.settings().truncation_side);
   batching.upstream_cut = options.upstream_cut;
   batching.prompt = prompt_text(pretrained, options.prompt);
   return batching;
@@ -43,14 +64,28 @@ BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOpti
 Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
     : pretrained_(std::move(pretrained)),
       batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)),
-      pooling_(options.pooling.value_or(pretrained_.pooling)),
-      normalize_(options.normalize.value_or(pretrained_.normalize)) {
-  require(pooling_ != models::Pooling::pooler || pretrained_.model->has_pooler(),
-          "pooling: this model has no pooler weights; choose --pooling mean or --pooling cls");
+      pooling_(pooling_of(pretrained_, options.pooling)),
+      normalize_(options.normalize.value_or(pretrained_.normalize)),
+      normalize_last_(options.normalize.value_or(false)),
+      dim_(pretrained_.modules.width(static_cast<int>(pooling_.size()) * pretrained_.config.hidden_size)) {
+  if (pretrained_.truncate_dim) dim_ = std::min(dim_, *pretrained_.truncate_dim);
 }
 
-std::vector<float> Embedder::embed(const data::Batch& batch) const {
-  return models::to_floats(pretrained_.model->embedding(models::inputs_of(batch), pooling_, normalize_));
+std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) const {
+  const models::Inputs inputs = models::inputs_of(batch);
+  auto pass = nn::Pass::without_padding();
+  const mx::array states = pretrained_.model->hidden_states(inputs, pass);
+  const int skipped = pretrained_.include_prompt ? 0 : prompt_tokens;
+  std::vector<mx::array> pooled;
+  for (const models::Pooling each : pooling_) pooled.push_back(pretrained_.model->pool(states, inputs.attention_mask, each, skipped));
+  mx::array vectors = pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1);
+  if (!pretrained_.modules.empty()) vectors = pretrained_.modules(mx::astype(vectors, mx::float32));
+  if (normalize_) vectors = models::l2_normalize(vectors);
+  if (vectors.shape(1) > dim_) {
+    vectors = mx::slice(vectors, {0, 0}, {vectors.shape(0), dim_});
+    if (normalize_last_) vectors = models::l2_normalize(vectors);
+  }
+  return models::to_floats(vectors);
 }
 
 Embeddings Embedder::embed(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
@@ -58,19 +93,21 @@ Embeddings Embedder::embed(const Window& window, uint64_t first, const std::func
   Embeddings result{dim(), std::vector<float>(window.texts() * width), window.truncated, window.tokens};
   for (const TextBatch& batch : window.batches) {
     if (stop && stop()) return {};
-    const std::vector<float> rows = embed(batch);
+    const std::vector<float> rows = embed(batch, window.prompt_tokens);
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> vector(rows.data() + row * width, width);
-      require_finite(vector, first + batch.texts[row]);
+      require_finite(vector, first + batch.texts[row], pretrained_);
       std::copy(vector.begin(), vector.end(), result.vectors.begin() + static_cast<std::ptrdiff_t>(batch.texts[row] * width));
     }
   }
   return result;
 }
 
-Embeddings Embedder::operator()(std::span<const std::string> texts, const std::function<void(uint64_t texts_done)>& progress) const {
+Embeddings Embedder::operator()(std::span<const std::string> texts, const std::function<void(uint64_t texts_done)>& progress,
+                                const std::optional<std::string>& prompt) const {
   Embeddings all{dim(), {}, {}, {}};
-  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
+  const Batcher batcher = prompt ? batcher_.with_prompt(*prompt) : batcher_;
+  batcher.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
     const Embeddings part = embed(window, first);
     all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
     all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());

@@ -11,13 +11,13 @@
 namespace m2bert::infer {
 
 struct EmbedOptions {
-  std::optional<PadMode> pad;              // default: max, or longest for models with dynamic padding
-  std::optional<int> max_length;           // tokens; default and upper limit: the model's
-  std::optional<models::Pooling> pooling;  // default: the model's
-  std::optional<bool> normalize;           // to length 1; default: the model's
+  std::optional<PadMode> pad;               // default: max, or longest for models with dynamic padding
+  std::optional<int> max_length;            // tokens; default: the model's; above it only up to what the model can take, with a note
+  std::optional<models::Poolings> pooling;  // default: the model's
+  std::optional<bool> normalize;            // to length 1; default: the model's
   std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
-  tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
+  std::optional<tokenize::TruncationSide> truncation_side;  // default: the tokenizer's, which is right unless its files say left
   bool upstream_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
 };
 
@@ -31,34 +31,42 @@ struct Embeddings {
 // The text of a prompt: that of the model's prompt of this name, otherwise the argument itself. Without one, the model's default prompt.
 std::string prompt_text(const models::Pretrained& pretrained, const std::optional<std::string>& prompt);
 
-// The batching for a model under these options. Error: a maximum length above the model's.
+// The end of the error for values that are NaN or infinite: the dtype in use, and what to do.
+std::string why_not_finite(const models::Pretrained& pretrained);
+
+// The batching for a model under these options. Error: a maximum length above what the model can take.
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options);
 
 class Embedder {
  public:
+  // Error: the model gives no vectors, or not with its pooling, or the pooling does not fit its modules. Notes a pooling that nobody chose.
   Embedder(models::Pretrained pretrained, const EmbedOptions& options);
 
-  // All texts; the same vectors as window by window. progress is called after each window. Error names the text whose vector is not finite.
-  Embeddings operator()(std::span<const std::string> texts, const std::function<void(uint64_t texts_done)>& progress = {}) const;
+  // All texts; the same vectors as window by window. progress is called after each window. prompt: instead of that of the options. Error
+  // names the text whose vector is not finite.
+  Embeddings operator()(std::span<const std::string> texts, const std::function<void(uint64_t texts_done)>& progress = {},
+                        const std::optional<std::string>& prompt = std::nullopt) const;
 
-  // The vectors of one batch, [rows, dim]. Call it from the thread that owns MLX.
-  std::vector<float> embed(const data::Batch& batch) const;
+  // The vectors of one batch, [rows, dim]; prompt_tokens as in Window. Call it from the thread that owns MLX.
+  std::vector<float> embed(const data::Batch& batch, int prompt_tokens = 0) const;
 
   // A window's vectors in the order of its texts. first: the number of texts before it, for errors.
   // stop is called before each batch: true aborts and returns an empty result.
   Embeddings embed(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
 
-  int dim() const { return pretrained_.model->config().hidden_size; }
+  int dim() const { return dim_; }
   const Batcher& batcher() const { return batcher_; }
   const models::Pretrained& pretrained() const { return pretrained_; }
-  models::Pooling pooling() const { return pooling_; }
+  const models::Poolings& pooling() const { return pooling_; }
   bool normalize() const { return normalize_; }
 
  private:
   models::Pretrained pretrained_;
   Batcher batcher_;
-  models::Pooling pooling_;
+  models::Poolings pooling_;
   bool normalize_;
+  bool normalize_last_;  // after the truncation of the vectors too, as asked for
+  int dim_;
 };
 
 }  // namespace m2bert::infer

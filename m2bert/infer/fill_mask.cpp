@@ -25,7 +25,7 @@ FillMask::FillMask(models::Pretrained pretrained, const EmbedOptions& options)
   require(pretrained_.tokenizer.mask_id() >= 0, "the vocabulary has no [MASK] token");
 }
 
-std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const {
+std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::span<const int> positions, uint64_t text, int top_k) const {
   const std::vector<float> probabilities = models::to_floats(mx::softmax(mx::astype(logits_of_masks, mx::float32), -1, true));
   const size_t width = probabilities.size() / positions.size();
   const size_t tokens = std::min(width, pretrained_.tokenizer.vocab_size());  // the rest pads the vocabulary to a multiple of 8
@@ -33,7 +33,7 @@ std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::sp
   std::vector<FilledMask> filled;
   for (size_t mask = 0; mask < positions.size(); ++mask) {
     const float* p = probabilities.data() + mask * width;
-    require(std::isfinite(p[0]), "the model gives probabilities that are not finite: its weights are broken");
+    require(std::isfinite(p[0]), "text ", text + 1, " gets probabilities that are not finite", why_not_finite(pretrained_));
     std::vector<int32_t> order(tokens);
     std::iota(order.begin(), order.end(), 0);
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(wanted), order.end(),
@@ -46,36 +46,30 @@ std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::sp
   return filled;
 }
 
-void FillMask::fill(const TextBatch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const {
-  auto pass = nn::Pass::without_padding();
-  const mx::array hidden = pretrained_.model->hidden_states(models::inputs_of(batch), pass);  // [B, L, H]
-  for (int row = 0; row < batch.rows; ++row) {
-    const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
-    const std::vector<int> positions = masks_of(batch, row, pretrained_.tokenizer.mask_id());
-    const mx::array rows = mx::take(mx::take(hidden, row, 0), mx::array(positions.begin(), {static_cast<int>(positions.size())}), 0);
-    results[text] = fill(pretrained_.model->masked_lm_logits(rows, pass), positions, top_k);
-  }
-}
-
-void FillMask::require_masks(std::span<const std::string> texts) const {
-  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
-    uint64_t without = texts.size();  // the first of the window's texts without one; batches are not in the order of the texts
-    for (const TextBatch& batch : window.batches) {
-      for (int row = 0; row < batch.rows; ++row) {
-        const uint64_t text = first + batch.texts[static_cast<size_t>(row)];
-        if (text < without && masks_of(batch, row, pretrained_.tokenizer.mask_id()).empty()) without = text;
-      }
+std::vector<std::vector<FilledMask>> FillMask::fill(const Window& window, uint64_t first, int top_k) const {
+  require(top_k >= 1, "top_k ", top_k, ": wants at least 1");
+  std::vector<std::vector<FilledMask>> results(window.texts());
+  for (const TextBatch& batch : window.batches) {
+    std::vector<std::vector<int>> masks;
+    for (int row = 0; row < batch.rows; ++row) masks.push_back(masks_of(batch, row, pretrained_.tokenizer.mask_id()));
+    if (std::all_of(masks.begin(), masks.end(), [](const auto& positions) { return positions.empty(); })) continue;
+    auto pass = nn::Pass::without_padding();
+    const mx::array hidden = pretrained_.model->hidden_states(models::inputs_of(batch), pass);  // [B, L, H]
+    for (int row = 0; row < batch.rows; ++row) {
+      const std::vector<int>& positions = masks[static_cast<size_t>(row)];
+      if (positions.empty()) continue;
+      const uint32_t text = batch.texts[static_cast<size_t>(row)];
+      const mx::array rows = mx::take(mx::take(hidden, row, 0), mx::array(positions.begin(), {static_cast<int>(positions.size())}), 0);
+      results[text] = fill(pretrained_.model->masked_lm_logits(rows, pass), positions, first + text, top_k);
     }
-    require(without == texts.size(), "text ", without + 1, " has no [MASK] within its first ", batcher_.options().max_length, " tokens");
-  });
+  }
+  return results;
 }
 
 std::vector<std::vector<FilledMask>> FillMask::operator()(std::span<const std::string> texts, int top_k) const {
-  require(top_k >= 1, "top_k ", top_k, ": wants at least 1");
-  require_masks(texts);
-  std::vector<std::vector<FilledMask>> results(texts.size());
+  std::vector<std::vector<FilledMask>> results;
   batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
-    for (const TextBatch& batch : window.batches) fill(batch, first, top_k, results);
+    for (auto& masks : fill(window, first, top_k)) results.push_back(std::move(masks));
   });
   return results;
 }

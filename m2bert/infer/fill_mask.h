@@ -24,14 +24,16 @@ class FillMask {
   // Error: the model has no masked-LM head, or its vocabulary has no [MASK].
   FillMask(models::Pretrained pretrained, const EmbedOptions& options);
 
-  // The masks of every text, in order. Error, before anything is computed: a text without [MASK] within the maximum length (names its
-  // number).
+  // The masks of every text, in order; none for a text without [MASK] within the maximum length.
   std::vector<std::vector<FilledMask>> operator()(std::span<const std::string> texts, int top_k) const;
+  // Those of a window's texts. first: the number of texts before it, for errors.
+  std::vector<std::vector<FilledMask>> fill(const Window& window, uint64_t first, int top_k) const;
+
+  const Batcher& batcher() const { return batcher_; }
+  const models::Pretrained& pretrained() const { return pretrained_; }
 
  private:
-  std::vector<FilledMask> fill(const mx::array& logits_of_masks, std::span<const int> positions, int top_k) const;
-  void require_masks(std::span<const std::string> texts) const;
-  void fill(const TextBatch& batch, uint64_t first, int top_k, std::vector<std::vector<FilledMask>>& results) const;
+  std::vector<FilledMask> fill(const mx::array& logits_of_masks, std::span<const int> positions, uint64_t text, int top_k) const;
 
   models::Pretrained pretrained_;
   Batcher batcher_;

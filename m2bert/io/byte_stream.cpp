@@ -13,6 +13,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::io {
 namespace {
@@ -29,7 +30,7 @@ class FileStream : public ByteStream {
     } else {
       name_ = path.string();
       fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-      require(fd_ >= 0, name_, errno == ENOENT ? ": no such file" : std::string(": cannot open: ") + std::strerror(errno));
+      require(fd_ >= 0, name_, ": ", errno == ENOENT ? "no such file" : reason_of(std::error_code(errno, std::generic_category())));
     }
     struct stat info{};
     const bool known = ::fstat(fd_, &info) == 0;

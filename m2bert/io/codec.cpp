@@ -38,20 +38,23 @@ const Kind& kind_of(Codec codec) {
   return *std::find_if(kinds.begin(), kinds.end(), [&](const Kind& kind) { return kind.codec == codec; });
 }
 
-// Counts the output, and fails at the first excess byte.
+// Counts the output, and fails at the first excess byte. exact: whether less than `size` bytes are an error too.
 class Output {
  public:
-  Output(uint64_t size, const std::string& name, const std::function<void(std::string_view)>& take)
-      : size_(size), name_(name), take_(take) {}
+  Output(uint64_t size, bool exact, const std::string& name, const std::function<void(std::string_view)>& take)
+      : size_(size), exact_(exact), name_(name), take_(take) {}
 
   void add(const char* data, size_t size) {
-    require(size <= size_ - done_, name_, ": unpacks to more than the ", size_, " bytes that its index says");
+    require(size <= size_ - done_, name_, ": unpacks to more than the ", size_,
+            exact_ ? " bytes that its index says" : " bytes that it may have");
     done_ += size;
     if (size > 0) take_({data, size});
   }
-  void finish() const { require(done_ == size_, name_, ": unpacks to ", done_, " bytes, its index says ", size_); }
-  uint64_t size() const { return size_; }
-  const std::string& name() const { return name_; }
+  void finish() const { check_size(done_); }
+  void check_size(uint64_t size) const {
+    require(exact_ ? size == size_ : size <= size_, name_, ": unpacks to ", size, " bytes, ", exact_ ? "its index says " : "it may have ",
+            size_);
+  }
   [[noreturn]] void damaged(const std::string& why = "") const {
     fail(name_, ": its compressed data is damaged", why.empty() ? "" : ": ", why);
   }
@@ -59,6 +62,7 @@ class Output {
 
  private:
   uint64_t size_, done_ = 0;
+  bool exact_;
   const std::string& name_;
   const std::function<void(std::string_view)>& take_;
 };
@@ -204,7 +208,7 @@ std::string pack_snappy(std::string_view bytes) {
 void unpack_snappy(std::string_view packed, Output& out) {
   size_t size = 0;
   if (snappy_uncompressed_length(packed.data(), packed.size(), &size) != SNAPPY_OK) out.damaged();
-  require(size == out.size(), out.name(), ": unpacks to ", size, " bytes, its index says ", out.size());
+  out.check_size(size);
   if (size / kSnappyRatio > packed.size()) out.damaged();
   std::string content(size, '\0');
   if (snappy_uncompress(packed.data(), packed.size(), content.data(), &size) != SNAPPY_OK) out.damaged();
@@ -240,9 +244,8 @@ std::string compress(const Compression& compression, std::string_view bytes) {
   fail("unknown codec");
 }
 
-void decompress(Codec codec, std::string_view packed, uint64_t size, const std::string& name,
-                const std::function<void(std::string_view)>& take) {
-  Output out(size, name, take);
+namespace {
+void decompress(Codec codec, std::string_view packed, Output& out) {
   switch (codec) {
     case Codec::zstd: unpack_zstd(packed, out); break;
     case Codec::gzip: unpack_gzip(packed, out); break;
@@ -251,6 +254,21 @@ void decompress(Codec codec, std::string_view packed, uint64_t size, const std::
     case Codec::snappy: unpack_snappy(packed, out); break;
   }
   out.finish();
+}
+}  // namespace
+
+void decompress(Codec codec, std::string_view packed, uint64_t size, const std::string& name,
+                const std::function<void(std::string_view)>& take) {
+  Output out(size, true, name, take);
+  decompress(codec, packed, out);
+}
+
+std::string decompress_at_most(Codec codec, std::string_view packed, uint64_t most, const std::string& name) {
+  std::string content;
+  const std::function<void(std::string_view)> take = [&](std::string_view piece) { content += piece; };
+  Output out(most, false, name, take);
+  decompress(codec, packed, out);
+  return content;
 }
 
 }  // namespace m2bert::io

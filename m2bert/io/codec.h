@@ -28,4 +28,7 @@ std::string compress(const Compression& compression, std::string_view bytes);
 void decompress(Codec codec, std::string_view packed, uint64_t size, const std::string& name,
                 const std::function<void(std::string_view)>& take);
 
+// Content of unknown size, but of at most `most` bytes; throws as above.
+std::string decompress_at_most(Codec codec, std::string_view packed, uint64_t most, const std::string& name);
+
 }  // namespace m2bert::io

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "m2bert/error.h"
+#include "m2bert/io/path.h"
 #include "m2bert/io/temporaries.h"
 
 namespace m2bert::io {
@@ -29,6 +30,7 @@ int open_for_reading(const std::filesystem::path& file) {
   if (fd < 0) {
     require(errno != ENOENT, file.string(), ": no such file");
     require(errno != EACCES, file.string(), ": may not be read (permission denied)");
+    require(errno != ELOOP, file.string(), ": is a loop of symbolic links");
     fail_system(file, "open", errno);
   }
   return fd;
@@ -90,16 +92,6 @@ void sync_folder(const std::filesystem::path& file) {
   if (fd < 0) return;
   (void)::fsync(fd);
   ::close(fd);
-}
-
-void check_target(const std::filesystem::path& file) {
-  require(!file.empty() && file.has_filename(), "\"", file.string(), "\": wants the name of a file to write");
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(file, ignored), file.string(), ": is a folder, wants the name of a file to write");
-  if (file.has_parent_path()) {
-    require(std::filesystem::is_directory(file.parent_path(), ignored), file.string(), ": the folder ", file.parent_path().string(),
-            " does not exist; make it first");
-  }
 }
 
 }  // namespace
@@ -203,22 +195,13 @@ void require_file(const std::filesystem::path& file) {
 
 AtomicFile::AtomicFile(std::filesystem::path final_path) : final_(std::move(final_path)) {
   static std::atomic<unsigned> count{0};
-  check_target(final_);
-  // A pipe or a device such as /dev/null cannot be replaced: it is written directly.
-  std::error_code ignored;
-  const auto there = std::filesystem::status(final_, ignored);
-  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
-    fd_ = ::open(final_.c_str(), O_WRONLY | O_CLOEXEC);
-    if (fd_ < 0) fail_system(final_, "open for writing", errno);
+  if (is_stream(final_)) {
+    fd_ = open_stream(final_);
     return;
   }
+  final_ = writable_path(final_);
   temporary_ = final_;
   temporary_ += ".part-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
-  // Replaces a link's target, not the link.
-  if (std::filesystem::is_symlink(final_, ignored)) {
-    const auto target = std::filesystem::weakly_canonical(final_, ignored);
-    if (!ignored) final_ = target;
-  }
   fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd_ < 0) fail_system(final_, "write beside it", errno);
   remember_temporary(temporary_.string());
@@ -277,7 +260,7 @@ void write_file(const std::filesystem::path& file, std::string_view content) {
 }
 
 GrowingFile::GrowingFile(std::filesystem::path file, uint64_t size) : path_(std::move(file)) {
-  check_target(path_);
+  (void)writable_path(path_);
   fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) fail_system(path_, "open for writing", errno);
   try {

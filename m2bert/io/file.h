@@ -61,7 +61,7 @@ void require_file(const std::filesystem::path& file);
 
 // Writes a temporary file beside the final one; commit() renames it, so that the final name never holds a partial file.
 // Without commit() the temporary is removed, also when a signal ends the program through io/interrupt.h.
-// Pipes and devices are written directly.
+// A symbolic link stays, and what it points at is replaced. Pipes and devices are written directly.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path final_path);

@@ -73,14 +73,22 @@ void remove_temporaries() noexcept {
   for (Slot& slot : slots) {
     if (slot.used) ::unlink(slot.path);
   }
+  for (int depth = 0; depth < 3; ++depth) {  // folders, once they are empty
+    for (Slot& slot : slots) {
+      if (slot.used) ::rmdir(slot.path);
+    }
+  }
 }
 
 void install_interrupt_handlers() {
   struct sigaction action{};
   action.sa_handler = handle;
   sigemptyset(&action.sa_mask);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP})
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before{};
+    if (signal == SIGHUP && sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;  // nohup(1)
     require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);
+  }
 }
 
 bool interrupted() { return signal_number.load(std::memory_order_relaxed) != 0; }

@@ -4,7 +4,8 @@
 
 namespace m2bert::io {
 
-// Installs handlers for SIGINT, SIGTERM and SIGHUP. Temporary files of AtomicFile are removed even when the second signal ends the program.
+// Installs handlers for SIGINT, SIGTERM and, unless it is ignored, SIGHUP. Temporary files of AtomicFile are removed even when the second
+// signal ends the program.
 void install_interrupt_handlers();
 // Whether a signal has arrived.
 bool interrupted();

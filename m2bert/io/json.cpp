@@ -1,5 +1,6 @@
 #include "m2bert/io/json.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -74,6 +75,51 @@ std::string bare_message(const std::string& message) {
   return out;
 }
 
+// Where a path continues behind a key or a number of a list that it has at `at`; npos if it has another one there. The end of the path is
+// its size. A part is written as "part", or as "[part]" behind another one.
+size_t path_after(std::string_view path, size_t at, std::string_view key) {
+  if (at >= path.size()) return std::string_view::npos;
+  std::string_view rest = path.substr(at);
+  if (rest.front() == '[' && rest.substr(1).starts_with(key) && rest.substr(1 + key.size()).starts_with(']')) {
+    rest.remove_prefix(key.size() + 2);
+  } else if (rest.starts_with(key)) {
+    rest.remove_prefix(key.size());
+  } else {
+    return std::string_view::npos;
+  }
+  if (rest.empty()) return path.size();
+  if (rest.front() != '.' && rest.front() != '[') return std::string_view::npos;
+  at = path.size() - rest.size() + (rest.front() == '.' ? 1 : 0);
+  return at < path.size() ? at : std::string_view::npos;
+}
+
+const Tree* find_from(const Tree& tree, std::string_view path, size_t at) {
+  if (at == path.size()) return &tree;
+  if (tree.is_list()) {
+    for (size_t i = 0; i < tree.size(); ++i)
+      if (const size_t next = path_after(path, at, std::to_string(i)); next != std::string_view::npos)
+        return find_from(tree.items()[i], path, next);
+    return nullptr;
+  }
+  if (!tree.is_map()) return nullptr;
+  std::vector<std::pair<size_t, const Tree*>> fitting;
+  for (const Tree::Member& member : tree.members())
+    if (const size_t next = path_after(path, at, member.key); next != std::string_view::npos) fitting.emplace_back(next, &member.value);
+  std::sort(fitting.begin(), fitting.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [next, value] : fitting)
+    if (const Tree* found = find_from(*value, path, next)) return found;
+  return nullptr;
+}
+
+// What is wrong with text that is no JSON, where other programs write it none the less; empty if it is nothing of the kind.
+std::string known_mistake(std::string_view rest, const std::string& message) {
+  if (message.find("surrogate U+") != std::string::npos)
+    return "an escape is half of a surrogate pair (\\ud800 to \\udfff), which is no character; write both halves, or none";
+  for (const std::string_view word : {"NaN", "Infinity", "-Infinity", "nan", "inf", "-inf"})
+    if (rest.starts_with(word)) return std::string(word) + " is no JSON; write null";
+  return "";
+}
+
 // What both handlers share: position, limits, errors.
 class Handler {
  public:
@@ -93,8 +139,11 @@ class Handler {
     const std::string message = bare_message(error.what());
     // The parser has consumed the offending character, unless that is the end.
     const bool at_end = message.find("unexpected end of input") != std::string::npos;
-    lines_.advance(taken_ > 0 && !at_end ? taken_ - 1 : taken_);
-    refuse(printable(message, 1000));  // it quotes the offending text
+    const size_t at = taken_ > 0 && !at_end ? taken_ - 1 : taken_;
+    lines_.advance(at);
+    const size_t begin = at > 0 && at < text_.size() && text_[at - 1] == '-' ? at - 1 : at;
+    const std::string mistake = known_mistake(text_.substr(std::min(begin, text_.size())), message);
+    refuse(mistake.empty() ? printable(message, 1000) : mistake);  // the message quotes the offending text
   }
 
  protected:
@@ -206,7 +255,7 @@ class TreeHandler : public Handler {
 class FieldHandler : public Handler {
  public:
   FieldHandler(std::string_view text, std::string_view path, const std::string& where, const JsonLimits& limits, const size_t& taken)
-      : Handler(text, limits, taken), path_(path), where_(where), parts_(split_path(path)) {}
+      : Handler(text, limits, taken), path_(path), where_(where) {}
 
   bool null() { return other("null"); }
   bool boolean(bool v) { return other(v ? "true" : "false"); }
@@ -214,10 +263,7 @@ class FieldHandler : public Handler {
   bool number_unsigned(Json::number_unsigned_t v) { return other(std::to_string(v)); }
   bool number_float(Json::number_float_t, const std::string& text) { return other(text); }
   bool string(std::string& v) {
-    if (begin_value() && matched_ == parts_.size()) {
-      out_ = std::move(v);
-      found_ = true;
-    }
+    if (begin_value() == path_.size() && is_best()) found_ = {route(), "", std::move(v)};
     end_value();
     return true;
   }
@@ -227,48 +273,62 @@ class FieldHandler : public Handler {
   bool end_array() { return close(); }
   bool key(std::string& v) {
     Level& level = levels_.back();
-    level.next = level.on_path && matched_ < parts_.size() && v == parts_[matched_];
-    if (level.next && level.seen) refuse("has the field \"" + parts_[matched_] + "\" twice");
-    level.seen |= level.next;
+    level.next = level.at == kOff ? kOff : path_after(path_, level.at, v);
+    if (level.next == kOff) return true;
+    if (std::find(level.seen.begin(), level.seen.end(), level.next) != level.seen.end()) refuse("has the field \"" + v + "\" twice");
+    level.seen.push_back(level.next);
     return true;
   }
   std::string take() {
-    if (!found_) refuse("has no field \"" + std::string(path_) + "\"");
-    return std::move(out_);
+    if (found_.route.empty()) refuse("has no field \"" + std::string(path_) + "\"" + keys_there());
+    if (!found_.other.empty()) refuse("the field \"" + std::string(path_) + "\" wants a string, got " + found_.other);
+    return std::move(found_.text);
   }
 
  private:
+  static constexpr size_t kOff = std::string_view::npos;  // not on the path
+  // A map or list that is being read. Positions are places in the path.
   struct Level {
-    bool list, on_path, next = false, seen = false;
+    bool list;
+    size_t at, next = kOff;  // of this level; of the value that comes next
     size_t index = 0;
+    std::vector<size_t> seen;
+  };
+  // A value at the path's end. Its route are the positions behind each key: the best route has the longest key first.
+  struct Found {
+    std::vector<size_t> route;
+    std::string other, text;  // what it is, unless a string
   };
   std::string prefix() const override { return where_ + ": "; }
-  // Whether the value that starts here is on the path; if so, counts it as one matched part.
-  bool begin_value() {
+  // The position in the path behind the value that starts here.
+  size_t begin_value() {
     count_value();
-    if (levels_.empty()) return true;
+    if (levels_.empty()) return 0;
     Level& level = levels_.back();
-    if (level.list) level.next = level.on_path && matched_ < parts_.size() && std::to_string(level.index) == parts_[matched_];
-    if (level.next) ++matched_;
+    if (level.list) level.next = level.at == kOff ? kOff : path_after(path_, level.at, std::to_string(level.index));
     return level.next;
   }
   void end_value() {
     if (levels_.empty()) return;
-    Level& level = levels_.back();
-    if (level.next) --matched_;
-    level.next = false;
-    ++level.index;
+    levels_.back().next = kOff;
+    ++levels_.back().index;
   }
+  std::vector<size_t> route() const {
+    std::vector<size_t> route;
+    for (const Level& level : levels_) route.push_back(level.next);
+    return route;
+  }
+  bool is_best() const { return !levels_.empty() && route() > found_.route; }
   bool other(const std::string& what) {
-    if (begin_value() && matched_ == parts_.size()) not_a_string(what);
+    if (begin_value() == path_.size() && is_best()) found_ = {route(), what, ""};
     end_value();
     return true;
   }
   bool open(bool list, const char* what) {
     enter();
-    const bool on_path = begin_value();
-    if (on_path && matched_ == parts_.size()) not_a_string(what);
-    levels_.push_back({list, on_path});
+    const size_t at = begin_value();
+    if (at == path_.size() && is_best()) found_ = {route(), what, ""};
+    levels_.push_back({list, at});
     return true;
   }
   bool close() {
@@ -277,17 +337,23 @@ class FieldHandler : public Handler {
     end_value();
     return true;
   }
-  [[noreturn]] void not_a_string(const std::string& what) {
-    refuse("the field \"" + std::string(path_) + "\" wants a string, got " + what);
+  // "; it has id, title": the keys of the document.
+  std::string keys_there() const {
+    Tree tree;
+    try {
+      tree = parse_json(text_, where_, limits_);
+    } catch (const Error&) {  // a key that is there twice
+    }
+    if (!tree.is_map() || tree.size() == 0) return "";
+    std::string keys;
+    for (size_t i = 0; i < std::min<size_t>(tree.size(), 12); ++i) keys += (i ? ", " : "") + printable(tree.members()[i].key, 60);
+    return "; it has " + keys + (tree.size() > 12 ? ", ..." : "");
   }
 
   std::string_view path_;
   const std::string& where_;
-  std::vector<std::string> parts_;
   std::vector<Level> levels_;
-  size_t matched_ = 0;
-  bool found_ = false;
-  std::string out_;
+  Found found_;
 };
 
 template <class H>
@@ -360,6 +426,8 @@ Tree parse_json(std::string_view text, const std::string& name, const JsonLimits
 }
 
 Tree read_json(const std::filesystem::path& file, const JsonLimits& limits) { return parse_json(read_file(file), file.string(), limits); }
+
+const Tree* find_json(const Tree& tree, std::string_view path) { return find_from(tree, path, 0); }
 
 std::string json_string_at(std::string_view text, std::string_view path, const std::string& where, const JsonLimits& limits) {
   size_t taken = 0;

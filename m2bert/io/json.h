@@ -18,7 +18,10 @@ struct JsonLimits {
 Tree parse_json(std::string_view text, const std::string& name, const JsonLimits& limits = {});
 Tree read_json(const std::filesystem::path& file, const JsonLimits& limits = {});
 
-// The string at a path such as "text" or "doc.body.0", read without building the rest of the document. For JSONL.
+// The value at a path such as "text" or "doc.body.0"; nullptr if there is none. A key that has the dots of the path in it is found before
+// nested ones: with "doc.body" the key "doc.body", and only without it the key "body" in "doc".
+const Tree* find_json(const Tree& tree, std::string_view path);
+// The string at such a path, read without building the rest of the document. For JSONL.
 // where: "file:line", put in front of errors (no such field, not a string, bad JSON).
 std::string json_string_at(std::string_view text, std::string_view path, const std::string& where, const JsonLimits& limits = {});
 

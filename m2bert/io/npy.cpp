@@ -127,6 +127,9 @@ Header read_header(std::string_view bytes, const std::string& file) {
   return header;
 }
 
+// Bytes of a value; 0 for types that are not read.
+size_t width_of(const std::string& type) { return type == "<f4" ? 4 : type == "<f2" ? 2 : type == "<f8" ? 8 : 0; }
+
 template <class T, class Convert>
 void convert(std::string_view data, std::vector<float>& out, Convert value) {
   for (size_t i = 0; i < out.size(); ++i) {
@@ -173,22 +176,31 @@ float from_float16(uint16_t bits) {
   return std::bit_cast<float>(sign | ((rest << 13) + 0x38000000));
 }
 
-NpyMatrix read_npy(const std::filesystem::path& path) {
-  const MappedFile mapped(path);
+NpyView map_npy(const std::filesystem::path& path) {
+  NpyView out{MappedFile(path), "", 0, 0, 0};
   const std::string file = path.string();
-  const std::string_view bytes(reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size());
+  const std::string_view bytes(reinterpret_cast<const char*>(out.file.bytes().data()), out.file.bytes().size());
   const Header header = read_header(bytes, file);
   require(header.shape.size() == 1 || header.shape.size() == 2, file, ": its array has ", header.shape.size(), " dimensions, wants 1 or 2");
-  NpyMatrix out;
   out.rows = header.shape[0];
   out.columns = header.shape.size() == 2 ? header.shape[1] : 1;
-  const size_t width = header.type == "<f4" ? 4 : header.type == "<f2" ? 2 : header.type == "<f8" ? 8 : 0;
+  out.type = header.type;
+  out.offset = header.size;
+  const size_t width = width_of(header.type);
   require(width > 0, file, ": its array has the type ", header.type, "; <f2, <f4 and <f8 are read");
-  const std::string_view data = bytes.substr(header.size);
-  const bool fits = out.columns == 0 || out.rows <= data.size() / out.columns;
-  require(fits && out.rows * out.columns * width == data.size(), file, ": has ", data.size(), " bytes of data, its shape [", out.rows, ", ",
-          out.columns, "] wants another size");
-  out.values.resize(out.rows * out.columns);
+  const size_t data = bytes.size() - header.size;
+  const bool fits = out.columns == 0 || out.rows <= data / out.columns;
+  require(fits && out.rows * out.columns * width == data, file, ": has ", data, " bytes of data, its shape [", out.rows, ", ", out.columns,
+          "] wants another size");
+  return out;
+}
+
+NpyMatrix read_npy(const std::filesystem::path& path) {
+  const NpyView view = map_npy(path);
+  const std::string_view data(reinterpret_cast<const char*>(view.file.bytes().data()) + view.offset,
+                              view.file.bytes().size() - view.offset);
+  NpyMatrix out{std::vector<float>(view.rows * view.columns), view.rows, view.columns};
+  const size_t width = width_of(view.type);
   if (width == 4) convert<float>(data, out.values, [](float v) { return v; });
   if (width == 2) convert<uint16_t>(data, out.values, from_float16);
   if (width == 8) convert<double>(data, out.values, [](double v) { return static_cast<float>(v); });

@@ -1,5 +1,5 @@
 #pragma once
-// The temporary files that currently exist, for a signal handler that ends the program.
+// The temporary files and folders that currently exist, for a signal handler that ends the program.
 #include <string>
 
 namespace m2bert::io {

@@ -23,7 +23,7 @@ size_t utf8_sequence(std::string_view text) {
 
 std::optional<size_t> find_invalid_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
-    const size_t n = utf8_sequence(text.substr(i));
+    const size_t n = static_cast<unsigned char>(text[i]) < 0x80 ? 1 : utf8_sequence(text.substr(i));
     if (n == 0) return i;
     i += n;
   }

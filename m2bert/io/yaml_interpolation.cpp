@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <sstream>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "m2bert/io/yaml_scalar.h"
@@ -15,6 +16,7 @@ constexpr int kMaxChain = 100;  // interpolations that lead to one another
 // Thrown for an interpolation without a target; caught where the interpolation is.
 struct NoTarget {
   std::string reason;
+  bool elsewhere = false;  // the reason names another value, to which this one leads
 };
 
 template <class... Parts>
@@ -56,6 +58,7 @@ class Resolver {
       value = evaluate(tree, tree.string());
     } catch (const NoTarget& error) {
       value = Tree::Missing{error.reason};
+      unresolved_[&tree] = error;
       nesting_ = nesting;
     }
     active_.erase(&tree);
@@ -205,25 +208,22 @@ class Resolver {
       require(arguments.size() == 1, at.where(), "oc.decode wants one argument");
       return arguments[0].is_string() ? resolve_at(at, arguments[0].string()) : arguments[0];
     }
-    fail(at.where(), "unknown resolver \"", name, "\"; oc.env and oc.decode are supported");
+    if (name == "oc.select") {
+      require(arguments.size() == 1 || arguments.size() == 2, at.where(), "oc.select wants a key and perhaps a default");
+      const Tree* found = find(at, python_text_at(at, arguments[0]));
+      if (found && !found->is_missing()) return *found;
+      return arguments.size() == 2 ? arguments[1] : Tree();
+    }
+    fail(at.where(), "unknown resolver \"", name, "\"; oc.env, oc.select and oc.decode are supported");
   }
 
   // The resolved value of a.b, .b or ..b.
   Tree node(const Tree& at, std::string_view name) {
-    require(!name.empty(), at.where(), "an interpolation without a name: ", at.shown());
-    std::vector<std::string> path;
-    if (name.front() == '.') path = above(at, name);
-    if (!name.empty()) {
-      try {
-        for (std::string& part : split_path(name)) path.push_back(std::move(part));
-      } catch (const Error& error) {
-        fail(at.where(), error.what());
-      }
-    }
+    std::string_view relative = name;
+    const auto path = absolute(at, relative);
     Tree* tree = &root_;
     for (const std::string& part : path) {
-      if (tree->is_string()) resolve(*tree);
-      Tree* next = child(*tree, part);
+      Tree* next = step(*tree, part);
       if (!next) {
         no_target("the interpolation ${", name, "} names nothing: there is no \"", part, "\" in ",
                   tree == &root_ ? "the file" : tree->path(), "; set it there or with key=value");
@@ -231,9 +231,56 @@ class Resolver {
       tree = next;
     }
     visit(*tree);
-    if (tree->is_missing()) no_target("the interpolation ${", name, "} names a value that is not set");
+    require_resolved(*tree);
+    if (tree->is_missing()) {
+      throw NoTarget{"it refers to " + place_of(*tree) + ", which is marked ??? (mandatory): set it there or with key=value", true};
+    }
     return *tree;
   }
+
+  // The same for oc.select: nullptr if there is none, and the value may be ???.
+  const Tree* find(const Tree& at, std::string_view name) {
+    Tree* tree = &root_;
+    for (const std::string& part : absolute(at, name)) {
+      tree = step(*tree, part);
+      if (!tree) return nullptr;
+    }
+    visit(*tree);
+    require_resolved(*tree);
+    return tree;
+  }
+
+  // The path of a.b, .b or ..b from the root. The name loses its leading dots.
+  static std::vector<std::string> absolute(const Tree& at, std::string_view& name) {
+    require(!name.empty(), at.where(), "an interpolation without a name: ", at.shown());
+    std::vector<std::string> path;
+    if (name.front() == '.') path = above(at, name);
+    if (name.empty()) return path;
+    try {
+      for (std::string& part : split_path(name)) path.push_back(std::move(part));
+    } catch (const Error& error) {
+      fail(at.where(), error.what());
+    }
+    return path;
+  }
+
+  // The member or item, after the value itself is resolved; nullptr if there is none.
+  Tree* step(Tree& tree, const std::string& part) {
+    if (tree.is_string()) resolve(tree);
+    require_resolved(tree);
+    return child(tree, part);
+  }
+
+  // An error names the first reference of a chain that cannot be resolved.
+  void require_resolved(const Tree& tree) const {
+    const auto it = unresolved_.find(&tree);
+    if (it == unresolved_.end()) return;
+    if (it->second.elsewhere) throw it->second;
+    throw NoTarget{"it refers to " + place_of(tree) + ", where " + it->second.reason, true};
+  }
+
+  // "max_seq_len (r.yaml:5)".
+  static std::string place_of(const Tree& tree) { return tree.path() + " (" + tree.location() + ")"; }
 
   static Tree* child(Tree& tree, const std::string& part) {
     if (tree.is_map()) return tree.as_map().find(part);
@@ -313,6 +360,7 @@ class Resolver {
   size_t values_ = 0, bytes_ = 0;
   int nesting_ = 0;
   std::unordered_set<const Tree*> active_, done_;
+  std::unordered_map<const Tree*, NoTarget> unresolved_;
 };
 
 }  // namespace

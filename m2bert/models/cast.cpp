@@ -17,21 +17,36 @@ std::vector<nn::NamedArray> castable_weights(Model& model) {
   return arrays;
 }
 
-bool cast_weights(Model& model, mx::Dtype dtype) {
-  const bool on_cpu = mx::default_device() == mx::Device::cpu, narrow = !on_cpu || ops::supports_bfloat16_gemm();
-  if (dtype == mx::int8) {
-    const bool wide = on_cpu && !ops::supports_int8_gemm();
-    for (auto& m : nn::matrices(model)) {
-      if (!m.scale->has_value() && !checkpoint::is_quantized(m.name, *m.weight)) continue;
-      const auto quantized = m.scale->has_value() ? ops::Weight{*m.weight, *m.scale} : ops::quantize_weight(*m.weight);
-      *m.weight = wide ? ops::dequantize_weight(quantized) : quantized.values;
-      *m.scale = wide ? std::nullopt : quantized.scale;
-    }
-    // Attention is computed in float32 anyway, and float32 states make it more precise.
-    model.set_activations(narrow && !wide && model.config().monarch_mixer_sequence_mixing ? mx::bfloat16 : mx::float32);
-    return wide;
+NarrowGemms narrow_gemms() {
+  if (mx::default_device() != mx::Device::cpu) return {true, true};
+  return {ops::supports_bfloat16_gemm(), ops::supports_int8_gemm()};
+}
+
+namespace {
+
+bool cast_to_int8(Model& model, NarrowGemms gemms) {
+  const bool mixer = model.config().monarch_mixer_sequence_mixing;
+  for (auto& m : nn::matrices(model)) {
+    const auto dtype = checkpoint::int8_checkpoint_dtype(m.name, *m.weight, mixer);
+    ops::Weight weight{*m.weight, *m.scale};
+    if (dtype == mx::int8 && !weight.scale) weight = ops::quantize_weight(weight.values);
+    if (dtype != mx::int8 || !gemms.int8) weight = {ops::dequantize_weight(weight)};
+    if (dtype == mx::bfloat16) weight.values = ops::cast(weight.values, mx::bfloat16);
+    if (dtype == mx::bfloat16 && !(gemms.int8 && gemms.bfloat16)) weight.values = ops::cast(weight.values, mx::float32);
+    *m.weight = weight.values;
+    *m.scale = weight.scale;
   }
-  const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !narrow));
+  // Attention is computed in float32 anyway, and float32 states make it more precise.
+  model.set_activations(mixer && gemms.int8 && gemms.bfloat16 ? mx::bfloat16 : mx::float32);
+  return !gemms.int8;
+}
+
+}  // namespace
+
+bool cast_weights(Model& model, mx::Dtype dtype, NarrowGemms gemms) {
+  if (dtype == mx::int8) return cast_to_int8(model, gemms);
+  const bool on_cpu = mx::default_device() == mx::Device::cpu;
+  const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !gemms.bfloat16));
   for (auto& w : castable_weights(model)) {
     const auto rounded = ops::cast(*w.array, dtype);
     *w.array = wide ? ops::cast(rounded, mx::float32) : rounded;

@@ -4,6 +4,7 @@
 #include <set>
 #include <sstream>
 
+#include "m2bert/checkpoint/folder_fields.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 
@@ -65,70 +66,44 @@ void visit_fields(C& c, V&& v) {
   v("use_learnable_monarch", c.use_learnable_monarch);
   v("pretrained_checkpoint", c.pretrained_checkpoint);
   v("precision", c.precision);
+  v("max_seq_len", c.max_seq_len, 1, kMaxSize);
+  v("tie_word_embeddings", c.tie_word_embeddings);
 }
 
-// Fields that Hugging Face writes into every config.json and that do not affect the forward pass of an encoder.
-const std::set<std::string, std::less<>> kHuggingFaceFields = {"_name_or_path",
-                                                               "add_cross_attention",
-                                                               "architectures",
-                                                               "auto_map",
-                                                               "bad_words_ids",
-                                                               "begin_suppress_tokens",
-                                                               "bos_token_id",
-                                                               "chunk_size_feed_forward",
-                                                               "cross_attention_hidden_size",
-                                                               "decoder_start_token_id",
-                                                               "diversity_penalty",
-                                                               "do_sample",
-                                                               "dtype",
-                                                               "early_stopping",
-                                                               "encoder_no_repeat_ngram_size",
-                                                               "eos_token_id",
-                                                               "exponential_decay_length_penalty",
-                                                               "finetuning_task",
-                                                               "forced_bos_token_id",
-                                                               "forced_eos_token_id",
-                                                               "gradient_checkpointing",
-                                                               "id2label",
-                                                               "is_decoder",
-                                                               "is_encoder_decoder",
-                                                               "label2id",
-                                                               "length_penalty",
-                                                               "max_length",
-                                                               "min_length",
-                                                               "model_type",
-                                                               "no_repeat_ngram_size",
-                                                               "num_beam_groups",
-                                                               "num_beams",
-                                                               "num_return_sequences",
-                                                               "output_attentions",
-                                                               "output_hidden_states",
-                                                               "output_scores",
-                                                               "prefix",
-                                                               "pruned_heads",
-                                                               "remove_invalid_values",
-                                                               "repetition_penalty",
-                                                               "return_dict",
-                                                               "return_dict_in_generate",
-                                                               "sep_token_id",
-                                                               "suppress_tokens",
-                                                               "task_specific_params",
-                                                               "temperature",
-                                                               "tf_legacy_loss",
-                                                               "tie_encoder_decoder",
-                                                               "tie_word_embeddings",
-                                                               "tokenizer_class",
-                                                               "top_k",
-                                                               "top_p",
-                                                               "torch_dtype",
-                                                               "torchscript",
-                                                               "transformers_version",
-                                                               "typical_p",
-                                                               "use_bfloat16",
-                                                               "use_cache",
-                                                               "sbert_ce_default_activation_function",
-                                                               "sentence_transformers",
-                                                               "_attn_implementation_autoset"};
+// Fields of Transformers that would change the result. Each has the one value that is supported; null and absent mean it too.
+struct FixedField {
+  const char* name;
+  bool (*supported)(const io::Tree& value);
+  const char* wants;
+};
+
+bool is_false(const io::Tree& value) { return value.is_bool() && !value.boolean(); }
+bool is_empty(const io::Tree& value) { return (value.is_map() || value.is_list()) && value.size() == 0; }
+bool is_bert_tokenizer(const io::Tree& value) {
+  const std::string& name = value.string();
+  const bool bert = name.find("Bert") != std::string::npos && name.find("Japanese") == std::string::npos;
+  return bert || name == "PreTrainedTokenizerFast" || name == "TokenizersBackend" || name == "ElectraTokenizer" ||
+         name == "ElectraTokenizerFast";
+}
+
+constexpr FixedField kFixedFields[] = {
+    {"is_decoder", is_false, "false: decoders, in which a token sees only those before it, are not supported"},
+    {"is_encoder_decoder", is_false, "false: only encoders are supported"},
+    {"add_cross_attention", is_false, "false: cross attention is not supported"},
+    {"pruned_heads", is_empty, "no heads: models with pruned heads are not supported"},
+    {"per_layer_config", is_empty, "no settings: layers that differ are not supported"},
+    {"quantization_config", is_empty,
+     "no quantization: save the model in float32, float16 or bfloat16 (convert --dtype int8 quantizes it)"},
+    {"compression_config", is_empty, "no compression: save the model in float32, float16 or bfloat16"},
+    {"tokenizer_class", is_bert_tokenizer, "BertTokenizer: only BERT's WordPiece is supported"},
+};
+
+void check_fixed_fields(const io::Tree& map) {
+  for (const FixedField& field : kFixedFields) {
+    const io::Tree* value = map.find(field.name);
+    if (value && !value->is_null() && !field.supported(*value)) value->wants(field.wants);
+  }
+}
 
 // Copies each field of the map into the config, after checking type and range.
 class Reader {
@@ -202,15 +177,17 @@ class Writer {
 // Reports an error at the field if it was given, else at the map.
 [[noreturn]] void wants(const io::Tree& map, const char* field, const std::string& what) {
   if (const io::Tree* value = map.find(field); value && !value->is_null()) value->wants(what);
-  fail(map.location(), map.location().empty() ? "" : ": ", "model config: ", field, " is missing: wants ", what);
+  fail(map.where(), field, " is missing: wants ", what);
 }
 
 void check(const Config& c, const io::Tree& map) {
   auto ensure = [&](bool ok, const char* field, const std::string& what) {
     if (!ok) wants(map, field, what);
   };
-  static const std::set<std::string> activations = {"gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "swish", "tanh"};
-  ensure(activations.contains(c.hidden_act), "hidden_act", "one of gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish, tanh");
+  static const std::set<std::string> activations = {"gelu",          "gelu_python", "gelu_new", "gelu_fast", "gelu_pytorch_tanh",
+                                                    "gelu_accurate", "relu",        "silu",     "swish",     "tanh"};
+  ensure(activations.contains(c.hidden_act), "hidden_act",
+         "one of gelu, gelu_python, gelu_new, gelu_fast, gelu_pytorch_tanh, gelu_accurate, relu, silu, swish, tanh");
   ensure(c.position_embedding_type == "absolute", "position_embedding_type", "\"absolute\" (relative positions are not supported)");
   ensure(!c.problem_type || *c.problem_type == "regression" || *c.problem_type == "single_label_classification" ||
              *c.problem_type == "multi_label_classification",
@@ -258,7 +235,10 @@ std::vector<std::string> read_labels(const io::Tree& map) {
 void read_fields(Config& c, const io::Tree& map) {
   Reader reader(map);
   visit_fields(c, reader);
+  check_fixed_fields(map);
   c.labels = read_labels(map);
+  const io::Tree* given = map.find("num_labels");
+  c.num_labels_given = !c.labels.empty() || (given && !given->is_null() && !given->is_missing());
   if (!c.labels.empty()) {
     const io::Tree* count = map.find("num_labels");
     if (!count || count->is_null()) c.num_labels = int(c.labels.size());
@@ -287,7 +267,10 @@ Config from_recipe(const io::Tree& tree, const io::Tree& model) {
   if (!map.is_map()) map.wants("a map of model config fields");
   read_fields(c, map);
   for (const io::Tree* level : {&tree, &model}) {  // fields that upstream's scripts read outside model_config
-    if (auto n = level->find("num_labels"); n && n->is_integer() && !map.contains("num_labels")) c.num_labels = int(n->integer(1, 1000000));
+    if (auto n = level->find("num_labels"); n && n->is_integer() && !map.contains("num_labels")) {
+      c.num_labels = int(n->integer(1, 1000000));
+      c.num_labels_given = true;
+    }
     if (auto p = level->find("problem_type"); p && p->is_string() && !map.contains("problem_type")) c.problem_type = p->string();
     if (auto l = level->find("max_seq_len"); l && !l->is_null()) c.max_seq_len = int(l->integer(1, int64_t(kMaxSize)));
   }
@@ -319,14 +302,21 @@ Config Config::from_tree(const io::Tree& tree) {
   return model && model->is_map() ? from_recipe(tree, *model) : from_config_json(tree);
 }
 
-std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+std::vector<std::string> Config::fields() {
   const io::Tree none = io::Tree::map();
   Config c;
   Reader known(none);
   visit_fields(c, known);
+  return {known.names().begin(), known.names().end()};
+}
+
+std::vector<std::string> Config::unknown_fields(const io::Tree& map) {
+  const auto known = fields();
   std::vector<std::string> names;
   for (const auto& member : map.members()) {
-    if (!known.names().contains(member.key) && !kHuggingFaceFields.contains(member.key)) names.push_back(member.key);
+    const bool fixed = std::ranges::any_of(kFixedFields, [&](const FixedField& f) { return f.name == member.key; });
+    const bool read = std::ranges::count(known, member.key) > 0 || member.key == "id2label" || member.key == "model_type";
+    if (!read && !fixed && !checkpoint::is_harmless("config.json", member.key)) names.push_back(member.key);
   }
   return names;
 }
@@ -338,16 +328,17 @@ io::Tree Config::to_tree() const {
     io::Tree all = io::Tree::map();
     Writer writer(all);
     visit_fields(*this, writer);
-    for (const char* name :
-         {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "hidden_dropout_prob",
-          "attention_probs_dropout_prob", "classifier_dropout", "max_position_embeddings", "type_vocab_size", "initializer_range",
-          "layer_norm_eps", "pad_token_id", "position_embedding_type", "num_labels", "problem_type"}) {
+    for (const char* name : {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
+                             "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "max_position_embeddings",
+                             "type_vocab_size", "initializer_range", "layer_norm_eps", "pad_token_id", "position_embedding_type",
+                             "num_labels", "problem_type", "max_seq_len", "tie_word_embeddings"}) {
       if (const io::Tree* value = all.find(name)) tree.set(name, *value);
     }
   } else {
     Writer writer(tree);
     visit_fields(*this, writer);
   }
+  if (!num_labels_given && num_labels == Config().num_labels) tree.as_map().erase("num_labels");
   if (!labels.empty()) {
     io::Tree names = io::Tree::map();
     for (size_t i = 0; i < labels.size(); ++i) names.set(std::to_string(i), labels[i]);
@@ -361,6 +352,8 @@ int Config::max_length() const {
     return use_positional_encodings ? std::min(*long_conv_l_max, max_position_embeddings) : *long_conv_l_max;
   return max_position_embeddings;
 }
+
+int Config::default_length() const { return std::min(max_seq_len.value_or(max_length()), max_length()); }
 
 std::string Config::summary() const {
   std::ostringstream text;

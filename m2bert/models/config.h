@@ -68,6 +68,7 @@ struct Config {
   std::string sequence_token_planting_pooling = "row";  // "reference": sums over the batch, as upstream does
   bool expand_positional_embeddings = false;
   int num_labels = 2;
+  bool num_labels_given = false;            // by num_labels or id2label; else the weights of a classifier decide
   std::optional<std::string> problem_type;  // regression, single_label_classification, multi_label_classification
   std::vector<std::string> labels;          // id2label in order; empty if not given
 
@@ -79,21 +80,28 @@ struct Config {
 
   // Beside model_config in a recipe.
   std::string tokenizer_name = "bert-base-uncased";
-  std::optional<int> max_seq_len;
+  std::optional<int> max_seq_len;  // the length it was trained with
+
+  bool tie_word_embeddings = true;  // false: the masked-LM head has a matrix of its own, which must be in the file
 
   // Reads a recipe (YAML with model.model_config), a Hugging Face config.json, or a bare map of the fields. Absent fields have the defaults
   // above. Unknown fields cause one warning that names them. Throws Error, with file, line and field, for a wrong type, an invalid value,
   // or a missing field that the Monarch Mixer needs.
   static Config from_tree(const io::Tree& tree);
 
+  // The names of all fields in a map of fields.
+  static std::vector<std::string> fields();
   // The keys of a map of fields that from_tree would warn about.
   static std::vector<std::string> unknown_fields(const io::Tree& map);
 
   // As a Hugging Face config.json, which from_tree can read.
   io::Tree to_tree() const;
 
-  // The longest sequence in tokens.
+  // The longest sequence in tokens that the positions or filters allow.
   int max_length() const;
+
+  // The length to which texts are truncated by default: max_seq_len if it is given, but at most max_length().
+  int default_length() const;
 
   // "M2-BERT (Monarch Mixer), 12 layers, hidden 768, up to 128 tokens"
   std::string summary() const;

@@ -23,14 +23,6 @@ mx::array planted_positions(int batch, int L) {
   return mx::broadcast_to(mx::reshape(on, {1, L}), {batch, L});
 }
 
-mx::array first_state(const mx::array& hidden) { return mx::astype(mx::take(hidden, 0, 1), mx::float32); }
-
-mx::array masked_mean(const mx::array& states, const mx::array& mask) {
-  auto hidden = mx::astype(states, mx::float32);
-  auto m = mx::astype(mask, hidden.dtype());
-  return mx::sum(hidden * mx::expand_dims(m, -1), 1) / mx::sum(m, 1, true);
-}
-
 mx::array l2_normalize(const mx::array& x) {
   auto norm = mx::sqrt(mx::sum(mx::square(x), -1, true));
   return x / mx::maximum(norm, mx::array(1e-12f, x.dtype()));

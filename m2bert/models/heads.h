@@ -1,6 +1,7 @@
 #pragma once
 // The heads on top of the encoder: poolers and the masked-LM head.
 #include "m2bert/models/config.h"
+#include "m2bert/models/pooling.h"
 #include "m2bert/nn/embedding.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
@@ -68,12 +69,6 @@ class MaskedLMHead : public nn::Module {
 
 // [B, L] with a 1 at 0, 128, 256, ... below L / 128 * 128: where token planting puts [CLS].
 mx::array planted_positions(int batch, int L);
-
-// Pooling is little work, so it is computed in float32, whatever the dtype of the states.
-// hidden [B, L, H] at position 0.
-mx::array first_state(const mx::array& hidden);
-// Mean of hidden [B, L, H] over the tokens of mask [B, L].
-mx::array masked_mean(const mx::array& hidden, const mx::array& mask);
 
 // x / |x|_2 per row, like torch's normalize (the norm is at least 1e-12).
 mx::array l2_normalize(const mx::array& x);

@@ -115,8 +115,9 @@ void FeedForward::init(float initializer_range, nn::KeySequence& keys) {
 }
 
 ops::Activation activation_named(const std::string& name) {
-  if (name == "gelu") return ops::Activation::gelu;
-  if (name == "gelu_new" || name == "gelu_pytorch_tanh") return ops::Activation::gelu_tanh;
+  if (name == "gelu" || name == "gelu_python") return ops::Activation::gelu;
+  if (name == "gelu_new" || name == "gelu_fast" || name == "gelu_pytorch_tanh" || name == "gelu_accurate")
+    return ops::Activation::gelu_tanh;
   if (name == "relu") return ops::Activation::relu;
   if (name == "silu" || name == "swish") return ops::Activation::silu;
   if (name == "tanh") return ops::Activation::tanh;

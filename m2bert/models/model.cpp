@@ -18,23 +18,6 @@ constexpr int kClsId = 101;  // what upstream plants
 
 }  // namespace
 
-const char* name(Pooling pooling) {
-  switch (pooling) {
-    case Pooling::pooler: return "pooler";
-    case Pooling::cls: return "cls";
-    case Pooling::mean: return "mean";
-    case Pooling::max: return "max";
-  }
-  return "?";
-}
-
-Pooling pooling_named(const std::string& text) {
-  for (auto p : {Pooling::pooler, Pooling::cls, Pooling::mean, Pooling::max}) {
-    if (text == name(p)) return p;
-  }
-  fail("no pooling is called \"", text, "\"; there are pooler, cls, mean and max");
-}
-
 Model::Model(const Config& config, Head head)
     : config_(config), head_(head), embeddings_(config), encoder_(config), pooler_(make_pooler(config, head)) {
   if (head == Head::classification) classifier_.emplace(config.hidden_size, config.num_labels);
@@ -78,19 +61,10 @@ mx::array Model::hidden_states(const Inputs& inputs) const {
   return hidden_states(inputs, pass);
 }
 
-mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling pooling) const {
-  switch (pooling) {
-    case Pooling::pooler:
-      require(pooler_ != nullptr, "[Model] this model has no pooler; choose another pooling: cls, mean or max");
-      return (*pooler_)(hidden, mask);
-    case Pooling::cls: return first_state(hidden);
-    case Pooling::mean: return masked_mean(hidden, mask);
-    case Pooling::max: {
-      auto on = mx::expand_dims(mx::not_equal(mask, mx::array(0, mask.dtype())), -1);
-      return mx::astype(mx::max(mx::where(on, hidden, mx::array(-std::numeric_limits<float>::infinity(), hidden.dtype())), 1), mx::float32);
-    }
-  }
-  fail("[Model] unknown pooling");
+mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling pooling, int skipped) const {
+  if (pooling != Pooling::pooler) return pool_states(hidden, mask, pooling, skipped);
+  require(pooler_ != nullptr, "[Model] this model has no pooler; choose another pooling: cls, mean or max");
+  return (*pooler_)(hidden, mask);
 }
 
 mx::array Model::embedding(const Inputs& inputs, Pooling pooling, bool normalize) const {

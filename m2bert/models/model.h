@@ -15,18 +15,6 @@ enum class Head {
   none,            // only the encoder
 };
 
-// How the states of a sequence are reduced to one vector.
-enum class Pooling {
-  pooler,  // the pooler's output: upstream's sentence embedding
-  cls,     // the state of the first token (use_cls_token)
-  mean,    // mean over the tokens
-  max,     // maximum over the tokens
-};
-
-// "pooler", "cls", "mean", "max". pooling_named throws Error for any other name.
-const char* name(Pooling pooling);
-Pooling pooling_named(const std::string& text);
-
 class Model : public nn::Module {
  public:
   // Weights are zeros until they are loaded or init() is called.
@@ -46,8 +34,8 @@ class Model : public nn::Module {
   mx::array hidden_states(const Inputs& inputs, nn::Pass& pass) const;
   mx::array hidden_states(const Inputs& inputs) const;
 
-  // [B, H] from hidden states. Throws Error for Pooling::pooler if the model has none.
-  mx::array pool(const mx::array& hidden, const mx::array& attention_mask, Pooling pooling) const;
+  // [B, H] from hidden states; see pool_states. Throws Error for Pooling::pooler if the model has none; the pooler never skips positions.
+  mx::array pool(const mx::array& hidden, const mx::array& attention_mask, Pooling pooling, int skipped = 0) const;
 
   // The pooling that the config selects: cls with use_cls_token or without a pooler, else pooler.
   Pooling default_pooling() const { return config_.use_cls_token || !pooler_ ? Pooling::cls : Pooling::pooler; }

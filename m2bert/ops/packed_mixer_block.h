@@ -14,8 +14,8 @@ class PackedMixerBlock {
   virtual ~PackedMixerBlock() = default;
 
   // y = mixer_block(u, weights, filters), from packed filters or from filter networks. Networks compute the filters of a few channels at a
-  // time and store none, so a long sequence needs little memory. u [B, L, H] has the dtype of the weights, float32 or bfloat16; with int8
-  // weights, either. No gradient. Throws Error on wrong shapes or dtypes.
+  // time and store none, so a long sequence needs little memory. u [B, L, H] has the dtype of the weights, float32 or bfloat16; if both are
+  // int8, either. No gradient. Throws Error on wrong shapes or dtypes.
   virtual mx::array operator()(const mx::array& u, const mx::array& packed_filters, mx::StreamOrDevice s = {}) const = 0;
   virtual mx::array operator()(const mx::array& u, const FilterNetworks& filters, mx::StreamOrDevice s = {}) const = 0;
 
@@ -27,8 +27,8 @@ class PackedMixerBlock {
   virtual size_t packed_filter_bytes(int L, mx::Dtype dtype) const = 0;
 };
 
-// Evaluates the weights. residual: whether the mixer has a second long convolution. Null if the device has no kernel for these shapes and
-// dtypes.
+// Evaluates the weights. The two matrices have the same dtype, or one of them is int8. residual: whether the mixer has a second long
+// convolution. Null if the device has no kernel for these shapes and dtypes.
 std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -21,14 +21,14 @@ Schedule::Schedule(const ScheduleOptions& options, const RunLength& run)
     : options_(options), warmup_(run.resolve(options.t_warmup)), max_(run.resolve(options.t_max)), decay_(run.resolve(options.t_decay)) {
   if (warmup_.value == 0) warmup_.unit = max_.unit;
   if (options.decay == Decay::constant) return;
-  require(warmup_.unit == max_.unit, "scheduler: t_warmup (", show(options.t_warmup), ") and the length of the run (",
-          show(options.t_max.unit == TimeUnit::duration ? run.max_duration : options.t_max),
-          ") count in different units; give both in batches, samples or tokens, or t_warmup as a share of the run (0.06dur)");
-  require(warmup_.value < max_.value || max_.value == 0, "scheduler: the warm-up (", show(warmup_), ") is not shorter than the run (",
-          show(max_), ")");
-  if (options.decay != Decay::warmup_stable_decay) return;
-  require(decay_.unit == max_.unit && decay_.value + warmup_.value <= max_.value, "scheduler: t_decay (", show(options.t_decay),
-          ") must count in the unit of the run and leave room for the warm-up");
+  const Time& length = options.t_max.unit == TimeUnit::duration ? run.max_duration : options.t_max;
+  require(warmup_.unit == max_.unit, options.warmup_where, show(options.t_warmup), " and the length of the run, ", show(length),
+          ", count in different units; give both in batches, samples or tokens, or the warm-up as a share of the run (0.06dur)");
+  if (options.decay != Decay::warmup_stable_decay || warmup_.value >= max_.value) return;
+  require(decay_.unit == max_.unit, options.decay_where, show(options.t_decay), " and the length of the run, ", show(length),
+          ", count in different units; give t_decay as a share of the run (0.1dur)");
+  require(decay_.value + warmup_.value <= max_.value, options.decay_where, show(options.t_decay), " of ", show(length),
+          " leaves no room for the warm-up, ", show(options.t_warmup));
 }
 
 double Schedule::factor(const Timestamp& now) const {

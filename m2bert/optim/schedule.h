@@ -17,6 +17,7 @@ struct ScheduleOptions {
   double alpha_f = 0;
   Time t_max{1, TimeUnit::duration};
   Time t_decay{0.1, TimeUnit::duration};
+  std::string warmup_where = "t_warmup: ", decay_where = "t_decay: ";  // the start of errors about them
 };
 
 // The decay of a recipe's scheduler.name: constant, linear, cosine, upstream's constant_with_warmup, linear_decay_with_warmup,
@@ -25,7 +26,8 @@ Decay decay_named(const std::string& name, const std::string& where);
 
 class Schedule {
  public:
-  // Error: t_warmup is in another unit than t_max (as in Composer), or is not shorter.
+  // A warm-up may last as long as the run, or longer: then the run ends in it. Error: t_warmup counts in another unit than t_max (as in
+  // Composer); t_decay does, or begins within the warm-up.
   Schedule(const ScheduleOptions& options, const RunLength& run);
   double factor(const Timestamp& now) const;
 

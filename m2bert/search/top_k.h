@@ -3,11 +3,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace m2bert::search {
 
-enum class Similarity { dot, cosine };
+// The similarity of two vectors, greater for closer ones: sentence-transformers' functions, where a distance counts negative.
+enum class Similarity { dot, cosine, euclidean, manhattan };
+
+// "cosine", "dot", "euclidean", "manhattan". Error for any other name.
+Similarity measure_named(const std::string& name);
+const char* name_of(Similarity similarity);
 
 struct Hit {
   size_t index;  // row of the document
@@ -21,9 +27,36 @@ struct TopKOptions {
   int threads = 1;
 };
 
-// queries [n, dim] and documents [m, dim], row-major. Returns the min(k, m) best hits of each query, best first; equal scores in
-// the order of the documents. The cosine with a zero vector is 0. Throws for sizes that are not a multiple of dim, and scores that are not
-// finite.
+// The best k hits so far of one query.
+class TopHits;
+
+// A search over documents that come in pieces.
+class TopKSearch {
+ public:
+  // queries: [n, dim], row-major; must outlive the search. Error: their size is no multiple of dim.
+  TopKSearch(std::span<const float> queries, size_t dim, const TopKOptions& options);
+  ~TopKSearch();
+  TopKSearch(const TopKSearch&) = delete;
+  TopKSearch& operator=(const TopKSearch&) = delete;
+
+  // Scores more documents [m, dim]. Error: their size is no multiple of dim; a score is not finite (names the first such document).
+  void add(std::span<const float> documents);
+  // The best k hits of each query, or all if there are fewer documents; best first, equal scores in the order of the documents.
+  std::vector<std::vector<Hit>> finish();
+
+ private:
+  struct Thread;
+  void score_block(Thread& thread, std::span<const float> documents, size_t begin, size_t end) const;
+
+  std::span<const float> queries_;
+  size_t dim_;
+  TopKOptions options_;
+  std::vector<float> query_norms_;
+  std::vector<Thread> threads_;
+  size_t documents_ = 0;  // added so far
+};
+
+// The same for all documents [m, dim] at once. The cosine with a zero vector is 0.
 std::vector<std::vector<Hit>> top_k(std::span<const float> queries, std::span<const float> documents, size_t dim,
                                     const TopKOptions& options = {});
 

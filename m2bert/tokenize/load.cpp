@@ -1,14 +1,13 @@
 // Where a WordPiece comes from: the built-in vocabulary, vocab.txt, tokenizer.json or a model folder.
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
-#include "m2bert/io/json.h"
 #include "m2bert/tokenize/bert_base_uncased.h"
 #include "m2bert/tokenize/model.h"
+#include "m2bert/tokenize/tokenizer_config.h"
 #include "m2bert/tokenize/tokenizer_json.h"
 #include "m2bert/tokenize/unicode.h"
 
 #include <algorithm>
-#include <array>
 
 namespace m2bert::tokenize {
 namespace {
@@ -51,57 +50,9 @@ ModelParts parse_vocabulary(std::string_view lines, const std::string& name) {
   return parts;
 }
 
-// The names of special tokens, from tokenizer_config.json or special_tokens_map.json.
-void read_special_names(const io::Tree& config, ModelParts& parts) {
-  const std::array<std::pair<const char*, std::string*>, 5> names = {{{"unk_token", &parts.unk},
-                                                                      {"cls_token", &parts.cls},
-                                                                      {"sep_token", &parts.sep},
-                                                                      {"pad_token", &parts.pad},
-                                                                      {"mask_token", &parts.mask}}};
-  for (const auto& [key, name] : names) {
-    const io::Tree* token = config.find(key);
-    if (token && !token->is_null()) *name = token_content(*token);
-  }
-}
-
 void add_unless_there(std::vector<AddedToken>& added, AddedToken token) {
   const bool there = std::any_of(added.begin(), added.end(), [&](const AddedToken& known) { return known.content == token.content; });
   if (!there) added.push_back(std::move(token));
-}
-
-void read_added_tokens(const io::Tree& config, ModelParts& parts) {
-  if (const io::Tree* added = config.find("added_tokens_decoder"); added && !added->is_null()) {
-    for (const auto& [key, flags] : added->members()) {
-      const bool number = !key.empty() && key.size() < 8 && key.find_first_not_of("0123456789") == std::string::npos;
-      require(number, flags.where(), "the key '", key, "' is not an id");
-      add_unless_there(parts.added, added_token(flags, std::stoi(key)));
-    }
-  }
-  if (const io::Tree* more = config.find("additional_special_tokens"); more && !more->is_null()) {
-    for (const io::Tree& token : more->items()) add_unless_there(parts.added, {token_content(token)});
-  }
-}
-
-// Classes whose vocab.txt is read as BERT's.
-void require_bert_class(const io::Tree& config) {
-  const auto name = config.get<std::string>("tokenizer_class", "BertTokenizer");
-  const bool known = name.find("Bert") != std::string::npos || name == "PreTrainedTokenizerFast" || name == "TokenizersBackend";
-  require(known && !name.starts_with("Roberta") && !name.starts_with("XLMRoberta") && !name.starts_with("Camembert"), config.where(),
-          "tokenizer_class is '", name, "': only BERT's WordPiece is supported");
-}
-
-void apply_config(const io::Tree& config, ModelParts& parts) {
-  require_bert_class(config);
-  LoadOptions options;
-  options.lowercase = config.get_optional<bool>("do_lower_case");
-  options.strip_accents = config.get_optional<bool>("strip_accents");
-  options.split_chinese = config.get_optional<bool>("tokenize_chinese_chars");
-  apply(options, parts.normalizer);
-  read_special_names(config, parts);
-  read_added_tokens(config, parts);
-  // transformers writes 1e30 where the model has no limit.
-  const double longest = config.get("model_max_length", 0.0);
-  if (longest >= 1 && longest < 1e9) parts.settings.model_max_length = static_cast<size_t>(longest);
 }
 
 // Keeps a file's text alive as long as the parts.
@@ -124,12 +75,7 @@ ModelParts parse_folder(const std::filesystem::path& folder) {
   const bool json = fs::exists(folder / "tokenizer.json");
   require(json || fs::exists(folder / "vocab.txt"), folder.string(), ": the folder has neither tokenizer.json nor vocab.txt");
   ModelParts parts = parse_file(folder / (json ? "tokenizer.json" : "vocab.txt"));
-  if (!json && fs::exists(folder / "special_tokens_map.json")) {
-    const io::Tree map = io::read_json(folder / "special_tokens_map.json");
-    read_special_names(map, parts);
-    read_added_tokens(map, parts);
-  }
-  if (fs::exists(folder / "tokenizer_config.json")) apply_config(io::read_json(folder / "tokenizer_config.json"), parts);
+  apply_folder_files(folder, json, parts);
   return parts;
 }
 

@@ -32,7 +32,7 @@ TokenizerModel::TokenizerModel(ModelParts parts)
       settings(parts.settings) {
   unk = vocabulary.id(parts.unk);
   require(unk >= 0, name, ": the vocabulary has no unknown token '", parts.unk, "'. Is this a BERT vocabulary?");
-  fill_added(std::move(parts.added));
+  fill_added(std::move(parts.added), parts.split_special_tokens);
   const auto find = [&](const std::string& token) {
     for (const AddedToken& added : beyond) {
       if (added.content == token) return added.id;
@@ -60,7 +60,7 @@ void TokenizerModel::fill_byte_tables() {
   }
 }
 
-void TokenizerModel::fill_added(std::vector<AddedToken> tokens) {
+void TokenizerModel::fill_added(std::vector<AddedToken> tokens, bool split_special_tokens) {
   special.assign(vocabulary.size(), false);
   std::vector<AddedToken> raw, normalized;
   std::vector<std::string> raw_patterns, normalized_patterns;
@@ -79,6 +79,7 @@ void TokenizerModel::fill_added(std::vector<AddedToken> tokens) {
     }
     if (static_cast<size_t>(token.id) >= special.size()) special.resize(static_cast<size_t>(token.id) + 1);
     if (token.special) special[static_cast<size_t>(token.id)] = true;
+    if (token.special && split_special_tokens) continue;
     std::string pattern = token.normalized ? normal_form(token.content, normalizer) : token.content;
     if (pattern.empty()) continue;
     (token.normalized ? normalized_patterns : raw_patterns).push_back(std::move(pattern));

@@ -25,13 +25,15 @@ struct ModelParts {
   std::shared_ptr<const void> owner;  // of the tokens' text
   std::vector<std::pair<std::string_view, int32_t>> vocabulary;
   NormalizerOptions normalizer;
+  bool lowercase_first = false;   // a Lowercase before BERT's normalizer
   std::vector<AddedToken> added;  // id -1: look it up in the vocabulary; a token without an id is ignored
   std::string unk = "[UNK]", cls = "[CLS]", sep = "[SEP]", pad = "[PAD]", mask = "[MASK]";
   std::string prefix = "##";                         // of a token that continues a word
   std::optional<std::string> decoder_prefix = "##";  // what decode() removes; nullopt: tokens are joined with spaces
   size_t max_word_chars = 100;
-  bool cleanup = true;       // decode() removes spaces before punctuation
-  bool has_template = true;  // [CLS] and [SEP] are added
+  bool cleanup = true;                // decode() removes spaces before punctuation
+  bool has_template = true;           // [CLS] and [SEP] are added
+  bool split_special_tokens = false;  // special tokens in a text are split like other words
   FileSettings settings;
 };
 
@@ -57,7 +59,7 @@ struct TokenizerModel {
 
  private:
   void fill_byte_tables();
-  void fill_added(std::vector<AddedToken> tokens);
+  void fill_added(std::vector<AddedToken> tokens, bool split_special_tokens);
 };
 
 }  // namespace m2bert::tokenize

@@ -3,6 +3,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <optional>
 
@@ -25,15 +26,41 @@ void require_type(const Tree& component, std::initializer_list<const char*> type
   fail(component.where(), "the type is '", type_of(component), "', but only ", list, " is supported: this is not a BERT tokenizer");
 }
 
-NormalizerOptions read_normalizer(const Tree* tree) {
-  if (!given(tree)) return {false, false, false, false};
-  require_type(*tree, {"BertNormalizer"});
+// Refuses members that no version of the tokenizers package writes: they could change ids.
+void require_keys(const Tree& component, std::initializer_list<const char*> keys) {
+  for (const auto& [key, value] : component.members()) {
+    const bool known = std::any_of(keys.begin(), keys.end(), [&](const char* name) { return key == name; });
+    require(known || value.is_null(), value.where(), "this field is not supported");
+  }
+}
+
+NormalizerOptions read_bert_normalizer(const Tree& tree) {
+  require_keys(tree, {"type", "clean_text", "handle_chinese_chars", "lowercase", "strip_accents"});
   NormalizerOptions out;
-  out.clean_text = tree->get("clean_text", true);
-  out.split_chinese = tree->get("handle_chinese_chars", true);
-  out.lowercase = tree->get("lowercase", true);
-  out.strip_accents = tree->get("strip_accents", out.lowercase);
+  out.clean_text = tree.get("clean_text", true);
+  out.split_chinese = tree.get("handle_chinese_chars", true);
+  out.lowercase = tree.get("lowercase", true);
+  out.strip_accents = tree.get("strip_accents", out.lowercase);
   return out;
+}
+
+// BertNormalizer, also in a Sequence with Lowercase, which sentence-transformers writes for its do_lower_case.
+void read_normalizer(const Tree* tree, ModelParts& parts) {
+  parts.normalizer = {false, false, false, false};
+  if (!given(tree)) return;
+  if (type_of(*tree) != "Sequence") {
+    require_type(*tree, {"BertNormalizer"});
+    parts.normalizer = read_bert_normalizer(*tree);
+    return;
+  }
+  int berts = 0;
+  for (const Tree& part : tree->at("normalizers").items()) {
+    require_type(part, {"BertNormalizer", "Lowercase"});
+    if (type_of(part) == "Lowercase") parts.lowercase_first = true;
+    else parts.normalizer = read_bert_normalizer(part), ++berts;
+  }
+  require(berts == 1, tree->where(), "wants one BertNormalizer, got ", berts);
+  parts.normalizer.lowercase |= parts.lowercase_first;
 }
 
 void read_decoder(const Tree* tree, ModelParts& parts) {
@@ -120,10 +147,13 @@ void read_padding(const Tree* tree, ModelParts& parts) {
   settings.padding_side = side == "Left" ? PaddingSide::left : PaddingSide::right;
   settings.pad_to_multiple_of = tree->get_optional<size_t>("pad_to_multiple_of");
   parts.pad = tree->get<std::string>("pad_token", parts.pad);
+  if (const Tree* type = tree->find("pad_type_id"); given(type))
+    require(type->integer() == 0, type->where(), "is ", type->integer(), "; only 0 is supported");
 }
 
 void read_model(const Tree& tree, ModelParts& parts) {
   if (tree.contains("type")) require_type(tree, {"WordPiece"});
+  require_keys(tree, {"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
   parts.unk = tree.get<std::string>("unk_token", parts.unk);
   parts.prefix = tree.get<std::string>("continuing_subword_prefix", parts.prefix);
   parts.max_word_chars = tree.get<size_t>("max_input_chars_per_word", parts.max_word_chars);
@@ -154,7 +184,7 @@ ModelParts parse_tokenizer_json(std::string_view text, const std::string& name) 
   parts.name = name;
   parts.owner = tree;
   read_model(tree->at("model"), parts);
-  parts.normalizer = read_normalizer(tree->find("normalizer"));
+  read_normalizer(tree->find("normalizer"), parts);
   require(given(tree->find("pre_tokenizer")), name, ": pre_tokenizer is absent, wants BertPreTokenizer");
   require_type(tree->at("pre_tokenizer"), {"BertPreTokenizer"});
   read_post_processor(tree->find("post_processor"), parts);

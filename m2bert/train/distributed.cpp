@@ -4,9 +4,13 @@
 #include <dlfcn.h>
 #endif
 
+#include <chrono>
 #include <cstdlib>
+#include <future>
+#include <thread>
 
 #include "m2bert/error.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 
 namespace m2bert::train {
@@ -39,6 +43,33 @@ void name_mpi_library() {
 #endif
 }
 
+// MLX waits for the other processes without end, or half a minute if one refuses the connection. It does so on a thread of its own here,
+// which is abandoned if a signal comes.
+mx::distributed::Group join_ring(double timeout) {
+  std::promise<mx::distributed::Group> promise;
+  auto joined = promise.get_future();
+  std::thread([promise = std::move(promise)]() mutable {
+    try {
+      promise.set_value(mx::distributed::init(true, "ring"));
+    } catch (...) {
+      promise.set_exception(std::current_exception());
+    }
+  }).detach();
+  const auto start = std::chrono::steady_clock::now();
+  while (joined.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+    io::throw_if_interrupted();
+    if (is_process_lost()) throw ProcessLost("another process of this run is gone");
+    if (std::chrono::steady_clock::now() - start > std::chrono::duration<double>(timeout))
+      throw ProcessTimeout("waited " + std::to_string(int64_t(timeout)) + " s for the other processes of this run (dist_timeout)");
+  }
+  try {
+    return joined.get();
+  } catch (const std::exception& e) {
+    throw ProcessLost("cannot reach the other processes, at the addresses of " + std::string(std::getenv("MLX_HOSTFILE")) + ": " +
+                      e.what());
+  }
+}
+
 }  // namespace
 
 std::string backend_of_environment() {
@@ -49,15 +80,17 @@ std::string backend_of_environment() {
   return "";
 }
 
-Processes join_processes() {
+Processes join_processes(double timeout) {
   const std::string backend = backend_of_environment();
   if (backend.empty()) return {};
   if (backend == "ring") use_hostfile(std::getenv("MLX_HOSTFILE"), number_in("MLX_RANK", 0));
   if (backend == "mpi") name_mpi_library();
   try {
-    Processes processes(mx::distributed::init(true, backend));
+    Processes processes(backend == "ring" ? join_ring(timeout) : mx::distributed::init(true, backend), timeout);
     processes.set_local_size(number_in("M2BERT_LOCAL_PROCESSES", number_in("OMPI_COMM_WORLD_LOCAL_SIZE", 1)));
     return processes;
+  } catch (const Error&) {
+    throw;
   } catch (const std::exception& e) {
     fail("cannot join the other processes (", backend, "): ", e.what());
   }

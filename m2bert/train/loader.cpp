@@ -4,15 +4,28 @@
 
 #include "m2bert/data/text_data.h"
 #include "m2bert/error.h"
+#include "m2bert/io/hash.h"
 #include "m2bert/tokenize/wordpiece.h"
 #include "m2bert/train/fixed_batches.h"
+#include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::train {
 
 namespace {
 
-tokenize::WordPiece tokenizer_named(const std::string& name) {
-  return name == "bert-base-uncased" ? tokenize::WordPiece::builtin() : tokenize::WordPiece::from_file(name);
+// Runs a function; an Error gets this in front of it.
+template <class F>
+auto with_prefix(const std::string& prefix, F&& run) {
+  try {
+    return run();
+  } catch (const Error& error) {
+    fail(prefix, error.what());
+  }
+}
+
+tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where) {
+  if (name == "bert-base-uncased") return tokenize::WordPiece::builtin();
+  return with_prefix(where, [&] { return tokenize::WordPiece::from_file(name); });
 }
 
 // Empty if the model has fewer tokens than the tokenizer: then the batches have another vocabulary.
@@ -23,32 +36,60 @@ std::string vocabulary_of(const tokenize::WordPiece& tokenizer, const models::Co
   return lines;
 }
 
+// The keys by which a loader finds its data.
+std::string location_key(const io::Tree& loader) {
+  for (const char* key : {"file", "dataset.streams", "dataset.local", "dataset.remote"}) {
+    if (const io::Tree* value = loader.find_path(key); value && !value->is_null()) return key;
+  }
+  return "dataset";
+}
+
 // A position beyond the model's would crash it or give garbage.
-void require_fits(int length, const models::Config& model) {
-  require(length <= model.max_length(), "the training texts have up to ", length, " tokens (max_seq_len), the model takes ",
+void require_fits(const LoaderConfig& loader, const std::string& key, int length, const models::Config& model) {
+  require(length <= model.max_length(), where(loader.tree, key), "the texts have up to ", length, " tokens, the model takes ",
           model.max_length());
 }
 
 BatchStream open_fixed(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings,
                        const tokenize::WordPiece& tokenizer) {
-  auto source = std::make_unique<FixedBatches>(loader.file, settings.rank, settings.size);
-  require(source->global_rows() == global_batch, loader.file.string(), ": its batches have ", source->global_rows(),
-          " rows, the recipe's global batch ", global_batch);
+  auto source =
+      with_prefix(where(loader.tree, "file"), [&] { return std::make_unique<FixedBatches>(loader.file, settings.rank, settings.size); });
+  require(source->global_rows() == global_batch, where(loader.tree, "file"), loader.file.string(), ": its batches have ",
+          source->global_rows(), " rows, the recipe's global batch ", global_batch);
   const int length = source->length();
-  require_fits(length, settings.model);
-  source->require_ids_below(settings.model.vocab_size);
-  return {std::move(source), global_batch, length, true, vocabulary_of(tokenizer, settings.model)};
+  require_fits(loader, "file", length, settings.model);
+  with_prefix(where(loader.tree, "file"), [&] { source->require_ids_below(settings.model.vocab_size); });
+  BatchStream stream(std::move(source), global_batch, length, true, vocabulary_of(tokenizer, settings.model), loader.tree.where());
+  stream.set_fingerprint(io::hash_file(loader.file));
+  return stream;
 }
 
-BatchStream open_text(data::TextDataConfig config, int64_t global_batch, const BatchSettings& settings,
+// A hash of the indexes of all streams.
+std::string fingerprint_of(const data::TextDataConfig& config) {
+  std::string all;
+  for (const auto& stream : config.streams) {
+    const auto& data = stream.data;
+    const auto index = std::filesystem::path(data.local.empty() ? data.remote : data.local) / data.split / "index.json";
+    std::error_code none;
+    if (!std::filesystem::is_regular_file(index, none)) return "";
+    all += io::hash_file(index);
+  }
+  return io::hash128(all);
+}
+
+BatchStream open_text(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings,
                       const tokenize::WordPiece& tokenizer) {
-  require_fits(config.max_seq_len, settings.model);
-  require(tokenizer.vocab_size() <= size_t(settings.model.vocab_size), "the tokenizer has ", tokenizer.vocab_size(),
-          " tokens, the model has embeddings for ", settings.model.vocab_size, " (model.model_config.vocab_size)");
+  data::TextDataConfig config = *loader.text;
+  require_fits(loader, "dataset.max_seq_len", config.max_seq_len, settings.model);
+  require(tokenizer.vocab_size() <= size_t(settings.model.vocab_size), where(loader.tree, "dataset.tokenizer_name"), "the tokenizer has ",
+          tokenizer.vocab_size(), " tokens, the model has embeddings for ", settings.model.vocab_size, " (model.model_config.vocab_size)");
   if (!config.mask_seed) config.mask_seed = settings.seed;
   const data::BatchShape shape{int(global_batch), settings.rank, settings.size};
-  return {data::open_text_data(config, tokenizer, shape), global_batch, config.max_seq_len, config.drop_last,
-          vocabulary_of(tokenizer, settings.model)};
+  auto source = with_prefix(where(loader.tree, location_key(loader.tree)), [&] { return data::open_text_data(config, tokenizer, shape); });
+  BatchStream stream(std::move(source), global_batch, config.max_seq_len, config.drop_last, vocabulary_of(tokenizer, settings.model),
+                     loader.tree.where());
+  stream.set_fingerprint(fingerprint_of(config));
+  return stream;
 }
 
 // Rows are padded to max_seq_len, which must be a multiple of upstream's padding_multiple.
@@ -68,6 +109,7 @@ void drop_padding_multiple(io::Tree& loader) {
 LoaderConfig read_loader(const io::Tree& loader) {
   if (!loader.is_map()) loader.wants("a map: name, dataset, ...");
   LoaderConfig config;
+  config.tree = loader;
   const std::string& name = loader.at("name").string();
   if (name == "batches") {
     config.file = loader.at("file").string();
@@ -84,8 +126,13 @@ LoaderConfig read_loader(const io::Tree& loader) {
 }
 
 BatchStream::BatchStream(std::unique_ptr<data::BatchSource> source, int64_t global_batch, int length, bool drop_last,
-                         std::string vocabulary)
-    : source_(std::move(source)), global_batch_(global_batch), length_(length), drop_last_(drop_last), vocabulary_(std::move(vocabulary)) {}
+                         std::string vocabulary, std::string where)
+    : source_(std::move(source)),
+      global_batch_(global_batch),
+      length_(length),
+      drop_last_(drop_last),
+      vocabulary_(std::move(vocabulary)),
+      where_(std::move(where)) {}
 
 int64_t BatchStream::samples_per_epoch(int64_t subset) const {
   const auto all = int64_t(source_->samples_per_epoch());
@@ -95,14 +142,16 @@ int64_t BatchStream::samples_per_epoch(int64_t subset) const {
 
 int64_t BatchStream::batches_per_epoch(int64_t subset) const {
   const int64_t samples = samples_per_epoch(subset);
-  require(samples > 0, "the data have ", source_->samples_per_epoch(), " samples, not one batch of ", global_batch_,
-          "; lower global_train_batch_size or set drop_last: false in the loader");
+  require(samples > 0, where_, "the data have ", source_->samples_per_epoch(), " samples, not one batch of ", global_batch_,
+          "; lower the global batch size or set drop_last: false in the loader");
   return (samples + global_batch_ - 1) / global_batch_;
 }
 
 BatchStream open_batches(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings) {
-  const auto tokenizer = tokenizer_named(loader.tokenizer_name.empty() ? settings.model.tokenizer_name : loader.tokenizer_name);
-  if (loader.text) return open_text(*loader.text, global_batch, settings, tokenizer);
+  const bool own = !loader.tokenizer_name.empty();
+  const auto tokenizer = tokenizer_named(own ? loader.tokenizer_name : settings.model.tokenizer_name,
+                                         own ? where(loader.tree, "dataset.tokenizer_name") : settings.tokenizer_where);
+  if (loader.text) return open_text(loader, global_batch, settings, tokenizer);
   return open_fixed(loader, global_batch, settings, tokenizer);
 }
 

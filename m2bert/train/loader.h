@@ -19,6 +19,7 @@ struct LoaderConfig {
   std::filesystem::path file;                // name: batches
   std::string tokenizer_name;                // empty: the model's
   std::vector<std::string> without_effect;   // keys that were given and have no effect
+  io::Tree tree;                             // as in the recipe, for errors that appear when the data are opened
 };
 
 // By the loader's `name`:
@@ -31,16 +32,22 @@ struct BatchSettings {
   uint64_t seed = 17;
   int rank = 0, size = 1;  // of the processes of the run
   models::Config model;
+  std::string tokenizer_where = "model.tokenizer_name: ";  // the start of errors about the model's tokenizer
 };
 
 // A source of batches with what a run must know about it.
 class BatchStream {
  public:
-  BatchStream(std::unique_ptr<data::BatchSource> source, int64_t global_batch, int length, bool drop_last, std::string vocabulary);
+  // where: the start of errors about the number of batches, the recipe's place of the loader.
+  BatchStream(std::unique_ptr<data::BatchSource> source, int64_t global_batch, int length, bool drop_last, std::string vocabulary,
+              std::string where = "");
 
   data::BatchSource& source() { return *source_; }
   int length() const { return length_; }                         // of the longest row, in tokens
   const std::string& vocabulary() const { return vocabulary_; }  // the text of a vocab.txt; empty: unknown
+  // A hash by which a run recognises its data, wherever they are: that of the indexes or of the file; empty: unknown.
+  const std::string& fingerprint() const { return fingerprint_; }
+  void set_fingerprint(std::string hash) { fingerprint_ = std::move(hash); }
   // Batches of an epoch, and their samples, over all processes. subset: train_subset_num_batches, -1 for all. Error: not even one batch.
   int64_t batches_per_epoch(int64_t subset) const;
   int64_t samples_per_epoch(int64_t subset) const;
@@ -50,10 +57,11 @@ class BatchStream {
   int64_t global_batch_;
   int length_;
   bool drop_last_;
-  std::string vocabulary_;
+  std::string vocabulary_, where_, fingerprint_;
 };
 
-// Opens the data of a loader. Error for texts longer than the model's maximum, a vocabulary larger than the model's, and invalid data.
+// Opens the data of a loader. Error with the recipe's line and key for texts longer than the model's maximum, a vocabulary larger than the
+// model's, and invalid data.
 BatchStream open_batches(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings);
 
 }  // namespace m2bert::train

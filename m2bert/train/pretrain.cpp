@@ -5,21 +5,20 @@
 #include <limits>
 
 #include "m2bert/checkpoint/folder.h"
-#include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/safetensors.h"
-#include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/io/yaml_writer.h"
-#include "m2bert/models/find_model.h"
-#include "m2bert/models/pretrained.h"
 #include "m2bert/train/console.h"
+#include "m2bert/train/initial_weights.h"
 #include "m2bert/train/loader.h"
 #include "m2bert/train/microbatch_size.h"
 #include "m2bert/train/model_flops.h"
+#include "m2bert/train/recipe_changes.h"
+#include "m2bert/train/recipe_keys.h"
 #include "m2bert/train/tensorboard.h"
 
 namespace m2bert::train {
@@ -27,22 +26,6 @@ namespace m2bert::train {
 namespace fs = std::filesystem;
 
 namespace {
-
-fs::path find_weights(const std::string& name) {
-  return models::find_model(name, "load_path: " + name, ": no such file, folder or name of a model on the hub");
-}
-
-// Initial weights out of any checkpoint, without those of other heads.
-checkpoint::TensorMap load_weights(const fs::path& path, const models::Config& config, models::Head head,
-                                   const std::optional<models::GrowBy>& grow) {
-  auto weights = checkpoint::load_weights(path);
-  models::drop_other_heads(weights, config, head);
-  std::erase_if(weights, [](const auto& w) { return w.first.starts_with("cls.seq_relationship."); });
-  if (!models::is_shorter(weights, config)) return weights;
-  require(grow.has_value(), path.string(),
-          ": its model takes shorter texts than the recipe's; expand_positional_embeddings: true lets it grow");
-  return models::grow_context(std::move(weights), config, *grow);
-}
 
 class Pretraining {
  public:
@@ -54,16 +37,20 @@ class Pretraining {
         optimizer_(initialized_parameters(), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
         step_(model_, task, optimizer_, processes, step_options(recipe)) {}
 
-  PretrainResult run();
+  PretrainResult run(const std::function<void()>& on_start);
 
  private:
   std::vector<nn::NamedArray> initialized_parameters();
   Trained trained() { return {model_, optimizer_, average_ ? &*average_ : nullptr}; }
+  void open_data();
   void open_folder();
+  void refuse_other_run(const RunState& state) const;
+  void write_description() const;
   std::optional<RunState> starting_state();
   std::optional<RunState> load_own_state();
-  void load_initial_weights();
-  void warn_of_changed_keys(const RunState& state) const;
+  std::optional<RunState> load_named_state();
+  RecipeChanges changes_since(const RunState& state) const;
+  void warn_of_changes(const RunState& state) const;
   void choose_microbatch(const std::optional<RunState>& state, int length);
   TrainerOptions trainer_options() const;
   void add_loggers(TrainerParts& parts, const std::optional<RunState>& state);
@@ -87,17 +74,57 @@ std::vector<nn::NamedArray> Pretraining::initialized_parameters() {
   return nn::parameters(model_);
 }
 
+void Pretraining::open_data() {
+  const auto settings = batch_settings(recipe_, processes_);
+  data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, settings));
+  if (recipe_.eval_loader) eval_data_.emplace(open_batches(*recipe_.eval_loader, recipe_.global_eval_batch, settings));
+  length_ = {recipe_.max_duration, data_->batches_per_epoch(recipe_.train_subset)};
+}
+
 void Pretraining::open_folder() {
   if (!processes_.first()) return;
-  folder_.emplace(recipe_.save.folder, recipe_.save.keep);
-  if (!folder_->checkpoints().empty() && !recipe_.save.autoresume) {
-    require(recipe_.save.overwrite, folder_->path().string(),
-            ": holds checkpoints of an earlier run. autoresume=true resumes it, save_overwrite=true replaces it, save_folder=... "
-            "writes elsewhere");
-    folder_->replace_old();
+  const std::string at = where(recipe_.tree, "save_folder");
+  try {
+    folder_.emplace(recipe_.save.folder, recipe_.save.keep);
+  } catch (const Error& error) {
+    fail(at, error.what());
   }
+  if (folder_->checkpoints().empty()) return;
+  if (recipe_.save.autoresume) {
+    if (const auto state = folder_->latest_state()) refuse_other_run(*state);
+    return;
+  }
+  require(recipe_.save.overwrite, at, folder_->path().string(),
+          " holds checkpoints of an earlier run. autoresume=true resumes it, save_overwrite=true replaces it, save_folder=... writes "
+          "elsewhere");
+  folder_->replace_old();
+}
+
+RecipeChanges Pretraining::changes_since(const RunState& state) const {
+  const bool same_data = !state.data.empty() && state.data == data_->fingerprint();
+  auto changes = changes_of(state.recipe, recipe_, same_data);
+  if (!state.data.empty() && !data_->fingerprint().empty() && !same_data)
+    changes.other.push_back({"train_loader", "data with the hash " + state.data, data_->fingerprint()});
+  return changes;
+}
+
+// A run goes on with its own data and settings alone.
+void Pretraining::refuse_other_run(const RunState& state) const {
+  const auto changes = changes_since(state);
+  const std::string folder = folder_->path().string();
+  require(changes.other.empty(), where(recipe_.tree, "save_folder"), folder,
+          " holds a run with other data or settings:", lines_of(changes.other),
+          "\nRepeat its settings to resume it (max_duration, batch sizes, evaluation, saving and logging may change). Another save_folder "
+          "begins a new run, from the state of this one with load_path=",
+          (folder_->path() / "latest.safetensors").string(), "; save_overwrite=true with autoresume=false replaces this one");
+}
+
+// What makes the folder of the run a model: recipe, configuration and vocabulary.
+void Pretraining::write_description() const {
+  if (!folder_) return;
   io::write_file(folder_->path() / "recipe.yaml", io::to_yaml(recipe_.tree));
   io::write_file(folder_->path() / "config.json", io::to_json(recipe_.model.to_tree(), 2) + "\n");
+  if (!data_->vocabulary().empty()) io::write_file(folder_->path() / "vocab.txt", data_->vocabulary());
 }
 
 // The newest checkpoint of this folder, or one that load_path names together with its state.
@@ -105,20 +132,19 @@ std::optional<RunState> Pretraining::load_own_state() {
   if (recipe_.save.autoresume) {
     if (auto state = folder_->load_latest(trained())) return state;
   }
+  return load_named_state();
+}
+
+std::optional<RunState> Pretraining::load_named_state() {
   if (recipe_.save.load_path.empty()) return std::nullopt;
-  const auto path = find_weights(recipe_.save.load_path);
-  if (recipe_.save.load_weights_only || fs::is_directory(path) || !is_run(path)) return std::nullopt;
+  const auto path = find_weights(recipe_.save.load_path, where(recipe_.tree, "load_path"));
+  if (recipe_.save.load_weights_only || fs::is_directory(path) || !is_run(path)) {
+    load_initial_weights(model_, path, recipe_);
+    return std::nullopt;
+  }
   auto state = load_run(path, trained());
   state.log_bytes = 0;  // of another folder
   return state;
-}
-
-void Pretraining::load_initial_weights() {
-  if (recipe_.save.load_path.empty()) return;
-  const auto path = find_weights(recipe_.save.load_path);
-  const auto report =
-      checkpoint::match(model_, load_weights(path, recipe_.model, task_.head(), recipe_.save.grow), {.source = path.string()});
-  io::info("starting from the weights of ", path.string(), " (", report.loaded.size(), " arrays)");
 }
 
 // The state that the run resumes from, the same in every process; nullopt for a new run.
@@ -127,33 +153,24 @@ std::optional<RunState> Pretraining::starting_state() {
   std::optional<RunState> state;
   if (processes_.first()) {
     state = load_own_state();
-    if (!state) load_initial_weights();
     if (!state && average_) average_.emplace(nn::parameters(model_));
-    if (state) warn_of_changed_keys(*state);
+    if (state) warn_of_changes(*state);
   }
   return broadcast_run(state, trained(), processes_);
 }
 
-// Warns of keys whose values differ from those of the checkpoint's recipe.
-void Pretraining::warn_of_changed_keys(const RunState& state) const {
-  std::string changed;
-  for (const auto& member : recipe_.tree.members()) {
-    static const std::vector<std::string> harmless = {"autoresume",     "save_overwrite",       "load_path", "progress_bar",
-                                                      "log_to_console", "console_log_interval", "loggers"};
-    const io::Tree* before = state.recipe.find(member.key);
-    if (std::ranges::count(harmless, member.key) > 0 || (before && io::to_json(*before) == io::to_json(member.value))) continue;
-    if (!before && member.value.is_null()) continue;
-    changed += (changed.empty() ? "" : ", ") + member.key;
-  }
-  if (!changed.empty()) io::warn("the recipe is not the one that the checkpoint was made with; changed: ", changed);
+void Pretraining::warn_of_changes(const RunState& state) const {
+  auto changes = changes_since(state);
+  changes.other.insert(changes.other.end(), changes.more.begin(), changes.more.end());
+  if (!changes.other.empty()) io::warn("the recipe is not the one that the checkpoint was made with:", lines_of(changes.other));
 }
 
 void Pretraining::choose_microbatch(const std::optional<RunState>& state, int length) {
   auto& rows = step_.options().microbatch_rows;
   const int most = int(recipe_.global_batch / processes_.size());
   if (recipe_.microbatch > most) {
-    io::warn("device_train_microbatch_size ", recipe_.microbatch, " is more than a process's share of the batch, ", most, ": taking ",
-             most);
+    io::warn(where(recipe_.tree, "device_train_microbatch_size"), recipe_.microbatch, " is more than a process's share of the batch, ",
+             most, ": taking ", most);
   }
   if (rows > 0) rows = std::min(rows, most);
   if (rows > 0) return;
@@ -162,7 +179,8 @@ void Pretraining::choose_microbatch(const std::optional<RunState>& state, int le
     return;
   }
   const uint64_t free = free_memory() / uint64_t(processes_.local_size());
-  require(free > 0, "device_train_microbatch_size: auto needs to know the free memory, and this system does not say it; give a number");
+  require(free > 0, where(recipe_.tree, "device_train_microbatch_size"),
+          "auto needs to know the free memory, and this system does not say it; give a number");
   const int measured = std::clamp(4096 / length, 1, most);  // takes some seconds at any length
   const double row = memory_of_row([&](int n) { return peak_memory_of([&] { step_.dry_run(n, length); }); }, measured);
   rows = -int(processes_.max(-rows_that_fit(row, free, most)));  // the minimum over all processes
@@ -181,6 +199,7 @@ TrainerOptions Pretraining::trainer_options() const {
   o.evaluation = {recipe_.eval_subset, recipe_.device_eval_batch, recipe_.compute};
   if (recipe_.average) o.average = *recipe_.average;
   o.recipe = recipe_.tree;
+  o.data = data_->fingerprint();
   return o;
 }
 
@@ -225,17 +244,18 @@ fs::path Pretraining::write_model() {
   description.config_json = io::to_json(recipe_.model.to_tree(), 2) + "\n";
   checkpoint::write_folder_description(folder, description);
   if (!data_->vocabulary().empty()) io::write_file(folder / "vocab.txt", data_->vocabulary());
+  if (data_->length() < recipe_.model.max_length())  // the length of its texts, where the model could take longer ones
+    io::write_file(folder / "tokenizer_config.json", io::to_json(io::Tree{{"model_max_length", data_->length()}}, 2) + "\n");
   checkpoint::save_safetensors(folder / "model.safetensors", separate_tensors(owners));
   return folder;
 }
 
-PretrainResult Pretraining::run() {
+PretrainResult Pretraining::run(const std::function<void()>& on_start) {
+  open_data();
   open_folder();
+  if (on_start) on_start();
+  write_description();
   const auto state = starting_state();
-  const BatchSettings settings{recipe_.seed, processes_.rank(), processes_.size(), recipe_.model};
-  data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, settings));
-  if (recipe_.eval_loader) eval_data_.emplace(open_batches(*recipe_.eval_loader, recipe_.global_eval_batch, settings));
-  length_ = {recipe_.max_duration, data_->batches_per_epoch(recipe_.train_subset)};
   choose_microbatch(state, data_->length());
 
   TrainerParts parts{trained(),
@@ -266,13 +286,11 @@ PretrainResult Pretraining::run() {
 
 }  // namespace
 
-PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes) {
-  require(recipe.global_batch % processes.size() == 0, "global_train_batch_size ", recipe.global_batch, " cannot be shared evenly by ",
-          processes.size(), " processes");
-  require(recipe.global_eval_batch % processes.size() == 0, "global_eval_batch_size ", recipe.global_eval_batch,
-          " cannot be shared evenly by ", processes.size(), " processes");
+PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const std::function<void()>& on_start) {
+  require_even_share(recipe, "global_train_batch_size", recipe.global_batch, processes);
+  require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
   Pretraining run(recipe, task, processes);
-  return run.run();
+  return run.run(on_start);
 }
 
 }  // namespace m2bert::train

@@ -1,5 +1,7 @@
 #pragma once
 // Training, from a recipe to a trained model.
+#include <functional>
+
 #include "m2bert/tasks/task.h"
 #include "m2bert/train/recipe.h"
 
@@ -18,7 +20,9 @@ struct PretrainResult {
 };
 
 // Runs the recipe for a task. Everything a run leaves is in its folder: recipe.yaml, config.json, metrics.jsonl, checkpoints, and at the
-// end the model as a Hugging Face folder. Every process of the run calls it. Error: see trainer.h.
-PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes);
+// end the model as a Hugging Face folder. Every process of the run calls it. on_start is called once the data and the folder are found to
+// be right. Error: see trainer.h.
+PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes,
+                        const std::function<void()>& on_start = {});
 
 }  // namespace m2bert::train

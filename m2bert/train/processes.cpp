@@ -1,61 +1,109 @@
 #include "m2bert/train/processes.h"
 
+#include <signal.h>
+
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "m2bert/io/interrupt.h"
 
 namespace m2bert::train {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // Smaller arrays are sent together: a message each would cost more than their bytes.
 constexpr size_t kSmall = 1 << 16;
 
-// Turns MLX's exception for a lost connection into ProcessLost.
-void evaluate(const nn::Arrays& arrays) {
-  try {
-    mx::eval(arrays);
-  } catch (const std::exception& e) {
-    throw ProcessLost(std::string("another process of this run is gone (") + e.what() + ")");
-  }
-}
+// Seconds that a process which was asked to stop waits for the others.
+constexpr double kPatience = 60;
 
-// Sums small arrays as one.
-void sum_together(const std::vector<mx::array*>& arrays, const mx::distributed::Group& group) {
-  if (arrays.empty()) return;
-  nn::Arrays flat;
-  for (const auto* a : arrays) flat.push_back(mx::flatten(*a));
-  const auto total = mx::distributed::all_sum(mx::concatenate(flat, 0), group);
-  int at = 0;
-  for (auto* a : arrays) {
-    const int size = int(a->size());
-    *a = mx::reshape(mx::slice(total, {at}, {at + size}), a->shape());
-    at += size;
+std::atomic<bool> process_lost{false};
+
+// Waits until all arrays are available. Short waits are usual: the first pauses are short too.
+void wait_until_available(const nn::Arrays& arrays, double timeout) {
+  const auto start = Clock::now();
+  auto pause = std::chrono::microseconds(10);
+  while (!std::ranges::all_of(arrays, [](const mx::array& a) { return a.is_available(); })) {
+    if (process_lost) throw ProcessLost("another process of this run is gone");
+    const double waited = std::chrono::duration<double>(Clock::now() - start).count();
+    const double limit = io::interrupted() ? std::min(timeout, kPatience) : timeout;
+    if (waited > limit) {
+      std::ostringstream message;
+      message << "waited " << limit << " s for another process of this run, which hangs, is unreachable or very slow (dist_timeout)";
+      throw ProcessTimeout(message.str());
+    }
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, std::chrono::microseconds(2000));
   }
 }
 
 }  // namespace
 
+const int kProcessLostSignal = SIGUSR1;
+
+void handle_process_lost_signal() {
+  ::signal(kProcessLostSignal, [](int) { process_lost = true; });
+}
+
+bool is_process_lost() { return process_lost; }
+
+Processes::Processes(mx::distributed::Group group, double timeout) : group_(std::move(group)), timeout_(timeout) {
+  const mx::Device device = mx::default_device();
+  stream_ = device == mx::Device::cpu ? mx::new_stream(device) : mx::default_stream(device);
+}
+
+mx::array Processes::sum(const mx::array& a) const { return mx::distributed::all_sum(a, group_, *stream_); }
+
+// Computes sums. Turns MLX's exception for a lost connection into ProcessLost.
+void Processes::wait_for(const nn::Arrays& sums) const {
+  try {
+    mx::async_eval(sums);
+    wait_until_available(sums, timeout_);
+  } catch (const ProcessLost&) {
+    throw;
+  } catch (const std::exception& e) {
+    throw ProcessLost(std::string("another process of this run is gone (") + e.what() + ")");
+  }
+}
+
 void Processes::sum_arrays(nn::Arrays& arrays) const {
   if (size() == 1) return;
   std::vector<mx::array*> small;
+  nn::Arrays flat, sums;
   for (auto& a : arrays) {
-    if (a.size() < kSmall && a.dtype() == mx::float32) small.push_back(&a);
-    else a = mx::distributed::all_sum(a, group_);
+    if (a.size() < kSmall && a.dtype() == mx::float32) {
+      small.push_back(&a);
+      flat.push_back(mx::flatten(a));
+    } else {
+      sums.push_back(a = sum(a));
+    }
   }
-  sum_together(small, *group_);
-  evaluate(arrays);
+  if (!small.empty()) sums.push_back(sum(mx::concatenate(flat, 0)));
+  wait_for(sums);
+  int at = 0;
+  for (auto* a : small) {
+    const int size = int(a->size());
+    *a = mx::reshape(mx::slice(sums.back(), {at}, {at + size}), a->shape());
+    at += size;
+  }
+  mx::eval(arrays);
 }
 
 std::vector<int64_t> Processes::sum_counts(const std::vector<int64_t>& values) const {
   if (size() == 1) return values;
-  auto total = mx::distributed::all_sum(mx::array(values.data(), {int(values.size())}, mx::int64), group_);
-  evaluate({total});
+  const auto total = sum(mx::array(values.data(), {int(values.size())}, mx::int64));
+  wait_for({total});
   return {total.data<int64_t>(), total.data<int64_t>() + total.size()};
 }
 
 double Processes::sum_value(double value) const {
   if (size() == 1) return value;
-  auto total = mx::distributed::all_sum(mx::array({float(value)}), group_);
-  evaluate({total});
+  const auto total = sum(mx::array({float(value)}));
+  wait_for({total});
   return total.data<float>()[0];
 }
 

@@ -16,19 +16,31 @@ class ProcessLost : public Error {
   using Error::Error;
 };
 
+// Another process has not come to a collective operation in time. It may still exist.
+class ProcessTimeout : public ProcessLost {
+ public:
+  using ProcessLost::ProcessLost;
+};
+
+// The signal (SIGUSR1) by which a launcher says that another process is gone. After it, collective operations throw ProcessLost at once.
+extern const int kProcessLostSignal;
+void handle_process_lost_signal();
+bool is_process_lost();
+
 class Processes {
  public:
   // A single process: sums return their input.
   Processes() = default;
-  // The processes that MLX finds (see distributed.h).
-  explicit Processes(mx::distributed::Group group) : group_(std::move(group)) {}
+  // The processes that MLX finds (see distributed.h). timeout: seconds that a collective operation waits for the others.
+  Processes(mx::distributed::Group group, double timeout);
 
   int rank() const { return group_ ? group_->rank() : 0; }
   int size() const { return group_ ? group_->size() : 1; }
   bool first() const { return rank() == 0; }
 
   // Sums over all processes, bit for bit the same in each. Every process must call them in the same order with the same shapes.
-  // Throws ProcessLost when one is gone.
+  // Throws ProcessLost when one is gone, and ProcessTimeout after the timeout, or a minute after a signal (io/interrupt.h). Arrays that
+  // were evaluated before can still be read and saved then.
   void sum_arrays(nn::Arrays& arrays) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
   double sum_value(double value) const;  // in float32
@@ -42,7 +54,12 @@ class Processes {
   void set_local_size(int count) { local_size_ = count; }
 
  private:
+  void wait_for(const nn::Arrays& sums) const;
+  mx::array sum(const mx::array& a) const;
+
   std::optional<mx::distributed::Group> group_;
+  std::optional<mx::Stream> stream_;  // of its own: a collective operation that never ends must not block a checkpoint
+  double timeout_ = 0;
   int local_size_ = 1;
 };
 

@@ -26,13 +26,14 @@ optim::Time get_time(RecipeKeys& keys, const std::string& path, const char* fall
   return value ? time_of(*value) : optim::parse_time(fallback, path);
 }
 
-// Fills Composer's {run_name} and {rank} into a path; only rank 0 writes.
-std::string filled_in(std::string text, const std::string& run_name) {
-  for (const auto& [name, value] : {std::pair<std::string, std::string>{"{run_name}", run_name}, {"{rank}", "0"}}) {
-    for (size_t at = text.find(name); at != std::string::npos; at = text.find(name, at + value.size()))
-      text.replace(at, name.size(), value);
-  }
-  return text;
+// A path with its placeholders filled in.
+std::string path_of(const io::Tree& value, const Placeholders& placeholders) {
+  return filled_in(value.string(), placeholders, value.where());
+}
+
+std::string get_path(RecipeKeys& keys, const std::string& key, const Placeholders& placeholders, const std::string& fallback) {
+  const io::Tree* value = keys.find(key);
+  return value ? path_of(*value, placeholders) : fallback;
 }
 
 void read_model(Recipe& r, RecipeKeys& keys) {
@@ -54,6 +55,15 @@ void read_model(Recipe& r, RecipeKeys& keys) {
   }
 }
 
+// A number of batches, or -1 for all.
+int64_t get_subset(RecipeKeys& keys, const std::string& path) {
+  const io::Tree* value = keys.find(path);
+  if (!value) return -1;
+  const int64_t batches = value->integer();
+  if (batches < -1 || batches == 0) value->wants("a number of batches of at least 1, or -1 for all");
+  return batches;
+}
+
 void read_batches(Recipe& r, RecipeKeys& keys) {
   const io::Tree& global = keys.at("global_train_batch_size");
   r.global_batch = global.integer(1, 1 << 30);
@@ -63,8 +73,8 @@ void read_batches(Recipe& r, RecipeKeys& keys) {
     r.microbatch = int(size->integer(1, 1 << 30));
   }
   r.device_eval_batch = int(keys.integer("device_eval_batch_size", r.microbatch, 0, 1 << 30));
-  r.train_subset = keys.integer("train_subset_num_batches", -1, -1);
-  r.eval_subset = keys.integer("eval_subset_num_batches", -1, -1);
+  r.train_subset = get_subset(keys, "train_subset_num_batches");
+  r.eval_subset = get_subset(keys, "eval_subset_num_batches");
   r.weighting = keys.get("accumulate_train_batch_on_tokens", true) ? Weighting::task : Weighting::samples;
 }
 
@@ -75,13 +85,35 @@ void check_tokenizers(Recipe& r, RecipeKeys& keys) {
   if (const io::Tree* name = keys.find("model.tokenizer_name"); name && name->string() != trained)
     r.notes.push_back(where(*name) + ": has no effect; the model is saved with the tokenizer of train_loader, " + trained);
   const std::string evaluated = r.eval_loader ? r.eval_loader->tokenizer_name : "";
-  require(evaluated.empty() || evaluated == trained, "eval_loader.dataset.tokenizer_name is ", evaluated, ", that of train_loader ",
-          trained, ": a model has one tokenizer");
+  if (!evaluated.empty() && evaluated != trained)
+    keys.at("eval_loader.dataset.tokenizer_name").wants("that of train_loader, " + trained + ": a model has one tokenizer");
 }
 
-void read_data(Recipe& r, RecipeKeys& keys) {
-  r.train_loader = read_loader(keys.at("train_loader"));
-  if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = read_loader(*loader);
+void fill_in(io::Tree& map, std::initializer_list<const char*> keys, const Placeholders& placeholders) {
+  for (const char* key : keys) {
+    io::Tree* value = map.is_map() ? map.as_map().find(key) : nullptr;
+    if (!value || !value->is_string()) continue;
+    io::Tree filled(path_of(*value, placeholders));
+    filled.set_place(value->place());
+    *value = std::move(filled);
+  }
+}
+
+LoaderConfig read_loader_at(const io::Tree& value, const Placeholders& placeholders) {
+  io::Tree loader = value;
+  fill_in(loader, {"file"}, placeholders);
+  io::Tree* data = loader.is_map() ? loader.as_map().find("dataset") : nullptr;
+  if (data) fill_in(*data, {"local", "remote", "tokenizer_name"}, placeholders);
+  io::Tree* streams = data && data->is_map() ? data->as_map().find("streams") : nullptr;
+  if (streams && streams->is_map()) {
+    for (auto& stream : streams->as_map().members()) fill_in(stream.value, {"local", "remote"}, placeholders);
+  }
+  return read_loader(loader);
+}
+
+void read_data(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) {
+  r.train_loader = read_loader_at(keys.at("train_loader"), placeholders);
+  if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = read_loader_at(*loader, placeholders);
   check_tokenizers(r, keys);
 }
 
@@ -92,6 +124,8 @@ void read_schedule(Recipe& r, RecipeKeys& keys) {
   r.schedule.alpha_f = keys.number("scheduler.alpha_f", 0, 0);
   r.schedule.t_max = get_time(keys, "scheduler.t_max", "1dur");
   r.schedule.t_decay = get_time(keys, "scheduler.t_decay", "0.1dur");
+  r.schedule.warmup_where = train::where(r.tree, "scheduler.t_warmup");
+  r.schedule.decay_where = train::where(r.tree, "scheduler.t_decay");
 }
 
 void read_optimizer(Recipe& r, RecipeKeys& keys) {
@@ -110,6 +144,8 @@ void read_optimizer(Recipe& r, RecipeKeys& keys) {
   r.optimizer.eps = keys.number("optimizer.eps", 1e-8, 0);
   keys.at("optimizer.lr");
   r.groups.learning_rate = keys.number("optimizer.lr", 0, 0);
+  if (r.groups.learning_rate == 0)
+    r.notes.push_back(train::where(r.tree, "optimizer.lr") + "the learning rate is 0: the weights are not trained");
   r.groups.weight_decay = keys.number("optimizer.weight_decay", decoupled ? 1e-5 : 1e-2, 0);
   r.groups.no_decay_of_vectors = !keys.get("optimizer.decay_bias_and_norm", true);
   if (!keys.get("optimizer.filter_groups", false)) return;
@@ -118,18 +154,23 @@ void read_optimizer(Recipe& r, RecipeKeys& keys) {
   r.groups.filters = optim::FilterRates{*r.model.long_conv_kernel_learning_rate, *r.model.hyena_lr_pos_emb, *r.model.hyena_wd};
 }
 
+// A time that counts batches.
+int64_t get_batches(RecipeKeys& keys, const std::string& path, int64_t fallback) {
+  const io::Tree* value = keys.find(path);
+  if (!value) return fallback;
+  const auto time = time_of(*value);
+  if (time.unit != optim::TimeUnit::batch || time.value < 1) value->wants("a number of batches of at least 1ba");
+  return int64_t(time.value);
+}
+
 void read_average(Recipe& r, RecipeKeys& keys) {
   if (!keys.present("algorithms.ema")) return;
   AverageOptions average;
-  const auto interval = get_time(keys, "algorithms.ema.update_interval", "1ba");
-  const auto half_life = get_time(keys, "algorithms.ema.half_life", "1000ba");
-  for (const auto& time : {interval, half_life}) {
-    require(time.unit == optim::TimeUnit::batch && time.value >= 1, "algorithms.ema: half_life and update_interval are ",
-            optim::show(half_life), " and ", optim::show(interval), "; want a number of batches of at least 1ba");
-  }
-  average.interval = int64_t(interval.value);
-  average.smoothing = keys.number("algorithms.ema.smoothing", optim::smoothing_of_half_life(half_life.value, interval.value), 0);
-  require(average.smoothing < 1, "algorithms.ema.smoothing is ", average.smoothing, "; wants a number below 1");
+  const auto interval = get_batches(keys, "algorithms.ema.update_interval", 1);
+  const auto half_life = get_batches(keys, "algorithms.ema.half_life", 1000);
+  average.interval = interval;
+  average.smoothing = keys.number("algorithms.ema.smoothing", optim::smoothing_of_half_life(double(half_life), double(interval)), 0);
+  if (average.smoothing >= 1) keys.at("algorithms.ema.smoothing").wants("a number from 0 up to 1: with 1 the average never changes");
   r.average = average;
 }
 
@@ -139,7 +180,7 @@ void read_algorithms(Recipe& r, RecipeKeys& keys) {
     const io::Tree& type = keys.at("algorithms.gradient_clipping.clipping_type");
     r.clipping.by = optim::clip_named(type.string(), where(type));
     keys.at("algorithms.gradient_clipping.clipping_threshold");
-    r.clipping.threshold = keys.number("algorithms.gradient_clipping.clipping_threshold", 0, 0);
+    r.clipping.threshold = keys.number_above("algorithms.gradient_clipping.clipping_threshold", 0, 0);  // 0 would leave no gradient
   }
   read_average(r, keys);
 }
@@ -173,15 +214,15 @@ void read_callbacks(Recipe& r, RecipeKeys& keys) {
   read_guard(c.guard, keys);
 }
 
-void read_saving(Recipe& r, RecipeKeys& keys) {
+void read_saving(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) {
   auto& s = r.save;
-  s.folder = filled_in(keys.get<std::string>("save_folder", "runs/{run_name}"), r.run_name);
+  s.folder = get_path(keys, "save_folder", placeholders, "runs/" + r.run_name);
   s.interval = get_time(keys, "save_interval", "1000ba");
   s.keep = int(keys.integer("save_num_checkpoints_to_keep", -1, -1, 1 << 30));
   s.overwrite = keys.get("save_overwrite", false);
   s.autoresume = keys.get("autoresume", false);
-  const std::string pretrained = keys.get<std::string>("model.pretrained_checkpoint", "");
-  s.load_path = filled_in(keys.get<std::string>("load_path", pretrained), r.run_name);
+  const std::string pretrained = get_path(keys, "model.pretrained_checkpoint", placeholders, "");
+  s.load_path = get_path(keys, "load_path", placeholders, pretrained);
   s.load_weights_only = keys.get("load_weights_only", false) || s.load_path == pretrained;
   const io::Tree* grow = keys.find("expand_positional_embeddings");
   if (grow && grow->is_string()) s.grow = models::grow_by_named(grow->string(), where(*grow));
@@ -190,17 +231,17 @@ void read_saving(Recipe& r, RecipeKeys& keys) {
     r.notes.emplace_back("expand_positional_embeddings: there is nothing to grow from; load_path names a shorter model");
 }
 
-void read_logging(Recipe& r, RecipeKeys& keys) {
+void read_logging(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) {
   r.log.progress_bar = keys.get("progress_bar", true);
   r.log.console = keys.get("log_to_console", false);
   r.log.console_interval = get_time(keys, "console_log_interval", "1ba");
   if (!keys.present("loggers.tensorboard")) return;
-  const auto folder = keys.get<std::string>("loggers.tensorboard.log_dir", (r.save.folder / "tensorboard").string());
-  r.log.tensorboard = filled_in(folder, r.run_name);
+  r.log.tensorboard = get_path(keys, "loggers.tensorboard.log_dir", placeholders, (r.save.folder / "tensorboard").string());
 }
 
 void read_system(Recipe& r, RecipeKeys& keys) {
   r.seed = uint64_t(keys.integer("seed", 17, 0));
+  r.dist_timeout = keys.number("dist_timeout", r.dist_timeout, 0.1);
   if (const io::Tree* precision = keys.find("precision")) {
     if (precision->string() == "amp_bf16") r.compute = mx::bfloat16;
     else if (precision->string() != "fp32") precision->wants("fp32 or amp_bf16");
@@ -214,35 +255,74 @@ void read_system(Recipe& r, RecipeKeys& keys) {
 // Whether a key is only used by ${...} elsewhere in the file.
 bool is_variable(const std::string& path, const std::string& text) {
   const std::string top = path.substr(0, path.find('.'));
-  return text.find("${" + top + "}") != std::string::npos || text.find("${" + top + ".") != std::string::npos;
+  for (const auto& use : {"${" + top + "}", "${" + top + ".", "oc.select:" + top}) {
+    if (text.find(use) != std::string::npos) return true;
+  }
+  return false;
 }
 
-std::string warning_of(const Recipe& r, const RecipeKeys& keys, const fs::path& file, std::string text,
-                       const std::vector<std::string>& overrides) {
-  for (const auto& override : overrides) text += "\n" + override;
-  std::vector<std::string> names = keys.unread();
-  std::erase_if(names, [&](const auto& name) { return is_variable(name, text); });
+// Keys that have no effect here. Those that only ${...} uses are moved to `variables`.
+std::vector<std::string> ineffective(const Recipe& r, const RecipeKeys& keys, const std::string& text,
+                                     std::vector<std::string>& variables) {
+  std::vector<std::string> names;
+  for (const auto& name : keys.unread()) (is_variable(name, text) ? variables : names).push_back(name);
   if (const io::Tree* fields = r.tree.find_path("model.model_config"); fields && fields->is_map()) {
     for (const auto& name : models::Config::unknown_fields(*fields)) names.push_back("model.model_config." + name);
   }
   names.insert(names.end(), r.train_loader.without_effect.begin(), r.train_loader.without_effect.end());
   if (r.eval_loader) names.insert(names.end(), r.eval_loader->without_effect.begin(), r.eval_loader->without_effect.end());
+  return names;
+}
+
+// Model fields count as keys that somebody asked for.
+void add_model_fields(RecipeKeys& keys) {
+  for (const auto& name : models::Config::fields()) keys.accept("model.model_config." + name);
+}
+
+// Misspelt in upstream's own recipes, which run as they are.
+constexpr const char* kUpstreamsSlip = "model.model_config.max_position_embedding";
+
+void refuse_misspelt(const Recipe& r, const RecipeKeys& keys, const std::vector<std::string>& names,
+                     const std::vector<std::string>& variables) {
+  for (const auto& name : names) {
+    if (name == kUpstreamsSlip) continue;
+    if (const auto likely = keys.likely(name, variables))
+      fail(train::where(r.tree, name), "is not a key that a recipe has; did you mean ", *likely, "? (--allow-unknown ignores it)");
+  }
+}
+
+std::string warning_of(const std::vector<std::string>& names, const fs::path& file) {
   std::string list;
   for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
   return list.empty() ? "" : file.string() + ": keys without effect here: " + list;
 }
 
+// Finds keys without effect, and refuses those that look like misspelt ones.
+void check_keys(Recipe& r, RecipeKeys& keys, const fs::path& file, const std::vector<std::string>& overrides, bool allow_unknown) {
+  std::string text = io::read_file(file);
+  for (const auto& override : overrides) text += "\n" + override;
+  std::vector<std::string> variables;
+  const auto names = ineffective(r, keys, text, variables);
+  add_model_fields(keys);
+  if (!allow_unknown) refuse_misspelt(r, keys, names, variables);
+  r.warning = warning_of(names, file);
+  r.without_effect = {names.begin(), names.end()};
+  r.keys = keys.read();
+}
+
 }  // namespace
 
-Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrides) {
+Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrides, const RecipeOptions& options) {
   Recipe r;
   r.tree = io::read_yaml(file, overrides);
   if (!r.tree.is_map()) r.tree.wants("a map of keys");
   RecipeKeys keys(r.tree);
   r.run_name = keys.get<std::string>("run_name", "bert");
+  Placeholders placeholders = options.placeholders;
+  placeholders.run_name = r.run_name;
   read_model(r, keys);
   read_batches(r, keys);
-  read_data(r, keys);
+  read_data(r, keys, placeholders);
   const io::Tree& duration = keys.at("max_duration");
   r.max_duration = time_of(duration);
   if (r.max_duration.unit == optim::TimeUnit::duration) duration.wants("ba, ep, sp or tok: dur is a share of this very length");
@@ -251,11 +331,19 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
   read_optimizer(r, keys);
   read_algorithms(r, keys);
   read_callbacks(r, keys);
-  read_saving(r, keys);
-  read_logging(r, keys);
+  read_saving(r, keys, placeholders);
+  read_logging(r, keys, placeholders);
   read_system(r, keys);
-  r.warning = warning_of(r, keys, file, io::read_file(file), overrides);
+  check_keys(r, keys, file, overrides, options.allow_unknown);
   return r;
+}
+
+BatchSettings batch_settings(const Recipe& recipe, const Processes& processes) {
+  return {recipe.seed, processes.rank(), processes.size(), recipe.model, where(recipe.tree, "model.tokenizer_name")};
+}
+
+void require_even_share(const Recipe& recipe, const std::string& key, int64_t rows, const Processes& processes) {
+  require(rows % processes.size() == 0, where(recipe.tree, key), rows, " rows cannot be shared evenly by ", processes.size(), " processes");
 }
 
 StepOptions step_options(const Recipe& recipe) {

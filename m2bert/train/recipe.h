@@ -2,6 +2,7 @@
 // A recipe: the YAML that describes a whole run, with the keys of upstream's pretraining recipes.
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "m2bert/optim/schedule.h"
 #include "m2bert/train/loader.h"
 #include "m2bert/train/loss_guard.h"
+#include "m2bert/train/placeholders.h"
 #include "m2bert/train/step.h"
 #include "m2bert/train/trainer.h"
 
@@ -50,7 +52,8 @@ struct Recipe {
   models::Config model;
   bool independent_layers = false;  // model.independent_layers: every layer draws its own initial weights
   uint64_t seed = 17;
-  std::string device;  // "", "cpu" or "gpu"
+  std::string device;         // "", "cpu" or "gpu"
+  double dist_timeout = 600;  // seconds that a process waits for the others
 
   LoaderConfig train_loader;
   std::optional<LoaderConfig> eval_loader;
@@ -73,13 +76,26 @@ struct Recipe {
 
   // One line that names every key without effect; empty if there is none.
   std::string warning;
-  std::vector<std::string> notes;  // warnings about values that have no effect together with others
+  std::set<std::string> without_effect;  // those keys
+  std::set<std::string> keys;            // every key that a recipe may have; everything below one belongs to it
+  std::vector<std::string> notes;        // warnings about values that have no effect together with others
+};
+
+struct RecipeOptions {
+  bool allow_unknown = false;  // a key that looks like a misspelt one is only listed in the warning
+  Placeholders placeholders;   // of the recipe's paths; run_name is the recipe's
 };
 
 // Reads the file, with overrides ("optimizer.lr=1e-4") applied before ${...} is resolved. Error with file, line and key for an invalid
-// value or a missing key.
-Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+// value, a missing key, or a key that looks like a misspelt one.
+Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {}, const RecipeOptions& options = {});
 
 StepOptions step_options(const Recipe& recipe);
+
+// Of this process's share of the data.
+BatchSettings batch_settings(const Recipe& recipe, const Processes& processes);
+
+// Error with the key's place unless the processes can share a batch of that many rows evenly.
+void require_even_share(const Recipe& recipe, const std::string& key, int64_t rows, const Processes& processes);
 
 }  // namespace m2bert::train

@@ -1,11 +1,23 @@
 #pragma once
 // Reads a tree and tracks what was read, so that unread keys can be reported.
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "m2bert/io/tree.h"
 
 namespace m2bert::train {
+
+// "r.yaml:12: scheduler.t_warmup: ", the start of an error about a key. If the tree lacks the key, the line is that of the map around it.
+std::string where(const io::Tree& root, const std::string& path);
+
+// Every value that is neither a map nor null, by its path, in the file's order. Lists are values.
+std::vector<std::pair<std::string, const io::Tree*>> leaves(const io::Tree& root);
+
+// Whether "a.b.c", "a.b" or "a" is among the paths, for "a.b.c".
+bool is_below(const std::string& path, const std::set<std::string>& paths);
 
 class RecipeKeys {
  public:
@@ -20,24 +32,32 @@ class RecipeKeys {
     const io::Tree* value = find(path);
     return value ? value->as<T>() : fallback;
   }
-  // A number of at least `low`; an integer in [low, high].
+  // A finite number of at least `low`, or above it; an integer in [low, high].
   double number(const std::string& path, double fallback, double low);
+  double number_above(const std::string& path, double fallback, double low);
   int64_t integer(const std::string& path, int64_t fallback, int64_t low, int64_t high = int64_t{1} << 53);
   // Whether a map is present, even if empty or null (`lr_monitor: {}`). Its members are not marked as read.
   bool present(const std::string& path);
 
   // Marks the value as read.
-  void accept(const std::string& path) { read_.insert(path); }
+  void accept(const std::string& path) {
+    read_.insert(path);
+    known_.insert(path);
+  }
 
   // Paths of all values that are neither null nor read.
   std::vector<std::string> unread() const;
+  // Paths that were asked for, also where the tree lacks them. All values below them count as read.
+  const std::set<std::string>& read() const { return read_; }
+
+  // The path that a misspelt one probably stands for: a key that somebody asked for, or one of `others`.
+  std::optional<std::string> likely(const std::string& path, const std::vector<std::string>& others = {}) const;
 
  private:
-  bool is_read(const std::string& path) const;
-  void collect(const io::Tree& tree, const std::string& path, std::vector<std::string>& out) const;
+  bool is_read(const std::string& path) const { return is_below(path, read_); }
 
   const io::Tree& root_;
-  std::set<std::string> read_;
+  std::set<std::string> read_, known_;
 };
 
 }  // namespace m2bert::train

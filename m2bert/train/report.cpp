@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <optional>
 #include <set>
 
@@ -18,6 +19,10 @@ namespace {
 constexpr const char* kColours[] = {"#2f6fde", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0b7285", "#846358", "#5f3dc4"};
 
 constexpr double kDrawable = 1e300;  // differences of larger values may be infinite
+
+// By which is_report recognises a page.
+constexpr std::string_view kStart =
+    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"generator\" content=\"m2bert report\">";
 
 constexpr const char* kStyle = R"(
 :root { color-scheme: light dark; --line: #8884; --text: #222; }
@@ -119,6 +124,12 @@ ReportedRun read_run(const fs::path& path) {
   return run;
 }
 
+bool is_report(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::string start(kStart.size(), '\0');
+  return in.read(start.data(), std::streamsize(start.size())) && start == kStart;
+}
+
 std::string report_html(const std::vector<ReportedRun>& runs, const ReportOptions& options) {
   std::string charts;
   for (const auto& name : metrics_of(runs)) {
@@ -131,9 +142,9 @@ std::string report_html(const std::vector<ReportedRun>& runs, const ReportOption
     }
     if (longest >= 2) charts += svg_chart(chart);
   }
-  return std::string("<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" ") +
-         "content=\"width=device-width\"><title>m2bert: training runs</title><style>" + kStyle +
-         "</style></head><body>\n<h1>Training runs</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div></body></html>\n";
+  return std::string(kStart) + "<meta name=\"viewport\" content=\"width=device-width\"><title>m2bert: training runs</title><style>" +
+         kStyle + "</style></head><body>\n<h1>Training runs</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts +
+         "</div></body></html>\n";
 }
 
 }  // namespace m2bert::train

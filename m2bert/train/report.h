@@ -21,6 +21,9 @@ struct ReportOptions {
   size_t points = 800;                             // of a curve, at most (see thinned)
 };
 
+// Whether a file is a page that report_html made.
+bool is_report(const std::filesystem::path& file);
+
 // A chart for each metric that some run has at two moments, with one colour a run, and a table of the last and best values.
 std::string report_html(const std::vector<ReportedRun>& runs, const ReportOptions& options);
 

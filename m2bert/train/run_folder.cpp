@@ -1,10 +1,11 @@
 #include "m2bert/train/run_folder.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/path.h"
 
 namespace m2bert::train {
 
@@ -13,17 +14,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kEnding = ".safetensors";
-
-// The batch in a name like ep0-ba100.safetensors; nullopt for other names.
-std::optional<int64_t> batch_of(const fs::path& file) {
-  const std::string name = file.filename().string();
-  const size_t at = name.find("-ba");
-  if (!name.starts_with("ep") || at == std::string::npos || file.extension() != kEnding) return std::nullopt;
-  int64_t batch = 0;
-  const char* end = name.data() + name.size() - std::string_view(kEnding).size();
-  const auto [rest, error] = std::from_chars(name.data() + at + 3, end, batch);
-  return error == std::errc() && rest == end ? std::optional(batch) : std::nullopt;
-}
 
 std::string name_of(const optim::Timestamp& time) {
   return "ep" + std::to_string(time.epoch) + "-ba" + std::to_string(time.batch) + kEnding;
@@ -41,25 +31,16 @@ void remove_parts(const fs::path& folder) {
 
 }  // namespace
 
-RunFolder::RunFolder(fs::path folder, int keep) : folder_(std::move(folder)), keep_(keep) {
+RunFolder::RunFolder(fs::path folder, int keep) : folder_(io::follow_links(std::move(folder))), keep_(keep) {
   std::error_code error;
   fs::create_directories(folder_, error);
-  require(!error, "save_folder: cannot make ", folder_.string(), ": ", error.message());
+  require(!error, "cannot make ", folder_.string(), ": ", error.message());
   lock_ =
       std::make_unique<io::FileLock>(folder_ / ".lock", [this] { fail(folder_.string(), ": another run is writing into this folder"); });
   remove_parts(folder_);
 }
 
-std::vector<fs::path> RunFolder::checkpoints() const {
-  std::vector<std::pair<int64_t, fs::path>> found;
-  for (const auto& entry : fs::directory_iterator(folder_)) {
-    if (const auto batch = batch_of(entry.path())) found.emplace_back(*batch, entry.path());
-  }
-  std::ranges::sort(found, [](const auto& a, const auto& b) { return a > b; });
-  std::vector<fs::path> files;
-  for (auto& [batch, file] : found) files.push_back(std::move(file));
-  return files;
-}
+std::vector<fs::path> RunFolder::checkpoints() const { return checkpoint::run_checkpoints(folder_); }
 
 fs::path RunFolder::save(const Trained& trained, const RunState& state) {
   const fs::path file = folder_ / name_of(state.time);
@@ -68,7 +49,7 @@ fs::path RunFolder::save(const Trained& trained, const RunState& state) {
     link_latest(file);
   } catch (const std::exception& e) {
     const auto good = checkpoints();
-    fail("no checkpoint could be saved: ", e.what(), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
+    fail("no checkpoint could be saved: ", io::message_of(e), good.empty() ? "" : " (the last good one is " + good.front().string() + ")");
   }
   remove_old(file);
   return file;
@@ -113,6 +94,17 @@ std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {
           ": none of its checkpoints can be read, or fits this recipe; another save_folder begins a new run, save_overwrite=true with "
           "autoresume=false replaces this one",
           problems);
+  return std::nullopt;
+}
+
+std::optional<RunState> RunFolder::latest_state() const {
+  for (const auto& file : checkpoints()) {
+    try {
+      return state_of_run(file);
+    } catch (const Error&) {
+      // load_latest says what is wrong with it.
+    }
+  }
   return std::nullopt;
 }
 

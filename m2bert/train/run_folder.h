@@ -25,6 +25,8 @@ class RunFolder {
   // Loads the newest intact checkpoint; a damaged one gives a warning, and the one before it is tried. nullopt if the folder has none.
   // Error if it has some and none can be read.
   std::optional<RunState> load_latest(const Trained& trained) const;
+  // The state of the newest checkpoint that can be read, without its arrays; nullopt if there is none.
+  std::optional<RunState> latest_state() const;
   // The current checkpoints belong to an earlier run: the first save removes them.
   void replace_old();
 

@@ -15,6 +15,11 @@ namespace m2bert::train {
 
 namespace fs = std::filesystem;
 
+const std::string& average_prefix() {
+  static const std::string prefix = "algorithms.ema.";
+  return prefix;
+}
+
 namespace {
 
 constexpr const char* kState = "m2bert.run";
@@ -30,7 +35,7 @@ std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
   }
   for (auto a : trained.optimizer.state()) all.push_back({"optimizer." + a.name, a.array, a.role});
   if (!trained.average) return all;
-  for (auto a : trained.average->state()) all.push_back({"algorithms.ema." + a.name, a.array, a.role});
+  for (auto a : trained.average->state()) all.push_back({average_prefix() + a.name, a.array, a.role});
   return all;
 }
 
@@ -101,7 +106,8 @@ io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
           {"evaluated", s.evaluated},
           {"evaluation_due", s.evaluation_due},
           {"guard", s.guard},
-          {"recipe", s.recipe}};
+          {"recipe", s.recipe},
+          {"data", s.data}};
 }
 
 RunState state_of(const io::Tree& tree) {
@@ -117,6 +123,7 @@ RunState state_of(const io::Tree& tree) {
   s.evaluation_due = tree.at("evaluation_due").boolean();
   s.guard = tree.at("guard");
   s.recipe = tree.at("recipe");
+  s.data = tree.get<std::string>("data", "");  // absent in older checkpoints
   return s;
 }
 
@@ -172,9 +179,9 @@ bool is_run(const fs::path& path) {
   return file->metadata().contains(kState);
 }
 
-io::Tree recipe_of_run(const fs::path& path) {
+RunState state_of_run(const fs::path& path) {
   const auto file = checkpoint::open_safetensors(path);
-  return metadata_of(*file, path).at("recipe");
+  return state_of(metadata_of(*file, path));
 }
 
 }  // namespace m2bert::train

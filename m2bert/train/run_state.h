@@ -34,6 +34,7 @@ struct RunState {
   bool evaluation_due = false;  // at this time; a signal interrupted it
   io::Tree guard;               // the loss guard's state
   io::Tree recipe;              // resolved
+  std::string data;             // BatchStream::fingerprint; empty: unknown
 };
 
 // The state without the arrays, as it is saved.
@@ -42,6 +43,9 @@ RunState state_of(const io::Tree& tree);
 
 // Tensors to write. Arrays that share memory, as layers with equal initial weights do, are copied, so that every name is in the file.
 checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays);
+
+// What stands before the names of averaged weights in a checkpoint.
+const std::string& average_prefix();
 
 // Atomic. Error if the file cannot be written; an earlier file of that name is then intact.
 void save_run(const std::filesystem::path& file, const Trained& trained, const RunState& state);
@@ -57,7 +61,7 @@ std::optional<RunState> broadcast_run(const std::optional<RunState>& state, cons
 // Whether save_run wrote the file, by its metadata. Error if it cannot be opened.
 bool is_run(const std::filesystem::path& file);
 
-// The recipe of the run that wrote a checkpoint.
-io::Tree recipe_of_run(const std::filesystem::path& file);
+// The state of the run that wrote a checkpoint, without loading its arrays.
+RunState state_of_run(const std::filesystem::path& file);
 
 }  // namespace m2bert::train

@@ -83,7 +83,7 @@ uint32_t masked_crc32c(std::string_view bytes) {
 TensorBoard::TensorBoard(const std::filesystem::path& folder, int64_t first) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
-  require(!error, "loggers.tensorboard: cannot make ", folder.string(), ": ", error.message());
+  require(!error, "loggers.tensorboard.log_dir: cannot make ", folder.string(), ": ", error.message());
   file_ = std::make_unique<io::GrowingFile>(folder / name_of_file(), 0);
   std::string version = event_at(first);
   put_bytes(version, 3, "brain.Event:2");

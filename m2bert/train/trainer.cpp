@@ -109,7 +109,8 @@ bool Trainer::passes_guard(const Gradient& gradient) {
       return false;
     case Reaction::stop: break;
   }
-  fail(at, ". Try a lower learning rate or a longer warm-up; callbacks.loss_guard says what else to do here (skip, roll_back)");
+  fail(at, options_.evaluation.compute == mx::float32 ? "" : " (precision: amp_bf16)",
+       ". Try a lower learning rate or a longer warm-up; callbacks.loss_guard says what else to do here (skip, roll_back)");
 }
 
 void Trainer::update(Gradient& gradient) {
@@ -178,6 +179,7 @@ RunState Trainer::state() {
   state.evaluation_due = evaluation_due_;
   state.guard = parts_.guard.state();
   state.recipe = options_.recipe;
+  state.data = options_.data;
   return state;
 }
 

@@ -26,7 +26,8 @@ struct TrainerOptions {
   optim::Time eval_interval, save_interval;
   EvaluationOptions evaluation;
   AverageOptions average;
-  io::Tree recipe;  // saved with every checkpoint
+  io::Tree recipe;   // saved with every checkpoint
+  std::string data;  // the same: BatchStream::fingerprint
 };
 
 // What the loop works with. Only the first process has loggers, monitors, the folder and the metrics file.

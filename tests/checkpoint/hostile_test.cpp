@@ -208,6 +208,18 @@ void tensor_cases(Cases& add) {
   add(tensor_case("storage_wrong_dtype", {.storage_class = "DoubleStorage"}, "want 48"));
   add(tensor_case("storage_unknown_class", {.storage_class = "QuaternionStorage"}, "unknown class"));
   add(tensor_case("dtype_complex128", {.storage_class = "ComplexDoubleStorage", .count = 1, .shape = {1}, .strides = {1}}, "want 16"));
+  const auto metadata = [&](const std::string& value) { return rebuild(storage() + integer(0) + good_tail + value); };
+  add({"metadata_is_list", metadata("]"), "not a dict"});
+  add({"metadata_unknown", metadata(dict(text("transposed") + "\x88")), "unknown metadata 'transposed'"});
+  add({"metadata_key_is_number", metadata(dict(integer(1) + "\x88")), "unknown metadata"});
+  add({"metadata_is_number", metadata(dict(text("neg") + integer(1))), "not a bool"});
+  add({"conj_of_floats", metadata(dict(text("conj") + "\x88")), "complex conjugate"});
+  const std::string ints = storage({.storage_class = "IntStorage"}) + integer(0) + good_tail + dict(text("neg") + "\x88");
+  add({"neg_of_integers", rebuild(ints), "lazy negative"});
+  add({"wrapper_without_class", torch_zip(proto() + dict(text("w") + call("torch._utils", "_rebuild_wrapper_subclass", "")) + "."),
+       "without arguments"});
+  add({"subclass_of_three", torch_zip(proto() + dict(text("w") + call("torch._tensor", "_rebuild_from_type_v2", integer(1))) + "."),
+       "other arguments"});
   add({"tensor_without_arguments", rebuild(""), "0 arguments"});
   add({"tensor_of_a_number", rebuild(integer(1) + integer(0) + good_tail), "not a storage of the file"});
   add({"tensor_offset_is_text", rebuild(storage() + text("0") + good_tail), "not an integer"});
@@ -393,6 +405,15 @@ void safetensors_cases(Cases& add) {
   add(st_entry("dtype_lower_case", entry("[0,24]", "[2,3]", "\"f32\""), "f32"));
   add(st_entry("dtype_number", entry("[0,24]", "[2,3]", "32"), "dtype"));
   add(st_entry("dtype_float8_refused_on_read", entry("[0,24]", "[24]", "\"F8_E4M3\""), "float8_e4m3fn"));
+  for (const char* dtype : {"F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"}) {
+    const int values = dtype[1] == '8' ? 24 : dtype[1] == '6' ? 32 : 48;
+    const std::string name = "\"" + std::string(dtype) + "\"", shape = "[" + std::to_string(values) + "]";
+    add(st_entry("dtype_" + std::string(dtype) + "_refused_on_read", entry("[0,24]", shape, name), "which MLX does not have"));
+    add(st_entry("dtype_" + std::string(dtype) + "_too_long", entry("[0,24]", "[9," + std::to_string(values) + "]", name), "need 216"));
+  }
+  add(st_entry("dtype_F4_half_a_byte", entry("[0,24]", "[47]", "\"F4\""), "188 bits"));
+  add(st_entry("dtype_F6_part_of_a_byte", entry("[0,24]", "[31]", "\"F6_E2M3\""), "186 bits"));
+  add(st_entry("dtype_F4_wraps", entry("[0,24]", "[2147483647,2147483647,4]", "\"F4\""), "overflow"));
   add(st_entry("field_missing", R"({"dtype":"F32","shape":[2,3]})", "data_offsets"));
   add(st_entry("field_unknown", R"({"dtype":"F32","shape":[2,3],"data_offsets":[0,24],"x":1})", "nothing else"));
   add(st_entry("entry_is_list", "[]", "wants a map"));

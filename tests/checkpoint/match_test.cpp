@@ -60,10 +60,33 @@ TEST(Match, MissingNameIsAnErrorUnlessAllowed) {
   auto message = error_of([&] { match(m, weights, {.source = "x.pt"}); });
   EXPECT_NE(message.find("x.pt: "), std::string::npos) << message;
   EXPECT_NE(message.find("missing     bias"), std::string::npos) << message;
-  EXPECT_NE(message.find("--allow-missing"), std::string::npos) << message;
+  EXPECT_NE(message.find("Check the configuration."), std::string::npos) << message;
   EXPECT_TRUE(all_are(m.embedding, 0)) << "the module was changed in spite of the error";
   EXPECT_EQ(match(m, weights, {.allow_missing = true}).missing, std::vector<std::string>{"bias"});
   EXPECT_TRUE(all_are(m.embedding, 1) && all_are(m.bias, 0));
+}
+
+TEST(Match, HintsAtAWrapperWithinTheNames) {
+  for (const std::string name : {"wrapped.inner.bias", "wrapped.bias"}) {
+    Tiny m;
+    auto weights = whole();
+    weights[1].first = name;
+    const std::string part = name.substr(0, name.size() - 5);
+    EXPECT_NE(error_of([&] { match(m, weights); }).find("have '" + part + ".' in them"), std::string::npos);
+  }
+  Tiny m;
+  auto weights = whole();
+  weights[0].first = "embedding.wrapped.weight";
+  EXPECT_NE(error_of([&] { match(m, weights); }).find("have 'wrapped.' in them"), std::string::npos);
+}
+
+TEST(Match, CheckingAssignsNothing) {
+  Tiny m;
+  EXPECT_EQ(check_match(m, whole()).loaded.size(), 4u);
+  EXPECT_TRUE(all_are(m.embedding, 0) && all_are(m.bias, 0));
+  auto weights = whole();
+  weights[0].second = mx::ones({3, 2});
+  EXPECT_NE(error_of([&] { check_match(m, weights); }).find("mismatched"), std::string::npos);
 }
 
 TEST(Match, UnexpectedNameIsAnErrorUnlessAllowed) {

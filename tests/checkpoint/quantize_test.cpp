@@ -12,17 +12,26 @@
 namespace m2bert::checkpoint {
 namespace {
 
-TEST(Quantize, SelectsMatricesByName) {
+TEST(Quantize, ChoosesDtypesByName) {
   const auto matrix = mx::zeros({4, 16}), blocks = mx::zeros({2, 4, 16}), vector = mx::zeros({4});
-  for (const char* name : {"bert.encoder.layer.0.mlp.wo.weight", "bert.embeddings.word_embeddings.weight",
-                           "bert.encoder.layer.0.attention.filter_fn.implicit_filter.6.weight",
-                           "bert.encoder.layer.0.attention.filter_fn2.implicit_filter_rev.6.weight"})
-    EXPECT_TRUE(is_quantized(name, matrix)) << name;
-  EXPECT_TRUE(is_quantized("bert.encoder.layer.0.mlp.gated_layers.weight", blocks));
-  for (const char* name : {"bert.encoder.layer.0.attention.filter_fn.implicit_filter.2.weight", "bert.encoder.layer.0.mlp.wo.bias",
-                           "bert.encoder.layer.0.attention.filter_fn.pos_emb.z", "bert.encoder.layer.0.attention.short_filter.weight"})
-    EXPECT_FALSE(is_quantized(name, matrix)) << name;
-  EXPECT_FALSE(is_quantized("bert.embeddings.LayerNorm.weight", vector));
+  auto in_mixer = [&](const std::string& name, const mx::array& a) { return int8_checkpoint_dtype(name, a, true); };
+  auto in_attention = [&](const std::string& name, const mx::array& a) { return int8_checkpoint_dtype(name, a, false); };
+  const std::string mlp = "bert.encoder.layer.0.mlp.", mixer = "bert.encoder.layer.0.attention.";
+  for (const std::string& name :
+       {std::string("bert.embeddings.word_embeddings.weight"), std::string("cls.predictions.decoder.weight"), mixer + "in_linear.weight"})
+    EXPECT_EQ(in_mixer(name, matrix), mx::int8) << name;
+  for (const std::string& name : {std::string("bert.embeddings.token_type_embeddings.weight"), std::string("bert.pooler.dense.weight"),
+                                  std::string("classifier.weight"), mixer + "out_linear.weight", mlp + "wo.weight"}) {
+    EXPECT_EQ(in_mixer(name, matrix), mx::bfloat16) << name;
+    EXPECT_EQ(in_attention(name, matrix), mx::int8) << name;
+  }
+  EXPECT_EQ(in_mixer(mlp + "gated_layers.weight", blocks), mx::bfloat16);
+  EXPECT_EQ(in_attention(mlp + "gated_layers.weight", blocks), mx::int8);
+  for (const std::string& name :
+       {mixer + "filter_fn.implicit_filter.2.weight", mixer + "filter_fn.implicit_filter.6.weight",
+        mixer + "filter_fn2.implicit_filter_rev.6.weight", mixer + "filter_fn.pos_emb.z", mixer + "short_filter.weight", mlp + "wo.bias"})
+    EXPECT_EQ(in_mixer(name, matrix), std::nullopt) << name;
+  EXPECT_EQ(in_attention("bert.embeddings.LayerNorm.weight", vector), std::nullopt);
 }
 
 std::map<std::string, mx::array> by_name(const TensorMap& tensors) { return {tensors.begin(), tensors.end()}; }
@@ -44,6 +53,18 @@ TEST(Quantize, RoundTrip) {
   EXPECT_EQ(back.size(), 4u);
   EXPECT_EQ(back.at("a.weight").id(), back.at("tied.weight").id());
   EXPECT_LT(mx::max(mx::abs(back.at("a.weight") - w)).item<float>(), 0.1f);
+}
+
+TEST(Quantize, AMonarchMixerIsPartlyBfloat16) {
+  const auto w = mx::random::normal({8, 32}, mx::float32, 0, 1, mx::random::key(1));
+  const auto named = by_name(quantize({{"a.filter_fn.implicit_filter.6.weight", w + mx::array(1.0f)},
+                                       {"a.in_linear.weight", w},
+                                       {"a.out_linear.weight", w * mx::array(2.0f)}}));
+  EXPECT_EQ(named.size(), 4u);
+  EXPECT_EQ(named.at("a.in_linear.weight").dtype(), mx::int8);
+  EXPECT_TRUE(named.contains("a.in_linear.weight_scale"));
+  EXPECT_EQ(named.at("a.out_linear.weight").dtype(), mx::bfloat16);
+  EXPECT_TRUE(mx::array_equal(named.at("a.filter_fn.implicit_filter.6.weight"), w + mx::array(1.0f)).item<bool>());
 }
 
 TEST(Quantize, NamesScalesThatDoNotFit) {

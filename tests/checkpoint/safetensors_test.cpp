@@ -34,6 +34,47 @@ TEST(Safetensors, RoundTripKeepsEveryDtype) {
   }
 }
 
+TEST(Safetensors, MetadataMayBeNull) {
+  Folder folder;
+  const std::string header = R"({"__metadata__":null,"w":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}})";
+  auto file = TensorFile::open(folder.write("null.safetensors", safetensors(header, floats(6))));
+  EXPECT_TRUE(file->metadata().empty());
+  EXPECT_EQ(file->tensors().size(), 1u);
+}
+
+// Every dtype of safetensors 0.8; those of less than a byte have no dtype of torch.
+TEST(Safetensors, EveryDtypeIsListed) {
+  Folder folder;
+  const std::vector<std::tuple<std::string, std::string, int>> dtypes = {{"BOOL", "bool", 24},
+                                                                         {"F4", "float4_e2m1fn", 48},
+                                                                         {"F6_E2M3", "float6_e2m3fn", 32},
+                                                                         {"F6_E3M2", "float6_e3m2fn", 32},
+                                                                         {"U8", "uint8", 24},
+                                                                         {"I8", "int8", 24},
+                                                                         {"F8_E5M2", "float8_e5m2", 24},
+                                                                         {"F8_E4M3", "float8_e4m3fn", 24},
+                                                                         {"F8_E8M0", "float8_e8m0fnu", 24},
+                                                                         {"F8_E4M3FNUZ", "float8_e4m3fnuz", 24},
+                                                                         {"F8_E5M2FNUZ", "float8_e5m2fnuz", 24},
+                                                                         {"I16", "int16", 12},
+                                                                         {"U16", "uint16", 12},
+                                                                         {"F16", "float16", 12},
+                                                                         {"BF16", "bfloat16", 12},
+                                                                         {"I32", "int32", 6},
+                                                                         {"U32", "uint32", 6},
+                                                                         {"F32", "float32", 6},
+                                                                         {"C64", "complex64", 3},
+                                                                         {"F64", "float64", 3},
+                                                                         {"I64", "int64", 3},
+                                                                         {"U64", "uint64", 3}};
+  for (const auto& [name, dtype, values] : dtypes) {
+    const std::string header = R"({"w":{"dtype":")" + name + R"(","shape":[)" + std::to_string(values) + R"(],"data_offsets":[0,24]}})";
+    auto file = TensorFile::open(folder.write("w.safetensors", safetensors(header, floats(6))));
+    EXPECT_EQ(file->tensors()[0].dtype, dtype);
+    EXPECT_EQ(file->tensors()[0].nbytes, 24u) << name;
+  }
+}
+
 TEST(Safetensors, HeaderEndsOnEightBytesAndTensorsAreAligned) {
   Folder folder;
   save_safetensors(folder / "t.safetensors",

@@ -30,6 +30,109 @@ TEST(WeightNames, HuggingFaceForms) {
             (Names{"bert.embeddings.LayerNorm.bias", "cls.predictions.bias"}));
 }
 
+// What PyTorch's wrappers and trainers put in front of a name, and within it.
+TEST(WeightNames, WrappersAreRemovedWhereverTheyStand) {
+  const std::string wanted = "bert.encoder.layer.0.output.dense.weight";
+  for (const std::string name : {
+           "_orig_mod.bert.encoder.layer.0.output.dense.weight",
+           "module._orig_mod.bert.encoder.layer.0.output.dense.weight",
+           "_orig_mod.module.bert.encoder.layer.0.output.dense.weight",
+           "bert.encoder._orig_mod.layer.0._orig_mod.output.dense.weight",
+           "_fsdp_wrapped_module.bert.encoder.layer.0._fsdp_wrapped_module._checkpoint_wrapped_module.output.dense.weight",
+           "_forward_module.model.bert.encoder.layer.0.output.dense.weight",
+           "state.model.model._orig_mod.bert.encoder.layer.0.output.dense.weight",
+           "state_dict.net._orig_mod.module.bert.encoder.layer.0.output.dense.weight",
+           "model_state_dict.module.bert.encoder.layer.0.output.dense.weight",
+           "module.module.encoder.layer.0.output.dense.weight",
+           "model.net.encoder.layer.0.output.dense.weight",
+           "0.auto_model.encoder.layer.0.output.dense.weight",
+           "backbone.bert.encoder.layer.0.output.dense.weight",
+       })
+    EXPECT_EQ(weight_names({name}), Names{wanted}) << name;
+}
+
+TEST(WeightNames, AveragesAreNotReadUnlessTheyAreNamed) {
+  const std::string tail = "bert.pooler.dense.bias";
+  for (const auto& [plain, average] :
+       std::vector<std::pair<std::string, std::string>>{{"state_dict", "state_dict_ema"},
+                                                        {"model", "ema"},
+                                                        {"model", "model_ema"},
+                                                        {"model_state_dict", "ema_state_dict"},
+                                                        {"online_model", "ema_model"},
+                                                        {"state.model.model", "state.algorithms.EMA.ema_model"},
+                                                        {"net", "swa_model"}}) {
+    const Names names = {average + ".module." + tail, average + ".n_averaged", plain + "." + tail};
+    const WeightNames found = find_weights(names);
+    EXPECT_EQ(found.names, (Names{"", "", tail})) << average;
+    EXPECT_EQ(found.others, Names{average});
+    EXPECT_EQ(found.copy, (Names{average, average, ""}));
+    EXPECT_EQ(find_weights(names, average).names, (Names{tail, "", ""}));
+  }
+}
+
+// torch.optim.swa_utils.AveragedModel is told by its n_averaged, whatever its name; alone in a file it is the model.
+TEST(WeightNames, AveragedModel) {
+  EXPECT_EQ(weight_names({"n_averaged", "module.bert.pooler.dense.bias"}), (Names{"", "bert.pooler.dense.bias"}));
+  EXPECT_EQ(weight_names({"a.bert.pooler.dense.bias", "b.n_averaged", "b.module.bert.pooler.dense.bias"}),
+            (Names{"bert.pooler.dense.bias", "", ""}));
+}
+
+// Lightning's WeightAveraging puts the average into state_dict, and what was trained beside it.
+TEST(WeightNames, LightningReadsItsStateDict) {
+  const WeightNames found = find_weights(
+      {"state_dict.model.bert.pooler.dense.bias", "current_model_state.model.bert.pooler.dense.bias", "averaging_state.n_averaged"});
+  EXPECT_EQ(found.names, (Names{"bert.pooler.dense.bias", "", ""}));
+  EXPECT_EQ(found.others, Names{"current_model_state.model"});
+}
+
+TEST(WeightNames, PartsOfOneModelMayHaveDifferentPrefixes) {
+  EXPECT_EQ(weight_names({"model.embeddings.word_embeddings.weight", "classifier.weight"}),
+            (Names{"bert.embeddings.word_embeddings.weight", "classifier.weight"}));
+}
+
+TEST(LoadWeights, TwoModelsAreAmbiguous) {
+  const Folder folder;
+  const auto file = folder / "two.safetensors";
+  save_safetensors(file, {{"student.bert.pooler.dense.bias", mx::zeros({2})}, {"teacher.bert.pooler.dense.bias", mx::ones({2})}});
+  const std::string error = error_of([&] { load_weights(file); });
+  for (const char* part : {"student.", "teacher.", "--weights"}) EXPECT_NE(error.find(part), std::string::npos) << error;
+  EXPECT_EQ(mx::sum(load_weights(file, "teacher").at(0).second).item<float>(), 2.0f);
+  EXPECT_NE(error_of([&] { load_weights(file, "nobody"); }).find("no weights below 'nobody'"), std::string::npos);
+}
+
+TEST(LoadWeights, ShardsOfFsdpAreRefused) {
+  const Folder folder;
+  save_safetensors(folder / "w.safetensors", {{"_fsdp_wrapped_module._flat_param", mx::zeros({2})}});
+  EXPECT_NE(error_of([&] { load_weights(folder / "w.safetensors"); }).find("FULL_STATE_DICT"), std::string::npos);
+}
+
+// Tensors whose values are not read must not go missing.
+TEST(LoadWeights, TensorsInOtherFormsAreNamed) {
+  const Folder folder;
+  const std::string plain = text("bert.pooler.dense.bias") + tensor();
+  const auto subclass = [](const std::string& function, const std::string& cls) {
+    return "ctorch._tensor\n_rebuild_from_type_v2\n" + tuple(function + cls + tuple(integer(1)) + "N") + "R";
+  };
+  const std::vector<std::pair<std::string, std::string>> others = {
+      {call("torch._utils", "_rebuild_sparse_tensor", integer(1)), "a sparse tensor"},
+      {call("torch._utils", "_rebuild_nested_tensor", integer(1)), "a nested tensor"},
+      {call("torch._utils", "_rebuild_meta_tensor_no_storage", integer(1)), "meta device"},
+      {call("torch._utils", "_rebuild_wrapper_subclass", global("torch.distributed.tensor", "DTensor")),
+       "class torch.distributed.tensor.DTensor"},
+      {call("torch.nn.parameter", "Parameter", call("torch._utils", "_rebuild_sparse_tensor", integer(1))), "a sparse tensor"},
+      {subclass(global("torch._utils", "_rebuild_wrapper_subclass"), global("torchao", "AffineQuantizedTensor")), "AffineQuantizedTensor"},
+      {subclass(global("torch.nested._internal.nested_tensor", "_rebuild_njt"), global("torch", "NestedTensor")), "a nested tensor"},
+      {call("numpy._core.multiarray", "_reconstruct", integer(1)), "a NumPy array"}};
+  for (const auto& [value, what] : others) {
+    const auto file = folder.write("w.pt", torch_zip(proto() + dict(plain + text("bert.pooler.dense.weight") + value) + "."));
+    const std::string error = error_of([&] { load_weights(file); });
+    EXPECT_NE(error.find("'bert.pooler.dense.weight' is "), std::string::npos) << error;
+    EXPECT_NE(error.find(what), std::string::npos) << error;
+    const auto state = folder.write("s.pt", torch_zip(proto() + dict(plain + text("optimizer") + dict(text("m") + value)) + "."));
+    EXPECT_EQ(load_weights(state).size(), 1u) << what;
+  }
+}
+
 TEST(LoadWeights, ComposerFileWithoutOtherState) {
   for (std::string end : {"", "_legacy"}) {
     auto weights = load_weights(golden("composer" + end + ".pt"));

@@ -63,7 +63,7 @@ TEST(Bench, SaysThatMemoryDoesNotSuffice) {
   const Scratch scratch;
   HowToRun how;
   how.most_memory = uint64_t(800) << 20;
-  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread has its own, too
+  how.environment = {{"OMP_NUM_THREADS", "1"}};  // each thread has memory of its own, too
   // 512 MiB for the states of one layer.
   const Outcome outcome =
       run(bench(wide_folder(scratch, tiny_m2_config()), {"--batch-size", "65536", "--length", "32", "--runs", "1"}), how);
@@ -92,6 +92,18 @@ TEST(Bench, ProfileNamesTheStages) {
   for (const char* name : {"mlp.up", "mlp.down", "mixing", "other operations, waiting"}) EXPECT_TRUE(names.contains(name)) << name;
   const Outcome text = run(bench(model, {"--runs", "1", "--profile"}));
   for (const char* part : {"share", "GFLOP/s", "GB/s", "calls", "mlp.up"}) EXPECT_TRUE(has(text.out, part));
+}
+
+TEST(Bench, TakesAFolderOfACheckpointWithItsRecipe) {
+  const Scratch scratch;
+  const std::string folder = wide_folder(scratch, tiny_m2_config());
+  std::filesystem::rename(folder + "/config.json", folder + "/config.yaml");  // JSON is YAML
+  for (const char* name : {"/vocab.txt", "/tokenizer.json"}) std::filesystem::remove(folder + name);
+  EXPECT_EQ(bench_json(folder, {"--batch-size", "2", "--runs", "1"}).at("batch_size").integer(), 2);
+  std::filesystem::remove(folder + "/config.yaml");
+  const Outcome none = run(bench(folder, {"--runs", "1"}));
+  EXPECT_EQ(none.code, 1);
+  EXPECT_TRUE(has(none.err, "neither config.json nor config.yaml"));
 }
 
 TEST(Bench, TakesEveryDtype) {

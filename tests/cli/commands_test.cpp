@@ -45,8 +45,71 @@ TEST(Program, VersionNamesWhatItRunsOn) {
   EXPECT_EQ(text.code, 0);
   for (const char* part : {"m2bert ", "MLX 0.", "device ", "cpu features", "\nkernels "}) EXPECT_TRUE(has(text.out, part));
   const io::Tree document = only_line(run({"--version", "--json"}));
-  for (const char* key : {"version", "mlx", "device", "threads", "cpu_features", "kernels", "bfloat16_products"})
+  for (const char* key : {"version", "mlx", "device", "threads", "cpu_features", "kernels", "bfloat16_products", "int8_products"})
     EXPECT_TRUE(document.contains(key)) << key;
+}
+
+#ifdef __linux__
+// The value that GNU's OpenMP works with, which it reads before main() begins.
+std::string openmp_setting(const std::string& name, const HowToRun& how) {
+  HowToRun shown = how;
+  shown.environment.emplace_back("OMP_DISPLAY_ENV", "verbose");
+  shown.without = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"};
+  const std::string err = run({"--version"}, shown).err;
+  const size_t at = err.rfind(name + " = '");
+  if (at == std::string::npos) return err;
+  const size_t begin = at + name.size() + 4;
+  return err.substr(begin, err.find('\'', begin) - begin);
+}
+
+TEST(Program, IdleThreadsSpinBriefly) {
+  EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {}), "5000");
+  EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"GOMP_SPINCOUNT", "77"}}}), "77");
+  EXPECT_EQ(openmp_setting("OMP_WAIT_POLICY", {.environment = {{"OMP_WAIT_POLICY", "active"}}}), "ACTIVE");
+  EXPECT_GT(std::stoll(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"OMP_WAIT_POLICY", "active"}}})), 1000000000);
+  EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"OMP_WAIT_POLICY", "passive"}}}), "0");
+}
+#endif
+
+TEST(Program, ThreadsComeFromTheOptionOrFromOpenMPsVariable) {
+  const auto threads = [](std::vector<std::string> arguments, const char* variable) {
+    arguments.insert(arguments.end(), {"--version", "--json"});
+    return only_line(run(arguments, {.environment = {{"OMP_NUM_THREADS", variable}}})).at("threads").integer();
+  };
+  EXPECT_EQ(threads({}, "3"), 3);
+  EXPECT_EQ(threads({}, "5,2"), 5);
+  EXPECT_EQ(threads({"--threads", "4"}, "3"), 4);
+  EXPECT_EQ(threads({}, "many"), threads({}, "0"));  // the machine's
+}
+
+TEST(Program, HelpAndVersionHaveTheirUsualNames) {
+  EXPECT_EQ(run({"help"}).out, run({"--help"}).out);
+  EXPECT_EQ(run({"help", "embed"}).out, run({"embed", "--help"}).out);
+  EXPECT_EQ(run({"help", "data", "build"}).out, run({"data", "build", "--help"}).out);
+  EXPECT_EQ(run({"-V"}).out, run({"--version"}).out);
+  const Outcome wrong = run({"help", "embd"});
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_TRUE(has(wrong.err, "did you mean 'embed'"));
+}
+
+#ifdef __linux__
+TEST(Program, AFullDiskIsAnErrorForHelpToo) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{}, {"--help"}, {"embed", "--help"}, {"--version"}}) {
+    const Outcome outcome = run(arguments, {.output_file = "/dev/full"});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_TRUE(has(outcome.err, "cannot write to stdout"));
+  }
+}
+#endif
+
+TEST(Program, AClosedPipeEndsItQuietly) { EXPECT_EQ(run({"--help"}, {.closed_pipe = true}).code, 128 + 13); }
+
+TEST(Program, AfterTwoDashesThereAreNoOptions) {
+  const Outcome outcome = run({"tokenize", "--", "--quiet"});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "--quiet: no such file")) << outcome.err;
+  EXPECT_EQ(run({"--", "tokenize", "--text", "a"}).code, 2);
+  EXPECT_TRUE(has(run({"completion", "bash", "--", "--quiet"}).err, "unknown option or argument '--quiet'"));
 }
 
 TEST(Program, WrongUsageIsExitCode2WithAHint) {
@@ -67,6 +130,13 @@ TEST(Program, WrongUsageIsExitCode2WithAHint) {
       {{"embed", "--model", "x", "--pooling", "sum", "--text", "a"}, "--pooling"},
       {{"embed", "--model", "x", "--text", "a", "file.txt"}, "not both"},
       {{"embed", "--model"}, "--model"},
+      {{"embed", "--model", "x", "--max-length", "2", "--text", "a"}, "--max-length: wants a whole number from 3 to 16777216, got '2'"},
+      {{"embed", "--model", "x", "--batch-size", "1.5", "--text", "a"}, "--batch-size: wants a whole number from 1 to 65536, got '1.5'"},
+      {{"embed", "--model", "x", "--save-every", "nan", "--text", "a"}, "--save-every: wants a number from 0 to 86400, got 'nan'"},
+      {{"data", "build", "x", "--out", "y", "--val-fraction", "nan"}, "--val-fraction: wants a number from 0 to 0.5, got 'nan'"},
+      {{"embed", "--model", "x", "--pad", "none", "--text", "a"}, "--pad: wants max|longest|bucket, got 'none'"},
+      {{"data", "buidl"}, "did you mean 'build'"},
+      {{"data", "buidl", "x", "--out", "y"}, "did you mean 'build'"},
       {{"tokenize", "--threads", "-1", "--text", "a"}, "--threads"},
       {{"tokenize", "--device", "tpu", "--text", "a"}, "--device"},
       {{"similarity", "--model", "x"}, "--query"},
@@ -186,11 +256,24 @@ TEST(FillMask, GivesTheLikeliestTokens) {
   const auto& guesses = line.at("masks").items().front().at("guesses").items();
   ASSERT_EQ(guesses.size(), 3u);
   EXPECT_GE(guesses[0].at("probability").number(), guesses[1].at("probability").number());
-  EXPECT_TRUE(has(run({"fill-mask", "--model", models.masked_lm, "--text", "no mask"}).err, "text 1 has no [MASK]"));
-  const Outcome second = run({"fill-mask", "--model", models.masked_lm, "--text", "a [MASK]", "--text", "no mask"});
-  EXPECT_TRUE(has(second.err, "text 2 has no [MASK]"));
-  EXPECT_EQ(second.out, "");
   EXPECT_EQ(run({"fill-mask", "--model", models.m2, "--text", "a [MASK]"}).code, 1);
+}
+
+TEST(FillMask, GoesOnAfterATextWithoutMask) {
+  const std::string model = tiny_models().masked_lm;
+  const std::vector<std::string> command = {"fill-mask", "--model", model, "--text", "no mask", "--text", "a [MASK]"};
+  const Outcome plain = run(command);
+  EXPECT_EQ(plain.code, 0) << plain.err;
+  EXPECT_TRUE(plain.out.starts_with("no mask\n  no [MASK] within the first 32 tokens\na [MASK]\n  [MASK] at token 2\n")) << plain.out;
+  EXPECT_TRUE(has(plain.err, "1 of 2 texts have no [MASK] within the first 32 tokens"));
+  std::vector<std::string> as_json = command;
+  as_json.push_back("--json");
+  const auto lines = json_lines(run(as_json).out);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0].at("masks").size(), 0u);
+  EXPECT_TRUE(has(lines[0].at("error").string(), "no [MASK]"));
+  EXPECT_EQ(lines[1].at("masks").size(), 1u);
+  EXPECT_FALSE(lines[1].contains("error"));
 }
 
 TEST(Similarity, MatrixAndNearestPassages) {

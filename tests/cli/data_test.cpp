@@ -143,6 +143,20 @@ TEST_F(Data, ShowFindsDamage) {
 }
 
 // A run killed at any moment and resumed writes the same files as an uninterrupted one.
+TEST_F(Data, ALostIndexIsMadeAnew) {
+  ASSERT_EQ(build("out", {"--compression", "zstd"}).code, 0);
+  const std::string index = content(at("out/train/index.json"));
+  const Outcome there = data({"index", at("out/train")});
+  EXPECT_EQ(there.code, 1);
+  EXPECT_TRUE(has(there.err, "--overwrite"));
+  fs::remove(scratch / "out/train/index.json");
+  EXPECT_TRUE(has(data({"show", at("out/train")}).err, "m2bert data index FOLDER makes it anew"));
+  const Outcome made = data({"index", at("out/train")});
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_TRUE(has(made.out, "train: 2,000 samples in "));
+  EXPECT_EQ(content(at("out/train/index.json")), index);
+}
+
 TEST_F(Data, KilledAndResumedTheFilesAreTheSame) {
   std::mt19937 random(3);
   for (const bool tokens : {false, true}) {
@@ -222,7 +236,7 @@ TEST_F(Data, BadDocumentsCanBeLeftOut) {
   scratch.put("latin.txt", "ok\ncaf\xe9\nfine\n");
   const Outcome outcome = data({"build", at("latin.txt"), "--skip-bad", "--out", at("x")});
   EXPECT_EQ(outcome.code, 0);
-  EXPECT_TRUE(has(outcome.err, "warning: 1 documents that are not UTF-8 were skipped"));
+  EXPECT_TRUE(has(outcome.err, "warning: 1 text was passed over (--skip-bad): "));
   EXPECT_EQ(show("x/train").at("samples").integer(), 2);
 }
 

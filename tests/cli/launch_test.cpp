@@ -140,13 +140,59 @@ TEST_F(Launch, CtrlCReachesAllThroughTheLauncher) {
   EXPECT_TRUE(fs::exists(scratch_ / "run/latest.safetensors"));
 }
 
+// A peer that does not answer, as after a lost network: the run ends and saves.
+TEST_F(Launch, AHangingProcessEndsTheRunAfterTheTimeout) {
+  for (const int rank : {1, 0}) {
+    fs::remove_all(scratch_ / "run");
+    const auto outcome =
+        run_and_signal(command({"max_duration=1000000ba", "save_interval=40ba", "dist_timeout=3", "--launch", "2"}), rank, SIGSTOP);
+    EXPECT_EQ(outcome.code, 1) << outcome.err;
+    EXPECT_EQ(outcome.err.find("error:"), outcome.err.rfind("error:")) << outcome.err;
+    EXPECT_PRED2(has, outcome.err, "waited 3 s for another process");
+    EXPECT_EQ(process_of_rank(0) + process_of_rank(1), 0);
+    EXPECT_EQ(run(command({"autoresume=true", "max_duration=1ba"})).code, 0);
+  }
+}
+
+TEST_F(Launch, HangingUpTheTerminalSavesAll) {
+  HowToRun how;
+  how.signal = SIGHUP;
+  how.signal_when = [&] { return fs::exists(scratch_ / "run/latest.safetensors"); };
+  how.environment = {{"TMPDIR", at("")}};
+  const auto outcome = run(command({"max_duration=1000000ba", "--launch", "2"}), how);
+  EXPECT_EQ(outcome.code, 129) << outcome.err;
+  EXPECT_PRED2(has, outcome.err, "stopped after ");
+  EXPECT_EQ(process_of_rank(0) + process_of_rank(1), 0);
+  for (const auto& entry : fs::directory_iterator(scratch_.folder())) EXPECT_FALSE(has(entry.path().string(), "m2bert-launch")) << entry;
+}
+
+TEST_F(Launch, ASignalAtTheStartEndsAtOnce) {
+  for (const double moment : {0.02, 0.1, 0.3, 0.6}) {
+    HowToRun how;
+    how.signal = SIGINT;
+    how.signal_after = moment;
+    const auto start = std::chrono::steady_clock::now();
+    const auto outcome = run(command({"max_duration=1000000ba", "--launch", "2"}), how);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(12)) << moment;
+    EXPECT_EQ(outcome.code, 130) << moment << ": " << outcome.err;
+    EXPECT_EQ(outcome.err.find("ring"), std::string::npos) << outcome.err;
+    EXPECT_EQ(process_of_rank(0) + process_of_rank(1), 0);
+  }
+}
+
+TEST_F(Launch, AMissingTemporaryFolderIsOneClearError) {
+  const auto outcome = run(command({"--launch", "2"}), {.environment = {{"TMPDIR", "/nowhere/at-all"}}});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_PRED2(has, outcome.err, "error: --launch: the temporary folder (TMPDIR=/nowhere/at-all) cannot be used");
+}
+
 TEST_F(Launch, AWrongRecipeIsSaidOnce) {
   for (const char* wrong : {"optimizer.name=sgd", "train_loader.file=/nowhere"}) {
     const auto outcome = run(command({wrong, "--launch", "2"}));
     EXPECT_EQ(outcome.code, 1);
     EXPECT_EQ(outcome.err.find("error:"), outcome.err.rfind("error:")) << outcome.err;
   }
-  EXPECT_PRED2(has, run(command({"--launch", "3"})).err, "global_train_batch_size 8 cannot be shared evenly by 3 processes");
+  EXPECT_PRED2(has, run(command({"--launch", "3"})).err, "global_train_batch_size: 8 rows cannot be shared evenly by 3 processes");
 }
 
 // As on several machines: the same command everywhere, with the hostfile.
@@ -160,6 +206,30 @@ TEST_F(Launch, Hostfile) {
   EXPECT_PRED2(has, first.out, "trained 5 batches");
   EXPECT_EQ(other.out + other.err, "");
   EXPECT_PRED2(has, of_rank("2").err, "so ranks from 0 to 1; this one is to be 2");
+}
+
+// Without a launcher, the closed connection says that the other is dead. The whole of what was trained is saved.
+TEST_F(Launch, ADeadProcessOfAHostfileEndsTheOther) {
+  scratch_.put("hosts.json", "[[\"127.0.0.1:47313\"], [\"127.0.0.1:47314\"]]");
+  const std::vector<std::string> words = {
+      "max_duration=1000000ba", "save_interval=40ba", "dist_timeout=5", "--hostfile", at("hosts.json"), "--rank"};
+  auto with_rank = [&](const char* rank) {
+    auto all = words;
+    all.emplace_back(rank);
+    return command(all);
+  };
+  HowToRun killed;
+  killed.signal_when = [&] { return fs::exists(scratch_ / "run/latest.safetensors"); };
+  auto second = std::async(std::launch::async, [&] { return run(with_rank("1"), killed); });
+  const auto first = run(with_rank("0"));
+  EXPECT_EQ(second.get().code, 137);
+  EXPECT_EQ(first.code, 1) << first.err;
+  EXPECT_PRED2(has, first.err, "error: ");
+  EXPECT_PRED2(has, first.err, "another process of this run");
+  const auto resumed = run(command({"autoresume=true", "max_duration=1ba"}));
+  EXPECT_EQ(resumed.code, 0) << resumed.err;
+  const auto batches = json_lines(content(at("run/metrics.jsonl"))).size();
+  EXPECT_PRED2(has, resumed.out, "nothing was left to do: the run had trained " + std::to_string(batches) + " batches");
 }
 
 TEST_F(Launch, UnderMpirun) {

@@ -118,6 +118,12 @@ TEST_F(Pretrain, WrongInputIsOneClearError) {
   EXPECT_PRED2(has, run(command({"no_equals_sign"})).err, "no_equals_sign");
 }
 
+TEST_F(Pretrain, AClosedPipeDoesNotEndIt) {
+  const Outcome outcome = run(command({"max_duration=12ba", "log_to_console=true"}), {.closed_pipe = true});
+  EXPECT_EQ(outcome.code, 1);  // the result could not be printed
+  EXPECT_PRED2(has, run(command({"max_duration=12ba", "autoresume=true"})).out, "nothing was left to do: the run had trained 12 batches");
+}
+
 TEST_F(Pretrain, StopsAtASignalAndGoesOn) {
   ASSERT_EQ(run(command({"save_folder=" + at("whole"), "max_duration=300ba"})).code, 0);
   for (const int signal : {SIGTERM, SIGINT}) {
@@ -132,7 +138,9 @@ TEST_F(Pretrain, StopsAtASignalAndGoesOn) {
       outcome = run(command({"max_duration=300ba"}), how);
     }
     EXPECT_EQ(outcome.code, 128 + signal);
-    EXPECT_PRED2(has, outcome.err, "stopped after " + std::to_string(newest()) + " batches; they are saved in " + at("run"));
+    EXPECT_PRED2(has, outcome.err,
+                 "stopped after " + std::to_string(newest()) + " batches; they are saved in " + at("run") +
+                     ", and the same command with autoresume=true resumes from there");
     EXPECT_EQ(outcome.out, "");
     ASSERT_EQ(run(command({"max_duration=300ba", "autoresume=true"})).code, 0);
     EXPECT_EQ(bytes("run/model/model.safetensors"), bytes("whole/model/model.safetensors"));
@@ -158,6 +166,8 @@ TEST_F(Pretrain, StoppedInAnEvaluationItGoesOnWithIt) {
     how.signal_when = [&] { return lines() > before; };
     outcome = run(command(overrides), how);
     ASSERT_TRUE(outcome.code == 0 || outcome.code == 128 + SIGTERM) << outcome.err;
+    if (outcome.code == 0) continue;
+    EXPECT_PRED2(has, outcome.err, ", and the same command resumes from there");
   }
   EXPECT_GT(stops, 2);
   EXPECT_EQ(bytes("run/metrics.jsonl"), bytes("whole/metrics.jsonl"));
@@ -214,9 +224,78 @@ TEST_F(Pretrain, AFullDiskLeavesTheLastGoodCheckpoint) {
 
 TEST_F(Pretrain, TellsWhichKeysChangedSinceTheCheckpoint) {
   ASSERT_EQ(run(command({"max_duration=3ba"})).code, 0);
-  const auto outcome = run(command({"max_duration=6ba", "optimizer.lr=1e-4", "autoresume=true"}));
-  EXPECT_EQ(outcome.code, 0);
-  EXPECT_PRED2(has, outcome.err, "the recipe is not the one that the checkpoint was made with; changed: optimizer, max_duration");
+  const auto finished = run(command({"max_duration=2ba", "autoresume=true", "--quiet"}));
+  EXPECT_EQ(finished.code, 0);
+  EXPECT_PRED2(has, finished.err, "the recipe is not the one that the checkpoint was made with:\n  max_duration: \"3ba\", now \"2ba\"\n");
+  EXPECT_PRED2(has, finished.out, "nothing was left to do: the run had trained 3 batches");
+  const auto other = run(command({"max_duration=6ba", "optimizer.lr=1e-4", "autoresume=true", "--quiet"}));
+  EXPECT_EQ(other.code, 1);
+  EXPECT_PRED2(has, other.err, "holds a run with other data or settings:\n  optimizer.lr: 0.003, now 1e-04\n");
+  EXPECT_EQ(newest(), 3);
+}
+
+TEST_F(Pretrain, EvaluateGivesTheNumbersOfTheRun) {
+  const std::vector<std::string> data = {"eval_loader=${train_loader}", "eval_subset_num_batches=2"};
+  auto training = data;
+  training.insert(training.end(), {"max_duration=3ba", "--json", "--quiet"});
+  const auto trained = json_lines(run(command(training)).out).at(0).at("evaluation");
+  const auto evaluate = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"evaluate", at("r.yaml"), "mlm_probability=null", "--threads", "1", "--quiet"});
+    more.insert(more.end(), data.begin(), data.end());
+    return run(more);
+  };
+  const std::vector<std::vector<std::string>> models = {
+      {}, {"--model", at("run")}, {"--model", at("run/model")}, {"--model", at("run/latest.safetensors")}};
+  for (auto more : models) {
+    more.emplace_back("--json");
+    const auto outcome = evaluate(more);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    const auto line = json_lines(outcome.out).at(0);
+    for (const char* key : {"cross_entropy", "accuracy", "perplexity", "samples"}) EXPECT_EQ(line.at(key), trained.at(key)) << key;
+  }
+  const auto text = evaluate({"--model", at("run")});
+  EXPECT_PRED2(has, text.out, at("run/ep0-ba3.safetensors") + ": cross entropy ");
+  EXPECT_PRED2(has, text.out, " (16 samples)\n");
+  EXPECT_PRED2(has, evaluate({"--model", at("nowhere")}).err, at("nowhere") + ": no such file, folder or name of a model on the hub");
+  EXPECT_PRED2(has, evaluate({"eval_subset_num_batchs=1"}).err, "did you mean eval_subset_num_batches?");
+}
+
+TEST_F(Pretrain, PathsHaveTheNumbersOfTheProcesses) {
+  const std::string folder = at("run") + "/{world_size}-{local_world_size}-{node_rank}-{local_rank}-{rank}";
+  const auto outcome = run(command({"max_duration=1ba", "save_folder=" + folder, "--launch", "2", "--quiet"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(fs::exists(scratch_ / "run/2-2-0-0-0/model"));
+}
+
+TEST_F(Pretrain, RefusesMisspeltOverrides) {
+  const auto outcome = run(command({"max_duratoin=3ba"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(
+      outcome.err,
+      "error: override max_duratoin=3ba: max_duratoin: is not a key that a recipe has; did you mean max_duration? (--allow-unknown ignores "
+      "it)\n");
+  const auto allowed = run(command({"max_duratoin=3ba", "max_duration=1ba", "--allow-unknown", "--quiet"}));
+  EXPECT_EQ(allowed.code, 0);
+  EXPECT_PRED2(has, allowed.err, "keys without effect here: mlm_probability, max_duratoin");
+}
+
+TEST_F(Pretrain, ChecksTheDataBeforeItPrintsTheRecipe) {
+  const auto outcome = run(command({"train_loader.file=/nowhere"}));
+  EXPECT_EQ(outcome.err, "error: override train_loader.file=/nowhere: train_loader.file: /nowhere: no such file\n");
+  EXPECT_FALSE(fs::exists(scratch_ / "run"));
+}
+
+TEST_F(Pretrain, TheFolderOfARunIsAModel) {
+  ASSERT_EQ(run(command({"max_duration=3ba"})).code, 0);
+  std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n";
+  for (int i = 5; i < 512; ++i) vocabulary += "w" + std::to_string(i) + "\n";
+  scratch_.put("vocab.txt", vocabulary);
+  const auto words = [&](const std::string& model) {
+    const auto outcome = run({"fill-mask", "--model", model, "--tokenizer", at("vocab.txt"), "--text", "w9 [MASK] w11", "--quiet"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome.out;
+  };
+  EXPECT_EQ(words(at("run")), words(at("run/model")));
 }
 
 TEST_F(Pretrain, ReportIsOnePage) {
@@ -227,13 +306,14 @@ TEST_F(Pretrain, ReportIsOnePage) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(outcome.out, at("r.html") + ": 2 runs\n");
   EXPECT_PRED2(has, bytes("r.html"), "<polyline");
-  EXPECT_PRED2(has, run(report).err, "--overwrite replaces it");
-  auto json = report;
-  json.insert(json.end(), {"--overwrite", "--json", "--along", "token"});
+  auto json = report;  // over its own page
+  json.insert(json.end(), {"--json", "--along", "token"});
   const auto lines = json_lines(run(json).out);
   ASSERT_EQ(lines.size(), 1U);
   EXPECT_EQ(lines[0].at("runs").items()[1].at("batches").integer(), 4);
   EXPECT_PRED2(has, bytes("r.html"), ">tokens<");
+  scratch_.put("r.html", "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>mine</title></head></html>\n");
+  EXPECT_PRED2(has, run(report).err, "--overwrite replaces it");
   EXPECT_EQ(run({"report", at("nowhere")}).code, 1);
   EXPECT_EQ(run({"report", at("run"), "-o", at("run/metrics.jsonl"), "--overwrite"}).code, 1);
 }

@@ -30,8 +30,16 @@ void open_as(const std::string& file, int flags, int as) {
 [[noreturn]] void become_program(const std::vector<std::string>& arguments, const HowToRun& how, const Scratch& scratch) {
   const std::string input = how.input_file.empty() ? (scratch / "in").string() : how.input_file;
   open_as(input, O_RDONLY, 0);
-  open_as((scratch / "out").string(), O_WRONLY | O_CREAT | O_TRUNC, 1);
+  open_as(how.output_file.empty() ? (scratch / "out").string() : how.output_file, O_WRONLY | O_CREAT | O_TRUNC, 1);
   open_as((scratch / "err").string(), O_WRONLY | O_CREAT | O_TRUNC, 2);
+  if (how.closed_pipe) {
+    int ends[2];
+    if (::pipe(ends) != 0) ::_exit(126);
+    ::dup2(ends[1], 1);
+    ::dup2(ends[1], 2);
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
   if (how.largest_file) {
     const rlimit limit{*how.largest_file, *how.largest_file};
     ::setrlimit(RLIMIT_FSIZE, &limit);
@@ -40,8 +48,9 @@ void open_as(const std::string& file, int flags, int as) {
     const rlimit limit{*how.most_memory, *how.most_memory};
     ::setrlimit(RLIMIT_AS, &limit);
   }
+  for (const auto& name : how.without) ::unsetenv(name.c_str());
+  if (how.user && ::setuid(*how.user) != 0) ::_exit(125);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
-  ::setenv("OMP_WAIT_POLICY", "passive", 1);  // spinning threads of many short runs slow each other down
   std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);

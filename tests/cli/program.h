@@ -23,9 +23,13 @@ struct HowToRun {
   std::optional<double> signal_after;  // seconds until `signal` is sent
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
+  std::string output_file;                                       // stdout goes there instead of into Outcome::out
+  bool closed_pipe = false;                                      // stdout and stderr are pipes that nobody reads
+  std::vector<std::string> without;                              // variables to take out of the environment
   std::vector<std::pair<std::string, std::string>> environment;  // additional variables
   bool count_threads = false;
   std::optional<uint64_t> largest_file;  // bytes; writing more fails
+  std::optional<unsigned> user;          // user id to run as
   std::optional<uint64_t> most_memory;   // bytes of address space; allocating more fails
 };
 

@@ -1,4 +1,4 @@
-// m2bert embed, stopped at any moment and resumed, writes the same file as an uninterrupted run.
+// embed, classify and fill-mask, stopped at any moment and resumed, write the same file as an uninterrupted run.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -203,6 +203,96 @@ TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
   how.largest_file = 64;
   EXPECT_EQ(run(command("b.npy"), how).code, 1);
   EXPECT_FALSE(there("b.npy") || there("b.npy.part") || there("b.npy.part.state"));
+}
+
+TEST_F(Resume, AFinishedFileSaysWhatOtherOptionsChange) {
+  ASSERT_EQ(run(command("a.npy")).code, 0);
+  const std::string before = bytes("a.npy");
+  const Outcome same = run(command("a.npy", {"--resume"}));
+  EXPECT_EQ(same.code, 0) << same.err;
+  if (!has(same.err, "complete already")) GTEST_SKIP() << "the file system has no extended attributes";
+  const Outcome other = run(command("a.npy", {"--resume", "--pooling", "mean"}));
+  EXPECT_EQ(other.code, 1);
+  EXPECT_TRUE(has(other.err, "complete, but was written with other settings: pooling was \"pooler\", is \"mean\""));
+  EXPECT_EQ(bytes("a.npy"), before);
+  EXPECT_EQ(run(command("a.npy", {"--resume", "--overwrite", "--pooling", "mean"})).code, 0);
+  EXPECT_NE(bytes("a.npy"), before);
+}
+
+// The commands that write lines, through the same file.
+class ResumeLines : public Resume {
+ protected:
+  std::vector<std::string> lines_command(const std::string& name, const std::string& out, std::vector<std::string> more = {}) const {
+    std::vector<std::string> arguments = command(out, std::move(more));
+    arguments[0] = name;
+    arguments[2] = name == "classify" ? tiny_models().classifier : tiny_models().masked_lm;
+    return arguments;
+  }
+};
+
+TEST_F(ResumeLines, KilledInTheMiddleTheFileIsByteIdentical) {
+  std::string lines;
+  for (size_t i = 0; i < 1200; ++i) lines += sentence(i, 1 + i % 30) + (i % 5 == 0 ? "\n" : " [MASK]\n");
+  scratch_.put("in.txt", lines);
+  for (const std::string name : {"classify", "fill-mask"}) {
+    const std::string whole = name + ".whole.jsonl", parts = name + ".jsonl";
+    const Outcome uninterrupted = run(lines_command(name, whole));
+    ASSERT_EQ(uninterrupted.code, 0) << uninterrupted.err;
+    EXPECT_EQ(json_lines(bytes(whole)).size(), 1200u);
+    HowToRun how;
+    how.signal_when = [&] { return has_begun(parts); };
+    run(lines_command(name, parts), how);
+    ASSERT_TRUE(has_begun(parts));
+    EXPECT_FALSE(there(parts));
+    const Outcome changed = run(lines_command(name, parts, {"--resume", name == "classify" ? "--max-length" : "--top-k", "7"}));
+    EXPECT_EQ(changed.code, 1);
+    EXPECT_TRUE(has(changed.err, name == "classify" ? "max_length was 32, is 7" : "top_k was 5, is 7"));
+    EXPECT_TRUE(has(run(lines_command(name, parts)).err, "--resume continues"));
+    const Outcome resumed = run(lines_command(name, parts, {"--resume"}));
+    EXPECT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_TRUE(has(resumed.err, "resuming after"));
+    EXPECT_EQ(bytes(parts), bytes(whole));
+    EXPECT_EQ(has(resumed.err, "texts have no [MASK] within"), has(uninterrupted.err, "texts have no [MASK] within"));
+    EXPECT_FALSE(there(parts + ".part") || there(parts + ".part.state"));
+    EXPECT_EQ(run(lines_command(name, parts)).code, 1);
+    EXPECT_EQ(run(lines_command(name, parts, {"--overwrite"})).code, 0);
+  }
+}
+
+TEST_F(ResumeLines, CtrlCAndAFullDiskLeaveWhatCanBeContinued) {
+  for (const std::string name : {"classify", "fill-mask"}) {
+    const std::string whole = name + ".whole.jsonl", stopped = name + ".stopped.jsonl", full = name + ".full.jsonl";
+    ASSERT_EQ(run(lines_command(name, whole)).code, 0);
+    HowToRun how;
+    how.signal = SIGINT;
+    how.signal_when = [&] { return has_begun(stopped); };
+    const Outcome interrupted = run(lines_command(name, stopped), how);
+    EXPECT_EQ(interrupted.code, 130) << interrupted.err;
+    EXPECT_TRUE(has(interrupted.err, "the same command with --resume continues there"));
+    HowToRun small;
+    small.largest_file = 20000;
+    const Outcome no_space = run(lines_command(name, full), small);
+    EXPECT_EQ(no_space.code, 1);
+    EXPECT_TRUE(has(no_space.err, "cannot write"));
+    for (const std::string& out : {stopped, full}) {
+      EXPECT_FALSE(there(out));
+      EXPECT_EQ(run(lines_command(name, out, {"--resume"})).code, 0);
+      EXPECT_EQ(bytes(out), bytes(whole));
+    }
+  }
+}
+
+TEST_F(ResumeLines, TheFileHoldsWhatStdoutShows) {
+  scratch_.put("in.txt", "green [MASK]\nriver\n");
+  for (const std::string name : {"classify", "fill-mask"}) {
+    const Outcome file = run(lines_command(name, name + ".jsonl", {"--json"}));
+    EXPECT_EQ(file.code, 0) << file.err;
+    EXPECT_EQ(json_lines(file.out).at(0).at("texts").integer(), 2);
+    std::vector<std::string> to_stdout = lines_command(name, "", {"--json"});
+    to_stdout[5] = "-";
+    EXPECT_EQ(run(to_stdout).out, bytes(name + ".jsonl"));
+    EXPECT_TRUE(has(run(lines_command(name, name + ".csv")).err, "end its name in .jsonl"));
+  }
 }
 
 TEST_F(Resume, BrokenStatesAreRefused) {

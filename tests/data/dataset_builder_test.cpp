@@ -80,7 +80,7 @@ TEST_F(DatasetBuilderTest, LimitAndSkip) {
   options.inputs = {scratch.put("bad.txt", "one\n\xff\xfe\xfd\ntwo\nthree\n")};
   EXPECT_TRUE(has(error(), "bad.txt:2: is not UTF-8 from byte 0"));
   EXPECT_FALSE(fs::exists(options.out));
-  options.skip_bad = true;
+  options.documents.source.skip_bad = true;
   options.limit = 2;
   EXPECT_EQ(build().counts.bad, 1u);
   EXPECT_EQ(read("train"), (Texts{"one", "two"}));
@@ -213,7 +213,7 @@ TEST_F(DatasetBuilderTest, BadDocumentsMayBeLeftOutFromThereOn) {
   EXPECT_TRUE(has(error(), "bad.txt:92: is not UTF-8"));
   options.resume = true;
   EXPECT_TRUE(has(error(), "bad.txt:92: is not UTF-8"));
-  options.skip_bad = true;
+  options.documents.source.skip_bad = true;
   options.save_seconds = 1e9;
   const BuildResult result = build();
   EXPECT_EQ(result.counts.documents, 100u);
@@ -259,7 +259,7 @@ TEST_F(DatasetBuilderTest, ResumingWhatIsDoneDoesNothing) {
   build();
   options.resume = true;
   EXPECT_TRUE(build().was_complete);
-  options.skip_bad = true;  // no document was bad
+  options.documents.source.skip_bad = true;  // no document was bad
   EXPECT_TRUE(build().was_complete);
   options.val_fraction = 0.1;
   EXPECT_TRUE(has(error(), "is there already, made otherwise: val_fraction was 0.0, is 0.1; splits was "));

@@ -11,6 +11,14 @@ namespace fs = std::filesystem;
 using test::has;
 using test::Scratch;
 
+TEST(MdsCheck, AnIndexWithoutShardsIsAProblem) {
+  const Scratch scratch;
+  scratch.put("index.json", "{\"version\": 2, \"shards\": []}");
+  const MdsReport report = check_mds(MdsStream({.local = scratch.folder().string()}), [](uint64_t) {});
+  ASSERT_EQ(report.problem_count, 1u);
+  EXPECT_PRED2(has, report.problems[0], "index.json: lists no shards");
+}
+
 TEST(MdsCheck, FindsWhatIsWrong) {
   const Scratch scratch;
   MdsFormat format{.columns = {{"text", "bytes", {}}, {"n", "int", {}}}, .hashes = {"sha1"}, .size_limit = 500};

@@ -105,6 +105,13 @@ TEST_F(MdsStreamTest, PlacesThatAreNotThere) {
   EXPECT_TRUE(has(open_error({.local = at("raw"), .split = "train", .validate_hash = "sha"}), "no hash 'sha'"));
 }
 
+TEST(MdsStream, WhatCannotBeReadIsNotCalledMissing) {
+  const Scratch scratch;
+  std::filesystem::create_symlink("index.json", scratch / "index.json");  // a loop, which root cannot read either
+  const std::string text = error_of([&] { MdsStream stream({.local = scratch.folder().string()}); });
+  EXPECT_PRED2(has, text, "index.json: cannot be read: Too many levels of symbolic links");
+}
+
 TEST_F(MdsStreamTest, DamagedShards) {
   const auto damage = [&](const std::string& name, auto change) {
     std::string content = test::content_of(scratch / name);

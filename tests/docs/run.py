@@ -61,7 +61,7 @@ class Documents:
             for inner in re.findall(r"^  ([a-z-]+) {2,}[A-Z]", said.partition("Subcommands:")[2], re.M):
                 said_inside = subprocess.run([self.program, command, inner, "--help"], capture_output=True, text=True, check=True).stdout
                 options |= set(re.findall(r"--[a-z][a-z-]*", said_inside))
-        return set(commands), options
+        return {*commands, "help"}, options
 
     def fail(self, place, what):
         self.failures.append(f"{place}: {what}")

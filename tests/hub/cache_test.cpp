@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "m2bert/hub/snapshot.h"
 #include "m2bert/io/file.h"
 #include "tests/support/scratch.h"
 
@@ -32,6 +33,22 @@ TEST(Cache, HasTheLayoutOfHuggingfaceHub) {
   ASSERT_TRUE(blob);
   EXPECT_EQ(blob->etag, etag);
   EXPECT_EQ(blob->size, 7u);
+}
+
+TEST(Cache, PlainFilesOfASnapshotCount) {
+  const Scratch scratch;
+  const Cache cache(scratch.folder(), "org/name");
+  io::write_file(cache.blob(etag), "content");
+  cache.link(commit, "config.json", etag);
+  fs::create_directories(cache.snapshot(commit) / "1_Pooling");
+  io::write_file(cache.snapshot(commit) / "1_Pooling/config.json", "{}");  // copied, as onto a file system without links
+  fs::create_symlink("nowhere", cache.snapshot(commit) / "dangling");
+  const Snapshot found = cached_snapshot({"org/name", "main"}, cache, commit);
+  ASSERT_EQ(found.files.size(), 2u);
+  EXPECT_EQ(found.files[0].name, "1_Pooling/config.json");
+  EXPECT_EQ(found.files[0].size, 2u);
+  EXPECT_EQ(found.files[0].etag, "");
+  EXPECT_EQ(found.files[1].etag, etag);
 }
 
 TEST(Cache, KeepsTheCommitOfARevision) {

@@ -50,7 +50,7 @@ class HubTest(unittest.TestCase):
     # ---- running the program ----
     def environment(self, **changes):
         wanted = {"PATH": os.environ["PATH"], "HOME": str(self.scratch / "user"), "HF_HOME": str(self.home), "HF_ENDPOINT": self.hub.address,
-                  "HF_TOKEN": TOKEN, "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DOWNLOAD_TIMEOUT": "3", "OMP_WAIT_POLICY": "passive", **changes}
+                  "HF_TOKEN": TOKEN, "HF_HUB_ETAG_TIMEOUT": "3", "HF_HUB_DOWNLOAD_TIMEOUT": "3", **changes}
         for name in ("ASAN_OPTIONS", "LSAN_OPTIONS", "LD_LIBRARY_PATH"):
             if name in os.environ:
                 wanted.setdefault(name, os.environ[name])

@@ -107,6 +107,19 @@ TEST(Batcher, WindowsEndAtWholeBatchesAndStayBounded) {
   EXPECT_TRUE(all_windows(batcher(PadMode::bucket, 4), {}).empty());
 }
 
+TEST(Batcher, CountsTheTokensOfThePrompt) {
+  const auto prompt_tokens = [](const std::string& prompt) {
+    const std::vector<std::string> texts = {"tree"};
+    return batcher(PadMode::longest, 4).with_prompt(prompt).next(each_of(texts)).prompt_tokens;
+  };
+  EXPECT_EQ(prompt_tokens(""), 0);
+  EXPECT_EQ(prompt_tokens("the old river: "), 5);  // with [CLS]
+  EXPECT_EQ(prompt_tokens(some_texts(30)[12]), 17);
+  std::string longer;
+  for (int i = 0; i < 30; ++i) longer += "tree ";
+  EXPECT_EQ(prompt_tokens(longer), 19);  // truncated to 20, with [SEP]
+}
+
 TEST(Batcher, ImpossibleOptionsAreErrors) {
   EXPECT_THROW(batcher(PadMode::max, 0), Error);
   EXPECT_THROW(batcher(PadMode::max, 8, true, 2), Error);

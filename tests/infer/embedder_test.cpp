@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "tests/infer/one_text.h"
 #include "tests/support/scratch.h"
@@ -32,7 +33,8 @@ TEST(Embedder, VectorsAreTheModelsOwn) {
         SCOPED_TRACE(folder + ", text " + std::to_string(i));
         const auto [ids, mask] = one_text(embedder.pretrained(), texts[i]);
         const auto& model = *embedder.pretrained().model;
-        expect_close(result.vectors, i * 16, floats(model.embedding({ids, mask, std::nullopt}, embedder.pooling(), embedder.normalize())));
+        expect_close(result.vectors, i * 16,
+                     floats(model.embedding({ids, mask, std::nullopt}, embedder.pooling().front(), embedder.normalize())));
       }
     }
   }
@@ -58,6 +60,135 @@ TEST(Embedder, Normalizes) {
 }
 
 TEST(Embedder, NoTextsGiveNoVectors) { EXPECT_TRUE(embedder(tiny_models().m2)(std::vector<std::string>{}).vectors.empty()); }
+
+// A copy of the folder of Hugging Face's BERT with these files besides.
+std::string folder_with(const test::Scratch& scratch, const std::vector<std::pair<std::string, std::string>>& files) {
+  std::filesystem::copy(tiny_models().attention, scratch.folder(), std::filesystem::copy_options::recursive);
+  for (const auto& [name, text] : files) {
+    std::filesystem::create_directories((scratch / name).parent_path());
+    scratch.put(name, text);
+  }
+  return scratch.folder().string();
+}
+
+const std::pair<std::string, std::string> modules_file = {
+    "modules.json",
+    R"([{"path":"","type":"sentence_transformers.models.Transformer"},{"path":"1_Pooling","type":"sentence_transformers.models.Pooling"}])"};
+
+std::vector<float> vectors_of(const std::string& folder, const EmbedOptions& options = {}) {
+  return embedder(folder, options)(some_texts()).vectors;
+}
+
+TEST(Embedder, APlainHuggingFaceFolderIsPooledByTheMean) {
+  EmbedOptions mean;
+  mean.pooling = models::Poolings{models::Pooling::mean};
+  testing::internal::CaptureStderr();
+  const auto by_default = vectors_of(tiny_models().attention);
+  EXPECT_PRED2(test::has, testing::internal::GetCapturedStderr(), "pooling is the mean");
+  EXPECT_EQ(by_default, vectors_of(tiny_models().attention, mean));
+}
+
+TEST(Embedder, WarnsOfSettingsWithoutModules) {
+  const test::Scratch scratch;
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(embedder(folder_with(scratch, {{"sentence_bert_config.json", R"({"max_seq_length": 9})"}})).batcher().options().max_length, 64);
+  EXPECT_PRED2(test::has, testing::internal::GetCapturedStderr(), "sentence_bert_config.json: ignored, because there is no modules.json");
+}
+
+TEST(Embedder, SaysThePoolingOfAModelWithoutAPooler) {
+  testing::internal::CaptureStderr();
+  embedder(tiny_models().masked_lm);
+  EXPECT_PRED2(test::has, testing::internal::GetCapturedStderr(), "no pooler: pooling is cls");
+  testing::internal::CaptureStderr();
+  embedder(tiny_models().m2);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(Embedder, TheLengthOfAFolder) {
+  const auto length = [](const std::vector<std::pair<std::string, std::string>>& files, const EmbedOptions& options = {}) {
+    const test::Scratch scratch;
+    return embedder(folder_with(scratch, files), options).batcher().options().max_length;
+  };
+  const std::pair<std::string, std::string> tokenizer = {"tokenizer_config.json", R"({"model_max_length": 12})"};
+  EXPECT_EQ(length({}), 64);
+  EXPECT_EQ(length({tokenizer}), 12);
+  EXPECT_EQ(length({{"tokenizer_config.json", R"({"model_max_length": 1e30})"}}), 64);
+  const std::pair<std::string, std::string> pooling = {"1_Pooling/config.json", R"({"pooling_mode":"mean"})"};
+  EXPECT_EQ(length({tokenizer, modules_file, pooling}), 12);
+  EXPECT_EQ(length({tokenizer, modules_file, pooling, {"sentence_bert_config.json", R"({"max_seq_length": 20})"}}), 20);
+  EXPECT_EQ(length({tokenizer, modules_file, pooling, {"sentence_bert_config.json", R"({"max_seq_length": 200})"}}), 64);
+  EmbedOptions longer;
+  longer.max_length = 40;
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(length({tokenizer}, longer), 40);
+  EXPECT_PRED2(test::has, testing::internal::GetCapturedStderr(), "maximum length 40: the model is set to 12 tokens, and can take 64");
+  longer.max_length = 65;
+  EXPECT_PRED2(test::has, test::error_of([&] { length({tokenizer}, longer); }), "at most 64");
+}
+
+TEST(Embedder, PoolingsAreConcatenated) {
+  const test::Scratch scratch;
+  const std::string folder = folder_with(scratch, {modules_file, {"1_Pooling/config.json", R"({"pooling_mode":["mean","cls"]})"}});
+  const auto both = vectors_of(folder);
+  EmbedOptions one;
+  for (const auto& [pooling, column] : {std::pair(models::Pooling::mean, size_t{0}), {models::Pooling::cls, size_t{16}}}) {
+    one.pooling = models::Poolings{pooling};
+    const auto part = vectors_of(folder, one);
+    for (size_t i = 0; i < part.size(); ++i) EXPECT_EQ(both[i / 16 * 32 + column + i % 16], part[i]);
+  }
+}
+
+TEST(Embedder, AnUnknownPoolingNeedsAnother) {
+  const test::Scratch scratch;
+  const std::string folder = folder_with(scratch, {modules_file, {"1_Pooling/config.json", R"({"pooling_mode":"median"})"}});
+  EXPECT_PRED2(test::has, test::error_of([&] { embedder(folder); }), "no pooling 'median'; choose one with --pooling");
+  EmbedOptions mean;
+  mean.pooling = models::Poolings{models::Pooling::mean};
+  EXPECT_EQ(vectors_of(folder, mean), vectors_of(tiny_models().attention, mean));
+}
+
+TEST(Embedder, DoLowerCaseChangesTheCaseAndKeepsAccents) {
+  const test::Scratch cased, lowered;
+  const std::pair<std::string, std::string> tokenizer = {"tokenizer_config.json", R"({"do_lower_case": false})"},
+                                            pooling = {"1_Pooling/config.json", R"({"pooling_mode":"mean"})"};
+  const Embedder as_is = embedder(folder_with(cased, {tokenizer, modules_file, pooling}));
+  const Embedder lower =
+      embedder(folder_with(lowered, {tokenizer, modules_file, pooling, {"sentence_bert_config.json", R"({"do_lower_case": true})"}}));
+  const auto vector = [](const Embedder& with, const char* text) { return with(std::vector<std::string>{text}).vectors; };
+  EXPECT_EQ(vector(lower, "Monarch RIVER"), vector(as_is, "monarch river"));
+  EXPECT_NE(vector(as_is, "Monarch RIVER"), vector(as_is, "monarch river"));
+  EXPECT_EQ(vector(lower, "m\u00f3narch"), vector(as_is, "m\u00f3narch"));
+  EXPECT_NE(vector(lower, "m\u00f3narch"), vector(lower, "monarch"));
+}
+
+TEST(Embedder, TruncatesVectors) {
+  const test::Scratch scratch;
+  const std::string folder = folder_with(scratch, {modules_file,
+                                                   {"1_Pooling/config.json", R"({"pooling_mode":"cls"})"},
+                                                   {"config_sentence_transformers.json", R"({"truncate_dim": 5})"}});
+  EXPECT_EQ(embedder(folder).dim(), 5);
+  EmbedOptions cls;
+  cls.pooling = models::Poolings{models::Pooling::cls};
+  const auto whole = vectors_of(tiny_models().attention, cls), part = vectors_of(folder);
+  for (size_t i = 0; i < part.size(); ++i) EXPECT_EQ(part[i], whole[i / 5 * 16 + i % 5]);
+}
+
+TEST(Embedder, LeavesThePromptOutOfThePooling) {
+  const test::Scratch scratch;
+  const auto pooling = [](const char* include) {
+    return std::pair<std::string, std::string>("1_Pooling/config.json",
+                                               std::string(R"({"pooling_mode":"cls","include_prompt":)") + include + "}");
+  };
+  const std::string folder = folder_with(scratch, {modules_file, pooling("false")});
+  EmbedOptions options;
+  options.prompt = "monarch butterfly: ";
+  const Embedder without = embedder(folder, options);
+  scratch.put("1_Pooling/config.json", pooling("true").second);
+  const Embedder with = embedder(folder, options);
+  const std::vector<std::string> texts = {sentence(1, 6)};
+  EXPECT_NE(without(texts).vectors, with(texts).vectors);
+  EXPECT_EQ(without(texts, {}, "").vectors, with(texts, {}, "").vectors);
+}
 
 TEST(Embedder, Errors) {
   EmbedOptions too_long;

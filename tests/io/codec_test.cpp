@@ -35,6 +35,17 @@ std::vector<std::string> contents() {
   return all;
 }
 
+TEST(Codec, UnpacksContentOfUnknownSizeUpToALimit) {
+  const std::string text(100000, 'm');
+  for (const char* name : {"zstd", "gz", "bz2", "br", "snappy"}) {
+    const Compression compression = *parse_compression(name);
+    const std::string packed = compress(compression, text);
+    EXPECT_EQ(decompress_at_most(compression.codec, packed, 100000, "f"), text) << name;
+    EXPECT_EQ(decompress_at_most(compression.codec, packed, 1 << 20, "f"), text) << name;
+    EXPECT_PRED2(has, error_of([&] { (void)decompress_at_most(compression.codec, packed, 99999, "f"); }), "99999") << name;
+  }
+}
+
 TEST(Codec, RoundTrip) {
   for (const std::string& name : names)
     for (const std::string& content : contents()) {

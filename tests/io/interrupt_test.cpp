@@ -49,6 +49,16 @@ TEST(Interrupt, OneSignalMayComeTwice) {
   EXPECT_EQ(code, 42);
 }
 
+TEST(Interrupt, WhatNohupIgnoresStaysIgnored) {
+  const int code = in_child([] {
+    ::signal(SIGHUP, SIG_IGN);
+    install_interrupt_handlers();
+    ::raise(SIGHUP);
+    ::_exit(interrupted() ? 1 : 42);
+  });
+  EXPECT_EQ(code, 42);
+}
+
 TEST(Interrupt, TheSecondSignalEndsAndLeavesNoTemporary) {
   const Scratch scratch;
   const int code = in_child([&] {

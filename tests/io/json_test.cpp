@@ -127,10 +127,37 @@ TEST(Json, ReadsOneStringOfALine) {
   EXPECT_EQ(json_string_at(R"(["a", "b"])", "1", "f:1"), "b");
 }
 
+// The longest key wins, wherever it stands in the document.
+TEST(Json, AKeyWithDotsIsFoundBeforeNestedOnes) {
+  const std::string flat = R"("doc.body": "flat")", nested = R"("doc": {"body": "nested", "b": {"c": "deep"}})";
+  for (const std::string& text : {"{" + flat + "," + nested + "}", "{" + nested + "," + flat + "}", "{" + flat + "}"}) {
+    EXPECT_EQ(json_string_at(text, "doc.body", "f:1"), "flat");
+    EXPECT_EQ(find_json(parse_json(text, "f"), "doc.body")->string(), "flat");
+  }
+  EXPECT_EQ(json_string_at("{" + nested + "}", "doc.body", "f:1"), "nested");
+  EXPECT_EQ(json_string_at("{" + nested + "}", "doc.b.c", "f:1"), "deep");
+  EXPECT_EQ(json_string_at(R"({"a": {"b.c": "inner", "b": {"c": "x"}}})", "a.b.c", "f:1"), "inner");
+  EXPECT_EQ(json_string_at(R"({"a.b": {"c": "outer"}, "a": {"b.c": "x"}})", "a.b.c", "f:1"), "outer");
+  EXPECT_EQ(json_string_at(R"({"a.b": {"d": "no"}, "a": {"b": {"c": "only"}}})", "a.b.c", "f:1"), "only");
+  EXPECT_EQ(json_string_at(R"({"x[1]": "key", "x": ["a", "b"]})", "x[1]", "f:1"), "key");
+  EXPECT_TRUE(has(error_of([] { json_string_at(R"({"doc.body": 5, "doc": {"body": "x"}})", "doc.body", "f:1"); }), "got 5"));
+  EXPECT_EQ(find_json(parse_json("{" + nested + "}", "f"), "doc.title"), nullptr);
+}
+
+TEST(Json, WhatOtherProgramsWriteIsNamed) {
+  const auto error = [](const char* text) { return error_of([&] { json_string_at(text, "text", "f:1"); }); };
+  EXPECT_EQ(error(R"({"text": "a \ud83d b"})"),
+            "f:1: an escape is half of a surrogate pair (\\ud800 to \\udfff), which is no character; write both halves, or none");
+  EXPECT_EQ(error(R"({"text": "a \ude00 b"})"), error(R"({"text": "a \ud83d b"})"));
+  EXPECT_EQ(error(R"({"text": "a", "score": NaN})"), "f:1: NaN is no JSON; write null");
+  EXPECT_EQ(error(R"({"score": -Infinity, "text": "a"})"), "f:1: -Infinity is no JSON; write null");
+  EXPECT_EQ(json_string_at(R"({"text": "pair \ud83d\ude00"})", "text", "f:1"), "pair \xF0\x9F\x98\x80");
+}
+
 TEST(Json, ALineWithoutTheStringNamesTheField) {
   const auto error = [](const char* text, const char* field) { return error_of([&] { json_string_at(text, field, "f.jsonl:7"); }); };
-  EXPECT_EQ(error("{\"a\":\"x\"}", "text"), "f.jsonl:7: has no field \"text\"");
-  EXPECT_EQ(error("{\"a\":{\"text\":\"x\"}}", "text"), "f.jsonl:7: has no field \"text\"");
+  EXPECT_EQ(error("{\"a\":\"x\",\"b\":1}", "text"), "f.jsonl:7: has no field \"text\"; it has a, b");
+  EXPECT_EQ(error("{\"a\":{\"text\":\"x\"}}", "text"), "f.jsonl:7: has no field \"text\"; it has a");
   EXPECT_EQ(error("{\"text\":5}", "text"), "f.jsonl:7: the field \"text\" wants a string, got 5");
   EXPECT_EQ(error("{\"text\":null}", "text"), "f.jsonl:7: the field \"text\" wants a string, got null");
   EXPECT_EQ(error("{\"text\":[\"a\"]}", "text"), "f.jsonl:7: the field \"text\" wants a string, got a list");

@@ -190,6 +190,8 @@ TEST(Yaml, BadTextIsRefusedWithFileAndLine) {
                                         "a: ${b[}\nb: 1",
                                         "a: ${b..c}\nb: 1",
                                         "a: ${${a}}",
+                                        "a: ${oc.select:b,1,2}",
+                                        "a: ${oc.select:a}",
                                         "a: ${oc.env:'x}"};
   for (const std::string& text : bad) EXPECT_TRUE(has(error_of([&] { yaml(text); }), "f.yaml:")) << text;
 }
@@ -204,6 +206,20 @@ TEST(Yaml, UnsetValuesAreErrorsWhenRead) {
   }
   EXPECT_TRUE(has(error_of([&] { tree["e"].string(); }), "M2BERT_NOT_SET"));
   EXPECT_EQ(tree["g"].integer(), 1);
+}
+
+TEST(Yaml, ErrorsNameTheFirstReferenceThatCannotBeResolved) {
+  const Tree tree = yaml("a: ${b}\nb: ${sizes.length}\nc: ${d}\nd: ???\ne: ${a}\nf: x${oc.select:b,3}\ng: ${h.i}\nh: ${no}");
+  const std::string first =
+      ": wants an integer, but it refers to b (f.yaml:2), where the interpolation ${sizes.length} names nothing: there "
+      "is no \"sizes\" in the file; set it there or with key=value";
+  EXPECT_EQ(error_of([&] { tree["a"].integer(); }), "f.yaml:1: a" + first);
+  EXPECT_EQ(error_of([&] { tree["e"].integer(); }), "f.yaml:5: e" + first);
+  EXPECT_TRUE(
+      has(error_of([&] { tree["b"].integer(); }), "f.yaml:2: b: wants an integer, but the interpolation ${sizes.length} names nothing"));
+  EXPECT_TRUE(has(error_of([&] { tree["c"].integer(); }), "it refers to d (f.yaml:4), which is marked ???"));
+  EXPECT_TRUE(has(error_of([&] { tree["f"].string(); }), "it refers to b (f.yaml:2), where the interpolation ${sizes.length}"));
+  EXPECT_TRUE(has(error_of([&] { tree["g"].string(); }), "it refers to h (f.yaml:8), where the interpolation ${no} names nothing"));
 }
 
 TEST(Yaml, BombsAreRefusedQuickly) {

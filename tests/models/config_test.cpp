@@ -141,6 +141,36 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"not_a_map", "- 1\n- 2\n", {"recipe.yaml"}}),
     [](const auto& info) { return info.param.name; });
 
+TEST(Config, FieldsOfTransformersThatWouldChangeTheResultAreRefused) {
+  for (const char* field : {R"("is_decoder": true)", R"("is_encoder_decoder": true)", R"("add_cross_attention": true)",
+                            R"("pruned_heads": {"0": [1]})", R"("quantization_config": {"bits": 4})", R"("per_layer_config": {"0": {}})",
+                            R"("tokenizer_class": "RobertaTokenizer")", R"("hidden_act": "quick_gelu")"}) {
+    const std::string text = field, name = text.substr(1, text.find('"', 1) - 1);
+    EXPECT_NE(error_of([&] { from_json("{" + text + "}"); }).find(name + ": wants"), std::string::npos) << text;
+  }
+  testing::internal::CaptureStderr();
+  from_json(R"({"is_decoder": false, "pruned_heads": {}, "quantization_config": null, "tokenizer_class": "BertTokenizerFast",
+                "hidden_act": "gelu_fast", "chunk_size_feed_forward": 4, "torch_dtype": "float16", "tie_word_embeddings": false})");
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST(Config, TheLengthOfTheRecipeIsTheDefault) {
+  const Config c = from_yaml("max_seq_len: 128\nmodel: {name: hf_bert}");
+  EXPECT_EQ(c.max_length(), 512);
+  EXPECT_EQ(c.default_length(), 128);
+  EXPECT_EQ(Config::from_tree(c.to_tree()).default_length(), 128);
+  EXPECT_EQ(from_yaml("max_seq_len: 1024\nmodel: {name: hf_bert}").default_length(), 512);
+  EXPECT_EQ(from_yaml("model: {name: hf_bert}").default_length(), 512);
+}
+
+TEST(Config, KnowsWhetherTheNumberOfLabelsIsGiven) {
+  EXPECT_FALSE(from_yaml("model: {name: bert}").num_labels_given);
+  EXPECT_FALSE(Config::from_tree(from_yaml("model: {name: bert}").to_tree()).num_labels_given);
+  EXPECT_TRUE(from_yaml("num_labels: 2\nmodel: {name: bert}").num_labels_given);
+  EXPECT_TRUE(from_json(R"({"num_labels": 2})").num_labels_given);
+  EXPECT_TRUE(from_json(R"({"id2label": {"0": "a", "1": "b"}})").num_labels_given);
+}
+
 TEST(Config, LabelsMustCoverTheirIds) {
   EXPECT_NE(error_of([] { from_json(R"({"id2label": {"0": "a", "2": "b"}})"); }).find("config.json"), std::string::npos);
   EXPECT_NE(error_of([] { from_json(R"({"num_labels": 3, "id2label": {"0": "a", "1": "b"}})"); }).find("num_labels = 3"),

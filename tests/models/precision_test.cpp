@@ -7,10 +7,13 @@
 #include "m2bert/checkpoint/convert.h"
 #include "m2bert/checkpoint/quantize.h"
 #include "m2bert/checkpoint/safetensors.h"
+#include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
+#include "m2bert/models/cast.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/ops/cpu_features.h"
+#include "m2bert/ops/quantized.h"
 #include "tests/support/scratch.h"
 #include "tests/support/tiny_config.h"
 #include "tests/support/weights_of.h"
@@ -99,10 +102,69 @@ TEST_P(Precision, AnInt8FileIsTheModelMadeInt8) {
   EXPECT_GT(least_cosine(vectors(wide), vectors(load("model"))), 0.9995f);
   const double share =
       double(fs::file_size(scratch_ / "small" / "model.safetensors")) / double(fs::file_size(scratch_ / "model" / "model.safetensors"));
-  EXPECT_LT(share, 0.29);  // the filters' small layers are a larger share of a small model
+  EXPECT_LT(share, 0.33);  // the filters' layers are a larger share of a small model
+}
+
+// Files in which every matrix is int8, also the filters' last ones.
+TEST_P(Precision, AFileWithMoreInt8WeightsLoads) {
+  fs::create_directories(scratch_ / "old");
+  fs::copy_file(scratch_ / "model" / "config.json", scratch_ / "old" / "config.json");
+  checkpoint::TensorMap weights;
+  for (const auto& [name, a] : checkpoint::load_weights(scratch_ / "model")) {
+    const bool filter = name.find(".filter_fn") != std::string::npos;
+    const bool int8 =
+        name.ends_with(".weight") && a.ndim() >= 2 && !name.ends_with("short_filter.weight") && (!filter || name.ends_with(".6.weight"));
+    const ops::Weight weight = int8 ? ops::quantize_weight(a) : ops::Weight(a);
+    weights.emplace_back(name, weight.values);
+    if (int8) weights.emplace_back(name + "_scale", *weight.scale);
+  }
+  checkpoint::save_safetensors(scratch_ / "old" / "model.safetensors", weights);
+  const auto old = load("old");
+  EXPECT_EQ(old.dtype, mx::int8);
+  EXPECT_GT(least_cosine(vectors(old), vectors(load("model"))), 0.999f);
+  EXPECT_GT(least_cosine(vectors(load("old", mx::float32)), vectors(load("model"))), 0.999f);
+  for (const auto& m : nn::matrices(*old.model)) {
+    const bool filter = m.name.find(".filter_fn") != std::string::npos;
+    EXPECT_TRUE(!filter || m.weight->dtype() == mx::float32) << m.name;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Precision, ::testing::Values("mixer", "attention"));
+
+// Rounding errors add up over the layers, most of all with upstream's initial weights, which are almost the same in every layer. The
+// figures are those of a processor with bfloat16 and int8 GEMMs.
+class DeepPrecision : public ::testing::TestWithParam<int> {
+ protected:
+  static Config config() {
+    Config c = mixer_config();
+    c.num_hidden_layers = 12;
+    c.vocab_size = 1000;
+    c.max_position_embeddings = *(c.long_conv_l_max = GetParam());
+    return c;
+  }
+
+  // The largest 1 - cosine between vectors in this dtype and in float32.
+  static float distance(mx::Dtype dtype) {
+    Model exact(config(), Head::embedding), narrow(config(), Head::embedding);
+    exact.init(3), narrow.init(3);
+    cast_weights(narrow, dtype, {.bfloat16 = true, .int8 = true});
+    const int L = 64;
+    const auto mask = mx::astype(mx::less(mx::arange(L), mx::reshape(mx::array({40, 4}), {2, 1})), mx::int32);
+    const Inputs inputs{mx::random::randint(0, 1000, {2, L}, mx::int32, mx::random::key(5)) * mask, mask, std::nullopt};
+    auto vectors = [&](Model& m) { return mx::astype(m.embedding(inputs, Pooling::pooler, true), mx::float32); };
+    return 1 - mx::min(mx::sum(vectors(exact) * vectors(narrow), 1)).item<float>();
+  }
+};
+
+TEST_P(DeepPrecision, Int8IsWithinThreeTimesBfloat16) {
+  const float bfloat16 = distance(mx::bfloat16), int8 = distance(mx::int8);
+  RecordProperty("bfloat16", std::to_string(bfloat16));
+  RecordProperty("int8", std::to_string(int8));
+  EXPECT_GT(bfloat16, 1e-6f);
+  EXPECT_LT(int8, 3 * bfloat16);
+}
+
+INSTANTIATE_TEST_SUITE_P(Positions, DeepPrecision, ::testing::Values(128, 2048));
 
 }  // namespace
 }  // namespace m2bert::models

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "m2bert/mx.h"
+#include "m2bert/threads.h"
 #include "tests/support/run_tests.h"
 
 namespace {
@@ -16,6 +17,7 @@ class NoGpu : public ::testing::EmptyTestEventListener {
 }  // namespace
 
 int main(int argc, char** argv) {
+  m2bert::limit_spinning(argv);
   ::testing::InitGoogleTest(&argc, argv);
   const char* device = std::getenv("DEVICE");
   if (device && std::strcmp(device, "gpu") == 0) {

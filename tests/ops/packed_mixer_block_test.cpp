@@ -63,6 +63,30 @@ TEST_P(PackedMixerBlock, Int8EqualsTheInt8Mixer) {
     expect_near((*packed)(mx::astype(u(), mx::bfloat16), packed->pack_filters(filters, mx::bfloat16)), fallback, 4e-2);
 }
 
+TEST_P(PackedMixerBlock, OneMatrixMayBeInt8) {
+  if (!ops::supports_int8_gemm()) GTEST_SKIP() << "this CPU has no int8 products";
+  const auto& m = GetParam();
+  const auto filters = filters_of(m);
+  const auto exact = weights_of(m.H), int8 = weights_of(m.H, mx::int8), bfloat16 = weights_of(m.H, mx::bfloat16);
+  auto with = [&](const ops::Weight& in, const ops::Weight& out) {
+    auto weights = exact;
+    weights.in_weight = in, weights.out_weight = out;
+    return weights;
+  };
+  for (const auto& weights : {with(int8.in_weight, exact.out_weight), with(exact.in_weight, int8.out_weight)}) {
+    const auto packed = ops::pack_mixer_block(weights, m.residual);
+    expect_near((*packed)(u(), packed->pack_filters(filters, mx::float32)), ops::mixer_block_fallback(u(), weights, filters), 1e-2);
+  }
+  if (!ops::supports_bfloat16_gemm()) return;
+  for (const auto& [narrow, wide] : {std::pair(with(int8.in_weight, bfloat16.out_weight), with(int8.in_weight, exact.out_weight)),
+                                     std::pair(with(bfloat16.in_weight, int8.out_weight), with(exact.in_weight, int8.out_weight))}) {
+    const auto packed = ops::pack_mixer_block(narrow, m.residual);
+    expect_near((*packed)(mx::astype(u(), mx::bfloat16), packed->pack_filters(filters, mx::bfloat16)),
+                ops::mixer_block_fallback(u(), wide, filters), 4e-2);
+    EXPECT_THROW((*packed)(u(), packed->pack_filters(filters, mx::float32)), Error);
+  }
+}
+
 // Filters as networks, and the same filters in the time domain.
 ops::FilterNetworks networks_of(const Mixer& m) {
   constexpr int order = 9;
@@ -128,6 +152,9 @@ TEST(PackedMixerBlock, ANaNStaysInItsSequence) {
 TEST(PackedMixerBlock, ReturnsNullForUnsupportedWeights) {
   EXPECT_EQ(ops::pack_mixer_block(weights_of(24), true), nullptr);
   EXPECT_EQ(ops::pack_mixer_block(weights_of(32, mx::float16), true), nullptr);
+  auto mixed = weights_of(32);
+  mixed.out_weight = weights_of(32, mx::bfloat16).out_weight;
+  EXPECT_EQ(ops::pack_mixer_block(mixed, true), nullptr);
   auto taps = weights_of(32);
   taps.short_weight = random({96, 1, 4}, 1);
   EXPECT_EQ(ops::pack_mixer_block(taps, true), nullptr);

@@ -56,9 +56,39 @@ TEST(Schedule, CountsInTheUnitOfTheRun) {
 
 TEST(Schedule, RefusesUnitsThatDiffer) {
   EXPECT_THROW(make(Decay::linear, "10ba", 0, {{1000, TimeUnit::sample}, 0}), Error);
-  EXPECT_THROW(make(Decay::linear, "100ba"), Error);
   EXPECT_NO_THROW(make(Decay::constant, "10ba", 0, {{1000, TimeUnit::sample}, 0}));
   EXPECT_THROW(decay_named("square", "run.yaml:4: scheduler.name"), Error);
+}
+
+// As in Composer, whose factor is then min(1, batch / t_warmup).
+TEST(Schedule, AWarmUpMayLastAsLongAsTheRun) {
+  for (const Decay decay : {Decay::constant, Decay::linear, Decay::cosine, Decay::warmup_stable_decay}) {
+    for (const int warmup : {100, 400}) {
+      const auto schedule = make(decay, (std::to_string(warmup) + "ba").c_str());
+      EXPECT_EQ(at(schedule, 0), 0);
+      EXPECT_DOUBLE_EQ(at(schedule, 50), 50.0 / warmup);
+      EXPECT_DOUBLE_EQ(at(schedule, 99), 99.0 / warmup);
+    }
+  }
+}
+
+TEST(Schedule, ErrorsBeginWithThePlaceOfTheKey) {
+  ScheduleOptions options;
+  options.decay = Decay::warmup_stable_decay;
+  options.warmup_where = "r.yaml:4: scheduler.t_warmup: ";
+  options.decay_where = "r.yaml:5: scheduler.t_decay: ";
+  const auto error = [&] {
+    try {
+      const Schedule schedule(options, hundred);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  options.t_warmup = parse_time("95ba", "t");
+  EXPECT_EQ(error(), "r.yaml:5: scheduler.t_decay: 0.1dur of 100ba leaves no room for the warm-up, 95ba");
+  options.t_warmup = parse_time("95sp", "t");
+  EXPECT_EQ(error().substr(0, 62), "r.yaml:4: scheduler.t_warmup: 95sp and the length of the run, ");
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ def shared_folder():
 def program(name):
     """The path of a built program; skips the test if it is not built."""
     build = build_folder()
-    for folder in (".", "bin", "cli", "tests", "tests/parity", "tests/tokenize", "bench"):
+    for folder in (".", "bin", "cli", "tests", "tests/parity", "tests/tokenize", "bench", "tools"):
         if (build / folder / name).is_file():
             return build / folder / name
     pytest.skip(f"{name} is not built in {build} (M2BERT_BUILD names the build folder)")

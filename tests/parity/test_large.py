@@ -13,6 +13,7 @@ from tolerance import complaint
 from transformers import BertTokenizerFast
 
 M80 = ("finetune-glue", "monarch-mixer-finetune-glue-768dim-80m-parameters.yaml")
+M80_2K = ("embeddings", "m2-bert-80M-2k-retrieval.yaml")
 M341 = ("pretrain", "monarch-mixer-large-pretrain-1792dim-341m-parameters.yaml")
 
 
@@ -83,3 +84,12 @@ def test_embed(parts, tmp_path, minilm_folder):
 def leave_no_large_files(tmp_path):
     yield
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("parts,length", [(M80, 128), (M341, 128), (M80_2K, 512)], ids=["80M", "341M", "80M-2k"])
+def test_int8(parts, length):
+    """With the reference's initial weights, int8 is within three times bfloat16's distance from float32."""
+    table = run(program("m2bert-model-precision"), shared("yamls", *parts), 1, length).stdout
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("| `")]
+    distance = {row[0]: float(row[1]) for row in rows if row[0] in ("bfloat16", "int8")}
+    assert 1e-6 < distance["bfloat16"] and distance["int8"] < 3 * distance["bfloat16"], table

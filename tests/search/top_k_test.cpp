@@ -84,6 +84,51 @@ TEST(TopK, DotAndZeroAndNaN) {
   EXPECT_THROW(top_k(query, infinite, 2, {.similarity = Similarity::dot}), Error);
 }
 
+// The values are those of sentence-transformers' euclidean_sim and manhattan_sim.
+TEST(TopK, DistancesCountNegative) {
+  const std::vector<float> query = {1, 2, 3}, documents = {1, 2, 3, 4, 6, 3, 0, 0, 0};
+  const auto euclidean = top_k(query, documents, 3, {.k = 3, .similarity = Similarity::euclidean})[0];
+  EXPECT_EQ(euclidean, (std::vector<Hit>{{0, 0}, {2, -std::sqrt(14.0f)}, {1, -5}}));
+  EXPECT_FALSE(std::signbit(euclidean[0].score));
+  const auto manhattan = top_k(query, documents, 3, {.k = 3, .similarity = Similarity::manhattan})[0];
+  EXPECT_EQ(manhattan, (std::vector<Hit>{{0, 0}, {2, -6}, {1, -7}}));
+  const std::vector<float> far = {4, 6, 3};
+  EXPECT_EQ(pairwise(query, far, 3, Similarity::euclidean), std::vector<float>{-5});
+  EXPECT_EQ(pairwise(query, far, 3, Similarity::manhattan), std::vector<float>{-7});
+  const auto wide = random_rows(2, 100, 10);
+  double sum = 0;
+  for (size_t i = 0; i < 100; ++i) sum += std::abs(double(wide[i]) - wide[100 + i]);
+  EXPECT_NEAR(pairwise(std::span(wide).first(100), std::span(wide).last(100), 100, Similarity::manhattan)[0], -sum, 1e-4);
+}
+
+TEST(TopK, PiecesGiveWhatAllAtOnceGives) {
+  const size_t dim = 24;
+  const auto queries = random_rows(6, dim, 11), documents = random_rows(3000, dim, 12);
+  for (const char* name : {"cosine", "dot", "euclidean", "manhattan"}) {
+    const TopKOptions how{.k = 40, .similarity = measure_named(name), .threads = 3};
+    EXPECT_STREQ(name_of(how.similarity), name);
+    TopKSearch search(queries, dim, how);
+    for (size_t from = 0, size = 1; from < 3000; from += size, size = std::min<size_t>(size * 3, 3000 - from))
+      search.add(std::span(documents).subspan(from * dim, size * dim));
+    EXPECT_EQ(search.finish(), top_k(queries, documents, dim, how)) << name;
+  }
+  EXPECT_THROW(measure_named("hamming"), Error);
+}
+
+TEST(TopK, NamesTheDocumentThatIsNotFinite) {
+  auto documents = random_rows(1000, 4, 13);
+  documents[700 * 4 + 2] = NAN;
+  const auto queries = random_rows(1, 4, 14);
+  for (const char* name : {"cosine", "dot", "euclidean", "manhattan"}) {
+    try {
+      top_k(queries, documents, 4, {.similarity = measure_named(name), .threads = 2});
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("document 700 "), std::string::npos) << error.what();
+    }
+  }
+}
+
 TEST(Pairwise, ComparesRowByRow) {
   const auto a = random_rows(5, 20, 8), b = random_rows(5, 20, 9);
   const auto got = pairwise(a, b, 20);

@@ -91,6 +91,60 @@ TEST(Load, FolderSettingsWin) {
   EXPECT_THROW(WordPiece::from_file(folder.path()), Error);
 }
 
+// What the tokenizer of the folder says when it is loaded.
+std::string error_of(const fs::path& folder) {
+  try {
+    WordPiece::from_file(folder);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Load, OldFilesOfAFolder) {
+  const Folder folder;
+  folder.add("vocab.txt", lines);
+  folder.add("added_tokens.json", R"({"<b>": 12, "<a>": 11})");
+  folder.add("special_tokens_map.json", R"({"cls_token": "hello", "additional_special_tokens": ["<x>"]})");
+  folder.add("tokenizer_config.json", R"({"cls_token": "[CLS]", "max_len": 20, "truncation_side": "left"})");
+  const auto bert = WordPiece::from_file(folder.path());
+  EXPECT_EQ(bert.encode("<a><b> <x>").ids, (Ids{5, 11, 12, 13, 3}));
+  EXPECT_EQ(bert.settings().model_max_length, 20u);
+  EXPECT_EQ(bert.settings().truncation_side, TruncationSide::left);
+  // added_tokens_decoder replaces both files.
+  folder.add("tokenizer_config.json", R"({"added_tokens_decoder": {"11": {"content": "<b>"}}, "split_special_tokens": true})");
+  EXPECT_EQ(WordPiece::from_file(folder.path()).encode("<b>[MASK]").ids, (Ids{2, 11, 1, 1, 1, 3}));
+  folder.add("tokenizer_config.json", R"({"added_tokens_decoder": {"12": {"content": "<b>"}}})");
+  EXPECT_NE(error_of(folder.path()).find("next free id is 11"), std::string::npos) << error_of(folder.path());
+}
+
+TEST(Load, FilesThatContradictEachOther) {
+  const Folder folder;
+  folder.add("tokenizer.json", json);
+  folder.add("tokenizer_config.json", R"({"unk_token": "hello"})");
+  EXPECT_NE(error_of(folder.path()).find("tokenizer_config.json:1: unk_token"), std::string::npos) << error_of(folder.path());
+  folder.add("tokenizer_config.json", R"({"tokenizer_class": "BertJapaneseTokenizer"})");
+  EXPECT_NE(error_of(folder.path()).find("BertJapaneseTokenizer"), std::string::npos) << error_of(folder.path());
+  folder.add("tokenizer_config.json", R"({"model_input_names": ["input_ids"]})");
+  EXPECT_NE(error_of(folder.path()).find("attention_mask"), std::string::npos) << error_of(folder.path());
+  folder.add("tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+  const std::string cased = with(json, "\"lowercase\": true", "\"lowercase\": false");
+  folder.add("tokenizer.json", cased);
+  EXPECT_EQ(WordPiece::from_file(folder.path()).encode("Hello").ids, (Ids{2, 5, 3})) << "lower case is the default of the class";
+  folder.add("tokenizer_config.json", R"({"tokenizer_class": "PreTrainedTokenizerFast"})");
+  EXPECT_EQ(WordPiece::from_file(folder.path()).encode("Hello").ids, (Ids{2, 6, 3}));
+}
+
+TEST(Load, LowercaseBeforeTheNormalizer) {
+  const std::string bert =
+      R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true})";
+  const std::string cased = with(bert, "\"lowercase\": true", "\"lowercase\": false");
+  const auto sequence =
+      WordPiece::from_json(with(json, bert, R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, )" + cased + "]}"), "x");
+  EXPECT_EQ(sequence.encode("HELLO").ids, (Ids{2, 5, 3}));
+  EXPECT_THROW(WordPiece::from_json(with(json, bert, R"({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]})"), "x"), Error);
+}
+
 // Each error names the file and the problem.
 void expect_error(const std::string& text, const std::string& part) {
   try {

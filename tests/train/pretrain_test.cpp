@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/torch_file.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/io/yaml.h"
@@ -100,11 +101,107 @@ TEST(Pretrain, DoesNotTouchAnEarlierRun) {
   run_trainlog(scratch, kQuick);
   const auto model = bytes_of(scratch / "run/ep0-ba6.safetensors");
   const auto message = error_of([&] { run_trainlog(scratch, kQuick); });
+  EXPECT_PRED2(has, message, "recipe.yaml:");
+  EXPECT_PRED2(has, message, ": save_folder: ");
   EXPECT_PRED2(has, message, "holds checkpoints of an earlier run. autoresume=true resumes it, save_overwrite=true replaces it");
   EXPECT_EQ(bytes_of(scratch / "run/ep0-ba6.safetensors"), model);
   run_trainlog(scratch, with({"save_overwrite=true", "max_duration=2ba", "seed=3"}));
   EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba2.safetensors"));
   EXPECT_FALSE(fs::exists(scratch / "run/ep0-ba6.safetensors"));
+}
+
+// The first two runs differ in settings with which a run may go on.
+TEST(Pretrain, GoesOnWithItsOwnSettingsAndDataAlone) {
+  const Scratch scratch;
+  const auto resumed = [](std::vector<std::string> more) {
+    more.insert(more.begin(), {"autoresume=true", "save_interval=2ba"});
+    return with(more);
+  };
+  run_trainlog(scratch, kQuick);
+  EXPECT_EQ(run_trainlog(scratch, resumed({"max_duration=7ba"})).time.batch, 7);
+  const auto model = bytes_of(scratch / "run/ep0-ba7.safetensors"), recipe = bytes_of(scratch / "run/recipe.yaml");
+  const auto message = error_of([&] { run_trainlog(scratch, resumed({"max_duration=9ba", "optimizer.lr=0.5", "seed=4"})); });
+  EXPECT_PRED2(has, message, "run holds a run with other data or settings:\n  optimizer.lr: ");
+  EXPECT_PRED2(has, message, ", now 0.5\n  seed: not set, now 4\n");
+  EXPECT_PRED2(has, message, "load_path=" + (scratch / "run/latest.safetensors").string());
+  EXPECT_EQ(message.find("max_duration: "), std::string::npos) << message;
+  EXPECT_EQ(bytes_of(scratch / "run/recipe.yaml"), recipe);
+  EXPECT_EQ(bytes_of(scratch / "run/ep0-ba7.safetensors"), model);
+  // The remedies: another folder, or this one anew.
+  const auto elsewhere = run_trainlog(scratch, with({"max_duration=9ba", "optimizer.lr=0.5", "save_folder=" + (scratch / "other").string(),
+                                                     "load_path=" + (scratch / "run/latest.safetensors").string()}));
+  EXPECT_EQ(elsewhere.time.batch, 9);
+  run_trainlog(scratch, with({"seed=4", "save_overwrite=true"}));
+  EXPECT_FALSE(fs::exists(scratch / "run/ep0-ba7.safetensors"));
+}
+
+TEST(Pretrain, RecognisesItsDataByTheirContent) {
+  const Scratch scratch;
+  fs::copy_file(trainlog() / "inputs.safetensors", scratch / "moved.safetensors");
+  const auto file = [&](const fs::path& path) { return "{name: batches, file: " + path.string() + "}"; };
+  const auto overrides = with({"autoresume=true"});
+  run_trainlog(scratch, kQuick);
+  EXPECT_TRUE(run_trainlog(scratch, overrides, file(scratch / "moved.safetensors")).was_finished);
+  auto other = golden::load_tensors(trainlog() / "inputs.safetensors");
+  checkpoint::TensorMap changed;
+  for (const auto& [name, array] : other) changed.emplace_back(name, name == "input_ids" ? mx::maximum(array - 1, mx::array(0)) : array);
+  checkpoint::save_safetensors(scratch / "moved.safetensors", changed);
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, overrides, file(scratch / "moved.safetensors")); }),
+               "\n  train_loader: data with the hash ");
+}
+
+// A checkpoint of the encoder alone, as embedding and classification models have it.
+TEST(Pretrain, StartsWithANewHeadWhereTheCheckpointHasNone) {
+  const Scratch scratch, whole;
+  auto weights = checkpoint::load_weights(trainlog() / "checkpoint.pt");
+  std::erase_if(weights, [](const auto& w) { return w.first.starts_with("cls."); });
+  weights.emplace_back("bert.pooler.dense.bias", mx::zeros({64}));
+  checkpoint::save_safetensors(scratch / "encoder.safetensors", weights);
+  const auto result = run_trainlog(scratch, with({"max_duration=1ba", "optimizer.lr=0", "optimizer.weight_decay=0",
+                                                  "load_path=" + (scratch / "encoder.safetensors").string()}));
+  EXPECT_GT(result.loss, 5);
+  run_trainlog(whole, with({"max_duration=1ba", "optimizer.lr=0", "optimizer.weight_decay=0", "load_path=null"}));
+  const auto saved = golden::load_tensors(scratch / "run/latest.safetensors"),
+             initial = golden::load_tensors(whole / "run/latest.safetensors");
+  for (const auto& [name, array] : weights) {
+    if (!name.starts_with("bert.encoder.") || !saved.contains(name)) continue;
+    EXPECT_TRUE(mx::array_equal(saved.at(name), array).item<bool>()) << name;
+  }
+  const char* head = "cls.predictions.transform.dense.weight";
+  EXPECT_TRUE(mx::array_equal(saved.at(head), initial.at(head)).item<bool>());
+}
+
+// The folder of a run stands for its newest checkpoint, as a model and in load_path.
+TEST(Pretrain, TheFolderOfARunIsAModel) {
+  const Scratch scratch, second;
+  run_trainlog(scratch, with({"save_interval=2ba"}));
+  fs::remove_all(scratch / "run/model");
+  const auto folder = checkpoint::load_weights(scratch / "run");
+  const auto newest = golden::load_tensors(scratch / "run/ep0-ba6.safetensors");
+  ASSERT_FALSE(folder.empty());
+  for (const auto& [name, array] : folder) EXPECT_TRUE(mx::array_equal(array, newest.at(name)).item<bool>()) << name;
+  std::ofstream(scratch / "run/ep0-ba9.safetensors") << "cut off";  // not complete: the one before it is taken
+  EXPECT_EQ(checkpoint::load_weights(scratch / "run").size(), folder.size());
+  fs::remove(scratch / "run/ep0-ba9.safetensors");
+  const auto result = run_trainlog(second, with({"max_duration=8ba", "load_path=" + (scratch / "run").string()}));
+  EXPECT_EQ(result.time.batch, 8);  // with its state
+  EXPECT_EQ(read_metrics(second / "run/metrics.jsonl").size(), 2U);
+}
+
+TEST(Pretrain, TheWarmUpMayLastAsLongAsTheRun) {
+  for (const char* warmup : {"scheduler.t_warmup=3ba", "scheduler.t_warmup=100ba", "scheduler.t_warmup=1dur"}) {
+    const Scratch scratch;
+    EXPECT_EQ(run_trainlog(scratch, with({"max_duration=3ba", warmup, "callbacks.lr_monitor={}"})).time.batch, 3);
+    const auto records = read_metrics(scratch / "run/metrics.jsonl");
+    EXPECT_GT(*records[2].find("lr-AdamW/all"), *records[1].find("lr-AdamW/all"));
+  }
+}
+
+// Nothing is left of a run whose data cannot be read.
+TEST(Pretrain, ChecksTheDataBeforeItWrites) {
+  const Scratch scratch;
+  error_of([&] { run_trainlog(scratch, with({"train_loader.file=/nowhere"})); });
+  EXPECT_FALSE(fs::exists(scratch / "run"));
 }
 
 TEST(Pretrain, WritesAModelThatCommandsRead) {
@@ -186,13 +283,19 @@ TEST(Pretrain, DoesNotSkipForEver) {
 TEST(Pretrain, SaysWhatDoesNotFit) {
   const Scratch scratch;
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"global_train_batch_size=16"}); }), "its batches have 8 rows");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"train_loader.file=/nowhere"}); }),
+               "override train_loader.file=/nowhere: train_loader.file: /nowhere: no such file");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.tokenizer_name=/no.txt"}); }),
+               "override model.tokenizer_name=/no.txt: model.tokenizer_name: /no.txt: no such file");
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"max_seq_len=16", "load_path=null"}); }),
-               "up to 32 tokens (max_seq_len), the model takes 16");
-  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"load_path=/nowhere.pt"}); }), "/nowhere.pt");
+               "train_loader.file: the texts have up to 32 tokens, the model takes 16");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"load_path=/nowhere.pt"}); }), "load_path: /nowhere.pt: no such file");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"scheduler.t_warmup=3sp"}); }),
+               "override scheduler.t_warmup=3sp: scheduler.t_warmup: 3sp and the length of the run, 30ba, count in different units");
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.model_config.num_hidden_layers=3"}); }), "do not fit the model");
   EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"model.model_config.vocab_size=64", "load_path=null"}); }),
                "the model has 64 tokens");
-  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"save_folder=/proc/none"}); }), "cannot make /proc/none");
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"save_folder=/proc/none"}); }), "save_folder: cannot make /proc/none");
 }
 
 TEST(Pretrain, GrowsAShorterModel) {

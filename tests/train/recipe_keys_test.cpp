@@ -28,8 +28,29 @@ TEST(RecipeKeys, ChecksRangesAndKinds) {
   EXPECT_PRED2(has, error_of([&] { keys.integer("a", 0, 0); }), "r.yaml:1");
   EXPECT_PRED2(has, error_of([&] { keys.number("b", 0, 0); }), "r.yaml:2");
   EXPECT_PRED2(has, error_of([&] { keys.number("c", 0, 0); }), "r.yaml:3");
-  EXPECT_PRED2(has, error_of([&] { keys.at("d.e"); }), "d.e is missing");
+  EXPECT_PRED2(has, error_of([&] { keys.at("d.e"); }), "r.yaml:1: d.e: is missing");
+  EXPECT_PRED2(has, error_of([&] { keys.at("b.e"); }), "r.yaml:2: b: wants a map with the key e, got \"x\"");
+  EXPECT_PRED2(has, error_of([&] { keys.number_above("d", 0, 0), keys.number_above("a", 0, 0); }), "r.yaml:1: a: wants a number above 0");
   EXPECT_EQ(keys.number("d", 7, 0), 7);
+}
+
+TEST(RecipeKeys, KnowsWhichKeyWasMeant) {
+  const auto tree = io::parse_yaml("optimizer: {lr: 1, wieght_decay: 2}\nschedular: {name: x}\nother_thing: 3\n", "r.yaml");
+  RecipeKeys keys(tree);
+  for (const char* key : {"optimizer.lr", "optimizer.weight_decay", "scheduler.name", "seed"}) keys.find(key);
+  EXPECT_EQ(keys.likely("optimizer.wieght_decay"), "optimizer.weight_decay");
+  EXPECT_EQ(keys.likely("schedular.name"), "scheduler.name");
+  EXPECT_EQ(keys.likely("other_thing"), std::nullopt);
+  EXPECT_EQ(keys.likely("other_thing", {"other_things"}), "other_things");
+}
+
+TEST(RecipeKeys, WhereIsTheLineOfTheKeyOrOfTheMapAroundIt) {
+  const auto tree = io::parse_yaml("a: 1\nb:\n  c: 2\n", "r.yaml");
+  EXPECT_EQ(where(tree, "b.c"), "r.yaml:3: b.c: ");
+  EXPECT_EQ(where(tree, "b.d"), "r.yaml:2: b.d: ");
+  EXPECT_EQ(where(tree["b"], "c"), "r.yaml:3: b.c: ");
+  EXPECT_EQ(where(tree, "x.y"), "r.yaml:1: x.y: ");
+  EXPECT_EQ(where(io::Tree{{"a", 1}}, "a"), "a: ");
 }
 
 }  // namespace

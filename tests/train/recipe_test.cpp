@@ -56,11 +56,59 @@ TEST_F(RecipeTest, ReadsEveryRecipeOfTheReference) {
 
 TEST_F(RecipeTest, NamesKeysWithoutEffectOnce) {
   EXPECT_EQ(read().warning, "");
-  const auto r = read({"optimizer.learning_rate=3", "model.model_config.max_position_embedding=4", "callbacks.health_checker={}",
+  const auto r = read({"optimizer.learning_rate=3", "model.model_config.head_dim=4", "callbacks.health_checker={}",
                        "algorithms.alibi={max_sequence_length: 5}", "python_log_level=debug", "unused={a: 1}"});
   EXPECT_EQ(r.warning, (scratch_ / "r.yaml").string() +
                            ": keys without effect here: optimizer.learning_rate, algorithms.alibi.max_sequence_length, "
-                           "callbacks.health_checker, python_log_level, unused.a, model.model_config.max_position_embedding");
+                           "callbacks.health_checker, python_log_level, unused.a, model.model_config.head_dim");
+}
+
+TEST_F(RecipeTest, RefusesMisspeltKeys) {
+  EXPECT_EQ(
+      error({"max_duratoin=4ba"}),
+      "override max_duratoin=4ba: max_duratoin: is not a key that a recipe has; did you mean max_duration? (--allow-unknown ignores it)");
+  EXPECT_PRED2(has, error({"optimizer.wieght_decay=0"}), "did you mean optimizer.weight_decay?");
+  EXPECT_PRED2(has, error({"model.model_config.hiden_size=4"}), "did you mean model.model_config.hidden_size?");
+  EXPECT_PRED2(has, error({"callbacks.speed_moniter.window_size=4"}), "did you mean callbacks.speed_monitor.window_size?");
+  EXPECT_PRED2(has, error({"algorithms.gradient_cliping={clipping_type: norm, clipping_threshold: 1}"}), "algorithms.gradient_clipping.");
+  EXPECT_PRED2(has, error({"max_seq_length=32"}), "did you mean max_seq_len?");
+  EXPECT_PRED2(has, error_of([&] { read({"data_locl=x"}, "data_local: y\nother: ${data_local}\n"); }), "did you mean data_local?");
+  EXPECT_PRED2(has, error_of([&] { read({}, "seeed: 3\n"); }), "r.yaml:");
+  scratch_.put("r.yaml", trainlog_recipe(scratch_ / ""));
+  const auto r = read_recipe(scratch_ / "r.yaml", {"mlm_probability=null", "max_duratoin=4ba"}, {.allow_unknown = true});
+  EXPECT_EQ(r.warning, (scratch_ / "r.yaml").string() + ": keys without effect here: max_duratoin");
+}
+
+// Composer's settings that have no counterpart here look like none that has.
+TEST_F(RecipeTest, OtherKeysOfComposerAreNotTakenForMisspeltOnes) {
+  EXPECT_NO_THROW(read({"save_weights_only=true", "save_filename=x", "load_progress_bar=false", "load_strict_model_weights=true",
+                        "scale_schedule_ratio=1", "dist_timeout=10", "grad_accum=1", "deterministic_mode=true", "console_stream=stderr",
+                        "compute_training_metrics=true", "loggers.wandb.project=x", "callbacks.image_visualizer={}"}));
+}
+
+TEST_F(RecipeTest, FillsInPlaceholders) {
+  scratch_.put("r.yaml", trainlog_recipe(scratch_ / ""));
+  const std::vector<std::string> overrides = {"mlm_probability=null",
+                                              "run_name=mine",
+                                              "load_path=w/{local_rank}.pt",
+                                              "save_folder='{run_name}/node{node_rank}-rank{rank}-of{world_size}-{local_world_size}-{{x}}'",
+                                              "loggers.tensorboard.log_dir=tb/{run_name}/{rank}",
+                                              "train_loader.file=data-{node_rank}"};
+  auto r = read_recipe(scratch_ / "r.yaml", overrides, {.placeholders = {"", 5, 1, 2, 8, 2}});
+  EXPECT_EQ(r.save.folder, "mine/node2-rank5-of8-2-{x}");
+  EXPECT_EQ(r.save.load_path, "w/1.pt");
+  EXPECT_EQ(r.log.tensorboard, fs::path("tb/mine/5"));
+  EXPECT_EQ(r.train_loader.file, "data-2");
+  r = read_recipe(scratch_ / "r.yaml", overrides);
+  EXPECT_EQ(r.save.folder, "mine/node0-rank0-of1-1-{x}");
+  for (const char* key : {"save_folder", "load_path", "model.pretrained_checkpoint", "loggers.tensorboard.log_dir", "train_loader.file"}) {
+    EXPECT_PRED2(has, error({std::string(key) + "=x{batch}"}),
+                 std::string(key) + ": the placeholder {batch} is not known; there are {run_name}");
+  }
+  EXPECT_PRED2(has, error({"train_loader={name: text, dataset: {local: 'x{epoch}', max_seq_len: 8}}"}),
+               "train_loader.dataset.local: the placeholder {epoch} is not known");
+  EXPECT_PRED2(has, error({"save_folder=a}b"}), "save_folder: a single } in \"a}b\"");
+  EXPECT_PRED2(has, error({"save_folder='a{b'"}), "save_folder: a single { in");
 }
 
 // hidden and layers exist only to be interpolated.
@@ -100,6 +148,13 @@ TEST_F(RecipeTest, ReadsOptimizersAndAlgorithms) {
   EXPECT_EQ(r.compute, mx::float32);
 }
 
+TEST_F(RecipeTest, NotesALearningRateOfZero) {
+  EXPECT_TRUE(read().notes.empty());
+  const auto notes = read({"optimizer.lr=0"}).notes;
+  ASSERT_EQ(notes.size(), 1U);
+  EXPECT_PRED2(has, notes[0], "optimizer.lr: the learning rate is 0: the weights are not trained");
+}
+
 TEST_F(RecipeTest, ReadsCallbacksAndLoggers) {
   const auto r =
       read({"callbacks={speed_monitor: {window_size: 7, gpu_flops_available: 1e12}, lr_monitor: {}, memory_monitor: {}, "
@@ -122,7 +177,7 @@ TEST_F(RecipeTest, SaysWhereAValueIsWrong) {
   EXPECT_PRED2(has, error({"max_duration=soon"}), "max_duration: \"soon\" is no time");
   EXPECT_PRED2(has, error({"max_duration=0.5dur"}), "max_duration: wants ba, ep, sp or tok");
   EXPECT_PRED2(has, error({"max_duration=2.5ba"}), "wants a whole number and a unit");
-  EXPECT_PRED2(has, error({"max_duration=null"}), "max_duration is missing");
+  EXPECT_PRED2(has, error({"max_duration=null"}), "max_duration: is missing");
   EXPECT_PRED2(has, error({"precision=amp_fp16"}), "wants fp32 or amp_bf16");
   EXPECT_PRED2(has, error({"global_train_batch_size=0"}), "global_train_batch_size");
   EXPECT_PRED2(has, error({"device_train_microbatch_size=many"}), "wants auto or a number of rows");
@@ -130,7 +185,23 @@ TEST_F(RecipeTest, SaysWhereAValueIsWrong) {
   EXPECT_PRED2(has, error({"optimizer.betas=[0.9, 1]"}), "wants a number from 0 up to 1");
   EXPECT_PRED2(has, error({"algorithms.gradient_clipping.clipping_type=adaptive"}), "wants norm or value");
   EXPECT_PRED2(has, error({"callbacks.loss_guard.nan=panic"}), "is no reaction");
-  EXPECT_PRED2(has, error({"algorithms.ema.half_life=1ep"}), "want a number of batches");
+  EXPECT_PRED2(has, error({"algorithms.ema.half_life=1ep"}), "algorithms.ema.half_life: wants a number of batches");
+  EXPECT_PRED2(has, error({"algorithms.ema.smoothing=1"}), "algorithms.ema.smoothing: wants a number from 0 up to 1");
+  EXPECT_PRED2(has, error({"algorithms.gradient_clipping={clipping_type: norm, clipping_threshold: 0}"}),
+               "algorithms.gradient_clipping.clipping_threshold: wants a number above 0, got 0");
+  for (const char* key : {"optimizer.lr", "optimizer.eps", "optimizer.weight_decay", "scheduler.alpha_f",
+                          "algorithms.gradient_clipping.clipping_threshold", "callbacks.loss_guard.spike_factor"}) {
+    for (const char* value : {".nan", ".inf"}) {
+      const auto message = error({"algorithms.gradient_clipping.clipping_type=norm", std::string(key) + "=" + value});
+      EXPECT_PRED2(has, message, std::string(key) + ": wants a number");
+    }
+  }
+  EXPECT_PRED2(has, error({"eval_subset_num_batches=0"}), "eval_subset_num_batches: wants a number of batches of at least 1, or -1");
+  EXPECT_PRED2(has, error({"model=foo"}), "override model=foo: model: wants a map");
+  EXPECT_PRED2(has, error({"optimizer=adam"}), "override optimizer=adam: optimizer: wants a map with the key name");
+  EXPECT_PRED2(has, error({"optimizer.lr=null", "optimizer.lrr=1"}), "optimizer.lr: is missing; there is optimizer.lrr");
+  scratch_.put("text.yaml", trainlog_recipe(scratch_ / "", "{name: text, dataset: {local: x, max_seq_len: 8, mlm_probability: 0}}"));
+  EXPECT_PRED2(has, error_of([&] { read_recipe(scratch_ / "text.yaml"); }), "train_loader.dataset.mlm_probability: wants a number above 0");
   EXPECT_PRED2(has, error({"expand_positional_embeddings=stretch"}), "is no way to grow");
   EXPECT_PRED2(has, error({"device=tpu"}), "wants cpu or gpu");
   EXPECT_PRED2(has, error({"model.use_pretrained=true"}), "named by load_path");

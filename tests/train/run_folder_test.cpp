@@ -64,7 +64,7 @@ TEST(RunState, ComesBackWhole) {
   EXPECT_TRUE(same(one, two));
   EXPECT_EQ(io::to_json(to_tree(state, 1)), io::to_json(to_tree(state_at(5), 1)));
   EXPECT_TRUE(is_run(scratch / "a.safetensors"));
-  EXPECT_EQ(recipe_of_run(scratch / "a.safetensors").at("seed").integer(), 17);
+  EXPECT_EQ(state_of_run(scratch / "a.safetensors").recipe.at("seed").integer(), 17);
   size_t owners = 0;
   for (const auto& a : nn::named_arrays(one.model)) owners += a.role != nn::Role::alias;
   EXPECT_EQ(checkpoint::load_weights(scratch / "a.safetensors").size(), owners);  // the model's alone: no optimizer

@@ -151,7 +151,8 @@ TEST_F(TextRunOnText, AShortLastBatchCountsToo) {
 TEST_F(TextRunOnText, SaysWhatDoesNotFit) {
   const auto error = [&](const std::vector<std::string>& more) { return error_of([&] { run(scratch_, more); }); };
   EXPECT_PRED2(has, error({"train_loader.dataset.local=/nowhere"}), "/nowhere");
-  EXPECT_PRED2(has, error({"train_loader.dataset.max_seq_len=64"}), "up to 64 tokens (max_seq_len), the model takes 32");
+  EXPECT_PRED2(has, error({"train_loader.dataset.max_seq_len=64"}),
+               "train_loader.dataset.max_seq_len: the texts have up to 64 tokens, the model takes 32");
   EXPECT_PRED2(has, error({"train_loader.dataset.tokenizer_name=bert-base-uncased"}), "the tokenizer has 30522 tokens");
   EXPECT_PRED2(has, error({"train_loader.dataset.max_length=3"}), "train_loader.dataset.max_length");
   EXPECT_PRED2(has, error({"train_loader.dataset.padding_multiple=5"}), "padding_multiple: wants a divisor of max_seq_len");

@@ -98,7 +98,8 @@ class PackedWeights final : public PackedMixerBlock {
   void check(const mx::array& u) const {
     require(u.ndim() == 3 && u.shape(2) == weights_->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ",
             weights_->width(), "]");
-    require_input_dtype("mixer_block", "u", u, weights_->dtype());
+    require_input_dtype("mixer_block", "u", u, weights_->in_dtype());
+    require_input_dtype("mixer_block", "u", u, weights_->out_dtype());
   }
 
   Host weights_;
@@ -108,10 +109,12 @@ class PackedWeights final : public PackedMixerBlock {
 }  // namespace cpu
 
 std::unique_ptr<PackedMixerBlock> CpuBackend::pack_mixer_block(const MixerWeights& w, bool residual, mx::Stream s) const {
-  const auto dtype = cpu::host_dtype_of(w.in_weight);
-  if (!dtype || cpu::host_dtype_of(w.out_weight) != dtype || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  const auto in_dtype = cpu::host_dtype_of(w.in_weight), out_dtype = cpu::host_dtype_of(w.out_weight);
+  if (!in_dtype || !out_dtype || w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  if (in_dtype != out_dtype && in_dtype != cpu::HostDtype::int8 && out_dtype != cpu::HostDtype::int8) return nullptr;
   cpu::HostArrays host(s);
-  const cpu::PackedMixerBlockSource source{*dtype,
+  const cpu::PackedMixerBlockSource source{*in_dtype,
+                                           *out_dtype,
                                            host.weight(w.in_weight),
                                            host.weight(w.out_weight),
                                            host.floats(w.in_bias),

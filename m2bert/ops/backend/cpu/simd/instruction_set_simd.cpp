@@ -40,7 +40,7 @@ namespace {
 #if HWY_ARCH_X86
   const auto allowed = unsigned(dnnl::get_effective_cpu_isa());
   const auto lacks = [allowed](dnnl::cpu_isa wanted) { return (allowed & unsigned(wanted)) != unsigned(wanted); };
-  if (allowed == unsigned(dnnl::cpu_isa::all)) return false;
+  if (allowed == 0) return false;  // no limit: cpu_isa::all in oneDNN 2, cpu_isa::isa_default in oneDNN 3
   int64_t disabled = 0;
   if (lacks(dnnl::cpu_isa::avx512_core)) disabled |= HWY_AVX3 | HWY_AVX3_DL;
   if (lacks(dnnl::cpu_isa::avx2)) disabled |= HWY_AVX2;

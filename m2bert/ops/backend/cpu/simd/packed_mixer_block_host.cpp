@@ -83,7 +83,8 @@ bool packed_mixer_block_supports(const WeightView& in, const WeightView& out) {
 }
 
 PackedMixerBlockHost::PackedMixerBlockHost(const PackedMixerBlockSource& s)
-    : dtype_(s.dtype),
+    : in_dtype_(s.in_dtype),
+      out_dtype_(s.out_dtype),
       hidden_(s.in.p),
       block_width_(std::gcd(kBlockWidth, s.in.p)),
       residual_(s.residual),
@@ -93,13 +94,13 @@ PackedMixerBlockHost::PackedMixerBlockHost(const PackedMixerBlockSource& s)
       out_bias_(copy_floats(s.out_bias, size_t(hidden_))),
       short_weight_(copy_floats(s.short_weight, size_t(9 * hidden_))),
       short_bias_(copy_floats(s.short_bias, size_t(3 * hidden_))) {
-  const bool biased = dtype_ != HostDtype::int8;  // int8 adds the biases after the scales
+  auto biased = [](HostDtype dtype) { return dtype != HostDtype::int8; };  // int8 adds the biases after the scales
   const auto* in = static_cast<const char*>(s.in.values);
   for (int c = 0; c < 3 * hidden_; c += block_width_) {
-    in_.emplace_back(in + size_t(c) * size_t(hidden_) * size_of(dtype_), dtype_, block_width_, hidden_,
-                     biased ? at_or_null(in_bias_, c) : nullptr);
+    in_.emplace_back(in + size_t(c) * size_t(hidden_) * size_of(in_dtype_), in_dtype_, block_width_, hidden_,
+                     biased(in_dtype_) ? at_or_null(in_bias_, c) : nullptr);
   }
-  out_.emplace_back(s.out.values, dtype_, hidden_, hidden_, biased ? at_or_null(out_bias_) : nullptr);
+  out_.emplace_back(s.out.values, out_dtype_, hidden_, hidden_, biased(out_dtype_) ? at_or_null(out_bias_) : nullptr);
 }
 
 size_t PackedMixerBlockHost::bytes() const {
@@ -119,7 +120,7 @@ PackedMixerBlockHost::ChannelGroup PackedMixerBlockHost::group(int first, int wi
 
 // The widest groups whose workspace is not too large. int8 may take twice as much memory, since it quantizes its inputs once per group.
 int PackedMixerBlockHost::group_width(int64_t rows, size_t value_size) const {
-  const size_t most = dtype_ == HostDtype::int8 ? 2 * kMaxWorkspaceBytes : kMaxWorkspaceBytes;
+  const size_t most = in_dtype_ == HostDtype::int8 ? 2 * kMaxWorkspaceBytes : kMaxWorkspaceBytes;
   const int blocks = hidden_ / block_width_;
   int count = 1;
   while (count < blocks && (blocks % count != 0 || size_t(rows) * size_t(4 * hidden_ / count) * value_size > most)) ++count;
@@ -142,7 +143,7 @@ void PackedMixerBlockHost::project_in(const T* u, int64_t row, int rows, const W
   static thread_local Scratch inputs, scales;
   const void* x = u;
   float* row_scale = scales.of<float>(kTileRows);
-  if (dtype_ == HostDtype::int8) {
+  if (in_dtype_ == HostDtype::int8) {
     int8_t* q = inputs.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
     quantize_tile(u, hidden_, rows, hidden_, hadamard_block(hidden_), q, row_scale);
     x = q;
@@ -156,7 +157,7 @@ void PackedMixerBlockHost::project_in(const T* u, int64_t row, int rows, const W
     const int column = c / blocks * hidden_ + g.first + c % blocks * block_width_;
     T* to = work.at(work.projected, c, row);
     in_[size_t(column / block_width_)].matmul(rows, x, to, dtype_of<T>, ProfileStage::in_linear);
-    if (dtype_ == HostDtype::int8)
+    if (in_dtype_ == HostDtype::int8)
       dequantize_tile({row_scale, in_scale_.data() + column, at_or_null(in_bias_, column)}, rows, block_width_, to);
   }
   if (!residual_) return;
@@ -178,7 +179,7 @@ void PackedMixerBlockHost::project_out(const Workspace<T>& work, int64_t row, in
       std::memcpy(x + int64_t(r) * hidden_ + c * block_width_, from + r * block_width_, size_t(block_width_) * sizeof(T));
   }
   T* to = rows % kRowAlignment == 0 ? y : outputs.of<T>(size_t(kTileRows) * size_t(hidden_));
-  if (dtype_ == HostDtype::int8) {
+  if (out_dtype_ == HostDtype::int8) {
     int8_t* q = narrow.of<int8_t>(size_t(kTileRows) * size_t(hidden_));
     float* row_scale = scales.of<float>(kTileRows);
     quantize_tile(x, hidden_, rows, hidden_, hadamard_block(hidden_), q, row_scale);

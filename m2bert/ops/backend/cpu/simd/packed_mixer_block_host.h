@@ -12,7 +12,7 @@ namespace m2bert::ops::cpu {
 
 // What a block is packed from; copied, not kept.
 struct PackedMixerBlockSource {
-  HostDtype dtype;                         // of both weights
+  HostDtype in_dtype, out_dtype;           // of the weights: the same, or one of them int8
   WeightView in, out;                      // H -> 3 H, H -> H; dense
   const float *in_bias, *out_bias;         // [3 H], [H]; or null
   const float *short_weight, *short_bias;  // [3 H, 3], [3 H]
@@ -42,14 +42,15 @@ class PackedMixerBlockHost {
  public:
   explicit PackedMixerBlockHost(const PackedMixerBlockSource& source);
 
-  // y [B, L, H] from u [B, L, H]. T: float for float32 weights, uint16_t (bfloat16) for bfloat16 weights, either for int8 weights. y may be
+  // y [B, L, H] from u [B, L, H]. T: float for float32 weights, uint16_t (bfloat16) for bfloat16 weights, either if both are int8. y may be
   // u.
   template <class T>
   void run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
 
   bool residual() const { return residual_; }
   int width() const { return hidden_; }
-  HostDtype dtype() const { return dtype_; }
+  HostDtype in_dtype() const { return in_dtype_; }
+  HostDtype out_dtype() const { return out_dtype_; }
   size_t bytes() const;
 
  private:
@@ -71,7 +72,7 @@ class PackedMixerBlockHost {
   template <class T>
   void run_by_phase(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
 
-  HostDtype dtype_;
+  HostDtype in_dtype_, out_dtype_;
   int hidden_, block_width_;  // block_width_: columns of a block of the workspace
   bool residual_;
   std::vector<PackedWeight> in_;   // one for each block of its outputs

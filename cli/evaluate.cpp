@@ -1,0 +1,60 @@
+// m2bert evaluate: the metrics of a model on the evaluation data of a recipe.
+#include "m2bert/train/evaluate_model.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "cli/command.h"
+#include "cli/evaluation_text.h"
+#include "m2bert/error.h"
+#include "m2bert/io/interrupt.h"
+#include "m2bert/io/json.h"
+#include "m2bert/io/log.h"
+#include "m2bert/io/progress.h"
+#include "m2bert/tasks/masked_lm.h"
+#include "m2bert/train/initial_weights.h"
+
+namespace m2bert::cli {
+namespace {
+
+struct EvaluateCommand {
+  std::string recipe, model;
+  std::vector<std::string> overrides;
+  bool allow_unknown = false;
+};
+
+void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
+  const auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
+  if (!recipe.warning.empty()) io::warn(recipe.warning);
+  const std::string name = command.model.empty() ? recipe.save.folder.string() : command.model;
+  const auto weights = train::find_weights(name, command.model.empty() ? "save_folder: " : "");
+  io::install_interrupt_handlers();
+  const auto evaluation = train::evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, train::Processes());
+  require(!io::interrupted(), "stopped; nothing is printed of an evaluation that is not complete");
+  if (globals.json) {
+    io::Tree tree = evaluation_tree(evaluation);
+    tree.set("model", weights.string());
+    std::cout << io::to_json(tree) << "\n";
+  } else {
+    std::cout << weights.string() << ": " << evaluation_text(evaluation) << " (" << io::show_count(uint64_t(evaluation.samples))
+              << " samples)\n";
+  }
+}
+
+}  // namespace
+
+Run evaluate_command(CLI::App& app, const Globals& globals) {
+  const auto command = std::make_shared<EvaluateCommand>();
+  app.add_option("recipe", command->recipe, "Recipe (YAML); its eval_loader names the data")->required()->type_name("RECIPE");
+  app.add_option("overrides", command->overrides, "Values in place of the recipe's: eval_loader.dataset.local=other-data")
+      ->type_name("KEY=VALUE");
+  app.add_option("--model", command->model,
+                 "Checkpoint, model folder, folder of a run, or ORG/NAME[@REVISION] on the hub\n"
+                 "(default: the newest checkpoint in the recipe's save_folder)")
+      ->type_name("MODEL");
+  app.add_flag("--allow-unknown", command->allow_unknown, "Ignore keys that look like misspelt ones");
+  return [command, &globals] { run_evaluate(*command, globals); };
+}
+
+}  // namespace m2bert::cli

@@ -1,0 +1,37 @@
+#include "cli/evaluation_text.h"
+
+#include <cmath>
+
+#include "cli/number_text.h"
+
+namespace m2bert::cli {
+namespace {
+
+// Metrics whose keys in --json are older than tasks; others have their own names.
+std::string json_key(const std::string& metric) {
+  if (metric == "LanguageCrossEntropy") return "cross_entropy";
+  if (metric == "Perplexity") return "perplexity";
+  return metric == "MaskedAccuracy" ? "accuracy" : metric;
+}
+
+}  // namespace
+
+io::Tree json_number(double value) { return std::isfinite(value) ? io::Tree(value) : io::Tree(); }
+
+io::Tree evaluation_tree(const train::Evaluation& evaluation) {
+  io::Tree tree = io::Tree::map();
+  for (const auto& metric : evaluation.metrics) tree.set(json_key(metric.name), json_number(metric.value));
+  tree.set("samples", evaluation.samples);
+  return tree;
+}
+
+std::string evaluation_text(const train::Evaluation& evaluation) {
+  std::string text;
+  for (const auto& metric : evaluation.metrics) {
+    const bool cross_entropy = metric.name == "LanguageCrossEntropy";
+    text += (text.empty() ? "" : ", ") + (cross_entropy ? "cross entropy" : json_key(metric.name)) + " " + fixed_text(metric.value, 4);
+  }
+  return text;
+}
+
+}  // namespace m2bert::cli

@@ -1,0 +1,94 @@
+#include "m2bert/io/atomic_folder.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "m2bert/error.h"
+#include "m2bert/io/temporaries.h"
+
+namespace m2bert::io {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Exchanges two folders in one step. False where the file system cannot.
+bool exchange(const fs::path& a, const fs::path& b) {
+#ifdef __APPLE__
+  return ::renamex_np(a.c_str(), b.c_str(), RENAME_SWAP) == 0;
+#else
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+#endif
+}
+
+void move_folder(const fs::path& from, const fs::path& to) {
+  require(::rename(from.c_str(), to.c_str()) == 0, to.string(), ": cannot rename ", from.filename().string(),
+          " to it: ", std::strerror(errno));
+}
+
+}  // namespace
+
+AtomicFolder::AtomicFolder(const fs::path& final_path) : final_(final_path) {
+  static std::atomic<unsigned> count{0};
+  std::error_code ignored;
+  if (!final_.has_filename()) final_ = final_.parent_path();
+  if (const fs::path target = fs::weakly_canonical(fs::absolute(final_), ignored); !ignored) final_ = target;
+  require(final_.has_filename(), final_path.string(), ": wants the name of a folder to write");
+  std::error_code error;
+  fs::create_directories(final_.parent_path(), error);
+  require(!error, final_path.string(), ": cannot make the folder ", final_.parent_path().string(), ": ", error.message());
+  temporary_ = final_;
+  temporary_ += ".part-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
+  make(temporary_);
+}
+
+AtomicFolder::~AtomicFolder() {
+  if (!committed_) remove();
+}
+
+void AtomicFolder::remove() noexcept {
+  std::error_code ignored;
+  fs::remove_all(temporary_, ignored);
+  for (const auto& path : remembered_) forget_temporary(path);
+}
+
+void AtomicFolder::make(const fs::path& folder) {
+  std::error_code error;
+  if (fs::is_directory(folder, error)) return;
+  if (folder != temporary_) make(folder.parent_path());
+  fs::create_directory(folder, error);
+  require(!error, folder.string(), ": cannot make this folder: ", error.message());
+  remembered_.push_back(folder.string());
+  remember_temporary(folder.string());
+}
+
+fs::path AtomicFolder::file(const fs::path& relative) {
+  const fs::path path = temporary_ / relative;
+  make(path.parent_path());
+  remembered_.push_back(path.string());
+  remember_temporary(path.string());
+  return path;
+}
+
+void AtomicFolder::commit() {
+  require(!committed_, final_.string(), ": is already finished");
+  std::error_code ignored;
+  if (!fs::exists(final_, ignored)) {
+    move_folder(temporary_, final_);
+  } else if (!exchange(temporary_, final_)) {
+    const fs::path old = temporary_.string() + "-old";
+    move_folder(final_, old);
+    move_folder(temporary_, final_);
+    temporary_ = old;
+  }
+  committed_ = true;
+  remove();  // what was there before
+}
+
+}  // namespace m2bert::io

@@ -1,0 +1,45 @@
+#include "m2bert/train/initial_weights.h"
+
+#include "m2bert/checkpoint/run_checkpoints.h"
+#include "m2bert/checkpoint/weights.h"
+#include "m2bert/error.h"
+#include "m2bert/io/log.h"
+#include "m2bert/models/find_model.h"
+#include "m2bert/models/start_weights.h"
+#include "m2bert/train/recipe_keys.h"
+
+namespace m2bert::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// The weights, extended to the length of the recipe's model.
+checkpoint::TensorMap load_and_grow(const fs::path& path, const Recipe& recipe) {
+  auto weights = checkpoint::load_weights(path);
+  if (!models::is_shorter(weights, recipe.model)) return weights;
+  require(recipe.save.grow.has_value(), path.string(),
+          ": its model takes shorter texts than the recipe's; expand_positional_embeddings: true lets it grow");
+  return models::grow_context(std::move(weights), recipe.model, *recipe.save.grow);
+}
+
+}  // namespace
+
+fs::path find_weights(const std::string& name, const std::string& where) {
+  const auto path = models::find_model(name, where + name, ": no such file, folder or name of a model on the hub");
+  std::error_code none;
+  if (!fs::is_directory(path, none)) return path;
+  return checkpoint::newest_run_checkpoint(path).value_or(path);
+}
+
+void load_initial_weights(models::Model& model, const fs::path& path, const Recipe& recipe) {
+  try {
+    const auto report = models::start_from(model, load_and_grow(path, recipe), path.string());
+    io::info("starting from the weights of ", path.string(), " (", report.loaded, " arrays)");
+    for (const auto& part : report.fresh) io::info(path.string(), " has no ", part, ": training starts with a new one");
+  } catch (const Error& error) {
+    fail(where(recipe.tree, "load_path"), error.what());
+  }
+}
+
+}  // namespace m2bert::train
