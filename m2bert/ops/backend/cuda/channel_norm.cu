@@ -1,6 +1,7 @@
 // LayerNorm over the channels of channel-major activations [channel, position], with the bias and the residual before it.
 //
-// A block does 32 positions; a thread has 4 of them in every 64th channel. Mean and variance are sums over the block, in float.
+// A block does 16 positions; a thread has 4 of them in every 128th channel. Mean and variance are sums over the block, in float. Few values
+// a thread let several blocks share a multiprocessor: some load while others compute.
 #include "m2bert/ops/backend/cuda/scalar.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
@@ -8,7 +9,7 @@ namespace m2bert::ops::cuda {
 
 namespace {
 
-constexpr int COLUMNS = 32, ROWS = 64, CHUNK = 4, THREADS = COLUMNS / CHUNK * ROWS;
+constexpr int COLUMNS = 16, ROWS = 128, CHUNK = 4, THREADS = COLUMNS / CHUNK * ROWS, WARPS = THREADS / 32;
 
 struct alignas(8) Chunk {
   BFloat16 values[CHUNK];
@@ -26,24 +27,31 @@ __device__ __forceinline__ void load_chunk(const BFloat16* row, int count, bool 
   }
 }
 
-// The sums of each of the values over the 64 rows of the block. sums: [ROWS][COLUMNS] of shared memory.
-__device__ __forceinline__ void sum_rows(float* values, float (*sums)[COLUMNS], int row, int column) {
-  __syncthreads();
+// The sums of each of the values over the rows of the block. sums: [WARPS][COLUMNS] of shared memory that nothing else uses.
+__device__ __forceinline__ void sum_rows(float* values, float (*sums)[COLUMNS], int column) {
+  const int lane = threadIdx.x % 32;
 #pragma unroll
-  for (int i = 0; i < CHUNK; ++i) sums[row][column + i] = values[i];
-  for (int half = ROWS / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (row < half) {
+  for (int distance = COLUMNS / CHUNK; distance < 32; distance *= 2) {
 #pragma unroll
-      for (int i = 0; i < CHUNK; ++i) sums[row][column + i] += sums[row + half][column + i];
+    for (int i = 0; i < CHUNK; ++i) {
+      values[i] += __uint_as_float(__shfl_sync(~0u, __float_as_uint(values[i]), lane ^ distance));
     }
+  }
+  if (lane < COLUMNS / CHUNK) {
+#pragma unroll
+    for (int i = 0; i < CHUNK; ++i) sums[threadIdx.x / 32][column + i] = values[i];
   }
   __syncthreads();
 #pragma unroll
-  for (int i = 0; i < CHUNK; ++i) values[i] = sums[0][column + i];
+  for (int i = 0; i < CHUNK; ++i) values[i] = 0;
+#pragma unroll
+  for (int warp = 0; warp < WARPS; ++warp) {
+#pragma unroll
+    for (int i = 0; i < CHUNK; ++i) values[i] += sums[warp][column + i];
+  }
 }
 
-// PASSES: a thread keeps that many chunks in registers, for up to 64 PASSES channels; 0: it reads them again, for any number.
+// PASSES: a thread keeps that many chunks in registers, for up to 128 PASSES channels; 0: it reads them again, for any number.
 template <int PASSES>
 __device__ __forceinline__ void norm(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight,
                                      const float* norm_bias, BFloat16* y, int H, int T, float eps) {
@@ -83,14 +91,14 @@ __device__ __forceinline__ void norm(const BFloat16* x, const BFloat16* residual
 #pragma unroll
     for (int i = 0; i < CHUNK; ++i) mean[i] += v[i];
   });
-  sum_rows(mean, sums, row, column);
+  sum_rows(mean, sums, column);
 #pragma unroll
   for (int i = 0; i < CHUNK; ++i) mean[i] /= float(H);
   each(false, [&](int, const float* v) {
 #pragma unroll
     for (int i = 0; i < CHUNK; ++i) scale[i] += (v[i] - mean[i]) * (v[i] - mean[i]);
   });
-  sum_rows(scale, sums, row, column);
+  sum_rows(scale, sums + WARPS, column);
 #pragma unroll
   for (int i = 0; i < CHUNK; ++i) scale[i] = rsqrtf(scale[i] / float(H) + eps);
   each(false, [&](int h, const float* v) {
@@ -112,12 +120,12 @@ __device__ __forceinline__ void norm(const BFloat16* x, const BFloat16* residual
 
 }  // namespace
 
-// y = norm(x + bias + residual) * weight + norm_bias; x, residual, y [H, T], the rest [H]. Grid: blocks of 32 positions, 512 threads;
-// 8 KiB of shared memory. channel_norm_768 is for up to 768 channels.
-extern "C" __global__ void __launch_bounds__(THREADS)
+// y = norm(x + bias + residual) * weight + norm_bias; x, residual, y [H, T], the rest [H]. Grid: blocks of 16 positions, 512 threads;
+// 2 KiB of shared memory. channel_norm_768 is for up to 768 channels.
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     channel_norm_768(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight, const float* norm_bias,
                      BFloat16* y, int H, int T, float eps) {
-  norm<12>(x, residual, bias, weight, norm_bias, y, H, T, eps);
+  norm<6>(x, residual, bias, weight, norm_bias, y, H, T, eps);
 }
 extern "C" __global__ void __launch_bounds__(THREADS)
     channel_norm(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight, const float* norm_bias, BFloat16* y,

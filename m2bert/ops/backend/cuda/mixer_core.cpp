@@ -32,7 +32,7 @@ struct Kernel {
 
 Kernel kernel_for(int L, mx::Dtype dtype) {
   const std::vector<int> lengths =
-      dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192} : std::vector{128, 256, 512, 2048, 4096, 8192, 16384};
+      dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192} : std::vector{128, 256, 512, 1024, 2048, 4096, 8192, 16384};
   const int length = *std::lower_bound(lengths.begin(), lengths.end(), L);
   return {dtype == mx::float32 ? Method::fft : length <= 512 ? Method::toeplitz : Method::monarch, length};
 }
@@ -169,6 +169,8 @@ mx::array beside(std::vector<mx::array> parts, size_t count, mx::Stream s) {
 
 }  // namespace
 
+int bias_rows() { return BIAS_ROWS; }
+
 int longest_mixer_core(mx::Dtype dtype) { return dtype == mx::float32 ? 8192 : 16384; }
 
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
@@ -190,7 +192,7 @@ mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::S
 }
 
 mx::array mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
-                     bool residual, mx::Stream s) {
+                     bool residual, bool with_bias_rows, mx::Stream s) {
   const int H = u.shape(0), B = u.shape(1) / L;
   const Kernel kernel = kernel_for(L, u.dtype());
   const int filters = H * packed_size(kernel, residual).filters;
@@ -200,10 +202,11 @@ mx::array mixer_core(const mx::array& projected, const mx::array& u, const mx::a
   if (kernel.method != Method::toeplitz) inputs.push_back(constants_of(kernel));
   inputs.push_back(short_filter);  // in place of the lengths, which are not read
   Scalars scalars{H, B, L, residual, false};
-  Launch launch{"", "", (B + 1) / 2, H, 0, 0};
+  const int rows = H + (with_bias_rows ? BIAS_ROWS : 0);
+  Launch launch{"", "", (B + 1) / 2, rows, 0, 0};
   const std::string fatbin = kernel.fatbin();
   launch.fatbin = fatbin;
-  launch.kernel = kernel.method == Method::fft ? fatbin + "_f32" : fatbin;
+  launch.kernel = fatbin;
   if (kernel.method == Method::toeplitz) {
     // Enough sequences a warp that the taps are read seldom, and enough blocks to fill a large GPU.
     constexpr int warps = 4, enough_blocks = 132 * 16;
@@ -220,7 +223,7 @@ mx::array mixer_core(const mx::array& projected, const mx::array& u, const mx::a
     launch.threads = fft_sizes(kernel.length).threads;
     launch.shared_bytes = fft_sizes(kernel.length).bytes;
   }
-  return run(launch, inputs, u.shape(), u.dtype(), scalars, s);
+  return run(launch, inputs, {rows, u.shape(1)}, u.dtype(), scalars, s);
 }
 
 }  // namespace m2bert::ops::cuda

@@ -1,4 +1,4 @@
-// Kernels of the Monarch Mixer's core by FFT, and of its spectra. See mixer_fft.cuh.
+// Kernels of the Monarch Mixer's core by FFT in float32, and of its spectra. See mixer_fft.cuh.
 #include "m2bert/ops/backend/cuda/mixer_fft.cuh"
 
 namespace m2bert::ops::cuda {
@@ -34,10 +34,12 @@ struct Kept {
   }
 };
 
-// A block does a pair. Grid: pairs, channels.
+// A block does a pair. Grid: pairs, rows of y.
 template <typename Plan, typename T>
 __device__ __forceinline__ void mixer(const MixerInputs<T>& in, const Complex* spectra, const Complex* roots, T* y, bool residual) {
   extern __shared__ __align__(16) char shared_memory[];
+  constexpr int threads = Plan::GROUPS * Plan::THREADS;
+  if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * threads + threadIdx.x, gridDim.x * threads, y);
   Complex* buffers = reinterpret_cast<Complex*>(shared_memory);
   using Fft = MixerFft<Plan>;
   const int group = threadIdx.x / Plan::THREADS, thread = threadIdx.x % Plan::THREADS, t0 = threadIdx.x * Plan::CHUNK;
@@ -105,40 +107,20 @@ constexpr int blocks_of(int threads) { return threads >= 512 ? 1 : 512 / threads
 
 }  // namespace
 
-#define MIXER_ARGUMENTS(T)                                                                                                           \
-  const T *projected, const T *u, const float *short_filter, const Complex *spectra, const Complex *roots, const int *lengths, T *y, \
-      int H, int B, int L, bool residual, bool masked
-#define MIXER_INPUTS {projected, u, short_filter, masked ? lengths : nullptr, H, B, L}
-
-#define MIXER(length, suffix, T)                                                                                          \
-  extern "C" __global__ void __launch_bounds__(2 * MixerPlan##length::THREADS, blocks_of(2 * MixerPlan##length::THREADS)) \
-      mixer_fft_##length##_##suffix(MIXER_ARGUMENTS(T)) {                                                                 \
-    mixer<MixerPlan##length, T>(MIXER_INPUTS, spectra, roots, y, residual);                                               \
+#define MIXER_FFT(length)                                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(2 * MixerPlan##length::THREADS, blocks_of(2 * MixerPlan##length::THREADS))                 \
+      mixer_fft_##length(const float* projected, const float* u, const float* short_filter, const Complex* spectra, const Complex* roots, \
+                         const int* lengths, float* y, int H, int B, int L, bool residual, bool masked) {                                 \
+    mixer<MixerPlan##length, float>({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, spectra, roots, y, residual);      \
+  }                                                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(MixerPlan##length::THREADS)                                                                \
+      mixer_spectra_##length(const float* k, const float* k_rev, const float* D, const Complex* roots, Complex* spectra, int H, int L,    \
+                             int signals, int signal, bool bidirectional) {                                                               \
+    mixer_spectra<MixerPlan##length>(k, k_rev, D, roots, spectra, H, L, signals, signal, bidirectional);                                  \
   }
-#define MIXER_SPECTRA(length)                                                                                                          \
-  extern "C" __global__ void __launch_bounds__(MixerPlan##length::THREADS)                                                             \
-      mixer_spectra_##length(const float* k, const float* k_rev, const float* D, const Complex* roots, Complex* spectra, int H, int L, \
-                             int signals, int signal, bool bidirectional) {                                                            \
-    mixer_spectra<MixerPlan##length>(k, k_rev, D, roots, spectra, H, L, signals, signal, bidirectional);                               \
-  }
-#define MIXER_FLOAT32(length) \
-  MIXER(length, f32, float)   \
-  MIXER_SPECTRA(length)
-#define MIXER_ALL(length)       \
-  MIXER(length, bf16, BFloat16) \
-  MIXER(length, f16, __half)    \
-  MIXER_FLOAT32(length)
+#define MIXER_FFT_OF(length) MIXER_FFT(length)
 
-// MIXER_LENGTH: compiles only the kernels of this length in float32.
-#ifdef MIXER_LENGTH
-MIXER_FLOAT32(MIXER_LENGTH)
-#else
-MIXER_ALL(256)
-MIXER_ALL(512)
-MIXER_ALL(1024)
-MIXER_ALL(2048)
-MIXER_ALL(4096)
-MIXER_ALL(8192)
-#endif
+// MIXER_LENGTH: the length that the kernels are compiled for.
+MIXER_FFT_OF(MIXER_LENGTH)
 
 }  // namespace m2bert::ops::cuda

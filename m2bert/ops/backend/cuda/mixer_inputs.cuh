@@ -16,4 +16,14 @@ struct MixerInputs {
   int H, B, L;
 };
 
+// y may have BIAS_ROWS rows more than there are channels: ones, then zeros. A matrix with the bias as its column H adds it in the product.
+// One thread of `threads` writes its part of row `channel`.
+constexpr int BIAS_ROWS = 8;
+template <typename T>
+M2BERT_DEVICE void fill_bias_row(const MixerInputs<T>& in, int channel, int thread, int threads, T* y) {
+  const size_t count = size_t(in.B) * in.L;
+  const T value = from_float<T>(channel == in.H ? 1.0f : 0.0f);
+  for (size_t i = thread; i < count; i += threads) y[channel * count + i] = value;
+}
+
 }  // namespace m2bert::ops::cuda

@@ -194,7 +194,20 @@ struct Monarch {
   __device__ __forceinline__ void fold() const {
 #pragma unroll 1
     for (int tile = warp; tile < 16; tile += WARPS) {
-      if constexpr (PARTS == 16) {
+      if constexpr (PARTS == 8) {
+        uint32_t left[4], twist[4], x[4];
+        load4(constants + SIZES.fold() + lane * 4, left), load4(constants + SIZES.twists() + tile * 128 + lane * 4, twist);
+        load_transposed(x, at(lane / 4 % 2, lane % 4, 2 * tile + lane / 16));
+        __syncwarp();
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          float y[4] = {};  // row g: the real part of part g; row g + 8: its imaginary part
+          mma_f16(y, left, x[2 * t], 0);
+          const uint32_t re = pack_f16(y[0], y[1]), im = pack_f16(y[2], y[3]);
+          store_word(0, g, 2 * tile + t, fma_f16(re, twist[t], mul_f16(negated(im), twist[t + 2])));
+          store_word(1, g, 2 * tile + t, fma_f16(re, twist[t + 2], mul_f16(im, twist[t])));
+        }
+      } else if constexpr (PARTS == 16) {
         uint32_t left_re[4], left_im[4], x[4];
         load4(constants + SIZES.fold() + lane * 4, left_re), load4(constants + SIZES.fold() + 128 + lane * 4, left_im);
         load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
@@ -295,7 +308,18 @@ struct Monarch {
   __device__ __forceinline__ void unfold() const {
 #pragma unroll 1
     for (int tile = warp; tile < 16; tile += WARPS) {
-      if constexpr (PARTS == 16) {
+      if constexpr (PARTS == 8) {
+        uint32_t left[4], x[4];
+        load4(constants + SIZES.fold() + 128 + lane * 4, left);
+        load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
+        __syncwarp();
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          float y[4] = {};  // row g: the real part of a = g for g < 4, the imaginary part of a = g - 4 for the others
+          mma_f16(y, left, x[2 * t], x[2 * t + 1]);
+          store_word(g / 4, g % 4, 2 * tile + t, pack_f16(y[0], y[1]));
+        }
+      } else if constexpr (PARTS == 16) {
         uint32_t left[2][4], re[4], im[4];
         load4(constants + SIZES.fold() + 256 + lane * 4, left[0]), load4(constants + SIZES.fold() + 384 + lane * 4, left[1]);
         load_rows(0, 0, tile, re), load_rows(1, 0, tile, im);
@@ -376,6 +400,7 @@ struct Monarch {
   static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
                                              const uint32_t* constants, T* y, bool residual) {
     M2BERT_SHARED_MEMORY(shared_memory);
+    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
     const int lane = threadIdx.x % 32;
     char* const fold_table = shared_memory + SIZES.exchange_bytes();
     const Monarch m{
@@ -436,7 +461,7 @@ struct Monarch {
 
 }  // namespace
 
-// Grid: pairs of sequences, channels. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
+// Grid: pairs of sequences, rows of y. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
 #define MIXER_MONARCH(parts, length, blocks)                                                                                        \
   extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_monarch_##length(                    \
       const BFloat16* projected, const BFloat16* u, const float* short_filter, const uint32_t* spectra, const float* scales,        \
@@ -446,6 +471,9 @@ struct Monarch {
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only the spectra.
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 1024
+MIXER_MONARCH(8, 1024, 6)
+#endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 2048
 MIXER_MONARCH(16, 2048, 3)
 #endif

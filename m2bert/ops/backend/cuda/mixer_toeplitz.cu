@@ -91,6 +91,7 @@ struct Toeplitz {
   static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const BFloat16* taps, const float* D, BFloat16* y,
                                              bool residual, int per_warp) {
     M2BERT_SHARED_MEMORY(shared_memory);
+    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * WARPS * 32 + threadIdx.x, gridDim.x * WARPS * 32, y);
     Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, h = blockIdx.y;
     for (int i = threadIdx.x; i < int(sizeof shared.taps / 16); i += WARPS * 32) {
@@ -188,7 +189,7 @@ struct Toeplitz {
 
 }  // namespace
 
-// Grid: groups of 4 per_warp sequences, channels. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2].
+// Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2].
 #define MIXER_TOEPLITZ(length, blocks)                                                                                                   \
   extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                     \
       const BFloat16* projected, const BFloat16* u, const float* short_filter, const BFloat16* taps, const float* D, const int* lengths, \

@@ -40,7 +40,7 @@ class PackedGatedFeedForward final : public PackedFeedForward {
                {vectors}, s);
   }
   mx::array norm(const mx::array& y, const mx::array& residual, int H, int T, mx::Stream s) const {
-    constexpr int columns = 32, threads = 512, shared_bytes = 8192;
+    constexpr int columns = 16, threads = 512, shared_bytes = 2048;
     return run({"channel_norm", H <= 768 ? "channel_norm_768" : "channel_norm", (T + columns - 1) / columns, 1, threads, shared_bytes},
                {y, residual, down_bias_, norm_weight_, norm_bias_}, {H, T}, y.dtype(), {H, T, eps_}, s);
   }

@@ -28,6 +28,15 @@ mx::array short_filter(const MixerWeights& w, mx::Stream s) {
   return mx::concatenate({taps, bias, before, mx::zeros({C, 3}, mx::float32, s)}, 1, s);
 }
 
+// [H, H], or with a bias [H, H + bias_rows()]: the bias is the column that meets mixer_core's row of ones.
+mx::array out_weight(const MixerWeights& w, mx::Stream s) {
+  if (!w.out_bias) return w.out_weight.values;
+  const auto dtype = w.out_weight.values.dtype();
+  const int H = w.out_weight.values.shape(0);
+  const auto bias = mx::reshape(mx::astype(*w.out_bias, dtype, s), {H, 1}, s);
+  return mx::concatenate({w.out_weight.values, bias, mx::zeros({H, bias_rows() - 1}, dtype, s)}, 1, s);
+}
+
 // The filters [L, H] that networks compute.
 MixerFilters evaluate(const FilterNetworks& f, mx::Stream s) {
   auto filter = [&](const FilterNetwork& n, const mx::array& times, const mx::array& deltas) {
@@ -75,11 +84,9 @@ struct ComposedCore {
 
 class PackedBlock final : public PackedMixerBlock {
  public:
-  PackedBlock(const MixerWeights& w, bool residual, mx::Stream s) : weights_(w), residual_(residual), short_filter_(short_filter(w, s)) {
-    if (w.out_bias) out_bias_ = mx::reshape(mx::astype(*w.out_bias, dtype(), s), {-1, 1}, s);
-    std::vector<mx::array> all{w.in_weight.values, w.out_weight.values, short_filter_};
-    if (out_bias_) all.push_back(*out_bias_);
-    mx::eval(all);
+  PackedBlock(const MixerWeights& w, bool residual, mx::Stream s)
+      : weights_(w), residual_(residual), short_filter_(short_filter(w, s)), out_(out_weight(w, s)) {
+    mx::eval(w.in_weight.values, short_filter_, out_);
   }
 
   mx::array operator()(const mx::array& u, const mx::array& filters, mx::StreamOrDevice device) const override {
@@ -91,9 +98,9 @@ class PackedBlock final : public PackedMixerBlock {
     const int L = u.shape(1);
     if (L > longest_mixer_core(u.dtype())) return composed(u, filters, s);
     const auto channels = channel_major(u, s);
-    const auto y = mixer_core(mx::matmul(weights_.in_weight.values, channels, s), channels, short_filter_, filters, L, residual_, s);
-    const auto out = mx::matmul(weights_.out_weight.values, y, s);
-    return position_major(out_bias_ ? mx::add(out, *out_bias_, s) : out, u, s);
+    const auto y = mixer_core(mx::matmul(weights_.in_weight.values, channels, s), channels, short_filter_, filters, L, residual_,
+                              weights_.out_bias.has_value(), s);
+    return position_major(mx::matmul(out_, y, s), u, s);
   }
 
   mx::array operator()(const mx::array& u, const FilterNetworks& networks, mx::StreamOrDevice s) const override {
@@ -142,8 +149,7 @@ class PackedBlock final : public PackedMixerBlock {
 
   MixerWeights weights_;
   bool residual_;
-  mx::array short_filter_;
-  std::optional<mx::array> out_bias_;  // [H, 1]
+  mx::array short_filter_, out_;
 };
 
 }  // namespace

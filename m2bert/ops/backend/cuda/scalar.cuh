@@ -63,14 +63,6 @@ inline uint16_t half_bits(float x) {
   return uint16_t(sign | value);
 }
 
-#ifdef __CUDACC__
-M2BERT_DEVICE float to_float(__half x) { return __half2float(x); }
-template <>
-M2BERT_DEVICE __half from_float<__half>(float x) {
-  return __float2half_rn(x);
-}
-#endif
-
 // 16 bytes of elements, one load or store.
 template <typename T>
 struct alignas(16) Vector {

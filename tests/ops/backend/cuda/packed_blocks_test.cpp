@@ -32,6 +32,7 @@ TEST_P(CudaMixerBlock, EqualsTheMixer) {
   for (const bool biased : {false, true}) {
     auto w = mixer_weights(m.H, biased);
     for (const auto dtype : {mx::float32, mx::bfloat16}) {
+      SCOPED_TRACE((dtype == mx::float32 ? "float32" : "bfloat16") + std::string(biased ? ", biased" : ""));
       for (auto* weight : {&w.in_weight, &w.out_weight}) weight->values = mx::astype(weight->values, dtype);
       if (w.in_bias) w.in_bias = mx::astype(mx::astype(*w.in_bias, dtype), mx::float32);
       const auto packed = ops::pack_mixer_block(w, m.residual);
@@ -43,9 +44,10 @@ TEST_P(CudaMixerBlock, EqualsTheMixer) {
       for (auto* weight : {&wide.in_weight, &wide.out_weight}) weight->values = mx::astype(weight->values, mx::float32);
       const auto expected = ops::mixer_block_fallback(mx::astype(u, mx::float32), wide, filters);
       expect_near(y, expected, dtype == mx::float32 ? 3e-5 : 3e-2);
-      // What one block returns, the next one takes.
+      // What one block returns, the next one takes. cuBLAS may sum up a product of another layout in another order, which rounds some
+      // values of bfloat16 to a neighbour.
       const auto again = (*packed)(y, packed->pack_filters(filters, dtype));
-      expect_near(again, (*packed)(mx::contiguous(y), packed->pack_filters(filters, dtype)), 1e-6);
+      expect_near(again, (*packed)(mx::contiguous(y), packed->pack_filters(filters, dtype)), dtype == mx::float32 ? 1e-5 : 2e-2);
     }
   }
 }
@@ -55,9 +57,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerBlock,
                                            Mixer{1, 5, 16, true, false}, Mixer{7, 16, 48, true, true}, Mixer{40, 33, 16, true, true},
                                            Mixer{9, 64, 80, false, false}, Mixer{9, 128, 64, true, true}, Mixer{3, 129, 16, true, true},
                                            Mixer{5, 300, 128, true, true}, Mixer{3, 513, 16, true, true}, Mixer{1, 1000, 16, true, true},
-                                           Mixer{3, 2048, 16, true, true}, Mixer{2, 4095, 16, true, true}, Mixer{1, 4096, 16, false, true},
-                                           Mixer{2, 8192, 16, true, true}, Mixer{2, 9999, 16, true, true}, Mixer{3, 16384, 16, true, true},
-                                           Mixer{1, 20000, 16, true, true}));
+                                           Mixer{5, 1024, 48, true, true}, Mixer{3, 2048, 16, true, true}, Mixer{2, 4095, 16, true, true},
+                                           Mixer{1, 4096, 16, false, true}, Mixer{2, 8192, 16, true, true}, Mixer{2, 9999, 16, true, true},
+                                           Mixer{3, 16384, 16, true, true}, Mixer{1, 20000, 16, true, true}));
 
 TEST(CudaMixerBlock, NamesWhatIsWrong) {
   if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
