@@ -35,14 +35,14 @@ function(m2bert_cuda_kernels output)
     list(REMOVE_AT parts 0 1)
     set(definitions ${parts})
     list(TRANSFORM definitions PREPEND -D)
-    set(spills --warning-as-error)
+    set(spills ,--warning-as-error)
     if("-DALLOW_SPILLS" IN_LIST definitions)
-      set(spills --verbose)
+      set(spills)
     endif()
     set(fatbin ${CMAKE_CURRENT_BINARY_DIR}/${name}.fatbin)
     add_custom_command(OUTPUT ${fatbin} DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source} DEPFILE ${fatbin}.d
       COMMAND ${NVCC} -std=c++20 -O3 --fatbin --compress-mode=size ${code} ${definitions} -I${PROJECT_SOURCE_DIR}
-              -Xptxas --warn-on-spills,${spills} -MD -MF ${fatbin}.d -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+              -Xptxas --warn-on-spills${spills} -MD -MF ${fatbin}.d -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
       COMMENT "nvcc ${name}" VERBATIM)
     list(APPEND fatbins ${fatbin})
     string(APPEND data "asm(\".section .rodata\\n.balign 16\\n${name}_begin: .incbin \\\"${fatbin}\\\"\\n${name}_end:\\n.previous\");
