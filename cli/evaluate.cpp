@@ -2,11 +2,15 @@
 #include "m2bert/train/evaluate_model.h"
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/evaluation_text.h"
+#include "cli/runtime.h"
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
@@ -14,6 +18,7 @@
 #include "m2bert/io/progress.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/initial_weights.h"
+#include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::cli {
 namespace {
@@ -24,11 +29,21 @@ struct EvaluateCommand {
   bool allow_unknown = false;
 };
 
+// The model that --model names, or the newest checkpoint in save_folder.
+std::filesystem::path weights_of(const EvaluateCommand& command, const train::Recipe& recipe) {
+  if (!command.model.empty()) return train::find_weights(command.model, "");
+  const auto& folder = recipe.save.folder;
+  const auto newest = std::filesystem::is_directory(folder) ? checkpoint::newest_run_checkpoint(folder) : std::nullopt;
+  require(newest.has_value(), train::where(recipe.tree, "save_folder"), folder.string(),
+          " holds no checkpoint to evaluate; give --model, or the save_folder of a run");
+  return *newest;
+}
+
 void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
   const auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
   if (!recipe.warning.empty()) io::warn(recipe.warning);
-  const std::string name = command.model.empty() ? recipe.save.folder.string() : command.model;
-  const auto weights = train::find_weights(name, command.model.empty() ? "save_folder: " : "");
+  set_device_of(recipe, globals);
+  const auto weights = weights_of(command, recipe);
   io::install_interrupt_handlers();
   const auto evaluation = train::evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, train::Processes());
   require(!io::interrupted(), "stopped; nothing is printed of an evaluation that is not complete");

@@ -1,7 +1,6 @@
 #include "cli/launch.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -18,6 +17,7 @@
 #include <streambuf>
 #include <thread>
 
+#include "cli/temporary_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
@@ -54,25 +54,11 @@ std::vector<int> free_ports(int count) {
   return ports;
 }
 
-// A new file in the temporary folder, open for writing.
-std::pair<int, std::string> make_temporary() {
-  std::error_code error;
-  const auto folder = std::filesystem::temp_directory_path(error);
-  const char* variable = std::getenv("TMPDIR");
-  require(!error, "--launch: the temporary folder", variable ? std::string(" (TMPDIR=") + variable + ")" : "",
-          " cannot be used: ", error.message());
-  std::string name = (folder / "m2bert-launch-XXXXXX").string();
-  const int fd = ::mkstemp(name.data());
-  require(fd >= 0, "--launch: cannot make a file in the temporary folder ", folder.string(), ": ", std::strerror(errno));
-  ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return {fd, name};
-}
-
 // The hostfile of the ring, removed at the end.
 class Hostfile {
  public:
   explicit Hostfile(const std::vector<int>& ports) {
-    const auto [fd, name] = make_temporary();
+    const auto [fd, name] = make_temporary_file("m2bert-launch-", "--launch");
     ::close(fd);
     path_ = name;
     io::Tree hosts = io::Tree::list();
@@ -101,7 +87,7 @@ std::vector<std::pair<std::string, std::string>> environment_of(int rank, int co
 class Scratch {
  public:
   Scratch() {
-    const auto [fd, name] = make_temporary();
+    const auto [fd, name] = make_temporary_file("m2bert-launch-", "--launch");
     ::unlink(name.c_str());
     fd_ = fd;
   }
@@ -138,13 +124,18 @@ class BlockedSignals {
   sigset_t before_{};
 };
 
+// Sets a handler, but leaves a SIGHUP alone that nohup(1) has set to be ignored.
+void set_handler(int signal, void (*handler)(int)) {
+  if (::signal(signal, handler) == SIG_IGN && signal == SIGHUP) ::signal(signal, SIG_IGN);
+}
+
 // error_output: -1 for this program's own.
 pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pair<std::string, std::string>>& environment,
             int error_output, const BlockedSignals& signals) {
   const pid_t parent = ::getpid(), child = ::fork();
   require(child >= 0, "--launch: cannot start a process: ", std::strerror(errno));
   if (child > 0) return child;
-  for (const int signal : kPassedSignals) ::signal(signal, SIG_DFL);
+  for (const int signal : kPassedSignals) set_handler(signal, SIG_DFL);
   ::setpgid(0, 0);  // the launcher passes Ctrl-C on, once
 #ifdef __linux__
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // if the launcher is killed, the run saves and stops
@@ -256,7 +247,7 @@ class Crew {
 }  // namespace
 
 int launch(int count, const std::vector<std::string>& arguments, const Globals& globals) {
-  for (const int signal : kPassedSignals) ::signal(signal, remember_signal);
+  for (const int signal : kPassedSignals) set_handler(signal, remember_signal);
   auto ports = free_ports(count + 1);
   const int nccl_port = ports.back();
   ports.pop_back();

@@ -1,5 +1,6 @@
 // The m2bert program: the table of commands, and the only place where errors become exit codes.
 //   0 done    1 error    2 wrong usage    128 + signal: stopped by Ctrl-C or SIGTERM
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -231,6 +232,14 @@ int run_and_catch(int argc, char** argv) {
   leave(io::interrupt_signal() != 0 ? 128 + io::interrupt_signal() : 1);
 }
 
+// The number of a closed standard stream would go to the next file that is opened, and messages would be written into it. The stream is
+// opened the wrong way round, so that its use still fails.
+void occupy_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) == -1) static_cast<void>(::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY));
+  }
+}
+
 // Ctrl-C ends a command at once, unless it installs a handler (io/interrupt.h). So does a closed pipe, quietly, as for `embed | head`.
 void on_signal(int signal) {
   io::remove_temporaries();
@@ -250,6 +259,7 @@ void set_up_signals() {
 }  // namespace m2bert::cli
 
 int main(int argc, char** argv) {
+  m2bert::cli::occupy_closed_streams();
   m2bert::cli::set_up_signals();
   const int code = m2bert::cli::run_and_catch(argc, argv);
   std::cout.flush();

@@ -15,6 +15,7 @@
 #include "cli/evaluation_text.h"
 #include "cli/launch.h"
 #include "cli/number_text.h"
+#include "cli/runtime.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
@@ -23,7 +24,6 @@
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/distributed.h"
-#include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::cli {
 namespace {
@@ -50,14 +50,6 @@ std::string result_text(const train::PretrainResult& r) {
   if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
   if (r.evaluation) text += ", evaluation: " + evaluation_text(*r.evaluation);
   return text + "\nmodel: " + r.model.string();
-}
-
-void set_device(const train::Recipe& recipe, const Globals& globals) {
-  if (!globals.device.empty() || recipe.device.empty()) return;
-  const mx::Device device = recipe.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
-  require(mx::is_available(device), train::where(recipe.tree, "device"),
-          "gpu, but MLX finds no GPU here; device=cpu trains on the processor");
-  mx::set_default_device(device);
 }
 
 // The arguments of this command, for the processes of launch().
@@ -146,7 +138,7 @@ void run_pretrain(const PretrainCommand& command, const Globals& globals) {
   }
   io::install_interrupt_handlers();
   train::handle_process_lost_signal();
-  set_device(recipe, globals);
+  set_device_of(recipe, globals);
   const WithoutRingMessages no_ring_messages;
   const auto processes = join(command, recipe.dist_timeout);
   if (processes.size() > 1) recipe = read_for(processes, command);

@@ -80,8 +80,12 @@ ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOpt
       options_(options) {
   const bool unfinished = is_there(state_) || is_there(part_);
   if (options_.resume && is_there(state_)) {
-    complete_ = continue_from(io::read_json(state_));
-    return;
+    const io::Tree state = io::read_json(state_);
+    const bool start_over = options_.overwrite && !differences(state.at("settings"), settings_).empty();
+    if (!start_over) {
+      complete_ = continue_from(state);
+      return;
+    }
   }
   if (options_.resume && !unfinished && is_finished()) {
     complete_ = true;

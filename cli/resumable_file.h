@@ -34,8 +34,9 @@ struct ResumableOptions {
 
 class ResumableFile {
  public:
-  // settings: everything that the content depends on. Error: OUT or an unfinished run exists and neither option is set; OUT or the
-  // unfinished run had other settings (names them); another process writes it; the folder is not writable.
+  // settings: everything that the content depends on. With both options, a run with the same settings is resumed and another one replaced.
+  // Error: OUT or an unfinished run exists and neither option is set; OUT or the unfinished run had other settings (names them); another
+  // process writes it; the folder is not writable.
   ResumableFile(std::filesystem::path out, io::Tree settings, const ResumableOptions& options);
   // Removes OUT.part and the state if no text was done.
   ~ResumableFile();

@@ -10,7 +10,7 @@ namespace m2bert::cli {
 class RowStream {
  public:
   // output: "-" or a path. Error if it cannot be opened, or if rows with a header would go to a terminal.
-  RowStream(std::string output, bool has_header);
+  RowStream(const std::string& output, bool has_header);
   ~RowStream();
   RowStream(const RowStream&) = delete;
   RowStream& operator=(const RowStream&) = delete;
@@ -25,7 +25,7 @@ class RowStream {
 
   std::string output_;
   std::FILE* out_;
-  std::FILE* waiting_ = nullptr;
+  std::FILE* buffered_ = nullptr;  // the rows, until their header is written
 };
 
 }  // namespace m2bert::cli

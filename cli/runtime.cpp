@@ -7,6 +7,8 @@
 #include "m2bert/memory.h"
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
+#include "m2bert/train/recipe.h"
+#include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::cli {
 
@@ -19,6 +21,14 @@ void set_up_runtime(const Globals& globals) {
   const mx::Device device = globals.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
   require(mx::is_available(device), "--device gpu: MLX ", mx::version(),
           " finds no GPU here. Leave --device out, or install MLX with CUDA (Linux) ", "or run on a Mac with Apple silicon.");
+  mx::set_default_device(device);
+}
+
+void set_device_of(const train::Recipe& recipe, const Globals& globals) {
+  if (!globals.device.empty() || recipe.device.empty()) return;
+  const mx::Device device = recipe.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
+  require(mx::is_available(device), train::where(recipe.tree, "device"),
+          "gpu, but MLX finds no GPU here; device=cpu computes on the processor");
   mx::set_default_device(device);
 }
 

@@ -2,9 +2,15 @@
 // Threads and device, set once before a command runs.
 #include "cli/command.h"
 
+namespace m2bert::train {
+struct Recipe;
+}
+
 namespace m2bert::cli {
 
 // Applies --threads and --device. Error if --device gpu has no GPU.
 void set_up_runtime(const Globals& globals);
+// Applies the recipe's `device`, unless --device is given. Error if it is gpu and there is none.
+void set_device_of(const train::Recipe& recipe, const Globals& globals);
 
 }  // namespace m2bert::cli

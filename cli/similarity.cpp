@@ -121,7 +121,7 @@ struct Timing {
 };
 
 struct Passage {
-  uint64_t index = 0;               // see Texts::index; of a vector whose text is not known its row
+  uint64_t index = 0;               // see Texts::index
   std::optional<std::string> text;  // nullopt where only vectors are known
   io::Tree kept = io::Tree::map();  // the fields that --keep names
 };
@@ -207,14 +207,17 @@ void find_nearest(const SimilarityCommand& given, const Globals& globals) {
 
 // Takes the value with which saved vectors were made, unless the option is given: then it must be the same.
 void adopt(const VectorFile& vectors, const std::string& file, const char* key, const char* option, std::string& value) {
-  const auto recorded = vectors.metadata().find(key);
-  if (recorded == vectors.metadata().end()) return;
-  require(value.empty() || value == recorded->second, option, " ", value, ": the vectors of ", file, " were embedded with ",
-          recorded->second, "; leave the option out");
-  value = recorded->second;
+  const std::string recorded = vectors.recorded(key);
+  require(value.empty() || value == recorded, option, " ", value, ": the vectors of ", file, " were embedded with ", recorded,
+          "; leave the option out");
+  value = recorded;
 }
 
-bool records_its_model(const VectorFile& vectors) { return vectors.metadata().contains("model"); }
+// Whether embed wrote the file with its settings. Other programs may use the same words for other things.
+bool records_its_model(const VectorFile& vectors) {
+  const auto format = vectors.metadata().find("format");
+  return format != vectors.metadata().end() && format->second == "m2bert" && vectors.metadata().contains("model");
+}
 
 // How the questions are embedded: as the vectors were, where their file records it.
 SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFile& vectors) {
@@ -227,8 +230,8 @@ SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFi
   adopt(vectors, given.vectors, "pad", "--pad", command.batch.pad);
   std::string length = given.batch.max_length > 0 ? std::to_string(given.batch.max_length) : "";
   adopt(vectors, given.vectors, "max_length", "--max-length", length);
-  command.batch.max_length = std::stoi(length);
-  command.normalize = vectors.metadata().at("normalize") == "true";
+  command.batch.max_length = static_cast<int>(io::parse_json(length, given.vectors + ": max_length").integer(1, INT32_MAX));
+  command.normalize = vectors.recorded("normalize") == "true";
   return command;
 }
 
@@ -237,9 +240,8 @@ void require_same_model(const SimilarityCommand& command, const VectorFile& vect
   require(vectors.dim() == dim, command.vectors, ": its vectors have ", vectors.dim(), " dimensions, those of ", command.model.model,
           " have ", dim, ": they come from another model");
   if (!records_its_model(vectors) || command.allow_other_model) return;
-  require(vectors.metadata().at("model") == model_hash(embedder.pretrained()), command.vectors,
-          ": its vectors come from another model than ", command.model.model,
-          " (other weights, configuration or vocabulary); --allow-other-model searches them all the same");
+  require(vectors.recorded("model") == model_hash(embedder.pretrained()), command.vectors, ": its vectors come from another model than ",
+          command.model.model, " (other weights, configuration or vocabulary); --allow-other-model searches them all the same");
 }
 
 Hits search_vectors(const SimilarityCommand& command, const VectorFile& vectors, const Embeddings& queries) {
@@ -260,8 +262,14 @@ std::map<size_t, Passage> passages_of(const SimilarityCommand& command, const Ve
     for (const search::Hit& hit : of_query) passages[hit.index];
   const auto corpus = open_texts(command.corpus);
   uint64_t count = 0;
-  for (std::string text; corpus->next(text); ++count)
-    if (const auto wanted = passages.find(count); wanted != passages.end()) wanted->second = {corpus->index(), text, corpus->kept()};
+  for (std::string text; corpus->next(text); ++count) {
+    const auto wanted = passages.find(count);
+    if (wanted == passages.end()) continue;
+    require(!vectors.has_indices() || vectors.index(count) == corpus->index(), command.corpus.file, ": its text with the index ",
+            corpus->index(), " meets the vector with the index ", vectors.index(count), " of ", command.vectors,
+            "; give the file that was embedded");
+    wanted->second = {corpus->index(), text, corpus->kept()};
+  }
   report_skipped(corpus->skipped(), corpus->first_skipped());
   require(count == vectors.rows(), command.corpus.file, ": has ", count, " texts, but ", command.vectors, " has ", vectors.rows(),
           " vectors; give the file that was embedded");
@@ -283,7 +291,7 @@ void search_saved(const SimilarityCommand& given, const Globals& globals) {
   const double search_seconds = search.seconds();
   std::map<size_t, Passage> passages;
   if (!command.corpus.file.empty()) passages = passages_of(command, vectors, hits);
-  const PassageOf passage_of = [&](size_t row) { return passages.empty() ? Passage{row, std::nullopt} : passages.at(row); };
+  const PassageOf passage_of = [&](size_t row) { return passages.empty() ? Passage{vectors.index(row), std::nullopt} : passages.at(row); };
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"passages", vectors.rows()},
                                       {"measure", command.measure},

@@ -83,15 +83,31 @@ void VectorFile::open_safetensors() {
   data_ = mapped_->bytes().data() + tensor->offset;
 }
 
+const std::string& VectorFile::recorded(const std::string& key) const {
+  const auto found = metadata_.find(key);
+  require(found != metadata_.end(), path_.string(), ": its metadata lack \"", key, "\", which m2bert embed records; embed the texts again");
+  return found->second;
+}
+
+// Texts that embed passed over (--skip-bad) leave gaps.
+void VectorFile::read_index(const io::Tree& row, const std::string& where) {
+  const io::Tree* index = row.find("index");
+  require(rows_ == 0 || has_indices() == (index != nullptr), where,
+          index ? ": has an index, but the lines before have none" : ": has no index, but the lines before have one");
+  if (index == nullptr) return;
+  const auto number = index->as<uint64_t>();
+  require(indices_.empty() || number > indices_.back(), where, ": has the index ", number, " after ",
+          indices_.empty() ? 0 : indices_.back(), ": the lines are not in order");
+  indices_.push_back(number);
+}
+
 void VectorFile::read_json_lines() {
   mapped_.reset();
   data::LineReader lines(path_, longest_line);
   for (std::string line; lines.next(line); ++rows_) {
     const io::Tree row = io::parse_json(line, lines.where());
-    const io::Tree* index = row.is_map() ? row.find("index") : nullptr;
-    require(index == nullptr || index->as<uint64_t>() == rows_, lines.where(), ": has the index ", index ? index->shown() : "", " where ",
-            rows_, " is due: lines are missing or not in order");
     require(row.is_map() && row.contains("embedding"), lines.where(), ": has no \"embedding\"");
+    read_index(row, lines.where());
     const auto& values = row.at("embedding").items();
     if (rows_ == 0) dim_ = values.size();
     require(values.size() == dim_, lines.where(), ": its vector has ", values.size(), " dimensions, those before have ", dim_);

@@ -15,6 +15,11 @@ namespace {
 // 0.1 to 0.3 ms: longer than the pauses between the loops of a layer. With 0, each loop would begin with waking its threads.
 constexpr const char* kSpinCount = "5000";
 
+bool is_set(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value != nullptr && *value != '\0';
+}
+
 }  // namespace
 
 std::string program_file() {
@@ -23,10 +28,10 @@ std::string program_file() {
 }
 
 void limit_spinning(char** argv) {
-  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  if (is_set("GOMP_SPINCOUNT") || is_set("OMP_WAIT_POLICY")) return;
   const bool started_by_kernel = ::getauxval(AT_BASE) != 0;  // else through a loader: its options are not in argv
   if (!started_by_kernel || ::getauxval(AT_SECURE) != 0) return;
-  ::setenv("GOMP_SPINCOUNT", kSpinCount, 0);
+  ::setenv("GOMP_SPINCOUNT", kSpinCount, 1);
   ::execv(program_file().c_str(), argv);
   ::execv("/proc/self/exe", argv);  // where the file was renamed since
 }

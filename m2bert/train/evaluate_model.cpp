@@ -5,6 +5,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/train/initial_weights.h"
 #include "m2bert/train/recipe_keys.h"
 #include "m2bert/train/run_state.h"
 
@@ -39,6 +40,7 @@ Evaluation evaluate_model(const Recipe& recipe, const tasks::Task& task, const f
   models::drop_other_heads(weights, recipe.model, task.head());
   models::Model model(recipe.model, task.head());
   checkpoint::match(model, weights, {.source = path.string(), .advice = "Is this the recipe of the checkpoint?"});
+  require_finite(model, path.string());
   return evaluate(model, task, data.source(), processes, {recipe.eval_subset, recipe.device_eval_batch, recipe.compute});
 }
 

@@ -35,11 +35,18 @@ fs::path find_weights(const std::string& name, const std::string& where) {
 void load_initial_weights(models::Model& model, const fs::path& path, const Recipe& recipe) {
   try {
     const auto report = models::start_from(model, load_and_grow(path, recipe), path.string());
+    require_finite(model, path.string());
     io::info("starting from the weights of ", path.string(), " (", report.loaded, " arrays)");
     for (const auto& part : report.fresh) io::info(path.string(), " has no ", part, ": training starts with a new one");
   } catch (const Error& error) {
     fail(where(recipe.tree, "load_path"), error.what());
   }
+}
+
+void require_finite(models::Model& model, const std::string& source) {
+  for (const auto& w : nn::parameters(model))
+    require(mx::all(mx::isfinite(*w.array)).item<bool>(), source, ": ", w.name,
+            " has NaN or infinite values: the file is damaged, or its training failed; take an earlier checkpoint");
 }
 
 }  // namespace m2bert::train

@@ -15,4 +15,7 @@ std::filesystem::path find_weights(const std::string& name, const std::string& w
 // initial values, with a note. Error: names or shapes that do not fit, with the recipe's line.
 void load_initial_weights(models::Model& model, const std::filesystem::path& path, const Recipe& recipe);
 
+// Error that names the first weight that is NaN or infinite. source: the file's name.
+void require_finite(models::Model& model, const std::string& source);
+
 }  // namespace m2bert::train

@@ -69,7 +69,7 @@ std::string fingerprint_of(const data::TextDataConfig& config) {
   std::string all;
   for (const auto& stream : config.streams) {
     const auto& data = stream.data;
-    const auto index = std::filesystem::path(data.local.empty() ? data.remote : data.local) / data.split / "index.json";
+    const auto index = std::filesystem::path(data.local.empty() ? data.remote : data.local) / data.split / data::kMdsIndex;
     std::error_code none;
     if (!std::filesystem::is_regular_file(index, none)) return "";
     all += io::hash_file(index);

@@ -125,6 +125,8 @@ ReportedRun read_run(const fs::path& path) {
 }
 
 bool is_report(const fs::path& file) {
+  std::error_code none;
+  if (!fs::is_regular_file(file, none)) return false;  // a pipe would wait for somebody to write into it
   std::ifstream in(file, std::ios::binary);
   std::string start(kStart.size(), '\0');
   return in.read(start.data(), std::streamsize(start.size())) && start == kStart;

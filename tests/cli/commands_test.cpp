@@ -65,6 +65,7 @@ std::string openmp_setting(const std::string& name, const HowToRun& how) {
 TEST(Program, IdleThreadsSpinBriefly) {
   EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {}), "5000");
   EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"GOMP_SPINCOUNT", "77"}}}), "77");
+  EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"GOMP_SPINCOUNT", ""}}}), "5000");
   EXPECT_EQ(openmp_setting("OMP_WAIT_POLICY", {.environment = {{"OMP_WAIT_POLICY", "active"}}}), "ACTIVE");
   EXPECT_GT(std::stoll(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"OMP_WAIT_POLICY", "active"}}})), 1000000000);
   EXPECT_EQ(openmp_setting("GOMP_SPINCOUNT", {.environment = {{"OMP_WAIT_POLICY", "passive"}}}), "0");

@@ -142,7 +142,6 @@ TEST_F(Data, ShowFindsDamage) {
   expect_error(data({"show", "s3://bucket/x"}), 1, "data is read from folders and from http");
 }
 
-// A run killed at any moment and resumed writes the same files as an uninterrupted one.
 TEST_F(Data, ALostIndexIsMadeAnew) {
   ASSERT_EQ(build("out", {"--compression", "zstd"}).code, 0);
   const std::string index = content(at("out/train/index.json"));
@@ -157,6 +156,7 @@ TEST_F(Data, ALostIndexIsMadeAnew) {
   EXPECT_EQ(content(at("out/train/index.json")), index);
 }
 
+// A run killed at any moment and resumed writes the same files as an uninterrupted one.
 TEST_F(Data, KilledAndResumedTheFilesAreTheSame) {
   std::mt19937 random(3);
   for (const bool tokens : {false, true}) {

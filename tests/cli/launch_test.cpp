@@ -166,6 +166,15 @@ TEST_F(Launch, HangingUpTheTerminalSavesAll) {
   for (const auto& entry : fs::directory_iterator(scratch_.folder())) EXPECT_FALSE(has(entry.path().string(), "m2bert-launch")) << entry;
 }
 
+TEST_F(Launch, UnderNohupItGoesOnWithoutTheTerminal) {
+  HowToRun how;
+  how.signal = how.ignored.emplace(SIGHUP);
+  how.signal_when = [&] { return fs::exists(scratch_ / "run/latest.safetensors"); };
+  const auto outcome = run(command({"max_duration=40ba", "save_interval=10ba", "--launch", "2"}), how);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_PRED2(has, outcome.out, "trained");
+}
+
 TEST_F(Launch, ASignalAtTheStartEndsAtOnce) {
   for (const double moment : {0.02, 0.1, 0.3, 0.6}) {
     HowToRun how;
@@ -183,7 +192,7 @@ TEST_F(Launch, ASignalAtTheStartEndsAtOnce) {
 TEST_F(Launch, AMissingTemporaryFolderIsOneClearError) {
   const auto outcome = run(command({"--launch", "2"}), {.environment = {{"TMPDIR", "/nowhere/at-all"}}});
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_PRED2(has, outcome.err, "error: --launch: the temporary folder (TMPDIR=/nowhere/at-all) cannot be used");
+  EXPECT_PRED2(has, outcome.err, "error: --launch: the temporary folder /nowhere/at-all cannot be used");
 }
 
 TEST_F(Launch, AWrongRecipeIsSaidOnce) {

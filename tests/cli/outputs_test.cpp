@@ -37,6 +37,19 @@ class Outputs : public ::testing::Test {
   std::string model_ = tiny_models().m2, classifier_ = tiny_models().classifier;
 };
 
+// A file that is opened must not take the number of a closed stream: messages would be written into it.
+TEST_F(Outputs, HoldNoMessagesIfTheStreamsAreClosed) {
+  const auto embed = [&](const std::string& name, const HowToRun& how) {
+    return run({"embed", "--model", model_, "--text", "river", "-o", path(name)}, how).code;
+  };
+  for (const std::string type : {".npy", ".jsonl", ".safetensors"}) {
+    ASSERT_EQ(embed("open" + type, {}), 0);
+    EXPECT_EQ(embed("closed" + type, {.closed_streams = true}), 0);
+    EXPECT_EQ(bytes("closed" + type), bytes("open" + type)) << type;
+  }
+  EXPECT_EQ(run({"embed", "--model", model_, "--text", "river"}, {.closed_streams = true}).code, 1);
+}
+
 TEST_F(Outputs, LinksStayAndTheirTargetsAreWritten) {
   struct Case {
     const char* name;
@@ -131,7 +144,7 @@ TEST_F(Outputs, VectorsInBinaryWaitInTheTemporaryFolder) {
   npy.insert(npy.end(), {"--output-format", "npy"});
   const Outcome missing = run(npy, how);
   EXPECT_EQ(missing.code, 1);
-  EXPECT_TRUE(has(missing.err, "missing is not a folder; set TMPDIR"));
+  EXPECT_TRUE(has(missing.err, "the temporary folder " + path("missing") + " cannot be used: no such file or folder; set TMPDIR"));
   how.environment = {{"TMPDIR", path("store")}};
   EXPECT_EQ(run(npy, how).out, run(npy).out);
   EXPECT_TRUE(fs::is_empty(scratch_ / "store"));

@@ -257,6 +257,8 @@ TEST_F(Pretrain, EvaluateGivesTheNumbersOfTheRun) {
   EXPECT_PRED2(has, text.out, at("run/ep0-ba3.safetensors") + ": cross entropy ");
   EXPECT_PRED2(has, text.out, " (16 samples)\n");
   EXPECT_PRED2(has, evaluate({"--model", at("nowhere")}).err, at("nowhere") + ": no such file, folder or name of a model on the hub");
+  fs::rename(at("run"), at("moved"));  // its name is not looked up on the hub
+  EXPECT_PRED2(has, evaluate({}).err, "save_folder: " + at("run") + " holds no checkpoint to evaluate; give --model");
   EXPECT_PRED2(has, evaluate({"eval_subset_num_batchs=1"}).err, "did you mean eval_subset_num_batches?");
 }
 

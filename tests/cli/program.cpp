@@ -48,6 +48,11 @@ void open_as(const std::string& file, int flags, int as) {
     const rlimit limit{*how.most_memory, *how.most_memory};
     ::setrlimit(RLIMIT_AS, &limit);
   }
+  if (how.closed_streams) {
+    for (const int stream : {0, 1, 2}) ::close(stream);
+  }
+  for (const int signal : {SIGHUP, SIGPIPE}) ::signal(signal, SIG_DFL);  // nohup(1) and some CI runners ignore them
+  if (how.ignored) ::signal(*how.ignored, SIG_IGN);
   for (const auto& name : how.without) ::unsetenv(name.c_str());
   if (how.user && ::setuid(*how.user) != 0) ::_exit(125);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);

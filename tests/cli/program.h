@@ -23,7 +23,9 @@ struct HowToRun {
   std::optional<double> signal_after;  // seconds until `signal` is sent
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
+  std::optional<int> ignored;                                    // a signal that the program is started with ignored, as by nohup(1)
   std::string output_file;                                       // stdout goes there instead of into Outcome::out
+  bool closed_streams = false;                                   // stdin, stdout and stderr are closed
   bool closed_pipe = false;                                      // stdout and stderr are pipes that nobody reads
   std::vector<std::string> without;                              // variables to take out of the environment
   std::vector<std::pair<std::string, std::string>> environment;  // additional variables

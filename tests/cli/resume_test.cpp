@@ -206,6 +206,7 @@ TEST_F(Resume, FullDiskIsOneErrorAndCanBeContinued) {
 }
 
 TEST_F(Resume, AFinishedFileSaysWhatOtherOptionsChange) {
+  scratch_.put("in.txt", "green tree\nriver\n");
   ASSERT_EQ(run(command("a.npy")).code, 0);
   const std::string before = bytes("a.npy");
   const Outcome same = run(command("a.npy", {"--resume"}));
@@ -219,9 +220,28 @@ TEST_F(Resume, AFinishedFileSaysWhatOtherOptionsChange) {
   EXPECT_NE(bytes("a.npy"), before);
 }
 
+TEST_F(Resume, WithOverwriteAnotherRunIsReplaced) {
+  stop_in_the_middle("a.npy");
+  EXPECT_TRUE(has(run(command("a.npy", {"--resume", "--pooling", "mean"})).err, "something changed since: pooling"));
+  scratch_.put("in.txt", "green tree\nriver\n");
+  const Outcome outcome = run(command("a.npy", {"--resume", "--overwrite"}));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_FALSE(has(outcome.err, "resuming"));
+  EXPECT_TRUE(has(bytes("a.npy"), "'shape': (2, 16)"));
+  EXPECT_FALSE(there("a.npy.part") || there("a.npy.part.state"));
+}
+
 // The commands that write lines, through the same file.
 class ResumeLines : public Resume {
  protected:
+  ResumeLines() {
+    std::string lines;
+    for (size_t i = 0; i < texts; ++i) lines += sentence(i, 1 + i % 30) + (i % 5 == 0 ? "\n" : " [MASK]\n");
+    scratch_.put("in.txt", lines);
+  }
+
+  static constexpr size_t texts = 600;
+
   std::vector<std::string> lines_command(const std::string& name, const std::string& out, std::vector<std::string> more = {}) const {
     std::vector<std::string> arguments = command(out, std::move(more));
     arguments[0] = name;
@@ -231,14 +251,11 @@ class ResumeLines : public Resume {
 };
 
 TEST_F(ResumeLines, KilledInTheMiddleTheFileIsByteIdentical) {
-  std::string lines;
-  for (size_t i = 0; i < 1200; ++i) lines += sentence(i, 1 + i % 30) + (i % 5 == 0 ? "\n" : " [MASK]\n");
-  scratch_.put("in.txt", lines);
   for (const std::string name : {"classify", "fill-mask"}) {
     const std::string whole = name + ".whole.jsonl", parts = name + ".jsonl";
     const Outcome uninterrupted = run(lines_command(name, whole));
     ASSERT_EQ(uninterrupted.code, 0) << uninterrupted.err;
-    EXPECT_EQ(json_lines(bytes(whole)).size(), 1200u);
+    EXPECT_EQ(json_lines(bytes(whole)).size(), texts);
     HowToRun how;
     how.signal_when = [&] { return has_begun(parts); };
     run(lines_command(name, parts), how);

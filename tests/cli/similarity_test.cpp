@@ -54,11 +54,12 @@ class SavedVectors : public ::testing::Test {
 };
 
 TEST_F(SavedVectors, GiveWhatTheCorpusGives) {
+  const std::vector<std::string> files = {embed("v.npy"), embed("v.safetensors"), embed("v.jsonl")};
   for (const char* measure : {"cosine", "dot", "euclidean", "manhattan"}) {
     const io::Tree expected = results({"--corpus", corpus_, "--measure", measure});
     ASSERT_EQ(expected.size(), 2u);
-    for (const char* name : {"v.npy", "v.safetensors", "v.jsonl"})
-      EXPECT_EQ(io::to_json(results({"--vectors", embed(name), "--corpus", corpus_, "--measure", measure})), io::to_json(expected)) << name;
+    for (const std::string& file : files)
+      EXPECT_EQ(io::to_json(results({"--vectors", file, "--corpus", corpus_, "--measure", measure})), io::to_json(expected)) << file;
   }
 }
 
@@ -93,6 +94,28 @@ TEST_F(SavedVectors, QuestionsAreEmbeddedAsTheVectorsWere) {
   EXPECT_TRUE(has(search({"--vectors", recorded, "--pooling", "cls"}).err, "--pooling cls: the vectors of"));
   EXPECT_TRUE(has(search({"--vectors", recorded, "--max-length", "21"}).err, "were embedded with 20"));
   EXPECT_EQ(search({"--vectors", recorded, "--pooling", "mean"}).code, 0);
+}
+
+// The numbers of the hits are those of the input, and with the corpus their texts.
+TEST_F(SavedVectors, TextsThatWerePassedOverLeaveGaps) {
+  corpus_ = scratch_.put("bad.jsonl", "{\"text\":\"green tree\"}\n{}\n{\"text\":\"night river\"}\n").string();
+  const std::string vectors = embed("gaps.jsonl", {"--skip-bad"});
+  const io::Tree expected = results({"--corpus", corpus_, "--skip-bad"}), numbers = results({"--vectors", vectors});
+  EXPECT_EQ(io::to_json(results({"--vectors", vectors, "--corpus", corpus_, "--skip-bad"})), io::to_json(expected));
+  for (size_t q = 0; q < 2; ++q)
+    EXPECT_EQ(numbers.items()[q].at("hits").items()[0].at("index"), expected.items()[q].at("hits").items()[0].at("index"));
+  const std::string others = scratch_.put("others.txt", "one\ntwo\n").string();
+  EXPECT_TRUE(has(search({"--vectors", vectors, "--corpus", others}).err, "text with the index 1 meets the vector with the index 2"));
+}
+
+TEST_F(SavedVectors, MetadataOfOtherProgramsDoNotCount) {
+  std::string json = R"({"__metadata__":{"model":"mine"},"v":{"dtype":"F32","shape":[1,16],"data_offsets":[0,64]}})";
+  std::string file = {static_cast<char>(json.size())};
+  file += std::string(7, '\0') + json + std::string(64, '\x3e');
+  scratch_.put("foreign.safetensors", file);
+  const Outcome outcome = search({"--vectors", path("foreign.safetensors")});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(has(outcome.err, "does not record which model"));
 }
 
 TEST_F(SavedVectors, OfAnotherModelAreRefused) {
@@ -135,7 +158,8 @@ TEST_F(SavedVectors, ThatDoNotFitAreOneClearError) {
   io::write_npy(path("none.npy"), {}, 0, 16);
   scratch_.put("short.txt", "one\ntwo\n");
   scratch_.put("ragged.jsonl", "{\"embedding\":[1,2]}\n{\"embedding\":[1]}\n");
-  scratch_.put("shuffled.jsonl", "{\"index\":0,\"embedding\":[1,2]}\n{\"index\":2,\"embedding\":[1,3]}\n");
+  scratch_.put("shuffled.jsonl", "{\"index\":2,\"embedding\":[1,2]}\n{\"index\":0,\"embedding\":[1,3]}\n");
+  scratch_.put("half.jsonl", "{\"index\":0,\"embedding\":[1,2]}\n{\"embedding\":[1,3]}\n");
   scratch_.put("texts.jsonl", "{\"text\":\"a\"}\n");
   scratch_.put("empty.npy", "");
   struct Case {
@@ -152,7 +176,8 @@ TEST_F(SavedVectors, ThatDoNotFitAreOneClearError) {
       {{"--vectors", path("texts.txt")}, "is no file of vectors"},
       {{"--vectors", path("texts.jsonl")}, "texts.jsonl:1: has no \"embedding\""},
       {{"--vectors", path("ragged.jsonl")}, "ragged.jsonl:2: its vector has 1 dimensions"},
-      {{"--vectors", path("shuffled.jsonl")}, "shuffled.jsonl:2: has the index 2 where 1 is due"},
+      {{"--vectors", path("shuffled.jsonl")}, "shuffled.jsonl:2: has the index 0 after 2: the lines are not in order"},
+      {{"--vectors", path("half.jsonl")}, "half.jsonl:2: has no index, but the lines before have one"},
       {{"--vectors", vectors, "--corpus", path("short.txt")}, "has 2 texts, but"},
       {{"--vectors", tiny_models().m2 + "/model.safetensors"}, "none of them named embeddings"},
   };

@@ -1,7 +1,10 @@
 #include "m2bert/train/evaluate_model.h"
 
+#include <cmath>
 #include <filesystem>
 
+#include "m2bert/checkpoint/safetensors.h"
+#include "m2bert/checkpoint/weights.h"
 #include "m2bert/train/initial_weights.h"
 #include "tiny_run.h"
 
@@ -59,6 +62,20 @@ TEST(EvaluateModel, SaysWhatIsWrong) {
                }),
                "Is this the recipe of the checkpoint?");
   EXPECT_PRED2(has, error_of([&] { find_weights("/nowhere.pt", "load_path: "); }), "load_path: /nowhere.pt: no such file, folder");
+}
+
+TEST(EvaluateModel, RefusesWeightsThatAreNotFinite) {
+  const Scratch scratch;
+  scratch.put("recipe.yaml", trainlog_recipe(scratch / ""));
+  auto weights = checkpoint::load_weights(trainlog() / "checkpoint.pt");
+  for (auto& [name, array] : weights) {
+    if (name == "cls.predictions.transform.dense.bias") array = mx::full(array.shape(), NAN);
+  }
+  const auto file = scratch / "nan.safetensors";
+  checkpoint::save_safetensors(file, weights);
+  const std::string message = "nan.safetensors: cls.predictions.transform.dense.bias has NaN or infinite values";
+  EXPECT_PRED2(has, error_of([&] { evaluate(recipe_of(scratch, {"eval_loader=${train_loader}"}), file); }), message);
+  EXPECT_PRED2(has, error_of([&] { run_trainlog(scratch, {"load_path=" + file.string(), "load_weights_only=true"}); }), message);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "m2bert/train/report.h"
 
+#include <sys/stat.h>
+
 #include "m2bert/train/metrics_file.h"
 #include "tests/support/scratch.h"
 
@@ -34,6 +36,15 @@ TEST(Report, HasAChartForEachMetricAndALineForEachRun) {
   EXPECT_EQ(count(html, "<circle"), 1U);
   EXPECT_PRED2(has, html, "<td>1.6</td>");
   for (const char* outside : {"http:", "https:", "<script", "src=", "@import", "url("}) EXPECT_EQ(count(html, outside), 0U) << outside;
+}
+
+TEST(Report, IsRecognisedInAFileOnly) {
+  const Scratch scratch;
+  EXPECT_TRUE(is_report(scratch.put("page.html", report_html({run("one", 5)}, {}))));
+  EXPECT_FALSE(is_report(scratch.put("other.html", "<!doctype html>\n<html></html>")));
+  EXPECT_FALSE(is_report(scratch / "none.html"));
+  ASSERT_EQ(::mkfifo((scratch / "pipe").c_str(), 0600), 0);
+  EXPECT_FALSE(is_report(scratch / "pipe"));  // at once: nobody writes into it
 }
 
 TEST(Report, CountsAlongSamplesOrTokens) {
