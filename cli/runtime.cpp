@@ -1,5 +1,7 @@
 #include "cli/runtime.h"
 
+#include <cstdlib>
+
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 #include "m2bert/memory.h"
@@ -11,6 +13,7 @@
 namespace m2bert::cli {
 
 void set_up_runtime(const Globals& globals) {
+  setenv("MLX_ENABLE_TF32", "0", 0);  // otherwise MLX multiplies float32 on an NVIDIA GPU with 10 bits of mantissa
   keep_freed_memory();
   io::set_quiet(globals.quiet);
   set_threads(globals.threads);

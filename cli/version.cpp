@@ -6,6 +6,7 @@
 #include "cli/runtime.h"
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/cpu_features.h"
 #include "m2bert/threads.h"
 #include "m2bert/version.h"
@@ -45,6 +46,8 @@ std::string device_name() {
   return name;
 }
 
+bool on_gpu() { return mx::default_device() == mx::Device(mx::Device::gpu); }
+
 }  // namespace
 
 std::string version_text(const Globals& globals) {
@@ -52,22 +55,24 @@ std::string version_text(const Globals& globals) {
   const std::vector<std::string> features = cpu_features();
   if (globals.json) {
     std::vector<io::Tree> names(features.begin(), features.end());
-    const io::Tree document = {{"version", M2BERT_VERSION},
-                               {"mlx", mx::version()},
-                               {"commit", M2BERT_COMMIT},
-                               {"device", device_name()},
-                               {"threads", threads()},
-                               {"cpu_features", io::Tree::list(std::move(names))},
-                               {"kernels", ops::instruction_set()},
-                               {"bfloat16_products", ops::supports_bfloat16_gemm()},
-                               {"int8_products", ops::supports_int8_gemm()}};
+    io::Tree document = {{"version", M2BERT_VERSION},
+                         {"mlx", mx::version()},
+                         {"commit", M2BERT_COMMIT},
+                         {"device", device_name()},
+                         {"threads", threads()},
+                         {"cpu_features", io::Tree::list(std::move(names))},
+                         {"kernels", ops::instruction_set()},
+                         {"bfloat16_products", ops::supports_bfloat16_gemm()},
+                         {"int8_products", ops::supports_int8_gemm()}};
+    if (on_gpu()) document.set("gpu_kernels", ops::backend_for({}).name());
     return io::to_json(document) + "\n";
   }
   std::string joined;
   for (const std::string& feature : features) joined += (joined.empty() ? "" : " ") + feature;
   return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + "\ndevice " + device_name() + "\nthreads " +
          std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) + "\nkernels " + ops::instruction_set() +
-         (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") + (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n";
+         (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") + (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n" +
+         (on_gpu() ? std::string("gpu kernels ") + ops::backend_for({}).name() + "\n" : "");
 }
 
 }  // namespace m2bert::cli

@@ -129,7 +129,7 @@ TEST_P(Packed, PassesWithDropoutOrHooksUseTheWeightsThemselves) {
 
 // After an evaluation during training no copy of a weight is left, so the next update writes in place.
 TEST_P(Packed, LeavesNoCopyBehind) {
-  if (!ops::has_kernels({})) GTEST_SKIP() << "updates are in place on the CPU";
+  if (!ops::has_kernels({}) || mx::default_device() == mx::Device(mx::Device::gpu)) GTEST_SKIP() << "updates are in place on the CPU";
   for (auto& a : nn::named_arrays(model_)) *a.array = mx::contiguous(*a.array);
   for (auto& a : nn::named_arrays(model_)) a.array->eval();
   {

@@ -9,6 +9,7 @@
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/layer_norm.h"
 #include "near.h"
+#include "tests/ops/cpu_kernels.h"
 
 namespace m2bert {
 namespace {
@@ -40,7 +41,7 @@ struct Case {
 class PackedLinear : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
+    if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   }
   // Two results for an input of `dtype` and weights of `of`: with packed weights, and the fallback in float32.
   static std::pair<mx::array, mx::array> both(int rows, mx::Dtype dtype, mx::Dtype of) {
@@ -92,13 +93,13 @@ TEST(PackedLinear, ReturnsNullForUnsupportedWeights) {
   EXPECT_EQ(ops::pack_linear({weights(24, 32, 1)}), nullptr);
   EXPECT_EQ(ops::pack_linear({weights(32, 24, 1)}), nullptr);
   EXPECT_EQ(ops::pack_linear({weights(32, 32, 1, mx::float16)}), nullptr);
-  EXPECT_EQ(ops::pack_linear({weights(32, 32, 1, mx::int8)}) != nullptr, ops::has_kernels({}) && ops::supports_int8_gemm());
+  EXPECT_EQ(ops::pack_linear({weights(32, 32, 1, mx::int8)}) != nullptr, testing_ops::has_cpu_kernels() && ops::supports_int8_gemm());
   EXPECT_EQ(ops::pack_linear({weights(32, 32, 1), weights(32, 32, 1, mx::int8)}), nullptr);
 }
 
 TEST(PackedLinear, NamesWhatIsWrong) {
   EXPECT_THROW(ops::pack_linear({}), Error);
-  if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   EXPECT_THROW(ops::pack_linear({weights(32, 32, 1), weights(32, 48, 1)}), Error);
   EXPECT_THROW(ops::pack_linear({weights(32, 32, 1)}, norm(48)), Error);
   const auto plain = ops::pack_linear({weights(32, 48, 1)}), normed = ops::pack_linear({weights(32, 48, 1)}, norm(32));

@@ -6,6 +6,7 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
 #include "mixer_case.h"
+#include "tests/ops/cpu_kernels.h"
 
 namespace m2bert {
 namespace {
@@ -22,7 +23,7 @@ ops::MixerWeights weights_of(int H, mx::Dtype dtype = mx::float32) {
 class PackedMixerBlock : public ::testing::TestWithParam<Mixer> {
  protected:
   void SetUp() override {
-    if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
+    if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   }
   static mx::array u() { return random({GetParam().B, GetParam().L, GetParam().H}, 8); }
 };
@@ -136,7 +137,7 @@ INSTANTIATE_TEST_SUITE_P(LongSequences, PackedMixerBlock,
                                            Mixer{1, 131072, 16, true, false}));
 
 TEST(PackedMixerBlock, ANaNStaysInItsSequence) {
-  if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{6, 40, 32, true, true};
   const auto packed = ops::pack_mixer_block(weights_of(m.H), true);
   const auto filters = packed->pack_filters(filters_of(m), mx::float32);
@@ -160,7 +161,7 @@ TEST(PackedMixerBlock, ReturnsNullForUnsupportedWeights) {
 }
 
 TEST(PackedMixerBlock, NamesWhatIsWrong) {
-  if (!ops::has_kernels({})) GTEST_SKIP() << "a CPU kernel";
+  if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{2, 8, 16, true, true};
   const auto packed = ops::pack_mixer_block(weights_of(m.H), true);
   const auto filters = packed->pack_filters(filters_of(m), mx::float32);

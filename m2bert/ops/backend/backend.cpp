@@ -8,6 +8,9 @@
 #ifdef M2BERT_CPU_KERNELS
 #include "m2bert/ops/backend/cpu/cpu_backend.h"
 #endif
+#ifdef M2BERT_CUDA_KERNELS
+#include "m2bert/ops/backend/cuda/cuda_backend.h"
+#endif
 
 namespace m2bert::ops {
 
@@ -30,11 +33,19 @@ const Backend& cpu_backend() {
 #endif
 }
 
+const Backend& gpu_backend() {
+#ifdef M2BERT_CUDA_KERNELS
+  static const CudaBackend cuda;
+  if (mx::cu::is_available()) return cuda;
+#endif
+  return no_backend();
+}
+
 }  // namespace
 
 const Backend& backend_for(mx::StreamOrDevice s) {
-  if (enabled && mx::to_stream(s).device == mx::Device(mx::Device::cpu)) return cpu_backend();
-  return no_backend();
+  if (!enabled) return no_backend();
+  return mx::to_stream(s).device == mx::Device(mx::Device::cpu) ? cpu_backend() : gpu_backend();
 }
 
 bool has_kernels(mx::StreamOrDevice s) { return &backend_for(s) != &no_backend(); }

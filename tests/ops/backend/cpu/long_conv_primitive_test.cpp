@@ -4,6 +4,7 @@
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/long_conv.h"
 #include "near.h"
+#include "tests/ops/cpu_kernels.h"
 
 namespace m2bert {
 namespace {
@@ -22,7 +23,7 @@ std::ostream& operator<<(std::ostream& out, const Case& c) {
 class LongConvKernel : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
-    if (!ops::has_kernels({})) GTEST_SKIP() << "no kernels in this build or on this device";
+    if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "no kernels in this build or on this device";
   }
   // u, k, D, (k_rev)
   static std::vector<mx::array> inputs() {
@@ -71,7 +72,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, LongConvKernel,
 
 // Another sequence of the batch, even one that is not finite, changes no bit of a sequence, forward and backward.
 TEST(LongConvKernel, SequencesDoNotTouchEachOther) {
-  if (!ops::has_kernels({})) GTEST_SKIP() << "no kernels in this build or on this device";
+  if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "no kernels in this build or on this device";
   auto k = random({8, 16}, 1), k_rev = random({8, 16}, 2), D = random({16}, 3), one = random({1, 8, 16}, 4);
   auto alone = ops::long_conv(one, k, k_rev, D);
   for (float other : {1e30f, INFINITY, NAN}) {
@@ -88,7 +89,7 @@ TEST(LongConvKernel, DeclinesOtherInputs) {
     const auto k = mx::zeros({u.shape(1), u.shape(2)});
     return ops::backend_for({}).long_conv(u, k, std::nullopt, mx::zeros({u.shape(2)}), mx::to_stream({}));
   };
-  EXPECT_EQ(convolved(mx::zeros({1, 4, 16})).has_value(), ops::has_kernels({}));
+  EXPECT_EQ(convolved(mx::zeros({1, 4, 16})).has_value(), testing_ops::has_cpu_kernels());
   EXPECT_FALSE(convolved(mx::zeros({1, 4, 18})));
   EXPECT_FALSE(convolved(mx::zeros({0, 4, 16})));
   EXPECT_FALSE(convolved(mx::zeros({1, 4, 16}, mx::float16)));

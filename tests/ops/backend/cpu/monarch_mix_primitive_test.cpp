@@ -3,6 +3,7 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
 #include "mixer_case.h"
+#include "tests/ops/cpu_kernels.h"
 
 namespace m2bert {
 namespace {
@@ -12,7 +13,7 @@ using namespace testing_ops;
 class MonarchMixKernel : public ::testing::TestWithParam<Mixer> {
  protected:
   void SetUp() override {
-    if (!ops::has_kernels({})) GTEST_SKIP() << "no kernels in this build or on this device";
+    if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "no kernels in this build or on this device";
   }
 
   // projected, u, short_weight, short_bias, k, D, (k_rev), (k2, D2), (k2_rev)
@@ -98,7 +99,7 @@ TEST(MonarchMixKernel, DeclinesOtherInputs) {
     return ops::backend_for({}).monarch_mix(projected, u, mx::zeros({3 * H, 1, taps}), mx::zeros({3 * H}), filters_of(m),
                                             mx::to_stream({}));
   };
-  EXPECT_EQ(mixed(16, 3, mx::float32).has_value(), ops::has_kernels({}));
+  EXPECT_EQ(mixed(16, 3, mx::float32).has_value(), testing_ops::has_cpu_kernels());
   EXPECT_FALSE(mixed(18, 3, mx::float32));
   EXPECT_FALSE(mixed(16, 4, mx::float32));
   EXPECT_FALSE(mixed(16, 3, mx::float16));

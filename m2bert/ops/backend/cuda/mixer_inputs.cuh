@@ -1,0 +1,29 @@
+#pragma once
+// What the kernels of the Monarch Mixer's core read.
+#include "m2bert/ops/backend/cuda/scalar.cuh"
+
+namespace m2bert::ops::cuda {
+
+constexpr int SHORT_FILTER = 8;
+
+// Rows of activations are [channel, sequence, position], positions contiguous.
+template <typename T>
+struct MixerInputs {
+  const T* projected;         // [3 H, B, L]: x1, x2, v before the short convolution
+  const T* u;                 // [H, B, L]
+  const float* short_filter;  // [3 H, SHORT_FILTER]: three taps, the bias, and what `projected` has before position 0; the rest is unused
+  const int* lengths;         // [B]: positions from there on are padding, which neither gives nor gets a value; null: none
+  int H, B, L;
+};
+
+// y may have BIAS_ROWS rows more than there are channels: ones, then zeros. A matrix with the bias as its column H adds it in the product.
+// One thread of `threads` writes its part of row `channel`.
+constexpr int BIAS_ROWS = 8;
+template <typename T>
+M2BERT_DEVICE void fill_bias_row(const MixerInputs<T>& in, int channel, int thread, int threads, T* y) {
+  const size_t count = size_t(in.B) * in.L;
+  const T value = from_float<T>(channel == in.H ? 1.0f : 0.0f);
+  for (size_t i = thread; i < count; i += threads) y[channel * count + i] = value;
+}
+
+}  // namespace m2bert::ops::cuda

@@ -1,0 +1,531 @@
+// The Monarch Mixer's core for long sequences, bfloat16, by FFT on tensor cores in float16: short convolution, gates, both long
+// convolutions.
+//
+// A pair of sequences is one complex signal x of 256 a + o, a < PARTS / 2, which zeros extend to PARTS * 256. Its transform has three
+// steps:
+//   fold    Z_r[o] = exp(-2 pi i r o / (256 PARTS)) sum over a of exp(-2 pi i r a / PARTS) x[256 a + o]: a matrix product for columns o
+//   parts   for each r, a transform of 256 values, 16 x 16, as two matrix products with a twiddle between; it stays in a warp's registers
+//           through the filter and the inverse transform
+//   unfold  the adjoint of the fold, for the positions of the sequence alone
+// Each factor is unitary, and inputs and spectra are scaled by powers of two, so that nothing can exceed float16's range.
+#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
+#include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
+#include "m2bert/ops/backend/cuda/mixer_rows.cuh"
+#include "m2bert/ops/backend/cuda/tensor_core.cuh"
+
+namespace m2bert::ops::cuda {
+
+namespace {
+
+__device__ __forceinline__ void load4(const uint32_t* p, uint32_t* words) {
+  const uint4 v = *reinterpret_cast<const uint4*>(p);
+  words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+}
+
+// Words of a 16 x 16 complex matrix, as products leave it: word i is row g + 8 (i % 2), columns 8 (i / 2) + 2 q and the next one, where
+// g = lane / 4, q = lane % 4.
+struct Matrix {
+  uint32_t re[4], im[4];
+};
+
+// Elementwise a * b, or a * conj(b).
+template <bool conjugate>
+__device__ __forceinline__ Matrix times(const Matrix& a, const uint32_t* re, const uint32_t* im) {
+  Matrix y;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t s = conjugate ? negated(im[i]) : im[i];
+    y.re[i] = fma_f16(a.re[i], re[i], mul_f16(negated(a.im[i]), s));
+    y.im[i] = fma_f16(a.re[i], s, mul_f16(a.im[i], re[i]));
+  }
+  return y;
+}
+
+struct Accumulator {
+  float re[2][4] = {}, im[2][4] = {};  // tile of 8 columns; row g columns 2 q, 2 q + 1, then row g + 8
+
+  __device__ __forceinline__ Matrix pack() const {
+    Matrix y;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      y.re[i] = pack_f16(re[i / 2][2 * (i % 2)], re[i / 2][2 * (i % 2) + 1]);
+      y.im[i] = pack_f16(im[i / 2][2 * (i % 2)], im[i / 2][2 * (i % 2) + 1]);
+    }
+    return y;
+  }
+};
+
+// F[j][k] = exp(-2 pi i j k / 16) / 4 as a left matrix; it is symmetric.
+struct Fragments {
+  uint32_t re[4], im[4], minus_im[4];
+
+  // F x or conj(F) x, for x of which a lane holds columns: words b0, b1 of columns 0 to 7, then of 8 to 15.
+  template <bool inverse>
+  __device__ __forceinline__ Matrix times_columns(const uint32_t* x_re, const uint32_t* x_im) const {
+    Accumulator y;
+#pragma unroll
+    for (int t = 0; t < 2; ++t) {
+      mma_f16(y.re[t], re, x_re[2 * t], x_re[2 * t + 1]);
+      mma_f16(y.im[t], re, x_im[2 * t], x_im[2 * t + 1]);
+      mma_f16(y.re[t], inverse ? im : minus_im, x_im[2 * t], x_im[2 * t + 1]);
+      mma_f16(y.im[t], inverse ? minus_im : im, x_re[2 * t], x_re[2 * t + 1]);
+    }
+    return y.pack();
+  }
+  // conj(F) x^T: what a product leaves as rows is what the next one takes as columns.
+  __device__ __forceinline__ Matrix conj_times_transposed(const Matrix& x) const {
+    const uint32_t x_re[4] = {x.re[0], x.re[2], x.re[1], x.re[3]}, x_im[4] = {x.im[0], x.im[2], x.im[1], x.im[3]};
+    return times_columns<true>(x_re, x_im);
+  }
+  // x F.
+  __device__ __forceinline__ Matrix left_times(const Matrix& x) const {
+    Accumulator y;
+#pragma unroll
+    for (int t = 0; t < 2; ++t) {
+      mma_f16(y.re[t], x.re, re[t], re[t + 2]);
+      mma_f16(y.im[t], x.re, im[t], im[t + 2]);
+      mma_f16(y.re[t], x.im, minus_im[t], minus_im[t + 2]);
+      mma_f16(y.im[t], x.im, re[t], re[t + 2]);
+    }
+    return y.pack();
+  }
+};
+
+// 2^-e and 2^e for the smallest e with x < 2^e, from the bits of x >= 0.
+struct PowerOfTwo {
+  int e;
+  __device__ __forceinline__ explicit PowerOfTwo(uint32_t bits) : e(min(max(int(bits >> 23) - 126, -60), 100)) {}
+};
+__device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(uint32_t(max(e + 127, 0)) << 23); }
+
+template <int PARTS>
+struct Monarch {
+  static constexpr MonarchSizes SIZES{PARTS};
+  static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
+  static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
+
+  char* exchange;  // planes of the real and of the imaginary parts, [PARTS][ROW] float16
+  const char* fold_table;
+  uint32_t* maxima;
+  const uint32_t* constants;
+  int warp, lane, g, q;
+
+  // A row of 8 values, 16 bytes; neighbours of a transform's columns are in other banks.
+  __device__ __forceinline__ char* at(int plane, int row, int chunk) const {
+    return exchange + plane * (PARTS * SIZES.ROW * 2) + row * (SIZES.ROW * 2) + (chunk ^ (chunk >> 3 & 1)) * 16;
+  }
+  __device__ __forceinline__ void store_word(int plane, int row, int chunk, uint32_t word) const {
+    *reinterpret_cast<uint32_t*>(at(plane, row, chunk) + 4 * q) = word;
+  }
+
+  // The largest of all threads' x >= 0, as bits. Has a barrier before and after.
+  __device__ __forceinline__ uint32_t block_max(float x) const {
+    const uint32_t own = warp_max(__float_as_uint(x));
+    __syncthreads();
+    if (lane == 0) maxima[warp] = own;
+    __syncthreads();
+    return warp_max(maxima[lane % WARPS]);
+  }
+
+  // A signal into rows a < PARTS / 2 of the planes, scaled by 2^-e; returns e.
+  template <typename T>
+  __device__ __forceinline__ int stage(const MixerPair<T>& pair, int signal) const {
+    uint32_t words[SWEEPS][2][4];
+    int own[SWEEPS];
+    float largest = 0;
+#pragma unroll
+    for (int k = 0; k < SWEEPS; ++k) {
+      float x[2][8], most = 0;
+#pragma unroll
+      for (int b = 0; b < 2; ++b) pair.template signal_values<8>(signal, pair.first + b, position(k), x[b]);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) most = fmaxf(most, fmaxf(fabsf(x[0][i]), fabsf(x[1][i])));
+      largest = fmaxf(largest, most);
+      own[k] = PowerOfTwo(__float_as_uint(most)).e;
+      const float scale = power_of_two(-own[k]);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) words[k][i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
+    }
+    const int e = PowerOfTwo(block_max(largest)).e;
+#pragma unroll
+    for (int k = 0; k < SWEEPS; ++k) {
+      const float rest = power_of_two(own[k] - e);
+      const uint32_t scale = pack_f16(rest, rest);
+#pragma unroll
+      for (int b = 0; b < 2; ++b) {
+        uint4 v;
+        v.x = mul_f16(words[k][b][0], scale), v.y = mul_f16(words[k][b][1], scale);
+        v.z = mul_f16(words[k][b][2], scale), v.w = mul_f16(words[k][b][3], scale);
+        *reinterpret_cast<uint4*>(at(b, position(k) / 256, position(k) % 256 / 8)) = v;
+      }
+    }
+    return e;
+  }
+  __device__ __forceinline__ int position(int sweep) const { return (sweep * THREADS + int(threadIdx.x)) * 8; }
+
+  // Rows first ... first + 15 of a plane, columns of a tile of 16, as a right matrix.
+  __device__ __forceinline__ void load_rows(int plane, int first, int tile, uint32_t* words) const {
+    load_transposed(words, at(plane, first + lane % 16, 2 * tile + lane / 16));
+  }
+  __device__ __forceinline__ void store_rows(int first, int tile, const Matrix& x) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      store_word(0, first + g + 8 * (i % 2), 2 * tile + i / 2, x.re[i]);
+      store_word(1, first + g + 8 * (i % 2), 2 * tile + i / 2, x.im[i]);
+    }
+  }
+  __device__ __forceinline__ Matrix twisted(const Matrix& x, int tile, int m) const {
+    uint32_t re[4], im[4];
+    const uint32_t* twist = constants + SIZES.twists() + (tile * (PARTS / 16) + m) * 256 + lane * 4;
+    load4(twist, re), load4(twist + 128, im);
+    return times<false>(x, re, im);
+  }
+  // Rows 16 m, columns 16 k of the fold's matrix, plane real or imaginary, as a left matrix; transposed: its columns 16 m, rows 16 k.
+  template <bool transposed>
+  __device__ __forceinline__ void load_fold(int plane, int m, int k, uint32_t* words) const {
+    const char* table = fold_table + plane * (SIZES.fold_bytes() / 2);
+    if (transposed) {
+      load_transposed(words, table + ((16 * k + lane / 16 * 8 + lane % 8) * SIZES.fold_row() + 16 * m + lane / 8 % 2 * 8) * 2);
+    } else {
+      load_matrices(words, table + ((16 * m + lane % 16) * SIZES.fold_row() + 16 * k + lane / 16 * 8) * 2);
+    }
+  }
+
+  __device__ __forceinline__ void fold() const {
+#pragma unroll 1
+    for (int tile = warp; tile < 16; tile += WARPS) {
+      if constexpr (PARTS == 8) {
+        uint32_t left[4], twist[4], x[4];
+        load4(constants + SIZES.fold() + lane * 4, left), load4(constants + SIZES.twists() + tile * 128 + lane * 4, twist);
+        load_transposed(x, at(lane / 4 % 2, lane % 4, 2 * tile + lane / 16));
+        __syncwarp();
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          float y[4] = {};  // row g: the real part of part g; row g + 8: its imaginary part
+          mma_f16(y, left, x[2 * t], 0);
+          const uint32_t re = pack_f16(y[0], y[1]), im = pack_f16(y[2], y[3]);
+          store_word(0, g, 2 * tile + t, fma_f16(re, twist[t], mul_f16(negated(im), twist[t + 2])));
+          store_word(1, g, 2 * tile + t, fma_f16(re, twist[t + 2], mul_f16(im, twist[t])));
+        }
+      } else if constexpr (PARTS == 16) {
+        uint32_t left_re[4], left_im[4], x[4];
+        load4(constants + SIZES.fold() + lane * 4, left_re), load4(constants + SIZES.fold() + 128 + lane * 4, left_im);
+        load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
+        __syncwarp();
+        Accumulator y;
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          mma_f16(y.re[t], left_re, x[2 * t], x[2 * t + 1]);
+          mma_f16(y.im[t], left_im, x[2 * t], x[2 * t + 1]);
+        }
+        store_rows(0, tile, twisted(y.pack(), tile, 0));
+      } else {
+        uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
+#pragma unroll
+        for (int k = 0; k < PARTS / 32; ++k) load_rows(0, 16 * k, tile, re[k]), load_rows(1, 16 * k, tile, im[k]);
+        __syncwarp();
+#pragma unroll 1
+        for (int m = 0; m < PARTS / 16; ++m) {
+          Accumulator y;
+#pragma unroll
+          for (int k = 0; k < PARTS / 32; ++k) {
+            uint32_t f_re[4], f_im[4];
+            load_fold<false>(0, m, k, f_re), load_fold<false>(1, m, k, f_im);
+#pragma unroll
+            for (int t = 0; t < 2; ++t) {
+              mma_f16(y.re[t], f_re, re[k][2 * t], re[k][2 * t + 1]);
+              mma_f16(y.im[t], f_re, im[k][2 * t], im[k][2 * t + 1]);
+              mma_f16(y.re[t], f_im, negated(im[k][2 * t]), negated(im[k][2 * t + 1]));
+              mma_f16(y.im[t], f_im, re[k][2 * t], re[k][2 * t + 1]);
+            }
+          }
+          store_rows(16 * m, tile, twisted(y.pack(), tile, m));
+        }
+      }
+    }
+  }
+
+  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words.
+  __device__ __forceinline__ void convolve_parts(const uint32_t* spectrum) const {
+    Fragments f;
+    load4(constants + SIZES.fragments() + lane * 4, f.re);
+    load4(constants + SIZES.fragments() + 128 + lane * 4, f.im);
+    load4(constants + SIZES.fragments() + 256 + lane * 4, f.minus_im);
+    uint32_t twiddle_re[4], twiddle_im[4];
+    load4(constants + SIZES.twiddles() + lane * 4, twiddle_re), load4(constants + SIZES.twiddles() + 128 + lane * 4, twiddle_im);
+#pragma unroll 1
+    for (int r = warp; r < PARTS; r += WARPS) {
+      uint32_t g_re[4], g_im[4], twist_re[4], twist_im[4], x_re[4], x_im[4];
+      load4(spectrum + r * 256 + lane * 4, g_re), load4(spectrum + r * 256 + 128 + lane * 4, g_im);
+      const uint32_t* twist = constants + SIZES.untwists() + r * 256 + lane * 4;
+      load4(twist, twist_re), load4(twist + 128, twist_im);
+      load_transposed(x_re, at(0, r, 2 * (lane % 16) + lane / 16));
+      load_transposed(x_im, at(1, r, 2 * (lane % 16) + lane / 16));
+      Matrix x = times<false>(f.times_columns<false>(x_re, x_im), twiddle_re, twiddle_im);
+      x = times<false>(f.left_times(x), g_re, g_im);
+      x = times<true>(f.conj_times_transposed(x), twiddle_re, twiddle_im);
+      x = times<true>(f.conj_times_transposed(x), twist_re, twist_im);
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        store_word(0, r, 2 * (g + 8 * (i % 2)) + i / 2, x.re[i]);
+        store_word(1, r, 2 * (g + 8 * (i % 2)) + i / 2, x.im[i]);
+      }
+    }
+  }
+
+  // unfold for 8 columns, which takes half the registers.
+  __device__ __forceinline__ void unfold_chunk(int chunk) const {
+    uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
+#pragma unroll
+    for (int k = 0; k < PARTS / 32; ++k) {
+      load_transposed(re[k], at(0, 32 * k + lane, chunk));
+      load_transposed(im[k], at(1, 32 * k + lane, chunk));
+    }
+    __syncwarp();
+#pragma unroll 1
+    for (int m = 0; m < PARTS / 32; ++m) {
+      float y_re[4] = {}, y_im[4] = {};
+#pragma unroll
+      for (int k = 0; k < PARTS / 16; ++k) {
+        uint32_t f_re[4], f_im[4];
+        load_fold<true>(0, m, k, f_re), load_fold<true>(1, m, k, f_im);
+        const uint32_t *x_re = re[k / 2] + 2 * (k % 2), *x_im = im[k / 2] + 2 * (k % 2);
+        mma_f16(y_re, f_re, x_re[0], x_re[1]);
+        mma_f16(y_im, f_re, x_im[0], x_im[1]);
+        mma_f16(y_re, f_im, x_im[0], x_im[1]);
+        mma_f16(y_im, f_im, negated(x_re[0]), negated(x_re[1]));
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        store_word(0, 16 * m + g + 8 * i, chunk, pack_f16(y_re[2 * i], y_re[2 * i + 1]));
+        store_word(1, 16 * m + g + 8 * i, chunk, pack_f16(y_im[2 * i], y_im[2 * i + 1]));
+      }
+    }
+  }
+
+  // Rows a < PARTS / 2 of the planes become the convolution.
+  __device__ __forceinline__ void unfold() const {
+#pragma unroll 1
+    for (int tile = warp; tile < 16; tile += WARPS) {
+      if constexpr (PARTS == 8) {
+        uint32_t left[4], x[4];
+        load4(constants + SIZES.fold() + 128 + lane * 4, left);
+        load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
+        __syncwarp();
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          float y[4] = {};  // row g: the real part of a = g for g < 4, the imaginary part of a = g - 4 for the others
+          mma_f16(y, left, x[2 * t], x[2 * t + 1]);
+          store_word(g / 4, g % 4, 2 * tile + t, pack_f16(y[0], y[1]));
+        }
+      } else if constexpr (PARTS == 16) {
+        uint32_t left[2][4], re[4], im[4];
+        load4(constants + SIZES.fold() + 256 + lane * 4, left[0]), load4(constants + SIZES.fold() + 384 + lane * 4, left[1]);
+        load_rows(0, 0, tile, re), load_rows(1, 0, tile, im);
+        __syncwarp();
+        float y[2][4] = {};  // row g: the real part of a = g; row g + 8: its imaginary part
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          mma_f16(y[t], left[0], re[2 * t], re[2 * t + 1]);
+          mma_f16(y[t], left[1], im[2 * t], im[2 * t + 1]);
+          store_word(0, g, 2 * tile + t, pack_f16(y[t][0], y[t][1]));
+          store_word(1, g, 2 * tile + t, pack_f16(y[t][2], y[t][3]));
+        }
+      } else if constexpr (PARTS == 128) {
+#pragma unroll 1
+        for (int t = 0; t < 2; ++t) unfold_chunk(2 * tile + t);
+      } else {
+        uint32_t re[PARTS / 16][4], im[PARTS / 16][4];
+#pragma unroll
+        for (int k = 0; k < PARTS / 16; ++k) load_rows(0, 16 * k, tile, re[k]), load_rows(1, 16 * k, tile, im[k]);
+        __syncwarp();
+#pragma unroll 1
+        for (int m = 0; m < PARTS / 32; ++m) {
+          Accumulator y;
+#pragma unroll
+          for (int k = 0; k < PARTS / 16; ++k) {
+            uint32_t f_re[4], f_im[4];
+            load_fold<true>(0, m, k, f_re), load_fold<true>(1, m, k, f_im);
+#pragma unroll
+            for (int t = 0; t < 2; ++t) {
+              mma_f16(y.re[t], f_re, re[k][2 * t], re[k][2 * t + 1]);
+              mma_f16(y.im[t], f_re, im[k][2 * t], im[k][2 * t + 1]);
+              mma_f16(y.re[t], f_im, im[k][2 * t], im[k][2 * t + 1]);
+              mma_f16(y.im[t], f_im, negated(re[k][2 * t]), negated(re[k][2 * t + 1]));
+            }
+          }
+          store_rows(16 * m, tile, y.pack());
+        }
+      }
+    }
+  }
+
+  // This thread's positions of the convolution, still scaled.
+  __device__ __forceinline__ void read(int sweep, int b, uint32_t* words) const {
+    load4(reinterpret_cast<const uint32_t*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)), words);
+  }
+
+  // Stores or loads this thread's words of both sequences where its results will be.
+  template <bool store, typename T>
+  __device__ __forceinline__ void exchange_output(const MixerPair<T>& pair, int sweep, T* y, uint32_t (*words)[4]) const {
+    const int t0 = position(sweep), count = min(8, pair.in.L - t0);
+#pragma unroll
+    for (int b = 0; b < 2; ++b) {
+      if (pair.first + b >= pair.in.B || count <= 0) continue;
+      auto* out = reinterpret_cast<uint16_t*>(y + pair.row(pair.channel, pair.first + b) + t0);
+      if (pair.wide()) {
+        auto* vector = reinterpret_cast<uint4*>(out);
+        if constexpr (store) {
+          *vector = uint4{words[b][0], words[b][1], words[b][2], words[b][3]};
+        } else {
+          load4(reinterpret_cast<const uint32_t*>(out), words[b]);
+        }
+        continue;
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        uint32_t& word = words[b][i / 2];
+        if (i >= count) continue;
+        if constexpr (store) {
+          out[i] = uint16_t(word >> 16 * (i % 2));
+        } else {
+          word = i % 2 ? (word & 0xffff) | uint32_t(out[i]) << 16 : out[i];
+        }
+      }
+    }
+  }
+
+  template <typename T>
+  static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
+                                             const uint32_t* constants, T* y, bool residual) {
+    M2BERT_SHARED_MEMORY(shared_memory);
+    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
+    const int lane = threadIdx.x % 32;
+    char* const fold_table = shared_memory + SIZES.exchange_bytes();
+    const Monarch m{
+        shared_memory, fold_table, reinterpret_cast<uint32_t*>(fold_table + SIZES.fold_bytes()), constants, int(threadIdx.x) / 32, lane,
+        lane / 4,      lane % 4};
+    for (int i = threadIdx.x; i < SIZES.fold_bytes() / 16; i += THREADS) {
+      reinterpret_cast<uint4*>(fold_table)[i] = reinterpret_cast<const uint4*>(constants + SIZES.fold())[i];
+    }
+    const MixerPair<T> pair{in, int(blockIdx.y), int(blockIdx.x) * 2};
+    uint32_t kept[KEPT_IN_OUTPUT ? 1 : SWEEPS][2][4];  // the residual convolution
+    float residual_scale = 0;
+#pragma unroll 1
+    for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
+      const int e = m.stage(pair, signal);
+      const int row = pair.channel * 2 + signal;
+      __syncthreads();
+      m.fold();
+      __syncthreads();
+      m.convolve_parts(spectra + size_t(row) * SIZES.size());
+      __syncthreads();
+      m.unfold();
+      __syncthreads();
+      const float scale = scales[row] * power_of_two(e);
+      if (signal == 1) {
+        residual_scale = scale;
+#pragma unroll
+        for (int k = 0; k < SWEEPS; ++k) {
+          uint32_t(*words)[4] = kept[KEPT_IN_OUTPUT ? 0 : k];
+          m.read(k, 0, words[0]), m.read(k, 1, words[1]);
+          if constexpr (KEPT_IN_OUTPUT) m.exchange_output<true>(pair, k, y, words);
+        }
+      } else {
+#pragma unroll
+        for (int k = 0; k < SWEEPS; ++k) {
+          if (KEPT_IN_OUTPUT && residual) m.exchange_output<false>(pair, k, y, kept[0]);
+#pragma unroll
+          for (int b = 0; b < 2; ++b) {
+            uint32_t words[4];
+            float x2[8], out[8];
+            m.read(k, b, words);
+            pair.template gate<8>(pair.first + b, m.position(k), x2);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              const float2 conv = unpack_f16(words[i]);
+              out[2 * i] = x2[2 * i] * (conv.x * scale), out[2 * i + 1] = x2[2 * i + 1] * (conv.y * scale);
+              if (residual) {
+                const float2 rest = unpack_f16(kept[KEPT_IN_OUTPUT ? 0 : k][b][i]);
+                out[2 * i] += rest.x * residual_scale, out[2 * i + 1] += rest.y * residual_scale;
+              }
+            }
+            pair.template store<8>(pair.first + b, m.position(k), out, y);
+          }
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+// Grid: pairs of sequences, rows of y. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
+#define MIXER_MONARCH(parts, length, blocks)                                                                                        \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_monarch_##length(                    \
+      const BFloat16* projected, const BFloat16* u, const float* short_filter, const uint32_t* spectra, const float* scales,        \
+      const uint32_t* constants, const int* lengths, BFloat16* y, int H, int B, int L, bool residual, bool masked) {                \
+    Monarch<parts>::run<BFloat16>({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, spectra, scales, constants, y, \
+                                  residual);                                                                                        \
+  }
+
+// MIXER_LENGTH: compiles only this kernel; 0: only the spectra.
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 1024
+MIXER_MONARCH(8, 1024, 6)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 2048
+MIXER_MONARCH(16, 2048, 3)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 4096
+MIXER_MONARCH(32, 4096, 2)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 8192
+MIXER_MONARCH(64, 8192, 1)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 16384
+MIXER_MONARCH(128, 16384, 1)
+#endif
+
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
+
+// A filter's spectrum as the kernels above take it, and by what their results are multiplied. Grid: 1, channels.
+// transform: of `size` real values, size / 2 + 1 complex ones, `stride` apart; channels are `channel_stride` apart.
+extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32_t* spectra, float* scales, int size, int stride,
+                                                 int channel_stride, int signal) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  uint32_t* maxima = reinterpret_cast<uint32_t*>(shared_memory);
+  const int channel = blockIdx.y, lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = size / 256;
+  const float2* in = transform + size_t(channel) * channel_stride;
+  float largest = 0;
+  for (int k = threadIdx.x; k <= size / 2; k += blockDim.x) {
+    const float2 v = in[size_t(k) * stride];
+    largest = fmaxf(largest, fmaxf(fabsf(v.x), fabsf(v.y)));
+  }
+  const uint32_t own = warp_max(__float_as_uint(largest));
+  if (lane == 0) maxima[threadIdx.x / 32] = own;
+  __syncthreads();
+  const uint32_t bits = warp_max(maxima[lane % warps]);
+  // |x| <= 1 in both parts of `size` / 2 positions has an L2 norm of sqrt(size); |spectrum| <= 1.5 * 2^e.
+  int headroom = 14;
+  for (int n = 1; n < size; n *= 4) --headroom;
+  const int e = PowerOfTwo(bits).e - headroom;
+  const float scale = power_of_two(-e);
+  uint32_t* out = spectra + size_t(channel * 2 + signal) * size;
+  for (int i = threadIdx.x; i < parts * 128; i += blockDim.x) {
+    const int part = i / 128, l = i / 4 % 32, word = i % 4;
+    const int f1 = l / 4 + 8 * (word % 2), f2 = 2 * (l % 4) + 8 * (word / 2);
+    float2 v[2];
+    for (int j = 0; j < 2; ++j) {
+      const int k = part + parts * (f1 + 16 * (f2 + j));
+      v[j] = in[size_t(k <= size / 2 ? k : size - k) * stride];
+      if (k > size / 2) v[j].y = -v[j].y;
+    }
+    out[part * 256 + l * 4 + word] = pack_f16(v[0].x * scale, v[1].x * scale);
+    out[part * 256 + 128 + l * 4 + word] = pack_f16(v[0].y * scale, v[1].y * scale);
+  }
+  if (threadIdx.x == 0) scales[channel * 2 + signal] = power_of_two(e);
+}
+#endif
+
+}  // namespace m2bert::ops::cuda

@@ -1,0 +1,118 @@
+#pragma once
+// The constants of mixer_monarch.cu, in the order in which the lanes of a warp hold them. Host code.
+#include <cmath>
+#include <cstdint>
+#include <numbers>
+#include <vector>
+
+#include "m2bert/ops/backend/cuda/scalar.cuh"
+
+namespace m2bert::ops::cuda {
+
+// Sizes of the transform of PARTS * 256 values, for sequences of up to PARTS * 128 positions.
+struct MonarchSizes {
+  int parts;
+  static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
+  M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
+  M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
+  M2BERT_DEVICE constexpr bool small() const { return parts <= 16; }  // the fold is one matrix product, with constants in registers
+  M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
+  M2BERT_DEVICE constexpr int warps() const { return parts == 8 ? 4 : parts <= 32 ? 8 : 16; }
+  M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * parts * ROW * 2; }
+  M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * parts * fold_row() * 2; }
+  M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
+  // In words: offsets of the tables of `constants`.
+  M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
+  M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
+  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }      // small: [4][32] of 4; else as in shared memory
+  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : fold_bytes() / 4; }
+  // [16][parts / 16][2][32] of 4; 8 parts: [16][32] of 4.
+  M2BERT_DEVICE constexpr int twists() const { return fold() + fold_words(); }
+  M2BERT_DEVICE constexpr int untwists() const { return twists() + parts * 256; }  // [parts][2][32] of 4
+  M2BERT_DEVICE constexpr int words() const { return untwists() + parts * 256; }
+};
+
+inline std::vector<uint32_t> monarch_constants(int parts) {
+  const MonarchSizes s{parts};
+  std::vector<uint32_t> words(s.words());
+  struct Root {
+    double re, im;
+  };
+  auto root = [](long k, long n) {
+    const double angle = -2 * std::numbers::pi * double(k % n) / double(n);
+    return Root{std::cos(angle), std::sin(angle)};
+  };
+  auto pack = [](double low, double high) { return uint32_t(half_bits(float(low))) | uint32_t(half_bits(float(high))) << 16; };
+  // A lane's part of a left matrix: f(row, column).
+  auto left = [&](int at, auto f) {
+    for (int lane = 0; lane < 32; ++lane) {
+      for (int i = 0; i < 4; ++i) {
+        const int row = lane / 4 + 8 * (i % 2), column = 2 * (lane % 4) + 8 * (i / 2);
+        words[at + lane * 4 + i] = pack(f(row, column), f(row, column + 1));
+      }
+    }
+  };
+  // A lane's part of a product's 16 x 16 result: word i is row g + 8 (i % 2), columns 8 (i / 2) + 2 q, which `left` has in the same place.
+  const auto f16 = [&](int r, int c) { return root(r * c, 16); };
+  left(s.fragments(), [&](int r, int c) { return f16(r, c).re / 4; });
+  left(s.fragments() + 128, [&](int r, int c) { return f16(r, c).im / 4; });
+  left(s.fragments() + 256, [&](int r, int c) { return -f16(r, c).im / 4; });
+  left(s.twiddles(), [&](int r, int c) { return root(r * c, 256).re; });
+  left(s.twiddles() + 128, [&](int r, int c) { return root(r * c, 256).im; });
+  if (parts == 8) {
+    // Real and imaginary parts of 4 inputs beside one another, of 8 outputs below one another; zeros fill up the 16 x 16 matrices.
+    const double scale = 1 / std::sqrt(8.0);
+    auto real = [&](int a, int r) { return root(a * r, 8).re * scale; };
+    auto imaginary = [&](int a, int r) { return root(a * r, 8).im * scale; };
+    left(s.fold(), [&](int r, int c) {
+      if (c >= 8) return 0.0;
+      if (r < 8) return c < 4 ? real(c, r) : -imaginary(c - 4, r);
+      return c < 4 ? imaginary(c, r - 8) : real(c - 4, r - 8);
+    });
+    left(s.fold() + 128, [&](int a, int r) {
+      if (a >= 8) return 0.0;
+      if (a < 4) return r < 8 ? real(a, r) : imaginary(a, r - 8);
+      return r < 8 ? -imaginary(a - 4, r) : real(a - 4, r - 8);
+    });
+  } else if (s.small()) {
+    left(s.fold(), [&](int r, int c) { return c < 8 ? f16(r, c).re / 4 : -f16(r, c - 8).im / 4; });
+    left(s.fold() + 128, [&](int r, int c) { return c < 8 ? f16(r, c).im / 4 : f16(r, c - 8).re / 4; });
+    left(s.fold() + 256, [&](int a, int r) { return a < 8 ? f16(a, r).re / 4 : -f16(a - 8, r).im / 4; });
+    left(s.fold() + 384, [&](int a, int r) { return a < 8 ? f16(a, r).im / 4 : f16(a - 8, r).re / 4; });
+  } else {
+    const double scale = 1 / std::sqrt(double(parts));
+    for (int r = 0; r < parts; ++r) {
+      for (int a = 0; a < parts / 2; a += 2) {
+        const Root x = root(long(r) * a, parts), y = root(long(r) * (a + 1), parts);
+        const int at = s.fold() + (r * s.fold_row() + a) / 2;
+        words[at] = pack(x.re * scale, y.re * scale);
+        words[at + s.fold_bytes() / 8] = pack(x.im * scale, y.im * scale);
+      }
+    }
+  }
+  for (int tile = 0; parts == 8 && tile < 16; ++tile) {
+    for (int lane = 0; lane < 32; ++lane) {
+      for (int t = 0; t < 2; ++t) {
+        const int r = lane / 4, column = 16 * tile + 8 * t + 2 * (lane % 4), at = s.twists() + tile * 128 + lane * 4 + t;
+        const Root x = root(long(r) * column, s.size()), y = root(long(r) * (column + 1), s.size());
+        words[at] = pack(x.re, y.re);
+        words[at + 2] = pack(x.im, y.im);
+      }
+    }
+  }
+  for (int tile = 0; tile < 16; ++tile) {
+    for (int m = 0; m < parts / 16; ++m) {
+      const int at = s.twists() + (tile * (parts / 16) + m) * 256;
+      left(at, [&](int r, int c) { return root(long(16 * m + r) * (16 * tile + c), s.size()).re; });
+      left(at + 128, [&](int r, int c) { return root(long(16 * m + r) * (16 * tile + c), s.size()).im; });
+    }
+  }
+  for (int part = 0; part < parts; ++part) {
+    const int at = s.untwists() + part * 256;
+    left(at, [&](int r, int c) { return root(long(part) * (16 * r + c), s.size()).re; });
+    left(at + 128, [&](int r, int c) { return root(long(part) * (16 * r + c), s.size()).im; });
+  }
+  return words;
+}
+
+}  // namespace m2bert::ops::cuda

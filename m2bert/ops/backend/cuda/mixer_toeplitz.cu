@@ -1,0 +1,227 @@
+// The Monarch Mixer's core for short sequences, bfloat16: short convolution, gates, and both long convolutions as products with Toeplitz
+// matrices on tensor cores.
+//
+// Output 8 g + n of a tile of 128 is row g, column n of a matrix product over c: row g of the left matrix is the signal from position 8 g
+// on (the rows overlap, so ldmatrix reads them from one copy at a pitch of 8), and element (c, n) of the right matrix is tap n - c. A warp
+// does one channel of one sequence after the other.
+#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
+#include "m2bert/ops/backend/cuda/tensor_core.cuh"
+
+namespace m2bert::ops::cuda {
+
+namespace {
+
+__device__ __forceinline__ float low_half(uint32_t word) { return __uint_as_float(word << 16); }
+__device__ __forceinline__ float high_half(uint32_t word) { return __uint_as_float(word & 0xffff0000u); }
+
+// Lengths up to 128 TILES.
+template <int TILES>
+struct Toeplitz {
+  static constexpr int LENGTH = 128 * TILES, WORDS = 2 * TILES;      // words (of two positions) that a lane holds: 64 i + 2 lane
+  static constexpr int TAPS = 2 * LENGTH + 16, ORIGIN = LENGTH + 8;  // taps in reverse: element i is that of lag ORIGIN - i
+  static constexpr int SIGNAL = LENGTH / 2 + 64;                     // words, with 64 zeros before and behind
+  static constexpr int WARPS = 4;
+  static constexpr bool TAPS_IN_REGISTERS = TILES == 1;
+
+  struct Shared {
+    alignas(16) BFloat16 taps[2][2][TAPS];  // filter; from an even and from an odd element on
+    alignas(16) uint32_t signals[WARPS][2][SIGNAL];
+  };
+
+  // A row of bfloat16 from `row` on, as words; zeros from `length` on, if the row is not even one position later. In an even row nothing
+  // here waits for what is loaded.
+  static __device__ __forceinline__ void fetch(const uint16_t* row, int lane, int length, bool even, uint32_t* words) {
+#pragma unroll
+    for (int i = 0; i < WORDS; ++i) {
+      const int t = 64 * i + 2 * lane;
+      words[i] = 0;
+      if (even) {
+        if (t < length) words[i] = *reinterpret_cast<const uint32_t*>(row + t);
+      } else {
+        if (t < length) words[i] = row[t];
+        if (t + 1 < length) words[i] |= uint32_t(row[t + 1]) << 16;
+      }
+    }
+  }
+
+  // The convolution with three taps at this lane's positions, float.
+  static __device__ __forceinline__ void short_convolution(const uint32_t* words, const float4& w, uint32_t before_row, int lane,
+                                                           float* out) {
+    uint32_t carry = before_row;
+#pragma unroll
+    for (int i = 0; i < WORDS; ++i) {
+      uint32_t before = __shfl_up_sync(~0u, words[i], 1);
+      if (lane == 0) before = carry;
+      carry = __shfl_sync(~0u, words[i], 31);
+      out[2 * i] = w.x * low_half(before) + (w.y * high_half(before) + (w.z * low_half(words[i]) + w.w));
+      out[2 * i + 1] = w.x * high_half(before) + (w.y * low_half(words[i]) + (w.z * high_half(words[i]) + w.w));
+    }
+  }
+
+  // Fragment s of the taps: rows 16 s ... 16 s + 15 of the right matrix.
+  static __device__ __forceinline__ uint2 tap_fragment(const BFloat16 (*taps)[TAPS], int lane, int s) {
+    const int n = lane / 4, begin = ORIGIN - n + 2 * (lane % 4) - (n & 1);
+    const uint32_t* words = reinterpret_cast<const uint32_t*>(taps[n & 1]) + begin / 2;
+    return {words[8 * s], words[8 * s + 4]};
+  }
+
+  template <typename Taps>
+  static __device__ __forceinline__ void convolve(const uint32_t* signal, Taps taps, int lane, float (*c)[4]) {
+    // matrix[o + 8]: rows 8 (o + g) + (0 ... 7), g < 8; those outside are zero.
+    uint32_t matrix[16 * TILES + 8];
+#pragma unroll
+    for (int i = 0; i < 4 * TILES + 2; ++i) {
+      // Lane l gives the address of row l % 8 of matrix 4 i + l / 8: rows of the next matrix begin one row later.
+      load_matrices(matrix + 4 * i, signal + (4 * i + lane / 8 + lane % 8) * 4);
+    }
+    auto at = [&](int o) { return o >= -8 && o < 16 * TILES ? matrix[o + 8] : 0u; };
+#pragma unroll
+    for (int s = -8 * TILES; s < 8 * TILES; ++s) {
+      const uint2 b = taps(s);
+#pragma unroll
+      for (int j = 0; j < TILES; ++j) {
+        const int o = 16 * j + 2 * s;
+        if (s < -8 * (j + 1) || s >= 8 * (TILES - j)) continue;
+        const uint32_t left[4] = {at(o), at(o + 8), at(o + 1), at(o + 9)};
+        mma_bf16(c[j], left, b.x, b.y);
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const BFloat16* taps, const float* D, BFloat16* y,
+                                             bool residual, int per_warp) {
+    M2BERT_SHARED_MEMORY(shared_memory);
+    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * WARPS * 32 + threadIdx.x, gridDim.x * WARPS * 32, y);
+    Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, h = blockIdx.y;
+    for (int i = threadIdx.x; i < int(sizeof shared.taps / 16); i += WARPS * 32) {
+      reinterpret_cast<uint4*>(shared.taps)[i] = reinterpret_cast<const uint4*>(taps + size_t(h) * 4 * TAPS)[i];
+    }
+    uint32_t* gated_signal = shared.signals[warp][0];
+    uint32_t* plain_signal = shared.signals[warp][1];
+    for (int i = lane; i < 32; i += 32) {
+      gated_signal[i] = plain_signal[i] = 0;
+      gated_signal[SIGNAL - 32 + i] = plain_signal[SIGNAL - 32 + i] = 0;
+    }
+    __syncthreads();
+    uint2 kept[2][TAPS_IN_REGISTERS ? 16 * TILES : 1];
+    if constexpr (TAPS_IN_REGISTERS) {
+#pragma unroll
+      for (int s = 0; s < 16 * TILES; ++s) {
+        kept[0][s] = tap_fragment(shared.taps[0], lane, s - 8 * TILES);
+        kept[1][s] = tap_fragment(shared.taps[1], lane, s - 8 * TILES);
+      }
+    }
+    auto filter = [&](int f) {
+      return [&, f](int s) {
+        if constexpr (TAPS_IN_REGISTERS) return kept[f][s + 8 * TILES];
+        return tap_fragment(shared.taps[f], lane, s);
+      };
+    };
+    const float4* w = reinterpret_cast<const float4*>(in.short_filter);
+    const float4 w1 = w[2 * h], w2 = w[2 * (in.H + h)], wv = w[2 * (2 * in.H + h)];
+    auto before = [&](int c) { return pack_bf16(in.short_filter[SHORT_FILTER * c + 4], in.short_filter[SHORT_FILTER * c + 4]); };
+    const uint32_t before1 = before(h), before2 = before(in.H + h), before_v = before(2 * in.H + h);
+    const float D1 = D[2 * h], D2 = D[2 * h + 1];
+    const bool even = in.L % 2 == 0;
+    const auto* projected = reinterpret_cast<const uint16_t*>(in.projected);
+    const auto* plain = reinterpret_cast<const uint16_t*>(in.u);
+
+    const int first = (blockIdx.x * WARPS + warp) * per_warp, last = min(first + per_warp, in.B);
+    if (first >= last) return;
+    uint32_t x1[WORDS], x2[WORDS], v[WORDS], u[WORDS];
+    auto fetch_all = [&](int b) {
+      const int length = in.lengths ? in.lengths[b] : in.L;
+      auto row = [&](int c) { return (size_t(c) * in.B + b) * in.L; };
+      fetch(projected + row(h), lane, length, even, x1);
+      fetch(projected + row(in.H + h), lane, length, even, x2);
+      fetch(projected + row(2 * in.H + h), lane, length, even, v);
+      fetch(plain + row(h), lane, length, even, u);
+    };
+    fetch_all(first);
+    for (int b = first; b < last; ++b) {
+      const int length = in.lengths ? in.lengths[b] : in.L;
+      if (length % 2) {
+#pragma unroll
+        for (int i = 0; i < WORDS; ++i) {
+          if (64 * i + 2 * lane + 1 >= length) u[i] &= 0xffff;
+        }
+      }
+      float signal[2 * WORDS], gate[2 * WORDS], skip[2 * WORDS];
+      short_convolution(x1, w1, before1, lane, signal);
+      short_convolution(v, wv, before_v, lane, gate);
+#pragma unroll
+      for (int i = 0; i < 2 * WORDS; ++i) signal[i] = 64 * (i / 2) + 2 * lane + i % 2 < length ? signal[i] * gate[i] : 0.0f;
+      short_convolution(x2, w2, before2, lane, gate);
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < WORDS; ++i) {
+        gated_signal[32 + 32 * i + lane] = pack_bf16(signal[2 * i], signal[2 * i + 1]);
+        plain_signal[32 + 32 * i + lane] = u[i];
+        skip[2 * i] = D2 * low_half(u[i]);
+        skip[2 * i + 1] = D2 * high_half(u[i]);
+      }
+      __syncwarp();
+      if (b + 1 < last) fetch_all(b + 1);
+      float c[TILES][4] = {};
+      convolve(gated_signal, filter(0), lane, c);
+#pragma unroll
+      for (int i = 0; i < 2 * WORDS; ++i) {
+        float& value = c[i / 4][i % 4];
+        value = gate[i] * (value + D1 * signal[i]) + (residual ? skip[i] : 0.0f);
+      }
+      if (residual) convolve(plain_signal, filter(1), lane, c);
+      BFloat16* out = y + (size_t(h) * in.B + b) * in.L;
+#pragma unroll
+      for (int i = 0; i < WORDS; ++i) {
+        const int t = 64 * i + 2 * lane;
+        const float a = t < length ? c[i / 2][2 * (i % 2)] : 0.0f, d = t + 1 < length ? c[i / 2][2 * (i % 2) + 1] : 0.0f;
+        if (even) {
+          if (t < in.L) *reinterpret_cast<uint32_t*>(out + t) = pack_bf16(a, d);
+        } else {
+          if (t < in.L) out[t] = from_float<BFloat16>(a);
+          if (t + 1 < in.L) out[t + 1] = from_float<BFloat16>(d);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+// Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2].
+#define MIXER_TOEPLITZ(length, blocks)                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                     \
+      const BFloat16* projected, const BFloat16* u, const float* short_filter, const BFloat16* taps, const float* D, const int* lengths, \
+      BFloat16* y, int H, int B, int L, bool residual, bool masked, int per_warp) {                                                      \
+    Toeplitz<length / 128>::run({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, taps, D, y, residual, per_warp);      \
+  }
+
+// MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 128
+MIXER_TOEPLITZ(128, 3)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 256
+MIXER_TOEPLITZ(256, 3)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 512
+MIXER_TOEPLITZ(512, 2)
+#endif
+
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
+
+// One of two filters as mixer_toeplitz takes them. Grid: 1, channels. k, k_rev [L, H]; LENGTH: of the kernel.
+extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, BFloat16* taps, int H, int L, int length, int filter,
+                                      bool bidirectional) {
+  const int h = blockIdx.y, size = 2 * length + 16, origin = length + 8;
+  for (int i = threadIdx.x; i < 2 * size; i += blockDim.x) {
+    const int lag = origin - (i % size + i / size);
+    float value = 0;
+    if (lag >= 0 && lag < L) value = k[size_t(lag) * H + h];
+    if (lag < 0 && -lag < L && bidirectional) value = k_rev[size_t(-lag - 1) * H + h];
+    taps[(size_t(h) * 2 + filter) * 2 * size + i] = from_float<BFloat16>(value);
+  }
+}
+#endif
+
+}  // namespace m2bert::ops::cuda

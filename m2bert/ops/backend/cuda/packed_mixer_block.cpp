@@ -1,0 +1,171 @@
+// The Monarch Mixer with its projections: two products by cuBLAS around the core's kernel.
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/cuda/channel_major.h"
+#include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/mixer_core.h"
+#include "m2bert/ops/conv1d.h"
+#include "m2bert/ops/filter_network.h"
+#include "m2bert/ops/linear.h"
+
+namespace m2bert::ops {
+
+namespace cuda {
+namespace {
+
+mx::array float32(const mx::array& a, mx::Stream s) { return mx::astype(a, mx::float32, s); }
+
+// [3 H, 8] as mixer_core takes it. It takes the product without in_bias b: what the convolution adds up of it is part of the bias, and
+// before position 0, where the convolution reads 0, the product is -b.
+mx::array short_filter(const MixerWeights& w, mx::Stream s) {
+  const int C = w.short_weight.shape(0);
+  const auto taps = mx::reshape(float32(w.short_weight, s), {C, 3}, s);
+  auto bias = mx::reshape(float32(w.short_bias, s), {C, 1}, s), before = mx::zeros({C, 1}, mx::float32, s);
+  if (w.in_bias) {
+    const auto b = mx::reshape(float32(*w.in_bias, s), {C, 1}, s);
+    bias = mx::add(bias, mx::multiply(b, mx::sum(taps, 1, true, s), s), s);
+    before = mx::negative(b, s);
+  }
+  return mx::concatenate({taps, bias, before, mx::zeros({C, 3}, mx::float32, s)}, 1, s);
+}
+
+// [H, H], or with a bias [H, H + bias_rows()]: the bias is the column that meets mixer_core's row of ones.
+mx::array out_weight(const MixerWeights& w, mx::Stream s) {
+  if (!w.out_bias) return w.out_weight.values;
+  const auto dtype = w.out_weight.values.dtype();
+  const int H = w.out_weight.values.shape(0);
+  const auto bias = mx::reshape(mx::astype(*w.out_bias, dtype, s), {H, 1}, s);
+  return mx::concatenate({w.out_weight.values, bias, mx::zeros({H, bias_rows() - 1}, dtype, s)}, 1, s);
+}
+
+// The filters [L, H] that networks compute.
+MixerFilters evaluate(const FilterNetworks& f, mx::Stream s) {
+  auto filter = [&](const FilterNetwork& n, const mx::array& times, const mx::array& deltas) {
+    return exponential_decay(mx::matmul(float32(n.features, s), mx::transpose(float32(n.weight, s), s), s), times, deltas, s);
+  };
+  MixerFilters filters{filter(f.k, f.times, f.deltas), f.D};
+  if (f.k_rev) filters.k_rev = filter(*f.k_rev, f.times, f.deltas);
+  if (f.k2) filters.k2 = filter(*f.k2, *f.times2, *f.deltas2), filters.D2 = f.D2;
+  if (f.k2_rev) filters.k2_rev = filter(*f.k2_rev, *f.times2, *f.deltas2);
+  return filters;
+}
+
+// Sequences beyond the kernels' reach: composed of MLX's operations, on spectra. Packed, these are one array: spectrum and skip term of the
+// first filter, then of the second one.
+struct ComposedCore {
+  int L, H;
+  bool residual;
+
+  int spectrum_size() const { return 2 * spectrum_rows(L) * H; }
+  int size() const { return (residual ? 2 : 1) * (spectrum_size() + H); }
+
+  static mx::array pack(const MixerFilters& f, mx::Stream s) {
+    std::vector<mx::array> parts;
+    auto add = [&](const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D) {
+      parts.push_back(mx::reshape(mx::view(long_conv_spectrum(k, k_rev, s), mx::float32, s), {-1}, s));
+      parts.push_back(mx::reshape(float32(D, s), {-1}, s));
+    };
+    add(f.k, f.k_rev, f.D);
+    if (f.k2) add(*f.k2, f.k2_rev, *f.D2);
+    return mx::concatenate(parts, 0, s);
+  }
+
+  mx::array operator()(const mx::array& projected, const mx::array& u, const MixerWeights& w, const mx::array& packed, mx::Stream s) const {
+    auto convolve = [&](const mx::array& x, int i) {
+      const int begin = i * (spectrum_size() + H), end = begin + spectrum_size();
+      const auto spectrum = mx::view(mx::reshape(mx::slice(packed, {begin}, {end}, s), {spectrum_rows(L), 2 * H}, s), mx::complex64, s);
+      return long_conv_with_spectrum(x, spectrum, mx::slice(packed, {end}, {end + H}, s), {}, s);
+    };
+    const auto local = mx::astype(depthwise_conv1d_causal(projected, w.short_weight, w.short_bias, s), projected.dtype(), s);
+    const auto parts = mx::split(local, 3, 2, s);
+    const auto y = mx::multiply(parts[1], convolve(mx::multiply(parts[2], parts[0], s), 0), s);
+    return residual ? mx::add(y, convolve(u, 1), s) : y;
+  }
+};
+
+class PackedBlock final : public PackedMixerBlock {
+ public:
+  PackedBlock(const MixerWeights& w, bool residual, mx::Stream s)
+      : weights_(w), residual_(residual), short_filter_(short_filter(w, s)), out_(out_weight(w, s)) {
+    mx::eval(w.in_weight.values, short_filter_, out_);
+  }
+
+  mx::array operator()(const mx::array& u, const mx::array& filters, mx::StreamOrDevice device) const override {
+    check(u);
+    if (u.size() == 0) return u;
+    require(filters.dtype() == packed_dtype(u.dtype()) && filters.nbytes() == packed_filter_bytes(u.shape(1), u.dtype()),
+            "[mixer_block] the packed filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
+    const auto s = mx::to_stream(device);
+    const int L = u.shape(1);
+    if (L > longest_mixer_core(u.dtype())) return composed(u, filters, s);
+    const auto channels = channel_major(u, s);
+    const auto y = mixer_core(mx::matmul(weights_.in_weight.values, channels, s), channels, short_filter_, filters, L, residual_,
+                              weights_.out_bias.has_value(), s);
+    return position_major(mx::matmul(out_, y, s), u, s);
+  }
+
+  mx::array operator()(const mx::array& u, const FilterNetworks& networks, mx::StreamOrDevice s) const override {
+    check(u);
+    if (u.size() == 0) return u;
+    check_filter_networks("mixer_block", networks, u.shape(1), u.shape(2));
+    require(networks.k2.has_value() == residual_, "[mixer_block] the weights were packed ", residual_ ? "with" : "without",
+            " a second convolution, the filters are not");
+    return (*this)(u, pack_filters(networks, u.dtype(), s), s);
+  }
+
+  mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice device) const override {
+    check_filters("pack_filters", filters);
+    const auto s = mx::to_stream(device);
+    if (filters.k.shape(0) <= longest_mixer_core(dtype)) return pack_mixer_filters(filters, dtype, s);
+    return mx::view(ComposedCore::pack(filters, s), packed_dtype(dtype), s);
+  }
+
+  mx::array pack_filters(const FilterNetworks& networks, mx::Dtype dtype, mx::StreamOrDevice device) const override {
+    require(networks.times.ndim() == 1 && networks.deltas.ndim() == 1, "[pack_filters] times has shape ", networks.times.shape(),
+            ", deltas ", networks.deltas.shape(), ", want [L] and [H]");
+    check_filter_networks("pack_filters", networks, networks.times.shape(0), networks.deltas.shape(0));
+    return pack_filters(evaluate(networks, mx::to_stream(device)), dtype, device);
+  }
+
+  size_t packed_filter_bytes(int L, mx::Dtype dtype) const override {
+    if (L > longest_mixer_core(dtype)) return sizeof(float) * size_t(ComposedCore{L, width(), residual_}.size());
+    return sizeof(float) * size_t(packed_mixer_filter_size(L, width(), residual_, dtype));
+  }
+
+ private:
+  static mx::Dtype packed_dtype(mx::Dtype dtype) { return dtype == mx::float32 ? mx::float32 : mx::uint32; }
+  int width() const { return weights_.out_weight.values.shape(0); }
+  mx::Dtype dtype() const { return weights_.in_weight.values.dtype(); }
+
+  void check(const mx::array& u) const {
+    require(u.ndim() == 3 && u.shape(2) == width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ", width(), "]");
+    require(u.dtype() == dtype(), "[mixer_block] u is ", u.dtype(), ", the weights want another dtype");
+  }
+
+  mx::array composed(const mx::array& u, const mx::array& filters, mx::Stream s) const {
+    const auto projected = linear(u, weights_.in_weight.values, weights_.in_bias, s);
+    const ComposedCore core{u.shape(1), width(), residual_};
+    return linear(core(projected, u, weights_, mx::view(filters, mx::float32, s), s), weights_.out_weight.values, weights_.out_bias, s);
+  }
+
+  MixerWeights weights_;
+  bool residual_;
+  mx::array short_filter_, out_;
+};
+
+}  // namespace
+}  // namespace cuda
+
+std::unique_ptr<PackedMixerBlock> CudaBackend::pack_mixer_block(const MixerWeights& w, bool residual, mx::Stream s) const {
+  const auto dtype = w.in_weight.values.dtype();
+  const int H = w.out_weight.values.shape(0);
+  if (w.in_weight.scale || w.out_weight.scale || (dtype != mx::bfloat16 && dtype != mx::float32) || w.out_weight.values.dtype() != dtype ||
+      w.in_weight.values.shape() != mx::Shape{3 * H, H} || w.out_weight.values.shape(1) != H || H % 16 != 0) {
+    return nullptr;
+  }
+  if (w.short_weight.ndim() != 3 || w.short_weight.shape(2) != 3) return nullptr;
+  require(w.short_weight.shape(0) == 3 * H, "[pack_mixer_block] short_weight has shape ", w.short_weight.shape(), ", in_weight ",
+          w.in_weight.values.shape());
+  return std::make_unique<cuda::PackedBlock>(w, residual, s);
+}
+
+}  // namespace m2bert::ops

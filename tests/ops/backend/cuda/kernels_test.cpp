@@ -1,0 +1,236 @@
+// The CUDA kernels on tensor cores, run on the CPU (emulation.h), against the mixer's definition in double precision.
+#include "tests/ops/backend/cuda/emulation.h"
+//
+#include "m2bert/ops/backend/cuda/channel_norm.cu"
+#include "m2bert/ops/backend/cuda/gelu_gate.cu"
+#include "m2bert/ops/backend/cuda/mixer_monarch.cu"
+#include "m2bert/ops/backend/cuda/mixer_toeplitz.cu"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace m2bert::ops::cuda {
+namespace {
+
+enum class Signal { noise, offset, spike };
+
+struct Case {
+  int L, B;
+  bool bidirectional = true, residual = true, masked = false;
+  Signal signal = Signal::noise;
+};
+
+// One channel, and two rows for a bias.
+struct Mixer {
+  Case c;
+  std::vector<BFloat16> p, u, y;
+  std::vector<float> filter = std::vector<float>(3 * SHORT_FILTER), k[2], k_rev[2];
+  float D[2] = {0.7f, -1.3f};
+  std::vector<int> lengths;
+
+  explicit Mixer(const Case& values) : c(values) {
+    std::mt19937 random(c.L * 7 + c.B);
+    std::normal_distribution<float> normal;
+    auto fill = [&](std::vector<BFloat16>& x, size_t n) {
+      for (size_t i = 0; i < n; ++i) {
+        float value = normal(random);
+        if (c.signal == Signal::offset) value += 5;
+        if (c.signal == Signal::spike) value = 0.01f * value + (int(i % c.L) == c.L / 3 ? 300 : 0);
+        x.push_back(from_float<BFloat16>(value));
+      }
+    };
+    fill(p, size_t(3) * c.B * c.L);
+    fill(u, size_t(c.B) * c.L);
+    y.assign(3 * u.size(), from_float<BFloat16>(777));
+    for (auto& w : filter) w = to_float(from_float<BFloat16>(0.5f * normal(random)));
+    for (int f = 0; f < 2; ++f) {
+      for (auto* side : {&k[f], &k_rev[f]}) {
+        for (int t = 0; t < c.L; ++t) side->push_back(normal(random) * std::exp(-4.0f * t / c.L) * 0.1f);
+      }
+    }
+    for (int b = 0; b < c.B; ++b) lengths.push_back(c.masked ? c.L * (b + 1) / (c.B + 1) : c.L);
+  }
+
+  void check_bias_rows() const {
+    for (size_t i = 0; i < 2 * u.size(); ++i) ASSERT_EQ(to_float(y[u.size() + i]), i < u.size() ? 1 : 0) << i;
+  }
+  double tap(int f, int lag) const {
+    if (lag >= 0) return double(k[f][lag]) + (lag == 0 ? double(D[f]) : 0);
+    return c.bidirectional ? k_rev[f][-lag - 1] : 0;
+  }
+  // Relative L2 error of y.
+  double error() const {
+    double difference = 0, norm = 0;
+    for (int b = 0; b < c.B; ++b) {
+      std::vector<double> parts[3];
+      for (int i = 0; i < 3; ++i) {
+        const BFloat16* row = p.data() + (size_t(i) * c.B + b) * c.L;
+        const float* w = filter.data() + SHORT_FILTER * i;
+        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
+        for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
+      }
+      const int step = c.L > 600 ? 13 : 1;  // long sequences are compared at some positions
+      for (int t = 0; t < c.L; t += step) {
+        double want = 0;
+        for (int s = 0; s < lengths[b] && t < lengths[b]; ++s) {
+          want += parts[1][t] * tap(0, t - s) * parts[0][s] * parts[2][s];
+          if (c.residual) want += tap(1, t - s) * to_float(u[size_t(b) * c.L + s]);
+        }
+        const double d = want - to_float(y[size_t(b) * c.L + t]);
+        difference += d * d, norm += want * want;
+      }
+    }
+    return std::sqrt(difference / norm);
+  }
+};
+
+template <int PARTS, typename Kernel>
+double monarch_error(Kernel kernel, const Case& c) {
+  Mixer m(c);
+  constexpr MonarchSizes sizes{PARTS};
+  const int n = sizes.size();
+  std::vector<uint32_t> spectra(2 * n);
+  std::vector<float> scales(2);
+  for (int f = 0; f <= c.residual; ++f) {
+    std::vector<float2> transform(n / 2 + 1);
+    std::vector<double> cosines(n);
+    for (int i = 0; i < n; ++i) cosines[i] = std::cos(2 * std::numbers::pi * i / n);
+    for (int j = 0; j <= n / 2; ++j) {
+      double re = 0, im = 0;
+      for (int lag = 1 - c.L; lag < c.L; ++lag) {
+        const int phase = int((int64_t(j) * (lag + n)) % n);
+        re += m.tap(f, lag) * cosines[phase];
+        im -= m.tap(f, lag) * cosines[(phase + 3 * n / 4) % n];
+      }
+      transform[j] = {float(re), float(im)};
+    }
+    emulation::launch({1, 1, 1}, 64, 64, [&] { mixer_monarch_spectra(transform.data(), spectra.data(), scales.data(), n, 1, 0, f); });
+  }
+  const auto constants = monarch_constants(PARTS);
+  emulation::launch({unsigned(c.B + 1) / 2, 3, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
+    kernel(m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales.data(), constants.data(), m.lengths.data(), m.y.data(), 1, c.B,
+           c.L, c.residual, c.masked);
+  });
+  m.check_bias_rows();
+  return m.error();
+}
+
+constexpr double tolerance = 2.4e-3;  // of which 1.7e-3 is the rounding of the result
+
+TEST(CudaMonarch, Length1024) {
+  EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {1, 3})), 4e-3);
+  for (const int L : {513, 640, 1023, 1024}) EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {L, 3})), tolerance) << L;
+  for (const auto signal : {Signal::offset, Signal::spike}) {
+    EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {777, 2, true, true, true, signal})), tolerance) << int(signal);
+  }
+}
+TEST(CudaMonarch, Length2048) {
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1, 3})), 4e-3);  // of three values
+  for (const int L : {700, 1025, 2048}) EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {L, 3})), tolerance) << L;
+}
+TEST(CudaMonarch, Signals) {
+  for (const auto signal : {Signal::offset, Signal::spike}) {
+    EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1500, 2, true, true, false, signal})), tolerance) << int(signal);
+  }
+}
+TEST(CudaMonarch, Options) {
+  for (const bool bidirectional : {false, true}) {
+    for (const bool residual : {false, true}) {
+      EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {900, 2, bidirectional, residual, true})), tolerance) << bidirectional << residual;
+    }
+  }
+}
+TEST(CudaMonarch, Length4096) { EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {2049, 2})), tolerance); }
+TEST(CudaMonarch, Length8192) { EXPECT_LT((monarch_error<64>(mixer_monarch_8192, {4100, 1})), tolerance); }
+// Too few positions for the CPU's time to matter; all of the kernel's 128 parts are computed.
+TEST(CudaMonarch, Length16384) { EXPECT_LT((monarch_error<128>(mixer_monarch_16384, {600, 2})), tolerance); }
+
+template <int TILES, typename Kernel>
+double toeplitz_error(Kernel kernel, const Case& c) {
+  Mixer m(c);
+  const int length = 128 * TILES, size = 2 * length + 16;
+  std::vector<BFloat16> taps(4 * size);
+  for (int f = 0; f < 2; ++f) {
+    emulation::launch({1, 1, 1}, 64, 0,
+                      [&] { mixer_taps(m.k[f].data(), m.k_rev[f].data(), taps.data(), 1, c.L, length, f, c.bidirectional); });
+  }
+  emulation::launch({1, 3, 1}, 128, sizeof(typename Toeplitz<TILES>::Shared), [&] {
+    kernel(m.p.data(), m.u.data(), m.filter.data(), taps.data(), m.D, m.lengths.data(), m.y.data(), 1, c.B, c.L, c.residual, c.masked, 2);
+  });
+  m.check_bias_rows();
+  return m.error();
+}
+
+constexpr double toeplitz_tolerance = 5e-3;  // signal and taps are rounded to bfloat16 too
+
+TEST(CudaToeplitz, Length128) {
+  for (const int L : {1, 2, 3, 17, 127, 128}) EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {L, 3})), toeplitz_tolerance) << L;
+}
+TEST(CudaToeplitz, Length256) {
+  for (const int L : {129, 200, 256}) EXPECT_LT((toeplitz_error<2>(mixer_toeplitz_256, {L, 2})), toeplitz_tolerance) << L;
+}
+TEST(CudaToeplitz, Length512) {
+  for (const int L : {257, 511, 512}) EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {L, 5})), toeplitz_tolerance) << L;
+}
+TEST(CudaToeplitz, Options) {
+  for (const bool bidirectional : {false, true}) {
+    for (const bool residual : {false, true}) {
+      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, bidirectional, residual, true})), toeplitz_tolerance)
+          << bidirectional << residual;
+    }
+  }
+}
+
+std::vector<BFloat16> random_values(size_t n, float scale, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<BFloat16> x;
+  for (size_t i = 0; i < n; ++i) x.push_back(from_float<BFloat16>(normal(random)));
+  return x;
+}
+
+TEST(CudaGeluGate, EqualsItsDefinition) {
+  const int vectors = 37, n = 8 * vectors;
+  auto x = random_values(2 * n, 3, 1);
+  const float extremes[] = {0, 40, -40, 3e4f, -3e4f};
+  for (int i = 0; i < 5; ++i) x[i] = from_float<BFloat16>(extremes[i]);
+  std::vector<BFloat16> y(n);
+  emulation::launch({2, 1, 1}, 32, 0, [&] { gelu_gate(x.data(), y.data(), vectors); });
+  for (int i = 0; i < n; ++i) {
+    const double a = to_float(x[i]), want = a / 2 * (1 + std::erf(a / std::sqrt(2.0))) * to_float(x[n + i]);
+    EXPECT_NEAR(to_float(y[i]), want, 4e-3 * std::abs(want) + 4e-5 * std::abs(to_float(x[n + i]))) << a;
+  }
+}
+
+TEST(CudaChannelNorm, EqualsItsDefinition) {
+  for (const int H : {48, 768, 900}) {
+    for (const int T : {1, 20, 35}) {
+      auto x = random_values(size_t(H) * T, 1, 2), residual = random_values(size_t(H) * T, 2, 3);
+      for (int h = 0; h < H; ++h) residual[size_t(h) * T] = from_float<BFloat16>(100 + to_float(residual[size_t(h) * T]));  // an offset
+      std::vector<float> bias(H), weight(H), norm_bias(H);
+      for (int h = 0; h < H; ++h) bias[h] = 0.01f * float(h % 17), weight[h] = 1 + 0.1f * float(h % 5), norm_bias[h] = 0.1f * float(h % 7);
+      std::vector<BFloat16> y(x.size(), from_float<BFloat16>(777));
+      emulation::launch({unsigned(T + 15) / 16, 1, 1}, 512, 2048, [&] {
+        (H <= 768 ? channel_norm_768 : channel_norm)(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), H,
+                                                     T, 1e-12f);
+      });
+      for (int t = 0; t < T; ++t) {
+        std::vector<double> v;
+        double mean = 0, variance = 0;
+        for (int h = 0; h < H; ++h) {
+          v.push_back(double(to_float(x[size_t(h) * T + t])) + to_float(residual[size_t(h) * T + t]) + bias[h]);
+          mean += v.back() / H;
+        }
+        for (const double value : v) variance += (value - mean) * (value - mean) / H;
+        for (int h = 0; h < H; ++h) {
+          const double want = (v[h] - mean) / std::sqrt(variance) * weight[h] + norm_bias[h];
+          ASSERT_NEAR(to_float(y[size_t(h) * T + t]), want, 4e-3 * std::abs(want) + 1e-4) << H << " " << T << " " << h << " " << t;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace m2bert::ops::cuda
