@@ -195,8 +195,6 @@ void load_text_settings(Pretrained& p, const fs::path& path, const std::optional
   check_vocabulary(p, !tokenizer, path);
   require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
           ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
-  require(!p.config.monarch_mixer_sequence_mixing || p.tokenizer.settings().padding_side == tokenize::PaddingSide::right, path.string(),
-          ": the tokenizer's padding_side is left; padding is part of an M2-BERT model, and is on the right");
   apply_defaults(p, folder);
   if (folder) apply_folder(p, *folder);
 }
