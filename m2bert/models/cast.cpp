@@ -26,19 +26,21 @@ namespace {
 
 bool cast_to_int8(Model& model, NarrowGemms gemms) {
   const bool mixer = model.config().monarch_mixer_sequence_mixing;
+  // The other matrices of a mixer are bfloat16. Where those would be float32, the int8 ones gain nothing.
+  const bool narrow = gemms.int8 && (!mixer || gemms.bfloat16);
   for (auto& m : nn::matrices(model)) {
     const auto dtype = checkpoint::int8_checkpoint_dtype(m.name, *m.weight, mixer);
     ops::Weight weight{*m.weight, *m.scale};
     if (dtype == mx::int8 && !weight.scale) weight = ops::quantize_weight(weight.values);
-    if (dtype != mx::int8 || !gemms.int8) weight = {ops::dequantize_weight(weight)};
+    if (dtype != mx::int8 || !narrow) weight = {ops::dequantize_weight(weight)};
     if (dtype == mx::bfloat16) weight.values = ops::cast(weight.values, mx::bfloat16);
-    if (dtype == mx::bfloat16 && !(gemms.int8 && gemms.bfloat16)) weight.values = ops::cast(weight.values, mx::float32);
+    if (dtype == mx::bfloat16 && !narrow) weight.values = ops::cast(weight.values, mx::float32);
     *m.weight = weight.values;
     *m.scale = weight.scale;
   }
   // Attention is computed in float32 anyway, and float32 states make it more precise.
-  model.set_activations(mixer && gemms.int8 && gemms.bfloat16 ? mx::bfloat16 : mx::float32);
-  return !gemms.int8;
+  model.set_activations(mixer && narrow ? mx::bfloat16 : mx::float32);
+  return !narrow;
 }
 
 }  // namespace
