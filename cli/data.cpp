@@ -132,7 +132,7 @@ data::BuildResult build(const data::BuildOptions& options, const tokenize::WordP
   try {
     return data::build_dataset(options, tokenizer);
   } catch (const data::BadRecord& e) {
-    fail(e.what(), skip_bad_remedy);
+    fail(e.what(), options.documents.whole_files ? "; --skip-bad passes over such files" : skip_bad_remedy);
   }
 }
 

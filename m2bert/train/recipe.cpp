@@ -174,6 +174,12 @@ void read_average(Recipe& r, RecipeKeys& keys) {
   r.average = average;
 }
 
+// `algorithms=[]` means none, as `{}` and null do.
+void accept_empty(const Recipe& r, RecipeKeys& keys, const std::string& name) {
+  const io::Tree* value = r.tree.find_path(name);
+  if (value && value->is_list() && value->size() == 0) keys.accept(name);
+}
+
 void read_algorithms(Recipe& r, RecipeKeys& keys) {
   for (const char* name : {"fused_layernorm", "low_precision_layernorm"}) keys.accept(std::string("algorithms.") + name);  // always on
   if (keys.present("algorithms.gradient_clipping")) {
@@ -384,6 +390,7 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
   r.eval_interval = get_time(keys, "eval_interval", "1ep");
   read_schedule(r, keys);
   read_optimizer(r, keys);
+  for (const char* name : {"algorithms", "callbacks", "loggers"}) accept_empty(r, keys, name);
   read_algorithms(r, keys);
   read_callbacks(r, keys);
   read_saving(r, keys, placeholders);

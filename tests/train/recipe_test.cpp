@@ -86,6 +86,7 @@ TEST_F(RecipeTest, RefusesOverridesThatNothingReads) {
             "(--allow-unknown ignores it)");
   EXPECT_PRED2(has, error({"batch_size=3"}), "override batch_size=3: batch_size: is not a key");
   EXPECT_PRED2(has, error({"mine={a: 1}"}), "override mine={a: 1}: mine.a: is not a key");
+  EXPECT_EQ(read({"algorithms=[]"}).warning, "");
   EXPECT_NO_THROW(read({"mine=2"}, "mine: 1\n"));
   EXPECT_NO_THROW(read({"rate=0.1"}, "other: ${rate}\n"));
   EXPECT_NO_THROW(read({"rate=0.1", "optimizer.lr=${rate}"}));
