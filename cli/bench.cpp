@@ -23,7 +23,7 @@ namespace {
 
 struct BenchCommand {
   ModelOption model;
-  std::string what = "forward";
+  std::string what;
   int batch_size = 32, length = 0, runs = 5;
   bool profile = false;
 };
@@ -105,6 +105,7 @@ io::Tree stages_tree(const Result& result) {
 }
 
 void run_bench(const BenchCommand& command, const Globals& globals) {
+  if (command.what.empty()) throw UsageError("say what to measure: m2bert bench forward --model MODEL");
   const models::Pretrained p = model_of(command.model);
   const int length = command.length > 0 ? command.length : p.max_length;
   require(length <= p.max_length, "--length ", length, ": this model takes at most ", p.max_length, " tokens");
@@ -129,7 +130,7 @@ void run_bench(const BenchCommand& command, const Globals& globals) {
 Run bench_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<BenchCommand>();
   command->model.takes_text = false;
-  add_choice(app, "what", command->what, {"forward"}, "forward: the encoder's forward pass over random tokens")->required();
+  add_choice(app, "what", command->what, {"forward"}, "forward: the encoder's forward pass over random tokens");
   add_model_options(app, command->model);
   add_number(app, "--batch-size", command->batch_size, 1, 1 << 16, "Texts")->capture_default_str();
   add_number(app, "--length", command->length, 1, 1 << 24, "Tokens per text (default: the model's maximum)");

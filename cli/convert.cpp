@@ -204,7 +204,7 @@ Run convert_command(CLI::App& app, const Globals& globals) {
   add_dtype(app, command->dtype, "Type of the numbers (default: as they are); int8 for the weights of layers and embeddings");
   app.add_option("--weights", command->weights,
                  "Weights to take where the file holds several copies: the beginning of their names, as\n"
-                 "inspect shows them (ema, state_dict_ema; default: not the averaged ones)")
+                 "inspect shows them (ema, state_dict_ema; default: the average of a run, else the plain ones)")
       ->type_name("PREFIX");
   app.add_option("--config", command->config, "Recipe (YAML) or config.json of a checkpoint file; the weights must fit it")
       ->type_name("FILE");

@@ -132,7 +132,7 @@ data::BuildResult build(const data::BuildOptions& options, const tokenize::WordP
   try {
     return data::build_dataset(options, tokenizer);
   } catch (const data::BadRecord& e) {
-    fail(e.what(), skip_bad_remedy);
+    fail(e.what(), options.documents.whole_files ? "; --skip-bad passes over such files" : skip_bad_remedy);
   }
 }
 
@@ -275,6 +275,30 @@ std::vector<data::MdsStreamConfig> places_of(const std::string& place) {
   return found;
 }
 
+bool has_shards(const fs::path& folder) {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("shard.") && name.find(".mds") != std::string::npos) return true;
+  }
+  return false;
+}
+
+// Says which folders beside the data sets of `place` lost their index; returns how many.
+uint64_t report_lost_indexes(const std::string& place) {
+  const data::RemoteFolder remote(place, {});
+  std::error_code none;
+  if (!remote.folder() || fs::exists(*remote.folder() / data::kMdsIndex, none)) return 0;
+  std::vector<fs::path> lost;
+  for (const auto& entry : fs::directory_iterator(*remote.folder(), none))
+    if (entry.is_directory(none) && !fs::exists(entry.path() / data::kMdsIndex, none) && has_shards(entry.path()))
+      lost.push_back(entry.path());
+  std::sort(lost.begin(), lost.end());
+  for (const fs::path& folder : lost)
+    io::warn(folder.string(), ": has shards but no ", data::kMdsIndex, "; m2bert data index ", folder.string(), " makes it anew");
+  return lost.size();
+}
+
 io::Tree value_tree(const data::MdsValue& value, const std::string& encoding) {
   if (const auto* text = std::get_if<std::string>(&value)) {
     if (encoding == "bytes") return {{"bytes", text->size()}};
@@ -363,7 +387,7 @@ data::MdsReport report_of(const data::MdsStream& stream, bool check) {
 
 void run_show(const ShowCommand& command, const Globals& globals) {
   io::install_interrupt_handlers();
-  uint64_t problems = 0;
+  uint64_t problems = report_lost_indexes(command.place);
   for (data::MdsStreamConfig& place : places_of(command.place)) {
     place.validate_all = command.check;
     const data::MdsStream stream(place);

@@ -267,7 +267,8 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
   }
   Crew crew(std::move(pids));
   crew.wait();
-  constexpr const char* advice = "; the run stopped. The same command with autoresume=true resumes from its last checkpoint";
+  constexpr const char* advice =
+      "; the run stopped. The same command with autoresume=true resumes from its last checkpoint, if it has saved one";
   require(crew.problem().empty(), crew.problem(), advice);
   require(crew.code() != kProcessLost, "the processes of the run have lost each other", advice);
   if (crew.culprit() > 0) std::cerr << "process " << crew.culprit() << ": " << said[size_t(crew.culprit())]->content();

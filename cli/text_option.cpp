@@ -86,6 +86,7 @@ void add_read_options(CLI::App& app, ReadOption& option, const std::string& inpu
       ->type_name("NAME");
   app.add_option("--delimiter", option.delimiter,
                  "What divides the columns of a table, one character or \\t (default: a comma; a tab in .tsv)")
+      ->check([](const std::string& text) { return text.empty() ? "wants one character, or \\t for a tab" : ""; })
       ->type_name("C");
   app.add_flag("--skip-bad", option.skip_bad, "Pass over lines and rows that cannot be used, and count them (default: an error)");
 }

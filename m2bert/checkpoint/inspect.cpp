@@ -1,4 +1,5 @@
 #include "m2bert/checkpoint/inspect.h"
+// INC
 
 #include <algorithm>
 #include <charconv>
@@ -7,6 +8,7 @@
 
 #include "m2bert/checkpoint/dtype.h"
 #include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/checkpoint/text.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
@@ -16,8 +18,6 @@ namespace m2bert::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr const char* kRun = "m2bert.run";  // metadata of a run's checkpoints (train/run_state.cpp)
 
 bool has_part(const std::string& name, std::initializer_list<std::string_view> parts) {
   for (size_t at = 0; at < name.size();) {
@@ -34,7 +34,7 @@ bool is_optimizer(const std::string& name) {
 
 // "Composer checkpoint", "training checkpoint", "checkpoint of a run" or "".
 std::string layout_of(const Inspection& in) {
-  if (in.metadata.contains(kRun)) return "checkpoint of a run";
+  if (in.metadata.contains(kRunState)) return "checkpoint of a run";
   for (const auto& t : in.tensors) {
     if (t.name.starts_with("state.model.")) return "Composer checkpoint";
     if (t.name.starts_with("state_dict.") || t.name.starts_with("model_state_dict.") || is_optimizer(t.name)) return "training checkpoint";
@@ -292,7 +292,7 @@ Inspection inspect(const fs::path& path) {
   count(in, beside.copies);
   describe_model(in);
   describe_optimizer(in, beside.scalars);
-  if (auto run = in.metadata.find(kRun); run != in.metadata.end()) describe_run(in, run->second);
+  if (auto run = in.metadata.find(kRunState); run != in.metadata.end()) describe_run(in, run->second);
   else describe_position(in, beside.scalars);
   in.description = describe(in, folder);
   return in;

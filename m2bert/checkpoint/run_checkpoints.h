@@ -7,6 +7,10 @@
 
 namespace m2bert::checkpoint {
 
+// The metadata that a checkpoint of a run has, and what stands before the names of its averaged weights.
+inline constexpr const char* kRunState = "m2bert.run";
+inline constexpr const char* kRunAverage = "algorithms.ema";
+
 // Every ep0-ba100.safetensors in a folder, the latest batch first.
 std::vector<std::filesystem::path> run_checkpoints(const std::filesystem::path& folder);
 

@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/checkpoint/text.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
@@ -244,16 +245,44 @@ void check_readable(const std::string& file, const TensorFile& open, const Weigh
             "' is a flattened parameter of FSDP, perhaps only a part of one; save the whole model with StateDictType.FULL_STATE_DICT");
 }
 
-void read_weights(const std::filesystem::path& path, const std::string& copy, TensorMap& out) {
+bool holds_average_of_run(const TensorFile& file) {
+  return file.metadata().contains(kRunState) &&
+         std::any_of(file.tensors().begin(), file.tensors().end(), [](auto& t) { return is_below(t.name, kRunAverage); });
+}
+
+// Arrays of a model that are saved but not trained.
+bool is_buffer(std::string_view name) {
+  return name.ends_with(".pos_emb.t") || name.ends_with(".pos_emb.z") || name.ends_with(".modulation.deltas") ||
+         name.ends_with(".position_ids");
+}
+
+// Gives the copy the buffers that it lacks and the plain weights have.
+void add_buffers(WeightNames& copy, const Names& names) {
+  const Names plain = weight_names(names);
+  const std::unordered_set<std::string> there(copy.names.begin(), copy.names.end());
+  for (size_t i = 0; i < names.size(); ++i)
+    if (copy.names[i].empty() && is_buffer(plain[i]) && !there.contains(plain[i])) copy.names[i] = plain[i];
+}
+
+// The names of the weights to read; `copy` is empty for the default.
+WeightNames names_to_read(const std::string& path, const TensorFile& file, const Names& names, const std::string& copy, OfRun of_run) {
+  const bool average = copy.empty() && of_run == OfRun::averaged && holds_average_of_run(file);
+  WeightNames found = find_weights(names, average ? kRunAverage : copy);
+  require(copy.empty() || !found.prefix.empty(), path, ": holds no weights below '", printable(copy), "'");
+  if (average) io::info(path, ": the averaged weights (", kRunAverage, ") are used");
+  else if (copy.empty()) note_others(path, found);
+  if (average || !copy.empty()) add_buffers(found, names);
+  return found;
+}
+
+void read_weights(const std::filesystem::path& path, const std::string& copy, OfRun of_run, TensorMap& out) {
   auto file = TensorFile::open(path);
   Names names;
   for (const auto& t : file->tensors()) names.push_back(t.name);
   for (const auto& s : file->skipped())
     if (s.tensor) names.push_back(s.path);
-  const WeightNames found = find_weights(names, copy);
-  require(copy.empty() || !found.prefix.empty(), path.string(), ": holds no weights below '", printable(copy), "'");
+  const WeightNames found = names_to_read(path.string(), *file, names, copy, of_run);
   check_readable(path.string(), *file, found);
-  if (copy.empty()) note_others(path.string(), found);
   Narrow narrow(*file);
   std::map<std::string, std::string> from;
   for (size_t i = 0; i < file->tensors().size(); ++i) {
@@ -302,17 +331,17 @@ bool is_unread_weight(const SkippedObject& object, const std::string& name) {
 
 std::vector<std::string> weight_names(const std::vector<std::string>& names) { return find_weights(names).names; }
 
-TensorMap load_weights(const std::filesystem::path& path, const std::string& copy) {
+TensorMap load_weights(const std::filesystem::path& path, const std::string& copy, OfRun of_run) {
   TensorMap out;
   if (!std::filesystem::is_directory(path)) {
-    read_weights(path, copy, out);
+    read_weights(path, copy, of_run, out);
     return out;
   }
   ModelFolder folder = read_folder(path);
   std::unordered_set<std::string> names;
   for (const auto& file : folder.weights) {
     size_t before = out.size();
-    read_weights(file, copy, out);
+    read_weights(file, copy, of_run, out);
     for (size_t i = before; i < out.size(); ++i)
       require(names.insert(out[i].first).second, file.string(), ": weight '", printable(out[i].first), "' is in another shard too");
   }

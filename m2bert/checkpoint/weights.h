@@ -13,9 +13,12 @@ namespace m2bert::checkpoint {
 //  - LayerNorm's old gamma and beta become weight and bias;
 //  - optimizer, scheduler and random state are not read.
 // A file may hold the weights and a moving average of them: the weights are read, with a note, unless `copy` names the prefix of the others
-// ("ema", "state_dict_ema"). Throws if two tensors become the same weight, and for a weight in a form that is not read (sparse and the
-// like). Tied tensors stay one array. float64 becomes float32, because MLX has float64 on the CPU only; other dtypes are unchanged.
-TensorMap load_weights(const std::filesystem::path& file_or_folder, const std::string& copy = "");
+// ("ema", "state_dict_ema"). A checkpoint of our runs with averages (algorithms.ema) stands for its average, as the run's final model does,
+// unless `of_run` says otherwise. Buffers, which an average lacks, come from beside it. Throws if two tensors become the same weight, and
+// for a weight in a form that is not read (sparse and the like). Tied tensors stay one array. float64 becomes float32, because MLX has
+// float64 on the CPU only; other dtypes are unchanged.
+enum class OfRun { averaged, trained };
+TensorMap load_weights(const std::filesystem::path& file_or_folder, const std::string& copy = "", OfRun of_run = OfRun::averaged);
 
 struct WeightNames {
   std::vector<std::string> names;   // for each tensor, that under which load_weights returns it; empty if it is not read

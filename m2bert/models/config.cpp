@@ -19,7 +19,7 @@ template <class C, class V>
 void visit_fields(C& c, V&& v) {
   v("vocab_size", c.vocab_size, 1, kMaxSize);
   v("hidden_size", c.hidden_size, 1, kMaxSize / 16);
-  v("num_hidden_layers", c.num_hidden_layers, 0, 1000);
+  v("num_hidden_layers", c.num_hidden_layers, 1, 1000);
   v("num_attention_heads", c.num_attention_heads, 1, 65536);
   v("intermediate_size", c.intermediate_size, 1, kMaxSize / 16);
   v("hidden_act", c.hidden_act);

@@ -3,40 +3,17 @@
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
-#include "m2bert/io/log.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/train/initial_weights.h"
 #include "m2bert/train/recipe_keys.h"
-#include "m2bert/train/run_state.h"
 
 namespace m2bert::train {
 
-namespace fs = std::filesystem;
-
-namespace {
-
-// The averaged weights of a checkpoint in place of the others.
-void take_averages(checkpoint::TensorMap& weights, const fs::path& path) {
-  if (fs::is_directory(path) || !is_run(path)) return;
-  const auto file = checkpoint::TensorFile::open(path);
-  size_t taken = 0;
-  for (auto& [name, array] : weights) {
-    const auto* average = file->find(average_prefix() + name);
-    if (!average) continue;
-    array = file->read(*average);
-    ++taken;
-  }
-  if (taken > 0) io::info(path.string(), ": evaluating the averaged weights (algorithms.ema)");
-}
-
-}  // namespace
-
-Evaluation evaluate_model(const Recipe& recipe, const tasks::Task& task, const fs::path& path, const Processes& processes) {
+Evaluation evaluate_model(const Recipe& recipe, const tasks::Task& task, const std::filesystem::path& path, const Processes& processes) {
   require(recipe.eval_loader.has_value(), where(recipe.tree, "eval_loader"), "is missing: it names the data to evaluate on");
   require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
   auto data = open_batches(*recipe.eval_loader, recipe.global_eval_batch, batch_settings(recipe, processes));
   auto weights = checkpoint::load_weights(path);
-  take_averages(weights, path);
   models::drop_other_heads(weights, recipe.model, task.head());
   models::Model model(recipe.model, task.head());
   checkpoint::match(model, weights, {.source = path.string(), .advice = "Is this the recipe of the checkpoint?"});

@@ -16,7 +16,7 @@ namespace {
 
 // The weights, extended to the length of the recipe's model.
 checkpoint::TensorMap load_and_grow(const fs::path& path, const Recipe& recipe) {
-  auto weights = checkpoint::load_weights(path);
+  auto weights = checkpoint::load_weights(path, "", checkpoint::OfRun::trained);
   if (!models::is_shorter(weights, recipe.model)) return weights;
   require(recipe.save.grow.has_value(), path.string(),
           ": its model takes shorter texts than the recipe's; expand_positional_embeddings: true lets it grow");

@@ -50,13 +50,26 @@ std::string metrics_line(const Record& record) {
 
 std::vector<Record> read_metrics(const fs::path& file) { return parse_metrics(io::read_file(file), file.string()); }
 
+namespace {
+
+// Errors say the line of the file: only then are the lines before it worth making up.
+Record parse_line(std::string_view line, const std::string& name, size_t before) {
+  try {
+    return record_of(io::parse_json(line, name));
+  } catch (const Error&) {
+    return record_of(io::parse_json(std::string(before, '\n').append(line), name));
+  }
+}
+
+}  // namespace
+
 std::vector<Record> parse_metrics(std::string_view text, const std::string& name) {
   std::vector<Record> records;
-  int number = 1;
-  for (size_t at = 0;; ++number) {
+  size_t before = 0;  // lines
+  for (size_t at = 0;; ++before) {
     const size_t end = text.find('\n', at);
     if (end == std::string_view::npos) return records;
-    records.push_back(record_of(io::parse_json(text.substr(at, end - at), name + ":" + std::to_string(number))));
+    records.push_back(parse_line(text.substr(at, end - at), name, before));
     at = end + 1;
   }
 }

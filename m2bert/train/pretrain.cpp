@@ -48,6 +48,7 @@ class Pretraining {
   void write_description() const;
   std::optional<RunState> starting_state();
   std::optional<RunState> load_own_state();
+  bool names_run(const fs::path& path) const;
   std::optional<RunState> load_named_state();
   RecipeChanges changes_since(const RunState& state) const;
   void warn_of_changes(const RunState& state) const;
@@ -135,10 +136,19 @@ std::optional<RunState> Pretraining::load_own_state() {
   return load_named_state();
 }
 
+bool Pretraining::names_run(const fs::path& path) const {
+  if (recipe_.save.load_weights_only || fs::is_directory(path)) return false;
+  try {
+    return is_run(path);
+  } catch (const Error& error) {
+    fail(where(recipe_.tree, "load_path"), error.what());
+  }
+}
+
 std::optional<RunState> Pretraining::load_named_state() {
   if (recipe_.save.load_path.empty()) return std::nullopt;
   const auto path = find_weights(recipe_.save.load_path, where(recipe_.tree, "load_path"));
-  if (recipe_.save.load_weights_only || fs::is_directory(path) || !is_run(path)) {
+  if (!names_run(path)) {
     load_initial_weights(model_, path, recipe_);
     return std::nullopt;
   }

@@ -174,6 +174,12 @@ void read_average(Recipe& r, RecipeKeys& keys) {
   r.average = average;
 }
 
+// `algorithms=[]` means none, as `{}` and null do.
+void accept_empty(const Recipe& r, RecipeKeys& keys, const std::string& name) {
+  const io::Tree* value = r.tree.find_path(name);
+  if (value && value->is_list() && value->size() == 0) keys.accept(name);
+}
+
 void read_algorithms(Recipe& r, RecipeKeys& keys) {
   for (const char* name : {"fused_layernorm", "low_precision_layernorm"}) keys.accept(std::string("algorithms.") + name);  // always on
   if (keys.present("algorithms.gradient_clipping")) {
@@ -291,6 +297,57 @@ void refuse_misspelt(const Recipe& r, const RecipeKeys& keys, const std::vector<
   }
 }
 
+// What Composer's Trainer and its recipes have at the top level and this program does without.
+bool is_composers(const std::string& name) {
+  static const std::set<std::string> names = {"accumulate_train_batch_on_tokens",
+                                              "algorithm_passes",
+                                              "auto_log_hparams",
+                                              "compile_config",
+                                              "compute_training_metrics",
+                                              "console_stream",
+                                              "ddp_sync_strategy",
+                                              "deepspeed_config",
+                                              "deterministic_mode",
+                                              "device_train_batch_size",
+                                              "fsdp_auto_wrap",
+                                              "fsdp_config",
+                                              "grad_accum",
+                                              "load_exclude_algorithms",
+                                              "load_ignore_keys",
+                                              "load_object_store",
+                                              "load_progress_bar",
+                                              "load_strict_model_weights",
+                                              "log_traces",
+                                              "n_gpus",
+                                              "parallelism_config",
+                                              "precision_config",
+                                              "profiler",
+                                              "python_log_level",
+                                              "save_filename",
+                                              "save_ignore_keys",
+                                              "save_latest_filename",
+                                              "save_metrics",
+                                              "save_weights_only",
+                                              "scale_schedule_ratio",
+                                              "spin_dataloaders",
+                                              "step_schedulers_every_batch",
+                                              "train_dataloader_label"};
+  return names.contains(name);
+}
+
+// An override that adds a key which nothing reads would leave the run with the recipe's own values.
+void refuse_useless_overrides(const Recipe& r, const RecipeKeys& keys, const std::vector<std::string>& names, const std::string& text) {
+  for (const auto& name : names) {
+    const std::string top = name.substr(0, name.find('.'));
+    if (keys.knows(top) || is_composers(top) || ("\n" + text).find("\n" + top + ":") != std::string::npos) continue;
+    const std::string at = train::where(r.tree, name);
+    if (!at.starts_with("override ")) continue;
+    const auto deeper = keys.known_as(name);
+    fail(at, "is not a key that a recipe has, and nothing in the recipe refers to it", deeper ? "; did you mean " + *deeper + "?" : "",
+         " (--allow-unknown ignores it)");
+  }
+}
+
 std::string warning_of(const std::vector<std::string>& names, const fs::path& file) {
   std::string list;
   for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
@@ -299,12 +356,16 @@ std::string warning_of(const std::vector<std::string>& names, const fs::path& fi
 
 // Finds keys without effect, and refuses those that look like misspelt ones.
 void check_keys(Recipe& r, RecipeKeys& keys, const fs::path& file, const std::vector<std::string>& overrides, bool allow_unknown) {
-  std::string text = io::read_file(file);
+  const std::string own = io::read_file(file);
+  std::string text = own;
   for (const auto& override : overrides) text += "\n" + override;
   std::vector<std::string> variables;
   const auto names = ineffective(r, keys, text, variables);
   add_model_fields(keys);
-  if (!allow_unknown) refuse_misspelt(r, keys, names, variables);
+  if (!allow_unknown) {
+    refuse_misspelt(r, keys, names, variables);
+    refuse_useless_overrides(r, keys, names, own);
+  }
   r.warning = warning_of(names, file);
   r.without_effect = {names.begin(), names.end()};
   r.keys = keys.read();
@@ -329,6 +390,7 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
   r.eval_interval = get_time(keys, "eval_interval", "1ep");
   read_schedule(r, keys);
   read_optimizer(r, keys);
+  for (const char* name : {"algorithms", "callbacks", "loggers"}) accept_empty(r, keys, name);
   read_algorithms(r, keys);
   read_callbacks(r, keys);
   read_saving(r, keys, placeholders);

@@ -122,6 +122,21 @@ std::vector<std::string> RecipeKeys::unread() const {
   return out;
 }
 
+bool RecipeKeys::knows(const std::string& path) const {
+  const auto it = known_.lower_bound(path + ".");
+  return known_.contains(path) || (it != known_.end() && it->starts_with(path + "."));
+}
+
+std::optional<std::string> RecipeKeys::known_as(const std::string& name) const {
+  std::optional<std::string> found;
+  for (const auto& path : known_) {
+    if (!path.ends_with("." + name)) continue;
+    if (found) return std::nullopt;
+    found = path;
+  }
+  return found;
+}
+
 std::optional<std::string> RecipeKeys::likely(const std::string& path, const std::vector<std::string>& others) const {
   std::set<std::string> known(others.begin(), others.end());  // with the maps around the keys
   for (const auto& key : known_) {

@@ -52,6 +52,10 @@ class RecipeKeys {
 
   // The path that a misspelt one probably stands for: a key that somebody asked for, or one of `others`.
   std::optional<std::string> likely(const std::string& path, const std::vector<std::string>& others = {}) const;
+  // Whether somebody asked for the path or for one below it.
+  bool knows(const std::string& path) const;
+  // The one known path that ends in ".name"; nullopt if there are none or several.
+  std::optional<std::string> known_as(const std::string& name) const;
 
  private:
   bool is_read(const std::string& path) const { return is_below(path, read_); }

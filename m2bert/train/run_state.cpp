@@ -6,6 +6,7 @@
 #include <set>
 
 #include "m2bert/allocate.h"
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
@@ -15,14 +16,8 @@ namespace m2bert::train {
 
 namespace fs = std::filesystem;
 
-const std::string& average_prefix() {
-  static const std::string prefix = "algorithms.ema.";
-  return prefix;
-}
-
 namespace {
 
-constexpr const char* kState = "m2bert.run";
 constexpr const char* kHash = "m2bert.hash";
 constexpr int64_t kVersion = 1;
 constexpr const char* kOtherRecipe = "; it was made with another recipe (load_weights_only=true starts a new run from its weights alone)";
@@ -35,7 +30,7 @@ std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
   }
   for (auto a : trained.optimizer.state()) all.push_back({"optimizer." + a.name, a.array, a.role});
   if (!trained.average) return all;
-  for (auto a : trained.average->state()) all.push_back({average_prefix() + a.name, a.array, a.role});
+  for (auto a : trained.average->state()) all.push_back({std::string(checkpoint::kRunAverage) + "." + a.name, a.array, a.role});
   return all;
 }
 
@@ -67,7 +62,7 @@ optim::Timestamp timestamp_of(const io::Tree& tree) {
 }
 
 io::Tree metadata_of(const checkpoint::TensorFile& file, const fs::path& path) {
-  const auto it = file.metadata().find(kState);
+  const auto it = file.metadata().find(checkpoint::kRunState);
   require(it != file.metadata().end(), path.string(),
           ": holds weights alone, no state of a run; with load_weights_only: true a new run starts ", "from them");
   io::Tree tree = io::parse_json(it->second, path.string() + ", its state of the run");
@@ -144,7 +139,7 @@ void save_run(const fs::path& file, const Trained& trained, const RunState& stat
   const auto tensors = separate_tensors(arrays_of(trained));
   const std::map<std::string, mx::array> sorted(tensors.begin(), tensors.end());
   const auto tree = to_tree(state, trained.optimizer.steps());
-  checkpoint::save_safetensors(file, tensors, {{kState, io::to_json(tree)}, {kHash, hash_of(sorted)}});
+  checkpoint::save_safetensors(file, tensors, {{checkpoint::kRunState, io::to_json(tree)}, {kHash, hash_of(sorted)}});
 }
 
 RunState load_run(const fs::path& path, const Trained& trained) {
@@ -176,7 +171,7 @@ std::optional<RunState> broadcast_run(const std::optional<RunState>& state, cons
 
 bool is_run(const fs::path& path) {
   const auto file = checkpoint::TensorFile::open(path);
-  return file->metadata().contains(kState);
+  return file->metadata().contains(checkpoint::kRunState);
 }
 
 RunState state_of_run(const fs::path& path) {

@@ -44,9 +44,6 @@ RunState state_of(const io::Tree& tree);
 // Tensors to write. Arrays that share memory, as layers with equal initial weights do, are copied, so that every name is in the file.
 checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays);
 
-// What stands before the names of averaged weights in a checkpoint.
-const std::string& average_prefix();
-
 // Atomic. Error if the file cannot be written; an earlier file of that name is then intact.
 void save_run(const std::filesystem::path& file, const Trained& trained, const RunState& state);
 

@@ -156,6 +156,17 @@ TEST_F(Data, ALostIndexIsMadeAnew) {
   EXPECT_EQ(content(at("out/train/index.json")), index);
 }
 
+TEST_F(Data, ShowNamesPartsThatLostTheirIndex) {
+  ASSERT_EQ(build("out", {"--val-fraction", "0.1"}).code, 0);
+  EXPECT_EQ(data({"show", at("out")}).code, 0);
+  fs::remove(scratch / "out/val/index.json");
+  const Outcome outcome = data({"show", at("out")});
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "m2bert data index " + at("out/val") + " makes it anew"));
+  EXPECT_TRUE(has(outcome.err, "1 problem was found"));
+  EXPECT_TRUE(has(outcome.out, at("out/train")));
+}
+
 // A run killed at any moment and resumed writes the same files as an uninterrupted one.
 TEST_F(Data, KilledAndResumedTheFilesAreTheSame) {
   std::mt19937 random(3);

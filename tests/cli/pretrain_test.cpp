@@ -73,6 +73,40 @@ TEST_F(Pretrain, PrintsTheRecipeAndTheResult) {
   EXPECT_PRED2(has, outcome.out, "model: " + at("run/model"));
 }
 
+// Every command that is given the folder of a run takes the weights of its final model.
+TEST_F(Pretrain, ARunStandsForItsAverages) {
+  ASSERT_EQ(run(command({"max_duration=4ba", "algorithms.ema.half_life=2ba", "eval_loader=${train_loader}"})).code, 0);
+  std::string words = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\none\ntext\n";
+  for (int i = 7; i < 512; ++i) words += "w" + std::to_string(i) + "\n";
+  scratch_.put("vocab.txt", words);
+  auto embed = [&](const std::string& model) {
+    const auto outcome =
+        run({"embed", "--model", at(model), "--text", "one text", "--threads", "1", "--pooling", "mean", "--tokenizer", at("vocab.txt")});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return outcome;
+  };
+  const auto of_run = embed("run");
+  EXPECT_TRUE(has(of_run.err, "averaged weights (algorithms.ema) are used")) << of_run.err;
+  EXPECT_EQ(of_run.out, embed("run/model").out);
+  ASSERT_EQ(run({"convert", at("run"), at("converted"), "--tokenizer", at("vocab.txt")}).code, 0);
+  EXPECT_EQ(of_run.out, embed("converted").out);
+  const std::vector<std::string> convert = {"convert", at("run/ep0-ba4.safetensors"), at("named.safetensors"), "--weights",
+                                            "algorithms.ema"};
+  ASSERT_EQ(run(convert).code, 0);
+  fs::create_directory(scratch_ / "named");
+  fs::rename(scratch_ / "named.safetensors", scratch_ / "named/model.safetensors");
+  fs::copy(scratch_ / "run/model/config.json", scratch_ / "named/config.json");
+  EXPECT_EQ(of_run.out, embed("named").out);
+  const auto evaluated = run({"evaluate", at("run/recipe.yaml"), "--threads", "1"});
+  EXPECT_EQ(evaluated.code, 0) << evaluated.err;
+  EXPECT_TRUE(has(evaluated.err, "algorithms.ema) are used")) << evaluated.err;
+  EXPECT_FALSE(has(evaluated.err, "more than one copy")) << evaluated.err;
+  const auto next = run(command({"load_path=" + at("run"), "load_weights_only=true", "max_duration=1ba", "save_folder=" + at("next")}));
+  EXPECT_EQ(next.code, 0) << next.err;
+  EXPECT_FALSE(has(next.err, "are used")) << next.err;
+  EXPECT_TRUE(has(next.err, "not that below 'algorithms.ema'")) << next.err;
+}
+
 TEST_F(Pretrain, AutoMeasuresTheRowsOfAMicrobatch) {
   const auto outcome = run(command({"max_duration=1ba", "device_train_microbatch_size=auto"}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;

@@ -57,10 +57,11 @@ TEST_F(RecipeTest, ReadsEveryRecipeOfTheReference) {
 TEST_F(RecipeTest, NamesKeysWithoutEffectOnce) {
   EXPECT_EQ(read().warning, "");
   const auto r = read({"optimizer.learning_rate=3", "model.model_config.head_dim=4", "callbacks.health_checker={}",
-                       "algorithms.alibi={max_sequence_length: 5}", "python_log_level=debug", "unused={a: 1}"});
+                       "algorithms.alibi={max_sequence_length: 5}", "python_log_level=debug"},
+                      "unused: {a: 1}\n");
   EXPECT_EQ(r.warning, (scratch_ / "r.yaml").string() +
-                           ": keys without effect here: optimizer.learning_rate, algorithms.alibi.max_sequence_length, "
-                           "callbacks.health_checker, python_log_level, unused.a, model.model_config.head_dim");
+                           ": keys without effect here: optimizer.learning_rate, algorithms.alibi.max_sequence_length, unused.a, "
+                           "callbacks.health_checker, python_log_level, model.model_config.head_dim");
 }
 
 TEST_F(RecipeTest, RefusesMisspeltKeys) {
@@ -77,6 +78,20 @@ TEST_F(RecipeTest, RefusesMisspeltKeys) {
   scratch_.put("r.yaml", trainlog_recipe(scratch_ / ""));
   const auto r = read_recipe(scratch_ / "r.yaml", {"mlm_probability=null", "max_duratoin=4ba"}, {.allow_unknown = true});
   EXPECT_EQ(r.warning, (scratch_ / "r.yaml").string() + ": keys without effect here: max_duratoin");
+}
+
+TEST_F(RecipeTest, RefusesOverridesThatNothingReads) {
+  EXPECT_EQ(error({"lr=3"}),
+            "override lr=3: lr: is not a key that a recipe has, and nothing in the recipe refers to it; did you mean optimizer.lr? "
+            "(--allow-unknown ignores it)");
+  EXPECT_PRED2(has, error({"batch_size=3"}), "override batch_size=3: batch_size: is not a key");
+  EXPECT_PRED2(has, error({"mine={a: 1}"}), "override mine={a: 1}: mine.a: is not a key");
+  EXPECT_EQ(read({"algorithms=[]"}).warning, "");
+  EXPECT_NO_THROW(read({"mine=2"}, "mine: 1\n"));
+  EXPECT_NO_THROW(read({"rate=0.1"}, "other: ${rate}\n"));
+  EXPECT_NO_THROW(read({"rate=0.1", "optimizer.lr=${rate}"}));
+  scratch_.put("r.yaml", trainlog_recipe(scratch_ / ""));
+  EXPECT_PRED2(has, read_recipe(scratch_ / "r.yaml", {"mlm_probability=null", "lr=3"}, {.allow_unknown = true}).warning, "lr");
 }
 
 // Composer's settings that have no counterpart here look like none that has.

@@ -69,6 +69,8 @@ TEST(Report, ReadsFoldersAndFiles) {
   EXPECT_PRED2(has, error_of([&] { read_run(scratch / "run"); }), "holds no record yet");
   scratch.put("run/metrics.jsonl", metrics_line(run("x", 1).records[0]));
   EXPECT_EQ(read_run(scratch / "run").name, "run");
+  scratch.put("bad.jsonl", metrics_line(run("x", 1).records[0]) + "{]\n");
+  EXPECT_PRED2(has, error_of([&] { read_run(scratch / "bad.jsonl"); }), "bad.jsonl:2:2: ");
   EXPECT_EQ(read_run(scratch / "run/").name, "run");
   EXPECT_EQ(read_run(scratch / "run/metrics.jsonl").name, "run");
   EXPECT_PRED2(has, error_of([&] { read_run(scratch / "none"); }), "no such file");
