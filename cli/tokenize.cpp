@@ -42,12 +42,9 @@ io::Tree encoding_tree(const tokenize::WordPiece& tokenizer, const tokenize::Enc
   io::Tree tokens = io::Tree::list(), offsets = io::Tree::list();
   for (const int32_t id : encoding.ids) tokens.push_back(tokenizer.token(id));
   for (const auto& [begin, end] : encoding.offsets) offsets.push_back(io::Tree::list({begin, end}));
-  return {{"index", index},
-          {"ids", io::Tree::list({encoding.ids.begin(), encoding.ids.end()})},
-          {"tokens", tokens},
-          {"type_ids", io::Tree::list({encoding.type_ids.begin(), encoding.type_ids.end()})},
-          {"offsets", offsets},
-          {"truncated", encoding.truncated}};
+  return {{"index", index},     {"ids", io::Tree::list({encoding.ids.begin(), encoding.ids.end()})},
+          {"tokens", tokens},   {"type_ids", io::Tree::list({encoding.type_ids.begin(), encoding.type_ids.end()})},
+          {"offsets", offsets}, {"truncated", encoding.truncated}};
 }
 
 void print_table(const tokenize::WordPiece& tokenizer, const tokenize::Encoding& encoding) {

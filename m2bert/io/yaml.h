@@ -1,5 +1,6 @@
 #pragma once
-// YAML as OmegaConf reads it: YAML 1.1 booleans, 1e-3 is a number, ${a.b}, ${oc.env:NAME,default} and ${oc.select:key,default} are resolved.
+// YAML as OmegaConf reads it: YAML 1.1 booleans, 1e-3 is a number, ${a.b}, ${oc.env:NAME,default} and ${oc.select:key,default} are
+// resolved.
 #include <filesystem>
 #include <string>
 #include <string_view>

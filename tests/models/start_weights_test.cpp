@@ -48,8 +48,12 @@ TEST_P(StartFrom, TakesTheEncoderAndTheHeadThatIsThere) {
   const auto now = compare(model, weights);
   EXPECT_EQ(now.encoder_other, 0U);
   EXPECT_GT(now.encoder_same, 10U);
-  if (fresh.empty()) { EXPECT_EQ(now.head_other, 0U); }
-  if (from == Head::masked_lm && to == Head::classification) { EXPECT_EQ(now.head_same, 0U); }
+  if (fresh.empty()) {
+    EXPECT_EQ(now.head_other, 0U);
+  }
+  if (from == Head::masked_lm && to == Head::classification) {
+    EXPECT_EQ(now.head_same, 0U);
+  }
   for (const auto& [name, value] : before) {  // a new head keeps its initial values
     if (fresh.size() != 1 || !name.starts_with("cls.predictions.transform")) continue;
     for (const auto& a : nn::parameters(model)) {
