@@ -82,7 +82,7 @@ struct Recipe {
 };
 
 struct RecipeOptions {
-  bool allow_unknown = false;  // a key that looks like a misspelt one is only listed in the warning
+  bool allow_unknown = false;  // misspelt keys, and overrides that nothing uses, are only listed in the warning
   Placeholders placeholders;   // of the recipe's paths; run_name is the recipe's
 };
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "hub"))
 from server import Hub, Repository  # noqa: E402
 
 KNOWN = {"sh": [[], ["fails"], ["no-run"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "yaml": [[]], "": [[]]}
-SET_UP_PROGRAMS = {"cmake", "ctest", "pip", "git", "cd", "source"}
+SET_UP_PROGRAMS = {"cmake", "ctest", "pip", "git", "cd", "source", "python3", "export"}
 PATHS = re.compile(r"^(m2bert|cli|recipes|cmake|docs|script|tests|tools|bench|examples|\.github)/[\w.*/{},-]+$")
 
 

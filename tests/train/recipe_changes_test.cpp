@@ -18,7 +18,7 @@ class Changes : public ::testing::Test {
   Recipe read(std::vector<std::string> overrides = {}) {
     overrides.insert(overrides.begin(), "mlm_probability=null");
     scratch_.put("r.yaml", trainlog_recipe(scratch_ / ""));
-    return read_recipe(scratch_ / "r.yaml", overrides);
+    return read_recipe(scratch_ / "r.yaml", overrides, {.allow_unknown = true});
   }
   // From the fixture's recipe, as a checkpoint holds it, to one with these overrides.
   RecipeChanges to(const std::vector<std::string>& overrides, bool same_data = false) {
