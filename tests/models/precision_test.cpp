@@ -131,6 +131,19 @@ TEST_P(Precision, AFileWithMoreInt8WeightsLoads) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, Precision, ::testing::Values("mixer", "attention"));
 
+// The matrices of a mixer that are not int8 are bfloat16: a processor that lacks one of the two computes all in float32.
+TEST(CastWeights, Int8MixersNeedBothGemms) {
+  for (const NarrowGemms gemms : {NarrowGemms{false, false}, {false, true}, {true, false}}) {
+    Model model(mixer_config(), Head::embedding);
+    model.init(3);
+    EXPECT_TRUE(cast_weights(model, mx::int8, gemms));
+    for (const auto& m : nn::matrices(model)) EXPECT_EQ(m.weight->dtype(), mx::float32) << m.name;
+  }
+  Model model(mixer_config(), Head::embedding);
+  model.init(3);
+  EXPECT_FALSE(cast_weights(model, mx::int8, {true, true}));
+}
+
 // Rounding errors add up over the layers, most of all with upstream's initial weights, which are almost the same in every layer. The
 // figures are those of a processor with bfloat16 and int8 GEMMs.
 class DeepPrecision : public ::testing::TestWithParam<int> {
