@@ -10,6 +10,7 @@
 #include <array>
 #include <map>
 #include <string_view>
+#include <unordered_map>
 
 namespace m2bert::tokenize {
 namespace {
@@ -179,42 +180,49 @@ void apply_normalizer(const Tree& config, Class kind, bool from_json, ModelParts
              "tokenize_chinese_chars. BERT's defaults apply, as in Transformers");
 }
 
-// Adds `token` with the id of the vocabulary, or the next new one.
+// Adds tokens with the id of the vocabulary, or the next new one.
 class Adder {
  public:
-  explicit Adder(ModelParts& parts) : parts_(parts) {
-    for (const auto& [token, id] : parts.vocabulary) ids_.emplace(token, id), next_ = std::max(next_, id + 1);
-    for (const AddedToken& token : parts.added) ids_.emplace(token.content, token.id), next_ = std::max(next_, token.id + 1);
-  }
-
-  bool is_added(const std::string& content) const {
-    return std::ranges::any_of(parts_.added, [&](const AddedToken& known) { return known.content == content; });
-  }
+  explicit Adder(ModelParts& parts) : parts_(parts) {}
 
   // A token that is there keeps its flags.
   void add(AddedToken token) {
     if (token.content.empty() || is_added(token.content)) return;
-    const auto known = ids_.find(token.content);
-    token.id = known == ids_.end() ? next_++ : known->second;
-    ids_[token.content] = token.id;
+    token.id = id_for(token.content);
+    next_ = std::max(next_, token.id + 1);
     parts_.added.push_back(std::move(token));
   }
 
   // `id` is what the file says.
   void add(AddedToken token, int32_t id, const Tree& where) {
-    const std::string content = token.content;
-    if (is_added(content)) return;
-    const auto known = ids_.find(content);
-    const int32_t wanted = known == ids_.end() ? next_ : known->second;
-    require(id == wanted, where.where(), "token '", content, "' has id ", id, ", but ", known == ids_.end() ? "the next free id" : "its id",
-            " is ", wanted);
+    if (is_added(token.content)) return;
+    const int32_t wanted = id_for(token.content);
+    require(id == wanted, where.where(), "token '", token.content, "' has id ", id, ", but ",
+            wanted == next_ ? "the next free id" : "its id", " is ", wanted);
     add(std::move(token));
   }
 
  private:
+  bool is_added(const std::string& content) const {
+    return std::ranges::any_of(parts_.added, [&](const AddedToken& known) { return known.content == content; });
+  }
+
+  int32_t id_for(const std::string& content) {
+    if (ids_.empty()) read_ids();
+    const auto known = ids_.find(content);
+    return known == ids_.end() ? next_ : known->second;
+  }
+
+  // Most folders add no token that their tokenizer.json lacks, and need no ids.
+  void read_ids() {
+    ids_.reserve(parts_.vocabulary.size());
+    for (const auto& [token, id] : parts_.vocabulary) ids_.emplace(token, id), next_ = std::max(next_, id + 1);
+    for (const AddedToken& token : parts_.added) next_ = std::max(next_, token.id + 1);
+  }
+
   ModelParts& parts_;
-  std::map<std::string, int32_t, std::less<>> ids_;
-  int32_t next_ = 0;
+  std::unordered_map<std::string_view, int32_t> ids_;  // of the vocabulary
+  int32_t next_ = 0;                                   // the first free id
 };
 
 int32_t id_of(const std::string& key, const Tree& where) {
