@@ -20,6 +20,7 @@
 #include "cli/temporary_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
@@ -126,7 +127,7 @@ class BlockedSignals {
 
 // Sets a handler, but leaves a SIGHUP alone that nohup(1) has set to be ignored.
 void set_handler(int signal, void (*handler)(int)) {
-  if (::signal(signal, handler) == SIG_IGN && signal == SIGHUP) ::signal(signal, SIG_IGN);
+  if (signal != SIGHUP || !io::is_ignored(signal)) ::signal(signal, handler);
 }
 
 // error_output: -1 for this program's own.

@@ -250,7 +250,7 @@ void set_up_signals() {
   signal(SIGINT, on_signal);
   signal(SIGTERM, on_signal);
   for (const int one : {SIGHUP, SIGPIPE}) {
-    if (signal(one, on_signal) == SIG_IGN) signal(one, SIG_IGN);  // as nohup(1) wants it
+    if (!io::is_ignored(one)) signal(one, on_signal);
   }
   signal(SIGXFSZ, SIG_IGN);  // makes exceeding a file size limit a write error, like a full disk
 }

@@ -80,13 +80,17 @@ void remove_temporaries() noexcept {
   }
 }
 
+bool is_ignored(int signal) {
+  struct sigaction now{};
+  return sigaction(signal, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 void install_interrupt_handlers() {
   struct sigaction action{};
   action.sa_handler = handle;
   sigemptyset(&action.sa_mask);
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    struct sigaction before{};
-    if (signal == SIGHUP && sigaction(signal, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) continue;  // nohup(1)
+    if (signal == SIGHUP && is_ignored(signal)) continue;
     require(sigaction(signal, &action, nullptr) == 0, "cannot install a handler for signal ", signal);
   }
 }
