@@ -89,10 +89,7 @@ std::map<std::string, std::string> named_tokenizer(const fs::path& path, const m
   if (fs::is_directory(path)) files = checkpoint::tokenizer_files(path);
   else files[path.extension() == ".json" ? "tokenizer.json" : "vocab.txt"] = io::read_file(path);
   if (!limit || tokenizer.settings().model_max_length) return files;
-  auto& settings = files["tokenizer_config.json"];
-  io::Tree tree = settings.empty() ? io::Tree::map() : io::parse_json(settings, path.string());
-  tree.set("model_max_length", *limit);
-  settings = io::to_json(tree, 2) + "\n";
+  checkpoint::set_json_field(files["tokenizer_config.json"], path.string(), "model_max_length", int(*limit));
   return files;
 }
 

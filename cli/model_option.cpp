@@ -94,10 +94,18 @@ void add_batch_options(CLI::App& app, BatchOption& option) {
   add_number(app, "--max-length", option.max_length, 3, 1 << 24,
              "Truncate texts to that many tokens (default: the model's; at most its positions)");
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();
-  add_choice(app, "--truncation-side", option.truncation_side, {"right", "left"},
-             "End at which long texts are truncated (default: the tokenizer's)");
+  add_truncation_side_option(app, option.truncation_side);
   app.add_flag("--reference-cut", option.upstream_cut,
                "Truncate long texts after [SEP] was added, so they lose it, as upstream's scripts do");
+}
+
+void add_truncation_side_option(CLI::App& app, std::string& side) {
+  add_choice(app, "--truncation-side", side, {"right", "left"}, "End at which long texts are truncated (default: the tokenizer's)");
+}
+
+std::optional<tokenize::TruncationSide> truncation_side_named(const std::string& side) {
+  if (side.empty()) return std::nullopt;
+  return side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
 }
 
 void add_pooling_option(CLI::App& app, std::string& pooling, const std::string& what) {
@@ -121,8 +129,7 @@ infer::EmbedOptions batching(const BatchOption& option) {
   if (option.pad == "bucket") options.pad = infer::PadMode::bucket;
   if (option.max_length > 0) options.max_length = option.max_length;
   options.batch_size = option.batch_size;
-  if (!option.truncation_side.empty())
-    options.truncation_side = option.truncation_side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
+  options.truncation_side = truncation_side_named(option.truncation_side);
   options.upstream_cut = option.upstream_cut;
   return options;
 }

@@ -40,6 +40,11 @@ struct BatchOption {
 void add_batch_options(CLI::App& app, BatchOption& option);
 infer::EmbedOptions batching(const BatchOption& option);
 
+// Adds --truncation-side.
+void add_truncation_side_option(CLI::App& app, std::string& side);
+// The side that is given; nullopt for "".
+std::optional<tokenize::TruncationSide> truncation_side_named(const std::string& side);
+
 // Adds --pooling: one pooling, or several joined by +.
 void add_pooling_option(CLI::App& app, std::string& pooling,
                         const std::string& what =

@@ -5,6 +5,7 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/model_option.h"
 #include "cli/text_option.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
@@ -30,9 +31,7 @@ tokenize::WordPiece tokenizer_of(const TokenizeOptions& options) {
 tokenize::EncodeOptions encode_options(const tokenize::WordPiece& tokenizer, const TokenizeOptions& options) {
   tokenize::EncodeOptions how;
   if (options.max_length > 0) how.max_length = static_cast<size_t>(options.max_length);
-  how.truncation_side = tokenizer.settings().truncation_side;
-  if (!options.truncation_side.empty())
-    how.truncation_side = options.truncation_side == "left" ? tokenize::TruncationSide::left : tokenize::TruncationSide::right;
+  how.truncation_side = truncation_side_named(options.truncation_side).value_or(tokenizer.settings().truncation_side);
   how.add_special_tokens = !options.no_special_tokens;
   how.upstream_cut = options.upstream_cut;
   return how;
@@ -89,7 +88,7 @@ Run tokenize_command(CLI::App& app, const Globals& globals) {
   app.add_option("--pair", options->pair, "Second text of a pair")->type_name("TEXT");
   app.add_option("--decode", options->decode, "Turn token ids into text instead")->type_name("ID");
   add_number(app, "--max-length", options->max_length, 1, 1 << 24, "Truncate to that many tokens");
-  add_choice(app, "--truncation-side", options->truncation_side, {"right", "left"}, "End that is truncated (default: the tokenizer's)");
+  add_truncation_side_option(app, options->truncation_side);
   app.add_flag("--no-special-tokens", options->no_special_tokens, "Without [CLS], [SEP] and other special tokens");
   app.add_flag("--reference-cut", options->upstream_cut, "Truncate after [SEP] was added, as upstream's scripts do");
   return [options, &globals] {

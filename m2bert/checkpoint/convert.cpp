@@ -157,17 +157,11 @@ void replace_tokenizer(Files& files, const fs::path& model, const std::map<std::
   for (const auto& [name, text] : tokenizer) files[model / name] = text;
 }
 
-void set_field(std::string& json, const std::string& source, const char* field, int value) {
-  io::Tree map = json.empty() ? io::Tree::map() : io::parse_json(json, source);
-  map.set(field, value);
-  json = io::to_json(map, 2) + "\n";
-}
-
 // Where sentence-transformers' own limit has no place, the tokenizer's limit takes it, and the model's: M2-BERT does not heed the first.
 void keep_length(NewFolder& out, const ModelFolder& in) {
   if (!in.max_seq_length) return;
   for (const auto& [file, field] : {std::pair{"tokenizer_config.json", "model_max_length"}, {"config.json", "max_seq_len"}})
-    set_field(out.files[file], (in.model / file).string(), field, *in.max_seq_length);
+    set_json_field(out.files[file], (in.model / file).string(), field, *in.max_seq_length);
 }
 
 // config.json with the dtype that the weights have now, where it names one.
@@ -292,6 +286,12 @@ Target choose_target(const fs::path& out, const std::optional<ModelFolder>& in, 
 }
 
 }  // namespace
+
+void set_json_field(std::string& json, const std::string& source, const std::string& field, int value) {
+  io::Tree map = json.empty() ? io::Tree::map() : io::parse_json(json, source);
+  map.set(field, value);
+  json = io::to_json(map, 2) + "\n";
+}
 
 bool is_folder(Target t) { return t == Target::hugging_face || t == Target::sentence_transformers; }
 

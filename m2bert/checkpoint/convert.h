@@ -60,4 +60,7 @@ ConvertReport convert(const std::filesystem::path& in, const std::filesystem::pa
 // The tokenizer's files in a folder, by name.
 std::map<std::string, std::string> tokenizer_files(const std::filesystem::path& folder);
 
+// Sets a member of the map in the text of a JSON file, "" for a new one. Errors call the text `source`.
+void set_json_field(std::string& json, const std::string& source, const std::string& field, int value);
+
 }  // namespace m2bert::checkpoint
