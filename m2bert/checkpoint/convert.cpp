@@ -134,7 +134,8 @@ Files sentence_files(const ModelFolder& in) {
   add_description(files, in.root, "");
   add_description(files, in.model, fs::relative(in.model, in.root));
   files["modules.json"] = io::read_file(in.root / "modules.json");
-  for (const auto& module : io::read_json(in.root / "modules.json").items()) {
+  const io::Tree modules = io::parse_json(files["modules.json"], "modules.json");
+  for (const auto& module : modules.items()) {
     const fs::path relative = module.get<std::string>("path", ""), folder = in.root / relative;
     if (relative.empty() || folder == in.model || !fs::is_directory(folder)) continue;
     for (const auto& entry : fs::directory_iterator(folder))
