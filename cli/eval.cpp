@@ -12,6 +12,7 @@ namespace {
 constexpr Command subcommands[] = {
     {"beir", "Retrieval: queries against a corpus, in BEIR's layout", "m2bert eval beir scifact nfcorpus --model MODEL --cache vectors",
      eval_beir},
+    {"loco", "Retrieval of long documents: LoCo", "m2bert eval loco loco --model MODEL --cache vectors", eval_loco},
 };
 
 }  // namespace
