@@ -5,16 +5,17 @@
 #include <cstdio>
 #include <functional>
 
+#include "m2bert/io/html_page.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/tree.h"
 #include "m2bert/io/utf8.h"
 #include "m2bert/metrics/classification.h"
-#include "m2bert/train/svg_chart.h"
 
 namespace m2bert::train {
 
 namespace {
 
+using io::html_text;
 using tasks::Predictions;
 using tasks::Problem;
 

@@ -101,7 +101,7 @@ std::vector<std::string> evaluation_metrics(const std::vector<ReportedRun>& runs
 std::string table(const std::vector<ReportedRun>& runs) {
   const auto metrics = evaluation_metrics(runs);
   std::string out = "<table><tr><th>run</th><th>batches</th><th>samples</th><th>tokens</th><th>last training loss</th>";
-  for (const auto& name : metrics) out += "<th>best " + html_text(name.substr(kEvaluation.size())) + "</th>";
+  for (const auto& name : metrics) out += "<th>best " + io::html_text(name.substr(kEvaluation.size())) + "</th>";
   out += "</tr>\n";
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto& time = runs[i].records.back().time;
