@@ -64,9 +64,9 @@ double r_precision(std::span<const int32_t> ranked, std::span<const int32_t> jud
   return all == 0 ? 0 : precision(ranked, static_cast<size_t>(all));
 }
 
-std::vector<size_t> trec_order(std::span<const double> scores, std::span<const std::string> ids) {
+std::vector<size_t> trec_order(std::span<const float> scores, std::span<const std::string> ids) {
   require(scores.size() == ids.size(), "[trec_order] there are ", scores.size(), " scores for ", ids.size(), " documents");
-  for (const double score : scores) require(!std::isnan(score), "[trec_order] a score is NaN");
+  for (const float score : scores) require(!std::isnan(score), "[trec_order] a score is NaN");
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(),

@@ -29,8 +29,9 @@ double recall(std::span<const int32_t> ranked, std::span<const int32_t> judged, 
 // R-precision (Rprec): the precision at rank R, where R is the number of relevant documents.
 double r_precision(std::span<const int32_t> ranked, std::span<const int32_t> judged);
 
-// trec_eval's order of documents: by descending score; documents with equal scores by descending id (byte order). Returns indices.
-std::vector<size_t> trec_order(std::span<const double> scores, std::span<const std::string> ids);
+// trec_eval's order of documents: by descending score, which it keeps as a float; documents with equal scores by descending id (byte
+// order). Returns indices. Throws Error on NaN.
+std::vector<size_t> trec_order(std::span<const float> scores, std::span<const std::string> ids);
 
 // The mean of a metric over the queries; NaN without queries.
 double mean(std::span<const double> values);

@@ -7,6 +7,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/html_page.h"
+#include "m2bert/metrics/names.h"
 #include "m2bert/train/metrics_file.h"
 #include "m2bert/train/svg_chart.h"
 
@@ -17,6 +18,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kColours[] = {"#2f6fde", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0b7285", "#846358", "#5f3dc4"};
+
+constexpr std::string_view kEvaluation = "metrics/eval/";
 
 constexpr double kDrawable = 1e300;  // differences of larger values may be infinite
 
@@ -88,16 +91,25 @@ std::optional<double> best_of(const ReportedRun& run, const std::string& name, b
 
 std::string cell(const std::optional<double>& value) { return "<td>" + (value ? short_number(*value) : std::string("–")) + "</td>"; }
 
+// The names of evaluation metrics, as the runs have them.
+std::vector<std::string> evaluation_metrics(const std::vector<ReportedRun>& runs) {
+  auto names = metrics_of(runs);
+  std::erase_if(names, [](const std::string& name) { return !name.starts_with(kEvaluation); });
+  return names;
+}
+
 std::string table(const std::vector<ReportedRun>& runs) {
-  std::string out =
-      "<table><tr><th>run</th><th>batches</th><th>samples</th><th>tokens</th><th>last training loss</th><th>best evaluation: cross "
-      "entropy</th><th>accuracy</th></tr>\n";
+  const auto metrics = evaluation_metrics(runs);
+  std::string out = "<table><tr><th>run</th><th>batches</th><th>samples</th><th>tokens</th><th>last training loss</th>";
+  for (const auto& name : metrics) out += "<th>best " + io::html_text(name.substr(kEvaluation.size())) + "</th>";
+  out += "</tr>\n";
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto& time = runs[i].records.back().time;
     out += "<tr><td><span class=\"mark\" style=\"background:" + std::string(colour_of(i)) + "\"></span>" + io::html_text(runs[i].name) +
            "</td>" + cell(double(time.batch)) + cell(double(time.sample)) + cell(double(time.token)) +
-           cell(last_of(runs[i], "loss/train/total")) + cell(best_of(runs[i], "metrics/eval/LanguageCrossEntropy", false)) +
-           cell(best_of(runs[i], "metrics/eval/MaskedAccuracy", true)) + "</tr>\n";
+           cell(last_of(runs[i], "loss/train/total"));
+    for (const auto& name : metrics) out += cell(best_of(runs[i], name, metrics::higher_is_better(name)));
+    out += "</tr>\n";
   }
   return out + "</table>\n";
 }
@@ -131,8 +143,10 @@ std::string report_html(const std::vector<ReportedRun>& runs, const ReportOption
     }
     if (longest >= 2) charts += svg_chart(chart);
   }
-  return io::html_page({kGenerator, "m2bert: training runs",
-                        "<h1>Training runs</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>", kStyle});
+  return io::html_page({kGenerator, "m2bert: " + options.title,
+                        "<h1>" + io::html_text(options.title) + "</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>\n" +
+                            options.more,
+                        kStyle});
 }
 
 }  // namespace m2bert::train

@@ -41,10 +41,10 @@ TEST(Ranking, IsZeroWithoutRelevantOrRankedDocuments) {
 }
 
 TEST(TrecOrder, BreaksTiesByDescendingId) {
-  EXPECT_EQ(trec_order(std::vector<double>{1, 2, 1, 2}, std::vector<std::string>{"d1", "d10", "d2", "d9"}),
+  EXPECT_EQ(trec_order(std::vector<float>{1, 2, 1, 2}, std::vector<std::string>{"d1", "d10", "d2", "d9"}),
             (std::vector<size_t>{3, 1, 2, 0}));
-  EXPECT_THROW(trec_order(std::vector<double>{std::nan("")}, std::vector<std::string>{"d"}), Error);
-  EXPECT_THROW(trec_order(std::vector<double>{1}, std::vector<std::string>{}), Error);
+  EXPECT_THROW(trec_order(std::vector<float>{std::nanf("")}, std::vector<std::string>{"d"}), Error);
+  EXPECT_THROW(trec_order(std::vector<float>{1}, std::vector<std::string>{}), Error);
 }
 
 TEST(Mean, OverQueries) {
