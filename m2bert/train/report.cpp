@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <optional>
 #include <set>
 
 #include "m2bert/error.h"
+#include "m2bert/io/html_page.h"
 #include "m2bert/train/metrics_file.h"
 #include "m2bert/train/svg_chart.h"
 
@@ -20,16 +20,9 @@ constexpr const char* kColours[] = {"#2f6fde", "#d9480f", "#2b8a3e", "#9c36b5", 
 
 constexpr double kDrawable = 1e300;  // differences of larger values may be infinite
 
-// By which is_report recognises a page.
-constexpr std::string_view kStart =
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"generator\" content=\"m2bert report\">";
+constexpr const char* kGenerator = "m2bert report";  // by which is_report recognises a page
 
 constexpr const char* kStyle = R"(
-:root { color-scheme: light dark; --line: #8884; --text: #222; }
-@media (prefers-color-scheme: dark) { :root { --text: #ddd; } }
-body { font: 15px system-ui, sans-serif; color: var(--text); margin: 2em auto; max-width: 1400px; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { text-align: left; padding: .25em 1em .25em 0; border-bottom: 1px solid var(--line); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 1.5em; }
 svg { width: 100%; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--text); }
@@ -101,7 +94,7 @@ std::string table(const std::vector<ReportedRun>& runs) {
       "entropy</th><th>accuracy</th></tr>\n";
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto& time = runs[i].records.back().time;
-    out += "<tr><td><span class=\"mark\" style=\"background:" + std::string(colour_of(i)) + "\"></span>" + html_text(runs[i].name) +
+    out += "<tr><td><span class=\"mark\" style=\"background:" + std::string(colour_of(i)) + "\"></span>" + io::html_text(runs[i].name) +
            "</td>" + cell(double(time.batch)) + cell(double(time.sample)) + cell(double(time.token)) +
            cell(last_of(runs[i], "loss/train/total")) + cell(best_of(runs[i], "metrics/eval/LanguageCrossEntropy", false)) +
            cell(best_of(runs[i], "metrics/eval/MaskedAccuracy", true)) + "</tr>\n";
@@ -124,13 +117,7 @@ ReportedRun read_run(const fs::path& path) {
   return run;
 }
 
-bool is_report(const fs::path& file) {
-  std::error_code none;
-  if (!fs::is_regular_file(file, none)) return false;  // a pipe would wait for somebody to write into it
-  std::ifstream in(file, std::ios::binary);
-  std::string start(kStart.size(), '\0');
-  return in.read(start.data(), std::streamsize(start.size())) && start == kStart;
-}
+bool is_report(const fs::path& file) { return io::is_page_of(file, kGenerator); }
 
 std::string report_html(const std::vector<ReportedRun>& runs, const ReportOptions& options) {
   std::string charts;
@@ -144,9 +131,8 @@ std::string report_html(const std::vector<ReportedRun>& runs, const ReportOption
     }
     if (longest >= 2) charts += svg_chart(chart);
   }
-  return std::string(kStart) + "<meta name=\"viewport\" content=\"width=device-width\"><title>m2bert: training runs</title><style>" +
-         kStyle + "</style></head><body>\n<h1>Training runs</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts +
-         "</div></body></html>\n";
+  return io::html_page({kGenerator, "m2bert: training runs",
+                        "<h1>Training runs</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>", kStyle});
 }
 
 }  // namespace m2bert::train
