@@ -6,6 +6,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "m2bert/data/retrieval_set.h"
 #include "m2bert/data/source.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
@@ -17,17 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 using io::Tree;
 
-// The file with this name, or the name with .gz or .zst; empty if there is none.
-fs::path find_file(const fs::path& folder, const std::string& name) {
-  for (const char* end : {"", ".gz", ".zst"})
-    if (fs::is_regular_file(folder / (name + end))) return folder / (name + end);
-  return {};
-}
-
 fs::path need_file(const fs::path& folder, const std::string& name) {
-  const auto found = find_file(folder, name);
-  require(!found.empty(), folder.string(), ": has no ", name);
-  return found;
+  const auto found = find_compressed(folder / name);
+  require(found.has_value(), folder.string(), ": has no ", name);
+  return *found;
 }
 
 // A record of JSON lines or of a table, with its place.
@@ -43,10 +37,6 @@ class Record {
   }
   // An id or a text. Ids may be numbers.
   std::string string(const std::string& key) const { return string_of(at(key), key); }
-  std::string text_or_empty(const std::string& key) const {
-    const Tree* value = tree_.find(key);
-    return value && !value->is_null() ? string_of(*value, key) : "";
-  }
   std::vector<std::string> strings(const std::string& key) const {
     std::vector<std::string> all;
     if (!at(key).is_list()) return {string(key)};
@@ -141,19 +131,21 @@ class Collection {
   std::vector<IdSample> samples_;
 };
 
-std::string with_title(const Record& record) {
-  const std::string title = record.text_or_empty("title"), text = record.text_or_empty("text");
-  return title.empty() ? text : text.empty() ? title : title + " " + text;
+std::string with_title(const Document& document) {
+  return document.title.empty() || document.text.empty() ? document.title + document.text : document.title + " " + document.text;
 }
 
-void read_beir(const fs::path& folder, const std::string& split, Collection& collection) {
-  for_each_record(need_file(folder, "qrels/" + split + ".tsv"), plain_table(true), [&](const Record& r) {
-    if (r.number("score") > 0) collection.add({r.string("query-id"), {r.string("corpus-id")}, r.where()});
-  });
-  for_each_record(need_file(folder, "queries.jsonl"), json_lines(),
-                  [&](const Record& r) { collection.add_query(r.string("_id"), r.string("text"), r.where()); });
-  for_each_record(need_file(folder, "corpus.jsonl"), json_lines(),
-                  [&](const Record& r) { collection.add_passage(r.string("_id"), with_title(r), r.where()); });
+void read_beir_samples(const fs::path& folder, const std::string& split, Collection& collection) {
+  const auto set = read_beir(folder, split);
+  for (const auto& query : set.queries) {
+    const auto where = folder.string() + ": the judgements of query " + query.id;
+    for (const auto& judgement : query.judgements)
+      if (judgement.relevance > 0) collection.add({query.id, {judgement.document}, where});
+    collection.add_query(query.id, query.text, where);
+  }
+  const auto documents = set.open_documents();
+  for (Document document; documents->next(document);)
+    collection.add_passage(document.id, with_title(document), folder.string() + ": document " + document.id);
 }
 
 void read_loco(const fs::path& folder, Collection& collection) {
@@ -178,8 +170,8 @@ fs::path find_triples(const fs::path& folder, const std::string& split) {
   }
   if (found.empty()) return need_file(folder, "qrels." + split + ".tsv");
   std::ranges::sort(found);
-  require(found.size() == 1, folder.string(), ": has several files of triples, ", found[0].filename().string(), " and ",
-          found[1].filename().string(), "; say which one");
+  require(found.size() == 1, folder.string(), ": has several files of triples, ", found.front().filename().string(), " and ",
+          found.back().filename().string(), "; say which one");
   return found[0];
 }
 
@@ -217,9 +209,9 @@ void read_msmarco(const fs::path& folder, const RetrievalFolderOptions& options,
       if (r.number("4") > 0) collection.add({r.string("1"), {r.string("3")}, r.where()});
     });
   }
-  auto queries = find_file(folder, "queries." + options.split + ".tsv");
-  if (queries.empty()) queries = need_file(folder, "queries.tsv");
-  for_each_record(queries, plain_table(false), [&](const Record& r) { collection.add_query(r.string("1"), r.string("2"), r.where()); });
+  const auto own = find_compressed(folder / ("queries." + options.split + ".tsv"));
+  for_each_record(own ? *own : need_file(folder, "queries.tsv"), plain_table(false),
+                  [&](const Record& r) { collection.add_query(r.string("1"), r.string("2"), r.where()); });
   for_each_record(need_file(folder, "collection.tsv"), plain_table(false),
                   [&](const Record& r) { collection.add_passage(r.string("1"), r.string("2"), r.where()); });
 }
@@ -227,9 +219,9 @@ void read_msmarco(const fs::path& folder, const RetrievalFolderOptions& options,
 }  // namespace
 
 RetrievalLayout layout_of(const fs::path& folder) {
-  if (!find_file(folder, "corpus.jsonl").empty()) return RetrievalLayout::beir;
-  if (!find_file(folder, "documents.jsonl").empty()) return RetrievalLayout::loco;
-  if (!find_file(folder, "collection.tsv").empty()) return RetrievalLayout::msmarco;
+  if (find_compressed(folder / "corpus.jsonl")) return RetrievalLayout::beir;
+  if (find_compressed(folder / "documents.jsonl")) return RetrievalLayout::loco;
+  if (find_compressed(folder / "collection.tsv")) return RetrievalLayout::msmarco;
   fail(folder.string(),
        ": is no folder of retrieval data; it wants corpus.jsonl, queries.jsonl and qrels (BEIR), documents.jsonl and queries.jsonl (LoCo), "
        "or "
@@ -239,7 +231,7 @@ RetrievalLayout layout_of(const fs::path& folder) {
 void read_retrieval_folder(const fs::path& folder, const RetrievalFolderOptions& options, RetrievalData& data) {
   const auto layout = layout_of(folder);
   Collection collection(data, options.all_passages);
-  if (layout == RetrievalLayout::beir) read_beir(folder, options.split, collection);
+  if (layout == RetrievalLayout::beir) read_beir_samples(folder, options.split, collection);
   else if (layout == RetrievalLayout::loco) read_loco(folder, collection);
   else read_msmarco(folder, options, collection);
   collection.finish(folder.string());

@@ -91,8 +91,8 @@ TEST(RetrievalLoss, Float32WhateverTheEmbeddings) {
   const auto a = mx::astype(rows({1, 0, 0, 1}), mx::bfloat16), b = mx::astype(rows({1, 1, 0, 1}), mx::bfloat16);
   const auto label = mx::array({1, 0});
   for (auto loss : {multiple_negatives_ranking_loss(a, b), contrastive_loss(a, b, label), online_contrastive_loss(a, b, label),
-                           triplet_loss(a, b, a), cosine_similarity_loss(a, b, label), mega_batch_margin_loss(a, b),
-                           orthogonal_projection_loss(a, b, label), vector_distillation_loss(a, b)}) {
+                    triplet_loss(a, b, a), cosine_similarity_loss(a, b, label), mega_batch_margin_loss(a, b),
+                    orthogonal_projection_loss(a, b, label), vector_distillation_loss(a, b)}) {
     EXPECT_EQ(loss.dtype(), mx::float32);
     EXPECT_TRUE(std::isfinite(loss.item<float>()));
   }
