@@ -76,21 +76,23 @@ struct Ranking {
   mx::array queries, passages, positives;  // normalized; the positives are the first n passages
   const RankingOptions& options;
   std::optional<Judge> judge;
+  std::optional<mx::array> excluded;
 
   mx::array scores(const mx::array& a, const mx::array& b) const { return mx::matmul(a, mx::transpose(b)) * number(options.scale, a); }
   mx::array judged_positives() const { return mx::slice(judge->passages, {0, 0}, {positives.shape(0), judge->passages.shape(1)}); }
 
   mx::array query_to_passage() const {
     const auto all = scores(queries, passages);
-    if (!judge) return all;
-    const auto own = diagonal(all.shape(0), all.shape(1));
-    return mx::where(own, all, judge->filter(all, judge->queries, judge->passages));
+    auto kept = judge ? judge->filter(all, judge->queries, judge->passages) : all;
+    if (excluded) kept = without(kept, *excluded);
+    return mx::where(diagonal(all.shape(0), all.shape(1)), all, kept);
   }
   mx::array passage_to_query() const {
     const auto all = scores(positives, queries);
-    if (!judge) return all;
-    const auto own = diagonal(all.shape(0), all.shape(1));
-    return mx::where(own, all, judge->filter(all, judged_positives(), judge->queries));
+    const int n = all.shape(0);
+    auto kept = judge ? judge->filter(all, judged_positives(), judge->queries) : all;
+    if (excluded) kept = without(kept, mx::transpose(mx::slice(*excluded, {0, 0}, {n, n})));
+    return mx::where(diagonal(n, n), all, kept);
   }
   // Rows of one kind among themselves: a row is no negative of its own.
   mx::array among(const mx::array& rows, const mx::array* judged) const {
@@ -146,13 +148,15 @@ mx::array false_negatives(const mx::array& similarities, const mx::array& positi
 }
 
 mx::array multiple_negatives_ranking_loss(const mx::array& queries, const mx::array& passages, const RankingOptions& options,
-                                          const Guide* guide) {
+                                          const Guide* guide, const std::optional<mx::array>& excluded) {
   require(queries.ndim() == 2 && passages.ndim() == 2 && queries.shape(1) == passages.shape(1) && passages.shape(0) >= queries.shape(0),
           "[multiple_negatives_ranking_loss] queries have shape ", queries.shape(), ", passages ", passages.shape(),
           ", want [n, d] and [m, d] with m >= n");
   const int n = queries.shape(0);
+  require(!excluded || excluded->shape() == mx::Shape{n, passages.shape(0)},
+          "[multiple_negatives_ranking_loss] the exclusions do not have the shape [", n, ", ", passages.shape(0), "]");
   const auto q = normalized(queries), p = normalized(passages);
-  const Ranking ranking{q, p, mx::slice(p, {0, 0}, {n, p.shape(1)}), options, judge_of(q, p, options, guide)};
+  const Ranking ranking{q, p, mx::slice(p, {0, 0}, {n, p.shape(1)}), options, judge_of(q, p, options, guide), excluded};
   std::vector<mx::array> scores{ranking.query_to_passage()};
   const auto own = diagonal_of(scores[0]);
   if (options.query_to_query) scores.push_back(ranking.among(q, ranking.judge ? &ranking.judge->queries : nullptr));

@@ -46,10 +46,11 @@ struct Guide {
 
 // Multiple negatives ranking (InfoNCE): the mean cross entropy of softmax(scale * cosine(query, passages)) with the query's own positive.
 // queries [n, d], passages [m, d] with m >= n: the positive of query i is passage i; all others are its negatives. So in-batch negatives,
-// hard negatives and those of a memory bank are all rows of `passages`. Source: sentence-transformers' MultipleNegativesRankingLoss;
-// symmetric: its MultipleNegativesSymmetricRankingLoss; with a guide, scale 100, query_to_query and passage_to_passage: its GISTEmbedLoss.
+// hard negatives and those of a memory bank are all rows of `passages`. excluded [n, m] bool: passages that are no negatives of a query,
+// such as its other positives. Source: sentence-transformers' MultipleNegativesRankingLoss; symmetric: its
+// MultipleNegativesSymmetricRankingLoss; with a guide, scale 100, query_to_query and passage_to_passage: its GISTEmbedLoss.
 mx::array multiple_negatives_ranking_loss(const mx::array& queries, const mx::array& passages, const RankingOptions& options = {},
-                                          const Guide* guide = nullptr);
+                                          const Guide* guide = nullptr, const std::optional<mx::array>& excluded = std::nullopt);
 
 enum class Distance { cosine /* 1 - cosine */, euclidean };
 

@@ -66,10 +66,9 @@ mx::array passages_of(const std::vector<mx::array>& columns, const std::optional
 
 mx::array ranking(const RetrievalObjective& o, const RetrievalEmbeddings& e) {
   const auto passages = passages_of(e.columns, e.extra);
-  if (e.guide.empty()) return nn::multiple_negatives_ranking_loss(e.columns[0], passages, o.ranking);
-  require(!e.extra, "[retrieval_loss] a guide has no embeddings of a memory bank's passages");
-  const nn::Guide guide{e.guide[0], passages_of(e.guide, std::nullopt)};
-  return nn::multiple_negatives_ranking_loss(e.columns[0], passages, o.ranking, &guide);
+  if (e.guide.empty()) return nn::multiple_negatives_ranking_loss(e.columns[0], passages, o.ranking, nullptr, e.excluded);
+  const nn::Guide guide{e.guide[0], passages_of(e.guide, e.guide_extra)};
+  return nn::multiple_negatives_ranking_loss(e.columns[0], passages, o.ranking, &guide, e.excluded);
 }
 
 mx::array distillation(const RetrievalObjective& o, const RetrievalEmbeddings& e) {

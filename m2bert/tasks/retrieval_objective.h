@@ -53,11 +53,12 @@ struct RetrievalObjective {
 // The embeddings of a batch of n samples. Each vector of arrays has a column [n, d] for the queries, their positives, their negatives.
 struct RetrievalEmbeddings {
   std::vector<mx::array> columns;
-  std::optional<mx::array> labels;  // [n]
-  std::optional<mx::array> scores;  // [n, columns - 1], a teacher's
-  std::vector<mx::array> teacher;   // a teacher's embeddings of the same texts; empty: none
-  std::vector<mx::array> guide;     // a guide's, which judges false negatives; empty: the model itself
-  std::optional<mx::array> extra;   // [b, d], further negatives for every query
+  std::optional<mx::array> labels;              // [n]
+  std::optional<mx::array> scores;              // [n, columns - 1], a teacher's
+  std::vector<mx::array> teacher;               // a teacher's embeddings of the same texts; empty: none
+  std::vector<mx::array> guide;                 // a guide's, which judges false negatives; empty: the model itself
+  std::optional<mx::array> extra, guide_extra;  // [b, d], [b, e]: further negatives for every query, and the guide's embeddings of them
+  std::optional<mx::array> excluded;            // [n, passages] bool: what is no negative of a query; passages column by column, then extra
 };
 
 // The loss, a float32 scalar. Several negatives a query: triplet and pair losses take each of them with the query and its positive. Error:
