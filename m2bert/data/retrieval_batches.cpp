@@ -83,6 +83,7 @@ std::vector<size_t> RetrievalBatches::without_duplicates(const std::vector<size_
   std::unordered_set<uint32_t> texts;
   auto take = [&](size_t sample) {
     auto own = passages_of(sample);
+    if (!options_.distinct_negatives) own.resize(1);
     own.push_back(data_.samples()[sample].query);
     if (std::ranges::any_of(own, [&](uint32_t text) { return texts.contains(text); })) return false;
     texts.insert(own.begin(), own.end());

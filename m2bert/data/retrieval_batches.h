@@ -30,6 +30,8 @@ struct RetrievalBatchOptions {
   // No text occurs twice in a batch, where it would be its own negative. A sample whose texts are there already comes in a later batch; if
   // no sample fits, one of an earlier batch is repeated.
   bool no_duplicates = true;
+  // Whether no_duplicates looks at the negatives too. False where they change during an epoch, whose order must not depend on them.
+  bool distinct_negatives = true;
 };
 
 // Batches of n samples. Rows are column by column: n queries, then the positive of each, then the first negative of each, ... labels [rows]

@@ -65,6 +65,7 @@ std::vector<uint32_t> choose_negatives(std::span<const ScoredPassage> ranked, st
 
 std::vector<uint32_t> random_negatives(std::span<const uint32_t> corpus, std::span<const uint32_t> positives,
                                        const NegativeOptions& options, uint64_t number) {
+  if (options.per_query == 0) return {};
   require(corpus.size() >= positives.size() + options.per_query, "the corpus has ", corpus.size(), " passages, too few for ",
           options.per_query, " negatives beside ", positives.size(), " positives");
   Random random{options.seed, number};
@@ -92,6 +93,22 @@ uint64_t mine_negatives(RetrievalData& data, const NegativeOptions& options, con
     }
   }
   return missing;
+}
+
+void complete_negatives(RetrievalData& data, const NegativeOptions& options) {
+  const auto positives = data.positives();
+  const auto corpus = data.corpus();
+  for (size_t i = 0; i < data.samples().size(); ++i) {
+    auto& passages = data.samples()[i].passages;
+    if (passages.size() > options.per_query) continue;
+    // Nothing that the sample has already.
+    auto taken = positives.at(data.samples()[i].query);
+    taken.insert(taken.end(), passages.begin() + 1, passages.end());
+    auto missing = options;
+    missing.per_query = options.per_query + 1 - passages.size();
+    const auto more = random_negatives(corpus, taken, missing, i);
+    passages.insert(passages.end(), more.begin(), more.end());
+  }
 }
 
 void add_random_negatives(RetrievalData& data, const NegativeOptions& options) {

@@ -44,7 +44,9 @@ struct Ranking {
 // Replaces the negatives of every sample by mined ones. rank: a search for a text's number. Samples of a query are ranked once. Returns how
 // many negatives are missing because too few passages were left.
 uint64_t mine_negatives(RetrievalData& data, const NegativeOptions& options, const std::function<Ranking(uint32_t query)>& rank);
-// The same with random passages of the corpus.
+// Adds random passages of the corpus where a sample has fewer negatives than per_query.
+void complete_negatives(RetrievalData& data, const NegativeOptions& options);
+// Gives every sample random passages of the corpus.
 void add_random_negatives(RetrievalData& data, const NegativeOptions& options);
 
 }  // namespace m2bert::data

@@ -132,7 +132,7 @@ mx::array Retrieval::batch_loss(const mx::array& embeddings, const data::Batch& 
     if (takes_scores(settings_.objective.loss)) e.scores = mx::concatenate(passages, 1);
     else e.labels = mx::squeeze(passages[0], 1);
   }
-  if (uses_batch_negatives(settings_.objective.loss)) {
+  if (settings_.objective.loss == RetrievalLoss::multiple_negatives_ranking) {
     auto passages = by_column(all.labels, processes, k);
     if (bank_ && bank_->count() > 0) {
       e.extra = bank_->vectors();
@@ -180,6 +180,7 @@ std::vector<Metric> Retrieval::train_metrics(double) const { return {}; }
 std::vector<Metric> Retrieval::eval_metrics(const MetricSums& sums) const {
   const auto& evaluation = settings_.evaluation;
   const size_t texts = evaluation.queries + evaluation.passages;
+  if (sums.counts[0] != int64_t(texts)) return {};  // a signal cut the evaluation short
   const auto vectors = vectors_of(sums, texts);
   const size_t dim = vectors.size() / texts;
   const auto queries = std::span(vectors).first(evaluation.queries * dim), passages = std::span(vectors).subspan(evaluation.queries * dim);
@@ -191,6 +192,7 @@ void Retrieval::add_sums(MetricSums& sums, const models::Model& model, const dat
   auto pass = nn::Pass::without_padding();
   const auto vectors = models::to_floats(embed(model, batch, first, rows, pass));
   const size_t dim = vectors.size() / size_t(rows);
+  sums.counts[0] += rows;
   for (int row = 0; row < rows; ++row) {
     const int32_t place = batch.labels[size_t(first + row)];
     sums.predictions.push_back(float(place / kHalf));

@@ -42,13 +42,13 @@ class Retrieval : public Task, public BatchLoss {
 
   models::Head head() const override { return settings_.head; }
   int rows_per_sample() const override { return settings_.rows_per_sample; }
-  const BatchLoss* batch_loss() const override { return this; }
+  const BatchLoss* whole_batch() const override { return this; }
   // Of a whole batch alone, whose samples are each other's negatives.
   mx::array loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const override;
   int64_t weight(const data::Batch& batch, int first, int rows) const override;
   std::vector<Metric> train_metrics(double loss) const override;
   std::vector<Metric> eval_metrics(const MetricSums& sums) const override;
-  MetricSums zero_sums() const override { return {}; }
+  MetricSums zero_sums() const override { return {{0}, {}, {}}; }  // texts; no sums; their vectors
   void add_sums(MetricSums& sums, const models::Model& model, const data::Batch& batch, int first, int rows) const override;
   double head_flops(int64_t) const override { return 0; }
   data::Batch dummy_batch(int rows, int length) const override;

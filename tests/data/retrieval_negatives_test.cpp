@@ -90,6 +90,18 @@ TEST(Negatives, RandomPassagesAreNeverPositives) {
   EXPECT_TRUE(has(error_of([&] { add_random_negatives(data, {.per_query = 5}); }), "too few for 5 negatives"));
 }
 
+TEST(Negatives, RandomPassagesCompleteASample) {
+  auto data = three_queries();
+  complete_negatives(data, {.per_query = 2});
+  EXPECT_EQ(data.samples()[0].passages[1], 2);  // what it had
+  for (const auto& sample : data.samples()) {
+    auto passages = sample.passages;
+    EXPECT_EQ(passages.size(), 3);
+    std::ranges::sort(passages);
+    EXPECT_EQ(std::ranges::unique(passages).size(), 0);
+  }
+}
+
 TEST(Negatives, NotForSamplesWithLabels) {
   RetrievalData data;
   data.add("q", {"p"}, {0});
