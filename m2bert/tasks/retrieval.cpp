@@ -1,6 +1,7 @@
 #include "m2bert/tasks/retrieval.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "m2bert/error.h"
 #include "m2bert/metrics/ranking.h"
@@ -93,6 +94,14 @@ std::vector<Metric> ranking_metrics(const RetrievalEvaluation& evaluation, std::
   return {{"nDCG" + at, ndcg / n}, {"MRR" + at, reciprocal / n}, {"Recall" + at, recall / n}};
 }
 
+// Their names without values.
+std::vector<Metric> unknown_metrics(const RetrievalEvaluation& evaluation) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  if (!evaluation.labels.empty()) return {{"CosineSpearman", nan}, {"CosinePearson", nan}};
+  const std::string at = "@" + std::to_string(evaluation.k);
+  return {{"nDCG" + at, nan}, {"MRR" + at, nan}, {"Recall" + at, nan}};
+}
+
 }  // namespace
 
 Retrieval::Retrieval(models::Config config, RetrievalSettings settings, MemoryBank* bank)
@@ -180,7 +189,7 @@ std::vector<Metric> Retrieval::train_metrics(double) const { return {}; }
 std::vector<Metric> Retrieval::eval_metrics(const MetricSums& sums) const {
   const auto& evaluation = settings_.evaluation;
   const size_t texts = evaluation.queries + evaluation.passages;
-  if (sums.counts[0] != int64_t(texts)) return {};  // a signal cut the evaluation short
+  if (texts == 0 || sums.counts[0] != int64_t(texts)) return unknown_metrics(evaluation);  // a signal cut the evaluation short
   const auto vectors = vectors_of(sums, texts);
   const size_t dim = vectors.size() / texts;
   const auto queries = std::span(vectors).first(evaluation.queries * dim), passages = std::span(vectors).subspan(evaluation.queries * dim);

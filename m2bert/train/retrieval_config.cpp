@@ -103,10 +103,10 @@ void require_that_it_fits(const io::Tree& task, const RetrievalConfig& c) {
 
 bool names_data(const io::Tree& loader) { return loader.is_map() && given(loader, "data"); }
 
-RetrievalLoader read_retrieval_loader(const io::Tree& loader, bool evaluation, std::vector<std::string>& without_effect) {
+RetrievalLoader read_retrieval_loader(const io::Tree& loader, std::vector<std::string>& without_effect) {
   RetrievalLoader config;
   config.data = paths_of(loader.at("data"));
-  config.split = loader.get<std::string>("split", evaluation ? "test" : "train");
+  config.split = loader.get<std::string>("split", "");
   auto& source = config.pairs.source;
   if (const io::Tree* format = given(loader, "format")) source.format = at(*format, [&] { return data::parse_format(format->string()); });
   if (const io::Tree* d = given(loader, "delimiter")) source.delimiter = at(*d, [&] { return data::parse_delimiter(d->string()); });

@@ -18,7 +18,7 @@ struct RetrievalLoader {
   // Files of pairs, triplets or scored pairs; folders of benchmarks; MS MARCO's files of triples.
   std::vector<std::filesystem::path> data;
   data::PairOptions pairs;
-  std::string split = "train";             // of folders; for evaluation "test"
+  std::string split;                       // of folders; empty: train, for an evaluation test
   int max_seq_len = 0, max_query_len = 0;  // 0: the model's; as max_seq_len
   std::optional<bool> pad_to_longest;      // absent: where the padding does not change the result
   bool shuffle = true, drop_last = true, no_duplicates = true;
@@ -29,7 +29,7 @@ struct RetrievalLoader {
 // data (a path or a list), split, format, delimiter, header, skip_bad, columns: {query, positive, negative, score}, max_seq_len,
 // max_query_len, padding (max_length or longest), shuffle, drop_last, no_duplicates, query_cap, k. Error with the place of an invalid
 // value. without_effect: gets the paths of other keys.
-RetrievalLoader read_retrieval_loader(const io::Tree& loader, bool evaluation, std::vector<std::string>& without_effect);
+RetrievalLoader read_retrieval_loader(const io::Tree& loader, std::vector<std::string>& without_effect);
 
 // Whether a loader names any data: upstream's recipes leave that to their script.
 bool names_data(const io::Tree& loader);

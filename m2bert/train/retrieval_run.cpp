@@ -90,6 +90,8 @@ io::Tree complete_retrieval_recipe(io::Tree recipe) {
     algorithms.set("gradient_clipping", io::Tree{{"clipping_type", "norm"}, {"clipping_threshold", 1.0}});
     recipe.set("algorithms", algorithms);
   }
+  for (const char* used : {"base_run_name", "save_finetune_checkpoint_folder", "starting_checkpoint_load_path"})
+    recipe.as_map().erase(used);
   return recipe;
 }
 
@@ -104,8 +106,9 @@ void read_source(const RetrievalLoader& loader, const fs::path& path, data::Retr
     io::warn(path.string(), ": ", report.skipped, " records cannot be used and are skipped; the first one: ", report.first_skipped);
 }
 
-data::RetrievalData read_all(const LoaderConfig& config) {
-  const auto& loader = *config.retrieval;
+data::RetrievalData read_all(const LoaderConfig& config, const char* default_split) {
+  auto loader = *config.retrieval;
+  if (loader.split.empty()) loader.split = default_split;
   data::RetrievalData data;
   for (const auto& path : loader.data) {
     try {
@@ -125,8 +128,8 @@ std::string name_of_data(const LoaderConfig& config) {
 
 tokenize::WordPiece tokenizer_of(const Recipe& recipe) {
   const auto& own = recipe.train_loader.tokenizer_name;
-  const auto& name = own.empty() ? recipe.model.tokenizer_name : own;
-  return name == "bert-base-uncased" ? tokenize::WordPiece::builtin() : tokenize::WordPiece::from_file(name);
+  return own.empty() ? tokenizer_named(recipe.model.tokenizer_name, where(recipe.tree, "model.tokenizer_name"))
+                     : tokenizer_named(own, where(recipe.train_loader.tree, "tokenizer_name"));
 }
 
 // The prompt of a model for one kind of text, under the names that models use.
@@ -166,8 +169,7 @@ bool uses_pooler(const models::Poolings& poolings) { return std::ranges::count(p
 
 }  // namespace
 
-RetrievalRun::RetrievalRun(const Recipe& recipe)
-    : recipe_(recipe), config_(*recipe.task.retrieval), tokenizer_(tokenizer_of(recipe)) {
+RetrievalRun::RetrievalRun(const Recipe& recipe) : recipe_(recipe), config_(*recipe.task.retrieval), tokenizer_(tokenizer_of(recipe)) {
   require(recipe.train_loader.retrieval.has_value(), where(recipe.tree, "train_loader"), "wants `name: retrieval` for this task");
   read_data();
   choose_negatives();
@@ -177,12 +179,13 @@ RetrievalRun::RetrievalRun(const Recipe& recipe)
 }
 
 void RetrievalRun::read_data() {
-  data_ = read_all(recipe_.train_loader);
+  data_ = read_all(recipe_.train_loader, "train");
   const auto name = name_of_data(recipe_.train_loader);
   const auto shape = data::shape_of(data_, name);
   const auto loss = config_.objective.loss;
   const char* loss_name = tasks::name_of(loss);
-  require(!shape.labels || tasks::takes_labels(loss), name, ": has labels, which ", loss_name, " would not use; task.loss names another loss");
+  require(!shape.labels || tasks::takes_labels(loss), name, ": has labels, which ", loss_name,
+          " would not use; task.loss names another loss");
   require(!tasks::takes_scores(loss) || shape.scores, name, ": ", loss_name, " wants a teacher's score of every passage (a list `scores`)");
   require(tasks::takes_scores(loss) || !shape.scores, name, ": has scores of passages, which ", loss_name, " would not use");
   settings_.objective = config_.objective;
@@ -232,8 +235,7 @@ void RetrievalRun::read_vector_settings() {
   if (config_.pooling) settings_.pooling = *config_.pooling;
   if (config_.normalize) settings_.normalize = *config_.normalize;
   settings_.head = uses_pooler(settings_.pooling) ? models::Head::embedding : models::Head::none;
-  if (config_.memory_bank > 0)
-    bank_.emplace(config_.memory_bank, recipe_.model.hidden_size * int(settings_.pooling.size()));
+  if (config_.memory_bank > 0) bank_.emplace(config_.memory_bank, recipe_.model.hidden_size * int(settings_.pooling.size()));
 }
 
 void RetrievalRun::read_evaluation() {
@@ -243,7 +245,7 @@ void RetrievalRun::read_evaluation() {
   require(recipe_.eval_subset < 0, where(recipe_.tree, "eval_subset_num_batches"),
           "an evaluation of retrieval needs all of its texts; eval_loader.query_cap limits the queries");
   const auto& loader = recipe_.eval_loaders[0];
-  const auto data = read_all(loader);
+  const auto data = read_all(loader, "test");
   const bool labels = data::shape_of(data, name_of_data(loader)).labels;
   auto& evaluation = settings_.evaluation;
   evaluation.k = size_t(loader.retrieval->k);

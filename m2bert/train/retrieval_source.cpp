@@ -44,7 +44,8 @@ using Hits = std::vector<std::vector<search::Hit>>;
 
 // hits: of each distinct query, as places in the corpus. score_of: of a query's place and a passage's place.
 void choose_from(data::RetrievalData& data, const data::NegativeOptions& options, const std::vector<uint32_t>& queries,
-                 const std::vector<uint32_t>& corpus, const Hits& hits, const std::function<std::optional<float>(size_t, size_t)>& score_of) {
+                 const std::vector<uint32_t>& corpus, const Hits& hits,
+                 const std::function<std::optional<float>(size_t, size_t)>& score_of) {
   std::unordered_map<uint32_t, size_t> query_place, passage_place;
   for (size_t i = 0; i < queries.size(); ++i) query_place[queries[i]] = i;
   for (size_t i = 0; i < corpus.size(); ++i) passage_place[corpus[i]] = i;
