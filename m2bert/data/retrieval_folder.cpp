@@ -6,6 +6,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "m2bert/data/loco.h"
 #include "m2bert/data/retrieval_set.h"
 #include "m2bert/data/source.h"
 #include "m2bert/error.h"
@@ -135,27 +136,18 @@ std::string with_title(const Document& document) {
   return document.title.empty() || document.text.empty() ? document.title + document.text : document.title + " " + document.text;
 }
 
-void read_beir_samples(const fs::path& folder, const std::string& split, Collection& collection) {
-  const auto set = read_beir(folder, split);
+void read_set(const RetrievalSet& set, const std::string& name, const RetrievalFolderOptions& options, RetrievalData& data) {
+  Collection collection(data, options.all_passages);
   for (const auto& query : set.queries) {
-    const auto where = folder.string() + ": the judgements of query " + query.id;
+    const auto where = name + ": the judgements of query " + query.id;
     for (const auto& judgement : query.judgements)
       if (judgement.relevance > 0) collection.add({query.id, {judgement.document}, where});
     collection.add_query(query.id, query.text, where);
   }
   const auto documents = set.open_documents();
   for (Document document; documents->next(document);)
-    collection.add_passage(document.id, with_title(document), folder.string() + ": document " + document.id);
-}
-
-void read_loco(const fs::path& folder, Collection& collection) {
-  for_each_record(need_file(folder, "queries.jsonl"), json_lines(), [&](const Record& r) {
-    const auto id = r.string("qid");
-    for (const auto& answer : r.strings("answer_pids")) collection.add({id, {answer}, r.where()});
-    collection.add_query(id, r.string("query"), r.where());
-  });
-  for_each_record(need_file(folder, "documents.jsonl"), json_lines(),
-                  [&](const Record& r) { collection.add_passage(r.string("pid"), r.string("passage"), r.where()); });
+    collection.add_passage(document.id, with_title(document), name + ": document " + document.id);
+  collection.finish(name);
 }
 
 bool is_hard_negatives(const std::string& name) { return name.find("hard-negatives") != std::string::npos; }
@@ -229,12 +221,18 @@ RetrievalLayout layout_of(const fs::path& folder) {
 }
 
 void read_retrieval_folder(const fs::path& folder, const RetrievalFolderOptions& options, RetrievalData& data) {
-  const auto layout = layout_of(folder);
-  Collection collection(data, options.all_passages);
-  if (layout == RetrievalLayout::beir) read_beir_samples(folder, options.split, collection);
-  else if (layout == RetrievalLayout::loco) read_loco(folder, collection);
-  else read_msmarco(folder, options, collection);
-  collection.finish(folder.string());
+  const auto name = folder.string();
+  switch (layout_of(folder)) {
+    case RetrievalLayout::beir: read_set(read_beir(folder, options.split), name, options, data); break;
+    case RetrievalLayout::loco:
+      for (const auto& set : find_loco(folder, options.split)) read_set(set, name + ", " + set.name, options, data);
+      break;
+    case RetrievalLayout::msmarco: {
+      Collection collection(data, options.all_passages);
+      read_msmarco(folder, options, collection);
+      collection.finish(name);
+    }
+  }
 }
 
 }  // namespace m2bert::data

@@ -9,7 +9,7 @@ namespace m2bert::data {
 
 enum class RetrievalLayout {
   beir,     // corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv (read_beir)
-  loco,     // documents.jsonl (pid, passage), queries.jsonl (qid, query, answer_pids), as the data sets of LoCo have them
+  loco,     // queries.jsonl, documents.jsonl (find_loco)
   msmarco,  // collection.tsv (pid, passage), queries.SPLIT.tsv or queries.tsv (qid, query), and one of
             //   qidpidtriples*.tsv (qid, pid of the positive, pid of the negative)
             //   *hard-negatives*.jsonl (qid, pos: [pid], neg: [pid] or {system: [pid]})

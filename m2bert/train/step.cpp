@@ -46,7 +46,7 @@ mx::array Step::key_of(const data::Batch& batch, int first, int64_t number) cons
 nn::ValueAndGrad Step::microbatch(const data::Batch& batch, int first, int rows, double share, int64_t number) {
   const auto key = key_of(batch, first, number);
   auto result = nn::value_and_grad(optimizer_.parameters(), [&] {
-    if (options_.compute != mx::float32) models::cast_weights(model_, options_.compute);
+    const models::ScopedCast cast(model_, options_.compute);  // of frozen weights too, which value_and_grad does not restore
     auto pass = nn::Pass::training(key);
     auto loss = task_.loss(model_, batch, first, rows, pass);
     return share == 1 ? loss : loss * mx::array(float(share));
