@@ -133,9 +133,9 @@ tokenize::WordPiece tokenizer_of(const Recipe& recipe) {
 }
 
 // The prompt of a model for one kind of text, under the names that models use.
-std::optional<std::string> prompt_of(const models::Pretrained& model, std::initializer_list<const char*> names) {
+std::optional<std::string> prompt_of(const std::map<std::string, std::string>& prompts, std::initializer_list<const char*> names) {
   for (const char* name : names)
-    if (const auto found = model.prompts.find(name); found != model.prompts.end()) return found->second;
+    if (const auto found = prompts.find(name); found != prompts.end()) return found->second;
   return std::nullopt;
 }
 
@@ -143,7 +143,8 @@ std::optional<std::string> prompt_of(const models::Pretrained& model, std::initi
 mx::array table_of(const std::string& name, const std::string& where, const data::RetrievalData& data) {
   const auto path = models::find_model(name, where + name, ": no such file, folder or name of a model on the hub");
   auto pretrained = models::load_pretrained(path);
-  const auto query_prompt = prompt_of(pretrained, {"query"}), passage_prompt = prompt_of(pretrained, {"passage", "document"});
+  const auto query_prompt = prompt_of(pretrained.prompts, {"query"}),
+             passage_prompt = prompt_of(pretrained.prompts, {"passage", "document"});
   const infer::Embedder embedder(std::move(pretrained), {});
   std::vector<bool> is_query(data.texts().size());
   for (const auto& sample : data.samples()) is_query[sample.query] = true;
@@ -169,7 +170,12 @@ bool uses_pooler(const models::Poolings& poolings) { return std::ranges::count(p
 
 }  // namespace
 
-RetrievalRun::RetrievalRun(const Recipe& recipe) : recipe_(recipe), config_(*recipe.task.retrieval), tokenizer_(tokenizer_of(recipe)) {
+RetrievalRun::RetrievalRun(const Recipe& recipe)
+    : recipe_(recipe),
+      config_(*recipe.task.retrieval),
+      tokenizer_(tokenizer_of(recipe)),
+      query_prompt_(config_.query_prompt),
+      passage_prompt_(config_.passage_prompt) {
   require(recipe.train_loader.retrieval.has_value(), where(recipe.tree, "train_loader"), "wants `name: retrieval` for this task");
   read_data();
   choose_negatives();
@@ -231,6 +237,11 @@ void RetrievalRun::read_vector_settings() {
       for (const auto& mode : folder.pooling->modes) settings_.pooling.push_back(models::pooling_named(mode));
     }
     settings_.normalize = settings_.normalize || folder.normalize;
+    const bool keeps_prompts = folder.pooling && !folder.pooling->include_prompt;
+    require(!keeps_prompts || (folder.prompts.empty() && query_prompt_.empty() && passage_prompt_.empty()), path.string(),
+            ": leaves the tokens of prompts out of the pooling, which training does not do");
+    if (query_prompt_.empty()) query_prompt_ = prompt_of(folder.prompts, {"query"}).value_or("");
+    if (passage_prompt_.empty()) passage_prompt_ = prompt_of(folder.prompts, {"passage", "document"}).value_or("");
   }
   if (config_.pooling) settings_.pooling = *config_.pooling;
   if (config_.normalize) settings_.normalize = *config_.normalize;
@@ -300,8 +311,8 @@ data::TextRows RetrievalRun::text_rows(const LoaderConfig& loader) const {
   rows.max_length = size_t(length);
   rows.max_query_length = size_t(c.max_query_len > 0 ? c.max_query_len : length);
   rows.pad_to_max = !c.pad_to_longest.value_or(model.ignores_padding());
-  rows.query_prompt = config_.query_prompt;
-  rows.passage_prompt = config_.passage_prompt;
+  rows.query_prompt = query_prompt_;
+  rows.passage_prompt = passage_prompt_;
   rows.threads = threads();
   return rows;
 }
@@ -358,8 +369,8 @@ void RetrievalRun::describe(checkpoint::FolderDescription& description) const {
   description.pooling.dimension = recipe_.model.hidden_size;
   description.normalize = settings_.normalize;
   description.max_seq_length = int(text_rows(recipe_.train_loader).max_length);
-  if (!config_.query_prompt.empty()) description.prompts["query"] = config_.query_prompt;
-  if (!config_.passage_prompt.empty()) description.prompts["document"] = config_.passage_prompt;
+  if (!query_prompt_.empty()) description.prompts["query"] = query_prompt_;
+  if (!passage_prompt_.empty()) description.prompts["document"] = passage_prompt_;
 }
 
 RunHooks RetrievalRun::hooks() {

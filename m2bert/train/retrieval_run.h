@@ -46,6 +46,7 @@ class RetrievalRun {
   const Recipe& recipe_;
   const RetrievalConfig& config_;
   tokenize::WordPiece tokenizer_;
+  std::string query_prompt_, passage_prompt_;
   data::RetrievalData data_;
   tasks::RetrievalSettings settings_;
   std::vector<std::string> eval_queries_, eval_passages_;
