@@ -37,8 +37,6 @@ constexpr Command commands[] = {
      data_command},
     {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
     {"eval", "Score a model on the data of a benchmark", "m2bert eval beir scifact --model MODEL", eval_command},
-    {"evaluate", "Evaluate a model on the data of a recipe, without training", "m2bert evaluate recipe.yaml --model runs/one",
-     evaluate_command},
     {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
     {"tokenize", "Show how a text is split into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
