@@ -61,10 +61,10 @@ void read_hard_negatives(const io::Tree& task, HardNegatives& hard) {
   if (!tree->is_map()) tree->wants("a map of source, first_rank, last_rank, absolute_margin, relative_margin, random and every");
   refuse_unknown(*tree, {"source", "first_rank", "last_rank", "absolute_margin", "relative_margin", "random", "every"});
   const io::Tree& source = tree->at("source");
-  using enum HardNegatives::Source;
-  if (source.string() == "random") hard.source = random;
-  else if (source.string() == "bm25") hard.source = bm25;
-  else if (source.string() == "model") hard.source = model;
+  using Source = HardNegatives::Source;
+  if (source.string() == "random") hard.source = Source::random;
+  else if (source.string() == "bm25") hard.source = Source::bm25;
+  else if (source.string() == "model") hard.source = Source::model;
   else source.wants("random, bm25 or model");
   auto& o = hard.options;
   o.first_rank = size_t(integer(*tree, "first_rank", 0, 0, 1 << 30));
@@ -75,7 +75,7 @@ void read_hard_negatives(const io::Tree& task, HardNegatives& hard) {
   o.random = tree->get("random", false);
   const io::Tree* every = given(*tree, "every");
   if (!every) return;
-  if (hard.source != model) every->wants("source: model, whose ranking changes in training");
+  if (hard.source != Source::model) every->wants("source: model, whose ranking changes in training");
   const auto time = optim::parse_time(every->is_string() ? every->string() : std::to_string(every->integer()) + "ba", every->where());
   if (time.unit != optim::TimeUnit::batch || time.value < 1) every->wants("a number of batches of at least 1ba");
   hard.every = int64_t(time.value);
