@@ -21,8 +21,7 @@ bool DelimitedReader::next(std::vector<std::string>& fields) {
 void DelimitedReader::split(std::vector<std::string>& fields) {
   for (size_t at = 0;;) {
     std::string& field = fields.emplace_back();
-    const bool is_quoted =
-        at < record_.size() && record_[at] == '"' && (quoting_ == Quoting::always || closing_quote(at) != std::string::npos);
+    const bool is_quoted = at < record_.size() && record_[at] == '"' && opens_field(at);
     if (fields.size() == 1) first_is_quoted_ = is_quoted;
     if (is_quoted) {
       quoted(field, at);
@@ -34,6 +33,11 @@ void DelimitedReader::split(std::vector<std::string>& fields) {
     if (at == record_.size()) return;
     at += delimiter_.size();
   }
+}
+
+// Whether the quote at `at`, where a field begins, makes it a quoted one.
+bool DelimitedReader::opens_field(size_t at) const {
+  return quoting_ == Quoting::always || (quoting_ == Quoting::if_closed && closing_quote(at) != std::string::npos);
 }
 
 // The position of the quote that closes the one at `at`: one before a delimiter or at the record's end.

@@ -13,6 +13,7 @@ enum class Quoting {
   always,     // CSV: always. A quoted field may contain delimiters, line breaks and doubled quotes
   if_closed,  // TSV: only if its closing quote is on the same line, before a delimiter or the end. So a text that merely begins with a
               // quotation mark is kept as it is
+  never,      // a quote is a character like any other
 };
 
 // A quote inside an unquoted field is literal.
@@ -36,6 +37,7 @@ class DelimitedReader {
   bool extend();
   [[noreturn]] void refuse_open_quote();
   bool delimiter_at(size_t at) const { return std::string_view(record_).substr(at).starts_with(delimiter_); }
+  bool opens_field(size_t at) const;
   size_t closing_quote(size_t at) const;
   LineReader& lines_;
   std::string delimiter_;

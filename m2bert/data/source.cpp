@@ -20,7 +20,7 @@ namespace {
 class LineSource : public Source {
  public:
   LineSource(const std::filesystem::path& path, const SourceOptions& options)
-      : lines_(path, options.max_record_bytes), keep_(options.keep), skip_bad_(options.skip_bad) {}
+      : lines_(path, options.max_record_bytes), keep_(options.keep), records_(options.records), skip_bad_(options.skip_bad) {}
 
   bool next(std::string& text) final {
     for (;;) {
@@ -38,6 +38,7 @@ class LineSource : public Source {
   const io::Tree& kept() const override { return kept_; }
   uint64_t skipped() const override { return skipped_; }
   const std::string& first_skipped() const override { return first_skipped_; }
+  std::string where() const override { return lines_.where(); }
   Position position() const override { return {record_, lines_.offset(), lines_.line()}; }
   void skip_to(const Position& position) override {
     lines_.skip_to(position.offset, position.line);
@@ -49,10 +50,11 @@ class LineSource : public Source {
  protected:
   // Reads a record. Returns false at the end. BadRecord if it cannot be used.
   virtual bool read(std::string& text) = 0;
-  uint64_t records() const { return record_; }
+  uint64_t read_so_far() const { return record_; }
 
   LineReader lines_;
   std::vector<std::string> keep_;
+  bool records_;
   io::Tree kept_ = io::Tree::map();
 
  private:
@@ -96,16 +98,25 @@ class JsonLinesSource : public LineSource {
       if (!lines_.next(line_)) return false;
       begin = line_.find_first_not_of(" \t");
     }
-    require(line_[begin] != '[' || records() > 0, lines_.where(),
+    require(line_[begin] != '[' || read_so_far() > 0, lines_.where(),
             ": a JSON array is not read; write one object a line (such as jq -c '.[]')");
     if (line_[begin] != '{') bad_record(lines_.where(), ": wants a JSON object, got ", io::printable(line_.substr(begin), 40));
     try {
-      text = io::json_string_at(line_, field_, lines_.where());
-      if (!keep_.empty()) keep_fields();
+      read_object(text);
     } catch (const Error& e) {
       throw BadRecord(e.what());
     }
     return true;
+  }
+
+  void read_object(std::string& text) {
+    if (records_) {
+      text.clear();
+      kept_ = io::parse_json(line_, lines_.where());
+      return;
+    }
+    text = io::json_string_at(line_, field_, lines_.where());
+    if (!keep_.empty()) keep_fields();
   }
 
   void keep_fields() {
@@ -135,14 +146,16 @@ class DelimitedSource : public LineSource {
       read_header();
       if (options.delimiter.empty()) require_delimiter(dialect.delimiter);
       columns_ = fields_.size();
-      column_ = by_name(options.field);
-      for (const std::string& field : keep_) kept_columns_.push_back(by_name(field));
-    } else {
+      if (records_) name_columns(fields_);
+      else choose_columns(options.field);
+    } else if (!records_) {
       column_ = as_number(options.field.empty() ? "1" : options.field) - 1;
       for (const std::string& field : keep_) kept_columns_.push_back(as_number(field) - 1);
       only_ = options.field.empty();
     }
   }
+
+  std::string where() const override { return reader_.where(); }
 
  private:
   bool read(std::string& text) override {
@@ -154,8 +167,23 @@ class DelimitedSource : public LineSource {
     for (const std::string& field : fields_) check_text(field, reader_.where());
     kept_ = io::Tree::map();
     for (size_t i = 0; i < keep_.size(); ++i) kept_.set(keep_[i], fields_[kept_columns_[i]]);
-    text = std::move(fields_[column_]);
+    text = records_ ? std::string() : std::move(fields_[column_]);
     return true;
+  }
+
+  void choose_columns(const std::string& field) {
+    column_ = by_name(field);
+    for (const std::string& kept : keep_) kept_columns_.push_back(by_name(kept));
+  }
+
+  // Keeps all columns under these names.
+  void name_columns(const std::vector<std::string>& names) {
+    for (size_t i = 0; i < names.size(); ++i) {
+      require(std::find(keep_.begin(), keep_.end(), names[i]) == keep_.end(), reader_.where(), ": has two columns ", names[i],
+              "; give each a name of its own");
+      keep_.push_back(names[i]);
+      kept_columns_.push_back(i);
+    }
   }
 
   void read_header() {
@@ -180,6 +208,11 @@ class DelimitedSource : public LineSource {
 
   void see_first_row() {
     columns_ = fields_.size();
+    if (records_) {
+      std::vector<std::string> numbers;
+      for (size_t i = 1; i <= columns_; ++i) numbers.push_back(std::to_string(i));
+      return name_columns(numbers);
+    }
     for (const size_t column : kept_columns_) require_column(column);
     require_column(column_);
     require(!only_ || columns_ == 1, lines_.where(), ": has ", columns_, " columns; say which one by its number from 1");
@@ -249,11 +282,12 @@ void check_options(const std::filesystem::path& path, Format format, const Sourc
   const bool table = format == Format::csv || format == Format::tsv;
   require(table || options.delimiter.empty(), name, ": is read as ", format == Format::jsonl ? "JSON lines" : "text",
           ", and a delimiter is for tables; say which format it has (csv)");
-  require(format != Format::text || (options.field.empty() && options.keep.empty()), name,
+  require(format != Format::text || (options.field.empty() && options.keep.empty() && !options.records), name,
           ": is read as text, and fields are for JSON lines and tables; say which format it has (jsonl, csv or tsv)");
 }
 
 Dialect dialect_of(Format format, const SourceOptions& options) {
+  if (!options.quotes) return {!options.delimiter.empty() ? options.delimiter : format == Format::tsv ? "\t" : ",", Quoting::never};
   if (!options.delimiter.empty()) return {options.delimiter, Quoting::always};
   return format == Format::tsv ? Dialect{"\t", Quoting::if_closed} : Dialect{",", Quoting::always};
 }

@@ -28,7 +28,11 @@ struct SourceOptions {
   std::vector<std::string> keep;
   // Tables: what divides the columns, one character. A table with it is read by the rules of CSV. Empty: a comma, or a tab for TSV.
   std::string delimiter;
-  bool header = true;                          // CSV and TSV: the first record names the columns
+  bool header = true;  // CSV and TSV: the first record names the columns
+  bool quotes = true;  // CSV and TSV: false: a quote is a character like any other
+  // Records instead of texts: next() gives an empty text, and kept() the whole record, a JSON object or all columns by name (by number from
+  // "1" without a header). `field` and `keep` are empty then.
+  bool records = false;
   size_t max_record_bytes = size_t{64} << 20;  // a longer line or record is an error
   bool skip_bad = false;                       // pass over and count records that cannot be used; otherwise they are an error
 };
@@ -48,11 +52,14 @@ class Source {
   virtual ~Source() = default;
   // Reads the next text. Returns false at the end. After a BadRecord the next call goes on with the next record.
   virtual bool next(std::string& text) = 0;
-  // The fields SourceOptions::keep of the last record read, as a map: JSON values, or strings from a table.
+  // The fields SourceOptions::keep of the last record read, or all with SourceOptions::records, as a map: JSON values, or strings from a
+  // table.
   virtual const io::Tree& kept() const = 0;
   // Records that skip_bad passed over, and the error of the first one.
   virtual uint64_t skipped() const = 0;
   virtual const std::string& first_skipped() const = 0;
+  // "file:line" of the first line of the last record read.
+  virtual std::string where() const = 0;
   // After the last record read.
   virtual Position position() const = 0;
   // Resumes at a position of an earlier pass: seeks if possible, otherwise reads up to it. Forward only.
