@@ -177,7 +177,7 @@ def write_lines(path, objects):
 
 
 def write_beir(folder, data):
-    """corpus.jsonl, queries.jsonl, qrels/train.tsv and qrels/test.tsv, and train.jsonl with the pairs of the training queries."""
+    """corpus.jsonl, queries.jsonl, qrels/train.tsv and qrels/test.tsv. Returns the numbers of training and test queries."""
     write_lines(folder / "corpus.jsonl", ({"_id": d.id, "title": d.title, "text": d.text} for d in data.documents))
     ids = {query: f"q{n}" for n, query in enumerate(data.queries)}
     write_lines(folder / "queries.jsonl", ({"_id": i, "text": query} for query, i in ids.items()))
@@ -186,8 +186,6 @@ def write_beir(folder, data):
     for part, queries in parts.items():
         rows = (f"{ids[query]}\t{document}\t1\n" for query in queries for document in data.queries[query])
         (folder / "qrels" / f"{part}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows), encoding="utf-8")
-    texts = {d.id: f"{d.title} {d.text}".strip() for d in data.documents}
-    write_lines(folder / "train.jsonl", ({"query": q, "positive": texts[data.queries[q][0]]} for q in parts["train"]))
     return {part: len(queries) for part, queries in parts.items()}
 
 

@@ -1,6 +1,6 @@
 """How good are classifiers that are fine-tuned here? Real data, beside PyTorch and beside TF-IDF with logistic regression.
 
-Called by `script/bench finetuning`, which installs bench/requirements.txt.
+Called by `script/bench finetuning`.
 
     M2BERT_BUILD=build/release python bench/finetuning.py [--sets 20newsgroups reuters-r8 snippets reviews] [--train-texts N] [--test-texts N]
         [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seeds 0 1 2] [--threads N] [--m2 DIR] [--long-tokens N] [--long-sets SET ...]
