@@ -47,11 +47,11 @@ Counts count_masked(data::BatchSource& source, size_t vocabulary) {
 }
 
 void run(const Recipe& recipe) {
-  require(recipe.eval_loader.has_value(), "the recipe has no eval_loader");
+  require(!recipe.eval_loaders.empty(), "the recipe has no eval_loader");
   const BatchSettings settings{recipe.seed, 0, 1, recipe.model};
   const auto size = size_t(recipe.model.vocab_size);
   auto train = open_batches(recipe.train_loader, recipe.global_batch, settings);
-  auto held_out = open_batches(*recipe.eval_loader, recipe.global_eval_batch, settings);
+  auto held_out = open_batches(recipe.eval_loaders.front(), recipe.global_eval_batch, settings);
   const auto known = count_tokens(train.source(), size), masked = count_masked(held_out.source(), size);
   const double all_known = sum(known) + double(size), all_masked = sum(masked);
   require(all_masked > 0, "eval_loader has no masked token");
