@@ -105,6 +105,16 @@ TEST_F(RetrievalRunTest, ResumesWithTheSameBits) {
   EXPECT_TRUE(fs::exists(scratch_ / "whole/negatives/ba4.txt"));
 }
 
+// Without dropout the loss and its gradient are those of the whole batch, however it is cut.
+TEST_F(RetrievalRunTest, MicrobatchesChangeNothing) {
+  const std::string none = "model.model_config.hidden_dropout_prob=0", no_attention = "model.model_config.attention_probs_dropout_prob=0";
+  train({none, no_attention, "save_folder=" + at("one")});
+  train({none, no_attention, "save_folder=" + at("two"), "device_train_microbatch_size=1"});
+  const auto a = values("loss/train/total", "one"), b = values("loss/train/total", "two");
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4 * a[i]);
+}
+
 TEST_F(RetrievalRunTest, EveryExtraChangesTheLoss) {
   train();
   const auto plain = values("loss/train/total");
