@@ -345,7 +345,8 @@ RunData RetrievalRun::open(const Processes& processes) {
   auto info = info_of(loader, recipe_.global_batch, rows, tokenizer_, recipe_);
   info.fingerprint = data_.fingerprint();
   const bool mines = config_.hard.source == HardNegatives::Source::model;
-  options.distinct_negatives = !mines;
+  // Mined ones may repeat in a batch: the loss knows the positives of each query.
+  options.distinct_negatives = config_.hard.source == HardNegatives::Source::given;
   auto batches = std::make_unique<data::RetrievalBatches>(data_, name_of_data(loader), rows, options, shape);
   RunData run;
   if (mines) {
