@@ -91,13 +91,14 @@ TEST_F(RetrievalRunTest, LearnsIsEvaluatedAndWritesAModel) {
 // Killed after 4 of 9 batches: bank, negatives, moments and order are those of a run in one piece.
 TEST_F(RetrievalRunTest, ResumesWithTheSameBits) {
   const std::vector<std::string> more = {"task.negatives=1",    "task.hard_negatives.source=model", "task.hard_negatives.every=4ba",
-                                         "task.memory_bank=20", "device_train_microbatch_size=3",   "save_interval=1ba"};
+                                         "task.memory_bank=20", "device_train_microbatch_size=3",   "save_interval=1ba",
+                                         "scheduler.t_max=9ba"};
   auto with = [&](std::vector<std::string> overrides) {
     overrides.insert(overrides.end(), more.begin(), more.end());
     return overrides;
   };
   train(with({"save_folder=" + at("whole")}));
-  train(with({"save_folder=" + at("parts"), "max_duration=6ba", "scheduler.t_max=9ba"}));
+  train(with({"save_folder=" + at("parts"), "max_duration=6ba"}));
   fs::remove_all(scratch_ / "parts/model");
   EXPECT_EQ(train(with({"save_folder=" + at("parts"), "autoresume=true"})).time.batch, 9);
   EXPECT_EQ(values("loss/train/total", "whole"), values("loss/train/total", "parts"));
