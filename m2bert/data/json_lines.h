@@ -33,6 +33,8 @@ class JsonLines {
   const SkippedRecords& skipped() const { return skipped_; }
 
  private:
+  io::Tree parse() const;
+
   LineReader lines_;
   bool skip_bad_;
   std::string line_;
