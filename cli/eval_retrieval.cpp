@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <sstream>
 
 #include "cli/choice.h"
 #include "cli/output_path.h"
@@ -18,6 +19,7 @@
 namespace m2bert::cli {
 namespace {
 
+constexpr size_t kMostCutoff = 1 << 20;
 constexpr int kTitleFrom = 512;  // tokens: with this maximum length and above, upstream puts the title before the text
 
 std::string measure_of(const RetrievalOption& option, const infer::Embedder& embedder) {
@@ -39,8 +41,22 @@ eval::IndexOptions index_options(const RetrievalOption& option) {
   return options;
 }
 
+// "1,10,100" as numbers.
+std::vector<size_t> cutoffs_of(const RetrievalOption& option) {
+  std::vector<size_t> cutoffs;
+  std::istringstream parts(option.cutoffs);
+  for (std::string part; std::getline(parts, part, ',');) {
+    size_t cutoff = 0;
+    if (!CLI::detail::lexical_cast(part, cutoff) || cutoff == 0 || cutoff > kMostCutoff)
+      throw UsageError("--cutoffs wants numbers of documents from 1 to " + std::to_string(kMostCutoff) + ", such as 1,10,100; got '" + part + "'");
+    cutoffs.push_back(cutoff);
+  }
+  if (cutoffs.empty()) throw UsageError("--cutoffs wants numbers of documents, such as 1,10,100");
+  return cutoffs;
+}
+
 eval::RankOptions rank_options(const RetrievalOption& option) {
-  return {*std::ranges::max_element(option.cutoffs), option.keep_own_id, threads()};
+  return {std::ranges::max(cutoffs_of(option)), option.keep_own_id, threads()};
 }
 
 // A model, and how its vectors are computed.
@@ -111,7 +127,7 @@ eval::SetScores evaluate_set(const RetrievalOption& option, const Ranker* ranker
   const eval::RankOptions how = rank_options(option);
   eval::SetScores scores{indexed.set.name, indexed.set.queries.size(), indexed.ids.size(), {}};
   const auto add = [&](const std::string& system, const eval::Ranking& ranking, const std::string& run) {
-    scores.systems.emplace_back(system, eval::score_ranking(indexed, ranking, option.cutoffs));
+    scores.systems.emplace_back(system, eval::score_ranking(indexed, ranking, cutoffs_of(option)));
     if (!run.empty()) eval::write_run(run, indexed, ranking, system);
   };
   if (ranker != nullptr) add("model", rank_with_model(*ranker, indexed, how), option.run);
@@ -121,14 +137,13 @@ eval::SetScores evaluate_set(const RetrievalOption& option, const Ranker* ranker
 
 // The scores of the tables: at 10 documents, as benchmarks report them, and the recall of all; or what the cutoffs allow.
 std::vector<std::string> main_scores(const std::vector<size_t>& cutoffs) {
-  const size_t most = *std::ranges::max_element(cutoffs);
+  const size_t most = std::ranges::max(cutoffs);
   const std::string k = std::to_string(std::ranges::find(cutoffs, size_t{10}) == cutoffs.end() ? most : 10);
   return {"nDCG@" + k, "MRR@" + k, "Recall@" + std::to_string(most)};
 }
 
 void check_options(const RetrievalOption& option) {
-  if (option.cutoffs.empty() || std::ranges::find(option.cutoffs, size_t{0}) != option.cutoffs.end())
-    throw UsageError("--cutoffs wants numbers of documents, such as 1,10,100");
+  (void)cutoffs_of(option);
   if (option.no_bm25 && option.bm25_only) throw UsageError("--no-bm25 and --bm25-only exclude each other");
   if (option.bm25_only && (!option.model.model.model.empty() || !option.run.empty()))
     throw UsageError("--bm25-only evaluates no model: leave --model and --run out");
@@ -165,8 +180,6 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
       ->capture_default_str();
   app.add_option("--cutoffs", option.cutoffs, "Ranks at which the scores are computed; so many documents are searched")
       ->type_name("N,N,...")
-      ->delimiter(',')
-      ->expected(1)
       ->capture_default_str();
   app.add_option("--split", option.split, "Judgements: qrels/SPLIT.tsv or .jsonl")->type_name("NAME")->capture_default_str();
   app.add_flag("--keep-own-id", option.keep_own_id, "Let a query find the document with its own id (default: it is dropped, as BEIR does)");
@@ -198,7 +211,7 @@ void run_retrieval(const RetrievalOption& option, const Globals& globals, const 
   results.title = "Retrieval";
   results.labels = {"data set", "system"};
   results.settings = settings_of(option, ranker.get());
-  results.main_scores = main_scores(option.cutoffs);
+  results.main_scores = main_scores(cutoffs_of(option));
   std::vector<eval::SetScores> scores;
   for (data::RetrievalSet& set : sets) {
     try {
