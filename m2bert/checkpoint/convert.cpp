@@ -165,16 +165,18 @@ void keep_length(NewFolder& out, const ModelFolder& in) {
     set_json_field(out.files[file], (in.model / file).string(), field, *in.max_seq_length);
 }
 
-// config.json with the dtype that the weights have now, where it names one.
-void update_dtype(std::string& config_json, const std::optional<mx::Dtype>& dtype) {
-  if (!dtype || *dtype == mx::int8) return;
+// config.json with the dtype that the weights have now, where it names one, and with the mark of int8 weights.
+void update_dtype(std::string& config_json, const std::optional<mx::Dtype>& dtype, bool quantized) {
   io::Tree config = io::parse_json(config_json, "config.json");
+  if (!config.is_map()) return;
   bool changed = false;
   for (const char* key : {"torch_dtype", "dtype"}) {
-    if (!config.is_map() || !config.contains(key)) continue;
+    if (!dtype || *dtype == mx::int8 || !config.contains(key)) continue;
     config.set(key, dtype_name(*dtype));
     changed = true;
   }
+  if (quantized) config.set("quantization_config", io::Tree{{"format", int8_format}});
+  changed = quantized || config.as_map().erase("quantization_config") || changed;
   if (changed) config_json = io::to_json(config, 2) + "\n";
 }
 
@@ -218,6 +220,9 @@ void check_replaced(const fs::path& in, const fs::path& out) {
 void check_output(const fs::path& in, const fs::path& out, Target target) {
   std::error_code none;
   require(!fs::exists(out, none) || !fs::equivalent(in, out, none), out.string(), ": the output is the input; name another one");
+  const bool inside = fs::is_directory(in, none) && fs::is_regular_file(out, none) &&
+                      (io::is_inside(out, in) || fs::equivalent(fs::absolute(out).parent_path(), in, none));
+  require(!inside, out.string(), ": is a file of the input ", in.string(), ", which would be lost; name another output");
   bool folder_there = fs::is_directory(out, none);
   require(folder_there == is_folder(target) || !fs::exists(out, none), out.string(), ": is ", folder_there ? "a folder" : "a file",
           " already; name another output");
@@ -241,16 +246,16 @@ std::map<std::string, std::string> kept_metadata(const std::vector<fs::path>& fi
   return kept;
 }
 
-NewFolder plan_folder(const std::optional<ModelFolder>& in, Target target, const ConvertOptions& options, int hidden) {
+NewFolder plan_folder(const std::optional<ModelFolder>& in, Target target, const ConvertOptions& options, const TensorMap& tensors) {
   NewFolder out;
   std::string config = config_text(in, options);
-  update_dtype(config, options.dtype);
+  update_dtype(config, options.dtype, options.dtype ? *options.dtype == mx::int8 : is_quantized(tensors));
   const bool from_sentence = in && in->sentence_transformers, sentence = target == Target::sentence_transformers;
   if (from_sentence && sentence) out.model = fs::relative(in->model, in->root);
   if (out.model == ".") out.model.clear();
   out.files = from_sentence && sentence ? sentence_files(*in) : tokenizer_of(in);
   if (!options.tokenizer.empty()) replace_tokenizer(out.files, out.model, options.tokenizer);
-  if (sentence && !from_sentence) out.description = describe(config, options, hidden);
+  if (sentence && !from_sentence) out.description = describe(config, options, hidden_of(tensors));
   out.files[out.model / "config.json"] = config;
   if (from_sentence && !sentence) keep_length(out, *in);
   return out;
@@ -333,7 +338,7 @@ ConvertReport convert(const fs::path& in, const fs::path& out, const ConvertOpti
     if (how.pooling.empty()) how.pooling = std::move(model.pooling);
   }
   std::optional<NewFolder> plan;
-  if (is_folder(report.target)) plan = plan_folder(folder, report.target, how, hidden_of(tensors));
+  if (is_folder(report.target)) plan = plan_folder(folder, report.target, how, tensors);
   if (options.dtype) change_dtype(tensors, *options.dtype, in.string());
   require(report.target != Target::composer_pt || !is_quantized(tensors), clean.string(),
           ": int8 weights can only be written as safetensors; name a .safetensors file or a folder, or another dtype");

@@ -6,6 +6,10 @@
 
 namespace m2bert::checkpoint {
 
+// What a folder with int8 weights has in its config.json as quantization_config.format. Transformers cannot read such weights, and would
+// take them for the values themselves; a quantization_config that names no method of its own makes it refuse the folder.
+inline constexpr const char* int8_format = "m2bert int8";
+
 // The dtype of a weight in an int8 checkpoint: int8, with one scale per row under scale_name(name), or bfloat16; nullopt for tensors that
 // are stored as they are.
 //

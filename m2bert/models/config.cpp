@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "m2bert/checkpoint/folder_fields.h"
+#include "m2bert/checkpoint/quantize.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 
@@ -86,13 +87,19 @@ bool is_bert_tokenizer(const io::Tree& value) {
          name == "ElectraTokenizerFast";
 }
 
+// Ours, which convert writes for int8 weights so that Transformers refuses them.
+bool is_own_int8(const io::Tree& value) {
+  const io::Tree* format = value.find("format");
+  return is_empty(value) || (value.size() == 1 && format && format->is_string() && format->string() == checkpoint::int8_format);
+}
+
 constexpr FixedField kFixedFields[] = {
     {"is_decoder", is_false, "false: decoders, in which a token sees only those before it, are not supported"},
     {"is_encoder_decoder", is_false, "false: only encoders are supported"},
     {"add_cross_attention", is_false, "false: cross attention is not supported"},
     {"pruned_heads", is_empty, "no heads: models with pruned heads are not supported"},
     {"per_layer_config", is_empty, "no settings: layers that differ are not supported"},
-    {"quantization_config", is_empty,
+    {"quantization_config", is_own_int8,
      "no quantization: save the model in float32, float16 or bfloat16 (convert --dtype int8 quantizes it)"},
     {"compression_config", is_empty, "no compression: save the model in float32, float16 or bfloat16"},
     {"tokenizer_class", is_bert_tokenizer, "BertTokenizer: only BERT's WordPiece is supported"},

@@ -55,9 +55,26 @@ fs::path config_of(const checkpoint::ModelFolder& folder) {
   return *found;
 }
 
+// A vocab.txt by itself does not say whether its words are lower case. A folder's own tokenizer does, for the model's vocabulary.
+tokenize::WordPiece read_vocabulary(const fs::path& file, const checkpoint::ModelFolder& folder) {
+  const auto place = checkpoint::tokenizer_folder(folder);
+  if (!place) return tokenize::WordPiece::from_file(file);
+  tokenize::LoadOptions how;
+  try {
+    const tokenize::WordPiece own = tokenize::WordPiece::from_file(*place);
+    how.lowercase = own.lowercase();
+    how.strip_accents = own.strip_accents();
+  } catch (const Error& e) {  // perhaps why another one is named
+    io::warn(e.what(), "; texts are lower-cased for ", file.string());
+  }
+  return tokenize::WordPiece::from_file(file, how);
+}
+
 // The tokenizer that is named, else the folder's; none: the built-in one.
 std::optional<tokenize::WordPiece> find_tokenizer(const LoadOptions& options, const std::optional<checkpoint::ModelFolder>& folder) {
   const bool lower_case = folder && folder->do_lower_case.value_or(false);
+  if (options.tokenizer && folder && !lower_case && options.tokenizer->extension() == ".txt" && !fs::is_directory(*options.tokenizer))
+    return read_vocabulary(*options.tokenizer, *folder);
   if (options.tokenizer) return read_tokenizer(*options.tokenizer, lower_case);
   if (!folder) return std::nullopt;
   const auto place = checkpoint::tokenizer_folder(*folder);

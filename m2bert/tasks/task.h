@@ -6,6 +6,7 @@
 
 #include "m2bert/data/batch.h"
 #include "m2bert/models/model.h"
+#include "m2bert/tasks/batch_loss.h"
 
 namespace m2bert::tasks {
 
@@ -35,6 +36,9 @@ class Task {
   // Rows of a batch that make one sample: 1, or for contrastive training a query with its passages. Batches are cut between samples, so
   // in-batch negatives come from the same microbatch.
   virtual int rows_per_sample() const { return 1; }
+
+  // For a loss that needs the embeddings of the whole batch: how to compute them. null: the loss is one of microbatches.
+  virtual const BatchLoss* whole_batch() const { return nullptr; }
 
   // The mean loss of rows [first, first + rows), a float32 scalar. Differentiable in the model's weights. The rows have a weight above 0.
   virtual mx::array loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const = 0;

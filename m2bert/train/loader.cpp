@@ -27,20 +27,6 @@ auto with_prefix(const std::string& prefix, F&& run) {
   }
 }
 
-tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where) {
-  if (name == "bert-base-uncased") return tokenize::WordPiece::builtin();
-  return with_prefix(where, [&] { return tokenize::WordPiece::from_file(name); });
-}
-
-// The files of a named tokenizer. Empty if the model has fewer tokens than it: then the batches have another vocabulary.
-std::map<std::string, std::string> files_of(const tokenize::WordPiece& tokenizer, const std::string& name, const models::Config& model) {
-  if (tokenizer.vocab_size() > size_t(model.vocab_size)) return {};
-  if (std::filesystem::is_directory(name)) return checkpoint::tokenizer_files(name);
-  std::string lines;
-  for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (lines += tokenizer.token(int32_t(id))) += '\n';
-  return {{"vocab.txt", lines}};
-}
-
 void require_vocabulary_fits(const LoaderConfig& loader, const std::string& key, const tokenize::WordPiece& tokenizer,
                              const models::Config& model) {
   require(tokenizer.vocab_size() <= size_t(model.vocab_size), where(loader.tree, key), "the tokenizer has ", tokenizer.vocab_size(),
@@ -190,6 +176,20 @@ LabelledLoader read_labelled_loader(const io::Tree& loader, std::vector<std::str
 
 }  // namespace
 
+tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where) {
+  if (name == "bert-base-uncased") return tokenize::WordPiece::builtin();
+  return with_prefix(where, [&] { return tokenize::WordPiece::from_file(name); });
+}
+
+std::map<std::string, std::string> tokenizer_files_of(const tokenize::WordPiece& tokenizer, const std::string& name,
+                                                      const models::Config& model) {
+  if (tokenizer.vocab_size() > size_t(model.vocab_size)) return {};
+  if (std::filesystem::is_directory(name)) return checkpoint::tokenizer_files(name);
+  std::string lines;
+  for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (lines += tokenizer.token(int32_t(id))) += '\n';
+  return {{"vocab.txt", lines}};
+}
+
 LoaderConfig read_loader(const io::Tree& loader) {
   if (!loader.is_map()) loader.wants("a map: name, dataset, ...");
   LoaderConfig config;
@@ -206,7 +206,12 @@ LoaderConfig read_loader(const io::Tree& loader) {
     config.tokenizer_name = loader.get<std::string>("tokenizer_name", "");
     return config;
   }
-  if (name != "text") loader.at("name").wants("text, labelled or batches");
+  if (name == "retrieval") {
+    config.retrieval = read_retrieval_loader(loader, config.without_effect);
+    config.tokenizer_name = loader.get<std::string>("tokenizer_name", "");
+    return config;
+  }
+  if (name != "text") loader.at("name").wants("text, labelled, retrieval or batches");
   io::Tree without = loader;
   drop_padding_multiple(without);
   config.text = data::read_text_data_config(without);
@@ -235,7 +240,8 @@ BatchStream open_batches(const LoaderConfig& loader, int64_t global_batch, const
   const auto tokenizer = tokenizer_named(name, own ? where(loader.tree, key) : settings.tokenizer_where);
   StreamInfo info{global_batch};
   info.where = loader.tree.where();
-  info.tokenizer = files_of(tokenizer, name, settings.model);
+  info.tokenizer = tokenizer_files_of(tokenizer, name, settings.model);
+  require(!loader.retrieval, loader.tree.where(), "data of queries and passages are for m2bert finetune retrieval");
   auto source = loader.text       ? open_text(loader, settings, tokenizer, info)
                 : loader.labelled ? open_labelled(loader, settings, tokenizer, info)
                                   : open_fixed(loader, settings, info);

@@ -12,6 +12,8 @@
 #include "m2bert/data/text_config.h"
 #include "m2bert/io/tree.h"
 #include "m2bert/models/config.h"
+#include "m2bert/tokenize/wordpiece.h"
+#include "m2bert/train/retrieval_config.h"
 
 namespace m2bert::train {
 
@@ -29,6 +31,7 @@ struct LoaderConfig {
   std::string label;                         // of an evaluation set; empty: the only one
   std::optional<data::TextDataConfig> text;  // name: text
   std::optional<LabelledLoader> labelled;    // name: labelled
+  std::optional<RetrievalLoader> retrieval;  // name: retrieval
   std::filesystem::path file;                // name: batches
   std::string tokenizer_name;                // empty: the model's
   std::vector<std::string> without_effect;   // keys that were given and have no effect
@@ -40,9 +43,17 @@ struct LoaderConfig {
 //   labelled  texts or pairs with labels or numbers in a table, JSON lines or Parquet (data::read_labelled): file, text_column,
 //             text_pair_column, label_column, kind, labels, separator, format, delimiter, skip_bad; tokenizer_name, max_seq_len, padding
 //             (max_length or longest), shuffle, drop_last
+//   retrieval queries and passages (read_retrieval_loader)
 //   batches   ready batches in a safetensors file, named by `file` (FixedBatches)
 // Error with the recipe's line for another name, an unknown key or an invalid value.
 LoaderConfig read_loader(const io::Tree& loader);
+
+// bert-base-uncased, or the tokenizer of a file or folder. Error that starts with `where`.
+tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where);
+
+// The files of a named tokenizer. Empty if the model has fewer tokens than it: then the batches have another vocabulary.
+std::map<std::string, std::string> tokenizer_files_of(const tokenize::WordPiece& tokenizer, const std::string& name,
+                                                      const models::Config& model);
 
 struct BatchSettings {
   uint64_t seed = 17;

@@ -108,6 +108,14 @@ double Processes::sum_value(double value) const {
   return total.data<float>()[0];
 }
 
+mx::array Processes::gather_rows(const mx::array& rows) const {
+  if (size() == 1) return rows;
+  const int n = rows.shape(0), before = n * rank(), after = n * (size() - 1 - rank());
+  const auto total = sum(mx::pad(rows, {{before, after}, {0, 0}}));
+  wait_for({total});
+  return total;
+}
+
 std::vector<float> Processes::gather(const std::vector<float>& values) const {
   if (size() == 1) return values;
   std::vector<int64_t> sizes(size_t(size()), 0);

@@ -182,8 +182,13 @@ void read_task(Recipe& r, RecipeKeys& keys) {
   if (!task || task->is_null()) return;
   const bool is_map = task->is_map();
   const io::Tree& name = is_map ? keys.at("task.name") : keys.at("task");
+  if (name.string() == "retrieval") {
+    keys.accept("task");
+    r.task = {TaskConfig::Name::retrieval, {}, read_retrieval_task(*task, uint64_t(keys.integer("seed", 17, 0)))};
+    return;
+  }
   if (name.string() == "classification") r.task.name = TaskConfig::Name::classification;
-  else if (name.string() != "masked_lm") name.wants("masked_lm or classification");
+  else if (name.string() != "masked_lm") name.wants("masked_lm, classification or retrieval");
   const io::Tree* weights = is_map ? keys.find("task.class_weights") : nullptr;
   if (!weights) return;
   if (r.task.name != TaskConfig::Name::classification) weights->wants("task.name: classification");
@@ -440,8 +445,13 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
 
 Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
                     const RecipeOptions& options) {
+  return read_recipe(io::parse_yaml(text, name, overrides), text, name, overrides, options);
+}
+
+Recipe read_recipe(io::Tree tree, const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
+                   const RecipeOptions& options) {
   Recipe r;
-  r.tree = io::parse_yaml(text, name, overrides);
+  r.tree = std::move(tree);
   if (!r.tree.is_map()) r.tree.wants("a map of keys");
   RecipeKeys keys(r.tree);
   r.run_name = keys.get<std::string>("run_name", "bert");
@@ -470,6 +480,7 @@ Recipe parse_recipe(const std::string& text, const std::string& name, const std:
 }
 
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe) {
+  require(recipe.task.name != TaskConfig::Name::retrieval, train::where(recipe.tree, "task"), "m2bert finetune retrieval runs this recipe");
   if (recipe.task.name == TaskConfig::Name::masked_lm) return std::make_unique<tasks::MaskedLM>(recipe.model);
   return std::make_unique<tasks::Classification>(recipe.model, recipe.task.class_weights);
 }

@@ -44,9 +44,10 @@ struct SaveOptions {
 
 // `task`: what the model is trained for.
 struct TaskConfig {
-  enum class Name { masked_lm, classification };
+  enum class Name { masked_lm, classification, retrieval };
   Name name = Name::masked_lm;
   std::vector<float> class_weights;  // classification: one for each label; empty: all 1
+  std::optional<RetrievalConfig> retrieval = {};
 };
 
 struct LogOptions {
@@ -106,7 +107,11 @@ Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::str
 Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {},
                     const RecipeOptions& options = {});
 
-// The recipe's task, without state.
+// The same from a tree. text: what it was read from, which says what ${...} refers to.
+Recipe read_recipe(io::Tree tree, const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {},
+                   const RecipeOptions& options = {});
+
+// The recipe's task, without state. Error for retrieval, whose task belongs to its data (RetrievalRun).
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe);
 
 // The data of eval_loader, and the sets as an evaluation reads them. Of this process's share.

@@ -29,10 +29,11 @@ namespace {
 
 class Run {
  public:
-  Run(const Recipe& recipe, const tasks::Task& task, const Processes& processes)
+  Run(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const RunHooks& hooks)
       : recipe_(recipe),
         task_(task),
         processes_(processes),
+        hooks_(hooks),
         model_(recipe.model, task.head()),
         optimizer_(initialized_parameters(), optim::make_groups(trained_parameters(), recipe.groups, recipe.model.num_hidden_layers),
                    recipe.optimizer),
@@ -43,7 +44,9 @@ class Run {
  private:
   std::vector<nn::NamedArray> initialized_parameters();
   std::vector<nn::NamedArray> trained_parameters();
-  Trained trained() { return {model_, optimizer_, average_ ? &*average_ : nullptr}; }
+  Trained trained() {
+    return {model_, optimizer_, average_ ? &*average_ : nullptr, hooks_.state ? hooks_.state() : std::vector<nn::NamedArray>()};
+  }
   void open_data();
   void open_folder();
   void refuse_other_run(const RunState& state) const;
@@ -67,6 +70,7 @@ class Run {
   const Recipe& recipe_;
   const tasks::Task& task_;
   const Processes& processes_;
+  const RunHooks& hooks_;
   models::Model model_;
   optim::AdamW optimizer_;
   std::optional<optim::WeightAverage> average_;
@@ -92,8 +96,14 @@ std::vector<nn::NamedArray> Run::trained_parameters() {
 }
 
 void Run::open_data() {
-  data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, batch_settings(recipe_, processes_)));
-  eval_data_ = open_eval_batches(recipe_, processes_);
+  if (hooks_.open_data) {
+    auto data = hooks_.open_data(processes_);
+    data_ = std::move(data.train);
+    eval_data_ = std::move(data.eval);
+  } else {
+    data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, batch_settings(recipe_, processes_)));
+    eval_data_ = open_eval_batches(recipe_, processes_);
+  }
   length_ = {recipe_.max_duration, data_->batches_per_epoch(recipe_.train_subset)};
 }
 
@@ -290,6 +300,7 @@ RunResult Run::run(const RunHooks& hooks) {
   hooks.on_start();
   write_description();
   const auto state = starting_state();
+  hooks.on_model(model_, processes_);
   choose_microbatch(state, data_->info().length);
 
   TrainerParts parts{
@@ -353,7 +364,7 @@ void Run::require_known_metric() const {
 RunResult run(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const RunHooks& hooks) {
   require_even_share(recipe, "global_train_batch_size", recipe.global_batch, processes);
   require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
-  Run run(recipe, task, processes);
+  Run run(recipe, task, processes, hooks);
   return run.run(hooks);
 }
 

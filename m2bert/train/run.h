@@ -2,6 +2,7 @@
 // A training run, from a recipe to a trained model.
 #include <functional>
 #include <map>
+#include <optional>
 
 #include "m2bert/checkpoint/folder.h"
 #include "m2bert/tasks/task.h"
@@ -23,7 +24,19 @@ struct RunResult {
   std::filesystem::path model;  // folder of the trained model; empty when the run was stopped
 };
 
+// The data of a run.
+struct RunData {
+  std::optional<BatchStream> train;
+  std::vector<BatchStream> eval;  // of each of the recipe's eval_loaders
+};
+
 struct RunHooks {
+  // Opens the data. Absent: those of the recipe's loaders.
+  std::function<RunData(const Processes&)> open_data = {};
+  // Arrays beside the model that change in training, which checkpoints hold too.
+  std::function<std::vector<nn::NamedArray>()> state = {};
+  // Called with the model once its weights are there, before the first batch.
+  std::function<void(models::Model&, const Processes&)> on_model = [](models::Model&, const Processes&) {};
   std::function<void()> on_start = [] {};  // called once the data and the folder are found to be right
   // What the folder of the trained model says beside the configuration.
   std::function<void(checkpoint::FolderDescription&)> describe = [](checkpoint::FolderDescription&) {};

@@ -32,6 +32,7 @@ constexpr const char* kOtherRecipe = "; it was made with another recipe (load_we
 std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
   auto all = owned_arrays(trained.model);
   for (auto a : trained.optimizer.state()) all.push_back({"optimizer." + a.name, a.array, a.role});
+  for (const auto& a : trained.task) all.push_back({"callbacks." + a.name, a.array, a.role});
   if (!trained.average) return all;
   for (auto a : trained.average->state()) all.push_back({std::string(checkpoint::kRunAverage) + "." + a.name, a.array, a.role});
   return all;

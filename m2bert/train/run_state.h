@@ -21,6 +21,7 @@ struct Trained {
   models::Model& model;
   optim::AdamW& optimizer;
   optim::WeightAverage* average = nullptr;
+  std::vector<nn::NamedArray> task = {};  // the task's own state, saved as callbacks.*
 };
 
 // The best evaluation so far.

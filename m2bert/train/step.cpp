@@ -5,6 +5,7 @@
 
 #include "m2bert/io/interrupt.h"
 #include "m2bert/models/cast.h"
+#include "m2bert/nn/grad_cache.h"
 #include "m2bert/ops/gradients.h"
 
 namespace m2bert::train {
@@ -36,12 +37,16 @@ bool Gradient::finite() const { return std::isfinite(loss) && std::isfinite(norm
 Step::Step(models::Model& model, const tasks::Task& task, optim::AdamW& optimizer, const Processes& processes, const StepOptions& options)
     : model_(model), task_(task), optimizer_(optimizer), processes_(processes), options_(options) {}
 
-nn::ValueAndGrad Step::microbatch(const data::Batch& batch, int first, int rows, double share, int64_t number) {
-  // The key follows from the place in the global batch: several processes draw the same masks as one.
+// The dropout key follows from the place in the global batch: several processes draw the same masks as one.
+mx::array Step::key_of(const data::Batch& batch, int first, int64_t number) const {
   const auto place = uint64_t(processes_.rank()) * uint64_t(batch.rows) + uint64_t(first);
-  const auto key = mx::random::key(mix(mix(options_.seed, uint64_t(number)), place));
+  return mx::random::key(mix(mix(options_.seed, uint64_t(number)), place));
+}
+
+nn::ValueAndGrad Step::microbatch(const data::Batch& batch, int first, int rows, double share, int64_t number) {
+  const auto key = key_of(batch, first, number);
   auto result = nn::value_and_grad(optimizer_.parameters(), [&] {
-    if (options_.compute != mx::float32) models::cast_weights(model_, options_.compute);
+    const models::ScopedCast cast(model_, options_.compute);  // of frozen weights too, which value_and_grad does not restore
     auto pass = nn::Pass::training(key);
     auto loss = task_.loss(model_, batch, first, rows, pass);
     return share == 1 ? loss : loss * mx::array(float(share));
@@ -58,6 +63,7 @@ std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number)
       {batch.rows / per_sample, int64_t(batch.rows) * batch.length, task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0});
   if (totals[3] > 0) return std::nullopt;
   Gradient g{0, 0, totals[0], totals[1], totals[2], {}};
+  if (const auto* whole = task_.whole_batch()) return whole_batch_gradient(*whole, batch, number, std::move(g));
   bool stop = false;
   for (int first = 0; first < batch.rows && !stop; first += piece) {
     const int rows = std::min(piece, batch.rows - first);
@@ -74,13 +80,90 @@ std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number)
   if (g.arrays.empty()) {
     for (const auto& p : optimizer_.parameters()) g.arrays.push_back(mx::zeros_like(*p.array));
   }
-  processes_.sum_arrays(g.arrays);
   g.loss = processes_.sum_value(g.loss);
-  g.norm = ops::global_norm(g.arrays);
+  finish(g);
   return g;
 }
 
-void Step::dry_run(int rows, int length) { microbatch(task_.dummy_batch(rows, length), 0, rows, 1, 0); }
+void Step::finish(Gradient& gradient) const {
+  processes_.sum_arrays(gradient.arrays);
+  gradient.norm = ops::global_norm(gradient.arrays);
+}
+
+// Labels and targets of the batches of all processes, without their tokens.
+data::Batch Step::labels_of_all(const data::Batch& batch) const {
+  data::Batch all;
+  all.rows = batch.rows * processes_.size();
+  std::vector<int64_t> labels(size_t(all.rows), 0);
+  std::ranges::copy(batch.labels, labels.begin() + std::ptrdiff_t(batch.rows) * processes_.rank());
+  labels = processes_.sum_counts(labels);
+  all.labels.assign(labels.begin(), labels.end());
+  all.targets = processes_.gather(batch.targets);
+  return all;
+}
+
+mx::array Step::embed(const tasks::BatchLoss& task, const data::Batch& batch, int piece, int64_t number) {
+  const models::ScopedCast cast(model_, options_.compute);
+  const int first = piece * options_.microbatch_rows;
+  const int rows = options_.microbatch_rows > 0 ? std::min(options_.microbatch_rows, batch.rows - first) : batch.rows;
+  auto pass = nn::Pass::training(key_of(batch, first, number));
+  return task.embed(model_, batch, first, rows, pass);
+}
+
+// The loss of the embeddings of all processes. Each process then computes the gradient of its own rows, microbatch by microbatch.
+std::optional<Gradient> Step::whole_batch_gradient(const tasks::BatchLoss& task, const data::Batch& batch, int64_t number, Gradient g) {
+  const int size = processes_.size(), own = batch.rows * processes_.rank();
+  require(processes_.sum_counts({batch.rows})[0] == int64_t(batch.rows) * size,
+          "the processes have batches of different sizes; set drop_last: true in train_loader");
+  const auto all = labels_of_all(batch);
+  const int rows = options_.microbatch_rows > 0 ? options_.microbatch_rows : batch.rows;
+  auto embeddings = mx::zeros({1});  // of all rows
+  nn::CachedLoss cached{(batch.rows + rows - 1) / rows, [&](int piece) { return embed(task, batch, piece, number); }, {}};
+  cached.loss = [&](const nn::Arrays& pieces) {
+    embeddings = processes_.gather_rows(mx::concatenate(pieces, 0));
+    auto found = nn::loss_and_grad({embeddings}, [&](const nn::Arrays& e) { return task.batch_loss(e[0], all, size); });
+    nn::ValueAndGrad split{found.value, {}};
+    for (int first = own; const auto& piece : pieces) {
+      split.grads.push_back(mx::slice(found.grads[0], {first, 0}, {first + piece.shape(0), piece.shape(1)}));
+      first += piece.shape(0);
+    }
+    return split;
+  };
+  auto at_once = [&] {
+    auto found = nn::value_and_grad(optimizer_.parameters(), [&] {
+      embeddings = embed(task, batch, 0, number);
+      return task.batch_loss(embeddings, all, 1);
+    });
+    auto arrays = found.grads;
+    arrays.insert(arrays.end(), {found.value, embeddings});
+    mx::eval(arrays);
+    return found;
+  };
+  // Several processes stop together, after the gradient: each of them waits for the embeddings of the others.
+  auto stop = [size] { return size == 1 && io::interrupted(); };
+  auto found = cached.pieces == 1 && size == 1 ? at_once() : nn::cached_value_and_grad(optimizer_.parameters(), cached, stop);
+  if (processes_.any(found.grads.empty() || io::interrupted())) return std::nullopt;
+  g.loss = found.value.item<float>();
+  g.arrays = std::move(found.grads);
+  finish(g);
+  task.after_gradient(embeddings, all, size);
+  return g;
+}
+
+void Step::dry_run(int rows, int length) {
+  const auto batch = task_.dummy_batch(rows, length);
+  const auto* whole = task_.whole_batch();
+  if (!whole) {
+    microbatch(batch, 0, rows, 1, 0);
+    return;
+  }
+  auto found = nn::value_and_grad(optimizer_.parameters(), [&] {
+    const models::ScopedCast cast(model_, options_.compute);
+    auto pass = nn::Pass::training(key_of(batch, 0, 0));
+    return mx::sum(whole->embed(model_, batch, 0, rows, pass));
+  });
+  mx::eval(found.grads);
+}
 
 void Step::update(Gradient& gradient, double factor) { optimizer_.step(gradient.arrays, factor, options_.clipping, gradient.norm); }
 

@@ -48,7 +48,12 @@ class Step {
   StepOptions& options() { return options_; }
 
  private:
+  mx::array key_of(const data::Batch& batch, int first, int64_t number) const;
   nn::ValueAndGrad microbatch(const data::Batch& batch, int first, int rows, double share, int64_t number);
+  mx::array embed(const tasks::BatchLoss& task, const data::Batch& batch, int piece, int64_t number);
+  std::optional<Gradient> whole_batch_gradient(const tasks::BatchLoss& task, const data::Batch& batch, int64_t number, Gradient gradient);
+  data::Batch labels_of_all(const data::Batch& batch) const;
+  void finish(Gradient& gradient) const;
 
   models::Model& model_;
   const tasks::Task& task_;

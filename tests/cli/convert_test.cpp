@@ -187,6 +187,31 @@ TEST(Convert, OverwriteLeavesNothingOfTheOldFolder) {
   EXPECT_TRUE(fs::exists(out + "/mine.txt"));
 }
 
+TEST(Convert, AFileOfTheInputIsNotReplaced) {
+  const Scratch scratch;
+  const std::string model = (scratch / "model").string();
+  fs::copy(tiny_models().m2, model);
+  const std::string weights = content(model + "/model.safetensors");
+  expect_error({"convert", model, model + "/model.safetensors", "--overwrite", "--dtype", "float16"}, {"is a file of the input"});
+  fs::rename(model + "/model.safetensors", scratch / "blob");  // as in a hub's cache
+  fs::create_symlink(scratch / "blob", model + "/model.safetensors");
+  expect_error({"convert", model, model + "/model.safetensors", "--overwrite", "--dtype", "float16"}, {"is a file of the input"});
+  EXPECT_EQ(content(model + "/model.safetensors"), weights);
+}
+
+// Transformers takes a quantization_config without quant_method for a mistake; test_vectors.py asks it.
+TEST(Convert, FoldersWithInt8WeightsSaySo) {
+  const Scratch scratch;
+  const std::string small = (scratch / "small").string(), copy = (scratch / "copy").string(), back = (scratch / "back").string();
+  ASSERT_EQ(run({"convert", tiny_models().attention, small, "--dtype", "int8"}).code, 0);
+  ASSERT_EQ(run({"convert", small, copy, "--to", "sentence-transformers"}).code, 0);
+  ASSERT_EQ(run({"convert", copy, back, "--dtype", "float32"}).code, 0);
+  for (const std::string& folder : {small, copy})
+    EXPECT_EQ(io::read_json(folder + "/config.json").at("quantization_config").at("format").string(), "m2bert int8") << folder;
+  EXPECT_FALSE(io::read_json(back + "/config.json").contains("quantization_config"));
+  for (const std::string& folder : {small, copy, back}) EXPECT_EQ(run({"embed", "--model", folder, "--text", "river"}).code, 0) << folder;
+}
+
 TEST(Convert, OptionsWithoutEffectAreRefused) {
   const Scratch scratch;
   const std::string model = tiny_models().m2, sentence = (scratch / "sentence").string(), out = (scratch / "out").string();

@@ -97,7 +97,7 @@ TEST_F(Pretrain, ARunStandsForItsAverages) {
   fs::rename(scratch_ / "named.safetensors", scratch_ / "named/model.safetensors");
   fs::copy(scratch_ / "run/model/config.json", scratch_ / "named/config.json");
   EXPECT_EQ(of_run.out, embed("named").out);
-  const auto evaluated = run({"evaluate", at("run/recipe.yaml"), "--threads", "1"});
+  const auto evaluated = run({"eval", "mlm", at("run/recipe.yaml"), "--threads", "1"});
   EXPECT_EQ(evaluated.code, 0) << evaluated.err;
   EXPECT_TRUE(has(evaluated.err, "algorithms.ema) are used")) << evaluated.err;
   EXPECT_FALSE(has(evaluated.err, "more than one copy")) << evaluated.err;
@@ -268,13 +268,13 @@ TEST_F(Pretrain, TellsWhichKeysChangedSinceTheCheckpoint) {
   EXPECT_EQ(newest(), 3);
 }
 
-TEST_F(Pretrain, EvaluateGivesTheNumbersOfTheRun) {
+TEST_F(Pretrain, EvalMlmGivesTheNumbersOfTheRun) {
   const std::vector<std::string> data = {"eval_loader=${train_loader}", "eval_subset_num_batches=2"};
   auto training = data;
   training.insert(training.end(), {"max_duration=3ba", "--json", "--quiet"});
   const auto trained = json_lines(run(command(training)).out).at(0).at("evaluation");
   const auto evaluate = [&](std::vector<std::string> more) {
-    more.insert(more.begin(), {"evaluate", at("r.yaml"), "mlm_probability=null", "--threads", "1", "--quiet"});
+    more.insert(more.begin(), {"eval", "mlm", at("r.yaml"), "mlm_probability=null", "--threads", "1", "--quiet"});
     more.insert(more.end(), data.begin(), data.end());
     return run(more);
   };

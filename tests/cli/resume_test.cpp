@@ -50,11 +50,12 @@ class Resume : public ::testing::Test {
   std::string bytes(const std::string& name) const { return content((scratch_ / name).string()); }
 
   // Leaves an unfinished run of some texts.
-  void stop_in_the_middle(const std::string& out, int signal = SIGKILL) {
+  void stop_in_the_middle(const std::string& out, int signal = SIGKILL) { stop_in_the_middle(out, {"--overwrite"}, signal); }
+  void stop_in_the_middle(const std::string& out, const std::vector<std::string>& options, int signal = SIGKILL) {
     HowToRun how;
     how.signal = signal;
     how.signal_when = [&] { return has_begun(out); };
-    code_ = run(command(out, {"--overwrite"}), how).code;
+    code_ = run(command(out, options), how).code;
     ASSERT_TRUE(has_begun(out));
   }
 
@@ -83,6 +84,35 @@ TEST_F(Resume, KilledAtRandomMomentsTheFileIsByteIdentical) {
     }
     EXPECT_EQ(bytes(parts), bytes(whole)) << "after " << kills << " runs";
     EXPECT_FALSE(there(parts + ".part") || there(parts + ".part.state"));
+  }
+}
+
+// The index of passages waits in a file of its own.
+TEST_F(Resume, KilledRunsOfOtherVectorsAreByteIdentical) {
+  std::mt19937 random(8);
+  const std::vector<std::pair<std::string, std::vector<std::string>>> kinds = {
+      {".safetensors", {"--late-chunking", "--chunk-tokens", "9", "--chunk-overlap", "2", "--pooling", "mean"}},
+      {".safetensors", {"--tokens", "--precision", "binary"}},
+      {".npy", {"--precision", "ubinary", "--dimensions", "12"}}};
+  for (const auto& [ending, options] : kinds) {
+    const std::string whole = "whole" + ending, parts = "parts" + ending;
+    std::vector<std::string> first = options, again = options;
+    first.push_back("--overwrite");
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_EQ(run(command(whole, first)).code, 0);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    stop_in_the_middle(parts, first);
+    again.push_back("--resume");
+    Outcome outcome{137};
+    for (int kills = 0; outcome.code != 0; ++kills) {
+      HowToRun how;
+      if (kills < 4) how.signal_after = std::uniform_real_distribution(0.02, 0.6 * seconds)(random);
+      outcome = run(command(parts, again), how);
+      ASSERT_TRUE(outcome.code == 0 || outcome.code == 137) << outcome.err;
+    }
+    EXPECT_TRUE(bytes(parts) == bytes(whole));
+    EXPECT_FALSE(there(parts + ".part") || there(parts + ".part.state") || there(parts + ".part.index"));
+    fs::remove(scratch_ / parts);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "m2bert/error.h"
 
@@ -118,6 +119,67 @@ TEST(Batcher, CountsTheTokensOfThePrompt) {
   std::string longer;
   for (int i = 0; i < 30; ++i) longer += "tree ";
   EXPECT_EQ(prompt_tokens(longer), 19);  // truncated to 20, with [SEP]
+}
+
+TEST(Batcher, PairsHaveBothTexts) {
+  const std::vector<std::pair<std::string, std::string>> pairs = {{"tree", "river house"}, {"", "tree"}, {some_texts(30)[12], "river"}};
+  for (const PadMode pad : {PadMode::max, PadMode::longest}) {
+    size_t next = 0;
+    const Window window = batcher(pad, 8).next_pairs([&](std::string& first, std::string& second) {
+      if (next == pairs.size()) return false;
+      std::tie(first, second) = pairs[next++];
+      return true;
+    });
+    ASSERT_EQ(window.texts(), 3u);
+    EXPECT_EQ(window.truncated, (std::vector<uint8_t>{0, 0, 0}));
+    for (const TextBatch& batch : window.batches) {
+      for (size_t row = 0; row < batch.texts.size(); ++row) {
+        const auto& [first, second] = pairs[batch.texts[row]];
+        tokenize::EncodeOptions how;
+        how.max_length = 20;
+        const tokenize::Encoding expected = tokenize::WordPiece::builtin().encode_pair(first, second, how);
+        const auto begin = static_cast<std::ptrdiff_t>(row) * batch.length;
+        EXPECT_TRUE(std::equal(expected.ids.begin(), expected.ids.end(), batch.input_ids.begin() + begin));
+        EXPECT_TRUE(std::equal(expected.type_ids.begin(), expected.type_ids.end(), batch.token_type_ids.begin() + begin));
+      }
+    }
+  }
+  EXPECT_THROW(batcher(PadMode::max, 8).with_prompt("query: ").next_pairs([](std::string&, std::string&) { return false; }), Error);
+}
+
+// Each token of a long text is of one row, from which the model sees what is on both sides.
+TEST(Batcher, LongTextsBecomeOverlappingRows) {
+  BatchOptions options;
+  options.pad = PadMode::longest;
+  options.max_length = 12;
+  options.offsets = true;
+  options.overlap = 4;
+  std::string text;
+  for (const char* word : {"tree", "river", "house", "moon", "wind", "rain", "stone", "light"}) text += std::string(word) + " big ";
+  const std::vector<std::string> texts = {text + text, "tree"};
+  const Window window = Batcher(tokenize::WordPiece::builtin(), options).next(each_of(texts));
+  ASSERT_EQ(window.encodings.size(), 2u);
+  const tokenize::Encoding whole = tokenize::WordPiece::builtin().encode(texts[0]);
+  EXPECT_EQ(window.encodings[0].ids, whole.ids);  // 34 tokens
+  EXPECT_EQ(window.truncated, (std::vector<uint8_t>{0, 0}));
+  std::vector<int> owners(whole.ids.size());
+  for (const TextBatch& batch : window.batches) {
+    for (size_t row = 0; row < batch.texts.size(); ++row) {
+      if (batch.texts[row] != 0) continue;
+      EXPECT_EQ(batch.length, 12);
+      const RowTokens tokens = batch.tokens[row];
+      const int32_t* ids = batch.input_ids.data() + row * 12;
+      EXPECT_EQ(ids[0], 101);
+      EXPECT_EQ(ids[11], 102);
+      for (size_t p = 1; p < 11; ++p) EXPECT_EQ(ids[p], whole.ids[tokens.shift + p]);
+      for (size_t token = tokens.begin; token < tokens.end; ++token) ++owners[token];
+      // [CLS], and half of the four shared tokens; the last row ends with the text, and shares six.
+      EXPECT_EQ(tokens.begin, tokens.shift == 0 ? 0u : tokens.shift + (tokens.shift == 22 ? 4 : 3));
+    }
+  }
+  EXPECT_EQ(owners, std::vector<int>(whole.ids.size(), 1));
+  options.overlap = 10;
+  EXPECT_THROW(Batcher(tokenize::WordPiece::builtin(), options), Error);
 }
 
 TEST(Batcher, ImpossibleOptionsAreErrors) {

@@ -42,6 +42,31 @@ TEST(Classifier, Values) {
   expect_scores(tiny_models().regression, ClassTask::regression, [](const mx::array& logits) { return logits; });
 }
 
+TEST(Classifier, PairsHaveTokenTypes) {
+  const std::vector<std::string> seconds{sentence(3, 5), "", sentence(4, 2)};
+  for (const std::string& folder : {tiny_models().classifier, tiny_models().regression}) {
+    const Classifier classifier(models::load_pretrained(folder), {});
+    const Classes result = classifier(texts, seconds);
+    const auto pretrained = models::load_pretrained(folder);
+    for (size_t i = 0; i < texts.size(); ++i) {
+      tokenize::EncodeOptions how;
+      how.max_length = static_cast<size_t>(pretrained.max_length);
+      tokenize::Encoding pair = pretrained.tokenizer.encode_pair(texts[i], seconds[i], how);
+      if (!pretrained.dynamic_padding) tokenize::pad(pair, how.max_length, pretrained.tokenizer.pad_id());
+      const mx::Shape shape{1, static_cast<int>(pair.ids.size())};
+      const std::vector<int32_t> mask(pair.attention_mask.begin(), pair.attention_mask.end());
+      const models::Inputs inputs{mx::array(pair.ids.begin(), shape), mx::array(mask.begin(), shape),
+                                  mx::array(pair.type_ids.begin(), shape)};
+      nn::Pass pass;
+      const mx::array logits = pretrained.model->class_logits(inputs, pass);
+      expect_close(result.scores, i * static_cast<size_t>(result.labels),
+                   floats(classifier.task() == ClassTask::regression ? logits : mx::softmax(logits, -1)));
+    }
+  }
+  const Classifier classifier(models::load_pretrained(tiny_models().classifier), {});
+  EXPECT_THROW(classifier(texts, std::span(seconds).first(2)), Error);
+}
+
 TEST(Classifier, NamesItsLabels) {
   EXPECT_EQ(Classifier(models::load_pretrained(tiny_models().classifier), {}).labels(), (std::vector<std::string>{"bad", "fair", "good"}));
   EXPECT_EQ(Classifier(models::load_pretrained(tiny_models().regression), {}).labels(), (std::vector<std::string>{"LABEL_0"}));

@@ -59,6 +59,30 @@ TEST(Embedder, Normalizes) {
   }
 }
 
+TEST(Embedder, TakesTheFirstDimensions) {
+  const std::vector<float> whole = embedder(tiny_models().attention)(some_texts()).vectors;
+  for (const bool normalize : {false, true}) {
+    EmbedOptions options;
+    options.dimensions = 5;
+    options.normalize = normalize;
+    const Embeddings result = embedder(tiny_models().attention, options)(some_texts());
+    ASSERT_EQ(result.dim, 5);
+    for (size_t i = 0; i < some_texts().size(); ++i) {
+      std::vector<float> expected(whole.begin() + static_cast<std::ptrdiff_t>(i * 16),
+                                  whole.begin() + static_cast<std::ptrdiff_t>(i * 16 + 5));
+      double squares = 0;
+      for (const float value : expected) squares += double(value) * value;
+      if (normalize)
+        for (float& value : expected) value = static_cast<float>(value / std::sqrt(squares));
+      expect_close(result.vectors, i * 5, expected);
+    }
+  }
+  EmbedOptions options;
+  options.dimensions = 17;
+  EXPECT_PRED2(test::has, test::error_of([&] { embedder(tiny_models().attention, options); }),
+               "17 dimensions: the vectors of this model have 16");
+}
+
 TEST(Embedder, NoTextsGiveNoVectors) { EXPECT_TRUE(embedder(tiny_models().m2)(std::vector<std::string>{}).vectors.empty()); }
 
 // A copy of the folder of Hugging Face's BERT with these files besides.

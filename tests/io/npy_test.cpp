@@ -59,6 +59,21 @@ TEST(Npy, ReadsWhatNumpyWrites) {
   EXPECT_EQ(read_npy(scratch.put("e.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 5), }\n", ""))).columns, 5u);
 }
 
+TEST(Npy, BytesAreMappedAndAreNoFloats) {
+  const Scratch scratch;
+  for (const auto& [type, name] : {std::pair(NpyType::int8, "|i1"), {NpyType::uint8, "|u1"}}) {
+    const auto file = scratch.put("b.npy", npy_header(type, 2, 3) + "abcdef");
+    const NpyView view = map_npy(file);
+    EXPECT_EQ(view.type, name);
+    EXPECT_EQ(view.rows, 2u);
+    EXPECT_EQ(view.columns, 3u);
+    EXPECT_EQ(static_cast<char>(view.file.bytes()[view.offset + 5]), 'f');
+    EXPECT_TRUE(has(error_of([&] { read_npy(file); }), name));
+    EXPECT_THROW(write_npy(scratch / "c.npy", {1}, 1, 1, type), Error);
+  }
+  EXPECT_FALSE(std::filesystem::exists(scratch / "c.npy"));
+}
+
 TEST(Npy, HostileFilesAreRefused) {
   const Scratch scratch;
   const auto refuse = [&](const std::string& content, const char* part) {

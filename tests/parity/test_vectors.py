@@ -9,7 +9,7 @@ import pytest
 from conftest import program, run
 from test_folders import PROMPTS, dense, edit_json, normalize, save_bert, save_sentence, vocabulary
 
-COUNT = 160
+COUNT = 110
 PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"]
 TOLERANCE = 1e-5
 
@@ -33,7 +33,7 @@ def write_texts(path, texts):
 def corpus(minilm_folder, tmp_path_factory):
     """The folder with texts.jsonl and their float32 vectors, those of the first hundred (sample.npy) and of all."""
     folder = tmp_path_factory.mktemp("corpus")
-    texts = english.passages(COUNT, longest_words=120)
+    texts = english.sentences()[:COUNT]
     source = write_texts(folder / "texts.jsonl", texts)
     vectors = embed(minilm_folder, source, folder / "vectors.npy")
     np.save(folder / "sample.npy", vectors[:100])
@@ -215,7 +215,7 @@ def test_long_documents_are_read_in_windows(minilm_folder, corpus, tmp_path):
     import torch
     from sentence_transformers import SentenceTransformer
     _, texts, _ = corpus
-    text = " ".join(texts[:12])
+    text = " ".join(texts[:20])
     model = SentenceTransformer(str(minilm_folder), device="cpu")
     encoded = model.tokenizer(text, return_offsets_mapping=True, truncation=False)
     ids, offsets = encoded["input_ids"][1:-1], encoded["offset_mapping"][1:-1]

