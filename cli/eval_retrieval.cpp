@@ -48,7 +48,8 @@ std::vector<size_t> cutoffs_of(const RetrievalOption& option) {
   for (std::string part; std::getline(parts, part, ',');) {
     size_t cutoff = 0;
     if (!CLI::detail::lexical_cast(part, cutoff) || cutoff == 0 || cutoff > kMostCutoff)
-      throw UsageError("--cutoffs wants numbers of documents from 1 to " + std::to_string(kMostCutoff) + ", such as 1,10,100; got '" + part + "'");
+      throw UsageError("--cutoffs wants numbers of documents from 1 to " + std::to_string(kMostCutoff) + ", such as 1,10,100; got '" +
+                       part + "'");
     cutoffs.push_back(cutoff);
   }
   if (cutoffs.empty()) throw UsageError("--cutoffs wants numbers of documents, such as 1,10,100");
@@ -66,7 +67,7 @@ struct Ranker {
   eval::VectorOptions options;
 
   explicit Ranker(const RetrievalOption& option)
-      : embedder(make_embedder(option.model)), cached(embedder, vector_settings(embedder), option.model.cache) {
+      : embedder(make_embedder(option.model)), cached(embedder, vector_settings(option.model, embedder), option.model.cache) {
     options.similarity = search::measure_named(measure_of(option, embedder));
     options.query_prompt = prompt_of(embedder, option.query_prompt, {"query"});
     options.passage_prompt = prompt_of(embedder, option.passage_prompt, {"document", "passage", "corpus"});
@@ -87,8 +88,7 @@ io::Tree settings_of(const RetrievalOption& option, const Ranker* ranker) {
   }
   settings.set("split", option.split);
   settings.set("own_id", option.keep_own_id ? "kept" : "dropped");
-  if (!option.no_bm25)
-    settings.set("bm25", {{"k1", option.k1}, {"b", option.b}, {"analyzer", option.analyzer}});
+  if (!option.no_bm25) settings.set("bm25", {{"k1", option.k1}, {"b", option.b}, {"analyzer", option.analyzer}});
   return settings;
 }
 
@@ -115,7 +115,8 @@ eval::Ranking rank_with_model(const Ranker& ranker, const eval::IndexedSet& inde
   progress.finish();
   const int length = ranker.embedder.batcher().options().max_length;
   if (result.truncated_documents > 0)
-    io::info(indexed.set.name, ": ", result.truncated_documents, " of ", indexed.ids.size(), " documents were truncated to ", length, " tokens");
+    io::info(indexed.set.name, ": ", result.truncated_documents, " of ", indexed.ids.size(), " documents were truncated to ", length,
+             " tokens");
   if (result.truncated_queries > 0)
     io::info(indexed.set.name, ": ", result.truncated_queries, " of ", indexed.set.queries.size(), " queries were truncated to ", length,
              " tokens");
@@ -185,11 +186,13 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
   app.add_flag("--keep-own-id", option.keep_own_id, "Let a query find the document with its own id (default: it is dropped, as BEIR does)");
   app.add_flag("--skip-bad", option.skip_bad, "Pass over lines that cannot be used, and count them");
   add_choice(app, "--missing-documents", option.missing, {"error", "count", "skip"},
-             "Judgements of documents that the corpus lacks: an error; count: relevant documents\nthat are never found, as in BEIR; skip: left out")
+             "Judgements of documents that the corpus lacks: an error; count: relevant documents\nthat are never found, as in BEIR; skip: "
+             "left out")
       ->capture_default_str();
   app.add_flag("--no-bm25", option.no_bm25, "Do not evaluate BM25 beside the model");
   app.add_flag("--bm25-only", option.bm25_only, "Evaluate BM25 alone, without a model");
-  add_number(app, "--bm25-k1", option.k1, 0.0, 1000.0, "k1 of BM25 (0.9: Anserini's and BEIR's; Lucene's own is 1.2)")->capture_default_str();
+  add_number(app, "--bm25-k1", option.k1, 0.0, 1000.0, "k1 of BM25 (0.9: Anserini's and BEIR's; Lucene's own is 1.2)")
+      ->capture_default_str();
   add_number(app, "--bm25-b", option.b, 0.0, 1.0, "b of BM25 (0.4: Anserini's and BEIR's; Lucene's own is 0.75)")->capture_default_str();
   add_choice(app, "--bm25-analyzer", option.analyzer, {"english", "words"},
              "Terms of BM25; english: lower-cased words without stop words, stemmed; words: lower-cased words")

@@ -13,12 +13,15 @@ using test::has;
 using test::Scratch;
 
 constexpr const char* kCorpus =
-    "{\"_id\": \"d1\", \"title\": \"One\", \"text\": \"first\"}\n\n{\"_id\": 2, \"text\": \"second\"}\n{\"id\": \"d3\", \"title\": null, \"text\": \"\"}\n";
-constexpr const char* kQueries = "{\"_id\": \"q1\", \"text\": \"who?\"}\n{\"_id\": \"q2\", \"text\": \"unjudged\"}\n{\"_id\": \"q3\", \"text\": \"why?\"}\n";
+    "{\"_id\": \"d1\", \"title\": \"One\", \"text\": \"first\"}\n\n{\"_id\": 2, \"text\": \"second\"}\n{\"id\": \"d3\", \"title\": null, "
+    "\"text\": \"\"}\n";
+constexpr const char* kQueries =
+    "{\"_id\": \"q1\", \"text\": \"who?\"}\n{\"_id\": \"q2\", \"text\": \"unjudged\"}\n{\"_id\": \"q3\", \"text\": \"why?\"}\n";
 constexpr const char* kQrels = "query-id\tcorpus-id\tscore\nq3\td1\t2\nq1\t2\t1\nq1\td3\t0\n";
 
 // A folder with these files; "": the file is absent.
-void make(const Scratch& scratch, const std::string& corpus = kCorpus, const std::string& queries = kQueries, const std::string& qrels = kQrels) {
+void make(const Scratch& scratch, const std::string& corpus = kCorpus, const std::string& queries = kQueries,
+          const std::string& qrels = kQrels) {
   fs::create_directories(scratch / "qrels");
   if (!corpus.empty()) scratch.put("corpus.jsonl", corpus);
   if (!queries.empty()) scratch.put("queries.jsonl", queries);
@@ -57,14 +60,14 @@ TEST(RetrievalSet, ReadsBeir) {
 TEST(RetrievalSet, ReadsMteb) {
   const Scratch scratch;
   make(scratch, kCorpus, kQueries, "");
-  scratch.put("qrels/dev.jsonl", "{\"query-id\": \"q1\", \"corpus-id\": \"d1\", \"score\": 1.0}\n{\"query-id\": \"q1\", \"corpus-id\": 2, \"score\": 3}\n");
+  scratch.put("qrels/dev.jsonl",
+              "{\"query-id\": \"q1\", \"corpus-id\": \"d1\", \"score\": 1.0}\n{\"query-id\": \"q1\", \"corpus-id\": 2, \"score\": 3}\n");
   const RetrievalSet set = read_beir(scratch.folder(), "dev");
   ASSERT_EQ(set.queries.size(), 1U);
   EXPECT_EQ(set.queries[0].judgements[1].document, "2");
   EXPECT_EQ(set.queries[0].judgements[1].relevance, 3);
   EXPECT_PRED2(has, error_of([&] { read_beir(scratch.folder()); }), "has no qrels/test.tsv; its splits are dev");
 }
-
 
 TEST(RetrievalSet, EachErrorNamesFileAndLine) {
   const std::string head = "query-id\tcorpus-id\tscore\n";

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
-#include <algorithm>
 
 #include "tests/support/scratch.h"
 
@@ -81,7 +81,8 @@ TEST(Bm25, ThreadsAndPiecesDoNotChangeAnything) {
   }
   const Bm25 whole = index_of(documents);
   Bm25 pieces;
-  for (size_t i = 0; i < documents.size(); i += 99) pieces.add(std::span(documents).subspan(i, std::min<size_t>(99, documents.size() - i)), 3);
+  for (size_t i = 0; i < documents.size(); i += 99)
+    pieces.add(std::span(documents).subspan(i, std::min<size_t>(99, documents.size() - i)), 3);
   pieces.build();
   const auto hits = pieces.search(queries, 20, 4);
   ASSERT_EQ(hits.size(), queries.size());
