@@ -83,14 +83,31 @@ Rows classify_window(const Classifier& classifier, bool json, const TextWindow& 
   return rows;
 }
 
+bool has_pairs(const TextOption& input) { return !input.pairs.empty() || !input.pair_field.empty(); }
+
+void check_pairs(const TextOption& input) {
+  for (const std::string& text : input.pairs) check_option_text("--text-pair", text);
+  if (!input.pairs.empty() && input.pairs.size() != input.texts.size())
+    throw UsageError("--text-pair is the second text of a --text: there are " + std::to_string(input.texts.size()) + " --text and " +
+                     std::to_string(input.pairs.size()) + " --text-pair");
+  if (input.pair_field.empty()) return;
+  if (!input.texts.empty()) throw UsageError("--pair-field is for files: it does not go with --text, which has --text-pair");
+  const std::string& file = input.file.empty() ? "-" : input.file;
+  if (data::format_of(file, source_options(input).format) == data::Format::text)
+    throw UsageError("--pair-field is for JSON lines and tables (--format jsonl, csv or tsv), and the input is text");
+}
+
 void run_classify(const ClassifyCommand& command, const Globals& globals) {
   check_texts(command.input);
+  check_pairs(command.input);
   check_output(command.output, {command.input.file, command.model.model, command.model.config, command.model.tokenizer});
   const bool json = writes_json_lines(command.output, globals);
   check_keep(command.input, json, {"index", "truncated", "label", "probability", "probabilities", "labels", "values"});
   io::install_interrupt_handlers();
   const Classifier classifier(load_model(command.model), batching(command.batch));
   TextRun run{"classify", json ? "jsonl" : "text", command.input, command.output, classifier.batcher(), settings_of(classifier)};
+  run.pairs = has_pairs(command.input);
+  run.settings.set("pairs", run.pairs);
   run.rows = [&](const TextWindow& read, uint64_t first) { return classify_window(classifier, json, read, first); };
   run_texts(run, globals);
 }
@@ -101,6 +118,13 @@ Run classify_command(CLI::App& app, const Globals& globals) {
   const auto command = std::make_shared<ClassifyCommand>();
   add_model_options(app, command->model);
   add_text_options(app, command->input);
+  app.add_option("--text-pair", command->input.pairs, "Second text of a pair, one for each --text")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->take_all();
+  app.add_option("--pair-field", command->input.pair_field, "Key (JSON lines) or column (tables) that holds the second text of a pair")
+      ->type_name("NAME");
   add_keep_option(app, command->input, "input");
   add_output_options(app, command->output, lines_output_help);
   add_batch_options(app, command->batch);

@@ -51,6 +51,8 @@ Run inspect_command(CLI::App& app, const Globals& globals);
 Run convert_command(CLI::App& app, const Globals& globals);
 Run download_command(CLI::App& app, const Globals& globals);
 Run pretrain_command(CLI::App& app, const Globals& globals);
+Run finetune_command(CLI::App& app, const Globals& globals);
+Run eval_command(CLI::App& app, const Globals& globals);
 Run evaluate_command(CLI::App& app, const Globals& globals);
 Run report_command(CLI::App& app, const Globals& globals);
 Run bench_command(CLI::App& app, const Globals& globals);

@@ -1,4 +1,4 @@
-// m2bert data build|split|show|index: data sets for pretraining.
+// m2bert data build|split|show|index: data sets for pretraining. data loco has its own file.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -8,6 +8,7 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/data_loco.h"
 #include "cli/text_option.h"
 #include "m2bert/data/bad_record.h"
 #include "m2bert/data/dataset_builder.h"
@@ -456,11 +457,12 @@ Run data_command(CLI::App& app, const Globals& globals) {
   const std::vector<std::pair<std::string, Run>> runs = {{"build", add_build(app, globals)},
                                                          {"split", add_split(app, globals)},
                                                          {"show", add_show(app, globals)},
-                                                         {"index", add_index(app, globals)}};
+                                                         {"index", add_index(app, globals)},
+                                                         {"loco", add_data_loco(app, globals)}};
   return [runs, &app] {
     for (const auto& [name, run] : runs)
       if (app.got_subcommand(name)) return run();
-    throw UsageError("say what to do: data build, data split, data show or data index");
+    throw UsageError("say what to do: data build, data split, data show, data index or data loco");
   };
 }
 

@@ -16,7 +16,6 @@
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
-#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/initial_weights.h"
 #include "m2bert/train/recipe_keys.h"
 
@@ -45,14 +44,14 @@ void run_evaluate(const EvaluateCommand& command, const Globals& globals) {
   set_device_of(recipe, globals);
   const auto weights = weights_of(command, recipe);
   io::install_interrupt_handlers();
-  const auto evaluation = train::evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, train::Processes());
+  const auto evaluations = train::evaluate_model(recipe, *train::make_task(recipe), weights, train::Processes());
   require(!io::interrupted(), "stopped; nothing is printed of an evaluation that is not complete");
   if (globals.json) {
-    io::Tree tree = evaluation_tree(evaluation);
+    io::Tree tree = evaluation_tree(evaluations);
     tree.set("model", weights.string());
     std::cout << io::to_json(tree) << "\n";
   } else {
-    std::cout << weights.string() << ": " << evaluation_text(evaluation) << " (" << io::show_count(uint64_t(evaluation.samples))
+    std::cout << weights.string() << ": " << evaluation_text(evaluations) << " (" << io::show_count(uint64_t(evaluations.front().samples))
               << " samples)\n";
   }
 }

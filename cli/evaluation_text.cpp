@@ -34,4 +34,18 @@ std::string evaluation_text(const train::Evaluation& evaluation) {
   return text;
 }
 
+io::Tree evaluation_tree(const std::vector<train::Evaluation>& evaluations) {
+  if (evaluations.size() == 1 && evaluations[0].label.empty()) return evaluation_tree(evaluations[0]);
+  io::Tree tree = io::Tree::map();
+  for (const auto& evaluation : evaluations) tree.set(evaluation.label, evaluation_tree(evaluation));
+  return tree;
+}
+
+std::string evaluation_text(const std::vector<train::Evaluation>& evaluations) {
+  std::string text;
+  for (const auto& evaluation : evaluations)
+    text += (text.empty() ? "" : "; ") + (evaluation.label.empty() ? "" : evaluation.label + ": ") + evaluation_text(evaluation);
+  return text;
+}
+
 }  // namespace m2bert::cli

@@ -8,7 +8,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <fstream>
 #include <system_error>
+#include <vector>
 
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
@@ -65,8 +67,8 @@ std::string differences(const io::Tree& before, const io::Tree& after) {
 }
 
 Done done_of(const io::Tree& state) {
-  return {state.at("texts").as<uint64_t>(), state.at("tokens").as<uint64_t>(), state.at("truncated").as<uint64_t>(),
-          state.at("without_result").as<uint64_t>(), state.at("input_hash").string()};
+  return {state.at("texts").as<uint64_t>(),          state.at("tokens").as<uint64_t>(), state.at("truncated").as<uint64_t>(),
+          state.at("without_result").as<uint64_t>(), state.at("rows").as<uint64_t>(),   state.at("input_hash").string()};
 }
 
 }  // namespace
@@ -75,6 +77,7 @@ ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOpt
     : name_(out.string()),
       out_(io::writable_path(out)),
       part_(with_ending(out_, ".part")),
+      index_part_(with_ending(out_, ".part.index")),
       state_(with_ending(out_, ".part.state")),
       settings_(std::move(settings)),
       options_(options) {
@@ -96,11 +99,7 @@ ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOpt
 }
 
 ResumableFile::~ResumableFile() {
-  if (file_ && saved_.texts == 0) {
-    std::error_code ignored;
-    fs::remove(part_, ignored);
-    fs::remove(state_, ignored);
-  }
+  if (file_ && saved_.texts == 0) remove_parts();
   if (lock_ >= 0) ::close(lock_);
 }
 
@@ -134,16 +133,24 @@ void ResumableFile::lock() {
   require(::flock(lock_, LOCK_EX | LOCK_NB) == 0, part_.string(), " is being written by another run of m2bert");
 }
 
+void ResumableFile::remove_parts() const {
+  std::error_code ignored;
+  for (const fs::path& path : {part_, index_part_, state_}) fs::remove(path, ignored);
+}
+
+void ResumableFile::open_parts(uint64_t bytes, uint64_t index_bytes) {
+  file_.emplace(part_, bytes);
+  if (options_.has_index) index_.emplace(index_part_, index_bytes);
+}
+
 void ResumableFile::start() {
   lock();
   try {
     write_state({}, false);
-    file_.emplace(part_, 0);
+    open_parts(0, 0);
     file_->append(std::string(options_.header_size, '\0'));
   } catch (...) {
-    std::error_code ignored;
-    fs::remove(part_, ignored);
-    fs::remove(state_, ignored);
+    remove_parts();
     throw;
   }
   saved_at_ = now();
@@ -158,6 +165,7 @@ bool ResumableFile::continue_from(const io::Tree& state) {
   const bool replaces = state.at("overwrite").boolean() || options_.overwrite;
   if (state.at("finished").boolean()) {
     if (is_there(part_)) fs::rename(part_, out_);
+    fs::remove(index_part_);
     require(is_there(out_), state_.string(), " says that ", out_.string(), " is finished, but it is not there; --overwrite starts over");
     fs::remove(state_);
     saved_ = before;
@@ -172,41 +180,67 @@ bool ResumableFile::continue_from(const io::Tree& state) {
     return false;
   }
   lock();
-  file_.emplace(part_, state.at("bytes").as<uint64_t>());
+  open_parts(state.at("bytes").as<uint64_t>(), state.at("index_bytes").as<uint64_t>());
   saved_ = before;
   saved_at_ = now();
   return false;
 }
 
 void ResumableFile::write_state(const Done& done, bool finished) {
-  const io::Tree state = {{"texts", done.texts},           {"tokens", done.tokens},
-                          {"truncated", done.truncated},   {"without_result", done.without_result},
-                          {"input_hash", done.input_hash}, {"bytes", file_ ? file_->size() : 0},
-                          {"finished", finished},          {"overwrite", options_.overwrite},
-                          {"settings", settings_}};
+  const io::Tree state = {{"texts", done.texts},
+                          {"tokens", done.tokens},
+                          {"truncated", done.truncated},
+                          {"without_result", done.without_result},
+                          {"rows", done.rows},
+                          {"input_hash", done.input_hash},
+                          {"finished", finished},
+                          {"overwrite", options_.overwrite},
+                          {"settings", settings_},
+                          {"bytes", file_ ? file_->size() : 0},
+                          {"index_bytes", index_ ? index_->size() : 0}};
   io::write_file(state_, io::to_json(state, 2) + "\n");
 }
 
-void ResumableFile::append(std::string_view rows, const Done& done) {
+void ResumableFile::append(std::string_view rows, std::string_view index, const Done& done) {
   file_->append(rows);
+  if (index_) index_->append(index);
   if (now() - saved_at_ >= options_.save_seconds) save(done);
 }
 
 void ResumableFile::save(const Done& done) {
   file_->sync();
+  if (index_) index_->sync();
   write_state(done, false);
   saved_ = done;
   saved_at_ = now();
 }
 
+// Copies the index behind the rows. The state still counts the rows alone, so a run that is killed here starts with them again.
+void ResumableFile::append_index() {
+  std::ifstream in(index_part_, std::ios::binary);
+  std::vector<char> block(size_t{1} << 20);
+  uint64_t copied = 0;
+  while (in.read(block.data(), static_cast<std::streamsize>(block.size())) || in.gcount() > 0) {
+    file_->append(block.data(), static_cast<size_t>(in.gcount()));
+    copied += static_cast<uint64_t>(in.gcount());
+  }
+  require(copied == index_->size(), index_part_.string(), ": cannot be read back");
+}
+
 void ResumableFile::finish(std::string_view header, const Done& done) {
+  if (index_) {
+    save(done);
+    append_index();
+  }
   file_->write_at(0, header.data(), header.size());
   file_->sync();
   write_state(done, true);
   set_mark(part_, io::to_json(settings_));
   file_->finish(out_);
   file_.reset();
+  index_.reset();
   saved_ = done;
+  if (options_.has_index) fs::remove(index_part_);
   fs::remove(state_);
 }
 

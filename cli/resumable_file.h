@@ -1,6 +1,8 @@
 #pragma once
 // A file that a long run appends to as OUT.part, beside OUT.part.state, and renames to OUT when it is complete. If OUT is a symbolic link,
-// all three are where it points.
+// all of them are where it points.
+//
+// What belongs behind the last row waits in OUT.part.index.
 //
 // The rows are on disk before the state that counts them, and the state is replaced atomically. So a run that is killed at any moment can
 // be resumed: the next one truncates OUT.part to the size in the state.
@@ -18,7 +20,7 @@ namespace m2bert::cli {
 
 // The progress of a run.
 struct Done {
-  uint64_t texts = 0, tokens = 0, truncated = 0, without_result = 0;
+  uint64_t texts = 0, tokens = 0, truncated = 0, without_result = 0, rows = 0;
   std::string input_hash;  // of the texts so far
   // What --skip-bad passed over. Not part of the state: a resumed run reads the input again.
   uint64_t skipped = 0;
@@ -30,6 +32,7 @@ struct ResumableOptions {
   bool overwrite = false;   // replace an existing OUT or unfinished run
   double save_seconds = 1;  // between two saves of the state
   size_t header_size = 0;   // bytes reserved at the start for finish()
+  bool has_index = false;   // an index follows the rows
 };
 
 class ResumableFile {
@@ -48,11 +51,11 @@ class ResumableFile {
   // The progress of an earlier run.
   const Done& before() const { return saved_; }
 
-  // Appends rows; saves the state when save_seconds have passed.
-  void append(std::string_view rows, const Done& done);
+  // Appends rows, and to the index, which is empty without has_index; saves the state when save_seconds have passed.
+  void append(std::string_view rows, std::string_view index, const Done& done);
   // Saves the state.
   void save(const Done& done);
-  // Writes the header and renames to OUT.
+  // Writes index and header, and renames to OUT.
   void finish(std::string_view header, const Done& done);
 
   uint64_t texts_saved() const { return saved_.texts; }
@@ -60,6 +63,9 @@ class ResumableFile {
 
  private:
   void start();
+  void open_parts(uint64_t bytes, uint64_t index_bytes);
+  void remove_parts() const;
+  void append_index();
   bool continue_from(const io::Tree& state);
   void require_free() const;
   void lock();
@@ -67,10 +73,10 @@ class ResumableFile {
   bool is_finished() const;
 
   std::string name_;  // as it was given
-  std::filesystem::path out_, part_, state_;
+  std::filesystem::path out_, part_, index_part_, state_;
   io::Tree settings_;
   ResumableOptions options_;
-  std::optional<io::GrowingFile> file_;
+  std::optional<io::GrowingFile> file_, index_;
   Done saved_;
   double saved_at_ = 0;
   int lock_ = -1;

@@ -1,5 +1,6 @@
 // m2bert similarity: compares texts with texts, or questions with a file of passages or of their vectors.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <iostream>
@@ -12,12 +13,14 @@
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/number_text.h"
+#include "cli/quantizer_option.h"
 #include "cli/text_option.h"
 #include "cli/vector_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
+#include "m2bert/search/hamming.h"
 #include "m2bert/search/top_k.h"
 #include "m2bert/threads.h"
 
@@ -27,15 +30,18 @@ namespace {
 using infer::Embedder;
 using infer::Embeddings;
 
+constexpr int default_multiplier = 4;
+
 struct SimilarityCommand {
   ModelOption model;
   BatchOption batch;
   std::vector<std::string> a, b, queries;
   TextOption corpus;
   std::string vectors, pooling, measure, prompt, corpus_prompt;
+  std::string calibration;
   std::optional<bool> normalize;
-  bool allow_other_model = false;
-  int top_k = 5;
+  bool allow_other_model = false, rescore = false;
+  int top_k = 5, dimensions = 0, rescore_multiplier = default_multiplier;
 };
 
 class Stopwatch {
@@ -54,6 +60,7 @@ Embedder make_embedder(const SimilarityCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
   if (!command.pooling.empty()) options.pooling = models::poolings_named(command.pooling);
   options.normalize = command.normalize;
+  if (command.dimensions > 0) options.dimensions = command.dimensions;
   options.prompt = "";  // questions and passages may have different ones
   return Embedder(load_model(command.model), options);
 }
@@ -93,6 +100,23 @@ Hits nearest(const SimilarityCommand& command, const Embeddings& from, const Emb
   return search::top_k(from.vectors, to.vectors, static_cast<size_t>(from.dim), search_options(command, k));
 }
 
+// The candidates of a search with --rescore.
+search::HammingSearch binary_search(const SimilarityCommand& command, const Embeddings& queries, size_t documents_a_hit) {
+  const auto k = static_cast<size_t>(command.top_k) * documents_a_hit;
+  return {queries.vectors, static_cast<size_t>(queries.dim), k, threads()};
+}
+
+// --rescore over passages whose vectors are there: candidates by their signs, scores by their values.
+Hits nearest_by_bits(const SimilarityCommand& command, const Embeddings& queries, const Embeddings& corpus) {
+  const auto dim = static_cast<size_t>(corpus.dim);
+  search::HammingSearch search = binary_search(command, queries, static_cast<size_t>(command.rescore_multiplier));
+  search.add(corpus.vectors);
+  const auto read = [&](size_t row, std::span<float> out) {
+    std::copy_n(corpus.vectors.begin() + static_cast<std::ptrdiff_t>(row * dim), dim, out.begin());
+  };
+  return search::rescore(queries.vectors, dim, search.finish(), read, search_options(command, static_cast<size_t>(command.top_k)));
+}
+
 // Compares every text of --a with every text of --b, row by row.
 void compare(const SimilarityCommand& given, const Globals& globals) {
   const Embedder embedder = make_embedder(given);
@@ -121,9 +145,10 @@ struct Timing {
 };
 
 struct Passage {
-  uint64_t index = 0;               // see Texts::index
-  std::optional<std::string> text;  // nullopt where only vectors are known
-  io::Tree kept = io::Tree::map();  // the fields that --keep names
+  uint64_t index = 0;                                 // see Texts::index
+  std::optional<std::pair<uint64_t, uint64_t>> span;  // the characters of the text that are meant; nullopt: all
+  std::optional<std::string> text;                    // nullopt where only vectors are known
+  io::Tree kept = io::Tree::map();                    // the fields that --keep names
 };
 using PassageOf = std::function<Passage(size_t row)>;
 
@@ -134,6 +159,8 @@ io::Tree results_tree(const SimilarityCommand& command, const Hits& hits, const 
     for (const search::Hit& hit : hits[q]) {
       const Passage passage = passage_of(hit.index);
       rows.push_back({{"index", passage.index}, {"score", hit.score}});
+      if (passage.span) rows.items().back().set("start", passage.span->first);
+      if (passage.span) rows.items().back().set("end", passage.span->second);
       if (passage.text) rows.items().back().set("text", *passage.text);
       for (const auto& [name, value] : passage.kept.members()) rows.items().back().set(name, value);
     }
@@ -147,7 +174,9 @@ void print_hits(const SimilarityCommand& command, const Hits& hits, const Passag
     std::cout << command.queries[q] << "\n";
     for (const search::Hit& hit : hits[q]) {
       const Passage passage = passage_of(hit.index);
-      std::cout << "  " << fixed_text(hit.score, 4) << "  " << passage.index + 1 << (passage.text ? ": " + *passage.text : "") << "\n";
+      std::cout << "  " << fixed_text(hit.score, 4) << "  " << passage.index + 1;
+      if (passage.span) std::cout << " [" << passage.span->first << ", " << passage.span->second << ")";
+      std::cout << (passage.text ? ": " + *passage.text : "") << "\n";
     }
     std::cout << "\n";
   }
@@ -187,11 +216,14 @@ void find_nearest(const SimilarityCommand& given, const Globals& globals) {
   timing.tokens = std::accumulate(corpus.tokens.begin(), corpus.tokens.end(), int64_t{0});
   const Stopwatch search;
   const Embeddings queries = embed_texts(embedder, command.prompt, command.queries);
-  const auto hits = nearest(command, queries, corpus, static_cast<size_t>(command.top_k));
+  const auto hits =
+      command.rescore ? nearest_by_bits(command, queries, corpus) : nearest(command, queries, corpus, static_cast<size_t>(command.top_k));
   timing.search = search.seconds();
   const auto cut = std::accumulate(corpus.truncated.begin(), corpus.truncated.end(), size_t{0});
   if (cut > 0) io::info(cut, " of ", count, " passages were truncated to ", embedder.batcher().options().max_length, " tokens");
-  const PassageOf passage_of = [&](size_t row) { return Passage{passages.indices[row], passages.texts[row], passages.kept[row]}; };
+  const PassageOf passage_of = [&](size_t row) {
+    return Passage{passages.indices[row], std::nullopt, passages.texts[row], passages.kept[row]};
+  };
   if (!globals.json) {
     print_hits(command, hits, passage_of);
     if (!globals.quiet) print_timing(timing, count, command.queries.size());
@@ -233,34 +265,133 @@ SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFi
   adopt(vectors, given.vectors, "max_length", "--max-length", length);
   command.batch.max_length = static_cast<int>(io::parse_json(length, given.vectors + ": max_length").integer(1, INT32_MAX));
   command.normalize = vectors.recorded("normalize") == "true";
+  std::string dimensions = given.dimensions > 0 ? std::to_string(given.dimensions) : "";
+  adopt(vectors, given.vectors, "dimensions", "--dimensions", dimensions);
+  command.dimensions = static_cast<int>(io::parse_json(dimensions, given.vectors + ": dimensions").integer(1, INT32_MAX));
   return command;
 }
 
-void require_same_model(const SimilarityCommand& command, const VectorFile& vectors, const Embedder& embedder) {
+// How the vectors of a file are stored. Error if they are not those of the embedder.
+search::Quantizer stored_as(const SimilarityCommand& command, const VectorFile& vectors, const Embedder& embedder) {
   const auto dim = static_cast<size_t>(embedder.dim());
-  require(vectors.dim() == dim, command.vectors, ": its vectors have ", vectors.dim(), " dimensions, those of ", command.model.model,
-          " have ", dim, ": they come from another model");
+  const search::Precision precision = vectors.precision(dim);
+  const size_t wanted = search::is_binary(precision) ? search::bytes_of(precision, dim) : dim;
+  require(vectors.dim() == wanted, command.vectors, ": its vectors have ", vectors.dim(),
+          search::is_binary(precision) ? " bytes" : " dimensions", ", those of ", command.model.model, " have ", wanted,
+          ": they come from another model");
+  if (search::is_scalar(precision)) {
+    require(command.calibration.empty() || vectors.ranges().empty(), "--calibration: ", command.vectors,
+            " records the ranges of its values; leave the option out");
+    require(!command.calibration.empty() || !vectors.ranges().empty(), command.vectors, ": its values are ", search::name_of(precision),
+            ", and it does not record their ranges; give the file they were made with: --calibration FILE");
+    return {precision, dim, vectors.ranges().empty() ? read_ranges(command.calibration, dim) : vectors.ranges()};
+  }
+  require(command.calibration.empty(), "--calibration is for int8 and uint8 vectors, and those of ", command.vectors, " are ",
+          search::name_of(precision));
+  return {precision, dim};
+}
+
+void require_same_model(const SimilarityCommand& command, const VectorFile& vectors, const Embedder& embedder) {
   if (!records_its_model(vectors) || command.allow_other_model) return;
   require(vectors.recorded("model") == model_hash(embedder.pretrained()), command.vectors, ": its vectors come from another model than ",
           command.model.model, " (other weights, configuration or vocabulary); --allow-other-model searches them all the same");
 }
 
-Hits search_vectors(const SimilarityCommand& command, const VectorFile& vectors, const Embeddings& queries) {
-  search::TopKSearch search(queries.vectors, vectors.dim(), search_options(command, static_cast<size_t>(command.top_k)));
-  try {
-    vectors.for_each_block([&](std::span<const float> rows) { search.add(rows); });
-  } catch (const Error&) {
-    vectors.require_finite();  // says it better: file and row
-    throw;
+// Calls `use` with all vectors as float32, in blocks.
+void for_each_block(const VectorFile& vectors, const search::Quantizer& quantizer, const std::function<void(std::span<const float>)>& use) {
+  if (vectors.is_float()) return vectors.for_each_block(use);
+  constexpr size_t rows_a_block = 4096;
+  std::vector<float> block;
+  for (size_t row = 0; row < vectors.rows(); row += rows_a_block) {
+    const size_t count = std::min<size_t>(rows_a_block, vectors.rows() - row);
+    block.resize(count * quantizer.dim());
+    quantizer.decode(vectors.bytes().subspan(row * quantizer.row_bytes(), count * quantizer.row_bytes()), block);
+    use(block);
   }
-  return search.finish();
 }
 
-// The passages of the hits, from the file that the vectors were made of. Error if it does not have as many texts as there are vectors.
-std::map<size_t, Passage> passages_of(const SimilarityCommand& command, const VectorFile& vectors, const Hits& hits) {
+Hits search_bits(const SimilarityCommand& command, const VectorFile& vectors, const search::Quantizer& quantizer,
+                 const Embeddings& queries) {
+  search::HammingSearch search = binary_search(command, queries, command.rescore ? static_cast<size_t>(command.rescore_multiplier) : 1);
+  if (search::is_binary(quantizer.precision())) search.add(vectors.bytes(), quantizer.precision());
+  else for_each_block(vectors, quantizer, [&](std::span<const float> rows) { search.add(rows); });
+  if (!command.rescore) return search.finish();
+  const auto read = [&](size_t row, std::span<float> out) {
+    if (vectors.is_float()) vectors.read_row(row, out);
+    else quantizer.decode(vectors.bytes().subspan(row * quantizer.row_bytes(), quantizer.row_bytes()), out);
+  };
+  return search::rescore(queries.vectors, quantizer.dim(), search.finish(), read,
+                         search_options(command, static_cast<size_t>(command.top_k)));
+}
+
+Hits search_vectors(const SimilarityCommand& command, const VectorFile& vectors, const search::Quantizer& quantizer,
+                    const Embeddings& queries) {
+  try {
+    if (command.rescore || search::is_binary(quantizer.precision())) return search_bits(command, vectors, quantizer, queries);
+    search::TopKSearch search(queries.vectors, quantizer.dim(), search_options(command, static_cast<size_t>(command.top_k)));
+    for_each_block(vectors, quantizer, [&](std::span<const float> rows) { search.add(rows); });
+    return search.finish();
+  } catch (const Error&) {
+    if (vectors.is_float()) vectors.require_finite();  // says it better: file and row
+    throw;
+  }
+}
+
+// The command with the measure of a search of saved vectors. Binary vectors have one of their own: the bits that differ, or with --rescore
+// the dot product of the query and the bits.
+SimilarityCommand with_measure_of(const SimilarityCommand& given, const search::Quantizer& quantizer, const Embedder& embedder) {
+  if (!search::is_binary(quantizer.precision())) return with_measure(given, embedder);
+  SimilarityCommand command = given;
+  command.measure = given.rescore ? "dot" : "hamming";
+  require(given.measure.empty() || given.measure == command.measure, "--measure ", given.measure, ": the vectors of ", given.vectors,
+          " are bits, which are compared by their number of differences, or with --rescore by the dot product of the query and the bits");
+  return command;
+}
+
+// The characters [start, end) of a text. Error if it has fewer.
+std::string part_of(const std::string& text, std::pair<uint64_t, uint64_t> span, const std::string& file) {
+  std::vector<size_t> starts;  // of each character
+  for (size_t i = 0; i < text.size(); ++i)
+    if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) starts.push_back(i);
+  starts.push_back(text.size());
+  require(span.first <= span.second && span.second < starts.size(), file, ": a text has ", starts.size() - 1,
+          " characters, and the vectors are of a passage that ends at ", span.second, "; give the file that was embedded");
+  return text.substr(starts[span.first], starts[span.second] - starts[span.first]);
+}
+
+// The passages of the hits by themselves.
+std::map<size_t, Passage> passages_of(const VectorFile& vectors, const Hits& hits) {
   std::map<size_t, Passage> passages;
   for (const auto& of_query : hits)
-    for (const search::Hit& hit : of_query) passages[hit.index];
+    for (const search::Hit& hit : of_query) {
+      passages[hit.index].index = vectors.index(hit.index);
+      if (vectors.has_passages()) passages[hit.index].span = vectors.passage(hit.index);
+    }
+  return passages;
+}
+
+// Adds the texts of late chunks, whose file says which text each is of.
+void add_texts_of_parts(const SimilarityCommand& command, std::map<size_t, Passage>& passages) {
+  std::map<uint64_t, std::vector<Passage*>> of_text;
+  for (auto& [row, passage] : passages) of_text[passage.index].push_back(&passage);
+  const auto corpus = open_texts(command.corpus);
+  for (std::string text; corpus->next(text);) {
+    const auto wanted = of_text.find(corpus->index());
+    if (wanted == of_text.end()) continue;
+    for (Passage* passage : wanted->second) {
+      passage->text = part_of(text, *passage->span, command.corpus.file);
+      passage->kept = corpus->kept();
+    }
+    of_text.erase(wanted);
+  }
+  report_skipped(corpus->skipped(), corpus->first_skipped());
+  require(of_text.empty(), command.corpus.file, ": has no text with the index ", of_text.empty() ? 0 : of_text.begin()->first, ", but ",
+          command.vectors, " has passages of it; give the file that was embedded");
+}
+
+// Adds the texts, from the file that the vectors were made of. Error if it does not have as many texts as there are vectors.
+void add_texts(const SimilarityCommand& command, const VectorFile& vectors, std::map<size_t, Passage>& passages) {
+  if (vectors.has_passages()) return add_texts_of_parts(command, passages);
   const auto corpus = open_texts(command.corpus);
   uint64_t count = 0;
   for (std::string text; corpus->next(text); ++count) {
@@ -269,12 +400,11 @@ std::map<size_t, Passage> passages_of(const SimilarityCommand& command, const Ve
     require(!vectors.has_indices() || vectors.index(count) == corpus->index(), command.corpus.file, ": its text with the index ",
             corpus->index(), " meets the vector with the index ", vectors.index(count), " of ", command.vectors,
             "; give the file that was embedded");
-    wanted->second = {corpus->index(), text, corpus->kept()};
+    wanted->second = {corpus->index(), std::nullopt, text, corpus->kept()};
   }
   report_skipped(corpus->skipped(), corpus->first_skipped());
   require(count == vectors.rows(), command.corpus.file, ": has ", count, " texts, but ", command.vectors, " has ", vectors.rows(),
           " vectors; give the file that was embedded");
-  return passages;
 }
 
 // The saved vectors nearest to each question.
@@ -283,16 +413,17 @@ void search_saved(const SimilarityCommand& given, const Globals& globals) {
   const SimilarityCommand as_saved = as_vectors_were(given, vectors);
   const Stopwatch load;
   const Embedder embedder = make_embedder(as_saved);
-  const SimilarityCommand command = with_measure(as_saved, embedder);
+  const search::Quantizer quantizer = stored_as(as_saved, vectors, embedder);
+  const SimilarityCommand command = with_measure_of(as_saved, quantizer, embedder);
   require_same_model(command, vectors, embedder);
   const double load_seconds = load.seconds();
   const Stopwatch search;
   const Embeddings queries = embed_texts(embedder, command.prompt, command.queries);
-  const Hits hits = search_vectors(command, vectors, queries);
+  const Hits hits = search_vectors(command, vectors, quantizer, queries);
   const double search_seconds = search.seconds();
-  std::map<size_t, Passage> passages;
-  if (!command.corpus.file.empty()) passages = passages_of(command, vectors, hits);
-  const PassageOf passage_of = [&](size_t row) { return passages.empty() ? Passage{vectors.index(row), std::nullopt} : passages.at(row); };
+  std::map<size_t, Passage> passages = passages_of(vectors, hits);
+  if (!command.corpus.file.empty()) add_texts(command, vectors, passages);
+  const PassageOf passage_of = [&](size_t row) { return passages.at(row); };
   if (globals.json) {
     std::cout << io::to_json(io::Tree{{"passages", vectors.rows()},
                                       {"measure", command.measure},
@@ -317,6 +448,9 @@ void run_similarity(const SimilarityCommand& command, const Globals& globals) {
     throw UsageError("--corpus-prompt does not change saved vectors; m2bert embed takes it as --prompt");
   for (const auto* texts : {&command.a, &command.b, &command.queries})
     for (const std::string& text : *texts) check_option_text("a text", text);
+  if (pairs && command.rescore) throw UsageError("--rescore is for a search: it goes with --query");
+  if (!command.rescore && command.rescore_multiplier != default_multiplier) throw UsageError("--rescore-multiplier goes with --rescore");
+  if (!saved && !command.calibration.empty()) throw UsageError("--calibration is for saved vectors: it goes with --vectors");
   check_option_text("--prompt", command.prompt);
   check_option_text("--corpus-prompt", command.corpus_prompt);
   if (!corpus) refuse_read_options(command.corpus, "is for a corpus: it goes with --corpus");
@@ -348,6 +482,13 @@ Run similarity_command(CLI::App& app, const Globals& globals) {
   add_number(app, "--top-k", command->top_k, 1, 1 << 20, "Passages for each question")->capture_default_str();
   add_choice(app, "--measure", command->measure, {"cosine", "dot", "euclidean", "manhattan"},
              "Similarity; distances count negative\n(default: the model's, else cosine)");
+  app.add_flag("--rescore", command->rescore,
+               "Find candidates by the signs of the vectors' values, which takes a bit a value, and\n"
+               "score these by the values: faster, and close to the exact search");
+  add_number(app, "--rescore-multiplier", command->rescore_multiplier, 1, 1 << 20, "Candidates for each of the passages to find")
+      ->capture_default_str();
+  add_dimensions_option(app, command->dimensions);
+  add_calibration_option(app, command->calibration, "Ranges of int8 and uint8 --vectors that do not record them: the file that embed took");
   add_pooling_option(app, command->pooling);
   app.add_option("--prompt", command->prompt, "Put in front of questions and of --a and --b: a prompt's name or the text itself")
       ->type_name("TEXT");

@@ -21,25 +21,29 @@ namespace {
 
 class GivenTexts : public Texts {
  public:
-  explicit GivenTexts(std::vector<std::string> texts) : texts_(std::move(texts)) {}
+  GivenTexts(std::vector<std::string> texts, std::vector<std::string> pairs) : texts_(std::move(texts)), pairs_(std::move(pairs)) {}
   bool next(std::string& text) override {
     if (next_ == texts_.size()) return false;
     text = texts_[next_++];
     return true;
   }
   uint64_t index() const override { return next_ - 1; }
+  std::string second() const override { return pairs_.empty() ? "" : pairs_[next_ - 1]; }
 
  private:
-  std::vector<std::string> texts_;
+  std::vector<std::string> texts_, pairs_;
   size_t next_ = 0;
 };
 
 class FileTexts : public Texts {
  public:
-  FileTexts(std::unique_ptr<data::Source> source, std::vector<KeptField> keep) : source_(std::move(source)), keep_(std::move(keep)) {}
+  FileTexts(std::unique_ptr<data::Source> source, std::vector<KeptField> keep, const TextOption& option)
+      : source_(std::move(source)), keep_(std::move(keep)), option_(option) {}
   bool next(std::string& text) override {
     try {
-      return source_->next(text);
+      while (source_->next(text))
+        if (read_second()) return true;
+      return false;
     } catch (const data::BadRecord& e) {
       fail(e.what(), skip_bad_remedy);
     }
@@ -50,12 +54,32 @@ class FileTexts : public Texts {
     for (const KeptField& field : keep_) kept.set(field.name, source_->kept().at(field.field));
     return kept;
   }
-  uint64_t skipped() const override { return source_->skipped(); }
-  std::string first_skipped() const override { return source_->first_skipped(); }
+  std::string second() const override { return second_; }
+  io::Tree spans() const override { return option_.spans_field.empty() ? io::Tree() : source_->kept().at(option_.spans_field); }
+  uint64_t skipped() const override { return source_->skipped() + without_second_; }
+  std::string first_skipped() const override { return source_->skipped() > 0 ? source_->first_skipped() : first_without_second_; }
 
  private:
+  // Reads the second text of a pair. False: it is no text, and --skip-bad passes over the pair.
+  bool read_second() {
+    if (option_.pair_field.empty()) return true;
+    const io::Tree& value = source_->kept().at(option_.pair_field);
+    if (value.is_string()) {
+      second_ = value.string();
+      return true;
+    }
+    const std::string problem = source_->name() + ":" + std::to_string(source_->position().line) + ": its " + option_.pair_field + " is " +
+                                value.shown() + ", wants a text";
+    require(option_.skip_bad, problem, skip_bad_remedy);
+    if (without_second_++ == 0) first_without_second_ = problem;
+    return false;
+  }
+
   std::unique_ptr<data::Source> source_;
   std::vector<KeptField> keep_;
+  TextOption option_;
+  std::string second_, first_without_second_;
+  uint64_t without_second_ = 0;
 };
 
 std::vector<KeptField> kept_fields(const TextOption& option) {
@@ -172,11 +196,13 @@ void check_texts(const TextOption& option) {
 
 std::unique_ptr<Texts> open_texts(const TextOption& option) {
   check_texts(option);
-  if (!option.texts.empty()) return std::make_unique<GivenTexts>(option.texts);
+  if (!option.texts.empty()) return std::make_unique<GivenTexts>(option.texts, option.pairs);
   data::SourceOptions how = source_options(option);
   const std::vector<KeptField> keep = kept_fields(option);
   for (const KeptField& field : keep) how.keep.push_back(field.field);
-  return std::make_unique<FileTexts>(data::open_source(file_of(option), how), keep);
+  for (const std::string& own : {option.pair_field, option.spans_field})
+    if (!own.empty()) how.keep.push_back(own);
+  return std::make_unique<FileTexts>(data::open_source(file_of(option), how), keep, option);
 }
 
 bool can_reread(const TextOption& option) { return !option.texts.empty() || data::can_reread(file_of(option)); }
@@ -197,7 +223,9 @@ TextSummary summarize(Texts& texts) {
 void add_text(io::Hasher& hasher, const std::string& text, const Texts& texts) {
   hasher.update(std::to_string(texts.index()) + ":" + std::to_string(text.size()) + ":");
   hasher.update(text);
+  if (const std::string second = texts.second(); !second.empty()) hasher.update("second:" + std::to_string(second.size()) + ":" + second);
   if (const io::Tree kept = texts.kept(); kept.size() > 0) hasher.update(io::to_json(kept));
+  if (const io::Tree spans = texts.spans(); !spans.is_null()) hasher.update(io::to_json(spans));
 }
 
 AllTexts all_texts(const TextOption& option) {

@@ -30,8 +30,11 @@ struct KeptField {
 
 struct TextOption : ReadOption {
   std::vector<std::string> texts;  // --text, any number
+  std::vector<std::string> pairs;  // the second text of each --text; empty: none
   std::string file;                // INPUT; "-" is stdin
   std::vector<std::string> keep;   // --keep: FIELD or FIELD=NAME
+  std::string pair_field;          // field of the second text; empty: none
+  std::string spans_field;         // field of the passages' ends; empty: none
 };
 
 // Adds --format, --field, --delimiter and --skip-bad. input: what the files are called, "file"; what: what the field holds, "text".
@@ -60,6 +63,10 @@ class Texts {
   virtual uint64_t index() const = 0;
   // The fields of the last text that --keep names.
   virtual io::Tree kept() const { return io::Tree::map(); }
+  // The second text, where the last text is one of a pair.
+  virtual std::string second() const { return ""; }
+  // The field TextOption::spans_field of the last text; null: none was asked for.
+  virtual io::Tree spans() const { return {}; }
   // Texts that --skip-bad passed over, and why the first one was.
   virtual uint64_t skipped() const { return 0; }
   virtual std::string first_skipped() const { return ""; }

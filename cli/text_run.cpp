@@ -26,7 +26,7 @@ namespace {
 
 class WindowReader {
  public:
-  WindowReader(std::unique_ptr<Texts> texts, infer::Batcher batcher) : texts_(std::move(texts)), batcher_(std::move(batcher)) {}
+  explicit WindowReader(const TextRun& run) : texts_(open_texts(run.input)), batcher_(run.batcher), pairs_(run.pairs) {}
 
   // Skips the texts of an earlier run. Error if they differ.
   void skip(const Done& done) {
@@ -41,17 +41,13 @@ class WindowReader {
 
   std::optional<TextWindow> next() {
     TextWindow read;
-    read.window = batcher_.next([&](std::string& text) {
-      const bool there = texts_->next(text);
-      if (!there) return false;
-      add_text(hasher_, text, *texts_);
-      read.texts.push_back(text);
-      io::Tree head = {{"index", texts_->index()}};
-      const io::Tree kept = texts_->kept();
-      for (const auto& [name, value] : kept.members()) head.set(name, value);
-      read.heads.push_back(std::move(head));
-      return true;
-    });
+    const auto next_text = [&](std::string& text) { return next_into(read, text); };
+    const auto next_pair = [&](std::string& first, std::string& second) {
+      const bool there = next_into(read, first);
+      second = there ? texts_->second() : "";
+      return there;
+    };
+    read.window = pairs_ ? batcher_.next_pairs(next_pair) : batcher_.next(next_text);
     if (read.window.texts() == 0) return std::nullopt;
     read.input_hash = hasher_.hash128();
     return read;
@@ -60,8 +56,21 @@ class WindowReader {
   const Texts& texts() const { return *texts_; }
 
  private:
+  bool next_into(TextWindow& read, std::string& text) {
+    if (!texts_->next(text)) return false;
+    add_text(hasher_, text, *texts_);
+    read.texts.push_back(text);
+    io::Tree head = {{"index", texts_->index()}};
+    const io::Tree kept = texts_->kept();
+    for (const auto& [name, value] : kept.members()) head.set(name, value);
+    read.heads.push_back(std::move(head));
+    read.spans.push_back(texts_->spans());
+    return true;
+  }
+
   std::unique_ptr<Texts> texts_;
   infer::Batcher batcher_;
+  bool pairs_;
   io::Hasher hasher_;
 };
 
@@ -70,11 +79,12 @@ void add(Done& done, const TextWindow& read, const Rows& rows) {
   for (const int32_t tokens : read.window.tokens) done.tokens += static_cast<uint64_t>(tokens);
   for (const uint8_t cut : read.window.truncated) done.truncated += cut;
   done.without_result += rows.without_result;
+  done.rows += rows.rows;
   done.input_hash = read.input_hash;
 }
 
 // Receives the rows of a window, and the progress including them.
-using Sink = std::function<void(std::string_view rows, const Done& done)>;
+using Sink = std::function<void(const Rows& rows, const Done& done)>;
 
 // The loop: read a window, compute its rows, write them. Returns the progress; a signal stops it early.
 Done write_rows(const TextRun& run, std::shared_ptr<WindowReader> reader, Done done, io::Progress* progress, const Sink& sink) {
@@ -84,7 +94,7 @@ Done write_rows(const TextRun& run, std::shared_ptr<WindowReader> reader, Done d
       const std::optional<Rows> rows = run.rows(*read, done.texts);
       if (!rows || io::interrupted()) break;
       add(done, *read, *rows);
-      sink(rows->bytes, done);
+      sink(*rows, done);
       if (progress != nullptr) progress->update(done.texts);
     }
   }
@@ -94,7 +104,7 @@ Done write_rows(const TextRun& run, std::shared_ptr<WindowReader> reader, Done d
   return done;
 }
 
-std::string header_of(const TextRun& run, const Done& done) { return run.header_size > 0 ? run.header(done.texts) : std::string(); }
+std::string header_of(const TextRun& run, const Done& done) { return run.header_size > 0 ? run.header(done.rows) : std::string(); }
 
 void report(const TextRun& run, const Globals& globals, const Done& done, double seconds, const io::Tree& more) {
   const int max_length = run.batcher.options().max_length;
@@ -119,10 +129,14 @@ Done write_stream(const TextRun& run, const Globals& globals, const io::Tree& mo
   RowStream out(run.output.file, run.header_size > 0);
   io::Progress progress(run.command, progress_options(std::nullopt));
   const bool on_screen = on_stdout && ::isatty(STDOUT_FILENO) != 0;  // a bar would be drawn over the rows
-  auto reader = std::make_shared<WindowReader>(open_texts(run.input), run.batcher);
-  const Done done =
-      write_rows(run, reader, {}, on_screen ? nullptr : &progress, [&](std::string_view rows, const Done&) { out.write(rows); });
+  auto reader = std::make_shared<WindowReader>(run);
+  std::string index;
+  const Done done = write_rows(run, reader, {}, on_screen ? nullptr : &progress, [&](const Rows& rows, const Done&) {
+    out.write(rows.bytes);
+    index += rows.index;
+  });
   require(!io::interrupted(), "stopped after ", done.texts, " texts");
+  out.write(index);
   out.finish(header_of(run, done));
   if (!on_stdout) progress.finish();
   report(run, globals, done, progress.seconds(), more);
@@ -139,10 +153,10 @@ std::string kept_text(const ResumableFile& out) {
 Done write_resumable(const TextRun& run, const std::optional<TextSummary>& input, ResumableFile& out, io::Progress& progress) {
   Done done = out.before();
   try {
-    auto reader = std::make_shared<WindowReader>(open_texts(run.input), run.batcher);
+    auto reader = std::make_shared<WindowReader>(run);
     reader->skip(done);
-    done = write_rows(run, reader, done, &progress, [&](std::string_view rows, const Done& so_far) {
-      out.append(rows, so_far);
+    done = write_rows(run, reader, done, &progress, [&](const Rows& rows, const Done& so_far) {
+      out.append(rows.bytes, rows.index, so_far);
       done = so_far;
     });
     require(io::interrupted() || !input || done.input_hash == input->hash || done.texts == 0, "the input changed while it was read");
@@ -171,7 +185,8 @@ std::optional<Done> write_file(const TextRun& run, const Globals& globals, const
   std::optional<TextSummary> input;
   if (can_reread(run.input)) input = summarize(*open_texts(run.input));
   const OutputOption& output = run.output;
-  ResumableFile out(output.file, settings_with_input(run, input), {output.resume, output.overwrite, output.save_seconds, run.header_size});
+  ResumableFile out(output.file, settings_with_input(run, input),
+                    {output.resume, output.overwrite, output.save_seconds, run.header_size, run.has_index});
   if (out.complete()) {
     io::info(output.file, " is complete already");
     if (globals.json) std::cout << io::to_json(io::Tree{{"output", output.file}, {"format", run.format}, {"complete", true}}) << "\n";

@@ -41,11 +41,14 @@ struct TextWindow {
   infer::Window window;
   std::vector<std::string> texts;
   std::vector<io::Tree> heads;  // what the row of each text begins with in JSON: {"index": 3} and its kept fields. See Texts::index
+  std::vector<io::Tree> spans;  // see Texts::spans
   std::string input_hash;       // of all texts up to its end
 };
 
 struct Rows {
   std::string bytes;
+  std::string index;            // of rows that are not one for each text, if it follows them in the file
+  uint64_t rows = 0;            // that the header counts
   uint64_t without_result = 0;  // texts that got none, which their rows say
 };
 
@@ -58,6 +61,8 @@ struct TextRun {
   io::Tree settings;                                 // see row_settings
   size_t header_size = 0;                            // bytes before the rows; the header is written last
   std::function<std::string(uint64_t rows)> header;  // needed if header_size > 0
+  bool has_index = false;                            // the bytes of Rows::index follow the last row
+  bool pairs = false;                                // the input has pairs of texts
   // The rows of a window; first: the number of texts before it. nullopt if a signal stopped it.
   std::function<std::optional<Rows>(const TextWindow& window, uint64_t first)> rows;
 };

@@ -56,7 +56,9 @@ VectorFile::VectorFile(const std::filesystem::path& file) : path_(file) {
 
 void VectorFile::open_npy() {
   io::NpyView view = io::map_npy(path_);
-  type_ = view.type == "<f2" ? Type::float16 : view.type == "<f8" ? Type::float64 : Type::float32;
+  constexpr std::pair<const char*, Type> types[] = {
+      {"<f2", Type::float16}, {"<f4", Type::float32}, {"<f8", Type::float64}, {"|i1", Type::int8}, {"|u1", Type::uint8}};
+  type_ = std::find_if(std::begin(types), std::end(types), [&](const auto& known) { return view.type == known.first; })->second;
   rows_ = view.rows;
   dim_ = view.columns;
   mapped_ = std::move(view.file);
@@ -71,16 +73,56 @@ void VectorFile::open_safetensors() {
   require(tensor != entries.end(), path_.string(), ": has ", entries.size(), " tensors, none of them named embeddings");
   require(tensor->shape.size() == 2, path_.string(), ": the tensor ", tensor->name, " has ", tensor->shape.size(),
           " dimensions, wants 2: rows of vectors");
-  constexpr std::pair<const char*, Type> types[] = {
-      {"float16", Type::float16}, {"bfloat16", Type::bfloat16}, {"float32", Type::float32}, {"float64", Type::float64}};
+  constexpr std::pair<const char*, Type> types[] = {{"float16", Type::float16}, {"bfloat16", Type::bfloat16}, {"float32", Type::float32},
+                                                    {"float64", Type::float64}, {"int8", Type::int8},         {"uint8", Type::uint8}};
   const auto type = std::find_if(std::begin(types), std::end(types), [&](const auto& known) { return tensor->dtype == known.first; });
   require(type != std::end(types), path_.string(), ": the tensor ", tensor->name, " is ", tensor->dtype,
-          ", wants float16, bfloat16, float32 or float64");
+          ", wants float16, bfloat16, float32, float64, int8 or uint8");
   type_ = type->second;
   rows_ = static_cast<uint64_t>(tensor->shape[0]);
   dim_ = static_cast<size_t>(tensor->shape[1]);
   metadata_ = header.metadata;
   data_ = mapped_->bytes().data() + tensor->offset;
+  if (const auto known = metadata_.find("precision"); known != metadata_.end()) precision_ = known->second;
+  const auto unit = metadata_.find("vectors");
+  require(unit == metadata_.end() || unit->second != "token", path_.string(), ": its vectors are those of tokens (embed --tokens)");
+  for (const auto& entry : entries) {
+    if (entry.name == "ranges" && tensor->name != "ranges") read_ranges(entry);
+    if (entry.name == "passages" && tensor->name != "passages") read_passages(entry);
+  }
+}
+
+void VectorFile::read_ranges(const checkpoint::SafetensorsEntry& tensor) {
+  const bool fits = tensor.dtype == "float32" && tensor.shape.size() == 2 && tensor.shape[0] == 2;
+  require(fits, path_.string(), ": the tensor ranges is not float32 [2, dimensions]");
+  for (auto* ends : {&ranges_.low, &ranges_.high}) {
+    ends->resize(static_cast<size_t>(tensor.shape[1]));
+    const size_t before = ends == &ranges_.low ? 0 : ends->size() * sizeof(float);
+    std::memcpy(ends->data(), mapped_->bytes().data() + tensor.offset + before, ends->size() * sizeof(float));
+  }
+}
+
+void VectorFile::read_passages(const checkpoint::SafetensorsEntry& tensor) {
+  const bool fits =
+      tensor.dtype == "int64" && tensor.shape.size() == 2 && static_cast<uint64_t>(tensor.shape[0]) == rows_ && tensor.shape[1] == 3;
+  require(fits, path_.string(), ": the tensor passages is not int64 [", rows_, ", 3]");
+  for (uint64_t row = 0; row < rows_; ++row) {
+    uint64_t values[3];
+    std::memcpy(values, mapped_->bytes().data() + tensor.offset + row * sizeof values, sizeof values);
+    indices_.push_back(values[0]);
+    passages_.emplace_back(values[1], values[2]);
+  }
+}
+
+search::Precision VectorFile::precision(size_t dim) const {
+  using search::Precision;
+  if (is_float()) return Precision::float32;
+  if (!precision_.empty()) return search::precision_named(precision_);
+  const bool is_signed = type_ == Type::int8, packed = dim_ == search::bytes_of(Precision::ubinary, dim) && dim_ != dim;
+  require(packed || dim_ == dim, path_.string(), ": its rows of ", dim_, " bytes fit no vectors of ", dim, " dimensions: int8 would be ",
+          dim, " bytes, binary ", search::bytes_of(Precision::ubinary, dim));
+  if (packed) return is_signed ? Precision::binary : Precision::ubinary;
+  return is_signed ? Precision::int8 : Precision::uint8;
 }
 
 const std::string& VectorFile::recorded(const std::string& key) const {
@@ -96,8 +138,12 @@ void VectorFile::read_index(const io::Tree& row, const std::string& where) {
           index ? ": has an index, but the lines before have none" : ": has no index, but the lines before have one");
   if (index == nullptr) return;
   const auto number = index->as<uint64_t>();
-  require(indices_.empty() || number > indices_.back(), where, ": has the index ", number, " after ",
-          indices_.empty() ? 0 : indices_.back(), ": the lines are not in order");
+  const io::Tree *start = row.find("start"), *end = row.find("end");
+  const bool passage = start != nullptr && start->is_integer() && end != nullptr && end->is_integer();
+  if (passage && passages_.size() == rows_) passages_.emplace_back(start->as<uint64_t>(), end->as<uint64_t>());
+  require(passages_.empty() || passages_.size() == rows_ + 1, where, ": has no start and end, but the lines before have them");
+  const bool rises = indices_.empty() || number > indices_.back() || (passage && number == indices_.back());
+  require(rises, where, ": has the index ", number, " after ", indices_.empty() ? 0 : indices_.back(), ": the lines are not in order");
   indices_.push_back(number);
 }
 
@@ -108,15 +154,39 @@ void VectorFile::read_json_lines() {
     const io::Tree row = io::parse_json(line, lines.where());
     require(row.is_map() && row.contains("embedding"), lines.where(), ": has no \"embedding\"");
     read_index(row, lines.where());
-    const auto& values = row.at("embedding").items();
-    if (rows_ == 0) dim_ = values.size();
-    require(values.size() == dim_, lines.where(), ": its vector has ", values.size(), " dimensions, those before have ", dim_);
-    for (const io::Tree& value : values) values_.push_back(static_cast<float>(value.number()));
+    read_precision(row, lines.where());
+    read_values(row, lines.where());
   }
-  data_ = reinterpret_cast<const std::byte*>(values_.data());
+  data_ = is_float() ? reinterpret_cast<const std::byte*>(values_.data()) : reinterpret_cast<const std::byte*>(codes_.data());
 }
 
-size_t VectorFile::width() const { return type_ == Type::float64 ? 8 : type_ == Type::float32 ? 4 : 2; }
+void VectorFile::read_precision(const io::Tree& row, const std::string& where) {
+  const std::string precision = row.get<std::string>("precision", "");
+  if (rows_ == 0) {
+    precision_ = precision;
+    if (!precision.empty()) {
+      const search::Precision known = search::precision_named(precision);
+      const bool is_signed = known == search::Precision::int8 || known == search::Precision::binary;
+      if (known != search::Precision::float32) type_ = is_signed ? Type::int8 : Type::uint8;
+    }
+  }
+  require(precision == precision_, where, ": its precision is '", precision, "', that of the lines before '", precision_, "'");
+}
+
+void VectorFile::read_values(const io::Tree& row, const std::string& where) {
+  const auto& values = row.at("embedding").items();
+  if (rows_ == 0) dim_ = values.size();
+  require(values.size() == dim_, where, ": its vector has ", values.size(), " dimensions, those before have ", dim_);
+  for (const io::Tree& value : values) {
+    if (is_float()) values_.push_back(static_cast<float>(value.number()));
+    else codes_.push_back(static_cast<uint8_t>(type_ == Type::int8 ? value.integer(-128, 127) : value.integer(0, 255)));
+  }
+}
+
+size_t VectorFile::width() const {
+  if (!is_float()) return 1;
+  return type_ == Type::float64 ? 8 : type_ == Type::float32 ? 4 : 2;
+}
 
 bool VectorFile::is_view() const { return type_ == Type::float32 && reinterpret_cast<uintptr_t>(data_) % alignof(float) == 0; }
 

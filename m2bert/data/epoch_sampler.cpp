@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "m2bert/data/random.h"
 #include "m2bert/error.h"
+#include "m2bert/random.h"
 
 namespace m2bert::data {
 namespace {

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "m2bert/data/random.h"
+#include "m2bert/random.h"
 #include "m2bert/tokenize/wordpiece.h"
 
 namespace m2bert::data {

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "m2bert/data/random.h"
 #include "m2bert/error.h"
+#include "m2bert/random.h"
 
 namespace m2bert::data {
 namespace {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,11 +29,23 @@ struct BatchOptions {
   tokenize::TruncationSide truncation_side = tokenize::TruncationSide::right;
   bool upstream_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
   std::string prompt;         // put in front of each text
+  bool offsets = false;       // windows have the encodings of their texts, for what needs to know which token is where
+  // Long texts become several rows of max_length tokens that share so many tokens with their neighbours; needs `offsets`. Absent: they are
+  // truncated.
+  std::optional<int> overlap;
+};
+
+// The tokens of a row in the encoding of its text: position p of the row is token shift + p. Where rows overlap, each token is of one of
+// them: [begin, end) are those of this row.
+struct RowTokens {
+  uint32_t shift = 0, begin = 0, end = 0;
+  bool operator==(const RowTokens&) const = default;
 };
 
 // A batch of texts.
 struct TextBatch : data::Batch {
-  std::vector<uint32_t> texts;  // [rows], the index of each row's text in the window
+  std::vector<uint32_t> texts;    // [rows], the index of each row's text in the window
+  std::vector<RowTokens> tokens;  // [rows]
 };
 
 // Consecutive texts, divided into batches. Streams are processed window by window.
@@ -41,6 +54,8 @@ struct Window {
   std::vector<int32_t> tokens;     // [texts], tokens that the model sees, without padding
   std::vector<uint8_t> truncated;  // [texts], 1 if the text was truncated to the maximum length
   int prompt_tokens = 0;           // positions at the beginning of each text that [CLS] and the prompt take; 0: no prompt
+  // [texts] with BatchOptions::offsets, otherwise empty. Offsets count in bytes of the prompt and the text. Whole where rows overlap.
+  std::vector<tokenize::Encoding> encodings;
 
   size_t texts() const { return tokens.size(); }
 };
@@ -48,18 +63,21 @@ struct Window {
 // The padded length of a text under PadMode::bucket: 8, 12, 16, 24, 32, 48, ... up to max_length.
 int bucket_length(int tokens, int max_length);
 
-// Reads the next text; false at the end.
+// Reads the next text, or the next pair of texts; false at the end.
 using NextText = std::function<bool(std::string& text)>;
+using NextPair = std::function<bool(std::string& first, std::string& second)>;
 
 // Tokenizes texts and batches them. Immutable and thread-safe.
 class Batcher {
  public:
-  // Error: batch_size is below 1, or max_length leaves no room for a token between [CLS] and [SEP].
+  // Error: batch_size is below 1, max_length leaves no room for a token between [CLS] and [SEP], or overlap leaves no room for new ones.
   Batcher(tokenize::WordPiece tokenizer, BatchOptions options);
 
   // Reads texts until a window is full: with PadMode::max one batch, otherwise up to 16 batches or about 32,768 tokens, so that texts of
   // similar length meet. The window is empty at the end of the texts.
   Window next(const NextText& next_text) const;
+  // The same for pairs: [CLS] first [SEP] second [SEP], truncated longest first, as Transformers does. Error with a prompt or overlap.
+  Window next_pairs(const NextPair& next_pair) const;
   // Calls `use` with each window up to the end of the texts, and the number of texts before it. Returns the number of texts.
   uint64_t for_each_window(const NextText& next_text, const std::function<void(const Window& window, uint64_t first)>& use) const;
 
@@ -72,10 +90,15 @@ class Batcher {
  private:
   tokenize::EncodeOptions encode_options() const;
   int count_prompt_tokens() const;
-  std::vector<std::string> read(const NextText& next_text) const;
+  struct Row;
+  using Encodings = std::vector<tokenize::Encoding>;
+  Encodings read_texts(const NextText& next_text) const;
+  Encodings read_pairs(const NextPair& next_pair) const;
+  Window next_window(const std::function<Encodings()>& read) const;
   bool full(size_t texts, size_t tokens) const;
-  Window window_of(const std::vector<tokenize::Encoding>& encodings) const;
-  TextBatch batch_of(const std::vector<tokenize::Encoding>& encodings, std::span<const uint32_t> texts) const;
+  Window window_of(Encodings encodings) const;
+  std::vector<Row> rows_of(const Encodings& encodings) const;
+  TextBatch batch_of(std::span<const Row> rows) const;
   int padded_length(int tokens) const;
 
   tokenize::WordPiece tokenizer_;

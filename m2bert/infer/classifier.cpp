@@ -55,13 +55,33 @@ Classes Classifier::classify(const Window& window, uint64_t first) const {
   return result;
 }
 
+namespace {
+
+void append(Classes& all, const Classes& part) {
+  all.scores.insert(all.scores.end(), part.scores.begin(), part.scores.end());
+  all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
+}
+
+}  // namespace
+
 Classes Classifier::operator()(std::span<const std::string> texts) const {
   Classes all{static_cast<int>(labels_.size()), {}, {}};
-  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
-    const Classes part = classify(window, first);
-    all.scores.insert(all.scores.end(), part.scores.begin(), part.scores.end());
-    all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
-  });
+  batcher_.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) { append(all, classify(window, first)); });
+  return all;
+}
+
+Classes Classifier::operator()(std::span<const std::string> texts, std::span<const std::string> seconds) const {
+  require(texts.size() == seconds.size(), "[Classifier] ", texts.size(), " texts, and ", seconds.size(), " second texts of pairs");
+  Classes all{static_cast<int>(labels_.size()), {}, {}};
+  size_t next = 0;
+  const NextPair next_pair = [&](std::string& first, std::string& second) {
+    if (next == texts.size()) return false;
+    first = texts[next];
+    second = seconds[next++];
+    return true;
+  };
+  for (Window window = batcher_.next_pairs(next_pair); window.texts() > 0; window = batcher_.next_pairs(next_pair))
+    append(all, classify(window, all.truncated.size()));
   return all;
 }
 

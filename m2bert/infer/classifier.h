@@ -26,6 +26,8 @@ class Classifier {
   Classifier(models::Pretrained pretrained, const EmbedOptions& options);
 
   Classes operator()(std::span<const std::string> texts) const;
+  // The scores of pairs, as of a cross-encoder: texts [n] with seconds [n]. Error if their numbers differ.
+  Classes operator()(std::span<const std::string> texts, std::span<const std::string> seconds) const;
   // The scores of a window's texts. first: the number of texts before it, for errors.
   Classes classify(const Window& window, uint64_t first) const;
 

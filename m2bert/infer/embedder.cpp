@@ -35,6 +35,14 @@ models::Poolings pooling_of(const models::Pretrained& pretrained, const std::opt
   return poolings;
 }
 
+int dimensions_of(const models::Pretrained& pretrained, const models::Poolings& pooling, const std::optional<int>& asked) {
+  const int width = pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+  if (!asked) return std::min(width, pretrained.truncate_dim.value_or(width));
+  require(*asked >= 1 && *asked <= width, *asked, " dimensions: the vectors of this model have ", width, ", of which 1 to ", width,
+          " can be taken");
+  return *asked;
+}
+
 }  // namespace
 
 std::string prompt_text(const models::Pretrained& pretrained, const std::optional<std::string>& prompt) {
@@ -58,6 +66,8 @@ BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOpti
   batching.truncation_side = options.truncation_side.value_or(pretrained.tokenizer.settings().truncation_side);
   batching.upstream_cut = options.upstream_cut;
   batching.prompt = prompt_text(pretrained, options.prompt);
+  batching.offsets = options.offsets || options.overlap;
+  batching.overlap = options.overlap;
   return batching;
 }
 
@@ -66,10 +76,8 @@ Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
       batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)),
       pooling_(pooling_of(pretrained_, options.pooling)),
       normalize_(options.normalize.value_or(pretrained_.normalize)),
-      normalize_last_(options.normalize.value_or(false)),
-      dim_(pretrained_.modules.width(static_cast<int>(pooling_.size()) * pretrained_.config.hidden_size)) {
-  if (pretrained_.truncate_dim) dim_ = std::min(dim_, *pretrained_.truncate_dim);
-}
+      normalize_last_(options.dimensions ? normalize_ : options.normalize.value_or(false)),
+      dim_(dimensions_of(pretrained_, pooling_, options.dimensions)) {}
 
 std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) const {
   const models::Inputs inputs = models::inputs_of(batch);
@@ -78,7 +86,10 @@ std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) 
   const int skipped = pretrained_.include_prompt ? 0 : prompt_tokens;
   std::vector<mx::array> pooled;
   for (const models::Pooling each : pooling_) pooled.push_back(pretrained_.model->pool(states, inputs.attention_mask, each, skipped));
-  mx::array vectors = pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1);
+  return after_pooling(pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1));
+}
+
+std::vector<float> Embedder::after_pooling(mx::array vectors) const {
   if (!pretrained_.modules.empty()) vectors = pretrained_.modules(mx::astype(vectors, mx::float32));
   if (normalize_) vectors = models::l2_normalize(vectors);
   if (vectors.shape(1) > dim_) {
@@ -86,6 +97,17 @@ std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) 
     if (normalize_last_) vectors = models::l2_normalize(vectors);
   }
   return models::to_floats(vectors);
+}
+
+void Embedder::each_row_of_states(const TextBatch& batch, const std::function<void(size_t, std::span<const float>)>& use) const {
+  auto pass = nn::Pass::without_padding();
+  mx::array states = pretrained_.model->hidden_states(models::inputs_of(batch), pass);  // [B, L, H]
+  states.eval();
+  for (size_t row = 0; row < batch.texts.size(); ++row) {
+    const auto mask = batch.attention_mask.begin() + static_cast<std::ptrdiff_t>(row) * batch.length;
+    const int at = static_cast<int>(row), tokens = static_cast<int>(std::count(mask, mask + batch.length, 1));
+    use(row, models::to_floats(mx::slice(states, {at, 0, 0}, {at + 1, tokens, states.shape(2)})));
+  }
 }
 
 Embeddings Embedder::embed(const Window& window, uint64_t first, const std::function<bool()>& stop) const {

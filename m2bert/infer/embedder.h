@@ -15,10 +15,16 @@ struct EmbedOptions {
   std::optional<int> max_length;            // tokens; default: the model's; above it only up to what the model can take, with a note
   std::optional<models::Poolings> pooling;  // default: the model's
   std::optional<bool> normalize;            // to length 1; default: the model's
+  // The first values of each vector only, for models trained with Matryoshka losses; at most as many as the vector has. They are scaled to
+  // length 1 again if the vectors are normalised. Default: the folder's truncate_dim, which as in sentence-transformers scales them again
+  // only if `normalize` says so.
+  std::optional<int> dimensions;
   std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
   std::optional<tokenize::TruncationSide> truncation_side;  // default: the tokenizer's, which is right unless its files say left
-  bool upstream_cut = false;  // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
+  bool upstream_cut = false;   // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
+  bool offsets = false;        // for token_vectors() and late_chunks(): see BatchOptions
+  std::optional<int> overlap;  // for late_chunks(): see BatchOptions
 };
 
 struct Embeddings {
@@ -39,7 +45,8 @@ BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOpti
 
 class Embedder {
  public:
-  // Error: the model gives no vectors, or not with its pooling, or the pooling does not fit its modules. Notes a pooling that nobody chose.
+  // Error: the model gives no vectors, or not with its pooling, or the pooling does not fit its modules, or it has fewer dimensions than
+  // were asked for. Notes a pooling that nobody chose.
   Embedder(models::Pretrained pretrained, const EmbedOptions& options);
 
   // All texts; the same vectors as window by window. progress is called after each window. prompt: instead of that of the options. Error
@@ -53,6 +60,11 @@ class Embedder {
   // A window's vectors in the order of its texts. first: the number of texts before it, for errors.
   // stop is called before each batch: true aborts and returns an empty result.
   Embeddings embed(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
+
+  // The states of each row's tokens, without padding: `use` gets the row and its states [tokens, hidden] as float32.
+  void each_row_of_states(const TextBatch& batch, const std::function<void(size_t row, std::span<const float> states)>& use) const;
+  // What follows the pooling: pooled [n, width] -> vectors [n, dim]. Modules of the folder, normalisation, the first values.
+  std::vector<float> after_pooling(mx::array pooled) const;
 
   int dim() const { return dim_; }
   const Batcher& batcher() const { return batcher_; }

@@ -128,7 +128,20 @@ Header read_header(std::string_view bytes, const std::string& file) {
 }
 
 // Bytes of a value; 0 for types that are not read.
-size_t width_of(const std::string& type) { return type == "<f4" ? 4 : type == "<f2" ? 2 : type == "<f8" ? 8 : 0; }
+size_t width_of(const std::string& type) {
+  if (type == "|i1" || type == "|u1") return 1;
+  return type == "<f4" ? 4 : type == "<f2" ? 2 : type == "<f8" ? 8 : 0;
+}
+
+const char* name_of(NpyType type) {
+  switch (type) {
+    case NpyType::float32: return "<f4";
+    case NpyType::float16: return "<f2";
+    case NpyType::int8: return "|i1";
+    case NpyType::uint8: return "|u1";
+  }
+  return "";
+}
 
 template <class T, class Convert>
 void convert(std::string_view data, std::vector<float>& out, Convert value) {
@@ -142,7 +155,7 @@ void convert(std::string_view data, std::vector<float>& out, Convert value) {
 }  // namespace
 
 std::string npy_header(NpyType type, uint64_t rows, uint64_t columns) {
-  std::string text = std::string("{'descr': '") + (type == NpyType::float32 ? "<f4" : "<f2") + "', 'fortran_order': False, 'shape': (";
+  std::string text = std::string("{'descr': '") + name_of(type) + "', 'fortran_order': False, 'shape': (";
   text += std::to_string(rows) + ", " + std::to_string(columns) + "), }";
   std::string out(kMagic);
   out += {'\x01', '\x00', static_cast<char>(kNpyHeader - 10), '\x00'};
@@ -187,7 +200,7 @@ NpyView map_npy(const std::filesystem::path& path) {
   out.type = header.type;
   out.offset = header.size;
   const size_t width = width_of(header.type);
-  require(width > 0, file, ": its array has the type ", header.type, "; <f2, <f4 and <f8 are read");
+  require(width > 0, file, ": its array has the type ", header.type, "; <f2, <f4, <f8, |i1 and |u1 are read");
   const size_t data = bytes.size() - header.size;
   const bool fits = out.columns == 0 || out.rows <= data / out.columns;
   require(fits && out.rows * out.columns * width == data, file, ": has ", data, " bytes of data, its shape [", out.rows, ", ", out.columns,
@@ -201,6 +214,7 @@ NpyMatrix read_npy(const std::filesystem::path& path) {
                               view.file.bytes().size() - view.offset);
   NpyMatrix out{std::vector<float>(view.rows * view.columns), view.rows, view.columns};
   const size_t width = width_of(view.type);
+  require(width > 1, path.string(), ": its array has the type ", view.type, "; <f2, <f4 and <f8 are read here");
   if (width == 4) convert<float>(data, out.values, [](float v) { return v; });
   if (width == 2) convert<uint16_t>(data, out.values, from_float16);
   if (width == 8) convert<double>(data, out.values, [](double v) { return static_cast<float>(v); });
@@ -210,6 +224,7 @@ NpyMatrix read_npy(const std::filesystem::path& path) {
 void write_npy(const std::filesystem::path& file, const std::vector<float>& values, uint64_t rows, uint64_t columns, NpyType type) {
   require(columns == 0 ? values.empty() : values.size() % columns == 0 && values.size() / columns == rows, file.string(), ": ",
           values.size(), " values do not make the shape [", rows, ", ", columns, "]");
+  require(type == NpyType::float32 || type == NpyType::float16, file.string(), ": floats are written as float32 or float16");
   AtomicFile out(file);
   out.write(npy_header(type, rows, columns));
   if (type == NpyType::float32) {

@@ -1,5 +1,5 @@
 #pragma once
-// NumPy's .npy files: matrices of float32 and float16.
+// NumPy's .npy files: matrices of floats, and of bytes.
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace m2bert::io {
 
-enum class NpyType { float32, float16 };
+enum class NpyType { float32, float16, int8, uint8 };
 
 // The header of a C-ordered [rows, columns] matrix. Always kNpyHeader bytes, so that it can be overwritten once the
 // number of rows is known.
@@ -23,13 +23,13 @@ float from_float16(uint16_t bits);
 // A mapped .npy file, and where its values are.
 struct NpyView {
   MappedFile file;
-  std::string type;  // NumPy's: "<f4", "<i8"
+  std::string type;  // NumPy's: "<f2", "<f4", "<f8", "|i1", "|u1"
   uint64_t rows = 0, columns = 0;
   size_t offset = 0;  // of the first value
 };
 
-// One or two dimensions (one: a single column) of float16, float32 or float64, C order, little endian. Errors name the file: other types
-// and orders, sizes that do not fit the file.
+// One or two dimensions (one: a single column) of float16, float32, float64, int8 or uint8, C order, little endian. Errors name the file:
+// other types and orders, sizes that do not fit the file.
 NpyView map_npy(const std::filesystem::path& file);
 
 struct NpyMatrix {
@@ -37,8 +37,9 @@ struct NpyMatrix {
   uint64_t rows = 0, columns = 0;
 };
 
-// The values of map_npy as float32.
+// The values of map_npy as float32. Error for int8 and uint8, which stand for other numbers than themselves in quantized vectors.
 NpyMatrix read_npy(const std::filesystem::path& file);
+// type: float32 or float16.
 void write_npy(const std::filesystem::path& file, const std::vector<float>& values, uint64_t rows, uint64_t columns,
                NpyType type = NpyType::float32);
 

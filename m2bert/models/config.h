@@ -100,6 +100,9 @@ struct Config {
   // The longest sequence in tokens that the positions or filters allow.
   int max_length() const;
 
+  // Whether a text's vector does not depend on how far it is padded: the attention variants mask padding, the Monarch Mixer mixes it in.
+  bool ignores_padding() const { return !monarch_mixer_sequence_mixing; }
+
   // The length to which texts are truncated by default: max_seq_len if it is given, but at most max_length().
   int default_length() const;
 

@@ -32,6 +32,15 @@ mx::array labels_of(const data::Batch& batch, int first, int rows) {
   return rows_of(batch, "labels", batch.labels, int(batch.labels.size() / size_t(batch.rows)), first, rows);
 }
 
+mx::array targets_of(const data::Batch& batch, int first, int rows) {
+  const auto width = batch.rows > 0 ? batch.targets.size() / size_t(batch.rows) : 0;
+  require(width > 0 && batch.targets.size() == width * size_t(batch.rows), "[Batch] there are ", batch.targets.size(), " targets for ",
+          batch.rows, " rows");
+  require(first >= 0 && rows >= 0 && first + rows <= batch.rows, "[Batch] has ", batch.rows, " rows, not rows ", first, " to ",
+          first + rows);
+  return mx::array(batch.targets.data() + size_t(first) * width, {rows, int(width)}, mx::float32);
+}
+
 std::vector<float> to_floats(const mx::array& a) {
   mx::array values = mx::contiguous(mx::astype(a, mx::float32));
   values.eval();

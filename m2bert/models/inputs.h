@@ -22,6 +22,9 @@ Inputs inputs_of(const data::Batch& batch);
 // The labels of these rows, int32 [rows, n]: n labels per row; for masked LM, one per token.
 mx::array labels_of(const data::Batch& batch, int first, int rows);
 
+// The targets of these rows, float32 [rows, n].
+mx::array targets_of(const data::Batch& batch, int first, int rows);
+
 // Evaluates an array and copies its values out, row-major, as float32.
 std::vector<float> to_floats(const mx::array& a);
 

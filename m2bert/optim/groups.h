@@ -26,9 +26,15 @@ struct GroupOptions {
   std::optional<FilterRates> filters;
   // No weight decay for biases, norms and all other vectors. Upstream decays them.
   bool no_decay_of_vectors = false;
+  // Layer-wise learning rates: the heads have the full rate, each level below (the layers from the top, the embeddings last) this factor
+  // of the level above it.
+  double layer_decay = 1;
 };
 
-// Each parameter is in exactly one group; empty groups are omitted.
-std::vector<Group> make_groups(const std::vector<nn::NamedArray>& parameters, const GroupOptions& options);
+// The level of a parameter in a model: 0 for the embeddings, 1 + N for layer N, `layers` + 1 for the heads.
+int level_of(const std::string& name, int layers);
+
+// Each parameter is in exactly one group; empty groups are omitted. layers: of the model, for layer_decay.
+std::vector<Group> make_groups(const std::vector<nn::NamedArray>& parameters, const GroupOptions& options, int layers = 0);
 
 }  // namespace m2bert::optim

@@ -27,9 +27,6 @@ struct TopKOptions {
   int threads = 1;
 };
 
-// The best k hits so far of one query.
-class TopHits;
-
 // A search over documents that come in pieces.
 class TopKSearch {
  public:

@@ -70,7 +70,7 @@ std::vector<Metric> MaskedLM::eval_metrics(const MetricSums& sums) const {
       {"LanguageCrossEntropy", cross_entropy}, {"MaskedAccuracy", accuracy.value()}, {"Perplexity", metrics::perplexity(cross_entropy)}};
 }
 
-MetricSums MaskedLM::zero_sums() const { return {{0, 0}, {0}}; }
+MetricSums MaskedLM::zero_sums() const { return {{0, 0}, {0}, {}}; }
 
 void MaskedLM::add_sums(MetricSums& sums, const models::Model& model, const data::Batch& batch, int first, int rows) const {
   const int64_t count = weight(batch, first, rows);

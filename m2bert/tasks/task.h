@@ -9,7 +9,7 @@
 
 namespace m2bert::tasks {
 
-// A number for people, under Composer's name: LanguageCrossEntropy, MaskedAccuracy.
+// A number for people, under Composer's or torchmetrics' name: LanguageCrossEntropy, MulticlassAccuracy.
 struct Metric {
   std::string name;
   double value = 0;
@@ -18,11 +18,11 @@ struct Metric {
 // The value of that name; null if there is none.
 const double* find(const std::vector<Metric>& metrics, const std::string& name);
 
-// The running sums that a task computes its metrics from, over all batches of an evaluation and all processes: hits, true and false
-// positives, losses. Each task defines the meaning of each entry.
+// What a task computes its metrics from, over all batches of an evaluation and all processes. Each task defines the meaning of each entry.
 struct MetricSums {
   std::vector<int64_t> counts;
-  std::vector<double> values;  // added over processes in float32
+  std::vector<double> values;      // added over processes in float32
+  std::vector<float> predictions;  // of each sample, for metrics that no sum gives; those of later processes come after this one's
 };
 
 // A task has settings but no state: all functions are const, and the model is passed in.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -152,31 +153,46 @@ Encoding WordPiece::encode_pair(std::string_view first, std::string_view second,
   return out.finish(a.size() + b.size() < first_pieces.size() + second_pieces.size(), options);
 }
 
-std::vector<Encoding> WordPiece::encode_batch(std::span<const std::string> texts, const EncodeOptions& options, int threads) const {
+namespace {
+
+// one(i) for 0 <= i < count, on `threads` threads. Rethrows the first error.
+std::vector<Encoding> encode_all(size_t count, int threads, const std::function<Encoding(size_t)>& one) {
   require(threads >= 1, "[encode_batch] threads is ", threads, ", wants at least 1");
   constexpr size_t chunk = 16;
-  std::vector<Encoding> out(texts.size());
+  std::vector<Encoding> out(count);
   std::atomic<size_t> next{0};
   std::exception_ptr error;
   std::mutex guard;
   const auto work = [&] {
     try {
-      for (size_t begin = next.fetch_add(chunk); begin < texts.size(); begin = next.fetch_add(chunk)) {
-        for (size_t i = begin; i < std::min(begin + chunk, texts.size()); ++i) out[i] = encode(texts[i], options);
+      for (size_t begin = next.fetch_add(chunk); begin < count; begin = next.fetch_add(chunk)) {
+        for (size_t i = begin; i < std::min(begin + chunk, count); ++i) out[i] = one(i);
       }
     } catch (...) {
       const std::lock_guard lock(guard);
       if (!error) error = std::current_exception();
-      next = texts.size();
+      next = count;
     }
   };
   std::vector<std::jthread> helpers;
-  const size_t wanted = std::min(static_cast<size_t>(threads), (texts.size() + chunk - 1) / chunk);
+  const size_t wanted = std::min(static_cast<size_t>(threads), (count + chunk - 1) / chunk);
   for (size_t i = 1; i < wanted; ++i) helpers.emplace_back(work);
   work();
   helpers.clear();
   if (error) std::rethrow_exception(error);
   return out;
+}
+
+}  // namespace
+
+std::vector<Encoding> WordPiece::encode_batch(std::span<const std::string> texts, const EncodeOptions& options, int threads) const {
+  return encode_all(texts.size(), threads, [&](size_t i) { return encode(texts[i], options); });
+}
+
+std::vector<Encoding> WordPiece::encode_pairs(std::span<const std::string> first, std::span<const std::string> second,
+                                              const EncodeOptions& options, int threads) const {
+  require(first.size() == second.size(), "[encode_pairs] there are ", first.size(), " first texts and ", second.size(), " second ones");
+  return encode_all(first.size(), threads, [&](size_t i) { return encode_pair(first[i], second[i], options); });
 }
 
 std::string WordPiece::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {

@@ -70,6 +70,9 @@ class WordPiece {
 
   // encode() of each text, in order, on `threads` threads.
   std::vector<Encoding> encode_batch(std::span<const std::string> texts, const EncodeOptions& options = {}, int threads = 1) const;
+  // encode_pair() of each pair. Throws if there are not as many second texts as first ones.
+  std::vector<Encoding> encode_pairs(std::span<const std::string> first, std::span<const std::string> second,
+                                     const EncodeOptions& options = {}, int threads = 1) const;
 
   // The text of the tokens, joined as the tokenizers package does: "##" removed, no space before punctuation. Ids outside the
   // vocabulary are skipped.

@@ -51,7 +51,7 @@ Console::Console(const ConsoleOptions& options, const optim::Timestamp& start) :
   if (!options_.progress) return;
   uint64_t total = 0;
   auto how = progress_options(options_, total);
-  progress_ = std::make_unique<io::Progress>("pretrain", how, done(options_.run, start));
+  progress_ = std::make_unique<io::Progress>(options_.name, how, done(options_.run, start));
 }
 
 void Console::write(const Record& record) {

@@ -1,6 +1,7 @@
 #pragma once
 // A run on the terminal: progress with the remaining time, and lines with the main metrics.
 #include <memory>
+#include <string>
 
 #include "m2bert/io/progress.h"
 #include "m2bert/train/record.h"
@@ -8,8 +9,9 @@
 namespace m2bert::train {
 
 struct ConsoleOptions {
-  bool progress = true;  // a bar on a terminal, otherwise a line now and then
-  bool lines = false;    // metrics of steps, every line_interval
+  std::string name = "train";  // of the run
+  bool progress = true;        // a bar on a terminal, otherwise a line now and then
+  bool lines = false;          // metrics of steps, every line_interval
   optim::Time line_interval{1, optim::TimeUnit::batch};
   optim::RunLength run;
 };

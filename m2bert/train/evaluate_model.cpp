@@ -9,16 +9,17 @@
 
 namespace m2bert::train {
 
-Evaluation evaluate_model(const Recipe& recipe, const tasks::Task& task, const std::filesystem::path& path, const Processes& processes) {
-  require(recipe.eval_loader.has_value(), where(recipe.tree, "eval_loader"), "is missing: it names the data to evaluate on");
+std::vector<Evaluation> evaluate_model(const Recipe& recipe, const tasks::Task& task, const std::filesystem::path& path,
+                                       const Processes& processes) {
+  require(!recipe.eval_loaders.empty(), where(recipe.tree, "eval_loader"), "is missing: it names the data to evaluate on");
   require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
-  auto data = open_batches(*recipe.eval_loader, recipe.global_eval_batch, batch_settings(recipe, processes));
+  auto data = open_eval_batches(recipe, processes);
   auto weights = checkpoint::load_weights(path);
   models::drop_other_heads(weights, recipe.model, task.head());
   models::Model model(recipe.model, task.head());
   checkpoint::match(model, weights, {.source = path.string(), .advice = "Is this the recipe of the checkpoint?"});
   require_finite(model, path.string());
-  return evaluate(model, task, data.source(), processes, {recipe.eval_subset, recipe.device_eval_batch, recipe.compute});
+  return evaluate_all(model, task, eval_sets(recipe, data), processes, {recipe.eval_subset, recipe.device_eval_batch, recipe.compute});
 }
 
 }  // namespace m2bert::train

@@ -40,6 +40,7 @@ void sum_over(const Processes& processes, Share& share) {
   counts.pop_back();
   share.sums.counts = std::move(counts);
   for (auto& value : share.sums.values) value = processes.sum_value(value);
+  share.sums.predictions = processes.gather(share.sums.predictions);
 }
 
 }  // namespace
@@ -50,7 +51,30 @@ Evaluation evaluate(models::Model& model, const tasks::Task& task, data::BatchSo
   const models::PackedScope packed(model);  // leaves no copy of a weight behind
   auto share = share_of(model, task, source, options);
   sum_over(processes, share);
-  return {task.eval_metrics(share.sums), share.samples};
+  return {task.eval_metrics(share.sums), share.samples, std::move(share.sums.predictions)};
+}
+
+std::vector<Evaluation> evaluate_all(models::Model& model, const tasks::Task& task, const std::vector<EvalSet>& sets,
+                                     const Processes& processes, const EvaluationOptions& options) {
+  std::vector<Evaluation> all;
+  for (const auto& set : sets) {
+    all.push_back(evaluate(model, task, *set.data, processes, options));
+    all.back().label = set.label;
+  }
+  return all;
+}
+
+std::string full_name(const Evaluation& evaluation, const tasks::Metric& metric) {
+  return evaluation.label.empty() ? metric.name : evaluation.label + "/" + metric.name;
+}
+
+const double* find(const std::vector<Evaluation>& evaluations, const std::string& name) {
+  for (const auto& evaluation : evaluations) {
+    for (const auto& metric : evaluation.metrics) {
+      if (full_name(evaluation, metric) == name) return &metric.value;
+    }
+  }
+  return evaluations.empty() ? nullptr : tasks::find(evaluations.front().metrics, name);
 }
 
 }  // namespace m2bert::train

@@ -1,5 +1,6 @@
 #pragma once
 // Evaluation of a model on batches with labels.
+#include <string>
 #include <vector>
 
 #include "m2bert/data/batch_source.h"
@@ -12,6 +13,14 @@ namespace m2bert::train {
 struct Evaluation {
   std::vector<tasks::Metric> metrics;
   int64_t samples = 0;
+  std::vector<float> predictions = {};  // MetricSums::predictions of all processes
+  std::string label = {};               // of the evaluation set; empty: the only one
+};
+
+// Data to evaluate on. A label tells it from others.
+struct EvalSet {
+  std::string label;
+  data::BatchSource* data;
 };
 
 struct EvaluationOptions {
@@ -24,5 +33,15 @@ struct EvaluationOptions {
 // returns the metrics of what was evaluated.
 Evaluation evaluate(models::Model& model, const tasks::Task& task, data::BatchSource& source, const Processes& processes,
                     const EvaluationOptions& options);
+
+// The same for several sets, with their labels.
+std::vector<Evaluation> evaluate_all(models::Model& model, const tasks::Task& task, const std::vector<EvalSet>& sets,
+                                     const Processes& processes, const EvaluationOptions& options);
+
+// "NAME", or "LABEL/NAME" where the set has a label.
+std::string full_name(const Evaluation& evaluation, const tasks::Metric& metric);
+
+// The metric of that full name, or of that name in the first set; null if there is none.
+const double* find(const std::vector<Evaluation>& evaluations, const std::string& name);
 
 }  // namespace m2bert::train

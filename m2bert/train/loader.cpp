@@ -2,9 +2,13 @@
 
 #include <algorithm>
 
+#include "m2bert/checkpoint/convert.h"
+#include "m2bert/data/labelled_batches.h"
 #include "m2bert/data/text_data.h"
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
+#include "m2bert/io/log.h"
+#include "m2bert/threads.h"
 #include "m2bert/tokenize/wordpiece.h"
 #include "m2bert/train/fixed_batches.h"
 #include "m2bert/train/recipe_keys.h"
@@ -28,12 +32,19 @@ tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& 
   return with_prefix(where, [&] { return tokenize::WordPiece::from_file(name); });
 }
 
-// Empty if the model has fewer tokens than the tokenizer: then the batches have another vocabulary.
-std::string vocabulary_of(const tokenize::WordPiece& tokenizer, const models::Config& model) {
+// The files of a named tokenizer. Empty if the model has fewer tokens than it: then the batches have another vocabulary.
+std::map<std::string, std::string> files_of(const tokenize::WordPiece& tokenizer, const std::string& name, const models::Config& model) {
+  if (tokenizer.vocab_size() > size_t(model.vocab_size)) return {};
+  if (std::filesystem::is_directory(name)) return checkpoint::tokenizer_files(name);
   std::string lines;
-  if (tokenizer.vocab_size() > size_t(model.vocab_size)) return lines;
   for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (lines += tokenizer.token(int32_t(id))) += '\n';
-  return lines;
+  return {{"vocab.txt", lines}};
+}
+
+void require_vocabulary_fits(const LoaderConfig& loader, const std::string& key, const tokenize::WordPiece& tokenizer,
+                             const models::Config& model) {
+  require(tokenizer.vocab_size() <= size_t(model.vocab_size), where(loader.tree, key), "the tokenizer has ", tokenizer.vocab_size(),
+          " tokens, the model has embeddings for ", model.vocab_size, " (model.model_config.vocab_size)");
 }
 
 // The keys by which a loader finds its data.
@@ -50,18 +61,17 @@ void require_fits(const LoaderConfig& loader, const std::string& key, int length
           model.max_length());
 }
 
-BatchStream open_fixed(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings,
-                       const tokenize::WordPiece& tokenizer) {
+std::unique_ptr<data::BatchSource> open_fixed(const LoaderConfig& loader, const BatchSettings& settings, StreamInfo& info) {
   auto source =
       with_prefix(where(loader.tree, "file"), [&] { return std::make_unique<FixedBatches>(loader.file, settings.rank, settings.size); });
-  require(source->global_rows() == global_batch, where(loader.tree, "file"), loader.file.string(), ": its batches have ",
-          source->global_rows(), " rows, the recipe's global batch ", global_batch);
-  const int length = source->length();
-  require_fits(loader, "file", length, settings.model);
+  require(source->global_rows() == info.global_batch, where(loader.tree, "file"), loader.file.string(), ": its batches have ",
+          source->global_rows(), " rows, the recipe's global batch ", info.global_batch);
+  info.length = source->length();
+  info.drop_last = true;
+  info.fingerprint = io::hash_file(loader.file);
+  require_fits(loader, "file", info.length, settings.model);
   with_prefix(where(loader.tree, "file"), [&] { source->require_ids_below(settings.model.vocab_size); });
-  BatchStream stream(std::move(source), global_batch, length, true, vocabulary_of(tokenizer, settings.model), loader.tree.where());
-  stream.set_fingerprint(io::hash_file(loader.file));
-  return stream;
+  return source;
 }
 
 // A hash of the indexes of all streams.
@@ -77,19 +87,53 @@ std::string fingerprint_of(const data::TextDataConfig& config) {
   return io::hash128(all);
 }
 
-BatchStream open_text(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings,
-                      const tokenize::WordPiece& tokenizer) {
+std::unique_ptr<data::BatchSource> open_text(const LoaderConfig& loader, const BatchSettings& settings,
+                                             const tokenize::WordPiece& tokenizer, StreamInfo& info) {
   data::TextDataConfig config = *loader.text;
   require_fits(loader, "dataset.max_seq_len", config.max_seq_len, settings.model);
-  require(tokenizer.vocab_size() <= size_t(settings.model.vocab_size), where(loader.tree, "dataset.tokenizer_name"), "the tokenizer has ",
-          tokenizer.vocab_size(), " tokens, the model has embeddings for ", settings.model.vocab_size, " (model.model_config.vocab_size)");
+  require_vocabulary_fits(loader, "dataset.tokenizer_name", tokenizer, settings.model);
   if (!config.mask_seed) config.mask_seed = settings.seed;
-  const data::BatchShape shape{int(global_batch), settings.rank, settings.size};
-  auto source = with_prefix(where(loader.tree, location_key(loader.tree)), [&] { return data::open_text_data(config, tokenizer, shape); });
-  BatchStream stream(std::move(source), global_batch, config.max_seq_len, config.drop_last, vocabulary_of(tokenizer, settings.model),
-                     loader.tree.where());
-  stream.set_fingerprint(fingerprint_of(config));
-  return stream;
+  info.length = config.max_seq_len;
+  info.drop_last = config.drop_last;
+  info.fingerprint = fingerprint_of(config);
+  const data::BatchShape shape{int(info.global_batch), settings.rank, settings.size};
+  return with_prefix(where(loader.tree, location_key(loader.tree)), [&] { return data::open_text_data(config, tokenizer, shape); });
+}
+
+void require_labels_fit(const data::LabelledData& data, const models::Config& model) {
+  const size_t wanted = data.kind == data::LabelKind::number ? 1 : data.label_names.size();
+  require(wanted == size_t(model.num_labels), data.name, ": has ", wanted, wanted == 1 ? " label" : " labels", ", the model has ",
+          model.num_labels, " (model.model_config.num_labels or id2label)");
+}
+
+std::unique_ptr<data::BatchSource> open_labelled(const LoaderConfig& loader, const BatchSettings& settings,
+                                                 const tokenize::WordPiece& tokenizer, StreamInfo& info) {
+  const auto& config = *loader.labelled;
+  const auto& model = settings.model;
+  data::LabelledBatchOptions options;
+  options.max_seq_len = config.max_seq_len > 0 ? config.max_seq_len : model.default_length();
+  require_fits(loader, "max_seq_len", options.max_seq_len, model);
+  require_vocabulary_fits(loader, "tokenizer_name", tokenizer, model);
+  options.pad_to_longest = config.pad_to_longest.value_or(model.ignores_padding());
+  options.shuffle = config.shuffle;
+  options.seed = settings.seed;
+  options.shape = {int(info.global_batch), settings.rank, settings.size};
+  options.threads = threads();
+  info.length = options.max_seq_len;
+  info.drop_last = config.drop_last;
+  info.fingerprint = io::hash_file(config.file);
+  return with_prefix(where(loader.tree, "file"), [&] {
+    auto how = config.labels;
+    if (how.label_names.empty()) how.label_names = model.labels;
+    how.integers_are_indices = !how.label_names.empty();
+    const auto data = data::read_labelled(config.file, how);
+    require_labels_fit(data, model);
+    auto source = std::make_unique<data::LabelledBatches>(data, tokenizer, options);
+    if (source->truncated() > 0 && settings.rank == 0)
+      io::warn(data.name, ": ", source->truncated(), " of ", data.size(), " texts have more than ", options.max_seq_len,
+               " tokens and are truncated");
+    return source;
+  });
 }
 
 // Rows are padded to max_seq_len, which must be a multiple of upstream's padding_multiple.
@@ -104,6 +148,46 @@ void drop_padding_multiple(io::Tree& loader) {
   data->as_map().erase("padding_multiple");
 }
 
+data::LabelKind label_kind_named(const io::Tree& kind) {
+  const std::string& name = kind.string();
+  if (name == "single") return data::LabelKind::single;
+  if (name == "multi") return data::LabelKind::multi;
+  if (name != "number") kind.wants("single, multi or number");
+  return data::LabelKind::number;
+}
+
+// The settings of a loader of labelled texts.
+LabelledLoader read_labelled_loader(const io::Tree& loader, std::vector<std::string>& without_effect) {
+  LabelledLoader config;
+  auto& labels = config.labels;
+  config.file = loader.at("file").string();
+  labels.text = loader.get<std::string>("text_column", "");
+  labels.text_pair = loader.get<std::string>("text_pair_column", "");
+  labels.label = loader.get<std::string>("label_column", "");
+  labels.separator = loader.get<std::string>("separator", labels.separator);
+  if (const io::Tree* kind = loader.find("kind"); kind && !kind->is_null()) labels.kind = label_kind_named(*kind);
+  if (const io::Tree* names = loader.find("labels"); names && !names->is_null())
+    for (const auto& name : names->items()) labels.label_names.push_back(name.string());
+  if (const io::Tree* format = loader.find("format"); format && !format->is_null())
+    labels.source.format = data::parse_format(format->string());
+  if (const io::Tree* delimiter = loader.find("delimiter"); delimiter && !delimiter->is_null())
+    labels.source.delimiter = data::parse_delimiter(delimiter->string());
+  labels.source.skip_bad = loader.get<bool>("skip_bad", false);
+  if (const io::Tree* length = loader.find("max_seq_len"); length && !length->is_null())
+    config.max_seq_len = int(length->integer(3, 1 << 24));
+  config.shuffle = loader.get<bool>("shuffle", false);
+  config.drop_last = loader.get<bool>("drop_last", false);
+  if (const io::Tree* padding = loader.find("padding"); padding && !padding->is_null()) {
+    config.pad_to_longest = padding->string() == "longest";
+    if (!*config.pad_to_longest && padding->string() != "max_length") padding->wants("max_length or longest");
+  }
+  for (const auto* extra :
+       loader.unknown({"name", "file", "text_column", "text_pair_column", "label_column", "separator", "kind", "labels", "format",
+                       "delimiter", "skip_bad", "max_seq_len", "shuffle", "drop_last", "padding", "tokenizer_name", "label"}))
+    without_effect.push_back(extra->value.path());
+  return config;
+}
+
 }  // namespace
 
 LoaderConfig read_loader(const io::Tree& loader) {
@@ -116,7 +200,13 @@ LoaderConfig read_loader(const io::Tree& loader) {
     for (const auto* extra : loader.unknown({"name", "file"})) config.without_effect.push_back(extra->value.path());
     return config;
   }
-  if (name != "text") loader.at("name").wants("text or batches");
+  config.label = loader.get<std::string>("label", "");
+  if (name == "labelled") {
+    config.labelled = read_labelled_loader(loader, config.without_effect);
+    config.tokenizer_name = loader.get<std::string>("tokenizer_name", "");
+    return config;
+  }
+  if (name != "text") loader.at("name").wants("text, labelled or batches");
   io::Tree without = loader;
   drop_padding_multiple(without);
   config.text = data::read_text_data_config(without);
@@ -125,34 +215,31 @@ LoaderConfig read_loader(const io::Tree& loader) {
   return config;
 }
 
-BatchStream::BatchStream(std::unique_ptr<data::BatchSource> source, int64_t global_batch, int length, bool drop_last,
-                         std::string vocabulary, std::string where)
-    : source_(std::move(source)),
-      global_batch_(global_batch),
-      length_(length),
-      drop_last_(drop_last),
-      vocabulary_(std::move(vocabulary)),
-      where_(std::move(where)) {}
-
 int64_t BatchStream::samples_per_epoch(int64_t subset) const {
   const auto all = int64_t(source_->samples_per_epoch());
-  const int64_t used = drop_last_ ? all / global_batch_ * global_batch_ : all;
-  return subset < 0 ? used : std::min(used, subset * global_batch_);
+  const int64_t used = info_.drop_last ? all / info_.global_batch * info_.global_batch : all;
+  return subset < 0 ? used : std::min(used, subset * info_.global_batch);
 }
 
 int64_t BatchStream::batches_per_epoch(int64_t subset) const {
   const int64_t samples = samples_per_epoch(subset);
-  require(samples > 0, where_, "the data have ", source_->samples_per_epoch(), " samples, not one batch of ", global_batch_,
+  require(samples > 0, info_.where, "the data have ", source_->samples_per_epoch(), " samples, not one batch of ", info_.global_batch,
           "; lower the global batch size or set drop_last: false in the loader");
-  return (samples + global_batch_ - 1) / global_batch_;
+  return (samples + info_.global_batch - 1) / info_.global_batch;
 }
 
 BatchStream open_batches(const LoaderConfig& loader, int64_t global_batch, const BatchSettings& settings) {
   const bool own = !loader.tokenizer_name.empty();
-  const auto tokenizer = tokenizer_named(own ? loader.tokenizer_name : settings.model.tokenizer_name,
-                                         own ? where(loader.tree, "dataset.tokenizer_name") : settings.tokenizer_where);
-  if (loader.text) return open_text(loader, global_batch, settings, tokenizer);
-  return open_fixed(loader, global_batch, settings, tokenizer);
+  const std::string& name = own ? loader.tokenizer_name : settings.model.tokenizer_name;
+  const std::string key = loader.text ? "dataset.tokenizer_name" : "tokenizer_name";
+  const auto tokenizer = tokenizer_named(name, own ? where(loader.tree, key) : settings.tokenizer_where);
+  StreamInfo info{global_batch};
+  info.where = loader.tree.where();
+  info.tokenizer = files_of(tokenizer, name, settings.model);
+  auto source = loader.text       ? open_text(loader, settings, tokenizer, info)
+                : loader.labelled ? open_labelled(loader, settings, tokenizer, info)
+                                  : open_fixed(loader, settings, info);
+  return {std::move(source), std::move(info)};
 }
 
 }  // namespace m2bert::train

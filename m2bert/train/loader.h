@@ -1,21 +1,34 @@
 #pragma once
 // The loaders of a recipe (train_loader, eval_loader).
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "m2bert/data/batch_source.h"
+#include "m2bert/data/labelled.h"
 #include "m2bert/data/text_config.h"
 #include "m2bert/io/tree.h"
 #include "m2bert/models/config.h"
 
 namespace m2bert::train {
 
+// Labelled texts for classification and regression.
+struct LabelledLoader {
+  std::filesystem::path file;
+  data::LabelledOptions labels;  // without label names: the model's
+  int max_seq_len = 0;           // 0: the model's default_length()
+  bool shuffle = false, drop_last = false;
+  std::optional<bool> pad_to_longest;  // absent: where the padding does not change the result
+};
+
 // A loader's settings, read and checked; the data are not opened yet.
 struct LoaderConfig {
+  std::string label;                         // of an evaluation set; empty: the only one
   std::optional<data::TextDataConfig> text;  // name: text
+  std::optional<LabelledLoader> labelled;    // name: labelled
   std::filesystem::path file;                // name: batches
   std::string tokenizer_name;                // empty: the model's
   std::vector<std::string> without_effect;   // keys that were given and have no effect
@@ -24,6 +37,9 @@ struct LoaderConfig {
 
 // By the loader's `name`:
 //   text      text or tokens in an MDS data set, masked on the way (data::open_text_data)
+//   labelled  texts or pairs with labels or numbers in a table, JSON lines or Parquet (data::read_labelled): file, text_column,
+//             text_pair_column, label_column, kind, labels, separator, format, delimiter, skip_bad; tokenizer_name, max_seq_len, padding
+//             (max_length or longest), shuffle, drop_last
 //   batches   ready batches in a safetensors file, named by `file` (FixedBatches)
 // Error with the recipe's line for another name, an unknown key or an invalid value.
 LoaderConfig read_loader(const io::Tree& loader);
@@ -35,29 +51,30 @@ struct BatchSettings {
   std::string tokenizer_where = "model.tokenizer_name: ";  // the start of errors about the model's tokenizer
 };
 
-// A source of batches with what a run must know about it.
+// What a run must know about a source of batches.
+struct StreamInfo {
+  int64_t global_batch = 1;
+  int length = 0;          // of the longest row, in tokens
+  bool drop_last = false;  // an epoch ends with its last whole batch
+  // The tokenizer's files, with which the model is saved: name and content. Empty: unknown.
+  std::map<std::string, std::string> tokenizer = {};
+  std::string where = {};        // the start of errors about the number of batches, the recipe's place of the loader
+  std::string fingerprint = {};  // a hash by which a run recognises its data, wherever they are; empty: unknown
+};
+
 class BatchStream {
  public:
-  // where: the start of errors about the number of batches, the recipe's place of the loader.
-  BatchStream(std::unique_ptr<data::BatchSource> source, int64_t global_batch, int length, bool drop_last, std::string vocabulary,
-              std::string where = "");
+  BatchStream(std::unique_ptr<data::BatchSource> source, StreamInfo info) : source_(std::move(source)), info_(std::move(info)) {}
 
   data::BatchSource& source() { return *source_; }
-  int length() const { return length_; }                         // of the longest row, in tokens
-  const std::string& vocabulary() const { return vocabulary_; }  // the text of a vocab.txt; empty: unknown
-  // A hash by which a run recognises its data, wherever they are: that of the indexes or of the file; empty: unknown.
-  const std::string& fingerprint() const { return fingerprint_; }
-  void set_fingerprint(std::string hash) { fingerprint_ = std::move(hash); }
+  const StreamInfo& info() const { return info_; }
   // Batches of an epoch, and their samples, over all processes. subset: train_subset_num_batches, -1 for all. Error: not even one batch.
   int64_t batches_per_epoch(int64_t subset) const;
   int64_t samples_per_epoch(int64_t subset) const;
 
  private:
   std::unique_ptr<data::BatchSource> source_;
-  int64_t global_batch_;
-  int length_;
-  bool drop_last_;
-  std::string vocabulary_, where_, fingerprint_;
+  StreamInfo info_;
 };
 
 // Opens the data of a loader. Error with the recipe's line and key for texts longer than the model's maximum, a vocabulary larger than the

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <numeric>
 #include <thread>
 
 #include "m2bert/io/interrupt.h"
@@ -105,6 +106,19 @@ double Processes::sum_value(double value) const {
   const auto total = sum(mx::array({float(value)}));
   wait_for({total});
   return total.data<float>()[0];
+}
+
+std::vector<float> Processes::gather(const std::vector<float>& values) const {
+  if (size() == 1) return values;
+  std::vector<int64_t> sizes(size_t(size()), 0);
+  sizes[size_t(rank())] = int64_t(values.size());
+  sizes = sum_counts(sizes);
+  std::vector<float> all(size_t(std::accumulate(sizes.begin(), sizes.end(), int64_t{0})), 0);
+  if (all.empty()) return all;
+  std::ranges::copy(values, all.begin() + std::accumulate(sizes.begin(), sizes.begin() + rank(), int64_t{0}));
+  const auto total = sum(mx::array(all.data(), {int(all.size())}));
+  wait_for({total});
+  return {total.data<float>(), total.data<float>() + total.size()};
 }
 
 int64_t Processes::max(int64_t value) const {

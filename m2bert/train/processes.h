@@ -44,6 +44,8 @@ class Processes {
   void sum_arrays(nn::Arrays& arrays) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
   double sum_value(double value) const;  // in float32
+  // The values of all processes, in the order of their ranks; each may have another number of them.
+  std::vector<float> gather(const std::vector<float>& values) const;
   bool any(bool value) const { return sum_counts({value ? 1 : 0})[0] > 0; }
   int64_t max(int64_t value) const;
   // Sends the first process's arrays or text to all others.

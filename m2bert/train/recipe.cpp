@@ -5,6 +5,8 @@
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/yaml.h"
+#include "m2bert/tasks/classification.h"
+#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::train {
@@ -84,9 +86,11 @@ void check_tokenizers(Recipe& r, RecipeKeys& keys) {
   if (trained.empty()) return;
   if (const io::Tree* name = keys.find("model.tokenizer_name"); name && name->string() != trained)
     r.notes.push_back(where(*name) + ": has no effect; the model is saved with the tokenizer of train_loader, " + trained);
-  const std::string evaluated = r.eval_loader ? r.eval_loader->tokenizer_name : "";
-  if (!evaluated.empty() && evaluated != trained)
-    keys.at("eval_loader.dataset.tokenizer_name").wants("that of train_loader, " + trained + ": a model has one tokenizer");
+  for (const auto& loader : r.eval_loaders) {
+    const std::string key = loader.text ? "dataset.tokenizer_name" : "tokenizer_name";
+    if (!loader.tokenizer_name.empty() && loader.tokenizer_name != trained)
+      loader.tree.find_path(key)->wants("that of train_loader, " + trained + ": a model has one tokenizer");
+  }
 }
 
 void fill_in(io::Tree& map, std::initializer_list<const char*> keys, const Placeholders& placeholders) {
@@ -101,7 +105,7 @@ void fill_in(io::Tree& map, std::initializer_list<const char*> keys, const Place
 
 LoaderConfig read_loader_at(const io::Tree& value, const Placeholders& placeholders) {
   io::Tree loader = value;
-  fill_in(loader, {"file"}, placeholders);
+  fill_in(loader, {"file", "tokenizer_name"}, placeholders);
   io::Tree* data = loader.is_map() ? loader.as_map().find("dataset") : nullptr;
   if (data) fill_in(*data, {"local", "remote", "tokenizer_name"}, placeholders);
   io::Tree* streams = data && data->is_map() ? data->as_map().find("streams") : nullptr;
@@ -111,9 +115,25 @@ LoaderConfig read_loader_at(const io::Tree& value, const Placeholders& placehold
   return read_loader(loader);
 }
 
+// One loader, or a list of several.
+void read_eval_loaders(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) {
+  const io::Tree* loader = keys.find("eval_loader");
+  if (!loader) return;
+  if (!loader->is_list()) {
+    r.eval_loaders.push_back(read_loader_at(*loader, placeholders));
+    return;
+  }
+  std::set<std::string> labels;
+  for (const auto& one : loader->items()) {
+    r.eval_loaders.push_back(read_loader_at(one, placeholders));
+    const std::string& label = r.eval_loaders.back().label;
+    if (label.empty() || !labels.insert(label).second) one.wants("a `label` of its own: each of several evaluation sets has one");
+  }
+}
+
 void read_data(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) {
   r.train_loader = read_loader_at(keys.at("train_loader"), placeholders);
-  if (const io::Tree* loader = keys.find("eval_loader")) r.eval_loader = read_loader_at(*loader, placeholders);
+  read_eval_loaders(r, keys, placeholders);
   check_tokenizers(r, keys);
 }
 
@@ -148,10 +168,51 @@ void read_optimizer(Recipe& r, RecipeKeys& keys) {
     r.notes.push_back(train::where(r.tree, "optimizer.lr") + "the learning rate is 0: the weights are not trained");
   r.groups.weight_decay = keys.number("optimizer.weight_decay", decoupled ? 1e-5 : 1e-2, 0);
   r.groups.no_decay_of_vectors = !keys.get("optimizer.decay_bias_and_norm", true);
+  r.groups.layer_decay = keys.number_above("optimizer.layer_decay", 1, 0);
+  if (r.groups.layer_decay > 1) keys.at("optimizer.layer_decay").wants("a factor above 0 and at most 1");
   if (!keys.get("optimizer.filter_groups", false)) return;
   const io::Tree& asked = keys.at("optimizer.filter_groups");
   if (!r.model.monarch_mixer_sequence_mixing) asked.wants("false: this model has no long convolutions");
   r.groups.filters = optim::FilterRates{*r.model.long_conv_kernel_learning_rate, *r.model.hyena_lr_pos_emb, *r.model.hyena_wd};
+}
+
+// `task`, a name or a map with its settings.
+void read_task(Recipe& r, RecipeKeys& keys) {
+  const io::Tree* task = r.tree.find_path("task");
+  if (!task || task->is_null()) return;
+  const bool is_map = task->is_map();
+  const io::Tree& name = is_map ? keys.at("task.name") : keys.at("task");
+  if (name.string() == "classification") r.task.name = TaskConfig::Name::classification;
+  else if (name.string() != "masked_lm") name.wants("masked_lm or classification");
+  const io::Tree* weights = is_map ? keys.find("task.class_weights") : nullptr;
+  if (!weights) return;
+  if (r.task.name != TaskConfig::Name::classification) weights->wants("task.name: classification");
+  for (const auto& weight : weights->items()) {
+    if (!(weight.number() > 0)) weight.wants("a number above 0");
+    r.task.class_weights.push_back(float(weight.number()));
+  }
+}
+
+// `freeze`: embeddings, encoder, or N for the embeddings and the first N layers.
+void read_frozen(Recipe& r, RecipeKeys& keys) {
+  const io::Tree* freeze = keys.find("freeze");
+  if (!freeze) return;
+  const int layers = r.model.num_hidden_layers;
+  if (freeze->is_integer()) r.frozen_levels = 1 + int(freeze->integer(0, layers));
+  else if (freeze->string() == "embeddings") r.frozen_levels = 1;
+  else if (freeze->string() == "encoder") r.frozen_levels = 1 + layers;
+  else freeze->wants("embeddings, encoder or a number of layers");
+}
+
+// The names are those of Hugging Face's TrainingArguments and EarlyStoppingCallback.
+void read_best(Recipe& r, RecipeKeys& keys) {
+  r.best.metric = keys.get<std::string>("metric_for_best_model", "");
+  r.best.keep = keys.get("load_best_model_at_end", true);
+  r.best.patience = int(keys.integer("early_stopping_patience", 0, 0, 1000000));
+  r.best.threshold = keys.number("early_stopping_threshold", 0, 0);
+  if (r.best.patience > 0 && r.best.metric.empty())
+    keys.at("early_stopping_patience").wants("metric_for_best_model, which says what is to become better");
+  if (!r.best.metric.empty() && r.eval_loaders.empty()) keys.at("metric_for_best_model").wants("an eval_loader: there is no evaluation");
 }
 
 // A time that counts batches.
@@ -276,7 +337,7 @@ std::vector<std::string> ineffective(const Recipe& r, const RecipeKeys& keys, co
     for (const auto& name : models::Config::unknown_fields(*fields)) names.push_back("model.model_config." + name);
   }
   names.insert(names.end(), r.train_loader.without_effect.begin(), r.train_loader.without_effect.end());
-  if (r.eval_loader) names.insert(names.end(), r.eval_loader->without_effect.begin(), r.eval_loader->without_effect.end());
+  for (const auto& loader : r.eval_loaders) names.insert(names.end(), loader.without_effect.begin(), loader.without_effect.end());
   return names;
 }
 
@@ -348,15 +409,15 @@ void refuse_useless_overrides(const Recipe& r, const RecipeKeys& keys, const std
   }
 }
 
-std::string warning_of(const std::vector<std::string>& names, const fs::path& file) {
+std::string warning_of(const std::vector<std::string>& names, const std::string& recipe) {
   std::string list;
   for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
-  return list.empty() ? "" : file.string() + ": keys without effect here: " + list;
+  return list.empty() ? "" : recipe + ": keys without effect here: " + list;
 }
 
 // Finds keys without effect, and refuses those that look like misspelt ones.
-void check_keys(Recipe& r, RecipeKeys& keys, const fs::path& file, const std::vector<std::string>& overrides, bool allow_unknown) {
-  const std::string own = io::read_file(file);
+void check_keys(Recipe& r, RecipeKeys& keys, const std::string& own, const std::string& name, const std::vector<std::string>& overrides,
+                bool allow_unknown) {
   std::string text = own;
   for (const auto& override : overrides) text += "\n" + override;
   std::vector<std::string> variables;
@@ -366,7 +427,7 @@ void check_keys(Recipe& r, RecipeKeys& keys, const fs::path& file, const std::ve
     refuse_misspelt(r, keys, names, variables);
     refuse_useless_overrides(r, keys, names, own);
   }
-  r.warning = warning_of(names, file);
+  r.warning = warning_of(names, name);
   r.without_effect = {names.begin(), names.end()};
   r.keys = keys.read();
 }
@@ -374,14 +435,20 @@ void check_keys(Recipe& r, RecipeKeys& keys, const fs::path& file, const std::ve
 }  // namespace
 
 Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrides, const RecipeOptions& options) {
+  return parse_recipe(io::read_file(file, io::YamlLimits().bytes), file.string(), overrides, options);
+}
+
+Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides,
+                    const RecipeOptions& options) {
   Recipe r;
-  r.tree = io::read_yaml(file, overrides);
+  r.tree = io::parse_yaml(text, name, overrides);
   if (!r.tree.is_map()) r.tree.wants("a map of keys");
   RecipeKeys keys(r.tree);
   r.run_name = keys.get<std::string>("run_name", "bert");
   Placeholders placeholders = options.placeholders;
   placeholders.run_name = r.run_name;
   read_model(r, keys);
+  read_task(r, keys);
   read_batches(r, keys);
   read_data(r, keys, placeholders);
   const io::Tree& duration = keys.at("max_duration");
@@ -390,14 +457,34 @@ Recipe read_recipe(const fs::path& file, const std::vector<std::string>& overrid
   r.eval_interval = get_time(keys, "eval_interval", "1ep");
   read_schedule(r, keys);
   read_optimizer(r, keys);
+  read_frozen(r, keys);
+  read_best(r, keys);
   for (const char* name : {"algorithms", "callbacks", "loggers"}) accept_empty(r, keys, name);
   read_algorithms(r, keys);
   read_callbacks(r, keys);
   read_saving(r, keys, placeholders);
   read_logging(r, keys, placeholders);
   read_system(r, keys);
-  check_keys(r, keys, file, overrides, options.allow_unknown);
+  check_keys(r, keys, text, name, overrides, options.allow_unknown);
   return r;
+}
+
+std::unique_ptr<tasks::Task> make_task(const Recipe& recipe) {
+  if (recipe.task.name == TaskConfig::Name::masked_lm) return std::make_unique<tasks::MaskedLM>(recipe.model);
+  return std::make_unique<tasks::Classification>(recipe.model, recipe.task.class_weights);
+}
+
+std::vector<BatchStream> open_eval_batches(const Recipe& recipe, const Processes& processes) {
+  std::vector<BatchStream> data;
+  for (const auto& loader : recipe.eval_loaders)
+    data.push_back(open_batches(loader, recipe.global_eval_batch, batch_settings(recipe, processes)));
+  return data;
+}
+
+std::vector<EvalSet> eval_sets(const Recipe& recipe, std::vector<BatchStream>& data) {
+  std::vector<EvalSet> sets;
+  for (size_t i = 0; i < data.size(); ++i) sets.push_back({recipe.eval_loaders[i].label, &data[i].source()});
+  return sets;
 }
 
 BatchSettings batch_settings(const Recipe& recipe, const Processes& processes) {

@@ -1,6 +1,7 @@
 #pragma once
 // A recipe: the YAML that describes a whole run, with the keys of upstream's pretraining recipes.
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -10,6 +11,7 @@
 #include "m2bert/models/grow_context.h"
 #include "m2bert/optim/adamw.h"
 #include "m2bert/optim/schedule.h"
+#include "m2bert/tasks/task.h"
 #include "m2bert/train/loader.h"
 #include "m2bert/train/loss_guard.h"
 #include "m2bert/train/placeholders.h"
@@ -40,6 +42,13 @@ struct SaveOptions {
   std::optional<models::GrowBy> grow;  // expand_positional_embeddings
 };
 
+// `task`: what the model is trained for.
+struct TaskConfig {
+  enum class Name { masked_lm, classification };
+  Name name = Name::masked_lm;
+  std::vector<float> class_weights;  // classification: one for each label; empty: all 1
+};
+
 struct LogOptions {
   bool progress_bar = true, console = true;
   optim::Time console_interval{1, optim::TimeUnit::batch};
@@ -49,6 +58,7 @@ struct LogOptions {
 struct Recipe {
   io::Tree tree;  // resolved
   std::string run_name;
+  TaskConfig task;
   models::Config model;
   bool independent_layers = false;  // model.independent_layers: every layer draws its own initial weights
   uint64_t seed = 17;
@@ -56,7 +66,7 @@ struct Recipe {
   double dist_timeout = 600;  // seconds that a process waits for the others
 
   LoaderConfig train_loader;
-  std::optional<LoaderConfig> eval_loader;
+  std::vector<LoaderConfig> eval_loaders;  // eval_loader: one, or a list of several with a `label` each
   int64_t global_batch = 0, global_eval_batch = 0;
   int device_eval_batch = 0, microbatch = 0;  // 0: auto
   int64_t train_subset = -1, eval_subset = -1;
@@ -66,7 +76,9 @@ struct Recipe {
   optim::GroupOptions groups;
   optim::AdamWOptions optimizer;
   optim::Clipping clipping;
+  int frozen_levels = 0;  // `freeze`: parameters below this level (optim::level_of) are not trained
   std::optional<AverageOptions> average;
+  BestOptions best;
   Weighting weighting = Weighting::task;
   mx::Dtype compute = mx::float32;
 
@@ -89,6 +101,17 @@ struct RecipeOptions {
 // Reads the file, with overrides ("optimizer.lr=1e-4") applied before ${...} is resolved. Error with file, line and key for an invalid
 // value, a missing key, or a key that looks like a misspelt one.
 Recipe read_recipe(const std::filesystem::path& file, const std::vector<std::string>& overrides = {}, const RecipeOptions& options = {});
+
+// The same from text; errors call it `name`.
+Recipe parse_recipe(const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {},
+                    const RecipeOptions& options = {});
+
+// The recipe's task, without state.
+std::unique_ptr<tasks::Task> make_task(const Recipe& recipe);
+
+// The data of eval_loader, and the sets as an evaluation reads them. Of this process's share.
+std::vector<BatchStream> open_eval_batches(const Recipe& recipe, const Processes& processes);
+std::vector<EvalSet> eval_sets(const Recipe& recipe, std::vector<BatchStream>& data);
 
 StepOptions step_options(const Recipe& recipe);
 

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <optional>
 #include <set>
 
 #include "m2bert/error.h"
+#include "m2bert/io/html_page.h"
+#include "m2bert/metrics/names.h"
 #include "m2bert/train/metrics_file.h"
 #include "m2bert/train/svg_chart.h"
 
@@ -18,18 +19,13 @@ namespace {
 
 constexpr const char* kColours[] = {"#2f6fde", "#d9480f", "#2b8a3e", "#9c36b5", "#c2255c", "#0b7285", "#846358", "#5f3dc4"};
 
+constexpr std::string_view kEvaluation = "metrics/eval/";
+
 constexpr double kDrawable = 1e300;  // differences of larger values may be infinite
 
-// By which is_report recognises a page.
-constexpr std::string_view kStart =
-    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"generator\" content=\"m2bert report\">";
+constexpr const char* kGenerator = "m2bert report";  // by which is_report recognises a page
 
 constexpr const char* kStyle = R"(
-:root { color-scheme: light dark; --line: #8884; --text: #222; }
-@media (prefers-color-scheme: dark) { :root { --text: #ddd; } }
-body { font: 15px system-ui, sans-serif; color: var(--text); margin: 2em auto; max-width: 1400px; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { text-align: left; padding: .25em 1em .25em 0; border-bottom: 1px solid var(--line); }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 1.5em; }
 svg { width: 100%; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--text); }
@@ -95,16 +91,25 @@ std::optional<double> best_of(const ReportedRun& run, const std::string& name, b
 
 std::string cell(const std::optional<double>& value) { return "<td>" + (value ? short_number(*value) : std::string("–")) + "</td>"; }
 
+// The names of evaluation metrics, as the runs have them.
+std::vector<std::string> evaluation_metrics(const std::vector<ReportedRun>& runs) {
+  auto names = metrics_of(runs);
+  std::erase_if(names, [](const std::string& name) { return !name.starts_with(kEvaluation); });
+  return names;
+}
+
 std::string table(const std::vector<ReportedRun>& runs) {
-  std::string out =
-      "<table><tr><th>run</th><th>batches</th><th>samples</th><th>tokens</th><th>last training loss</th><th>best evaluation: cross "
-      "entropy</th><th>accuracy</th></tr>\n";
+  const auto metrics = evaluation_metrics(runs);
+  std::string out = "<table><tr><th>run</th><th>batches</th><th>samples</th><th>tokens</th><th>last training loss</th>";
+  for (const auto& name : metrics) out += "<th>best " + io::html_text(name.substr(kEvaluation.size())) + "</th>";
+  out += "</tr>\n";
   for (size_t i = 0; i < runs.size(); ++i) {
     const auto& time = runs[i].records.back().time;
-    out += "<tr><td><span class=\"mark\" style=\"background:" + std::string(colour_of(i)) + "\"></span>" + html_text(runs[i].name) +
+    out += "<tr><td><span class=\"mark\" style=\"background:" + std::string(colour_of(i)) + "\"></span>" + io::html_text(runs[i].name) +
            "</td>" + cell(double(time.batch)) + cell(double(time.sample)) + cell(double(time.token)) +
-           cell(last_of(runs[i], "loss/train/total")) + cell(best_of(runs[i], "metrics/eval/LanguageCrossEntropy", false)) +
-           cell(best_of(runs[i], "metrics/eval/MaskedAccuracy", true)) + "</tr>\n";
+           cell(last_of(runs[i], "loss/train/total"));
+    for (const auto& name : metrics) out += cell(best_of(runs[i], name, metrics::higher_is_better(name)));
+    out += "</tr>\n";
   }
   return out + "</table>\n";
 }
@@ -124,13 +129,7 @@ ReportedRun read_run(const fs::path& path) {
   return run;
 }
 
-bool is_report(const fs::path& file) {
-  std::error_code none;
-  if (!fs::is_regular_file(file, none)) return false;  // a pipe would wait for somebody to write into it
-  std::ifstream in(file, std::ios::binary);
-  std::string start(kStart.size(), '\0');
-  return in.read(start.data(), std::streamsize(start.size())) && start == kStart;
-}
+bool is_report(const fs::path& file) { return io::is_page_of(file, kGenerator); }
 
 std::string report_html(const std::vector<ReportedRun>& runs, const ReportOptions& options) {
   std::string charts;
@@ -144,9 +143,10 @@ std::string report_html(const std::vector<ReportedRun>& runs, const ReportOption
     }
     if (longest >= 2) charts += svg_chart(chart);
   }
-  return std::string(kStart) + "<meta name=\"viewport\" content=\"width=device-width\"><title>m2bert: training runs</title><style>" +
-         kStyle + "</style></head><body>\n<h1>Training runs</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts +
-         "</div></body></html>\n";
+  return io::html_page({kGenerator, "m2bert: " + options.title,
+                        "<h1>" + html_text(options.title) + "</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>\n" +
+                            options.more,
+                        kStyle});
 }
 
 }  // namespace m2bert::train

@@ -19,6 +19,8 @@ ReportedRun read_run(const std::filesystem::path& folder_or_file);
 struct ReportOptions {
   optim::TimeUnit along = optim::TimeUnit::batch;  // the horizontal axis: batch, sample or token
   size_t points = 800;                             // of a curve, at most (see thinned)
+  std::string title = "Training runs";
+  std::string more = {};  // HTML after the charts
 };
 
 // Whether a file is a page that report_html made.

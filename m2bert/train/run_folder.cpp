@@ -2,7 +2,10 @@
 
 #include <algorithm>
 
+#include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/run_checkpoints.h"
+#include "m2bert/checkpoint/safetensors.h"
+#include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/path.h"
@@ -76,6 +79,14 @@ void RunFolder::remove_old(const fs::path& newest) {
   for (const auto& file : all) {
     if (file != newest && ++kept >= std::max(keep_, 1)) fs::remove(file, none);
   }
+}
+
+fs::path RunFolder::best() const { return folder_ / (std::string("best") + kEnding); }
+
+void RunFolder::save_best(models::Model& model) const { checkpoint::save_safetensors(best(), separate_tensors(owned_arrays(model))); }
+
+void RunFolder::load_best(models::Model& model) const {
+  checkpoint::match(model, checkpoint::load_weights(best()), {.source = best().string(), .advice = "It is of another run"});
 }
 
 std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {

@@ -16,6 +16,12 @@ namespace m2bert::train {
 
 namespace fs = std::filesystem;
 
+std::vector<nn::NamedArray> owned_arrays(models::Model& model) {
+  auto arrays = nn::named_arrays(model);
+  std::erase_if(arrays, [](const nn::NamedArray& a) { return a.role == nn::Role::alias; });
+  return arrays;
+}
+
 namespace {
 
 constexpr const char* kHash = "m2bert.hash";
@@ -24,10 +30,7 @@ constexpr const char* kOtherRecipe = "; it was made with another recipe (load_we
 
 // All arrays of a run under their names in the file. Aliases are the same arrays and are not stored twice.
 std::vector<nn::NamedArray> arrays_of(const Trained& trained) {
-  std::vector<nn::NamedArray> all;
-  for (auto& a : nn::named_arrays(trained.model)) {
-    if (a.role != nn::Role::alias) all.push_back(a);
-  }
+  auto all = owned_arrays(trained.model);
   for (auto a : trained.optimizer.state()) all.push_back({"optimizer." + a.name, a.array, a.role});
   if (!trained.average) return all;
   for (auto a : trained.average->state()) all.push_back({std::string(checkpoint::kRunAverage) + "." + a.name, a.array, a.role});
@@ -90,6 +93,8 @@ void check_arrays(const fs::path& path, const std::vector<nn::NamedArray>& wante
 }  // namespace
 
 io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
+  io::Tree best;
+  if (s.best) best = {{"value", s.best->value}, {"batch", s.best->batch}, {"evaluations_since", s.best->evaluations_since}};
   return {{"version", kVersion},
           {"time", to_tree(s.time)},
           {"position", {{"epoch", s.position.epoch}, {"samples", s.position.samples}}},
@@ -100,6 +105,8 @@ io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
           {"seconds", s.seconds},
           {"evaluated", s.evaluated},
           {"evaluation_due", s.evaluation_due},
+          {"best", best},
+          {"stopped_early", s.stopped_early},
           {"guard", s.guard},
           {"recipe", s.recipe},
           {"data", s.data}};
@@ -116,6 +123,9 @@ RunState state_of(const io::Tree& tree) {
   s.seconds = tree.at("seconds").number();
   s.evaluated = tree.at("evaluated").boolean();
   s.evaluation_due = tree.at("evaluation_due").boolean();
+  if (const io::Tree* best = tree.find("best"); best && !best->is_null())
+    s.best = Best{best->at("value").number(), best->at("batch").integer(0, kMost), best->at("evaluations_since").integer(0, kMost)};
+  s.stopped_early = tree.get<bool>("stopped_early", false);
   s.guard = tree.at("guard");
   s.recipe = tree.at("recipe");
   s.data = tree.get<std::string>("data", "");  // absent in older checkpoints

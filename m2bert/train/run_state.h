@@ -23,6 +23,13 @@ struct Trained {
   optim::WeightAverage* average = nullptr;
 };
 
+// The best evaluation so far.
+struct Best {
+  double value = 0;
+  int64_t batch = 0;
+  int64_t evaluations_since = 0;  // without a better one
+};
+
 struct RunState {
   optim::Timestamp time;
   data::DataPosition position;  // of the next batch
@@ -32,6 +39,8 @@ struct RunState {
   double seconds = 0;           // of training, over all sessions
   bool evaluated = false;       // at this time
   bool evaluation_due = false;  // at this time; a signal interrupted it
+  std::optional<Best> best;     // where the run looks for the best model
+  bool stopped_early = false;   // the run is over before its length is reached
   io::Tree guard;               // the loss guard's state
   io::Tree recipe;              // resolved
   std::string data;             // BatchStream::fingerprint; empty: unknown
@@ -40,6 +49,9 @@ struct RunState {
 // The state without the arrays, as it is saved.
 io::Tree to_tree(const RunState& state, int64_t optimizer_steps);
 RunState state_of(const io::Tree& tree);
+
+// The arrays of a model without aliases, as its files have them.
+std::vector<nn::NamedArray> owned_arrays(models::Model& model);
 
 // Tensors to write. Arrays that share memory, as layers with equal initial weights do, are copied, so that every name is in the file.
 checkpoint::TensorMap separate_tensors(const std::vector<nn::NamedArray>& arrays);

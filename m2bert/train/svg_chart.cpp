@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <limits>
 
+#include "m2bert/io/html_page.h"
+
 namespace m2bert::train {
 
 namespace {
@@ -54,7 +56,7 @@ Frame frame_of(const Chart& chart) {
 }
 
 std::string label(double x, double y, const char* anchor, const std::string& text) {
-  return "<text x=\"" + fixed(x) + "\" y=\"" + fixed(y) + "\" text-anchor=\"" + anchor + "\">" + html_text(text) + "</text>";
+  return "<text x=\"" + fixed(x) + "\" y=\"" + fixed(y) + "\" text-anchor=\"" + anchor + "\">" + io::html_text(text) + "</text>";
 }
 
 std::string axes(const Chart& chart, const Frame& frame) {
@@ -74,7 +76,7 @@ std::string axes(const Chart& chart, const Frame& frame) {
 std::string line(const Curve& curve, const Frame& frame) {
   std::string points;
   for (const auto& [x, y] : curve.points) points += (points.empty() ? "" : " ") + fixed(frame.across(x)) + "," + fixed(frame.up(y));
-  const std::string name = "<title>" + html_text(curve.name) + "</title>";
+  const std::string name = "<title>" + io::html_text(curve.name) + "</title>";
   if (curve.points.size() == 1) {
     const auto& [x, y] = curve.points[0];
     return "<circle fill=\"" + curve.colour + "\" r=\"3\" cx=\"" + fixed(frame.across(x)) + "\" cy=\"" + fixed(frame.up(y)) + "\">" + name +
@@ -84,21 +86,6 @@ std::string line(const Curve& curve, const Frame& frame) {
 }
 
 }  // namespace
-
-std::string html_text(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
-    }
-  }
-  return out;
-}
 
 std::string short_number(double value) {
   char text[48];
@@ -137,8 +124,8 @@ std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<doubl
 
 std::string svg_chart(const Chart& chart) {
   const Frame frame = frame_of(chart);
-  std::string out = "<svg viewBox=\"0 0 640 320\" role=\"img\" aria-label=\"" + html_text(chart.title) + "\">";
-  out += "<text class=\"title\" x=\"" + fixed(kLeft) + "\" y=\"18\">" + html_text(chart.title) + "</text>";
+  std::string out = "<svg viewBox=\"0 0 640 320\" role=\"img\" aria-label=\"" + io::html_text(chart.title) + "\">";
+  out += "<text class=\"title\" x=\"" + fixed(kLeft) + "\" y=\"18\">" + io::html_text(chart.title) + "</text>";
   out += axes(chart, frame);
   for (const auto& curve : chart.curves) {
     if (!curve.points.empty()) out += line(curve, frame);

@@ -25,9 +25,6 @@ std::vector<double> round_ticks(double low, double high, int count);
 // At most `most` points: the lowest and highest of each interval, in order.
 std::vector<std::pair<double, double>> thinned(const std::vector<std::pair<double, double>>& points, size_t most);
 
-// Escapes text for HTML and SVG.
-std::string html_text(const std::string& text);
-
 // A number in short form: "1,200", "0.034", "3.2e-05".
 std::string short_number(double value);
 

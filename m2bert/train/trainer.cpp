@@ -1,10 +1,12 @@
 #include "m2bert/train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/log.h"
+#include "m2bert/metrics/names.h"
 
 namespace m2bert::train {
 
@@ -41,6 +43,8 @@ void Trainer::resume(const RunState& state) {
   saved_at_ = time_;
   if (state.evaluated) evaluated_at_ = time_;
   evaluation_due_ = state.evaluation_due;
+  best_ = state.best;
+  stopped_early_ = state.stopped_early;
 }
 
 TrainingEnd Trainer::fit() {
@@ -57,7 +61,7 @@ TrainingEnd Trainer::fit() {
 
 TrainingEnd Trainer::loop() {
   if (evaluation_due_) evaluate();
-  while (!options_.length.reached(time_)) {
+  while (!finished()) {
     const auto batch = next_batch();
     auto gradient = parts_.step.gradient(batch, attempts_);
     if (!gradient) {
@@ -152,19 +156,37 @@ void Trainer::write(const Record& record) {
 
 void Trainer::evaluate() {
   evaluation_due_ = false;
-  if (!parts_.eval_data) return;
+  if (parts_.eval_sets.empty()) return;
   const Pause pause(paused_);
-  auto result = [&] {
-    const optim::SwappedAverage swapped(parts_.trained.average);
-    return train::evaluate(parts_.trained.model, parts_.task, *parts_.eval_data, parts_.processes, options_.evaluation);
-  }();
+  const optim::SwappedAverage swapped(parts_.trained.average);
+  auto results = evaluate_all(parts_.trained.model, parts_.task, parts_.eval_sets, parts_.processes, options_.evaluation);
   evaluation_due_ = parts_.processes.any(io::interrupted());
   if (evaluation_due_) return;  // a signal cut it short
   evaluated_at_ = time_;
   Record record{time_, {}};
-  for (const auto& metric : result.metrics) record.add("metrics/eval/" + metric.name, metric.value);
+  for (const auto& result : results) {
+    for (const auto& metric : result.metrics) record.add("metrics/eval/" + full_name(result, metric), metric.value);
+  }
   write(record);
-  last_evaluation_ = std::move(result);
+  last_evaluations_ = std::move(results);
+  if (!options_.best.metric.empty()) look_for_best();
+}
+
+// With the weights that were evaluated in place.
+void Trainer::look_for_best() {
+  const auto& options = options_.best;
+  const double* value = find(last_evaluations_, options.metric);
+  require(value != nullptr, "the evaluation has no metric ", options.metric);
+  const double gain = best_ ? (*value - best_->value) * (metrics::higher_is_better(options.metric) ? 1 : -1) : 0;
+  if (std::isfinite(*value) && (!best_ || gain > options.threshold)) {
+    best_ = Best{*value, time_.batch, 0};
+    if (options.keep && parts_.folder) parts_.folder->save_best(parts_.trained.model);
+  } else if (best_) {
+    ++best_->evaluations_since;
+  }
+  stopped_early_ = options.patience > 0 && best_ && best_->evaluations_since >= options.patience;
+  if (stopped_early_)
+    io::info("batch ", time_.batch, ": no better ", options.metric, " in ", best_->evaluations_since, " evaluations; the run ends");
 }
 
 RunState Trainer::state() {
@@ -177,6 +199,8 @@ RunState Trainer::state() {
   state.seconds = seconds();
   state.evaluated = evaluated_at_ == time_;
   state.evaluation_due = evaluation_due_;
+  state.best = best_;
+  state.stopped_early = stopped_early_;
   state.guard = parts_.guard.state();
   state.recipe = options_.recipe;
   state.data = options_.data;

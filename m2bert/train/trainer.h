@@ -18,6 +18,14 @@ struct AverageOptions {
   int64_t interval = 1;  // batches between updates
 };
 
+// Which evaluation was the best one, and when to stop for want of a better one.
+struct BestOptions {
+  std::string metric;    // NAME, or LABEL/NAME for that of one evaluation set; empty: none is sought
+  bool keep = true;      // its weights are saved, and become the model
+  int patience = 0;      // evaluations without a better one after which the run ends; 0: it never does
+  double threshold = 0;  // by which an evaluation must be better than the best one
+};
+
 struct TrainerOptions {
   optim::RunLength length;
   int64_t samples_per_epoch = 0;  // of the batches that are used
@@ -26,6 +34,7 @@ struct TrainerOptions {
   optim::Time eval_interval, save_interval;
   EvaluationOptions evaluation;
   AverageOptions average;
+  BestOptions best;
   io::Tree recipe;   // saved with every checkpoint
   std::string data;  // the same: BatchStream::fingerprint
 };
@@ -36,7 +45,7 @@ struct TrainerParts {
   const tasks::Task& task;
   Step& step;
   data::BatchSource& data;
-  data::BatchSource* eval_data = nullptr;
+  std::vector<EvalSet> eval_sets;
   const Processes& processes;
   LossGuard guard;
   std::vector<std::unique_ptr<Monitor>> monitors = {};
@@ -60,7 +69,8 @@ class Trainer {
 
   const optim::Timestamp& time() const { return time_; }
   const std::optional<Gradient>& last_gradient() const { return last_gradient_; }
-  const std::optional<Evaluation>& last_evaluation() const { return last_evaluation_; }
+  const std::vector<Evaluation>& last_evaluations() const { return last_evaluations_; }
+  const std::optional<Best>& best() const { return best_; }
   double seconds() const;  // of training, over all sessions
 
  private:
@@ -71,7 +81,9 @@ class Trainer {
   void advance_data();
   void log(Gradient& gradient, const optim::Timestamp& before);
   void write(const Record& record);
+  bool finished() const { return stopped_early_ || options_.length.reached(time_); }
   void evaluate();
+  void look_for_best();
   void save();
   bool weights_are_finite() const;
   void save_after_error() noexcept;
@@ -92,7 +104,9 @@ class Trainer {
   bool evaluation_due_ = false;
   bool can_save_ = true;  // false in the middle of an update, and once the loss guard stops the run
   std::optional<Gradient> last_gradient_;
-  std::optional<Evaluation> last_evaluation_;
+  std::vector<Evaluation> last_evaluations_;
+  std::optional<Best> best_;
+  bool stopped_early_ = false;
 };
 
 }  // namespace m2bert::train

@@ -7,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "m2bert/data/random.h"
+#include "m2bert/random.h"
 #include "tests/support/scratch.h"
 
 namespace m2bert::data {

@@ -70,5 +70,27 @@ TEST_F(Groups, VectorsWithoutDecay) {
   EXPECT_EQ(group_of(groups, "word_embeddings.weight").weight_decay, 1e-5);
 }
 
+TEST_F(Groups, LevelsOfAModel) {
+  EXPECT_EQ(level_of("bert.embeddings.word_embeddings.weight", 2), 0);
+  EXPECT_EQ(level_of("bert.encoder.layer.0.attention.in_linear.weight", 2), 1);
+  EXPECT_EQ(level_of("bert.encoder.layer.11.mlp.wo.bias", 12), 12);
+  EXPECT_EQ(level_of("bert.pooler.dense.weight", 2), 3);
+  EXPECT_EQ(level_of("classifier.bias", 2), 3);
+}
+
+TEST_F(Groups, LayerDecayLowersTheRateLevelByLevel) {
+  GroupOptions options{1e-3, 0.1};
+  options.layer_decay = 0.5;
+  options.no_decay_of_vectors = true;
+  const auto groups = make_groups(parameters_, options, 1);
+  expect_each_once(groups);
+  EXPECT_DOUBLE_EQ(group_of(groups, "cls.predictions.transform.dense.weight").learning_rate, 1e-3);
+  EXPECT_DOUBLE_EQ(group_of(groups, "layer.0.attention.in_linear.weight").learning_rate, 5e-4);
+  EXPECT_DOUBLE_EQ(group_of(groups, "word_embeddings.weight").learning_rate, 2.5e-4);
+  EXPECT_EQ(group_of(groups, "word_embeddings.weight").name, "all_embeddings");
+  EXPECT_EQ(group_of(groups, "layer.0.attention.in_linear.bias").name, "no_decay_layer_0");
+  EXPECT_EQ(group_of(groups, "layer.0.attention.in_linear.bias").weight_decay, 0);
+}
+
 }  // namespace
 }  // namespace m2bert::optim

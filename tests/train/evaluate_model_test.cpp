@@ -21,7 +21,7 @@ Recipe recipe_of(const Scratch& scratch, const std::vector<std::string>& overrid
 }
 
 Evaluation evaluate(const Recipe& recipe, const golden::fs::path& weights) {
-  return evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, Processes());
+  return evaluate_model(recipe, tasks::MaskedLM(recipe.model), weights, Processes()).front();
 }
 
 void expect_same(const Evaluation& a, const Evaluation& b) {
@@ -42,13 +42,13 @@ TEST(EvaluateModel, GivesTheNumbersOfTheRun) {
     overrides.insert(overrides.end(), more.begin(), more.end());
     const Scratch scratch;
     const auto run = run_trainlog(scratch, overrides);
-    ASSERT_TRUE(run.evaluation.has_value());
+    ASSERT_TRUE(!run.evaluations.empty());
     const auto recipe = recipe_of(scratch, overrides);
     for (const char* name : {"run/ep0-ba4.safetensors", "run/model", "run"}) {
       SCOPED_TRACE(name);
-      expect_same(evaluate(recipe, find_weights((scratch / name).string(), "")), *run.evaluation);
+      expect_same(evaluate(recipe, find_weights((scratch / name).string(), "")), run.evaluations.front());
     }
-    expect_same(evaluate(read_recipe(scratch / "run/recipe.yaml"), scratch / "run/model"), *run.evaluation);
+    expect_same(evaluate(read_recipe(scratch / "run/recipe.yaml"), scratch / "run/model"), run.evaluations.front());
   }
 }
 

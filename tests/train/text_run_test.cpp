@@ -3,7 +3,7 @@
 
 #include "m2bert/data/mds_writer.h"
 #include "m2bert/train/metrics_file.h"
-#include "m2bert/train/pretrain.h"
+#include "m2bert/train/run.h"
 #include "tiny_run.h"
 
 namespace m2bert::train {
@@ -98,7 +98,7 @@ class TextRunOnText : public ::testing::Test {
                                "scheduler.t_warmup=0ba", "eval_interval=1ep", "algorithms.ema.half_life=10ba"});
     return more;
   }
-  PretrainResult run(const Scratch& scratch, const std::vector<std::string>& more = {}) const {
+  RunResult run(const Scratch& scratch, const std::vector<std::string>& more = {}) const {
     const auto text =
         loader((scratch_ / "data").string(), "shuffle: true, mlm_probability: 0.3, tokenizer_name: " + (scratch_ / "vocab.txt").string());
     return run_trainlog(scratch, overrides(more), text);
@@ -111,8 +111,8 @@ TEST_F(TextRunOnText, ResumesBitForBit) {
   const auto result = run(scratch_);
   EXPECT_EQ(result.time.batch, 12);
   EXPECT_EQ(result.time.epoch, 2);
-  ASSERT_TRUE(result.evaluation.has_value());
-  EXPECT_EQ(result.evaluation->samples, 48);
+  ASSERT_FALSE(result.evaluations.empty());
+  EXPECT_EQ(result.evaluations.front().samples, 48);
   for (const char* name : {"ep0-ba5.safetensors", "ep1-ba10.safetensors"}) {
     const Scratch part;
     fs::create_directories(part / "run");

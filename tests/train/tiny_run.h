@@ -6,7 +6,7 @@
 
 #include "m2bert/io/json.h"
 #include "m2bert/tasks/masked_lm.h"
-#include "m2bert/train/pretrain.h"
+#include "m2bert/train/run.h"
 #include "tests/models/golden.h"
 #include "tests/support/scratch.h"
 
@@ -42,11 +42,11 @@ inline std::string trainlog_recipe(const golden::fs::path& folder, const std::st
 }
 
 // Writes the recipe into the scratch folder and runs it.
-inline PretrainResult run_trainlog(const test::Scratch& scratch, const std::vector<std::string>& overrides = {},
-                                   const std::string& loader = "") {
+inline RunResult run_trainlog(const test::Scratch& scratch, const std::vector<std::string>& overrides = {},
+                              const std::string& loader = "") {
   scratch.put("recipe.yaml", trainlog_recipe(scratch / "", loader));
   const auto recipe = read_recipe(scratch / "recipe.yaml", overrides);
-  return pretrain(recipe, tasks::MaskedLM(recipe.model), Processes());
+  return run(recipe, tasks::MaskedLM(recipe.model), Processes());
 }
 
 inline std::string bytes_of(const golden::fs::path& file) {

@@ -1,5 +1,5 @@
 // Whole runs: recipe, data, loop, checkpoints, output.
-#include "m2bert/train/pretrain.h"
+#include "m2bert/train/run.h"
 
 #include <filesystem>
 

@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <utility>
 
-namespace m2bert::data {
+namespace m2bert {
 
 class Random {
  public:
@@ -44,4 +44,4 @@ void shuffle(Values& values, Random& random) {
   }
 }
 
-}  // namespace m2bert::data
+}  // namespace m2bert

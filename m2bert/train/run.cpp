@@ -1,10 +1,10 @@
-#include "m2bert/train/pretrain.h"
+#include "m2bert/train/run.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
-#include "m2bert/checkpoint/folder.h"
+#include "m2bert/checkpoint/convert.h"
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -27,20 +27,22 @@ namespace fs = std::filesystem;
 
 namespace {
 
-class Pretraining {
+class Run {
  public:
-  Pretraining(const Recipe& recipe, const tasks::Task& task, const Processes& processes)
+  Run(const Recipe& recipe, const tasks::Task& task, const Processes& processes)
       : recipe_(recipe),
         task_(task),
         processes_(processes),
         model_(recipe.model, task.head()),
-        optimizer_(initialized_parameters(), optim::make_groups(nn::parameters(model_), recipe.groups), recipe.optimizer),
+        optimizer_(initialized_parameters(), optim::make_groups(trained_parameters(), recipe.groups, recipe.model.num_hidden_layers),
+                   recipe.optimizer),
         step_(model_, task, optimizer_, processes, step_options(recipe)) {}
 
-  PretrainResult run(const std::function<void()>& on_start);
+  RunResult run(const RunHooks& hooks);
 
  private:
   std::vector<nn::NamedArray> initialized_parameters();
+  std::vector<nn::NamedArray> trained_parameters();
   Trained trained() { return {model_, optimizer_, average_ ? &*average_ : nullptr}; }
   void open_data();
   void open_folder();
@@ -56,7 +58,11 @@ class Pretraining {
   TrainerOptions trainer_options() const;
   void add_loggers(TrainerParts& parts, const std::optional<RunState>& state);
   void add_monitors(TrainerParts& parts, int length);
-  fs::path write_model();
+  fs::path write_model(const RunHooks& hooks);
+  void load_best();
+  void finish(RunResult& result, const RunHooks& hooks);
+  std::vector<Evaluation> evaluate_now();
+  void require_known_metric() const;
 
   const Recipe& recipe_;
   const tasks::Task& task_;
@@ -66,23 +72,32 @@ class Pretraining {
   std::optional<optim::WeightAverage> average_;
   Step step_;
   std::optional<RunFolder> folder_;
-  std::optional<BatchStream> data_, eval_data_;
+  std::optional<BatchStream> data_;
+  std::vector<BatchStream> eval_data_;
   optim::RunLength length_;
 };
 
-std::vector<nn::NamedArray> Pretraining::initialized_parameters() {
+std::vector<nn::NamedArray> Run::initialized_parameters() {
   model_.init(recipe_.seed, recipe_.independent_layers);
-  return nn::parameters(model_);
+  return trained_parameters();
 }
 
-void Pretraining::open_data() {
-  const auto settings = batch_settings(recipe_, processes_);
-  data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, settings));
-  if (recipe_.eval_loader) eval_data_.emplace(open_batches(*recipe_.eval_loader, recipe_.global_eval_batch, settings));
+// Those that are not frozen.
+std::vector<nn::NamedArray> Run::trained_parameters() {
+  auto parameters = nn::parameters(model_);
+  std::erase_if(parameters,
+                [&](const nn::NamedArray& p) { return optim::level_of(p.name, recipe_.model.num_hidden_layers) < recipe_.frozen_levels; });
+  require(!parameters.empty(), where(recipe_.tree, "freeze"), "leaves nothing to train");
+  return parameters;
+}
+
+void Run::open_data() {
+  data_.emplace(open_batches(recipe_.train_loader, recipe_.global_batch, batch_settings(recipe_, processes_)));
+  eval_data_ = open_eval_batches(recipe_, processes_);
   length_ = {recipe_.max_duration, data_->batches_per_epoch(recipe_.train_subset)};
 }
 
-void Pretraining::open_folder() {
+void Run::open_folder() {
   if (!processes_.first()) return;
   const std::string at = where(recipe_.tree, "save_folder");
   try {
@@ -101,16 +116,16 @@ void Pretraining::open_folder() {
   folder_->replace_old();
 }
 
-RecipeChanges Pretraining::changes_since(const RunState& state) const {
-  const bool same_data = !state.data.empty() && state.data == data_->fingerprint();
+RecipeChanges Run::changes_since(const RunState& state) const {
+  const bool same_data = !state.data.empty() && state.data == data_->info().fingerprint;
   auto changes = changes_of(state.recipe, recipe_, same_data);
-  if (!state.data.empty() && !data_->fingerprint().empty() && !same_data)
-    changes.other.push_back({"train_loader", "data with the hash " + state.data, data_->fingerprint()});
+  if (!state.data.empty() && !data_->info().fingerprint.empty() && !same_data)
+    changes.other.push_back({"train_loader", "data with the hash " + state.data, data_->info().fingerprint});
   return changes;
 }
 
 // A run goes on with its own data and settings alone.
-void Pretraining::refuse_other_run(const RunState& state) const {
+void Run::refuse_other_run(const RunState& state) const {
   const auto changes = changes_since(state);
   const std::string folder = folder_->path().string();
   require(changes.other.empty(), where(recipe_.tree, "save_folder"), folder,
@@ -121,22 +136,22 @@ void Pretraining::refuse_other_run(const RunState& state) const {
 }
 
 // What makes the folder of the run a model: recipe, configuration and vocabulary.
-void Pretraining::write_description() const {
+void Run::write_description() const {
   if (!folder_) return;
   io::write_file(folder_->path() / "recipe.yaml", io::to_yaml(recipe_.tree));
   io::write_file(folder_->path() / "config.json", io::to_json(recipe_.model.to_tree(), 2) + "\n");
-  if (!data_->vocabulary().empty()) io::write_file(folder_->path() / "vocab.txt", data_->vocabulary());
+  for (const auto& [name, text] : data_->info().tokenizer) io::write_file(folder_->path() / name, text);
 }
 
 // The newest checkpoint of this folder, or one that load_path names together with its state.
-std::optional<RunState> Pretraining::load_own_state() {
+std::optional<RunState> Run::load_own_state() {
   if (recipe_.save.autoresume) {
     if (auto state = folder_->load_latest(trained())) return state;
   }
   return load_named_state();
 }
 
-bool Pretraining::names_run(const fs::path& path) const {
+bool Run::names_run(const fs::path& path) const {
   if (recipe_.save.load_weights_only || fs::is_directory(path)) return false;
   try {
     return is_run(path);
@@ -145,7 +160,7 @@ bool Pretraining::names_run(const fs::path& path) const {
   }
 }
 
-std::optional<RunState> Pretraining::load_named_state() {
+std::optional<RunState> Run::load_named_state() {
   if (recipe_.save.load_path.empty()) return std::nullopt;
   const auto path = find_weights(recipe_.save.load_path, where(recipe_.tree, "load_path"));
   if (!names_run(path)) {
@@ -158,31 +173,31 @@ std::optional<RunState> Pretraining::load_named_state() {
 }
 
 // The state that the run resumes from, the same in every process; nullopt for a new run.
-std::optional<RunState> Pretraining::starting_state() {
-  if (recipe_.average) average_.emplace(nn::parameters(model_));
+std::optional<RunState> Run::starting_state() {
+  if (recipe_.average) average_.emplace(trained_parameters());
   std::optional<RunState> state;
   if (processes_.first()) {
     state = load_own_state();
-    if (!state && average_) average_.emplace(nn::parameters(model_));
+    if (!state && average_) average_.emplace(trained_parameters());
     if (state) warn_of_changes(*state);
   }
   return broadcast_run(state, trained(), processes_);
 }
 
-void Pretraining::warn_of_changes(const RunState& state) const {
+void Run::warn_of_changes(const RunState& state) const {
   auto changes = changes_since(state);
   changes.other.insert(changes.other.end(), changes.more.begin(), changes.more.end());
   if (!changes.other.empty()) io::warn("the recipe is not the one that the checkpoint was made with:", lines_of(changes.other));
 }
 
-void Pretraining::choose_microbatch(const std::optional<RunState>& state, int length) {
+void Run::choose_microbatch(const std::optional<RunState>& state, int length) {
   auto& rows = step_.options().microbatch_rows;
-  const int most = int(recipe_.global_batch / processes_.size());
-  if (recipe_.microbatch > most) {
+  const int sample = task_.rows_per_sample(), most = int(recipe_.global_batch / processes_.size()) * sample;
+  if (recipe_.microbatch * sample > most) {
     io::warn(where(recipe_.tree, "device_train_microbatch_size"), recipe_.microbatch, " is more than a process's share of the batch, ",
-             most, ": taking ", most);
+             most / sample, ": taking ", most / sample);
   }
-  if (rows > 0) rows = std::min(rows, most);
+  if (rows > 0) rows = std::min(rows * sample, most);
   if (rows > 0) return;
   if (state && state->microbatch_rows > 0) {
     rows = std::min(state->microbatch_rows, most);
@@ -191,14 +206,15 @@ void Pretraining::choose_microbatch(const std::optional<RunState>& state, int le
   const uint64_t free = free_memory() / uint64_t(processes_.local_size());
   require(free > 0, where(recipe_.tree, "device_train_microbatch_size"),
           "auto needs to know the free memory, and this system does not say it; give a number");
-  const int measured = std::clamp(4096 / length, 1, most);  // takes some seconds at any length
+  const int measured = std::clamp(4096 / length, 1, most / sample) * sample;  // takes some seconds at any length
   const double row = memory_of_row([&](int n) { return peak_memory_of([&] { step_.dry_run(n, length); }); }, measured);
   rows = -int(processes_.max(-rows_that_fit(row, free, most)));  // the minimum over all processes
+  rows = std::max(rows / sample, 1) * sample;
   io::info("device_train_microbatch_size: ", rows, " rows (a row of ", length, " tokens takes ", io::show_bytes(uint64_t(row)), ", ",
            io::show_bytes(free), " are free)");
 }
 
-TrainerOptions Pretraining::trainer_options() const {
+TrainerOptions Run::trainer_options() const {
   TrainerOptions o;
   o.length = length_;
   o.samples_per_epoch = data_->samples_per_epoch(recipe_.train_subset);
@@ -208,12 +224,13 @@ TrainerOptions Pretraining::trainer_options() const {
   o.save_interval = recipe_.save.interval;
   o.evaluation = {recipe_.eval_subset, recipe_.device_eval_batch, recipe_.compute};
   if (recipe_.average) o.average = *recipe_.average;
+  o.best = recipe_.best;
   o.recipe = recipe_.tree;
-  o.data = data_->fingerprint();
+  o.data = data_->info().fingerprint;
   return o;
 }
 
-void Pretraining::add_loggers(TrainerParts& parts, const std::optional<RunState>& state) {
+void Run::add_loggers(TrainerParts& parts, const std::optional<RunState>& state) {
   if (!folder_) return;
   parts.folder = &*folder_;
   auto metrics = std::make_unique<MetricsFile>(folder_->path() / "metrics.jsonl", state ? state->log_bytes : 0);
@@ -221,11 +238,11 @@ void Pretraining::add_loggers(TrainerParts& parts, const std::optional<RunState>
   parts.loggers.push_back(std::move(metrics));
   const auto start = state ? state->time : optim::Timestamp{};
   if (recipe_.log.tensorboard) parts.loggers.push_back(std::make_unique<TensorBoard>(*recipe_.log.tensorboard, start.batch + 1));
-  const ConsoleOptions console{recipe_.log.progress_bar, recipe_.log.console, recipe_.log.console_interval, length_};
+  const ConsoleOptions console{recipe_.run_name, recipe_.log.progress_bar, recipe_.log.console, recipe_.log.console_interval, length_};
   parts.loggers.push_back(std::make_unique<Console>(console, start));
 }
 
-void Pretraining::add_monitors(TrainerParts& parts, int length) {
+void Run::add_monitors(TrainerParts& parts, int length) {
   if (!folder_) return;
   const auto& c = recipe_.callbacks;
   auto& monitors = parts.monitors;
@@ -243,64 +260,101 @@ void Pretraining::add_monitors(TrainerParts& parts, int length) {
   if (c.runtime) monitors.push_back(std::make_unique<RuntimeEstimator>(length_));
 }
 
-// Writes the trained model with its vocabulary, as a folder that every command reads.
-fs::path Pretraining::write_model() {
+// Writes the trained model with its tokenizer, as a folder that every command reads.
+fs::path Run::write_model(const RunHooks& hooks) {
   if (!folder_) return {};
   const fs::path folder = folder_->path() / "model";
-  const optim::SwappedAverage swapped(average_ ? &*average_ : nullptr);
-  auto owners = nn::named_arrays(model_);
-  std::erase_if(owners, [](const nn::NamedArray& a) { return a.role == nn::Role::alias; });
+  const auto& data = data_->info();
   checkpoint::FolderDescription description;
   description.config_json = io::to_json(recipe_.model.to_tree(), 2) + "\n";
+  hooks.describe(description);
   checkpoint::write_folder_description(folder, description);
-  if (!data_->vocabulary().empty()) io::write_file(folder / "vocab.txt", data_->vocabulary());
-  if (data_->length() < recipe_.model.max_length())  // the length of its texts, where the model could take longer ones
-    io::write_file(folder / "tokenizer_config.json", io::to_json(io::Tree{{"model_max_length", data_->length()}}, 2) + "\n");
-  checkpoint::save_safetensors(folder / "model.safetensors", separate_tensors(owners));
+  auto files = data.tokenizer;
+  if (data.length < recipe_.model.max_length())  // the length of its texts, where the model could take longer ones
+    checkpoint::set_json_field(files["tokenizer_config.json"], "tokenizer_config.json", "model_max_length", data.length);
+  for (const auto& [name, text] : files) io::write_file(folder / name, text);
+  checkpoint::save_safetensors(folder / "model.safetensors", separate_tensors(owned_arrays(model_)));
   return folder;
 }
 
-PretrainResult Pretraining::run(const std::function<void()>& on_start) {
+// Puts the best weights in place of the last ones, in every process.
+void Run::load_best() {
+  if (folder_) folder_->load_best(model_);
+  broadcast_run(std::nullopt, trained(), processes_);
+}
+
+RunResult Run::run(const RunHooks& hooks) {
   open_data();
+  require_known_metric();
   open_folder();
-  if (on_start) on_start();
+  hooks.on_start();
   write_description();
   const auto state = starting_state();
-  choose_microbatch(state, data_->length());
+  choose_microbatch(state, data_->info().length);
 
-  TrainerParts parts{trained(),
-                     task_,
-                     step_,
-                     data_->source(),
-                     eval_data_ ? &eval_data_->source() : nullptr,
-                     processes_,
-                     LossGuard(recipe_.callbacks.guard)};
+  TrainerParts parts{
+      trained(), task_, step_, data_->source(), eval_sets(recipe_, eval_data_), processes_, LossGuard(recipe_.callbacks.guard)};
   add_loggers(parts, state);
-  add_monitors(parts, data_->length());
+  add_monitors(parts, data_->info().length);
   Trainer trainer(std::move(parts), trainer_options());
   if (state) trainer.resume(*state);
 
-  PretrainResult result;
+  RunResult result;
   result.parameters = nn::count_parameters(model_);
-  io::info(recipe_.model.summary(), ", ", io::show_count(result.parameters), " parameters");
-  result.was_finished = state && length_.reached(state->time);
+  for (const auto& p : optimizer_.parameters()) result.trained_parameters += p.array->size();
+  io::info(recipe_.model.summary(), ", ", io::show_count(result.parameters), " parameters",
+           result.trained_parameters < result.parameters ? ", " + io::show_count(result.trained_parameters) + " of them trained" : "");
+  result.was_finished = state && (state->stopped_early || length_.reached(state->time));
   result.end = trainer.fit();
   result.time = trainer.time();
   result.loss = trainer.last_gradient() ? trainer.last_gradient()->loss : std::numeric_limits<double>::quiet_NaN();
-  result.evaluation = trainer.last_evaluation();
+  result.evaluations = trainer.last_evaluations();
+  result.best = trainer.best();
   result.seconds = trainer.seconds();
   result.folder = recipe_.save.folder;
-  if (result.end == TrainingEnd::finished) result.model = write_model();
+  result.processes = processes_.size();
+  if (result.end == TrainingEnd::finished) finish(result, hooks);
   return result;
+}
+
+// The model of a finished run, and its evaluations.
+void Run::finish(RunResult& result, const RunHooks& hooks) {
+  if (result.best && recipe_.best.keep) {
+    load_best();
+    if (result.best->batch != result.time.batch || result.evaluations.empty()) result.evaluations = evaluate_now();
+    result.model = write_model(hooks);
+    return;
+  }
+  const optim::SwappedAverage swapped(average_ ? &*average_ : nullptr);
+  if (result.evaluations.empty()) result.evaluations = evaluate_now();
+  result.model = write_model(hooks);
+}
+
+std::vector<Evaluation> Run::evaluate_now() {
+  return evaluate_all(model_, task_, eval_sets(recipe_, eval_data_), processes_, trainer_options().evaluation);
+}
+
+// Error unless the task has the metric by which the best model is chosen.
+void Run::require_known_metric() const {
+  const auto& wanted = recipe_.best.metric;
+  if (wanted.empty()) return;
+  std::vector<Evaluation> none;
+  std::string names;
+  for (const auto& loader : recipe_.eval_loaders) {
+    none.push_back({task_.eval_metrics(task_.zero_sums()), 0, {}, loader.label});
+    for (const auto& metric : none.back().metrics) names += (names.empty() ? "" : ", ") + full_name(none.back(), metric);
+  }
+  require(find(none, wanted) != nullptr, where(recipe_.tree, "metric_for_best_model"), "wants one of this task's metrics, ", names,
+          "; got ", wanted);
 }
 
 }  // namespace
 
-PretrainResult pretrain(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const std::function<void()>& on_start) {
+RunResult run(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const RunHooks& hooks) {
   require_even_share(recipe, "global_train_batch_size", recipe.global_batch, processes);
   require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
-  Pretraining run(recipe, task, processes);
-  return run.run(on_start);
+  Run run(recipe, task, processes);
+  return run.run(hooks);
 }
 
 }  // namespace m2bert::train

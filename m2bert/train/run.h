@@ -1,0 +1,36 @@
+#pragma once
+// A training run, from a recipe to a trained model.
+#include <functional>
+#include <map>
+
+#include "m2bert/checkpoint/folder.h"
+#include "m2bert/tasks/task.h"
+#include "m2bert/train/recipe.h"
+
+namespace m2bert::train {
+
+struct RunResult {
+  TrainingEnd end = TrainingEnd::finished;
+  bool was_finished = false;  // the checkpoint that it resumed from was that of the end of the run
+  optim::Timestamp time;
+  size_t parameters = 0, trained_parameters = 0;
+  double loss = 0;                      // of the last batch; NaN without one
+  std::vector<Evaluation> evaluations;  // the last ones; with a best model, those of that model
+  std::optional<Best> best;
+  double seconds = 0;  // of training, over all sessions
+  int processes = 1;
+  std::filesystem::path folder;
+  std::filesystem::path model;  // folder of the trained model; empty when the run was stopped
+};
+
+struct RunHooks {
+  std::function<void()> on_start = [] {};  // called once the data and the folder are found to be right
+  // What the folder of the trained model says beside the configuration.
+  std::function<void(checkpoint::FolderDescription&)> describe = [](checkpoint::FolderDescription&) {};
+};
+
+// Runs the recipe for a task. Everything a run leaves is in its folder: recipe.yaml, config.json, metrics.jsonl, checkpoints, and at the
+// end the model as a Hugging Face folder. Every process of the run calls it. Error: see trainer.h.
+RunResult run(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const RunHooks& hooks = {});
+
+}  // namespace m2bert::train
