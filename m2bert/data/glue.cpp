@@ -305,6 +305,20 @@ LabelledData GlueFolder::test(const GlueTask& task, const GlueSplit& split) cons
   return read_split(task, folder_, task_folders(folder_, task), {split.name, split.official, true});
 }
 
+LabelledData GlueFolder::split(const GlueTask& task, const std::string& name) const {
+  std::string names = task.evaluation.empty() ? "" : "train, ";
+  if (name == "train" && !task.evaluation.empty()) return train(task);
+  for (const GlueSplit& split : task.evaluation) {
+    if (split.name == name) return evaluation(task, split);
+    names += split.name + ", ";
+  }
+  for (const GlueSplit& split : task.test) {
+    if (split.name == name) return test(task, split);
+    names += split.name + ", ";
+  }
+  fail("the GLUE task ", task.name, " has no split \"", io::printable(name, 40), "\"; there are ", names.substr(0, names.size() - 2));
+}
+
 std::string glue_submission(const GlueTask& task, const std::vector<double>& predictions) {
   const auto& names = task.official_labels.empty() ? task.label_names : task.official_labels;
   std::string out = "index\tprediction\n";

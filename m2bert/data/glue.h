@@ -51,8 +51,10 @@ class GlueFolder {
   bool has(const GlueTask& task) const;
   LabelledData train(const GlueTask& task) const;
   LabelledData evaluation(const GlueTask& task, const GlueSplit& split) const;
-  // Without labels, where the files have none.
+  // The labels are missing where the files have none.
   LabelledData test(const GlueTask& task, const GlueSplit& split) const;
+  // The same by the split's name: "train", "validation_matched", "test". Error for a split that the task does not have.
+  LabelledData split(const GlueTask& task, const std::string& name) const;
 
  private:
   std::filesystem::path folder_;

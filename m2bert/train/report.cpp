@@ -144,7 +144,7 @@ std::string report_html(const std::vector<ReportedRun>& runs, const ReportOption
     if (longest >= 2) charts += svg_chart(chart);
   }
   return io::html_page({kGenerator, "m2bert: " + options.title,
-                        "<h1>" + html_text(options.title) + "</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>\n" +
+                        "<h1>" + io::html_text(options.title) + "</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>\n" +
                             options.more,
                         kStyle});
 }
