@@ -10,6 +10,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/hash.h"
+#include "m2bert/io/html_page.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/io/yaml_writer.h"
@@ -115,9 +116,9 @@ class Reader {
     const Tree* given = settings.find("trainer_kwargs");
     const Tree& arguments = given && given->is_map() ? *given : nothing;
     for (const Tree::Member* extra : arguments.unknown(kArguments))
-      if (!options_.allow_unknown) extra->value.wants("no value: this argument has no meaning here; there are " + listed(kArguments));
+      require(options_.allow_unknown, extra->value.where(), "is not an argument of these jobs; there are ", listed(kArguments));
     for (const Tree::Member* extra : settings.unknown({"seeds", "trainer_kwargs"}))
-      if (!options_.allow_unknown) extra->value.wants("no value: a task has seeds and trainer_kwargs");
+      require(options_.allow_unknown, extra->value.where(), "is not a key of a task; there are seeds and trainer_kwargs");
     read_pooling(arguments, name);
     if (only_after_mnli_ && !is_among(name, kFromMnli)) return;
     for (const uint64_t seed : seeds_of(settings)) add_job(defaults, arguments, seed);
@@ -428,21 +429,16 @@ Tree glue_table_tree(const GlueTable& table) {
 }
 
 std::string glue_table_html(const GlueTable& table, const std::string& title) {
-  std::string escaped;
-  for (const char c : title) escaped += c == '<' ? "&lt;" : c == '&' ? "&amp;" : c == '>' ? "&gt;" : std::string(1, c);
-  std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>" + escaped +
-                    "</title><style>body{font-family:sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.3em "
-                    ".8em;border-bottom:1px solid #ccc;text-align:left}td:last-child{text-align:right}tr:last-child{font-weight:bold}"
-                    "</style></head>\n<body><h1>" +
-                    escaped + "</h1>\n<table>\n";
-  bool head = true;
+  std::string rows;
   for (const auto& row : cells_of(table)) {
-    out += "<tr>";
-    for (const auto& cell : row) out += (head ? "<th>" : "<td>") + cell + (head ? "</th>" : "</td>");
-    out += "</tr>\n";
-    head = false;
+    const char* cell = rows.empty() ? "th" : "td";
+    rows += "<tr>";
+    for (const auto& text : row) rows += std::string("<") + cell + ">" + io::html_text(text) + "</" + cell + ">";
+    rows += "</tr>\n";
   }
-  return out + "</table></body></html>\n";
+  return io::html_page({"m2bert finetune glue", "m2bert: " + title,
+                        "<h1>" + io::html_text(title) + "</h1>\n<table>\n" + rows + "</table>\n",
+                        "td:last-child { text-align: right; }\ntr:last-child { font-weight: bold; }\n"});
 }
 
 }  // namespace m2bert::train

@@ -178,17 +178,15 @@ void drop_padding_multiple(io::Tree& loader) {
 }
 
 // The settings that loaders of texts have in common.
-void read_shaping(const io::Tree& loader, LabelledLoader& config) {
-  read_shaping(loader, config);
-}
+void read_shaping(const io::Tree& loader, LabelledLoader& config) { read_shaping(loader, config); }
 
 LabelledLoader read_glue_loader(const io::Tree& loader, std::vector<std::string>& without_effect) {
   LabelledLoader config;
   config.file = loader.at("folder").string();
   config.glue = {loader.at("task").string(), loader.at("split").string()};
   read_shaping(loader, config);
-  for (const auto* extra : loader.unknown({"name", "folder", "task", "split", "max_seq_len", "shuffle", "drop_last", "padding",
-                                           "tokenizer_name", "label"}))
+  for (const auto* extra :
+       loader.unknown({"name", "folder", "task", "split", "max_seq_len", "shuffle", "drop_last", "padding", "tokenizer_name", "label"}))
     without_effect.push_back(extra->value.path());
   return config;
 }
@@ -247,7 +245,8 @@ LoaderConfig read_loader(const io::Tree& loader) {
   }
   config.label = loader.get<std::string>("label", "");
   if (name == "glue" || name == "labelled") {
-    config.labelled = name == "glue" ? read_glue_loader(loader, config.without_effect) : read_labelled_loader(loader, config.without_effect);
+    config.labelled =
+        name == "glue" ? read_glue_loader(loader, config.without_effect) : read_labelled_loader(loader, config.without_effect);
     config.tokenizer_name = loader.get<std::string>("tokenizer_name", "");
     return config;
   }

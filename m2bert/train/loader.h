@@ -24,8 +24,8 @@ struct GlueSelection {
 struct LabelledLoader {
   std::filesystem::path file;         // for glue, the folder
   std::optional<GlueSelection> glue;  //
-  data::LabelledOptions labels;  // without label names: the model's
-  int max_seq_len = 0;           // 0: the model's default_length()
+  data::LabelledOptions labels;       // without label names: the model's
+  int max_seq_len = 0;                // 0: the model's default_length()
   bool shuffle = false, drop_last = false;
   std::optional<bool> pad_to_longest;  // absent: where the padding does not change the result
 };
