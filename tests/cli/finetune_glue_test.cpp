@@ -1,6 +1,7 @@
 // m2bert finetune glue and eval glue: sweeps with tiny models on tiny data.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -24,12 +25,11 @@ class FinetuneGlue : public ::testing::Test {
     put_mnli();
     put_rte();
     put_stsb();
-    // A file may not hold the folder's settings twice, so the recipe says what the tiny model is.
     scratch_.put(
         "glue.yaml",
         "parallel: true\nbase_run_name: tiny\ndefault_seed: 3\nprecision: fp32\n"
         "model: {name: bert, tokenizer_name: " +
-            tiny_models().m2 + ", model_config: " + content(tiny_models().m2 + "/config.json") +
+            tiny_models().m2 + ", model_config: " + io::to_json(io::read_json(tiny_models().m2 + "/config.json")) +
             "}\nstarting_checkpoint_load_path: " + tiny_models().m2 + "\nsave_finetune_checkpoint_prefix: " + at("out") +
             "\nsave_finetune_checkpoint_folder: ${save_finetune_checkpoint_prefix}/${base_run_name}\n"
             "callbacks: {lr_monitor: {}}\n"
