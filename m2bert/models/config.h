@@ -57,6 +57,7 @@ struct Config {
   int hyena_filter_order = 64;
   bool use_flash_mm = false;   // rejected: its parameters have a different layout
   bool use_flash_fft = false;  // bf16 input of the convolution on GPUs
+  bool mask_padding = false;   // not upstream's: the convolutions read 0 at the padding, so states do not depend on it
 
   // Pooling and heads
   bool pool_all = false;
@@ -96,6 +97,10 @@ struct Config {
 
   // As a Hugging Face config.json, which from_tree can read.
   io::Tree to_tree() const;
+
+  // Whether the state of a token depends neither on how far its sequence is padded nor on the rest of the batch: with attention, and with
+  // mask_padding.
+  bool padding_is_masked() const;
 
   // The longest sequence in tokens that the positions or filters allow.
   int max_length() const;
