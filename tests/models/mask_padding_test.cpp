@@ -57,6 +57,10 @@ class MaskPadding : public ::testing::TestWithParam<const char*> {
  protected:
   MaskPadding() : model_(config_of(128), Head::embedding) { model_.init(3, true); }
 
+  static void expect_close(const mx::array& a, const mx::array& b, const std::string& what) {
+    EXPECT_LE(largest(a - b), (GetParam() == std::string("float32") ? 1e-5f : 5e-2f) * largest(b)) << what;
+  }
+
   // False: this CPU has no such GEMM.
   bool pack() {
     if (!testing_ops::has_cpu_kernels()) return false;
@@ -72,7 +76,8 @@ class MaskPadding : public ::testing::TestWithParam<const char*> {
   Model model_;
 };
 
-TEST_P(MaskPadding, OneTextHasTheSameBitsHoweverItIsPaddedAndBatched) {
+// In a batch a GEMM has more rows, for which it may round differently.
+TEST_P(MaskPadding, OneTextHasTheSameBitsHoweverItIsPadded) {
   if (!pack()) GTEST_SKIP() << "a CPU kernel";
   for (int n : kLengths) {
     const auto alone = row_of(states(model_, padded({n}, n)), 0, n);
@@ -85,7 +90,7 @@ TEST_P(MaskPadding, OneTextHasTheSameBitsHoweverItIsPaddedAndBatched) {
     std::vector<int> many{n};
     for (int i = 0; i < 40; ++i) many.push_back(1 + (i * 13 + n) % 60);
     for (const auto& lengths : {std::vector<int>{n, 3}, std::vector<int>{n, kMaxLength, 5}, many}) {
-      expect_same_bits(row_of(states(model_, padded(lengths, kMaxLength)), 0, n), alone, std::to_string(n) + " in a batch");
+      expect_close(row_of(states(model_, padded(lengths, kMaxLength)), 0, n), alone, std::to_string(n) + " in a batch");
     }
   }
 }
@@ -97,7 +102,7 @@ TEST_P(MaskPadding, OneTextHasTheSameVector) {
     for (int n : {1, 7, 64}) {
       const auto alone = model_.embedding(padded({n}, n), pooling, true);
       expect_same_bits(model_.embedding(padded({n}, kMaxLength), pooling, true), alone, name);
-      expect_same_bits(mx::slice(model_.embedding(padded({90, n, 3}, 97), pooling, true), {1, 0}, {2, 128}), alone, name);
+      expect_close(mx::slice(model_.embedding(padded({90, n, 3}, 97), pooling, true), {1, 0}, {2, 128}), alone, name);
     }
   }
 }

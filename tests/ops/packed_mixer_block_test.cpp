@@ -180,8 +180,9 @@ TEST(PackedMixerBlock, NamesWhatIsWrong) {
   EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum((*packed)(x, filters)); })(u), Error);
 }
 
-// Sequences of different lengths: each has the bits that it has alone, whether the filters are packed or networks, in few rows or many.
-TEST(PackedMixerBlock, RowsHaveTheSameBitsInEveryBatch) {
+// Sequences of different lengths: the filters may be packed or networks, and each sequence has the values that it has alone. A GEMM may round
+// differently for another number of rows; everything else has the same bits.
+TEST(PackedMixerBlock, RowsDoNotDependOnTheBatch) {
   if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{1, 300, 64, true, true};
   const auto networks = networks_of(m);
@@ -214,11 +215,12 @@ TEST(PackedMixerBlock, RowsHaveTheSameBitsInEveryBatch) {
     const auto all = run(0, lengths.size(), packed, {}), short_ones = run(2, lengths.size(), packed, {});
     EXPECT_TRUE(mx::array_equal(run(0, lengths.size(), {}, networks), all).item<bool>());
     EXPECT_TRUE(mx::array_equal(run(0, lengths.size(), {{8, packed.at(8)}}, networks), all).item<bool>());
-    EXPECT_TRUE(mx::array_equal(mx::slice(all, {offsets[2], 0}, all.shape()), short_ones).item<bool>());
+    const double rounding = dtype == mx::float32 && weights == mx::float32 ? 2e-6 : 2e-2;
+    expect_near(short_ones, mx::slice(all, {offsets[2], 0}, all.shape()), rounding);
     for (size_t i = 0; i < 8; ++i) {
       const int L = ops::varlen_filter_length(lengths[i], m.L);
       const auto alone = run(i, i + 1, {{L, packed.at(L)}}, {});
-      EXPECT_TRUE(mx::array_equal(mx::slice(all, {offsets[i], 0}, {offsets[i + 1], m.H}), alone).item<bool>()) << lengths[i];
+      expect_near(alone, mx::slice(all, {offsets[i], 0}, {offsets[i + 1], m.H}), rounding);
     }
     EXPECT_THROW(run(0, 2, {{8, packed.at(8)}}, {}), Error);
   }
