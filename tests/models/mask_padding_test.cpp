@@ -145,9 +145,8 @@ TEST_P(MaskPaddingWidths, EveryFormGivesTheSameStatesForAnyPadding) {
 
 TEST_P(MaskPaddingWidths, GradientsAreThoseOfThePlainForm) {
   const auto inputs = padded({9, 33, 1, 40}, 45, 11);
-  auto loss = [&](nn::Pass pass) {
-    return [&, pass]() mutable { return mx::sum(mx::square(model_.hidden_states(inputs, pass))) * mx::array(0.01f); };
-  };
+  const auto cotangent = mx::random::normal({4, 45, model_.config().hidden_size}, mx::float32, 0, 1, mx::random::key(8));
+  auto loss = [&](nn::Pass pass) { return [&, pass]() mutable { return mx::sum(model_.hidden_states(inputs, pass) * cotangent); }; };
   nn::Pass stepwise;
   stepwise.on_hook = [](const std::string&, const mx::array& x) { return x; };
   const auto expected = nn::value_and_grad(nn::parameters(model_), loss(stepwise));
@@ -155,7 +154,7 @@ TEST_P(MaskPaddingWidths, GradientsAreThoseOfThePlainForm) {
     ops::enable_kernels(kernels);
     const auto found = nn::value_and_grad(nn::parameters(model_), loss({}));
     for (size_t i = 0; i < found.grads.size(); ++i) {
-      EXPECT_LE(largest(found.grads[i] - expected.grads[i]), 5e-5f * std::max(largest(expected.grads[i]), 1e-3f)) << i;
+      EXPECT_LE(largest(found.grads[i] - expected.grads[i]), 5e-5f * std::max(largest(expected.grads[i]), 1e-1f)) << i;
     }
   }
 }
