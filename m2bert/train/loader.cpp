@@ -132,7 +132,7 @@ std::unique_ptr<data::BatchSource> open_labelled(const LoaderConfig& loader, con
   options.max_seq_len = config.max_seq_len > 0 ? config.max_seq_len : model.default_length();
   require_fits(loader, "max_seq_len", options.max_seq_len, model);
   require_vocabulary_fits(loader, "tokenizer_name", tokenizer, model);
-  options.pad_to_longest = config.pad_to_longest.value_or(model.ignores_padding());
+  options.pad_to_longest = config.pad_to_longest.value_or(model.padding_is_masked());
   options.shuffle = config.shuffle;
   options.seed = settings.seed;
   options.shape = {int(info.global_batch), settings.rank, settings.size};

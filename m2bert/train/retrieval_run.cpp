@@ -315,7 +315,7 @@ data::TextRows RetrievalRun::text_rows(const LoaderConfig& loader) const {
   data::TextRows rows{.tokenizer = tokenizer_};
   rows.max_length = size_t(length);
   rows.max_query_length = size_t(c.max_query_len > 0 ? c.max_query_len : length);
-  rows.pad_to_max = !c.pad_to_longest.value_or(model.ignores_padding());
+  rows.pad_to_max = !c.pad_to_longest.value_or(model.padding_is_masked());
   rows.query_prompt = query_prompt_;
   rows.passage_prompt = passage_prompt_;
   rows.threads = threads();
