@@ -38,7 +38,7 @@ double score_of(const Terms& documents, const std::string& query, size_t documen
     }
     const Terms terms = analyze(documents[document]);
     const auto frequency = static_cast<double>(std::ranges::count(terms, term));
-    if (frequency == 0) continue;
+    if (frequency == 0) continue;  // 0 / 0 with k1 = 0, or for an empty document with b = 1
     const double idf = std::log(1 + (static_cast<double>(documents.size()) - having + 0.5) / (having + 0.5));
     score += idf * frequency / (frequency + k1 * (1 - b + b * static_cast<double>(terms.size()) / mean));
   }
