@@ -217,12 +217,19 @@ void check_replaced(const fs::path& in, const fs::path& out) {
   }
 }
 
+// Whether a file is one of a folder's, or one that they are links to.
+bool is_file_of(const fs::path& folder, const fs::path& file) {
+  std::error_code none;
+  if (!fs::is_directory(folder, none) || !fs::is_regular_file(file, none)) return false;
+  for (const auto& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file(none) && fs::equivalent(entry.path(), file, none)) return true;
+  return false;
+}
+
 void check_output(const fs::path& in, const fs::path& out, Target target) {
   std::error_code none;
   require(!fs::exists(out, none) || !fs::equivalent(in, out, none), out.string(), ": the output is the input; name another one");
-  const bool inside = fs::is_directory(in, none) && fs::is_regular_file(out, none) &&
-                      (io::is_inside(out, in) || fs::equivalent(fs::absolute(out).parent_path(), in, none));
-  require(!inside, out.string(), ": is a file of the input ", in.string(), ", which would be lost; name another output");
+  require(!is_file_of(in, out), out.string(), ": is a file of the input ", in.string(), ", which would be lost; name another output");
   bool folder_there = fs::is_directory(out, none);
   require(folder_there == is_folder(target) || !fs::exists(out, none), out.string(), ": is ", folder_there ? "a folder" : "a file",
           " already; name another output");

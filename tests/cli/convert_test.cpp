@@ -193,7 +193,7 @@ TEST(Convert, AFileOfTheInputIsNotReplaced) {
   fs::copy(tiny_models().m2, model);
   const std::string weights = content(model + "/model.safetensors");
   expect_error({"convert", model, model + "/model.safetensors", "--overwrite", "--dtype", "float16"}, {"is a file of the input"});
-  fs::rename(model + "/model.safetensors", scratch / "blob");  // as in a hub's cache
+  fs::rename(model + "/model.safetensors", scratch / "blob.safetensors");  // as in a hub's cache
   fs::create_symlink(scratch / "blob", model + "/model.safetensors");
   expect_error({"convert", model, model + "/model.safetensors", "--overwrite", "--dtype", "float16"}, {"is a file of the input"});
   EXPECT_EQ(content(model + "/model.safetensors"), weights);
