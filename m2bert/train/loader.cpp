@@ -178,7 +178,16 @@ void drop_padding_multiple(io::Tree& loader) {
 }
 
 // The settings that loaders of texts have in common.
-void read_shaping(const io::Tree& loader, LabelledLoader& config) { read_shaping(loader, config); }
+void read_shaping(const io::Tree& loader, LabelledLoader& config) {
+  if (const io::Tree* length = loader.find("max_seq_len"); length && !length->is_null())
+    config.max_seq_len = int(length->integer(3, 1 << 24));
+  config.shuffle = loader.get<bool>("shuffle", false);
+  config.drop_last = loader.get<bool>("drop_last", false);
+  if (const io::Tree* padding = loader.find("padding"); padding && !padding->is_null()) {
+    config.pad_to_longest = padding->string() == "longest";
+    if (!*config.pad_to_longest && padding->string() != "max_length") padding->wants("max_length or longest");
+  }
+}
 
 LabelledLoader read_glue_loader(const io::Tree& loader, std::vector<std::string>& without_effect) {
   LabelledLoader config;
@@ -216,14 +225,7 @@ LabelledLoader read_labelled_loader(const io::Tree& loader, std::vector<std::str
   if (const io::Tree* delimiter = loader.find("delimiter"); delimiter && !delimiter->is_null())
     labels.source.delimiter = data::parse_delimiter(delimiter->string());
   labels.source.skip_bad = loader.get<bool>("skip_bad", false);
-  if (const io::Tree* length = loader.find("max_seq_len"); length && !length->is_null())
-    config.max_seq_len = int(length->integer(3, 1 << 24));
-  config.shuffle = loader.get<bool>("shuffle", false);
-  config.drop_last = loader.get<bool>("drop_last", false);
-  if (const io::Tree* padding = loader.find("padding"); padding && !padding->is_null()) {
-    config.pad_to_longest = padding->string() == "longest";
-    if (!*config.pad_to_longest && padding->string() != "max_length") padding->wants("max_length or longest");
-  }
+  read_shaping(loader, config);
   for (const auto* extra :
        loader.unknown({"name", "file", "text_column", "text_pair_column", "label_column", "separator", "kind", "labels", "format",
                        "delimiter", "skip_bad", "max_seq_len", "shuffle", "drop_last", "padding", "tokenizer_name", "label"}))
