@@ -194,7 +194,7 @@ TEST(Convert, AFileOfTheInputIsNotReplaced) {
   const std::string weights = content(model + "/model.safetensors");
   expect_error({"convert", model, model + "/model.safetensors", "--overwrite", "--dtype", "float16"}, {"is a file of the input"});
   fs::rename(model + "/model.safetensors", scratch / "blob.safetensors");  // as in a hub's cache
-  fs::create_symlink(scratch / "blob", model + "/model.safetensors");
+  fs::create_symlink(scratch / "blob.safetensors", model + "/model.safetensors");
   expect_error({"convert", model, model + "/model.safetensors", "--overwrite", "--dtype", "float16"}, {"is a file of the input"});
   EXPECT_EQ(content(model + "/model.safetensors"), weights);
 }
