@@ -45,8 +45,7 @@ class BlockedSignals {
 };
 
 // In the new process: the program again, with its output in the log.
-[[noreturn]] void become(const std::vector<char*>& argv, const char* program, int log, int gpu, pid_t parent,
-                         const BlockedSignals& signals) {
+[[noreturn]] void become(const std::vector<char*>& argv, int log, int gpu, pid_t parent, const BlockedSignals& signals) {
   for (const int signal : {SIGINT, SIGTERM}) ::signal(signal, SIG_DFL);
   ::setpgid(0, 0);  // Ctrl-C reaches it once, through this program
 #ifdef __linux__
@@ -59,7 +58,7 @@ class BlockedSignals {
   ::dup2(log, STDOUT_FILENO);
   ::dup2(log, STDERR_FILENO);
   if (gpu >= 0) ::setenv("CUDA_VISIBLE_DEVICES", std::to_string(gpu).c_str(), 0);
-  ::execv(program, argv.data());
+  ::execv(program_file().c_str(), argv.data());
   ::_exit(127);
 }
 
@@ -70,12 +69,11 @@ pid_t start(const PoolJob& job, int gpu) {
   std::vector<char*> argv{const_cast<char*>("m2bert")};
   for (const auto& argument : job.arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  const std::string program = program_file();
   const BlockedSignals signals;
   const pid_t parent = ::getpid(), child = ::fork();
   if (child == 0) {
     ::dup2(nothing, STDIN_FILENO);
-    become(argv, program.c_str(), log, gpu, parent, signals);
+    become(argv, log, gpu, parent, signals);
   }
   const int problem = errno;
   ::close(log);

@@ -1,6 +1,7 @@
 """ops.py REPOSITORY: checks that docs/ops.md lists every header of m2bert/ops and every function that they declare, and nothing else.
 
-Functions named X_fallback are not listed, nor are the functions of a header that the page calls internal.
+Functions named X_fallback are not listed, nor are the functions of a header that the page calls internal. A header without functions lists its
+classes.
 """
 import re
 import sys
@@ -9,12 +10,13 @@ from pathlib import Path
 repository = Path(sys.argv[1]).resolve()
 FUNCTION = re.compile(r"^(?!using|namespace|template|struct|class|enum|#|//)\w[\w:<>, ]*[ &*](\w+)\(", re.M)
 
+CLASS = re.compile(r"^class (\w+) (?:final )?\{", re.M)
 INTERNAL = "internal"
 
 
 def declared(text):
-    names = set(FUNCTION.findall(text))
-    return {n for n in names if not n.startswith("operator") and not n.endswith("_fallback")}
+    names = {n for n in FUNCTION.findall(text) if not n.startswith("operator") and not n.endswith("_fallback")}
+    return names or set(CLASS.findall(text))
 
 
 def listed(text):
