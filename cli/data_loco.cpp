@@ -30,7 +30,8 @@ struct LocoCommand {
 std::pair<std::string, std::string> name_and_file(const std::string& pair) {
   const size_t at = pair.find('=');
   if (at == std::string::npos || at == 0 || at + 1 == pair.size()) throw UsageError("--pairs wants NAME=FILE, got '" + pair + "'");
-  if (pair.substr(0, at).find('/') != std::string::npos) throw UsageError("--pairs " + pair + ": the name is that of a folder, without '/'");
+  if (pair.substr(0, at).find('/') != std::string::npos)
+    throw UsageError("--pairs " + pair + ": the name is that of a folder, without '/'");
   return {pair.substr(0, at), pair.substr(at + 1)};
 }
 
@@ -43,8 +44,8 @@ std::vector<data::RetrievalSet> sets_of(const LocoCommand& command) {
   }
   for (size_t i = 0; i < sets.size(); ++i) {
     const std::string& name = sets[i].name;
-    require(!name.empty() && name.find('/') == std::string::npos && !name.starts_with('.'), "the data set ", io::printable("\"" + name + "\""),
-            " has no name that a folder could have");
+    require(!name.empty() && name.find('/') == std::string::npos && !name.starts_with('.'), "the data set ",
+            io::printable("\"" + name + "\""), " has no name that a folder could have");
     for (size_t j = 0; j < i; ++j) require(sets[j].name != name, "there are two data sets with the name ", name);
   }
   return sets;
@@ -52,14 +53,16 @@ std::vector<data::RetrievalSet> sets_of(const LocoCommand& command) {
 
 void check_command(const LocoCommand& command) {
   if (command.queries.empty() != command.documents.empty()) throw UsageError("--queries and --documents go together");
-  if (command.queries.empty() && command.pairs.empty()) throw UsageError("say what to read: --queries and --documents, or --pairs NAME=FILE");
+  if (command.queries.empty() && command.pairs.empty())
+    throw UsageError("say what to read: --queries and --documents, or --pairs NAME=FILE");
   if (command.pairs.empty() && !(command.document_field.empty() && command.query_field.empty()))
     throw UsageError("--document-field and --query-field go with --pairs");
   require_free(command.out, command.overwrite);
   std::vector<std::string> read = {command.queries, command.documents};
   for (const std::string& pair : command.pairs) read.push_back(name_and_file(pair).second);
   for (const std::string& file : read)
-    require(file.empty() || !io::is_inside(file, command.out), "the output ", command.out, " holds ", file, ", which is read; name another one");
+    require(file.empty() || !io::is_inside(file, command.out), "the output ", command.out, " holds ", file,
+            ", which is read; name another one");
 }
 
 io::Tree written_tree(const std::string& name, const data::WrittenSet& written) {
@@ -119,7 +122,8 @@ Run add_data_loco(CLI::App& data, const Globals& globals) {
       ->expected(1)
       ->take_all()
       ->allow_extra_args(false);
-  app->add_option("--document-field", command->document_field, "Field of the documents of --pairs (default: the source's)")->type_name("NAME");
+  app->add_option("--document-field", command->document_field, "Field of the documents of --pairs (default: the source's)")
+      ->type_name("NAME");
   app->add_option("--query-field", command->query_field, "Field of the queries of --pairs (default: the source's)")->type_name("NAME");
   app->add_flag("--skip-bad", command->skip_bad, "Pass over lines that cannot be used, and count them");
   app->add_flag("--overwrite", command->overwrite, "Replace the folder");

@@ -12,11 +12,12 @@ namespace {
 constexpr Command subcommands[] = {
     {"beir", "Retrieval: queries against a corpus, in BEIR's layout", "m2bert eval beir scifact nfcorpus --model MODEL --cache vectors",
      eval_beir},
+    {"glue", "A fine-tuned model on a task of GLUE", "m2bert eval glue runs/rte/model --data glue_data --task rte", eval_glue},
     {"loco", "Retrieval of long documents: LoCo", "m2bert eval loco loco --model MODEL --cache vectors", eval_loco},
     {"sts", "Semantic textual similarity: pairs of texts with scores", "m2bert eval sts stsb-test.jsonl --model MODEL", eval_sts},
     {"classification", "Few-shot classification on vectors, as in MTEB", "m2bert eval classification banking77 --model MODEL",
      eval_classification},
-    {"clustering", "k-means on vectors against known classes", "m2bert eval clustering newsgroups.jsonl --model MODEL", eval_clustering},
+    {"clustering", "Clusters of vectors (k-means) against known classes", "m2bert eval clustering newsgroups.jsonl --model MODEL", eval_clustering},
     {"mlm", "The masked-LM loss on the data of a recipe, without training", "m2bert eval mlm recipe.yaml --model runs/one", eval_mlm},
 };
 

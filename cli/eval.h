@@ -5,6 +5,7 @@
 namespace m2bert::cli {
 
 Run eval_beir(CLI::App& app, const Globals& globals);
+Run eval_glue(CLI::App& app, const Globals& globals);
 Run eval_loco(CLI::App& app, const Globals& globals);
 Run eval_sts(CLI::App& app, const Globals& globals);
 Run eval_classification(CLI::App& app, const Globals& globals);

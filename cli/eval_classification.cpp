@@ -56,8 +56,7 @@ LabelledFolder read_folder(const std::string& folder, const ClassificationComman
   const fs::path path = fs::path(folder).lexically_normal();
   out.name = (path.has_filename() ? path : path.parent_path()).filename().string();
   out.train = read_labelled_file(split_file(folder, command.train), options);
-  require(out.train.label_names.size() >= 2, out.train.name, ": all texts have the same label, \"", out.train.label_names.at(0),
-          "\"; a classifier wants at least two");
+  data::require_every_label(out.train);
   options.label_names = out.train.label_names;
   out.test = read_labelled_file(split_file(folder, command.test), options);
   for (const auto* data : {&out.train, &out.test})

@@ -5,6 +5,7 @@
 
 #include "cli/choice.h"
 #include "cli/output_path.h"
+#include "cli/quantizer_option.h"
 #include "cli/text_option.h"
 #include "cli/text_run.h"
 #include "m2bert/error.h"
@@ -19,6 +20,7 @@ namespace m2bert::cli {
 void add_eval_model_options(CLI::App& app, EvalModelOption& option) {
   add_model_options(app, option.model);
   add_pooling_option(app, option.pooling);
+  add_dimensions_option(app, option.dimensions);
   CLI::Option* normalize = app.add_flag("--normalize", option.normalize, "Scale vectors to length 1 (default: the model's)");
   app.add_flag("--no-normalize", option.no_normalize, "Do not scale vectors")->excludes(normalize);
   add_batch_options(app, option.batch);
@@ -31,22 +33,25 @@ void add_eval_model_options(CLI::App& app, EvalModelOption& option) {
 infer::Embedder make_embedder(const EvalModelOption& option) {
   infer::EmbedOptions options = batching(option.batch);
   if (!option.pooling.empty()) options.pooling = models::poolings_named(option.pooling);
+  if (option.dimensions > 0) options.dimensions = option.dimensions;
   if (option.normalize || option.no_normalize) options.normalize = option.normalize;
   options.prompt = "";  // each kind of text may have its own
   return infer::Embedder(load_model(option.model), options);
 }
 
-io::Tree vector_settings(const infer::Embedder& embedder) {
+io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& embedder) {
   io::Tree settings = row_settings("eval", embedder.pretrained(), embedder.batcher().options());
   settings.set("pooling", models::name(embedder.pooling()));
   settings.set("normalize", embedder.normalize());
   settings.set("dim", embedder.dim());
+  settings.set("dimensions", option.dimensions);      // vectors that are cut are scaled anew if this is given,
+  settings.set("normalize_given", option.normalize);  // or this
   return settings;
 }
 
 io::Tree shown_settings(const EvalModelOption& option, const infer::Embedder& embedder) {
   io::Tree settings = {{"model", option.model.model}};
-  const io::Tree all = vector_settings(embedder);
+  const io::Tree all = vector_settings(option, embedder);
   for (const char* key : {"pooling", "normalize", "dim", "max_length", "pad", "truncation_side", "dtype", "device", "program"})
     settings.set(key, all.at(key));
   return settings;

@@ -16,14 +16,15 @@ struct EvalModelOption {
   ModelOption model;
   BatchOption batch;
   std::string pooling, cache;
+  int dimensions = 0;  // 0: all of the model's
   bool normalize = false, no_normalize = false;
 };
 
-// Adds --model and what goes with it, --pooling, --normalize, --no-normalize, --max-length and its like, and --cache.
+// Adds --model and what goes with it, --pooling, --dimensions, --normalize, --no-normalize, --max-length and its like, and --cache.
 void add_eval_model_options(CLI::App& app, EvalModelOption& option);
 infer::Embedder make_embedder(const EvalModelOption& option);
 // Everything that the embedder's vectors depend on, apart from texts and prompt; for eval::CachedEmbedder.
-io::Tree vector_settings(const infer::Embedder& embedder);
+io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& embedder);
 // What of this the results show: the model as it was named, pooling, maximum length, dtype ...
 io::Tree shown_settings(const EvalModelOption& option, const infer::Embedder& embedder);
 

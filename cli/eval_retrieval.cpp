@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <sstream>
 
 #include "cli/choice.h"
 #include "cli/output_path.h"
@@ -18,6 +19,7 @@
 namespace m2bert::cli {
 namespace {
 
+constexpr size_t kMostCutoff = 1 << 20;
 constexpr int kTitleFrom = 512;  // tokens: with this maximum length and above, upstream puts the title before the text
 
 std::string measure_of(const RetrievalOption& option, const infer::Embedder& embedder) {
@@ -39,8 +41,23 @@ eval::IndexOptions index_options(const RetrievalOption& option) {
   return options;
 }
 
+// "1,10,100" as numbers.
+std::vector<size_t> cutoffs_of(const RetrievalOption& option) {
+  std::vector<size_t> cutoffs;
+  std::istringstream parts(option.cutoffs);
+  for (std::string part; std::getline(parts, part, ',');) {
+    size_t cutoff = 0;
+    if (!CLI::detail::lexical_cast(part, cutoff) || cutoff == 0 || cutoff > kMostCutoff)
+      throw UsageError("--cutoffs wants numbers of documents from 1 to " + std::to_string(kMostCutoff) + ", such as 1,10,100; got '" +
+                       part + "'");
+    cutoffs.push_back(cutoff);
+  }
+  if (cutoffs.empty()) throw UsageError("--cutoffs wants numbers of documents, such as 1,10,100");
+  return cutoffs;
+}
+
 eval::RankOptions rank_options(const RetrievalOption& option) {
-  return {*std::ranges::max_element(option.cutoffs), option.keep_own_id, threads()};
+  return {std::ranges::max(cutoffs_of(option)), option.keep_own_id, threads()};
 }
 
 // A model, and how its vectors are computed.
@@ -50,7 +67,7 @@ struct Ranker {
   eval::VectorOptions options;
 
   explicit Ranker(const RetrievalOption& option)
-      : embedder(make_embedder(option.model)), cached(embedder, vector_settings(embedder), option.model.cache) {
+      : embedder(make_embedder(option.model)), cached(embedder, vector_settings(option.model, embedder), option.model.cache) {
     options.similarity = search::measure_named(measure_of(option, embedder));
     options.query_prompt = prompt_of(embedder, option.query_prompt, {"query"});
     options.passage_prompt = prompt_of(embedder, option.passage_prompt, {"document", "passage", "corpus"});
@@ -71,8 +88,7 @@ io::Tree settings_of(const RetrievalOption& option, const Ranker* ranker) {
   }
   settings.set("split", option.split);
   settings.set("own_id", option.keep_own_id ? "kept" : "dropped");
-  if (!option.no_bm25)
-    settings.set("bm25", {{"k1", option.k1}, {"b", option.b}, {"analyzer", option.analyzer}});
+  if (!option.no_bm25) settings.set("bm25", {{"k1", option.k1}, {"b", option.b}, {"analyzer", option.analyzer}});
   return settings;
 }
 
@@ -99,7 +115,8 @@ eval::Ranking rank_with_model(const Ranker& ranker, const eval::IndexedSet& inde
   progress.finish();
   const int length = ranker.embedder.batcher().options().max_length;
   if (result.truncated_documents > 0)
-    io::info(indexed.set.name, ": ", result.truncated_documents, " of ", indexed.ids.size(), " documents were truncated to ", length, " tokens");
+    io::info(indexed.set.name, ": ", result.truncated_documents, " of ", indexed.ids.size(), " documents were truncated to ", length,
+             " tokens");
   if (result.truncated_queries > 0)
     io::info(indexed.set.name, ": ", result.truncated_queries, " of ", indexed.set.queries.size(), " queries were truncated to ", length,
              " tokens");
@@ -111,7 +128,7 @@ eval::SetScores evaluate_set(const RetrievalOption& option, const Ranker* ranker
   const eval::RankOptions how = rank_options(option);
   eval::SetScores scores{indexed.set.name, indexed.set.queries.size(), indexed.ids.size(), {}};
   const auto add = [&](const std::string& system, const eval::Ranking& ranking, const std::string& run) {
-    scores.systems.emplace_back(system, eval::score_ranking(indexed, ranking, option.cutoffs));
+    scores.systems.emplace_back(system, eval::score_ranking(indexed, ranking, cutoffs_of(option)));
     if (!run.empty()) eval::write_run(run, indexed, ranking, system);
   };
   if (ranker != nullptr) add("model", rank_with_model(*ranker, indexed, how), option.run);
@@ -121,14 +138,13 @@ eval::SetScores evaluate_set(const RetrievalOption& option, const Ranker* ranker
 
 // The scores of the tables: at 10 documents, as benchmarks report them, and the recall of all; or what the cutoffs allow.
 std::vector<std::string> main_scores(const std::vector<size_t>& cutoffs) {
-  const size_t most = *std::ranges::max_element(cutoffs);
+  const size_t most = std::ranges::max(cutoffs);
   const std::string k = std::to_string(std::ranges::find(cutoffs, size_t{10}) == cutoffs.end() ? most : 10);
   return {"nDCG@" + k, "MRR@" + k, "Recall@" + std::to_string(most)};
 }
 
 void check_options(const RetrievalOption& option) {
-  if (option.cutoffs.empty() || std::ranges::find(option.cutoffs, size_t{0}) != option.cutoffs.end())
-    throw UsageError("--cutoffs wants numbers of documents, such as 1,10,100");
+  (void)cutoffs_of(option);
   if (option.no_bm25 && option.bm25_only) throw UsageError("--no-bm25 and --bm25-only exclude each other");
   if (option.bm25_only && (!option.model.model.model.empty() || !option.run.empty()))
     throw UsageError("--bm25-only evaluates no model: leave --model and --run out");
@@ -165,18 +181,18 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
       ->capture_default_str();
   app.add_option("--cutoffs", option.cutoffs, "Ranks at which the scores are computed; so many documents are searched")
       ->type_name("N,N,...")
-      ->delimiter(',')
-      ->expected(1)
       ->capture_default_str();
   app.add_option("--split", option.split, "Judgements: qrels/SPLIT.tsv or .jsonl")->type_name("NAME")->capture_default_str();
   app.add_flag("--keep-own-id", option.keep_own_id, "Let a query find the document with its own id (default: it is dropped, as BEIR does)");
   app.add_flag("--skip-bad", option.skip_bad, "Pass over lines that cannot be used, and count them");
   add_choice(app, "--missing-documents", option.missing, {"error", "count", "skip"},
-             "Judgements of documents that the corpus lacks: an error; count: relevant documents\nthat are never found, as in BEIR; skip: left out")
+             "Judgements of documents that the corpus lacks: an error; count: relevant documents\nthat are never found, as in BEIR; skip: "
+             "left out")
       ->capture_default_str();
   app.add_flag("--no-bm25", option.no_bm25, "Do not evaluate BM25 beside the model");
   app.add_flag("--bm25-only", option.bm25_only, "Evaluate BM25 alone, without a model");
-  add_number(app, "--bm25-k1", option.k1, 0.0, 1000.0, "k1 of BM25 (0.9: Anserini's and BEIR's; Lucene's own is 1.2)")->capture_default_str();
+  add_number(app, "--bm25-k1", option.k1, 0.0, 1000.0, "k1 of BM25 (0.9: Anserini's and BEIR's; Lucene's own is 1.2)")
+      ->capture_default_str();
   add_number(app, "--bm25-b", option.b, 0.0, 1.0, "b of BM25 (0.4: Anserini's and BEIR's; Lucene's own is 0.75)")->capture_default_str();
   add_choice(app, "--bm25-analyzer", option.analyzer, {"english", "words"},
              "Terms of BM25; english: lower-cased words without stop words, stemmed; words: lower-cased words")
@@ -198,7 +214,7 @@ void run_retrieval(const RetrievalOption& option, const Globals& globals, const 
   results.title = "Retrieval";
   results.labels = {"data set", "system"};
   results.settings = settings_of(option, ranker.get());
-  results.main_scores = main_scores(option.cutoffs);
+  results.main_scores = main_scores(cutoffs_of(option));
   std::vector<eval::SetScores> scores;
   for (data::RetrievalSet& set : sets) {
     try {

@@ -16,8 +16,7 @@ struct RetrievalOption {
   ResultOption results;
   std::vector<std::string> folders;
   std::optional<std::string> query_prompt, passage_prompt;
-  std::string measure, title = "auto", split = "test", missing = "error", analyzer = "english", run, bm25_run;
-  std::vector<size_t> cutoffs = {1, 3, 5, 10, 100};
+  std::string measure, title = "auto", split = "test", missing = "error", analyzer = "english", cutoffs = "1,3,5,10,100", run, bm25_run;
   double k1 = 0.9, b = 0.4;
   bool skip_bad = false, keep_own_id = false, no_bm25 = false, bm25_only = false;
 };

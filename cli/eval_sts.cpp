@@ -23,7 +23,8 @@ data::LabelledData read_pairs(const std::string& path, const EvalTextsOption& op
   data::LabelledData data = read_labelled_file(path, options);
   require(data.are_pairs(), path, ": has no second text; give its column with --pair-field, and that of the first with --text-field");
   require(data.size() >= 2, path, ": has one pair; a correlation wants at least two");
-  data::require_every_label(data);
+  const bool constant = std::ranges::all_of(data.values, [&](float score) { return score == data.values[0]; });
+  require(!constant, path, ": every score is ", data.values[0], "; a correlation wants scores that differ");
   return data;
 }
 

@@ -6,5 +6,6 @@ namespace m2bert::cli {
 
 Run finetune_classify_command(CLI::App& finetune, const Globals& globals);
 Run finetune_retrieval_command(CLI::App& finetune, const Globals& globals);
+Run finetune_glue_command(CLI::App& finetune, const Globals& globals);
 
 }  // namespace m2bert::cli

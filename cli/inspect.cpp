@@ -73,6 +73,7 @@ io::Tree inspection_tree(const Inspection& found, bool summary) {
                        {"vocabulary", found.vocabulary},
                        {"labels", found.labels},
                        {"optimizer_state", found.optimizer_state},
+                       {"mask_padding", found.mask_padding},
                        {"file_bytes", found.file_bytes},
                        {"tensor_count", found.tensors.size()},
                        {"weight_tensors", found.weight_tensors},

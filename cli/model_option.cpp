@@ -84,13 +84,14 @@ std::string model_hash(const models::Pretrained& pretrained) {
 
 void add_batch_options(CLI::App& app, BatchOption& option) {
   add_choice(app, "--pad", option.pad, {"max", "longest", "bucket"},
-             "Length to which texts are padded (default: max; longest for attention models).\n"
+             "Length to which texts are padded (default: max, or longest if padding has no effect).\n"
              "max: the maximum length, as M2-BERT was trained. Its vectors depend on the\n"
              "  padding: the same text padded to another length gets another vector.\n"
              "longest: the longest text of the batch. With M2-BERT a text's vector then depends\n"
              "  on the texts beside it.\n"
              "bucket: the next of 8, 12, 16, 24, 32, 48, ... that holds the text.\n"
-             "The last two are faster for short texts. Attention models give the same vectors with all three.");
+             "The last two are faster for short texts. Attention models, and M2-BERT with\n"
+             "mask_padding, give the same vectors with all three; their default is longest.");
   add_number(app, "--max-length", option.max_length, 3, 1 << 24,
              "Truncate texts to that many tokens (default: the model's; at most its positions)");
   add_number(app, "--batch-size", option.batch_size, 1, 1 << 16, "Texts per batch")->capture_default_str();

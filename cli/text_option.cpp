@@ -103,10 +103,10 @@ void check_file(const TextOption& option) {
 }  // namespace
 
 void add_read_options(CLI::App& app, ReadOption& option, const std::string& input, const std::string& what) {
-  add_choice(app, "--format", option.format, {"text", "jsonl", "csv", "tsv"},
-             "What the " + input + " is: a text a line, JSON lines, or a table (default: by its name)");
+  add_choice(app, "--format", option.format, {"text", "jsonl", "csv", "tsv", "parquet"},
+             "What the " + input + " is: a text a line, JSON lines, a table, or Parquet (default: by its name)");
   app.add_option("--field", option.field,
-                 "Key (JSON lines; a.b for a nested one) or column (tables) that holds the " + what + " (default: text)")
+                 "Key (JSON lines; a.b for a nested one) or column (tables, Parquet) that holds the " + what + " (default: text)")
       ->type_name("NAME");
   app.add_option("--delimiter", option.delimiter,
                  "What divides the columns of a table, one character or \\t (default: a comma; a tab in .tsv)")

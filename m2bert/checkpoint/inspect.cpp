@@ -239,6 +239,7 @@ std::string describe(const Inspection& in, bool folder) {
   if (in.hidden > 0) add("hidden " + std::to_string(in.hidden));
   if (in.length > 0) add("L " + std::to_string(in.length));
   if (in.labels > 0) add(std::to_string(in.labels) + (in.labels == 1 ? " label" : " labels"));
+  if (in.mask_padding) add("padding masked");
   return out;
 }
 
@@ -286,6 +287,7 @@ Inspection inspect(const fs::path& path) {
     if (f.sentence_transformers) in.format = "sentence-transformers folder";
     else if (!f.config.empty()) in.format = "Hugging Face folder";
     else in.format = "folder (" + in.format + ")";  // weights, perhaps with a recipe
+    if (!f.config.empty()) in.mask_padding = io::read_json(f.config).get<bool>("mask_padding", false);
   } else {
     add_file(in, beside, path, false);
   }

@@ -39,6 +39,7 @@ struct Inspection {
   std::string head;          // "masked LM", "classifier", "embedding", ""
   int layers = -1, hidden = -1, length = -1, vocabulary = -1, labels = -1;
   bool optimizer_state = false;
+  bool mask_padding = false;  // of a folder's config.json
 
   std::vector<TensorGroup> modules;                            // of the model weights: embeddings, encoder, pooler, heads
   std::vector<TensorGroup> states;                             // of the other tensors: optimizer, copies of the weights, random state

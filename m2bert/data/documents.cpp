@@ -43,7 +43,7 @@ std::string read_text(const fs::path& file, size_t most) {
 SourceOptions options_for(const fs::path& input, SourceOptions options) {
   const Format format = format_of(input, options.format);
   if (format == Format::text) options.field.clear();
-  if (format == Format::text || format == Format::jsonl) options.delimiter.clear();
+  if (format != Format::csv && format != Format::tsv) options.delimiter.clear();
   return options;
 }
 
@@ -132,7 +132,7 @@ void Documents::skip_to(const DocumentPosition& position) {
 
 std::string Documents::where() const {
   if (options_.whole_files) return inputs_.at(input_ == 0 ? 0 : input_ - 1).string();
-  return source_ ? source_->name() + ":" + std::to_string(source_->position().line) : "the end of the input";
+  return source_ ? source_->where() : "the end of the input";
 }
 
 std::optional<double> Documents::fraction() const {

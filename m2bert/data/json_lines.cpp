@@ -13,6 +13,16 @@ void SkippedRecords::add(const BadRecord& error, bool skip) {
 JsonLines::JsonLines(const std::filesystem::path& path, bool skip_bad, size_t max_line_bytes)
     : lines_(path, max_line_bytes), skip_bad_(skip_bad) {}
 
+// Errors of the parser begin with "file:line" and the place in the line, which is always its first line.
+io::Tree JsonLines::parse() const {
+  try {
+    return io::parse_json(line_, where());
+  } catch (const Error& e) {
+    const std::string message = e.what(), start = where() + ":1:";
+    throw BadRecord(message.starts_with(start) ? where() + ":" + message.substr(start.size()) : message);
+  }
+}
+
 bool JsonLines::next(io::Tree& object) {
   return next([&](const io::Tree& read) { object = read; });
 }
@@ -22,12 +32,7 @@ bool JsonLines::next(const std::function<void(const io::Tree& object)>& use) {
     try {
       if (!lines_.next(line_)) return false;
       if (line_.find_first_not_of(" \t") == std::string::npos) continue;
-      io::Tree object;
-      try {
-        object = io::parse_json(line_, where());
-      } catch (const Error& e) {
-        throw BadRecord(e.what());
-      }
+      const io::Tree object = parse();
       if (!object.is_map()) bad_record(where(), ": wants a JSON object, got ", io::printable(line_, 40));
       use(object);
       return true;

@@ -33,13 +33,16 @@ class JsonLines {
   const SkippedRecords& skipped() const { return skipped_; }
 
  private:
+  io::Tree parse() const;
+
   LineReader lines_;
   bool skip_bad_;
   std::string line_;
   SkippedRecords skipped_;
 };
 
-// The string of a member; with numbers also an integer as text, for ids. BadRecord, which begins with `where`, if it is absent or of another kind.
+// The string of a member; with numbers also an integer as text, for ids. BadRecord, which begins with `where`, if it is absent or of
+// another kind.
 std::string string_member(const io::Tree& object, const std::string& name, const std::string& where, bool numbers = false);
 
 }  // namespace m2bert::data

@@ -50,7 +50,8 @@ std::set<std::pair<std::string, std::string>> empty_passages(const fs::path& doc
   std::set<std::pair<std::string, std::string>> found;
   JsonLines lines(documents, true);  // bad lines are reported when the documents are read
   while (lines.next([&](const io::Tree& object) {
-    if (is_absent(object, "passage")) found.emplace(string_member(object, "dataset", lines.where()), string_member(object, "pid", lines.where(), true));
+    if (is_absent(object, "passage"))
+      found.emplace(string_member(object, "dataset", lines.where()), string_member(object, "pid", lines.where(), true));
   })) {
   }
   return found;
@@ -186,7 +187,8 @@ std::vector<RetrievalSet> find_loco(const fs::path& folder, const std::string& s
   for (const auto& entry : fs::directory_iterator(folder, none))
     if (find_compressed(entry.path() / "corpus.jsonl")) inside.push_back(entry.path());
   std::ranges::sort(inside);
-  require(!inside.empty(), folder.string(), ": has neither LoCoV1's queries.jsonl and documents.jsonl, nor data sets as m2bert data loco makes them");
+  require(!inside.empty(), folder.string(),
+          ": has neither LoCoV1's queries.jsonl and documents.jsonl, nor data sets as m2bert data loco makes them");
   std::vector<RetrievalSet> sets;
   for (const fs::path& each : inside) sets.push_back(read_beir(each, split, skip_bad));
   return sets;

@@ -11,8 +11,8 @@ namespace m2bert::data {
 // LoCoV1 (hazyresearch/LoCoV1-Queries and LoCoV1-Documents on the hub) as JSON lines:
 //   queries    {"dataset": "qmsum", "qid": "Query_0", "query": "...", "answer_pids": ["Passage_0"]}
 //   documents  {"dataset": "qmsum", "pid": "Passage_0", "passage": "..."}
-// A set for each value of "dataset", in the order of the queries' file. Documents without a passage (null) are left out, and so are queries that
-// they alone answer, as upstream does. Errors: as read_beir.
+// A set for each value of "dataset", in the order of the queries' file. Documents without a passage (null) are left out, and so are queries
+// that they alone answer, as upstream does. Errors: as read_beir.
 std::vector<RetrievalSet> read_loco(const std::filesystem::path& queries, const std::filesystem::path& documents, bool skip_bad = false);
 
 // The sets of a folder: LoCoV1's files queries.jsonl and documents.jsonl; or a set in BEIR's layout; or folders of such sets, by name.
@@ -21,7 +21,7 @@ std::vector<RetrievalSet> find_loco(const std::filesystem::path& folder, const s
 
 // A file of JSON lines, each with a document and its query, of which upstream first made LoCo.
 struct LocoPairs {
-  std::string name;                  // of the set
+  std::string name;  // of the set
   std::filesystem::path file;
   std::string document, query;  // fields
 };
@@ -33,7 +33,8 @@ struct LocoPairs {
 //   courtlistener_HTML, courtlistener_Plain_Text                            Document_HTML or Document_Plain_Text, Query
 //   stackoverflow                                                           passage, query
 // Error for another name, unless both fields are given.
-LocoPairs loco_pairs(const std::string& name, const std::filesystem::path& file, const std::string& document = "", const std::string& query = "");
+LocoPairs loco_pairs(const std::string& name, const std::filesystem::path& file, const std::string& document = "",
+                     const std::string& query = "");
 
 // The set of such a file: record i is the document Passage_i, which answers Query_i. Records without a document (null) are left out.
 RetrievalSet read_loco_pairs(const LocoPairs& pairs, bool skip_bad = false);

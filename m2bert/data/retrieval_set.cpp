@@ -17,7 +17,8 @@ namespace {
 std::string id_of(const io::Tree& object, const std::string& where) {
   std::string id = string_member(object, !object.contains("_id") && object.contains("id") ? "id" : "_id", where, true);
   if (id.empty() || id.find_first_of(" \t\n\r") != std::string::npos)
-    bad_record(where, ": the id ", io::printable("\"" + id + "\"", 60), " is empty or has white space, which files of judgements and runs cannot hold");
+    bad_record(where, ": the id ", io::printable("\"" + id + "\"", 60),
+               " is empty or has white space, which files of judgements and runs cannot hold");
   return id;
 }
 
@@ -50,7 +51,8 @@ void add(SkippedRecords& to, const SkippedRecords& more) {
 
 fs::path need_file(const fs::path& folder, const char* name) {
   const auto file = find_compressed(folder / name);
-  require(file.has_value(), folder.string(), ": has no ", name, "; a data set in BEIR's layout is corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv");
+  require(file.has_value(), folder.string(), ": has no ", name,
+          "; a data set in BEIR's layout is corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv");
   return *file;
 }
 
@@ -83,7 +85,8 @@ constexpr const char* kTsvColumns = "query-id, corpus-id and score, divided by t
 
 void read_tsv_line(const std::string& line, const std::string& where, JudgedQueries& queries) {
   const auto columns = split_tabs(line);
-  if (columns.size() != 3) bad_record(where, ": has ", columns.size(), columns.size() == 1 ? " column" : " columns", ", wants 3: ", kTsvColumns);
+  if (columns.size() != 3)
+    bad_record(where, ": has ", columns.size(), columns.size() == 1 ? " column" : " columns", ", wants 3: ", kTsvColumns);
   const auto relevance = whole_number(columns[2]);
   if (!relevance) bad_record(where, ": the relevance is ", io::printable("\"" + columns[2] + "\"", 40), ", and must be a whole number");
   queries.add_judgement(columns[0], {columns[1], *relevance}, where);

@@ -9,6 +9,7 @@
 #include "m2bert/data/bad_record.h"
 #include "m2bert/data/delimited.h"
 #include "m2bert/data/line_reader.h"
+#include "m2bert/data/parquet_source.h"
 #include "m2bert/data/text_head.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
@@ -273,6 +274,7 @@ Format by_name(const std::filesystem::path& path) {
   if (ends_with(name, ".jsonl") || ends_with(name, ".ndjson")) return Format::jsonl;
   if (ends_with(name, ".csv")) return Format::csv;
   if (ends_with(name, ".tsv")) return Format::tsv;
+  if (ends_with(name, ".parquet")) return Format::parquet;
   require(!ends_with(name, ".json"), path.string(), ": is it JSON lines or text? Say which format; a JSON array is not read");
   return Format::text;
 }
@@ -280,7 +282,8 @@ Format by_name(const std::filesystem::path& path) {
 void check_options(const std::filesystem::path& path, Format format, const SourceOptions& options) {
   const std::string name = path == "-" ? "standard input" : path.string();
   const bool table = format == Format::csv || format == Format::tsv;
-  require(table || options.delimiter.empty(), name, ": is read as ", format == Format::jsonl ? "JSON lines" : "text",
+  const char* kind = format == Format::jsonl ? "JSON lines" : format == Format::parquet ? "a Parquet file" : "text";
+  require(table || options.delimiter.empty(), name, ": is read as ", kind,
           ", and a delimiter is for tables; say which format it has (csv)");
   require(format != Format::text || (options.field.empty() && options.keep.empty() && !options.records), name,
           ": is read as text, and fields are for JSON lines and tables; say which format it has (jsonl, csv or tsv)");
@@ -303,6 +306,7 @@ std::unique_ptr<Source> open_source(const std::filesystem::path& path, const Sou
     case Format::jsonl: return std::make_unique<JsonLinesSource>(path, options);
     case Format::csv:
     case Format::tsv: return std::make_unique<DelimitedSource>(path, options, dialect_of(format, options));
+    case Format::parquet: return open_parquet_source(path, options);
     default: return std::make_unique<TextSource>(path, options);
   }
 }
@@ -313,7 +317,8 @@ Format parse_format(const std::string& name) {
   if (name == "jsonl") return Format::jsonl;
   if (name == "csv") return Format::csv;
   if (name == "tsv") return Format::tsv;
-  fail("unknown format \"", name, "\"; there are auto, text, jsonl, csv and tsv");
+  if (name == "parquet") return Format::parquet;
+  fail("unknown format \"", name, "\"; there are auto, text, jsonl, csv, tsv and parquet");
 }
 
 std::string parse_delimiter(const std::string& text) {

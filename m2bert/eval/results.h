@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
-#include "m2bert/metrics/bootstrap.h"
 #include "m2bert/io/tree.h"
+#include "m2bert/metrics/bootstrap.h"
 
 namespace m2bert::eval {
 
 struct Score {
-  std::string name;                  // "nDCG@10"; a column of the table
-  double value = 0;                  // NaN: the score is not defined for this data
+  std::string name;                           // "nDCG@10"; a column of the table
+  double value = 0;                           // NaN: the score is not defined for this data
   std::optional<metrics::Interval> interval;  // see metrics/bootstrap.h
 };
 
@@ -41,7 +41,8 @@ std::string markdown_table(const Results& results);
 // {"settings": {...}, "results": [{"data set": "scifact", "system": "BM25", "queries": 300, "scores": {"nDCG@10": 0.65, ...},
 // "intervals": {"nDCG@10": [0.61, 0.69], ...}}, ...]}; a score that is not defined is null. Spaces in labels become "_".
 io::Tree results_json(const Results& results);
-// A self-contained page (io/html_page.h) with all scores, the settings and the notes. more: HTML after the table. Its generator is "m2bert eval".
+// A self-contained page (io/html_page.h) with all scores, the settings and the notes. more: HTML after the table. Its generator is "m2bert
+// eval".
 std::string results_page(const Results& results, const std::string& more = "");
 inline constexpr const char* kPageGenerator = "m2bert eval";
 

@@ -56,7 +56,8 @@ void check_judgements(IndexedSet& indexed, MissingDocuments missing) {
       if (!lacks(judgement)) continue;
       require(missing != MissingDocuments::error, indexed.set.name, ": the query ", query.id, " has a judgement of the document ",
               judgement.document,
-              ", which the corpus lacks; --missing-documents count takes such documents for relevant ones that are never found, as BEIR does, and "
+              ", which the corpus lacks; --missing-documents count takes such documents for relevant ones that are never found, as BEIR "
+              "does, and "
               "--missing-documents skip leaves their judgements out");
       ++indexed.missing;
     }
@@ -118,7 +119,8 @@ Ranking rank_bm25(const IndexedSet& indexed, const RankOptions& options) {
   return ranking;
 }
 
-VectorRanking rank_vectors(const IndexedSet& indexed, const CachedEmbedder& embedder, const VectorOptions& vectors, const RankOptions& options) {
+VectorRanking rank_vectors(const IndexedSet& indexed, const CachedEmbedder& embedder, const VectorOptions& vectors,
+                           const RankOptions& options) {
   const VectorBlock queries = embedder(texts_of(indexed.set.queries), vectors.query_prompt);
   VectorRanking result;
   result.truncated_queries = queries.truncated;

@@ -26,10 +26,10 @@ enum class MissingDocuments {
 // A set whose documents have been read once.
 struct IndexedSet {
   data::RetrievalSet set;
-  std::vector<std::string> ids;  // of the documents, in the order of the corpus
+  std::vector<std::string> ids;                     // of the documents, in the order of the corpus
   std::unordered_map<std::string, size_t> numbers;  // of the documents that are judged, or have the id of a query
   std::optional<search::Bm25> bm25;
-  uint64_t missing = 0;  // judgements of documents that the corpus lacks
+  uint64_t missing = 0;          // judgements of documents that the corpus lacks
   data::SkippedRecords skipped;  // of all files
 };
 
@@ -48,7 +48,7 @@ IndexedSet index_set(data::RetrievalSet set, const IndexOptions& options = {});
 using Ranking = std::vector<std::vector<search::Hit>>;
 
 struct RankOptions {
-  size_t depth = 100;         // documents for a query
+  size_t depth = 100;        // documents for a query
   bool keep_own_id = false;  // false: a document with the id of the query is no answer to it, as in BEIR
   int threads = 1;
 };
@@ -68,7 +68,8 @@ struct VectorRanking {
 };
 
 // Embeds queries and documents, and ranks all documents exactly.
-VectorRanking rank_vectors(const IndexedSet& indexed, const CachedEmbedder& embedder, const VectorOptions& vectors, const RankOptions& options);
+VectorRanking rank_vectors(const IndexedSet& indexed, const CachedEmbedder& embedder, const VectorOptions& vectors,
+                           const RankOptions& options);
 
 // A metric's value for each query.
 struct QueryScores {
@@ -76,7 +77,8 @@ struct QueryScores {
   std::vector<double> values;
 };
 
-// nDCG, MAP, Recall and P at each cutoff, then MRR: those of m2bert/metrics/ranking.h. All queries count, also those for which nothing was found.
+// nDCG, MAP, Recall and P at each cutoff, then MRR: those of m2bert/metrics/ranking.h. All queries count, also those for which nothing was
+// found.
 std::vector<QueryScores> score_ranking(const IndexedSet& indexed, const Ranking& ranking, const std::vector<size_t>& cutoffs);
 
 // The ranking as a TREC run file: query id, "Q0", document id, rank from 1, score, tag. Scores have as many digits as they need.
@@ -89,8 +91,8 @@ struct SetScores {
   std::vector<std::pair<std::string, std::vector<QueryScores>>> systems;  // {"model", ...}, {"BM25", ...}
 };
 
-// Rows for each set: its systems, and the difference of the first two; with several sets also the means over the sets. Intervals are over the
-// queries, and over those of each set for a mean; nullopt: none.
+// Rows for each set: its systems, and the difference of the first two; with several sets also the means over the sets. Intervals are over
+// the queries, and over those of each set for a mean; nullopt: none.
 std::vector<ResultRow> retrieval_rows(const std::vector<SetScores>& sets, const std::optional<metrics::Bootstrap>& bootstrap);
 
 }  // namespace m2bert::eval

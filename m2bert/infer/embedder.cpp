@@ -82,8 +82,8 @@ Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
 std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) const {
   const models::Inputs inputs = models::inputs_of(batch);
   auto pass = nn::Pass::without_padding();
-  const mx::array states = pretrained_.model->hidden_states(inputs, pass);
   const int skipped = pretrained_.include_prompt ? 0 : prompt_tokens;
+  const mx::array states = pretrained_.model->states_for(pooling_, inputs, pass, skipped);
   std::vector<mx::array> pooled;
   for (const models::Pooling each : pooling_) pooled.push_back(pretrained_.model->pool(states, inputs.attention_mask, each, skipped));
   return after_pooling(pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1));

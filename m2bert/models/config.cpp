@@ -53,6 +53,7 @@ void visit_fields(C& c, V&& v) {
   v("hyena_filter_order", c.hyena_filter_order, 1, 65536);
   v("use_flash_mm", c.use_flash_mm);
   v("use_flash_fft", c.use_flash_fft);
+  v("mask_padding", c.mask_padding);
   v("pool_all", c.pool_all);
   v("attention_pooling", c.attention_pooling);
   v("use_cls_token", c.use_cls_token);
@@ -201,6 +202,8 @@ void check(const Config& c, const io::Tree& map) {
          "problem_type", "regression, single_label_classification or multi_label_classification");
   ensure(c.sequence_token_planting_pooling == "row" || c.sequence_token_planting_pooling == "reference", "sequence_token_planting_pooling",
          "row or reference");
+  ensure(!c.mask_padding || !c.sequence_token_planting || c.sequence_token_planting_pooling == "row", "sequence_token_planting_pooling",
+         "row with mask_padding: reference sums over all texts of a batch");
   ensure(c.pad_token_id < c.vocab_size, "pad_token_id", "an id below vocab_size " + std::to_string(c.vocab_size));
   ensure(!c.use_flash_mm, "use_flash_mm",
          "false: the fused CUDA mixer keeps its parameters in another layout; the plain mixer computes the same mathematics here");
@@ -354,6 +357,8 @@ io::Tree Config::to_tree() const {
   return tree;
 }
 
+bool Config::padding_is_masked() const { return family == Family::hf_bert || !monarch_mixer_sequence_mixing || mask_padding; }
+
 int Config::max_length() const {
   if (monarch_mixer_sequence_mixing)
     return use_positional_encodings ? std::min(*long_conv_l_max, max_position_embeddings) : *long_conv_l_max;
@@ -365,7 +370,7 @@ int Config::default_length() const { return std::min(max_seq_len.value_or(max_le
 std::string Config::summary() const {
   std::ostringstream text;
   text << (family == Family::hf_bert       ? "BERT (Hugging Face)"
-           : monarch_mixer_sequence_mixing ? "M2-BERT (Monarch Mixer)"
+           : monarch_mixer_sequence_mixing ? (mask_padding ? "M2-BERT (Monarch Mixer, padding masked)" : "M2-BERT (Monarch Mixer)")
                                            : "BERT (ALiBi attention)")
        << ", " << num_hidden_layers << " layers, hidden " << hidden_size << ", up to " << max_length() << " tokens";
   return text.str();

@@ -57,6 +57,7 @@ struct Config {
   int hyena_filter_order = 64;
   bool use_flash_mm = false;   // rejected: its parameters have a different layout
   bool use_flash_fft = false;  // bf16 input of the convolution on GPUs
+  bool mask_padding = false;   // not upstream's: the convolutions read 0 at the padding, so states do not depend on it
 
   // Pooling and heads
   bool pool_all = false;
@@ -97,11 +98,12 @@ struct Config {
   // As a Hugging Face config.json, which from_tree can read.
   io::Tree to_tree() const;
 
+  // Whether the state of a token depends neither on how far its sequence is padded nor on the rest of the batch: with attention, and with
+  // mask_padding.
+  bool padding_is_masked() const;
+
   // The longest sequence in tokens that the positions or filters allow.
   int max_length() const;
-
-  // Whether a text's vector does not depend on how far it is padded: the attention variants mask padding, the Monarch Mixer mixes it in.
-  bool ignores_padding() const { return !monarch_mixer_sequence_mixing; }
 
   // The length to which texts are truncated by default: max_seq_len if it is given, but at most max_length().
   int default_length() const;

@@ -94,6 +94,10 @@ mx::array Layer::operator()(const mx::array& x, const EncoderContext& context, n
   return pass.hook("out", out);
 }
 
+mx::array Layer::first(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
+  return (*mlp_)(attention_->first(x, context, pass), pass);
+}
+
 void Layer::visit(nn::Visitor& v) {
   v("attention", *attention_);
   if (mlp_has_name_) {
@@ -119,8 +123,9 @@ void Layer::init(float initializer_range, nn::KeySequence& keys) {
 }
 
 Encoder::Encoder(const Config& c)
-    : unpads_(c.family == Family::m2 && !c.monarch_mixer_sequence_mixing),
+    : unpads_(c.family == Family::m2 && c.padding_is_masked()),
       adds_mask_(c.family == Family::hf_bert),
+      alibi_(c.family == Family::m2 && !c.monarch_mixer_sequence_mixing),
       heads_(c.num_attention_heads) {
   for (int i = 0; i < c.num_hidden_layers; ++i) layers_.emplace_back(c);
 }
@@ -133,8 +138,8 @@ EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const 
   EncoderContext context;
   context.batch = mask.shape(0);
   context.seqlen = mask.shape(1);
-  if (unpads_) {
-    context.unpadding = ops::unpadding(mask);
+  if (unpads_) context.unpadding = ops::unpadding(mask);
+  if (alibi_) {
     // Upstream adds -10000 in bfloat16, which rounds to -9984.
     context.key_bias = ops::mask_bias(mask, -9984.0f);
     context.alibi = true;
@@ -148,12 +153,25 @@ EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const 
 
 mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
   auto c = context(attention_mask, pass.skips_padding());
-  auto h = c.unpadding ? ops::unpad_input(x, *c.unpadding) : x;
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
-    h = layers_[i](h, c, pass);
-  }
+  const auto h = run(c.unpadding ? ops::unpad_input(x, *c.unpadding) : x, layers_.size(), c, pass);
   return c.unpadding ? ops::pad_input(h, *c.unpadding, c.batch, c.seqlen) : h;
+}
+
+// The first `layers` layers.
+mx::array Encoder::run(mx::array h, size_t layers, const EncoderContext& context, nn::Pass& pass) const {
+  for (size_t i = 0; i < layers; ++i) {
+    nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
+    h = layers_[i](h, context, pass);
+  }
+  return h;
+}
+
+mx::array Encoder::first(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
+  if (pass.has_hook() || x.size() == 0) return mx::take((*this)(x, attention_mask, pass), 0, 1);
+  const auto c = context(attention_mask, pass.skips_padding());
+  if (c.unpadding && !c.unpadding->begins_with_tokens) return mx::take((*this)(x, attention_mask, pass), 0, 1);
+  const auto h = run(c.unpadding ? ops::unpad_input(x, *c.unpadding) : x, layers_.size() - 1, c, pass);
+  return layers_.back().first(h, c, pass);
 }
 
 void Encoder::visit(nn::Visitor& v) { v("layer", layers_); }

@@ -42,6 +42,8 @@ class Layer : public nn::Module {
  public:
   explicit Layer(const Config& config);
   mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
+  // The result for the first tokens alone, [B, H]; see SequenceMixer::first.
+  mx::array first(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
   void pack(const PackOptions& options);
@@ -56,8 +58,11 @@ class Layer : public nn::Module {
 class Encoder : public nn::Module {
  public:
   explicit Encoder(const Config& config);
-  // [B, L, H] -> [B, L, H]. The ALiBi variant returns zeros at the padding; Hugging Face's does so only if the pass skips the padding.
+  // [B, L, H] -> [B, L, H]. The ALiBi variant and mask_padding return zeros at the padding; Hugging Face's BERT does so only if the pass
+  // skips the padding.
   mx::array operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
+  // The same for position 0 alone, [B, H], up to rounding: the last layer computes no other row.
+  mx::array first(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, bool independent, nn::KeySequence& keys);
   void pack();
@@ -65,9 +70,10 @@ class Encoder : public nn::Module {
 
  private:
   EncoderContext context(const mx::array& attention_mask, bool skip_padding) const;
+  mx::array run(mx::array h, size_t layers, const EncoderContext& context, nn::Pass& pass) const;
 
   std::vector<Layer> layers_;
-  bool unpads_, adds_mask_;
+  bool unpads_, adds_mask_, alibi_;
   int heads_;
 };
 

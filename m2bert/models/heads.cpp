@@ -1,6 +1,7 @@
 #include "m2bert/models/heads.h"
 
 #include <cmath>
+#include <limits>
 
 #include "m2bert/models/mlp.h"
 #include "m2bert/ops/activation.h"
@@ -16,11 +17,14 @@ mx::array planted_sum(const mx::array& hidden, const mx::array& planted) { retur
 
 }  // namespace
 
+mx::array planting_stride(int L) {
+  const auto at = mx::arange(0, L, 1, mx::int32);
+  return mx::reshape(mx::equal(mx::remainder(at, mx::array(kPlantingStride)), mx::array(0)), {1, L});
+}
+
 mx::array planted_positions(int batch, int L) {
-  auto at = mx::arange(0, L, 1, mx::int32);
-  auto on = mx::logical_and(mx::equal(mx::remainder(at, mx::array(kPlantingStride)), mx::array(0)),
-                            mx::less(at, mx::array(L / kPlantingStride * kPlantingStride)));
-  return mx::broadcast_to(mx::reshape(on, {1, L}), {batch, L});
+  const auto below = mx::less(mx::arange(0, L, 1, mx::int32), mx::array(L / kPlantingStride * kPlantingStride));
+  return mx::broadcast_to(mx::logical_and(planting_stride(L), below), {batch, L});
 }
 
 mx::array l2_normalize(const mx::array& x) {
@@ -32,14 +36,16 @@ Pooler::Pooler(const Config& c)
     : dense(c.hidden_size, c.hidden_size),
       pool_all_(c.pool_all),
       planting_(c.sequence_token_planting),
-      planting_as_upstream_(c.sequence_token_planting_pooling == "reference") {}
+      planting_as_upstream_(c.sequence_token_planting_pooling == "reference"),
+      masks_padding_(c.mask_padding) {}
 
 mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) const {
   if (pool_all_) return mx::tanh(dense(masked_mean(hidden, mask)));
   if (!planting_) return mx::tanh(dense(first_state(hidden)));
 
   auto first = first_state(hidden);
-  auto planted = mx::astype(planted_positions(hidden.shape(0), hidden.shape(1)), hidden.dtype()) * mx::astype(mask, hidden.dtype());
+  const auto on = masks_padding_ ? planting_stride(hidden.shape(1)) : planted_positions(hidden.shape(0), hidden.shape(1));
+  auto planted = mx::astype(on, hidden.dtype()) * mx::astype(mask, hidden.dtype());
   planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0, hidden.dtype()), planted);
   auto sum = planted_sum(hidden, planted);
   auto count = mx::sum(planted, 1, true);  // [B, 1]
@@ -55,14 +61,20 @@ AttentionPooler::AttentionPooler(const Config& c)
       dense2(c.intermediate_size, c.hidden_size),
       dense3(c.hidden_size, c.intermediate_size),
       dense4(c.intermediate_size, c.hidden_size),
-      dense(c.hidden_size, c.hidden_size) {}
+      dense(c.hidden_size, c.hidden_size),
+      masks_padding_(c.mask_padding) {}
 
 mx::array AttentionPooler::attend(const mx::array& x, const mx::array& mask) const {
   auto qkv = mx::split(Wqkv(x), 3, 2);
   auto scale = mx::array(std::sqrt(float(x.shape(2))), x.dtype());
   auto scores = mx::matmul(qkv[0], mx::transpose(qkv[1], {0, 2, 1})) / scale;
-  scores = scores * mx::expand_dims(mx::astype(mask, scores.dtype()), -1);
-  return mx::matmul(mx::softmax(scores, 1, true), qkv[2]);  // over the query axis, as in upstream
+  const auto tokens = mx::expand_dims(mx::astype(mask, scores.dtype()), -1);
+  if (masks_padding_) {
+    scores =
+        mx::where(mx::equal(tokens, mx::array(0, tokens.dtype())), mx::array(std::numeric_limits<float>::lowest(), scores.dtype()), scores);
+    return mx::matmul(mx::softmax(scores, 1, true), qkv[2] * tokens);
+  }
+  return mx::matmul(mx::softmax(scores * tokens, 1, true), qkv[2]);  // over the query axis, as in upstream
 }
 
 mx::array AttentionPooler::operator()(const mx::array& hidden, const mx::array& mask) const {

@@ -28,10 +28,11 @@ class Pooler : public PoolerBase {
   nn::Linear dense;
 
  private:
-  bool pool_all_, planting_, planting_as_upstream_;
+  bool pool_all_, planting_, planting_as_upstream_, masks_padding_;
 };
 
-// Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: upstream's AttentionPooler.
+// Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: upstream's AttentionPooler. With mask_padding, the
+// padding is neither a query nor a key.
 class AttentionPooler : public PoolerBase {
  public:
   explicit AttentionPooler(const Config& config);
@@ -43,6 +44,8 @@ class AttentionPooler : public PoolerBase {
 
  private:
   mx::array attend(const mx::array& x, const mx::array& mask) const;
+
+  bool masks_padding_;
 };
 
 // dense, activation, LayerNorm (eps always 1e-12), then the decoder, whose weight is that of the word embeddings.
@@ -69,6 +72,8 @@ class MaskedLMHead : public nn::Module {
 
 // [B, L] with a 1 at 0, 128, 256, ... below L / 128 * 128: where token planting puts [CLS].
 mx::array planted_positions(int batch, int L);
+// [1, L] with a 1 at 0, 128, 256, ...: where it does so with mask_padding, if a token is there.
+mx::array planting_stride(int L);
 
 // x / |x|_2 per row, like torch's normalize (the norm is at least 1e-12).
 mx::array l2_normalize(const mx::array& x);

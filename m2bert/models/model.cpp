@@ -1,5 +1,7 @@
 #include "m2bert/models/model.h"
 
+#include <algorithm>
+
 #include "m2bert/error.h"
 #include "m2bert/nn/loss.h"
 
@@ -15,6 +17,16 @@ std::unique_ptr<PoolerBase> make_pooler(const Config& c, Head head) {
 }
 
 constexpr int kClsId = 101;  // what upstream plants
+
+// Without the positions on the right that are padding in every row; at least one position is left. Evaluates the mask.
+Inputs without_common_padding(const Inputs& in) {
+  const int B = in.input_ids.shape(0), L = in.input_ids.shape(1);
+  if (B == 0 || L == 0) return in;
+  const auto is_token = mx::not_equal(in.attention_mask, mx::array(0, in.attention_mask.dtype()));
+  const int longest = std::max(1, mx::max(mx::where(is_token, mx::arange(1, L + 1, 1, mx::int32), mx::array(0))).item<int>());
+  auto cut = [&](const mx::array& a) { return mx::slice(a, {0, 0}, {B, longest}); };
+  return {cut(in.input_ids), cut(in.attention_mask), in.token_type_ids ? std::optional(cut(*in.token_type_ids)) : std::nullopt};
+}
 
 }  // namespace
 
@@ -38,27 +50,50 @@ void Model::init(uint64_t seed, bool independent) {
   if (cls_) cls_->init(range, keys);
 }
 
-mx::array Model::planted(const mx::array& ids) const {
-  auto on = planted_positions(ids.shape(0), ids.shape(1));
+mx::array Model::planted(const Inputs& inputs) const {
+  const auto& ids = inputs.input_ids;
+  const auto on = config_.mask_padding ? mx::logical_and(planting_stride(ids.shape(1)), mx::not_equal(inputs.attention_mask, mx::array(0)))
+                                       : planted_positions(ids.shape(0), ids.shape(1));
   auto not_first = mx::greater(mx::arange(0, ids.shape(1), 1, mx::int32), mx::array(0));
   return mx::where(mx::logical_and(on, not_first), mx::array(kClsId, ids.dtype()), ids);
 }
 
-mx::array Model::hidden_states(const Inputs& inputs, nn::Pass& pass) const {
+// Checks the inputs; with mask_padding, cuts common padding; plants tokens.
+Inputs Model::encoder_inputs(const Inputs& inputs) const {
   const auto& ids = inputs.input_ids;
   require(ids.ndim() == 2, "[Model] input_ids has shape ", ids.shape(), ", wants [B, L]");
   require(inputs.attention_mask.shape() == ids.shape(), "[Model] attention_mask has shape ", inputs.attention_mask.shape(), ", input_ids ",
           ids.shape());
   require(!inputs.token_type_ids || inputs.token_type_ids->shape() == ids.shape(), "[Model] token_type_ids and input_ids differ in shape");
-  auto now = inputs;
-  if (config_.sequence_token_planting && head_ != Head::masked_lm) now.input_ids = planted(ids);
+  auto now = config_.mask_padding ? without_common_padding(inputs) : inputs;
+  if (config_.sequence_token_planting && head_ != Head::masked_lm) now.input_ids = planted(now);
+  return now;
+}
+
+mx::array Model::hidden_states(const Inputs& inputs, nn::Pass& pass) const {
+  const auto now = encoder_inputs(inputs);
   auto x = pass.hook("embeddings", embeddings_(now, pass));
-  return pass.hook("sequence_output", encoder_(x, inputs.attention_mask, pass));
+  auto states = encoder_(x, now.attention_mask, pass);
+  const int padding = inputs.input_ids.shape(1) - states.shape(1);
+  if (padding > 0) states = mx::pad(states, std::vector<int>{1}, mx::Shape{0}, mx::Shape{padding}, mx::array(0, states.dtype()));
+  return pass.hook("sequence_output", states);
 }
 
 mx::array Model::hidden_states(const Inputs& inputs) const {
   nn::Pass pass;
   return hidden_states(inputs, pass);
+}
+
+bool Model::reads_first_state(Pooling pooling, int skipped) const {
+  if (pooling == Pooling::pooler) return !config_.pool_all && !config_.sequence_token_planting && !config_.attention_pooling;
+  return pooling == Pooling::cls && skipped == 0;
+}
+
+mx::array Model::states_for(const Poolings& poolings, const Inputs& inputs, nn::Pass& pass, int skipped) const {
+  const bool first = std::ranges::all_of(poolings, [&](Pooling pooling) { return reads_first_state(pooling, skipped); });
+  if (!first || pass.has_hook()) return hidden_states(inputs, pass);
+  const auto now = encoder_inputs(inputs);
+  return mx::expand_dims(encoder_.first(embeddings_(now, pass), now.attention_mask, pass), 1);
 }
 
 mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling pooling, int skipped) const {
@@ -69,7 +104,7 @@ mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling po
 
 mx::array Model::embedding(const Inputs& inputs, Pooling pooling, bool normalize) const {
   auto pass = nn::Pass::without_padding();
-  auto vectors = pool(hidden_states(inputs, pass), inputs.attention_mask, pooling);
+  auto vectors = pool(states_for({pooling}, inputs, pass), inputs.attention_mask, pooling);
   return normalize ? l2_normalize(vectors) : vectors;
 }
 
@@ -80,7 +115,7 @@ mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
 
 mx::array Model::class_logits(const Inputs& inputs, nn::Pass& pass) const {
   require(classifier_.has_value(), "[Model] this model has no classifier");
-  auto hidden = hidden_states(inputs, pass);
+  auto hidden = states_for({config_.use_cls_token ? Pooling::cls : Pooling::pooler}, inputs, pass);
   if (config_.use_cls_token) return (*classifier_)(pool(hidden, inputs.attention_mask, Pooling::cls));  // no pooler, no dropout
   auto pooled = pass.hook("pooled_output", pool(hidden, inputs.attention_mask, Pooling::pooler));
   return (*classifier_)(pass.dropout(pooled, float(config_.classifier_dropout.value_or(config_.hidden_dropout_prob))));

@@ -30,11 +30,18 @@ class Model : public nn::Module {
   // with `independent`, every layer draws its own.
   void init(uint64_t seed, bool independent = false);
 
-  // Last hidden states [B, L, H]. Plants [CLS] tokens if the config says so.
+  // Last hidden states [B, L, H]. Plants [CLS] tokens if the config says so. With mask_padding, the states at the padding are 0.
   mx::array hidden_states(const Inputs& inputs, nn::Pass& pass) const;
   mx::array hidden_states(const Inputs& inputs) const;
 
-  // [B, H] from hidden states; see pool_states. Throws Error for Pooling::pooler if the model has none; the pooler never skips positions.
+  // Whether the pooling reads the state of the first token alone; skipped: see pool.
+  bool reads_first_state(Pooling pooling, int skipped = 0) const;
+  // What pool needs for these poolings: hidden_states, or, if each reads the first state alone, only that, [B, 1, H], up to rounding. The
+  // last layer then computes one row per sequence. With a hook in the pass, always hidden_states.
+  mx::array states_for(const Poolings& poolings, const Inputs& inputs, nn::Pass& pass, int skipped = 0) const;
+
+  // [B, H] from hidden states or from states_for; see pool_states. Throws Error for Pooling::pooler if the model has none; the pooler never
+  // skips positions.
   mx::array pool(const mx::array& hidden, const mx::array& attention_mask, Pooling pooling, int skipped = 0) const;
 
   // The pooling that the config selects: cls with use_cls_token or without a pooler, else pooler.
@@ -69,7 +76,8 @@ class Model : public nn::Module {
 
  private:
   class Bert;  // the modules under "bert."
-  mx::array planted(const mx::array& input_ids) const;
+  mx::array planted(const Inputs& inputs) const;
+  Inputs encoder_inputs(const Inputs& inputs) const;
 
   Config config_;
   Head head_;

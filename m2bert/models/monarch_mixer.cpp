@@ -4,6 +4,7 @@
 
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/long_conv.h"
+#include "m2bert/ops/padding.h"
 
 namespace m2bert::models {
 
@@ -36,19 +37,52 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
 
 // Mixes along the sequence in O(L log L): projection, short convolution, gates around a long convolution, projection. As in upstream, there
 // is no residual or norm around it. Three forms of the same mathematics: packed weights, ops::monarch_mix, and step by step with hooks.
-mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext&, nn::Pass& pass) const {
+mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext& context, nn::Pass& pass) const {
   const auto u = layernorm ? pass.hook("u_norm", (*layernorm)(input_bld)) : input_bld;
+  if (context.unpadding) return mix_rows(u, context, pass);
   if (packed_ && packed_->is_fused() && pass.allows_packed()) return (*packed_)(u);
   const auto projected = pass.hook("in_linear", in_linear(u));
-  if (!pass.has_hook()) {
-    return out_linear(ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, filters(u.shape(1), pass)));
-  }
+  if (!pass.has_hook()) return out_linear(mix(projected, u, context, pass));
+  return out_linear(pass.hook("pre_out", mix_stepwise(projected, u, [](const mx::array& x) { return x; }, pass)));
+}
+
+// Up to the second projection nothing is saved here, because the gates need all rows and the convolution is one transform.
+mx::array MonarchSequenceMixer::first(const mx::array& input, const EncoderContext& context, nn::Pass& pass) const {
+  const bool packed = packed_ && packed_->is_fused() && pass.allows_packed();
+  if (packed || (context.unpadding && !context.unpadding->contiguous)) return SequenceMixer::first(input, context, pass);
+  const auto u = layernorm ? (*layernorm)(input) : input;
+  return out_linear(first_rows(mix(in_linear(u), u, context, pass), context));
+}
+
+// Between the projections, for sequences without holes.
+mx::array MonarchSequenceMixer::mix(const mx::array& projected, const mx::array& u, const EncoderContext& context, nn::Pass& pass) const {
+  if (!context.unpadding) return ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, filters(u.shape(1), pass));
+  const int L = ops::varlen_filter_length(context.unpadding->max_seqlen, filter_fn.z.shape(1));
+  return ops::monarch_mix_varlen(projected, u, context.unpadding->cu_seqlens, short_filter_weight, short_filter_bias, filters(L, pass));
+}
+
+// mask_padding: u is the rows of the tokens. The convolutions read 0 at the padding, and nothing is computed for it.
+mx::array MonarchSequenceMixer::mix_rows(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const {
+  if (u.size() == 0) return u;
+  const auto& unpadding = *context.unpadding;
+  const bool stepwise = pass.has_hook() || !unpadding.contiguous;  // with holes between the tokens, rows do not show the distances
+  if (packed_ && packed_->is_fused_varlen() && pass.allows_packed() && !stepwise) return packed_->varlen(u, unpadding.cu_seqlens);
+  const auto projected = pass.hook("in_linear", in_linear(u));
+  if (!stepwise) return out_linear(mix(projected, u, context, pass));
+  auto pad = [&](const mx::array& rows) { return ops::pad_input(rows, unpadding, context.batch, context.seqlen); };
+  auto masked = [&](const mx::array& x) { return pad(ops::unpad_input(x, unpadding)); };  // 0 at the padding
+  const auto y = mix_stepwise(pad(projected), pad(u), masked, pass);
+  return out_linear(pass.hook("pre_out", ops::unpad_input(y, unpadding)));
+}
+
+// Between the projections. masked: what the gated long convolution reads of its input.
+mx::array MonarchSequenceMixer::mix_stepwise(const mx::array& projected, const mx::array& u,
+                                             const std::function<mx::array(const mx::array&)>& masked, nn::Pass& pass) const {
   const auto local = pass.hook("short_conv", ops::depthwise_conv1d_causal(projected, short_filter_weight, short_filter_bias));
   const auto parts = mx::split(local, 3, 2);
   const auto &x1 = parts[0], &x2 = parts[1], &v = parts[2];
-  auto y = x2 * pass.hook("long_conv", long_conv("k", filter_fn, v * x1, pass));
-  if (filter_fn2) y = y + pass.hook("residual_conv", long_conv("k2", *filter_fn2, u, pass));
-  return out_linear(pass.hook("pre_out", y));
+  const auto y = x2 * pass.hook("long_conv", long_conv("k", filter_fn, masked(v * x1), pass));
+  return filter_fn2 ? y + pass.hook("residual_conv", long_conv("k2", *filter_fn2, u, pass)) : y;
 }
 
 mx::array MonarchSequenceMixer::long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const {

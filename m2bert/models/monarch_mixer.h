@@ -1,6 +1,7 @@
 #pragma once
 // The sequence mixer of M2-BERT: a gated convolution whose filter is as long as the sequence.
 // Source: upstream's MonarchMixerSequenceMixing; Fu et al. 2023, "Monarch Mixer".
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -17,6 +18,7 @@ class MonarchSequenceMixer : public SequenceMixer {
  public:
   explicit MonarchSequenceMixer(const Config& config);
   mx::array operator()(const mx::array& u_bld, const EncoderContext& context, nn::Pass& pass) const override;
+  mx::array first(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
   void pack(const PackOptions& options) override;
@@ -30,6 +32,10 @@ class MonarchSequenceMixer : public SequenceMixer {
   mx::array short_filter_bias;                // [3 H]
 
  private:
+  mx::array mix(const mx::array& projected, const mx::array& u, const EncoderContext& context, nn::Pass& pass) const;
+  mx::array mix_rows(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const;
+  mx::array mix_stepwise(const mx::array& projected, const mx::array& u, const std::function<mx::array(const mx::array&)>& masked,
+                         nn::Pass& pass) const;
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
   ops::MixerFilters filters(int L, const nn::Pass& pass) const;
 

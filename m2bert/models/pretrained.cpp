@@ -100,7 +100,7 @@ std::optional<size_t> length_limit(const Pretrained& p, const std::optional<chec
 void apply_defaults(Pretrained& p, const std::optional<checkpoint::ModelFolder>& folder) {
   p.pooling = {default_pooling(*p.model)};
   p.normalize = p.config.use_normalized_embeddings;
-  p.dynamic_padding = p.config.ignores_padding();
+  p.dynamic_padding = p.config.padding_is_masked();
   if (p.config.family == Family::hf_bert) {
     p.pooling_note = "no modules.json says how vectors are made: pooling is the mean of the tokens, as in sentence-transformers";
     p.max_length = int(std::min<size_t>(p.max_length, length_limit(p, folder).value_or(INT_MAX)));

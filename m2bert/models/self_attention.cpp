@@ -1,5 +1,7 @@
 #include "m2bert/models/self_attention.h"
 
+#include <numeric>
+
 #include "m2bert/ops/attention.h"
 #include "m2bert/ops/varlen_attention.h"
 
@@ -24,6 +26,23 @@ mx::array attend_rows(const std::vector<mx::array>& qkv, int heads, const Encode
   return mx::reshape(y, qkv[0].shape());
 }
 
+// One query for each sequence, its first token: q [B, H]; k and v as the layer has them.
+mx::array attend_first(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const EncoderContext& context) {
+  const int B = q.shape(0), d = q.shape(1) / heads;
+  ops::AttentionOptions options;
+  if (context.alibi) options.alibi_slopes = ops::alibi_slopes(heads);
+  if (context.unpadding) {
+    auto by_head = [&](const mx::array& x) { return mx::reshape(x, {x.shape(0), heads, d}); };
+    std::vector<int> one_each(size_t(B) + 1);
+    std::iota(one_each.begin(), one_each.end(), 0);
+    const auto y = ops::attention_varlen(by_head(q), by_head(k), by_head(v), one_each, context.unpadding->cu_seqlens, options);
+    return mx::reshape(y, q.shape());
+  }
+  auto by_head = [&](const mx::array& x) { return mx::transpose(mx::reshape(x, {B, -1, heads, d}), {0, 2, 1, 3}); };
+  options.bias = mx::reshape(*context.key_bias, {B, 1, 1, context.seqlen});
+  return mx::reshape(ops::scaled_dot_product_attention(by_head(q), by_head(k), by_head(v), options), q.shape());
+}
+
 }  // namespace
 
 UnpadSelfAttention::UnpadSelfAttention(const Config& c)
@@ -44,6 +63,14 @@ mx::array UnpadSelfAttention::operator()(const mx::array& rows, const EncoderCon
   auto mixed = attend(qkv[0], qkv[1], qkv[2], heads_, context, attention_dropout_, pass);
   auto mixed_rows = pass.hook("context", ops::unpad_input(mixed, unpadding));
   return norm(pass.dropout(dense(mixed_rows), hidden_dropout_), rows);
+}
+
+mx::array UnpadSelfAttention::first(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const {
+  if (!context.unpadding->contiguous || (pass.train() && attention_dropout_ > 0)) return SequenceMixer::first(rows, context, pass);
+  const bool packed = packed_ && pass.allows_packed();
+  const auto qkv = mx::split(packed ? (*packed_->qkv)(rows) : Wqkv(rows), 3, 1);
+  const auto mixed = attend_first(first_rows(qkv[0], context), qkv[1], qkv[2], heads_, context), x = first_rows(rows, context);
+  return packed ? (*packed_->out)(mixed, x) : norm(pass.dropout(dense(mixed), hidden_dropout_), x);
 }
 
 void UnpadSelfAttention::visit(nn::Visitor& v) {
@@ -78,6 +105,16 @@ mx::array PaddedSelfAttention::operator()(const mx::array& x, const EncoderConte
   if (context.unpadding) return norm(dense(attend_rows({query(x), key(x), value(x)}, heads_, context)), x);
   auto mixed = attend(query(x), key(x), value(x), heads_, context, attention_dropout_, pass);
   return norm(pass.dropout(dense(mixed), hidden_dropout_), x);
+}
+
+mx::array PaddedSelfAttention::first(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
+  if (pass.train() && attention_dropout_ > 0) return SequenceMixer::first(x, context, pass);
+  const auto x0 = first_rows(x, context);
+  if (packed_ && pass.allows_packed()) {
+    const auto qkv = mx::split((*packed_->qkv)(x), 3, -1);
+    return (*packed_->out)(attend_first(first_rows(qkv[0], context), qkv[1], qkv[2], heads_, context), x0);
+  }
+  return norm(pass.dropout(dense(attend_first(query(x0), key(x), value(x), heads_, context)), hidden_dropout_), x0);
 }
 
 void PaddedSelfAttention::visit(nn::Visitor& v) {

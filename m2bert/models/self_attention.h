@@ -15,6 +15,7 @@ class UnpadSelfAttention : public SequenceMixer {
  public:
   explicit UnpadSelfAttention(const Config& config);
   mx::array operator()(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const override;  // [nnz, H]
+  mx::array first(const mx::array& rows, const EncoderContext& context, nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
   void pack(const PackOptions& options) override;
@@ -35,6 +36,7 @@ class PaddedSelfAttention : public SequenceMixer {
  public:
   explicit PaddedSelfAttention(const Config& config);
   mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const override;
+  mx::array first(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
   void pack(const PackOptions& options) override;

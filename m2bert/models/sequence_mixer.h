@@ -12,10 +12,16 @@ namespace m2bert::models {
 // What the layers need to know about a batch, computed once per forward pass.
 struct EncoderContext {
   int batch = 0, seqlen = 0;
-  std::optional<ops::Unpadding> unpadding;  // if present, attention layers work on rows [nnz, H]
+  std::optional<ops::Unpadding> unpadding;  // if present, layers work on rows [nnz, H]
   std::optional<mx::array> key_bias;        // [B, S], added to every score of that key
   bool alibi = false;                       // subtracts the distance times a slope for each head
 };
+
+// The rows of the first tokens, [B, H]. x as a layer gets it: [B, L, H], or rows of which every sequence has one.
+inline mx::array first_rows(const mx::array& x, const EncoderContext& context) {
+  if (!context.unpadding) return mx::take(x, 0, 1);
+  return ops::index_first_axis(x, mx::array(context.unpadding->cu_seqlens.data(), {context.batch}, mx::int32));
+}
 
 struct PackOptions {
   size_t filter_cache_bytes = 0;  // upper limit for the cached filters of a layer
@@ -32,10 +38,14 @@ class Sublayer : public nn::Module {
   virtual void unpack() = 0;
 };
 
-// Mixes along the sequence: [B, L, H] -> the same shape; attention with an unpadding in the context: rows [nnz, H] -> the same shape.
+// Mixes along the sequence: [B, L, H] -> the same shape; with an unpadding in the context: rows [nnz, H] -> the same shape.
 class SequenceMixer : public Sublayer {
  public:
   virtual mx::array operator()(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const = 0;
+  // The result for the first token of each sequence alone, [B, H], up to rounding. The pass has no hooks, and no sequence is empty.
+  virtual mx::array first(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const {
+    return first_rows((*this)(u, context, pass), context);
+  }
 };
 
 // Mixes along the channels, including residual and norm: [..., H] -> the same shape.

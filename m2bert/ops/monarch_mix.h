@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "m2bert/mx.h"
+#include "m2bert/ops/cu_seqlens.h"
 #include "m2bert/ops/long_conv.h"
 
 namespace m2bert::ops {
@@ -30,5 +31,19 @@ mx::array monarch_mix(const mx::array& projected, const mx::array& u, const mx::
                       const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
 mx::array monarch_mix_fallback(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                                const MixerFilters& filters, const LongConvOptions& options = {}, mx::StreamOrDevice s = {});
+
+// monarch_mix of sequences of different lengths: projected [nnz, 3 H], u [nnz, H] -> [nnz, H]. A sequence of n tokens is mixed with the
+// first n rows of the filters, as if it were a batch of its own; the filters [F, H] have at least as many rows as the longest sequence has
+// tokens. There are no options. On a CPU with kernels the result of a sequence has the same bits in every batch, and the time follows the
+// lengths. The fallback pads the sequences to F.
+mx::array monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens, const mx::array& short_weight,
+                             const mx::array& short_bias, const MixerFilters& filters, mx::StreamOrDevice s = {});
+mx::array monarch_mix_varlen_fallback(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,
+                                      const mx::array& short_weight, const mx::array& short_bias, const MixerFilters& filters,
+                                      mx::StreamOrDevice s = {});
+
+// The rows of the filters that monarch_mix_varlen transforms for a sequence of `length` tokens, given filters of `available` rows: the next
+// power of two, or all. It depends on no other sequence, so neither does the rounding.
+int varlen_filter_length(int length, int available);
 
 }  // namespace m2bert::ops

@@ -24,6 +24,11 @@ void check(const MixerWeights& w) {
 
 }  // namespace
 
+mx::array PackedMixerBlock::varlen(const mx::array&, const CuSeqlens&, const std::map<int, mx::array>&,
+                                   const std::optional<FilterNetworks>&, mx::StreamOrDevice) const {
+  fail("[mixer_block] this device's kernel takes only sequences of one length");
+}
+
 std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::StreamOrDevice s) {
   check(weights);
   return backend_for(s).pack_mixer_block(weights, residual, mx::to_stream(s));

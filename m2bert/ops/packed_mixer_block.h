@@ -1,7 +1,9 @@
 #pragma once
 // The Monarch Mixer with both projections (mixer_block.h) as one kernel for inference: weights are packed once; filters are packed once per
 // length, or computed on the fly.
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "m2bert/ops/filter_network.h"
 #include "m2bert/ops/mixer_block.h"
@@ -18,6 +20,14 @@ class PackedMixerBlock {
   // int8, either. No gradient. Throws Error on wrong shapes or dtypes.
   virtual mx::array operator()(const mx::array& u, const mx::array& packed_filters, mx::StreamOrDevice s = {}) const = 0;
   virtual mx::array operator()(const mx::array& u, const FilterNetworks& filters, mx::StreamOrDevice s = {}) const = 0;
+
+  // y = mixer_block of sequences of different lengths, u and y [nnz, H]; see monarch_mix_varlen. The time follows the lengths. The rows of
+  // the filters of a sequence are varlen_filter_length(its length, l_max); l_max is the most rows in packed_filters, which has packed
+  // filters by their rows, or in the networks. Sequences whose filters are not packed need the networks. Throws Error unless
+  // supports_varlen().
+  virtual bool supports_varlen() const { return false; }
+  virtual mx::array varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, mx::array>& packed_filters,
+                           const std::optional<FilterNetworks>& networks, mx::StreamOrDevice s = {}) const;
 
   // Filters [L, H] in the frequency domain, in the layout of the kernel for sequences of `dtype`, float32 or bfloat16 (which rounds them).
   // Throws Error unless the parts of the filters are consistent.

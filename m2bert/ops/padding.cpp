@@ -14,7 +14,7 @@ Unpadding unpadding(const mx::array& mask) {
   const int B = m.shape(0), S = m.shape(1);
   const auto* on = m.data<uint8_t>();
   std::vector<int> indices;
-  Unpadding u{mx::array(0), {0}, 0, S, true};
+  Unpadding u{mx::array(0), {0}, 0, S, true, true};
   for (int b = 0; b < B; ++b) {
     for (int t = 0; t < S; ++t) {
       if (!on[b * S + t]) continue;
@@ -22,6 +22,7 @@ Unpadding unpadding(const mx::array& mask) {
       u.contiguous = u.contiguous && (first || indices.back() == b * S + t - 1);
       indices.push_back(b * S + t);
     }
+    u.begins_with_tokens = u.begins_with_tokens && S > 0 && on[b * S];
     u.max_seqlen = std::max(u.max_seqlen, int(indices.size()) - u.cu_seqlens.back());
     u.cu_seqlens.push_back(int(indices.size()));
   }

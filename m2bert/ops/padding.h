@@ -14,6 +14,7 @@ struct Unpadding {
   int max_seqlen;               // rows of the longest sequence
   int seqlen;                   // S
   bool contiguous;              // no sequence has a hole between its rows
+  bool begins_with_tokens;      // position 0 of every sequence is a row
 };
 
 // Reads the mask [B, S] (any dtype; non-zero: a real token) on the host. Holes and empty sequences are allowed. Evaluates mask; throws

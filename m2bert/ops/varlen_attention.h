@@ -1,26 +1,10 @@
 #pragma once
 // Attention within each of several concatenated sequences, without padding, and its packed forms.
 // Source: Dao et al., FlashAttention (2022); upstream's ops/bert_flashattention, whose names the packed forms have.
-#include <vector>
-
 #include "m2bert/ops/attention.h"
+#include "m2bert/ops/cu_seqlens.h"
 
 namespace m2bert::ops {
-
-// The offsets of sequences in rows without padding: [n + 1], from 0, ascending; sequence b is rows values()[b] ... values()[b + 1] - 1 and
-// may be empty. Throws Error for other values.
-class CuSeqlens {
- public:
-  CuSeqlens(std::vector<int> values);  // NOLINT: Unpadding::cu_seqlens is one
-  CuSeqlens(const mx::array& values);  // NOLINT: [n + 1] int32 or int64; evaluated here, so it cannot be traced
-  const std::vector<int>& values() const { return values_; }
-  int sequences() const { return int(values_.size()) - 1; }
-  int longest() const;
-
- private:
-  void check() const;
-  std::vector<int> values_;
-};
 
 // scaled_dot_product_attention of each sequence: the queries q [nnz_q, heads, d] of sequence b with the keys k [nnz_k, heads, d] and
 // values v [nnz_k, heads, dv] of sequence b -> [nnz_q, heads, dv]. Both have the same number of sequences, and the last offsets are nnz_q

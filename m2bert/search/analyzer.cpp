@@ -10,9 +10,9 @@ namespace m2bert::search {
 namespace {
 
 // Sorted.
-constexpr std::array<std::string_view, 33> kStopWords = {"a",    "an",   "and",  "are",   "as",    "at",    "be",   "but", "by",  "for",  "if",
-                                                         "in",   "into", "is",   "it",    "no",    "not",   "of",   "on",  "or",  "such", "that",
-                                                         "the",  "their", "then", "there", "these", "they", "this", "to",  "was", "will", "with"};
+constexpr std::array<std::string_view, 33> kStopWords = {
+    "a",  "an", "and", "are",  "as",   "at",  "be",    "but",  "by",    "for",   "if",   "in",   "into", "is",  "it",   "no",  "not",
+    "of", "on", "or",  "such", "that", "the", "their", "then", "there", "these", "they", "this", "to",   "was", "will", "with"};
 
 bool is_apostrophe(char32_t c) { return c == '\'' || c == 0x2019; }
 
@@ -66,7 +66,8 @@ class Stemmer {
     past();
     if (ends("y") && has_vowel()) set("i");
     derived();
-    for (const auto& [suffix, with] : {Rule{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"}, {"ical", "ic"}, {"ful", ""}, {"ness", ""}})
+    for (const auto& [suffix, with] :
+         {Rule{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"}, {"ical", "ic"}, {"ful", ""}, {"ness", ""}})
       if (ends(suffix)) {
         if (measure() > 0) set(with);
         break;
@@ -143,10 +144,10 @@ class Stemmer {
     }
   }
   void derived() {
-    static constexpr Rule rules[] = {{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"},   {"anci", "ance"},   {"izer", "ize"},
-                                     {"bli", "ble"},     {"alli", "al"},     {"entli", "ent"},   {"eli", "e"},       {"ousli", "ous"},
-                                     {"ization", "ize"}, {"ation", "ate"},   {"ator", "ate"},    {"alism", "al"},    {"iveness", "ive"},
-                                     {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},    {"iviti", "ive"},   {"biliti", "ble"},
+    static constexpr Rule rules[] = {{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"}, {"anci", "ance"}, {"izer", "ize"},
+                                     {"bli", "ble"},     {"alli", "al"},     {"entli", "ent"}, {"eli", "e"},     {"ousli", "ous"},
+                                     {"ization", "ize"}, {"ation", "ate"},   {"ator", "ate"},  {"alism", "al"},  {"iveness", "ive"},
+                                     {"fulness", "ful"}, {"ousness", "ous"}, {"aliti", "al"},  {"iviti", "ive"}, {"biliti", "ble"},
                                      {"logi", "log"}};
     for (const auto& [suffix, with] : rules)
       if (ends(suffix)) {

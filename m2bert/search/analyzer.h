@@ -17,8 +17,8 @@ std::vector<std::string> analyze(std::string_view text, const AnalyzerOptions& o
 // Whether a lower-case word is one of the 33 English words that Lucene leaves out.
 bool is_stop_word(std::string_view word);
 
-// M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980), as Porter's own implementation has it. word: lower case; words with other
-// letters than a to z and words of one or two letters stay as they are.
+// M. F. Porter, "An algorithm for suffix stripping", Program 14 (1980), as Porter's own implementation has it. word: lower case; words with
+// other letters than a to z and words of one or two letters stay as they are.
 std::string porter_stem(std::string_view word);
 
 }  // namespace m2bert::search

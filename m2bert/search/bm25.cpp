@@ -23,8 +23,7 @@ void Bm25::add(std::span<const std::string> documents, int threads) {
   std::vector<std::vector<std::string>> terms(documents.size());
   const auto count = static_cast<std::ptrdiff_t>(documents.size());
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::ptrdiff_t i = 0; i < count; ++i)
-    terms[static_cast<size_t>(i)] = analyze(documents[static_cast<size_t>(i)], options_.analyzer);
+  for (std::ptrdiff_t i = 0; i < count; ++i) terms[static_cast<size_t>(i)] = analyze(documents[static_cast<size_t>(i)], options_.analyzer);
   for (const auto& of_document : terms) add_terms(of_document);
 }
 

@@ -1,12 +1,12 @@
 #pragma once
-// BM25, exact and in memory: Lucene's form of the formula of Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond"
-// (2009).
+// BM25, exact and in memory: Lucene's form of the formula of Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+// Beyond" (2009).
 //
 //   score(query, document) = sum over the query's terms t of  idf(t) * f / (f + k1 * (1 - b + b * length / mean length))
 //   idf(t) = ln(1 + (N - n + 0.5) / (n + 0.5))
 //
-// f: how often t occurs in the document; N documents, of which n have t. A term that occurs twice in the query counts twice. Lengths are exact;
-// Lucene itself rounds them to a byte.
+// f: how often t occurs in the document; N documents, of which n have t. A term that occurs twice in the query counts twice. Lengths are
+// exact; Lucene itself rounds them to a byte.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -38,8 +38,8 @@ class Bm25 {
   // Computes what the terms contribute to the documents. Nothing can be added afterwards.
   void build();
 
-  // The best k documents, best first, equal scores in the order of the documents. Documents without any of the query's terms are no hits, so there
-  // may be fewer. build() must have been called. Thread-safe.
+  // The best k documents, best first, equal scores in the order of the documents. Documents without any of the query's terms are no hits,
+  // so there may be fewer. build() must have been called. Thread-safe.
   std::vector<Hit> search(std::string_view query, size_t k) const;
   std::vector<Hit> search_terms(std::span<const std::string> terms, size_t k) const;
   // The same for each query, in `threads` threads.

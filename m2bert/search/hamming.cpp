@@ -54,6 +54,7 @@ void distances(const uint64_t* query, const uint64_t* documents, size_t count, s
 
 struct HammingSearch::Thread {
   std::vector<TopHits> best;       // of each query
+  std::vector<uint8_t> rows;       // [kBlock, bytes], for documents that are packed here
   std::vector<uint64_t> block;     // [kBlock, words]
   std::vector<uint32_t> distance;  // [kBlock]
 };
@@ -67,40 +68,49 @@ HammingSearch::HammingSearch(std::span<const float> queries, size_t dim, size_t 
   for (size_t q = 0; q < queries_count_; ++q)
     to_words(rows.data() + q * pack.row_bytes(), pack.row_bytes(), 0, queries_.data() + q * words_, words_);
   found_.assign(static_cast<size_t>(threads_),
-                {std::vector<TopHits>(queries_count_, TopHits(k)), std::vector<uint64_t>(kBlock * words_), std::vector<uint32_t>(kBlock)});
+                {std::vector<TopHits>(queries_count_, TopHits(k)), std::vector<uint8_t>(kBlock * pack.row_bytes()),
+                 std::vector<uint64_t>(kBlock * words_), std::vector<uint32_t>(kBlock)});
 }
 
 HammingSearch::~HammingSearch() = default;
 
 void HammingSearch::add(std::span<const float> documents) {
+  require(documents.size() % dim_ == 0, "[HammingSearch] ", documents.size(), " values are no vectors of ", dim_, " dimensions");
   const Quantizer pack(Precision::ubinary, dim_);
-  add_ubinary(pack.encode(documents), 0);
+  const size_t bytes = pack.row_bytes();
+  add_blocks(documents.size() / dim_, [&](size_t first, size_t count, Thread& thread) {
+    pack.encode_into(documents.subspan(first * dim_, count * dim_), thread.rows.data());
+    for (size_t d = 0; d < count; ++d) to_words(thread.rows.data() + d * bytes, bytes, 0, thread.block.data() + d * words_, words_);
+  });
 }
 
 void HammingSearch::add(std::span<const uint8_t> rows, Precision precision) {
   require(is_binary(precision), "[HammingSearch] wants binary or ubinary rows, got ", name_of(precision));
-  add_ubinary(rows, precision == Precision::binary ? 0x80 : 0);
+  const size_t bytes = bytes_of(precision, dim_), documents = rows.size() / bytes;
+  require(rows.size() == documents * bytes, "[HammingSearch] ", rows.size(), " bytes are no rows of ", bytes);
+  const uint8_t flip = precision == Precision::binary ? 0x80 : 0;
+  add_blocks(documents, [&](size_t first, size_t count, Thread& thread) {
+    for (size_t d = 0; d < count; ++d) to_words(rows.data() + (first + d) * bytes, bytes, flip, thread.block.data() + d * words_, words_);
+  });
 }
 
-void HammingSearch::add_ubinary(std::span<const uint8_t> rows, uint8_t flip) {
-  const size_t bytes = bytes_of(Precision::ubinary, dim_), m = rows.size() / bytes;
-  require(rows.size() == m * bytes, "[HammingSearch] ", rows.size(), " bytes are no rows of ", bytes);
-  const auto blocks = static_cast<std::ptrdiff_t>((m + kBlock - 1) / kBlock);
+void HammingSearch::add_blocks(size_t documents, const ReadBlock& read) {
+  const auto blocks = static_cast<std::ptrdiff_t>((documents + kBlock - 1) / kBlock);
   for (Thread& thread : found_)
-    for (TopHits& hits : thread.best) hits.reserve(documents_ + m);  // nothing may throw in the threads
+    for (TopHits& hits : thread.best) hits.reserve(documents_ + documents);  // nothing may throw in the threads
 #pragma omp parallel for schedule(static) num_threads(threads_)
   for (std::ptrdiff_t t = 0; t < threads_; ++t) {
     Thread& thread = found_[static_cast<size_t>(t)];
     for (std::ptrdiff_t block = blocks * t / threads_; block < blocks * (t + 1) / threads_; ++block) {
-      const size_t first = static_cast<size_t>(block) * kBlock, count = std::min(kBlock, m - first);
-      for (size_t d = 0; d < count; ++d) to_words(rows.data() + (first + d) * bytes, bytes, flip, thread.block.data() + d * words_, words_);
+      const size_t first = static_cast<size_t>(block) * kBlock, count = std::min(kBlock, documents - first);
+      read(first, count, thread);
       for (size_t q = 0; q < queries_count_; ++q) {
         distances(queries_.data() + q * words_, thread.block.data(), count, words_, thread.distance.data());
         for (size_t d = 0; d < count; ++d) thread.best[q].offer({documents_ + first + d, 0 - static_cast<float>(thread.distance[d])});
       }
     }
   }
-  documents_ += m;
+  documents_ += documents;
 }
 
 std::vector<std::vector<Hit>> HammingSearch::finish() {

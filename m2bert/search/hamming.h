@@ -31,7 +31,9 @@ class HammingSearch {
 
  private:
   struct Thread;
-  void add_ubinary(std::span<const uint8_t> rows, uint8_t flip);
+  // Writes the packed bits of documents [first, first + count) into the thread's block.
+  using ReadBlock = std::function<void(size_t first, size_t count, Thread& thread)>;
+  void add_blocks(size_t documents, const ReadBlock& read);
 
   size_t dim_, words_, queries_count_;
   int threads_;

@@ -16,6 +16,17 @@ constexpr const char* names[] = {"float32", "int8", "uint8", "binary", "ubinary"
 constexpr uint8_t offset = 0x80;  // adding or taking away 128 flips this bit
 constexpr size_t byte_bits = 8;
 
+// Which of up to eight values are above 0, from the highest bit on.
+uint8_t bits_of(const float* values, size_t count) {
+  unsigned bits = 0;
+  if (count == byte_bits) {
+    for (size_t i = 0; i < byte_bits; ++i) bits |= static_cast<unsigned>(values[i] > 0) << (byte_bits - 1 - i);
+  } else {
+    for (size_t i = 0; i < count; ++i) bits |= static_cast<unsigned>(values[i] > 0) << (byte_bits - 1 - i);
+  }
+  return static_cast<uint8_t>(bits);
+}
+
 }  // namespace
 
 Precision precision_named(const std::string& name) {
@@ -72,20 +83,20 @@ void Quantizer::encode_row(const float* vector, uint8_t* out) const {
     }
     return;
   }
-  for (size_t byte = 0; byte < row_bytes(); ++byte) {
-    uint8_t bits = 0;
-    for (size_t i = byte * byte_bits; i < std::min(dim_, (byte + 1) * byte_bits); ++i)
-      if (vector[i] > 0) bits |= static_cast<uint8_t>(offset >> i % byte_bits);
-    out[byte] = bits ^ flip;
-  }
+  for (size_t byte = 0; byte < row_bytes(); ++byte)
+    out[byte] = bits_of(vector + byte * byte_bits, std::min(byte_bits, dim_ - byte * byte_bits)) ^ flip;
 }
 
 std::vector<uint8_t> Quantizer::encode(std::span<const float> vectors) const {
   require(vectors.size() % dim_ == 0, "[Quantizer] ", vectors.size(), " values are no vectors of ", dim_, " dimensions");
-  const size_t rows = vectors.size() / dim_;
-  std::vector<uint8_t> out(rows * row_bytes());
-  for (size_t row = 0; row < rows; ++row) encode_row(vectors.data() + row * dim_, out.data() + row * row_bytes());
+  std::vector<uint8_t> out(vectors.size() / dim_ * row_bytes());
+  encode_into(vectors, out.data());
   return out;
+}
+
+void Quantizer::encode_into(std::span<const float> vectors, uint8_t* out) const {
+  const size_t rows = vectors.size() / dim_, bytes = row_bytes();
+  for (size_t row = 0; row < rows; ++row) encode_row(vectors.data() + row * dim_, out + row * bytes);
 }
 
 void Quantizer::decode(std::span<const uint8_t> rows, std::span<float> out) const {

@@ -47,6 +47,8 @@ class Quantizer {
 
   // Vectors [n, dim] -> n * row_bytes() bytes. Values outside the ranges get their ends.
   std::vector<uint8_t> encode(std::span<const float> vectors) const;
+  // The same into memory that has room for them; throws nothing.
+  void encode_into(std::span<const float> vectors, uint8_t* out) const;
   // The values of rows of bytes as float32 [n, dim]: the lower end of the step that an int8 or uint8 stands for; 0 or 1 for a bit.
   void decode(std::span<const uint8_t> rows, std::span<float> out) const;
 

@@ -111,7 +111,7 @@ Retrieval::Retrieval(models::Config config, RetrievalSettings settings, MemoryBa
 }
 
 mx::array Retrieval::embed(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const {
-  const auto inputs = config_.ignores_padding() ? trimmed(batch, first, rows) : models::inputs_of(batch, first, rows);
+  const auto inputs = config_.padding_is_masked() ? trimmed(batch, first, rows) : models::inputs_of(batch, first, rows);
   const auto hidden = model.hidden_states(inputs, pass);
   std::vector<mx::array> parts;
   for (const auto pooling : settings_.pooling) parts.push_back(model.pool(hidden, inputs.attention_mask, pooling));

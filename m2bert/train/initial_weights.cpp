@@ -1,5 +1,9 @@
 #include "m2bert/train/initial_weights.h"
 
+#include <fnmatch.h>
+
+#include <algorithm>
+
 #include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
@@ -14,9 +18,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// Removes the weights whose names in a Composer checkpoint match one of the patterns.
+void ignore(checkpoint::TensorMap& weights, const std::vector<std::string>& patterns) {
+  std::erase_if(weights, [&](const auto& weight) {
+    const std::string name = "state/model/model." + weight.first;
+    return std::any_of(patterns.begin(), patterns.end(), [&](const std::string& p) { return ::fnmatch(p.c_str(), name.c_str(), 0) == 0; });
+  });
+}
+
 // The weights, extended to the length of the recipe's model.
 checkpoint::TensorMap load_and_grow(const fs::path& path, const Recipe& recipe) {
   auto weights = checkpoint::load_weights(path, "", checkpoint::OfRun::trained);
+  ignore(weights, recipe.save.ignored);
   if (!models::is_shorter(weights, recipe.model)) return weights;
   require(recipe.save.grow.has_value(), path.string(),
           ": its model takes shorter texts than the recipe's; expand_positional_embeddings: true lets it grow");

@@ -1,8 +1,10 @@
 #include "m2bert/train/loader.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "m2bert/checkpoint/convert.h"
+#include "m2bert/data/glue.h"
 #include "m2bert/data/labelled_batches.h"
 #include "m2bert/data/text_data.h"
 #include "m2bert/error.h"
@@ -92,6 +94,36 @@ void require_labels_fit(const data::LabelledData& data, const models::Config& mo
           model.num_labels, " (model.model_config.num_labels or id2label)");
 }
 
+// A test set without labels, for its predictions alone.
+void label_with_zero(data::LabelledData& data) {
+  std::replace(data.labels.begin(), data.labels.end(), -1, 0);
+  std::replace_if(data.values.begin(), data.values.end(), [](float value) { return std::isnan(value); }, 0.0F);
+  data.unlabelled = 0;
+}
+
+data::LabelledData read_glue(const LabelledLoader& config) {
+  auto data = data::GlueFolder(config.file).split(data::glue_task(config.glue->task), config.glue->split);
+  if (config.glue->split.starts_with("test")) label_with_zero(data);
+  return data;
+}
+
+data::LabelledData read_texts(const LabelledLoader& config, const models::Config& model) {
+  if (config.glue) return read_glue(config);
+  auto how = config.labels;
+  if (how.label_names.empty()) how.label_names = model.labels;
+  how.integers_are_indices = !how.label_names.empty();
+  return data::read_labelled(config.file, how);
+}
+
+std::string fingerprint_of(const data::LabelledData& data) {
+  io::Hasher hasher;
+  for (const auto* texts : {&data.texts, &data.pairs})
+    for (const auto& text : *texts) hasher.update(std::to_string(text.size()) + ":" + text);
+  for (const int32_t label : data.labels) hasher.update(std::to_string(label) + ",");
+  for (const float value : data.values) hasher.update(std::to_string(value) + ",");
+  return hasher.hash128();
+}
+
 std::unique_ptr<data::BatchSource> open_labelled(const LoaderConfig& loader, const BatchSettings& settings,
                                                  const tokenize::WordPiece& tokenizer, StreamInfo& info) {
   const auto& config = *loader.labelled;
@@ -100,19 +132,16 @@ std::unique_ptr<data::BatchSource> open_labelled(const LoaderConfig& loader, con
   options.max_seq_len = config.max_seq_len > 0 ? config.max_seq_len : model.default_length();
   require_fits(loader, "max_seq_len", options.max_seq_len, model);
   require_vocabulary_fits(loader, "tokenizer_name", tokenizer, model);
-  options.pad_to_longest = config.pad_to_longest.value_or(model.ignores_padding());
+  options.pad_to_longest = config.pad_to_longest.value_or(model.padding_is_masked());
   options.shuffle = config.shuffle;
   options.seed = settings.seed;
   options.shape = {int(info.global_batch), settings.rank, settings.size};
   options.threads = threads();
   info.length = options.max_seq_len;
   info.drop_last = config.drop_last;
-  info.fingerprint = io::hash_file(config.file);
-  return with_prefix(where(loader.tree, "file"), [&] {
-    auto how = config.labels;
-    if (how.label_names.empty()) how.label_names = model.labels;
-    how.integers_are_indices = !how.label_names.empty();
-    const auto data = data::read_labelled(config.file, how);
+  return with_prefix(where(loader.tree, config.glue ? "folder" : "file"), [&] {
+    const auto data = read_texts(config, model);
+    info.fingerprint = config.glue ? fingerprint_of(data) : io::hash_file(config.file);
     require_labels_fit(data, model);
     auto source = std::make_unique<data::LabelledBatches>(data, tokenizer, options);
     if (source->truncated() > 0 && settings.rank == 0)
@@ -132,6 +161,29 @@ void drop_padding_multiple(io::Tree& loader) {
     multiple->wants("a divisor of max_seq_len, to which every row is padded");
   }
   data->as_map().erase("padding_multiple");
+}
+
+// The settings that loaders of texts have in common.
+void read_shaping(const io::Tree& loader, LabelledLoader& config) {
+  if (const io::Tree* length = loader.find("max_seq_len"); length && !length->is_null())
+    config.max_seq_len = int(length->integer(3, 1 << 24));
+  config.shuffle = loader.get<bool>("shuffle", false);
+  config.drop_last = loader.get<bool>("drop_last", false);
+  const io::Tree* padding = loader.find("padding");
+  if (!padding || padding->is_null()) return;
+  config.pad_to_longest = padding->string() == "longest";
+  if (!*config.pad_to_longest && padding->string() != "max_length") padding->wants("max_length or longest");
+}
+
+LabelledLoader read_glue_loader(const io::Tree& loader, std::vector<std::string>& without_effect) {
+  LabelledLoader config;
+  config.file = loader.at("folder").string();
+  config.glue = {loader.at("task").string(), loader.at("split").string()};
+  read_shaping(loader, config);
+  for (const auto* extra :
+       loader.unknown({"name", "folder", "task", "split", "max_seq_len", "shuffle", "drop_last", "padding", "tokenizer_name", "label"}))
+    without_effect.push_back(extra->value.path());
+  return config;
 }
 
 data::LabelKind label_kind_named(const io::Tree& kind) {
@@ -159,14 +211,7 @@ LabelledLoader read_labelled_loader(const io::Tree& loader, std::vector<std::str
   if (const io::Tree* delimiter = loader.find("delimiter"); delimiter && !delimiter->is_null())
     labels.source.delimiter = data::parse_delimiter(delimiter->string());
   labels.source.skip_bad = loader.get<bool>("skip_bad", false);
-  if (const io::Tree* length = loader.find("max_seq_len"); length && !length->is_null())
-    config.max_seq_len = int(length->integer(3, 1 << 24));
-  config.shuffle = loader.get<bool>("shuffle", false);
-  config.drop_last = loader.get<bool>("drop_last", false);
-  if (const io::Tree* padding = loader.find("padding"); padding && !padding->is_null()) {
-    config.pad_to_longest = padding->string() == "longest";
-    if (!*config.pad_to_longest && padding->string() != "max_length") padding->wants("max_length or longest");
-  }
+  read_shaping(loader, config);
   for (const auto* extra :
        loader.unknown({"name", "file", "text_column", "text_pair_column", "label_column", "separator", "kind", "labels", "format",
                        "delimiter", "skip_bad", "max_seq_len", "shuffle", "drop_last", "padding", "tokenizer_name", "label"}))
@@ -201,8 +246,9 @@ LoaderConfig read_loader(const io::Tree& loader) {
     return config;
   }
   config.label = loader.get<std::string>("label", "");
-  if (name == "labelled") {
-    config.labelled = read_labelled_loader(loader, config.without_effect);
+  if (name == "glue" || name == "labelled") {
+    config.labelled =
+        name == "glue" ? read_glue_loader(loader, config.without_effect) : read_labelled_loader(loader, config.without_effect);
     config.tokenizer_name = loader.get<std::string>("tokenizer_name", "");
     return config;
   }
@@ -211,7 +257,7 @@ LoaderConfig read_loader(const io::Tree& loader) {
     config.tokenizer_name = loader.get<std::string>("tokenizer_name", "");
     return config;
   }
-  if (name != "text") loader.at("name").wants("text, labelled, retrieval or batches");
+  if (name != "text") loader.at("name").wants("text, labelled, glue, retrieval or batches");
   io::Tree without = loader;
   drop_padding_multiple(without);
   config.text = data::read_text_data_config(without);

@@ -17,11 +17,17 @@
 
 namespace m2bert::train {
 
+// A task of GLUE and its split: "train", "validation".
+struct GlueSelection {
+  std::string task, split;
+};
+
 // Labelled texts for classification and regression.
 struct LabelledLoader {
-  std::filesystem::path file;
-  data::LabelledOptions labels;  // without label names: the model's
-  int max_seq_len = 0;           // 0: the model's default_length()
+  std::filesystem::path file;         // for glue, the folder
+  std::optional<GlueSelection> glue;  //
+  data::LabelledOptions labels;       // without label names: the model's
+  int max_seq_len = 0;                // 0: the model's default_length()
   bool shuffle = false, drop_last = false;
   std::optional<bool> pad_to_longest;  // absent: where the padding does not change the result
 };
@@ -44,6 +50,8 @@ struct LoaderConfig {
 //             text_pair_column, label_column, kind, labels, separator, format, delimiter, skip_bad; tokenizer_name, max_seq_len, padding
 //             (max_length or longest), shuffle, drop_last
 //   retrieval queries and passages (read_retrieval_loader)
+//   glue      a split of a GLUE task (data::GlueFolder): folder, task, split; and those of labelled that do not describe a file. A test set
+//             without labels gets the label 0 everywhere
 //   batches   ready batches in a safetensors file, named by `file` (FixedBatches)
 // Error with the recipe's line for another name, an unknown key or an invalid value.
 LoaderConfig read_loader(const io::Tree& loader);

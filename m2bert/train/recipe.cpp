@@ -296,6 +296,7 @@ void read_saving(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) 
   const std::string pretrained = get_path(keys, "model.pretrained_checkpoint", placeholders, "");
   s.load_path = get_path(keys, "load_path", placeholders, pretrained);
   s.load_weights_only = keys.get("load_weights_only", false) || s.load_path == pretrained;
+  s.ignored = keys.get<std::vector<std::string>>("load_ignore_keys", {});
   const io::Tree* grow = keys.find("expand_positional_embeddings");
   if (grow && grow->is_string()) s.grow = models::grow_by_named(grow->string(), where(*grow));
   else if (grow ? grow->boolean() : r.model.expand_positional_embeddings) s.grow = models::GrowBy::tile;
@@ -379,7 +380,6 @@ bool is_composers(const std::string& name) {
                                               "fsdp_config",
                                               "grad_accum",
                                               "load_exclude_algorithms",
-                                              "load_ignore_keys",
                                               "load_object_store",
                                               "load_progress_bar",
                                               "load_strict_model_weights",

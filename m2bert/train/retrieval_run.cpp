@@ -41,7 +41,12 @@ void use_base_model(io::Tree& recipe) {
   const io::Tree* name = given(recipe, "base_model");
   if (!name) return;
   const auto base = find_base_model(name->string());
-  recipe.set("model", model_tree(base));
+  io::Tree model = model_tree(base);
+  if (const io::Tree* fields = given(recipe, "model.model_config")) {
+    io::Tree& own = *model.as_map().find("model_config");
+    for (const auto& field : fields->members()) own.set(field.key, field.value);  // such as hidden_dropout_prob
+  }
+  recipe.set("model", model);
   recipe.set("load_path", base.path.string());
   recipe.set("load_weights_only", true);
   io::Tree limit(base.max_length), tokenizer(base.tokenizer);
@@ -310,7 +315,7 @@ data::TextRows RetrievalRun::text_rows(const LoaderConfig& loader) const {
   data::TextRows rows{.tokenizer = tokenizer_};
   rows.max_length = size_t(length);
   rows.max_query_length = size_t(c.max_query_len > 0 ? c.max_query_len : length);
-  rows.pad_to_max = !c.pad_to_longest.value_or(model.ignores_padding());
+  rows.pad_to_max = !c.pad_to_longest.value_or(model.padding_is_masked());
   rows.query_prompt = query_prompt_;
   rows.passage_prompt = passage_prompt_;
   rows.threads = threads();
@@ -340,7 +345,8 @@ RunData RetrievalRun::open(const Processes& processes) {
   auto info = info_of(loader, recipe_.global_batch, rows, tokenizer_, recipe_);
   info.fingerprint = data_.fingerprint();
   const bool mines = config_.hard.source == HardNegatives::Source::model;
-  options.distinct_negatives = !mines;
+  // Mined ones may repeat in a batch: the loss knows the positives of each query.
+  options.distinct_negatives = config_.hard.source == HardNegatives::Source::given;
   auto batches = std::make_unique<data::RetrievalBatches>(data_, name_of_data(loader), rows, options, shape);
   RunData run;
   if (mines) {

@@ -97,6 +97,17 @@ TEST(Inspect, AFolderIsHuggingFacesByItsConfigJson) {
   EXPECT_EQ(inspect(folder.path()).format, "Hugging Face folder");
 }
 
+TEST(Inspect, SaysWhetherPaddingIsMasked) {
+  const Folder folder;
+  std::filesystem::copy(golden("composer.pt"), folder / "checkpoint.pt");
+  folder.write("config.json", R"({"mask_padding": false})");
+  EXPECT_FALSE(inspect(folder.path()).mask_padding);
+  EXPECT_FALSE(inspect(folder.path()).description.ends_with("padding masked"));
+  folder.write("config.json", R"({"mask_padding": true})");
+  EXPECT_TRUE(inspect(folder.path()).mask_padding);
+  EXPECT_TRUE(inspect(folder.path()).description.ends_with("padding masked"));
+}
+
 TEST(Inspect, Fixtures) {
   auto file = shared_fixture("tiny-attn-cls/checkpoint.pt");
   if (!std::filesystem::exists(file)) GTEST_SKIP() << file << " is absent";

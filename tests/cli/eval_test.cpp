@@ -28,7 +28,8 @@ class Eval : public ::testing::Test {
       corpus += io::to_json({{"_id", "d" + std::to_string(i)}, {"title", sentence(i, 2)}, {"text", sentence(i * 3, 1 + i % 9)}}) + "\n";
       if (i % 4 != 0) continue;
       queries += io::to_json({{"_id", "q" + std::to_string(i)}, {"text", sentence(i * 3, 4)}}) + "\n";
-      qrels += "q" + std::to_string(i) + "\td" + std::to_string(i) + "\t2\n" + "q" + std::to_string(i) + "\td" + std::to_string((i + 1) % documents) + "\t1\n";
+      qrels += "q" + std::to_string(i) + "\td" + std::to_string(i) + "\t2\n" + "q" + std::to_string(i) + "\td" +
+               std::to_string((i + 1) % documents) + "\t1\n";
     }
     scratch_.put(name + "/corpus.jsonl", corpus);
     scratch_.put(name + "/queries.jsonl", queries);
@@ -38,7 +39,7 @@ class Eval : public ::testing::Test {
   std::string at(const std::string& name) const { return (scratch_ / name).string(); }
 
   Outcome beir(std::vector<std::string> more, const HowToRun& how = {}) const {
-    std::vector<std::string> arguments = {"eval", "beir", at("set"), "--model", tiny_models().attention, "--batch-size", "4"};
+    std::vector<std::string> arguments = {"eval", "beir", at("set"), "--model", tiny_models().attention};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments, how);
   }
@@ -99,15 +100,22 @@ TEST_F(Eval, Bm25Alone) {
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   const io::Tree both = json_lines(beir({"--json"}).out).at(0);
   EXPECT_EQ(io::to_json(json_lines(outcome.out).at(0)["results"].items()[0]), io::to_json(both["results"].items()[1]));
-  EXPECT_NE(io::to_json(json_lines(run({"eval", "beir", at("set"), "--bm25-only", "--json", "--bm25-k1", "2", "--bm25-b", "0.9"}).out).at(0)["results"]),
-            io::to_json(json_lines(outcome.out).at(0)["results"]));
+  EXPECT_NE(
+      io::to_json(
+          json_lines(run({"eval", "beir", at("set"), "--bm25-only", "--json", "--bm25-k1", "2", "--bm25-b", "0.9"}).out).at(0)["results"]),
+      io::to_json(json_lines(outcome.out).at(0)["results"]));
   EXPECT_PRED2(has, run({"eval", "beir", at("set")}).err, "no model: --model is missing");
 }
 
 TEST_F(Eval, OptionsChangeTheScores) {
   const std::string plain = beir({"--no-bm25"}).out;
-  for (const std::vector<std::string>& more : {std::vector<std::string>{"--query-prompt", sentence(9, 3)}, {"--passage-prompt", sentence(9, 3)},
-                                               {"--title", "always"}, {"--pooling", "cls"}, {"--max-length", "6"}, {"--measure", "manhattan"}}) {
+  for (const std::vector<std::string>& more : {std::vector<std::string>{"--query-prompt", sentence(9, 3)},
+                                               {"--passage-prompt", sentence(9, 3)},
+                                               {"--title", "always"},
+                                               {"--pooling", "cls"},
+                                               {"--dimensions", "4"},
+                                               {"--max-length", "6"},
+                                               {"--measure", "manhattan"}}) {
     std::vector<std::string> arguments = {"--no-bm25"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = beir(arguments);
@@ -139,7 +147,8 @@ TEST_F(Eval, KillsDoNotChangeTheTable) {
   EXPECT_EQ(last.out, whole.out);
   for (const auto& entry : fs::recursive_directory_iterator(at("cache"))) {
     const std::string name = entry.path().filename().string();
-    EXPECT_TRUE(entry.is_directory() || name.ends_with(".vectors") || name == "settings.json" || name.find(".part-") != std::string::npos) << name;
+    EXPECT_TRUE(entry.is_directory() || name.ends_with(".vectors") || name == "settings.json" || name.find(".part-") != std::string::npos)
+        << name;
   }
 }
 
@@ -147,7 +156,8 @@ TEST_F(Eval, HostileDataGivesOneError) {
   scratch_.put("set/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\tgone\t1\nq0\td0\t1\n");
   const Outcome missing = beir({});
   EXPECT_EQ(missing.code, 1);
-  EXPECT_PRED2(has, missing.err, "error: set: the query q0 has a judgement of the document gone, which the corpus lacks; --missing-documents count");
+  EXPECT_PRED2(has, missing.err,
+               "error: set: the query q0 has a judgement of the document gone, which the corpus lacks; --missing-documents count");
   EXPECT_EQ(missing.out, "");
   const Outcome counted = beir({"--missing-documents", "count"});
   EXPECT_EQ(counted.code, 0);
@@ -157,6 +167,7 @@ TEST_F(Eval, HostileDataGivesOneError) {
   const Outcome skipped = beir({"--skip-bad"});
   EXPECT_EQ(skipped.code, 0);
   EXPECT_PRED2(has, skipped.err, "q9999");
+  scratch_.put("set/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td0\t1\n");
   scratch_.put("set/corpus.jsonl", "{\"_id\": \"d0\", \"text\": \"x\"}\n{\"_id\": \"d0\", \"text\": \"x\"}\n");
   EXPECT_PRED2(has, beir({}).err, "corpus.jsonl:2: the id d0 occurs twice; --skip-bad");
   EXPECT_EQ(beir({"--cutoffs", "0"}).code, 2);
@@ -174,8 +185,15 @@ TEST_F(Eval, LocoFoldersFromItsFiles) {
   scratch_.put("queries.jsonl", queries);
   scratch_.put("documents.jsonl", documents);
   scratch_.put("reports.jsonl", "{\"input\": \"the long report of a tree\", \"output\": \"tree\"}\n");
-  const std::vector<std::string> build = {"data", "loco", at("loco"), "--queries", at("queries.jsonl"), "--documents", at("documents.jsonl"),
-                                          "--pairs", "gov_report=" + at("reports.jsonl")};
+  const std::vector<std::string> build = {"data",
+                                          "loco",
+                                          at("loco"),
+                                          "--queries",
+                                          at("queries.jsonl"),
+                                          "--documents",
+                                          at("documents.jsonl"),
+                                          "--pairs",
+                                          "gov_report=" + at("reports.jsonl")};
   const Outcome made = run(build);
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_EQ(made.out, at("loco/qmsum") + ": 2 documents, 1 queries\n" + at("loco/stackoverflow") + ": 1 documents, 1 queries\n" +

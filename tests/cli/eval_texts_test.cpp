@@ -93,7 +93,7 @@ TEST_F(EvalTexts, StsRefusesWhatHasNoCorrelation) {
   EXPECT_PRED2(has, error("sts", "a.jsonl", pair_line(1)), "a.jsonl: has one pair");
   EXPECT_PRED2(has, error("sts", "a.jsonl", good + "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"score\": NaN}\n"), "a.jsonl:3: ");
   EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2,score\na,b,1\nc,d,nan\n"), "a.csv:3: \"score\" is NaN; --skip-bad passes");
-  EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2,score\na,b,1\nc,d,1\n"), "a.csv: ");
+  EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2,score\na,b,1\nc,d,1\n"), "a.csv: every score is 1; a correlation wants");
   EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2\na,b\nc,d\n"),
                "a.csv: has no column \"score\"; it has sentence1, sentence2");
   EXPECT_PRED2(has, error("sts", "a.csv", "text,score\na,1\nb,2\n"), "a.csv: has no second text");
@@ -148,7 +148,8 @@ TEST_F(EvalTexts, ClassificationRefusesWhatCannotBeScored) {
                "test.csv:3: \"label\" is \"z\", which is not among the labels x, y");
   EXPECT_PRED2(has, error("classification", "test.csv", ""), "test.csv: ");
   EXPECT_PRED2(has, error("classification", "test.csv", "text,label\na,\n"), "test.csv:2: \"label\" holds no label");
-  EXPECT_PRED2(has, error("classification", "train.csv", "text,label\na,x\nb,x\n"), "train.csv: all texts have the same label, \"x\"");
+  EXPECT_PRED2(has, error("classification", "train.csv", "text,label\na,x\nb,x\n"),
+               "train.csv: every text has the label x; a classifier needs two labels or more");
   EXPECT_PRED2(has, error("classification", "train.tsv", "text\tlabel\na\tx\n"), "has both train.csv and train.tsv; keep one of them");
   const Outcome no_folder = eval("classification", "train.csv");
   EXPECT_EQ(no_folder.code, 1);

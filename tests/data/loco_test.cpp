@@ -64,7 +64,9 @@ TEST(Loco, WritesAndFindsFoldersInBeirsLayout) {
 
 TEST(Loco, ReadsSources) {
   const Scratch scratch;
-  const auto qmsum = scratch.put("qmsum.jsonl", "{\"input\": \"long\", \"output\": \"short\"}\n{\"input\": null, \"output\": \"x\"}\n{\"input\": \"l\", \"output\": \"s\"}\n");
+  const auto qmsum = scratch.put(
+      "qmsum.jsonl",
+      "{\"input\": \"long\", \"output\": \"short\"}\n{\"input\": null, \"output\": \"x\"}\n{\"input\": \"l\", \"output\": \"s\"}\n");
   const RetrievalSet set = read_loco_pairs(loco_pairs("qmsum", qmsum));
   EXPECT_EQ(ids_of(set), (std::vector<std::string>{"Passage_0: long", "Passage_2: l"}));
   ASSERT_EQ(set.queries.size(), 2U);
@@ -84,13 +86,17 @@ TEST(Loco, Errors) {
   const auto queries = [&](const std::string& text) { return scratch.put("q.jsonl", text); };
   EXPECT_PRED2(has, error_of([&] { read_loco(queries(""), documents); }), "q.jsonl: has no queries");
   EXPECT_PRED2(has, error_of([&] { read_loco(queries("{\"qid\": \"1\"}\n"), documents); }), "q.jsonl:1: has no field \"dataset\"");
-  EXPECT_PRED2(has, error_of([&] { read_loco(queries("{\"dataset\": \"a\", \"qid\": \"1\", \"query\": \"x\", \"answer_pids\": \"p\"}\n"), documents); }),
+  EXPECT_PRED2(has, error_of([&] {
+                 read_loco(queries("{\"dataset\": \"a\", \"qid\": \"1\", \"query\": \"x\", \"answer_pids\": \"p\"}\n"), documents);
+               }),
                "q.jsonl:1: wants a list \"answer_pids\"");
-  EXPECT_PRED2(has, error_of([&] { read_loco(queries(std::string(kQueries) + kQueries), documents); }), "q.jsonl:4: the id Query_0 occurs twice");
+  EXPECT_PRED2(has, error_of([&] { read_loco(queries(std::string(kQueries) + kQueries), documents); }),
+               "q.jsonl:4: the id Query_0 occurs twice");
   EXPECT_PRED2(has, error_of([&] { find_loco(scratch / "none"); }), "has neither LoCoV1's queries.jsonl and documents.jsonl, nor");
   EXPECT_PRED2(has, error_of([&] { loco_pairs("mine", "f"); }), "mine: is no known source; name the fields");
   const auto bad = scratch.put("bad.jsonl", "{\"title\": \"T\", \"full_text\": {\"section_name\": [\"One\"], \"paragraphs\": []}}\n");
-  EXPECT_PRED2(has, error_of([&] { read_loco_pairs(loco_pairs("qasper_title", bad)); }), "bad.jsonl:1: full_text has 1 section names for 0 sections");
+  EXPECT_PRED2(has, error_of([&] { read_loco_pairs(loco_pairs("qasper_title", bad)); }),
+               "bad.jsonl:1: full_text has 1 section names for 0 sections");
   EXPECT_PRED2(has, error_of([&] { read_loco_pairs(loco_pairs("qmsum", bad)); }), "bad.jsonl:1: has no field \"input\"");
 }
 

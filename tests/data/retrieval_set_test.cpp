@@ -13,12 +13,15 @@ using test::has;
 using test::Scratch;
 
 constexpr const char* kCorpus =
-    "{\"_id\": \"d1\", \"title\": \"One\", \"text\": \"first\"}\n\n{\"_id\": 2, \"text\": \"second\"}\n{\"id\": \"d3\", \"title\": null, \"text\": \"\"}\n";
-constexpr const char* kQueries = "{\"_id\": \"q1\", \"text\": \"who?\"}\n{\"_id\": \"q2\", \"text\": \"unjudged\"}\n{\"_id\": \"q3\", \"text\": \"why?\"}\n";
+    "{\"_id\": \"d1\", \"title\": \"One\", \"text\": \"first\"}\n\n{\"_id\": 2, \"text\": \"second\"}\n{\"id\": \"d3\", \"title\": null, "
+    "\"text\": \"\"}\n";
+constexpr const char* kQueries =
+    "{\"_id\": \"q1\", \"text\": \"who?\"}\n{\"_id\": \"q2\", \"text\": \"unjudged\"}\n{\"_id\": \"q3\", \"text\": \"why?\"}\n";
 constexpr const char* kQrels = "query-id\tcorpus-id\tscore\nq3\td1\t2\nq1\t2\t1\nq1\td3\t0\n";
 
 // A folder with these files; "": the file is absent.
-void make(const Scratch& scratch, const std::string& corpus = kCorpus, const std::string& queries = kQueries, const std::string& qrels = kQrels) {
+void make(const Scratch& scratch, const std::string& corpus = kCorpus, const std::string& queries = kQueries,
+          const std::string& qrels = kQrels) {
   fs::create_directories(scratch / "qrels");
   if (!corpus.empty()) scratch.put("corpus.jsonl", corpus);
   if (!queries.empty()) scratch.put("queries.jsonl", queries);
@@ -57,14 +60,14 @@ TEST(RetrievalSet, ReadsBeir) {
 TEST(RetrievalSet, ReadsMteb) {
   const Scratch scratch;
   make(scratch, kCorpus, kQueries, "");
-  scratch.put("qrels/dev.jsonl", "{\"query-id\": \"q1\", \"corpus-id\": \"d1\", \"score\": 1.0}\n{\"query-id\": \"q1\", \"corpus-id\": 2, \"score\": 3}\n");
+  scratch.put("qrels/dev.jsonl",
+              "{\"query-id\": \"q1\", \"corpus-id\": \"d1\", \"score\": 1.0}\n{\"query-id\": \"q1\", \"corpus-id\": 2, \"score\": 3}\n");
   const RetrievalSet set = read_beir(scratch.folder(), "dev");
   ASSERT_EQ(set.queries.size(), 1U);
   EXPECT_EQ(set.queries[0].judgements[1].document, "2");
   EXPECT_EQ(set.queries[0].judgements[1].relevance, 3);
   EXPECT_PRED2(has, error_of([&] { read_beir(scratch.folder()); }), "has no qrels/test.tsv; its splits are dev");
 }
-
 
 TEST(RetrievalSet, EachErrorNamesFileAndLine) {
   const std::string head = "query-id\tcorpus-id\tscore\n";
@@ -78,7 +81,7 @@ TEST(RetrievalSet, EachErrorNamesFileAndLine) {
       {kCorpus, "{\"_id\": \"q1\", \"text\": 5}\n", kQrels, "queries.jsonl:1: the field \"text\" is 5, and must be a string"},
       {kCorpus, std::string(kQueries) + "{\"_id\": \"q1\", \"text\": \"again\"}\n", kQrels, "queries.jsonl:4: the id q1 occurs twice"},
       {kCorpus, "[1]\n", kQrels, "queries.jsonl:1: wants a JSON object, got [1]"},
-      {kCorpus, "{\"_id\": \n", kQrels, "queries.jsonl:1:"},
+      {kCorpus, "{\"_id\": \n", kQrels, "queries.jsonl:1:8: syntax error"},
       {kCorpus, kQueries, "q1\td1\t1\n", "qrels/test.tsv:1: wants a header, the three columns query-id, corpus-id and score"},
       {kCorpus, kQueries, "q1 0 d1 1\n", "qrels/test.tsv:1: wants a header"},
       {kCorpus, kQueries, head + "q1\td1\n", "qrels/test.tsv:2: has 2 columns, wants 3"},
@@ -118,7 +121,7 @@ TEST(RetrievalSet, BadLinesArePassedOverIfAskedFor) {
        std::string(kQrels) + "q1\td1\nq9\td1\t1\n");
   const RetrievalSet set = read_beir(scratch.folder(), "test", true);
   EXPECT_EQ(set.skipped.count, 3U);
-  EXPECT_PRED2(has, set.skipped.first, "queries.jsonl:4: wants a JSON object");
+  EXPECT_PRED2(has, set.skipped.first, "queries.jsonl:4:1: syntax error");
   EXPECT_EQ(set.queries.size(), 2U);
   const auto source = set.open_documents();
   size_t count = 0;

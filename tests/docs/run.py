@@ -54,13 +54,13 @@ class Documents:
     def read_help(self):
         overview = subprocess.run([self.program, "--help"], capture_output=True, text=True, check=True).stdout
         commands = re.findall(r"^  ([a-z-]+) {2,}[A-Z]", overview, re.M)
-        options = set(re.findall(r"--[a-z-]+", overview))
+        options = set(re.findall(r"--[a-z][a-z0-9-]*", overview))
         for command in commands:
             said = subprocess.run([self.program, command, "--help"], capture_output=True, text=True, check=True).stdout
-            options |= set(re.findall(r"--[a-z][a-z-]*", said))
+            options |= set(re.findall(r"--[a-z][a-z0-9-]*", said))
             for inner in re.findall(r"^  ([a-z-]+) {2,}[A-Z]", said.partition("Subcommands:")[2], re.M):
                 said_inside = subprocess.run([self.program, command, inner, "--help"], capture_output=True, text=True, check=True).stdout
-                options |= set(re.findall(r"--[a-z][a-z-]*", said_inside))
+                options |= set(re.findall(r"--[a-z][a-z0-9-]*", said_inside))
         return {*commands, "help"}, options
 
     def fail(self, place, what):

@@ -47,8 +47,8 @@ std::vector<std::string> found(const IndexedSet& indexed, const std::vector<sear
 using Ids = std::vector<std::string>;
 
 TEST(Retrieval, Bm25RanksTitlesAndTexts) {
-  const IndexedSet indexed = index_set(set_of({{"a", "", "cats"}, {"b", "cats", "and dogs, and cats again"}, {"c", "", "birds"}},
-                                              {{"q", "cats dogs", {{"b", 1}}}}));
+  const IndexedSet indexed = index_set(
+      set_of({{"a", "", "cats"}, {"b", "cats", "and dogs, and cats again"}, {"c", "", "birds"}}, {{"q", "cats dogs", {{"b", 1}}}}));
   EXPECT_EQ(found(indexed, rank_bm25(indexed, {})[0]), (Ids{"b", "a"}));
   EXPECT_EQ(found(indexed, rank_bm25(indexed, {.depth = 1})[0]), (Ids{"b"}));
 }
@@ -59,15 +59,18 @@ TEST(Retrieval, EqualScoresAreInTrecEvalsOrder) {
 }
 
 TEST(Retrieval, TheQuerysOwnDocumentIsDropped) {
-  const IndexedSet indexed = index_set(set_of({{"x", "", "cats cats"}, {"y", "", "cats"}, {"z", "", "cats dogs"}}, {{"x", "cats", {{"y", 1}}}}));
+  const IndexedSet indexed =
+      index_set(set_of({{"x", "", "cats cats"}, {"y", "", "cats"}, {"z", "", "cats dogs"}}, {{"x", "cats", {{"y", 1}}}}));
   EXPECT_EQ(found(indexed, rank_bm25(indexed, {.depth = 2})[0]), (Ids{"y", "z"}));
   EXPECT_EQ(found(indexed, rank_bm25(indexed, {.depth = 2, .keep_own_id = true})[0]), (Ids{"x", "y"}));
 }
 
 TEST(Retrieval, MissingDocuments) {
   const auto set = set_of({{"a", "", "cats"}}, {{"q", "cats", {{"a", 1}, {"gone", 1}}}, {"r", "dogs", {{"gone", 1}}}});
-  EXPECT_PRED2(has, error_of([&] { index_set(set); }), "set: the query q has a judgement of the document gone, which the corpus lacks; --missing-documents");
-  const IndexedSet counted = index_set(set, {.missing = MissingDocuments::count}), skipped = index_set(set, {.missing = MissingDocuments::skip});
+  EXPECT_PRED2(has, error_of([&] { index_set(set); }),
+               "set: the query q has a judgement of the document gone, which the corpus lacks; --missing-documents");
+  const IndexedSet counted = index_set(set, {.missing = MissingDocuments::count}),
+                   skipped = index_set(set, {.missing = MissingDocuments::skip});
   EXPECT_EQ(counted.missing, 2U);
   ASSERT_EQ(counted.set.queries.size(), 2U);
   ASSERT_EQ(skipped.set.queries.size(), 1U);
@@ -84,7 +87,8 @@ TEST(Retrieval, MissingDocuments) {
 }
 
 TEST(Retrieval, ScoresAreThoseOfTheRanking) {
-  const IndexedSet indexed = index_set(set_of({{"a", "", "x"}, {"b", "", "y"}, {"c", "", "z"}}, {{"q", "x", {{"a", 2}, {"c", 1}, {"b", 0}}}}));
+  const IndexedSet indexed =
+      index_set(set_of({{"a", "", "x"}, {"b", "", "y"}, {"c", "", "z"}}, {{"q", "x", {{"a", 2}, {"c", 1}, {"b", 0}}}}));
   const Ranking ranking = {{{1, 3.0f}, {0, 2.0f}, {2, 1.0f}}};  // b, a, c
   std::map<std::string, double> scores;
   for (const auto& score : score_ranking(indexed, ranking, {1, 2, 3})) scores[score.name] = score.values.at(0);

@@ -121,8 +121,10 @@ TEST(VectorCache, ErrorsNameTheFolderAndTheText) {
   const Scratch scratch;
   const infer::Embedder model = embedder(tiny_models().attention), broken = embedder(tiny_models().broken);
   const std::string file = scratch.put("file", "").string();
-  EXPECT_PRED2(has, error_of([&] { (void)CachedEmbedder(model, {}, file)(some_texts(2), ""); }), "cache " + file + ": cannot make the folder");
-  EXPECT_PRED2(has, error_of([&] { (void)CachedEmbedder(broken, {}, scratch / "cache")(some_texts(2), ""); }), "text 1 gets a vector with NaN");
+  EXPECT_PRED2(has, error_of([&] { (void)CachedEmbedder(model, {}, file)(some_texts(2), ""); }),
+               "cache " + file + ": cannot make the folder");
+  EXPECT_PRED2(has, error_of([&] { (void)CachedEmbedder(broken, {}, scratch / "cache")(some_texts(2), ""); }),
+               "text 1 gets a vector with NaN");
   EXPECT_TRUE(block_files(scratch / "cache").empty());
 }
 

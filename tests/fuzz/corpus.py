@@ -75,7 +75,8 @@ def corpora():
     pickles[name] = archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
   zips = {"two": stored_zip({"a/data.pkl": b"N.", "a/data/0": b"\0" * 8}), "none": stored_zip({}), "dtypes.pt": torch_files["dtypes.pt"]}
   tensors = {"w": ("F32", [2, 3], b"\0" * 24), "b": ("I64", [1], b"\0" * 8), "e": ("BOOL", [0], b"")}
-  return {"mds": data_sets(), "codec": packed(), "pickle": pickles, "zip": zips, "torch_file": torch_files,
+  parquet = {p.name: p.read_bytes() for p in (REPOSITORY / "tests/golden/parquet").glob("*.parquet")}
+  return {"mds": data_sets(), "parquet": parquet, "codec": packed(), "pickle": pickles, "zip": zips, "torch_file": torch_files,
           "table": {"csv": b'id,text\r\n1,"a ""b""\nc"\r2,d\n', "bom": b"\xef\xbb\xbftext\tid\na\t1\n", "open": b'text,id\n"never closed,1\nthe fox,2\n'},
           "jsonl": {"dots": b'{"a.b": "x", "a": {"b": "y"}, "text": "z"}'},
           "safetensors": {"three": safetensors(tensors, {"format": "pt"}), "none": safetensors({}), "one": safetensors({"x": ("U8", [1], b"1")}, pad=1)}}

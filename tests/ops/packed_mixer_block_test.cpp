@@ -180,5 +180,64 @@ TEST(PackedMixerBlock, NamesWhatIsWrong) {
   EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum((*packed)(x, filters)); })(u), Error);
 }
 
+// Sequences of different lengths: the filters may be packed or networks, and each sequence has the values that it has alone. A GEMM may round
+// differently for another number of rows; everything else has the same bits.
+TEST(PackedMixerBlock, RowsDoNotDependOnTheBatch) {
+  if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
+  const Mixer m{1, 300, 64, true, true};
+  const auto networks = networks_of(m);
+  auto cut = [&](int rows) {
+    auto first = [&](const mx::array& a) { return a.ndim() == 1 ? mx::slice(a, {0}, {rows}) : mx::slice(a, {0, 0}, {rows, a.shape(1)}); };
+    auto f = networks;
+    f.times = first(f.times), f.times2 = first(*f.times2);
+    for (auto* network : {&f.k, &*f.k_rev, &*f.k2, &*f.k2_rev}) network->features = first(network->features);
+    return f;
+  };
+  std::vector<int> lengths{7, 300, 1, 129, 2, 64};
+  while (lengths.size() < 60) lengths.push_back(3 + int(lengths.size()) % 40);
+  std::vector<int> offsets{0};
+  for (int length : lengths) offsets.push_back(offsets.back() + length);
+  const auto rows = random({offsets.back(), m.H}, 8);
+  for (const auto& [weights, dtype] : {std::pair(mx::float32, mx::float32), std::pair(mx::bfloat16, mx::bfloat16),
+                                       std::pair(mx::int8, mx::float32), std::pair(mx::int8, mx::bfloat16)}) {
+    const auto block = ops::pack_mixer_block(weights_of(m.H, weights), m.residual);
+    if (!block || (dtype == mx::bfloat16 && !ops::supports_bfloat16_gemm())) continue;
+    auto run = [&](size_t begin, size_t end, const std::map<int, mx::array>& packed, const std::optional<ops::FilterNetworks>& unpacked) {
+      std::vector<int> at;
+      for (size_t i = begin; i <= end; ++i) at.push_back(offsets[i] - offsets[begin]);
+      return block->varlen(mx::astype(mx::slice(rows, {offsets[begin], 0}, {offsets[end], m.H}), dtype), at, packed, unpacked);
+    };
+    std::map<int, mx::array> packed;
+    for (int length : lengths) {
+      const int L = ops::varlen_filter_length(length, m.L);
+      if (!packed.contains(L)) packed.emplace(L, block->pack_filters(cut(L), dtype));
+    }
+    const auto all = run(0, lengths.size(), packed, {}), short_ones = run(2, lengths.size(), packed, {});
+    EXPECT_TRUE(mx::array_equal(run(0, lengths.size(), {}, networks), all).item<bool>());
+    EXPECT_TRUE(mx::array_equal(run(0, lengths.size(), {{8, packed.at(8)}}, networks), all).item<bool>());
+    const double rounding = dtype == mx::float32 && weights == mx::float32 ? 2e-6 : 2e-2;
+    expect_near(short_ones, mx::slice(all, {offsets[2], 0}, all.shape()), rounding);
+    for (size_t i = 0; i < 8; ++i) {
+      const int L = ops::varlen_filter_length(lengths[i], m.L);
+      const auto alone = run(i, i + 1, {{L, packed.at(L)}}, {});
+      expect_near(alone, mx::slice(all, {offsets[i], 0}, {offsets[i + 1], m.H}), rounding);
+    }
+    EXPECT_THROW(run(0, 2, {{8, packed.at(8)}}, {}), Error);
+  }
+}
+
+TEST(PackedMixerBlock, RowsEqualTheMixer) {
+  if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
+  for (const int n : {1, 5, 33, 64}) {
+    const Mixer m{1, n, 48, true, true};
+    const auto weights = weights_of(m.H);
+    const auto filters = filters_of(m);
+    const auto block = ops::pack_mixer_block(weights, m.residual);
+    const auto u = random({1, n, m.H}, 8);
+    const auto rows = block->varlen(mx::squeeze(u, 0), std::vector<int>{0, n}, {{n, block->pack_filters(filters, mx::float32)}}, {});
+    expect_near(mx::expand_dims(rows, 0), ops::mixer_block_fallback(u, weights, filters), 1e-5);
+  }
+}
+
 }  // namespace
 }  // namespace m2bert

@@ -126,6 +126,25 @@ def special_cases():
     yield "wide-order", "bert", "mlm", mixer_case(16, **{**small, "hyena_filter_order": 33}), 16
 
 
+def masked_padding():
+    """mask_padding: its rows are padded to different lengths."""
+    small = dict(SIZES[0], use_monarch_mlp=True, use_positional_encodings=True, residual_long_conv=True)
+    settings = {"mlm": {}, "causal": {"bidirectional": False}, "additions": {"hyena_training_additions": True},
+                "bare": {"residual_long_conv": False, "use_positional_encodings": False}, "width-without-kernel": SIZES[1],
+                "width-48": {"hidden_size": 48, "intermediate_size": 96}}
+    for at, (label, more) in enumerate(settings.items()):
+        length = (16, 33, 24, 65, 17, 50)[at]
+        yield f"masked-{label}", "bert", "mlm", mixer_case(length, length + 7 * (at % 2), **{**small, **more}, mask_padding=True,
+                                                           **({"max_position_embeddings": length + 7} if at % 2 else {})), length
+    poolings = {"pooler": {}, "mean": {"pool_all": True}, "attention": {"attention_pooling": True}, "cls": {"use_cls_token": True},
+                "planted": {"sequence_token_planting": True, "sequence_token_planting_pooling": "row"}}
+    for at, (label, more) in enumerate(poolings.items()):
+        planted = label == "planted"
+        length = 300 if planted else 20
+        yield f"masked-{label}", "bert", ("embedding", "classification")[at % 2], mixer_case(
+            length, **small, **more, mask_padding=True, **({"vocab_size": 112} if planted else {})), length
+
+
 # The cases of --golden and their widths, small enough for the repository.
 GOLDEN = {"mixer-bi-residual-bare-monarch4-glu-mlm-L16": 8, "mixer-causal-residual-additions-monarch3-glu-embedding-L16": 8,
           "pool-mean-cls3": 8, "pool-attention-unit": 8, "pool-cls-multi": 8, "alibi-h4-mlp-bare-mlm": 8, "alibi-h6-glu-positions-classification": 12,
@@ -134,7 +153,7 @@ GOLDEN = {"mixer-bi-residual-bare-monarch4-glu-mlm-L16": 8, "mixer-causal-residu
 
 def cases():
     result = {}
-    for family in (mixer_cross, poolings, attention_models, hugging_face_models, special_cases):
+    for family in (mixer_cross, poolings, attention_models, hugging_face_models, special_cases, masked_padding):
         for name, kind, head, model_config, length in family():
             assert name not in result, name
             result[name] = (kind, head, model_config, length)

@@ -1,5 +1,5 @@
 """embed, similarity and classify against sentence-transformers and Transformers: fewer dimensions, quantized vectors, tokens, late chunks,
-rescoring, pairs of texts."""
+rescoring, pairs of texts. Folders with int8 weights."""
 import csv
 import json
 
@@ -7,7 +7,7 @@ import english
 import numpy as np
 import pytest
 from conftest import program, run
-from test_folders import PROMPTS, dense, edit_json, normalize, save_bert, save_sentence, vocabulary
+from test_folders import PROMPTS, dense, normalize, save_bert, save_sentence
 
 COUNT = 110
 PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"]
@@ -87,8 +87,8 @@ def test_precision(minilm_folder, corpus, tmp_path, precision, dimensions):
     assert {line.get("precision", "float32") for line in lines} == {precision}
     if precision in ("int8", "uint8"):
         assert tensors["ranges"].tobytes() == np.vstack([sample.min(0), sample.max(0)]).tobytes()
-        again = embed(minilm_folder, folder / "texts.jsonl", tmp_path / "again.npy", "--dimensions", str(dimensions), "--precision", precision,
-                      "--calibration", tmp_path / "q.safetensors")  # the ranges that it records
+        same_ranges = [*options[:-1], tmp_path / "q.safetensors"]  # those that it records
+        again = embed(minilm_folder, folder / "texts.jsonl", tmp_path / "again.npy", *same_ranges)
         assert again.tobytes() == expected.tobytes()
 
 
@@ -150,7 +150,7 @@ def test_quantized_tokens(tmp_path):
 
 # ---- late chunks ----
 def chunk_means(model, text, spans, prompt=""):
-    """The mean of the states of the tokens of each span, with [CLS] in the first and [SEP] in the last, through the modules after the pooling."""
+    """The mean of the states of each span's tokens, with [CLS] in the first and [SEP] in the last, and the modules after the pooling."""
     import torch
     encoded = model.tokenizer(prompt + text, return_offsets_mapping=True, return_tensors="pt")
     offsets = encoded.pop("offset_mapping")[0].tolist()
@@ -185,7 +185,7 @@ def test_late_chunks_are_means(tmp_path, modules):
     model = SentenceTransformer(str(folder), device="cpu")
     spans = [[0, 19], [4, 30], [60, 90], [100, len(DOCUMENT)]]
     source = tmp_path / "d.jsonl"
-    source.write_text(json.dumps({"text": "the moon", "at": [[4, 8]]}) + "\n" + json.dumps({"text": DOCUMENT, "at": spans, "id": "x"}) + "\n")
+    source.write_text("".join(json.dumps(row) + "\n" for row in ({"text": "the moon", "at": [[4, 8]]}, {"text": DOCUMENT, "at": spans})))
     for prompt in ("", "passage: "):
         lines = embed(folder, source, tmp_path / "c.jsonl", "--late-chunking", "--chunk-spans", "at", "--prompt", prompt)
         assert [(line["index"], line["start"], line["end"]) for line in lines] == [(0, 4, 8), *((1, *span) for span in spans)]
@@ -246,7 +246,8 @@ def test_long_documents_are_read_in_windows(minilm_folder, corpus, tmp_path):
 
 # ---- rescoring ----
 def search(folder, *options):
-    said = run(program("m2bert"), "similarity", "--quiet", "--model", folder, "--query", QUERIES[0], "--query", QUERIES[1], "--json", *options)
+    queries = ["--query", QUERIES[0], "--query", QUERIES[1]]
+    said = run(program("m2bert"), "similarity", "--quiet", "--model", folder, *queries, "--json", *options)
     answer = json.loads(said.stdout)
     return answer["measure"], [[(hit["index"], hit["score"]) for hit in result["hits"]] for result in answer["results"]]
 
@@ -359,3 +360,17 @@ def test_an_empty_second_text_is_a_pair(tmp_path):
         expected = model(**tokenizer(["a quiet harbor"], [""], return_tensors="pt")).logits.softmax(-1)[0].numpy()
     said = run(program("m2bert"), "classify", "--quiet", "--model", folder, "--json", "--text", "a quiet harbor", "--text-pair", "").stdout
     np.testing.assert_allclose(list(json.loads(said)["probabilities"].values()), expected, atol=TOLERANCE)
+
+
+# ---- int8 folders ----
+def test_packages_refuse_a_folder_with_int8_weights(tmp_path):
+    """They would take the weights for the values themselves."""
+    import transformers
+    from sentence_transformers import SentenceTransformer
+    source = save_sentence(tmp_path / "model")
+    run(program("m2bert"), "convert", source, tmp_path / "small", "--dtype", "int8")
+    with pytest.raises(ValueError, match="quant_method"):
+        SentenceTransformer(str(tmp_path / "small"), device="cpu")
+    with pytest.raises(ValueError, match="quant_method"):
+        transformers.AutoModel.from_pretrained(tmp_path / "small")
+    run(program("m2bert"), "embed", "--quiet", "--model", tmp_path / "small", "--text", "a quiet harbor")

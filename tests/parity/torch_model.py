@@ -22,7 +22,7 @@ DEFAULTS = dict(
     residual_long_conv=False, bidirectional=True, hyena_w_mod=1, hyena_filter_dropout=0.2, hyena_filter_order=64,
     hyena_training_additions=False, use_flash_mm=False, use_flash_fft=False, pool_all=False, attention_pooling=False,
     use_cls_token=False, sequence_token_planting=False, sequence_token_planting_pooling="reference", use_normalized_embeddings=False,
-    gather_sentence_embeddings=False)
+    gather_sentence_embeddings=False, mask_padding=False)
 NEEDED_BY_THE_MIXER = ("long_conv_l_max", "long_conv_kernel_learning_rate", "hyena_lr_pos_emb", "hyena_w", "hyena_wd", "hyena_emb_dim")
 CLS_ID = 101
 SEGMENT = 128  # distance between planted tokens
@@ -203,14 +203,18 @@ class SequenceMixer(nn.Module):
         first = self.filter_fn.spectrum(length, note, "k")
         return first, self.filter_fn2.spectrum(length, note, "k2") if hasattr(self, "filter_fn2") else None
 
-    def forward(self, u_blh, note):
+    def forward(self, u_blh, note, tokens=None):
+        """tokens [B, L, 1] (mask_padding): 0 at the padding, where every convolution reads 0."""
         length = u_blh.shape[1]
         if hasattr(self, "layernorm"):
             u_blh = note("mixer.u_norm", self.layernorm(u_blh))
         projected = note("mixer.in_linear", self.in_linear(u_blh))
+        if tokens is not None:
+            u_blh, projected = u_blh * tokens, projected * tokens
         x1, x2, v = note("mixer.short_conv", self.short_filter(projected.transpose(1, 2))[..., :length]).chunk(3, dim=1)
         spectrum, spectrum2 = self.spectra(length, note)
-        y = note("mixer.long_conv", self.filter_fn.convolve(v * x1, spectrum)) * x2
+        gated = v * x1 if tokens is None else v * x1 * tokens.transpose(1, 2)
+        y = note("mixer.long_conv", self.filter_fn.convolve(gated, spectrum)) * x2
         if spectrum2 is not None:
             y = y + note("mixer.residual_conv", self.filter_fn2.convolve(u_blh.transpose(1, 2), spectrum2))
         return self.out_linear(note("mixer.pre_out", y.transpose(1, 2)))
@@ -297,18 +301,23 @@ class Embeddings(nn.Module):
         return self.dropout(self.LayerNorm(x))
 
 
+def planted_positions(length, mask_padding):
+    """Without the first. With mask_padding they do not depend on the padded length."""
+    return torch.arange(SEGMENT, length, SEGMENT) if mask_padding else torch.arange(1, length // SEGMENT) * SEGMENT
+
+
 class Pooler(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.dense = nn.Linear(c.hidden_size, c.hidden_size)
         self.pool_all, self.planting = c.pool_all, c.sequence_token_planting
-        self.by_row = c.sequence_token_planting_pooling == "row"
+        self.by_row, self.mask_padding = c.sequence_token_planting_pooling == "row", c.mask_padding
 
     def forward(self, h_blh, mask):
         if self.pool_all:
             state = (h_blh * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
         elif self.planting:
-            planted = torch.arange(1, h_blh.shape[1] // SEGMENT) * SEGMENT
+            planted = planted_positions(h_blh.shape[1], self.mask_padding)
             alive = (mask[:, planted] == 1).to(h_blh.dtype)
             sums = (h_blh[:, planted] * alive.unsqueeze(-1)).sum(1)
             if self.by_row:  # the mean over a row's own planted tokens, which upstream intended
@@ -328,10 +337,16 @@ class AttentionPooler(nn.Module):
         self.dense1, self.dense2 = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dense3, self.dense4 = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dense = nn.Linear(width, width)
+        self.mask_padding = c.mask_padding
 
     def _round(self, x, mask, up, down):
         q, k, v = self.Wqkv(x).chunk(3, dim=-1)
-        scores = q @ k.transpose(1, 2) / math.sqrt(x.shape[-1]) * mask.unsqueeze(-1)
+        scores = q @ k.transpose(1, 2) / math.sqrt(x.shape[-1])
+        if self.mask_padding:
+            scores = scores.masked_fill(mask.unsqueeze(-1) == 0, -torch.inf)
+            v = v * mask.unsqueeze(-1)
+        else:
+            scores = scores * mask.unsqueeze(-1)
         return down(F.gelu(up(scores.softmax(dim=1) @ v)))  # softmax over the queries
 
     def forward(self, h_blh, mask):
@@ -365,10 +380,11 @@ class Bert(nn.Module):
         note = self._note("")
         x = note("embeddings", self.embeddings(ids, types))
         if self.config.monarch_mixer_sequence_mixing:
+            tokens = mask.unsqueeze(-1).to(x.dtype) if self.config.mask_padding else None
             for i, layer in enumerate(self.encoder.layer):
                 inner = self._note(f"layer.{i}.")
-                x = inner("out", layer.mlp(inner("mixer", layer.attention(x, inner)), inner))
-            return x
+                x = inner("out", layer.mlp(inner("mixer", layer.attention(x, inner, tokens)), inner))
+            return x if tokens is None else x * tokens
         batch, length, width = x.shape
         rows = mask.flatten().nonzero().flatten()
         at = torch.arange(length)
@@ -461,7 +477,9 @@ class BertForSequence(Model):
             raise ValueError(f"input length {input_ids.shape[1]} is not max_position_embeddings {c.max_position_embeddings}")
         if c.sequence_token_planting:
             input_ids = input_ids.clone()
-            input_ids[:, SEGMENT * torch.arange(1, input_ids.shape[1] // SEGMENT)] = CLS_ID
+            at = planted_positions(input_ids.shape[1], c.mask_padding)
+            dead = attention_mask[:, at] == 0 if c.mask_padding else torch.zeros(input_ids.shape[0], len(at), dtype=torch.bool)
+            input_ids[:, at] = torch.where(dead, input_ids[:, at], CLS_ID)
         h, mask = self.encode(input_ids, attention_mask, token_type_ids)
         pooled = self.bert.pooler(h, mask)
         state = h[:, 0] if c.use_cls_token else pooled

@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
-#include <algorithm>
 
 #include "tests/support/scratch.h"
 
@@ -38,6 +38,7 @@ double score_of(const Terms& documents, const std::string& query, size_t documen
     }
     const Terms terms = analyze(documents[document]);
     const auto frequency = static_cast<double>(std::ranges::count(terms, term));
+    if (frequency == 0) continue;
     const double idf = std::log(1 + (static_cast<double>(documents.size()) - having + 0.5) / (having + 0.5));
     score += idf * frequency / (frequency + k1 * (1 - b + b * static_cast<double>(terms.size()) / mean));
   }
@@ -80,7 +81,8 @@ TEST(Bm25, ThreadsAndPiecesDoNotChangeAnything) {
   }
   const Bm25 whole = index_of(documents);
   Bm25 pieces;
-  for (size_t i = 0; i < documents.size(); i += 99) pieces.add(std::span(documents).subspan(i, std::min<size_t>(99, documents.size() - i)), 3);
+  for (size_t i = 0; i < documents.size(); i += 99)
+    pieces.add(std::span(documents).subspan(i, std::min<size_t>(99, documents.size() - i)), 3);
   pieces.build();
   const auto hits = pieces.search(queries, 20, 4);
   ASSERT_EQ(hits.size(), queries.size());

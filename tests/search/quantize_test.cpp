@@ -13,8 +13,8 @@ using Bytes = std::vector<uint8_t>;
 
 // The values are those of sentence-transformers' quantize_embeddings; tests/parity/test_vectors.py compares with it.
 TEST(Quantizer, StepsBetweenTheEnds) {
-  const Ranges ranges{{-1, 0, 2}, {1, 255, 2}};
-  const std::vector<float> vectors = {-1, 0, 2, 1, 255, 3, -9, 254.9f, 1, 0, 300, 2};
+  const Ranges ranges{{-255, 0, 2}, {255, 255, 2}};
+  const std::vector<float> vectors = {-255, 0, 2, 255, 255, 3, -900, 254.9f, 1, 0, 300, 2};
   const Quantizer u(Precision::uint8, 3, ranges), s(Precision::int8, 3, ranges);
   EXPECT_EQ(u.row_bytes(), 3u);
   EXPECT_EQ(u.encode(vectors), (Bytes{0, 0, 0, 255, 255, 1, 0, 254, 0, 127, 255, 0}));  // the third dimension has steps of 1
@@ -23,7 +23,7 @@ TEST(Quantizer, StepsBetweenTheEnds) {
   u.decode(u.encode(vectors), back);
   s.decode(s.encode(vectors), signed_back);
   EXPECT_EQ(back, signed_back);
-  EXPECT_FLOAT_EQ(back[3], 1);
+  EXPECT_FLOAT_EQ(back[3], 255);
   EXPECT_FLOAT_EQ(back[5], 3);
   EXPECT_FLOAT_EQ(back[7], 254);
 }

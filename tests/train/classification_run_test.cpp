@@ -167,7 +167,7 @@ TEST_F(ClassificationRun, RefusesWhatCannotBe) {
   EXPECT_PRED2(has, error_of([&] { train({"task={name: classification, class_weights: [1, 0]}"}); }), "wants a number above 0");
   EXPECT_PRED2(has, error_of([&] { train({"early_stopping_patience=2"}); }), "wants metric_for_best_model");
   EXPECT_PRED2(has, error_of([&] { train({"freeze=everything"}); }), "wants embeddings, encoder or a number of layers");
-  EXPECT_PRED2(has, error_of([&] { train({"task=regression"}); }), "wants masked_lm or classification");
+  EXPECT_PRED2(has, error_of([&] { train({"task=regression"}); }), "wants masked_lm, classification or retrieval");
   EXPECT_PRED2(has, error_of([&] { train({"optimizer.layer_decay=1.5"}); }), "wants a factor above 0 and at most 1");
   scratch_.put("other.csv", "text,label\na,unknown\n");
   EXPECT_PRED2(has, error_of([&] { train({"train_loader.file=" + at("other.csv")}); }), "other.csv:2");

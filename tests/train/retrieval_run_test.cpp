@@ -3,12 +3,14 @@
 
 #include <fstream>
 
+#include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/train/metrics_file.h"
 #include "m2bert/train/retrieval_run.h"
+#include "tests/support/paths.h"
 #include "tests/support/scratch.h"
 #include "tests/support/tiny_models.h"
 
@@ -91,18 +93,29 @@ TEST_F(RetrievalRunTest, LearnsIsEvaluatedAndWritesAModel) {
 // Killed after 4 of 9 batches: bank, negatives, moments and order are those of a run in one piece.
 TEST_F(RetrievalRunTest, ResumesWithTheSameBits) {
   const std::vector<std::string> more = {"task.negatives=1",    "task.hard_negatives.source=model", "task.hard_negatives.every=4ba",
-                                         "task.memory_bank=20", "device_train_microbatch_size=3",   "save_interval=1ba"};
+                                         "task.memory_bank=20", "device_train_microbatch_size=3",   "save_interval=1ba",
+                                         "scheduler.t_max=9ba"};
   auto with = [&](std::vector<std::string> overrides) {
     overrides.insert(overrides.end(), more.begin(), more.end());
     return overrides;
   };
   train(with({"save_folder=" + at("whole")}));
-  train(with({"save_folder=" + at("parts"), "max_duration=6ba", "scheduler.t_max=9ba"}));
+  train(with({"save_folder=" + at("parts"), "max_duration=6ba"}));
   fs::remove_all(scratch_ / "parts/model");
   EXPECT_EQ(train(with({"save_folder=" + at("parts"), "autoresume=true"})).time.batch, 9);
   EXPECT_EQ(values("loss/train/total", "whole"), values("loss/train/total", "parts"));
   EXPECT_EQ(weights("whole"), weights("parts"));
   EXPECT_TRUE(fs::exists(scratch_ / "whole/negatives/ba4.txt"));
+}
+
+// Without dropout the loss and its gradient are those of the whole batch, however it is cut.
+TEST_F(RetrievalRunTest, MicrobatchesChangeNothing) {
+  const std::string none = "model.model_config.hidden_dropout_prob=0", no_attention = "model.model_config.attention_probs_dropout_prob=0";
+  train({none, no_attention, "save_folder=" + at("one")});
+  train({none, no_attention, "save_folder=" + at("two"), "device_train_microbatch_size=1"});
+  const auto a = values("loss/train/total", "one"), b = values("loss/train/total", "two");
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-4 * a[i]);
 }
 
 TEST_F(RetrievalRunTest, EveryExtraChangesTheLoss) {
@@ -159,6 +172,29 @@ TEST_F(RetrievalRunTest, ErrorsSayWhatIsMissing) {
   EXPECT_TRUE(has(error({"task.hard_negatives.source=bm25"}), "`negatives` beside it"));
   EXPECT_TRUE(has(error({"train_loader.data=" + at("none.jsonl")}), "none.jsonl"));
   EXPECT_TRUE(has(error({"eval_subset_num_batches=1"}), "needs all of its texts"));
+}
+
+// Upstream's recipes, given what upstream's script takes as arguments.
+TEST(RetrievalRecipes, UpstreamsAreRead) {
+  const fs::path folder = test::shared_dir() / "yamls";
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is absent";
+  for (const char* name : {"embeddings/m2-bert-80M-2k-retrieval.yaml", "embeddings/m2-bert-80M-8k-retrieval.yaml",
+                           "embeddings/m2-bert-80M-32k-retrieval.yaml", "finetune-glue/embedding_training.yaml"}) {
+    SCOPED_TRACE(name);
+    const std::vector<std::string> overrides = {"starting_checkpoint_load_path=x.pt", "train_loader.data=loco"};
+    const auto file = folder / name;
+    const auto recipe =
+        read_recipe(complete_retrieval_recipe(io::read_yaml(file, overrides)), io::read_file(file), file.string(), overrides);
+    EXPECT_EQ(recipe.task.retrieval->objective.loss, tasks::RetrievalLoss::multiple_negatives_ranking);
+    EXPECT_EQ(recipe.save.load_path, "x.pt");
+    EXPECT_EQ(recipe.global_batch, 16);
+    EXPECT_EQ(recipe.microbatch, 1);
+    EXPECT_EQ(recipe.compute, mx::bfloat16);
+    EXPECT_EQ(recipe.clipping.threshold, 1);
+    EXPECT_TRUE(recipe.eval_loaders.empty());
+    EXPECT_EQ(recipe.train_loader.retrieval->max_seq_len, recipe.model.max_length());
+    EXPECT_EQ(recipe.optimizer.beta2, 0.98);
+  }
 }
 
 }  // namespace

@@ -14,14 +14,38 @@ MonarchMixer::MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilt
 
 mx::array MonarchMixer::operator()(const mx::array& u) {
   const int L = u.shape(1);
+  if (const auto* filters = packed_filters(u, L)) return (*block_)(u, *filters);
+  return (*block_)(u, nn::mixer_filter_networks(filter_, residual_, L, u));
+}
+
+// From the cache, to which they are added if they may be cached; else null.
+const mx::array* MonarchMixer::packed_filters(const mx::array& u, int L) {
   const FilterKey key{L, u.dtype()};
-  if (const auto* cached = packed_filters_.find(key)) return (*block_)(u, *cached);
+  if (const auto* cached = packed_filters_.find(key)) return cached;
   const size_t bytes = block_->packed_filter_bytes(L, u.dtype());
-  if (!packed_filters_.admits(key, bytes)) return (*block_)(u, nn::mixer_filter_networks(filter_, residual_, L, u));
+  if (!packed_filters_.admits(key, bytes)) return nullptr;
   packed_filters_.make_room(bytes);
   auto filters = block_->pack_filters(nn::mixer_filter_networks(filter_, residual_, L), u.dtype());
   mx::eval(filters);
-  return (*block_)(u, packed_filters_.add(key, bytes, std::move(filters)));
+  return &packed_filters_.add(key, bytes, std::move(filters));
+}
+
+mx::array MonarchMixer::varlen(const mx::array& u, const ops::CuSeqlens& cu_seqlens) {
+  const int l_max = filter_.z.shape(1);
+  std::map<int, mx::array> packed;
+  std::optional<ops::FilterNetworks> networks;
+  for (int b = 0; b < cu_seqlens.sequences(); ++b) {
+    const int tokens = cu_seqlens.values()[size_t(b) + 1] - cu_seqlens.values()[size_t(b)];
+    if (tokens == 0) continue;
+    const int L = ops::varlen_filter_length(tokens, l_max);
+    if (packed.contains(L) || (networks && networks->times.shape(0) >= L)) continue;
+    if (const auto* filters = packed_filters(u, L)) {
+      packed.emplace(L, *filters);
+    } else {
+      networks = nn::mixer_filter_networks(filter_, residual_, L, u);
+    }
+  }
+  return block_->varlen(u, cu_seqlens, packed, networks);
 }
 
 ops::MixerFilters MonarchMixer::filters(int L) {

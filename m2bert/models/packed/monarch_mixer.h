@@ -21,10 +21,16 @@ class MonarchMixer {
   bool is_fused() const { return block_ != nullptr; }
   mx::array operator()(const mx::array& u);
 
+  // The same for sequences of different lengths, u and y [nnz, H], if there is a kernel for them.
+  bool is_fused_varlen() const { return block_ && block_->supports_varlen(); }
+  mx::array varlen(const mx::array& u, const ops::CuSeqlens& cu_seqlens);
+
   // The filters with their spectra, for ops::monarch_mix if there is no such kernel.
   ops::MixerFilters filters(int L);
 
  private:
+  const mx::array* packed_filters(const mx::array& u, int L);
+
   std::unique_ptr<ops::PackedMixerBlock> block_;
   const nn::HyenaFilter& filter_;
   const std::optional<nn::HyenaFilter>& residual_;

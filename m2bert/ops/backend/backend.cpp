@@ -64,6 +64,10 @@ using Optional = std::optional<array>;
 Array Backend::blockdiag_multiply(const array&, const array&, const Optional&, mx::Stream) const { return {}; }
 Array Backend::feed_forward(const array&, const FeedForwardWeights&, float, const Optional&, mx::Stream) const { return {}; }
 Array Backend::monarch_mix(const array&, const array&, const array&, const array&, const MixerFilters&, mx::Stream) const { return {}; }
+Array Backend::monarch_mix_varlen(const array&, const array&, const CuSeqlens&, const array&, const array&, const MixerFilters&,
+                                  mx::Stream) const {
+  return {};
+}
 Array Backend::long_conv(const array&, const array&, const Optional&, const array&, mx::Stream) const { return {}; }
 Array Backend::sine_linear(const array&, const array&, const array&, const array&, mx::Stream) const { return {}; }
 Array Backend::exponential_decay(const array&, const array&, const array&, mx::Stream) const { return {}; }

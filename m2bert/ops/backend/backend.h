@@ -38,6 +38,9 @@ class Backend {
   // Without options (GELU, dropout mask). The filter length K is short_weight's last axis.
   virtual Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                             const MixerFilters& filters, mx::Stream s) const;
+  virtual Array monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,
+                                   const mx::array& short_weight, const mx::array& short_bias, const MixerFilters& filters,
+                                   mx::Stream s) const;
   virtual Array long_conv(const mx::array& u, const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D,
                           mx::Stream s) const;
   virtual Array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s) const;

@@ -1,5 +1,6 @@
 #include "m2bert/ops/backend/cpu/cpu_backend.h"
 #include "m2bert/ops/backend/cpu/host_arrays.h"
+#include "m2bert/ops/backend/cpu/mixer_sequences.h"
 #include "m2bert/ops/backend/cpu/packed_filters.h"
 #include "m2bert/ops/backend/cpu/simd/packed_mixer_block_host.h"
 #include "m2bert/threads.h"
@@ -11,44 +12,41 @@ namespace {
 
 using Host = std::shared_ptr<const PackedMixerBlockHost>;
 
-// Inputs: u and packed filters.
-class MixerBlockPacked : public PackedPrimitive<MixerBlockPacked> {
+// Inputs: u, as many packed filters as `packed` says, and the filter networks, if there are any.
+class MixerBlock : public PackedPrimitive<MixerBlock> {
  public:
-  MixerBlockPacked(mx::Stream s, Host weights) : PackedPrimitive(s, "mixer_block"), weights_(std::move(weights)) {}
-  const char* name() const override { return "MixerBlockPacked"; }
-  bool is_equivalent(const Primitive& other) const override { return static_cast<const MixerBlockPacked&>(other).weights_ == weights_; }
-  static constexpr bool kInPlace = true;
-
-  template <class T>
-  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [weights = weights_, filters = FilterSource<T>{in[1].data<FilterValue<T>>(), nullptr}, u = in[0].data<T>(), y = out[0].data<T>(),
-            B = in[0].shape(0), L = in[0].shape(1)] { weights->run(u, B, L, filters, y, threads()); };
-  }
-
- private:
-  Host weights_;
-};
-
-// Inputs: u and the filter networks.
-class MixerBlockNetworks : public PackedPrimitive<MixerBlockNetworks> {
- public:
-  MixerBlockNetworks(mx::Stream s, Host weights, const Positions<NetworkInput>& networks)
-      : PackedPrimitive(s, "mixer_block"), weights_(std::move(weights)), networks_(networks) {}
-  const char* name() const override { return "MixerBlockNetworks"; }
+  // packed: for each of the sequences' filters, whether it is packed or made from the networks.
+  MixerBlock(mx::Stream s, Host weights, MixerSequences sequences, std::vector<bool> packed, const Positions<NetworkInput>& networks = {})
+      : PackedPrimitive(s, "mixer_block"),
+        weights_(std::move(weights)),
+        sequences_(std::move(sequences)),
+        packed_(std::move(packed)),
+        networks_(networks) {}
+  const char* name() const override { return "MixerBlock"; }
   bool is_equivalent(const Primitive& other) const override {
-    const auto& o = static_cast<const MixerBlockNetworks&>(other);
-    return o.weights_ == weights_ && o.networks_ == networks_;
+    const auto& o = static_cast<const MixerBlock&>(other);
+    return o.weights_ == weights_ && o.sequences_ == sequences_ && o.packed_ == packed_ && o.networks_ == networks_;
   }
   static constexpr bool kInPlace = true;
 
   template <class T>
   auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
-    return [weights = weights_, networks = host_networks(networks_, {in.begin() + 1, in.end()}), u = in[0].data<T>(), y = out[0].data<T>(),
-            B = in[0].shape(0), L = in[0].shape(1)] { weights->run(u, B, L, FilterSource<T>{nullptr, &networks}, y, threads()); };
+    auto next = in.begin() + 1;
+    std::shared_ptr<const HostFilterNetworks> networks;
+    std::vector<FilterSource<T>> filters;
+    for (size_t i = 0; i < packed_.size(); ++i)
+      filters.push_back({sequences_.filter_rows[i], packed_[i] ? (next++)->template data<FilterValue<T>>() : nullptr});
+    if (next != in.end()) networks = std::make_shared<HostFilterNetworks>(host_networks(networks_, {next, in.end()}));
+    for (auto& filter : filters) filter.networks = networks.get();
+    return [weights = weights_, sequences = sequences_.sequences, filters, networks, u = in[0].data<T>(), y = out[0].data<T>()] {
+      weights->run(u, MixerBatch<T>{sequences, filters}, y, threads());
+    };
   }
 
  private:
   Host weights_;
+  MixerSequences sequences_;
+  std::vector<bool> packed_;
   Positions<NetworkInput> networks_;
 };
 
@@ -57,27 +55,42 @@ class PackedWeights final : public PackedMixerBlock {
   explicit PackedWeights(Host weights) : weights_(std::move(weights)) {}
 
   mx::array operator()(const mx::array& u, const mx::array& filters, mx::StreamOrDevice s) const override {
-    check(u);
+    check(u, 3);
     if (u.size() == 0) return u;
-    require(filters.dtype() == packed_filter_dtype(u.dtype()) && filters.nbytes() == packed_filter_bytes(u.shape(1), u.dtype()),
-            "[mixer_block] the packed filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
-    const auto stream = mx::to_stream(s);
-    return mx::array(u.shape(), u.dtype(), std::make_shared<MixerBlockPacked>(stream, weights_),
-                     {contiguous(u, stream), contiguous(filters, stream)});
+    check_packed(u, u.shape(1), filters);
+    return run(u, padded_sequences(u.shape(0), u.shape(1)), {filters}, {true}, std::nullopt, s);
   }
 
   mx::array operator()(const mx::array& u, const FilterNetworks& networks, mx::StreamOrDevice s) const override {
-    check(u);
+    check(u, 3);
     if (u.size() == 0) return u;
-    check_filter_networks("mixer_block", networks, u.shape(1), u.shape(2));
-    require(networks.k2.has_value() == weights_->residual(), "[mixer_block] the weights were packed ",
-            weights_->residual() ? "with" : "without", " a second convolution, the filters are not");
-    const auto stream = mx::to_stream(s);
-    NamedInputs<NetworkInput> inputs;
-    add_networks(inputs, networks, stream);
-    std::vector<mx::array> arrays{contiguous(u, stream)};
-    arrays.insert(arrays.end(), inputs.arrays.begin(), inputs.arrays.end());
-    return mx::array(u.shape(), u.dtype(), std::make_shared<MixerBlockNetworks>(stream, weights_, inputs.positions), std::move(arrays));
+    check_networks(networks, u.shape(1));
+    return run(u, padded_sequences(u.shape(0), u.shape(1)), {}, {false}, networks, s);
+  }
+
+  bool supports_varlen() const override { return true; }
+  mx::array varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, mx::array>& packed_filters,
+                   const std::optional<FilterNetworks>& networks, mx::StreamOrDevice s) const override {
+    check(u, 2);
+    require(cu_seqlens.values().back() == u.shape(0), "[mixer_block] cu_seqlens ends at ", cu_seqlens.values().back(), ", u has ",
+            u.shape(0), " rows");
+    if (u.size() == 0) return u;
+    if (networks) check_networks(*networks, networks->times.shape(0));
+    const int most = std::max(networks ? networks->times.shape(0) : 0, packed_filters.empty() ? 0 : packed_filters.rbegin()->first);
+    auto sequences = varlen_sequences(cu_seqlens, most);
+    std::vector<mx::array> packed;
+    std::vector<bool> is_packed;
+    for (int rows : sequences.filter_rows) {
+      const auto found = packed_filters.find(rows);
+      is_packed.push_back(found != packed_filters.end());
+      require(is_packed.back() || networks, "[mixer_block] there are no filters of ", rows, " rows, and no networks to make them");
+      if (!is_packed.back()) continue;
+      check_packed(u, rows, found->second);
+      packed.push_back(found->second);
+    }
+    require(most >= cu_seqlens.longest(), "[mixer_block] a sequence has ", cu_seqlens.longest(), " tokens, the filters ", most, " rows");
+    const bool needs_networks = packed.size() < is_packed.size();
+    return run(u, std::move(sequences), packed, std::move(is_packed), needs_networks ? networks : std::nullopt, s);
   }
 
   mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice s) const override {
@@ -95,11 +108,32 @@ class PackedWeights final : public PackedMixerBlock {
   size_t packed_filter_bytes(int L, mx::Dtype dtype) const override { return cpu::packed_filter_bytes(L, weights_->width(), dtype); }
 
  private:
-  void check(const mx::array& u) const {
-    require(u.ndim() == 3 && u.shape(2) == weights_->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ",
-            weights_->width(), "]");
+  void check(const mx::array& u, size_t axes) const {
+    require(u.ndim() == axes && u.shape(-1) == weights_->width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [",
+            axes == 3 ? "B, L" : "nnz", ", ", weights_->width(), "]");
     require_input_dtype("mixer_block", "u", u, weights_->in_dtype());
     require_input_dtype("mixer_block", "u", u, weights_->out_dtype());
+  }
+  void check_packed(const mx::array& u, int rows, const mx::array& filters) const {
+    require(filters.dtype() == packed_filter_dtype(u.dtype()) && filters.nbytes() == packed_filter_bytes(rows, u.dtype()),
+            "[mixer_block] the packed filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
+  }
+  void check_networks(const FilterNetworks& networks, int rows) const {
+    check_filter_networks("mixer_block", networks, rows, weights_->width());
+    require(networks.k2.has_value() == weights_->residual(), "[mixer_block] the weights were packed ",
+            weights_->residual() ? "with" : "without", " a second convolution, the filters are not");
+  }
+
+  mx::array run(const mx::array& u, MixerSequences sequences, const std::vector<mx::array>& packed, std::vector<bool> is_packed,
+                const std::optional<FilterNetworks>& networks, mx::StreamOrDevice s) const {
+    const auto stream = mx::to_stream(s);
+    std::vector<mx::array> arrays{contiguous(u, stream)};
+    for (const mx::array& filters : packed) arrays.push_back(contiguous(filters, stream));
+    NamedInputs<NetworkInput> inputs;
+    if (networks) add_networks(inputs, *networks, stream);
+    arrays.insert(arrays.end(), inputs.arrays.begin(), inputs.arrays.end());
+    auto primitive = std::make_shared<MixerBlock>(stream, weights_, std::move(sequences), std::move(is_packed), inputs.positions);
+    return mx::array(u.shape(), u.dtype(), std::move(primitive), std::move(arrays));
   }
 
   Host weights_;

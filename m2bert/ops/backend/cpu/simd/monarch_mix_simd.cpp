@@ -326,16 +326,17 @@ HWY_INLINE void prefetch_row(const T* column, size_t stride, ptrdiff_t s) {
   hwy::Prefetch(reinterpret_cast<const char*>(column) + s * ptrdiff_t(stride * sizeof(T)));
 }
 
-// The backward pass of one sequence, number b of the batch, for the lanes' channels from h on.
+// The backward pass of one sequence, for the lanes' channels from h on.
 template <class T>
 class SequenceBackward {
  public:
-  SequenceBackward(const MonarchMixInputs<T>& in, const MonarchMixGradients<T>& out, int b, int h, const Twiddles& t)
+  SequenceBackward(const MonarchMixInputs<T>& in, const MonarchMixGradients<T>& out, const SequenceRows& sequence, int h, const Twiddles& t)
       : in_(in),
         out_(out),
         t_(t),
         h_(h),
-        first_(int64_t(b) * in.L),
+        length_(sequence.length),
+        first_(sequence.first),
         width_(size_t(in.H)),
         arrays_{dense_matrix(in.projected, 3 * in.H), dense_matrix(in.u, in.H), {}, in.short_weight, in.short_bias, in.H},
         projected_(in.projected + 3 * row()),
@@ -347,7 +348,7 @@ class SequenceBackward {
     const D d;
     const size_t width = width_, half = t_.n / 2;
     const T *x1 = projected_ + h_, *v = x1 + 2 * width, *u = u_ ? u_ + h_ : nullptr;
-    const Signals<T> signals(arrays_, first_, in_.L, h_);
+    const Signals<T> signals(arrays_, first_, length_, h_);
     for (size_t s = 0; s < half; ++s) {
       prefetch_row(x1, 3 * width, ptrdiff_t(s) + kAhead);
       prefetch_row(v, 3 * width, ptrdiff_t(s) + kAhead);
@@ -361,7 +362,7 @@ class SequenceBackward {
   void result_gradient_spectrum(Buffer w) const {
     const D d;
     const V zero = hn::Zero(d);
-    const size_t width = width_, L = size_t(in_.L);
+    const size_t width = width_, L = size_t(length_);
     const T *x2 = projected_ + width + h_, *dy = dy_ + h_;
     const bool has_u = u_ != nullptr;
     const auto gate = short_conv(arrays_, first_, 1, h_);
@@ -384,10 +385,10 @@ class SequenceBackward {
     T* d_u = out_.u ? out_.u + row() + h_ : nullptr;
     const T* dy = dy_ + h_;
     auto third = [&](int i) {
-      return ShortConvGradient<T>(projected_, d_projected, in_.short_weight, in_.short_bias, in_.L, in_.H, i, h_);
+      return ShortConvGradient<T>(projected_, d_projected, in_.short_weight, in_.short_bias, length_, in_.H, i, h_);
     };
     auto x1 = third(0), x2 = third(1), v = third(2);
-    for (size_t s = size_t(in_.L); s-- > 0;) {
+    for (size_t s = size_t(length_); s-- > 0;) {
       prefetch_row(x1.out, 3 * width, ptrdiff_t(s) - kAhead);
       prefetch_row(x2.out, 3 * width, ptrdiff_t(s) - kAhead);
       prefetch_row(v.out, 3 * width, ptrdiff_t(s) - kAhead);
@@ -410,7 +411,7 @@ class SequenceBackward {
   const MonarchMixInputs<T>& in_;
   const MonarchMixGradients<T>& out_;
   const Twiddles& t_;
-  int h_;
+  int h_, length_;
   int64_t first_;  // row of the first token
   size_t width_;
   MonarchMixArrays<T> arrays_;
@@ -428,14 +429,16 @@ void mix_channels_backward(const SequenceBackward<T>& sequence, const float* pac
   sequence.store_gradients(z, w);
 }
 
-// The gradients of the filters and skip terms from q, which has both correlations in the layout of pack_spectra.
-void filter_gradients(Buffer q, const Twiddles& t, int L, int H, int h, float* k, float* k_rev, float* skip, float* k2, float* k2_rev,
-                      float* skip2) {
+// Adds the gradients of the filters' first L rows and of the skip terms, from q, which has both correlations in the layout of pack_spectra.
+void add_filter_gradients(Buffer q, const Twiddles& t, int L, int H, int h, float* k, float* k_rev, float* skip, float* k2, float* k2_rev,
+                          float* skip2) {
   const D d;
   ifft(q, t);
   const V scaled = hn::Set(d, 1 / float(t.n)), zero = hn::Zero(d);
   auto put = [&](float* table, size_t row, V value) {
-    if (table) hn::StoreU(value, d, table + row * size_t(H) + h);
+    if (!table) return;
+    float* at = table + row * size_t(H) + h;
+    hn::StoreU(hn::Add(hn::LoadU(d, at), value), d, at);
   };
   for (size_t s = 0; s < size_t(L); ++s) {
     const Complex later = scale(q.get(d, s), scaled), earlier = scale(q.get(d, t.n - 1 - s), scaled);
@@ -451,39 +454,58 @@ void filter_gradients(Buffer q, const Twiddles& t, int L, int H, int h, float* k
   }
 }
 
+// Adds the gradients of channels [first, end) from the sequences that are mixed with filter number i. z, w, q: scratch memory.
 template <class T>
-void backward_all(const MonarchMixInputs<T>& in, const float* packed, const MonarchMixGradients<T>& out, int threads) {
-  const auto& t = twiddles(fft_length(in.L));
-  const int N = int(hn::Lanes(D())), per_task = channel_blocks_per_task(in.H / N, in.L, threads);
-  const size_t per_block = packed_filter_size<float>(kChannelBlock, in.L);
-  std::fill_n(out.short_weight, 9 * size_t(in.H), 0.0f);
-  std::fill_n(out.short_bias, 3 * size_t(in.H), 0.0f);
+void add_gradients(const MonarchMixInputs<T>& in, size_t i, int rows, const MonarchMixGradients<T>& out, int first, int end, Buffer z,
+                   Buffer w, Buffer q) {
+  const auto& t = twiddles(fft_length(rows));
+  const int N = int(hn::Lanes(D()));
+  const size_t per_block = packed_filter_size<float>(kChannelBlock, rows);
+  auto sums = [&](int h) { return q.from(size_t((h - first) / N) * t.n); };
+  clear(q, 0, t.n * size_t((end - first + N - 1) / N));
+  for (const SequenceRows& sequence : in.sequences) {
+    if (sequence.filter != i) continue;
+    for (int h = first; h < end; h += N) {
+      const float* filter = in.filters[i] + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
+      mix_channels_backward(SequenceBackward<T>(in, out, sequence, h, t), filter, z, w, sums(h), t);
+    }
+  }
+  for (int h = first; h < end; h += N) add_filter_gradients(sums(h), t, rows, in.H, h, out.k, out.k_rev, out.D, out.k2, out.k2_rev, out.D2);
+}
+
+template <class T>
+void backward_all(const MonarchMixInputs<T>& in, const std::vector<int>& filter_rows, int filter_length, const MonarchMixGradients<T>& out,
+                  int threads) {
+  const auto n = size_t(fft_length(*std::max_element(filter_rows.begin(), filter_rows.end())));
+  const int N = int(hn::Lanes(D())), per_task = channel_blocks_per_task(in.H / N, longest(in.sequences), threads);
+  const auto H = size_t(in.H);
+  auto zero = [](float* at, size_t count) {
+    if (at) std::fill_n(at, count, 0.0f);
+  };
+  zero(out.short_weight, 9 * H);
+  zero(out.short_bias, 3 * H);
+  for (float* filter : {out.k, out.k_rev, out.k2, out.k2_rev}) zero(filter, size_t(filter_length) * H);
+  for (float* skip : {out.D, out.D2}) zero(skip, H);
 #pragma omp parallel num_threads(threads)
   {
-    auto memory_z = allocate_buffer(t.n), memory_w = allocate_buffer(t.n), memory_q = allocate_buffer(t.n * size_t(per_task));
+    auto memory_z = allocate_buffer(n), memory_w = allocate_buffer(n), memory_q = allocate_buffer(n * size_t(per_task));
     const Buffer z{memory_z.get(), size_t(N)}, w{memory_w.get(), size_t(N)}, q{memory_q.get(), size_t(N)};
 #pragma omp for schedule(static)
     for (int first = 0; first < in.H; first += N * per_task) {
       const int end = std::min(in.H, first + N * per_task);
-      auto sums = [&](int h) { return q.from(size_t((h - first) / N) * t.n); };
-      clear(q, 0, t.n * size_t(per_task));
-      for (int b = 0; b < in.B; ++b) {
-        for (int h = first; h < end; h += N) {
-          const float* filters = packed + size_t(h / kChannelBlock) * per_block + h % kChannelBlock;
-          mix_channels_backward(SequenceBackward<T>(in, out, b, h, t), filters, z, w, sums(h), t);
-        }
-      }
-      for (int h = first; h < end; h += N) filter_gradients(sums(h), t, in.L, in.H, h, out.k, out.k_rev, out.D, out.k2, out.k2_rev, out.D2);
+      for (size_t i = 0; i < in.filters.size(); ++i) add_gradients(in, i, filter_rows[i], out, first, end, z, w, q);
     }
   }
 }
 
-void backward_float(const MonarchMixInputs<float>& in, const float* packed, const MonarchMixGradients<float>& out, int threads) {
-  backward_all(in, packed, out, threads);
+void backward_float(const MonarchMixInputs<float>& in, const std::vector<int>& filter_rows, int filter_length,
+                    const MonarchMixGradients<float>& out, int threads) {
+  backward_all(in, filter_rows, filter_length, out, threads);
 }
 
-void backward_bfloat(const MonarchMixInputs<uint16_t>& in, const float* packed, const MonarchMixGradients<uint16_t>& out, int threads) {
-  backward_all(in, packed, out, threads);
+void backward_bfloat(const MonarchMixInputs<uint16_t>& in, const std::vector<int>& filter_rows, int filter_length,
+                     const MonarchMixGradients<uint16_t>& out, int threads) {
+  backward_all(in, filter_rows, filter_length, out, threads);
 }
 
 }  // namespace m2bert::ops::cpu::HWY_NAMESPACE
@@ -546,32 +568,46 @@ void monarch_mix_block(const MonarchMixArrays<uint16_t>& arrays, const uint32_t*
   HWY_DYNAMIC_DISPATCH(mix_bfloat_filters)(arrays, packed, row, L, h);
 }
 
+std::vector<SequenceRows> equal_sequences(int B, int L) {
+  std::vector<SequenceRows> sequences;
+  for (int b = 0; b < B; ++b) sequences.push_back({int64_t(b) * L, L});
+  return sequences;
+}
+
+int longest(const std::vector<SequenceRows>& sequences) {
+  int longest = 0;
+  for (const SequenceRows& sequence : sequences) longest = std::max(longest, sequence.length);
+  return longest;
+}
+
 template <class T>
-void monarch_mix_forward(const T* projected, const T* u, const float* short_weight, const float* short_bias, const float* packed, int B,
-                         int L, int H, T* y, int threads) {
-  const MonarchMixArrays<T> arrays{dense_matrix(projected, 3 * H), dense_matrix(u, H), dense_matrix(y, H), short_weight, short_bias, H};
-  const size_t per_block = packed_filter_size<float>(kChannelBlock, L);
-  const int blocks = H / kChannelBlock, per_task = channel_blocks_per_task(blocks, L, threads);
-  parallel_for(int64_t((blocks + per_task - 1) / per_task) * B, threads,
+void monarch_mix_forward(const MonarchMixInputs<T>& in, T* y, int threads) {
+  const int H = in.H, blocks = H / kChannelBlock, per_task = channel_blocks_per_task(blocks, longest(in.sequences), threads);
+  const MonarchMixArrays<T> arrays{
+      dense_matrix(in.projected, 3 * H), dense_matrix(in.u, H), dense_matrix(y, H), in.short_weight, in.short_bias, H};
+  const auto count = int64_t(in.sequences.size());
+  parallel_for(int64_t((blocks + per_task - 1) / per_task) * count, threads,
                [&](int64_t i) {  // sequences innermost: their filters stay in the cache
-                 const int first = int(i / B) * per_task;
+                 const int first = int(i / count) * per_task;
+                 const auto& [row, L, filter] = in.sequences[size_t(i % count)];
+                 const size_t per_block = packed_filter_size<float>(kChannelBlock, L);
                  for (int block = first; block < std::min(blocks, first + per_task); ++block)
-                   monarch_mix_block(arrays, packed + size_t(block) * per_block, i % B * L, L, block * kChannelBlock);
+                   monarch_mix_block(arrays, in.filters[filter] + size_t(block) * per_block, row, L, block * kChannelBlock);
                });
 }
-template void monarch_mix_forward(const float*, const float*, const float*, const float*, const float*, int, int, int, float*, int);
-template void monarch_mix_forward(const uint16_t*, const uint16_t*, const float*, const float*, const float*, int, int, int, uint16_t*,
-                                  int);
+template void monarch_mix_forward(const MonarchMixInputs<float>&, float*, int);
+template void monarch_mix_forward(const MonarchMixInputs<uint16_t>&, uint16_t*, int);
 
 template <>
-void monarch_mix_backward(const MonarchMixInputs<float>& in, const float* packed, const MonarchMixGradients<float>& out, int threads) {
-  HWY_DYNAMIC_DISPATCH(backward_float)(in, packed, out, threads);
+void monarch_mix_backward(const MonarchMixInputs<float>& in, const std::vector<int>& filter_rows, int filter_length,
+                          const MonarchMixGradients<float>& out, int threads) {
+  HWY_DYNAMIC_DISPATCH(backward_float)(in, filter_rows, filter_length, out, threads);
 }
 
 template <>
-void monarch_mix_backward(const MonarchMixInputs<uint16_t>& in, const float* packed, const MonarchMixGradients<uint16_t>& out,
-                          int threads) {
-  HWY_DYNAMIC_DISPATCH(backward_bfloat)(in, packed, out, threads);
+void monarch_mix_backward(const MonarchMixInputs<uint16_t>& in, const std::vector<int>& filter_rows, int filter_length,
+                          const MonarchMixGradients<uint16_t>& out, int threads) {
+  HWY_DYNAMIC_DISPATCH(backward_bfloat)(in, filter_rows, filter_length, out, threads);
 }
 
 }  // namespace m2bert::ops::cpu

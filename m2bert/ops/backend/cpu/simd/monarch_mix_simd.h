@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "m2bert/ops/backend/cpu/simd/blocked_matrix.h"
 #include "m2bert/ops/backend/cpu/simd/twiddles.h"
@@ -47,6 +48,20 @@ void pack_filter_spectra(const HostFilterNetworks& networks, int L, int H, F* pa
 template <class F>
 void pack_filter_spectra_block(const HostFilterNetworks& networks, int L, int h, F* packed);
 
+// A sequence among the rows of a batch.
+struct SequenceRows {
+  int64_t first;      // row of its first token
+  int length;         // tokens, at least 1
+  size_t filter = 0;  // which of several filters it is mixed with
+  bool operator==(const SequenceRows&) const = default;
+};
+
+// B sequences of L tokens, one after the other.
+std::vector<SequenceRows> equal_sequences(int B, int L);
+
+// The length of the longest of the sequences, 0 if there are none.
+int longest(const std::vector<SequenceRows>& sequences);
+
 // What the mix reads and writes. The rows of a batch are its sequences, one after the other.
 template <class T>
 struct MonarchMixArrays {
@@ -70,22 +85,22 @@ inline int channel_blocks_per_task(int blocks, int L, int threads) {
 template <class T, class F>
 void monarch_mix_block(const MonarchMixArrays<T>& arrays, const F* packed, int64_t row, int L, int h);
 
-// y for whole sequences and all channels on all threads: projected [B, L, 3 H], u and y [B, L, H]; short_weight [3 H, 3], short_bias [3 H].
-// u may be null: no second convolution.
-template <class T>
-void monarch_mix_forward(const T* projected, const T* u, const float* short_weight, const float* short_bias, const float* packed, int B,
-                         int L, int H, T* y, int threads);
-
-// The inputs of the backward pass: those of monarch_mix_forward, and dy [B, L, H], the gradient of y.
+// The inputs of the mix of whole sequences: projected [rows, 3 H], u [rows, H], short_weight [3 H, 3], short_bias [3 H].
 template <class T>
 struct MonarchMixInputs {
   const T* projected;
-  const T* u;  // null: no second convolution
-  const T* dy;
+  const T* u;   // null: no second convolution
+  const T* dy;  // the gradient of y [rows, H], for the backward pass
   const float* short_weight;
   const float* short_bias;
-  int B, L, H;
+  std::vector<SequenceRows> sequences;
+  std::vector<const float*> filters;  // packed, those that SequenceRows::filter names; each for the FFT length of its sequences
+  int H;
 };
+
+// y [rows, H], all channels on all threads.
+template <class T>
+void monarch_mix_forward(const MonarchMixInputs<T>& in, T* y, int threads);
 
 // Where the gradients go, in the shapes of what they belong to; null if there is no such input.
 template <class T>
@@ -96,8 +111,10 @@ struct MonarchMixGradients {
   float *k, *k_rev, *D, *k2, *k2_rev, *D2;
 };
 
-// The gradients of sum(y * dy). Recomputes the forward pass from its inputs.
+// The gradients of sum(y * dy). Recomputes the forward pass from its inputs. filter_rows[i]: the rows of the time-domain filters that are
+// in in.filters[i]; filter_length >= any of them: the rows of the filters' gradients.
 template <class T>
-void monarch_mix_backward(const MonarchMixInputs<T>& in, const float* packed, const MonarchMixGradients<T>& out, int threads);
+void monarch_mix_backward(const MonarchMixInputs<T>& in, const std::vector<int>& filter_rows, int filter_length,
+                          const MonarchMixGradients<T>& out, int threads);
 
 }  // namespace m2bert::ops::cpu

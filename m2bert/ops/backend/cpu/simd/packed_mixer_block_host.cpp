@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstring>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "m2bert/ops/backend/cpu/simd/parallel.h"
 #include "m2bert/ops/backend/cpu/simd/quantize_simd.h"
@@ -36,14 +38,14 @@ int64_t mixing_bytes(int L) {
 }  // namespace
 
 template <class T>
-const FilterValue<T>* FilterSource<T>::channels(int L, int h) const {
+const FilterValue<T>* FilterSource<T>::channels(int h) const {
   using F = FilterValue<T>;
-  const size_t per_block = packed_filter_size<F>(kChannelBlock, L);
+  const size_t per_block = packed_filter_size<F>(kChannelBlock, rows);
   if (packed) return packed + size_t(h / kChannelBlock) * per_block;
   static thread_local Scratch memory;
   F* made = memory.of<F>(per_block);
   const ProfileScope timed(ProfileStage::filters);
-  pack_filter_spectra_block(*networks, L, h, made);
+  pack_filter_spectra_block(*networks, rows, h, made);
   return made;
 }
 
@@ -199,26 +201,46 @@ void for_tiles(int64_t n, int step, const F& f) {
   for (int64_t r = 0; r < n; r += step) f(r, int(std::min<int64_t>(step, n - r)));
 }
 
+// Divides sequences into tasks, as many sequences as fill a tile, or one: task i is sequences [tasks[i], tasks[i + 1]).
+std::vector<size_t> tile_tasks(const std::vector<SequenceRows>& sequences) {
+  std::vector<size_t> tasks{0};
+  for (size_t i = 1; i < sequences.size(); ++i) {
+    const SequenceRows& s = sequences[i];
+    if (s.first + s.length - sequences[tasks.back()].first > kTileRows) tasks.push_back(i);
+  }
+  tasks.push_back(sequences.size());
+  return tasks;
+}
+
+// Operations and traffic of all sequences.
+template <class T, class Sequences>
+std::pair<int64_t, int64_t> mixing_work(const Sequences& sequences) {
+  int64_t flops = 0, bytes = 0;
+  for (const SequenceRows& s : sequences) flops += mixing_flops(s.length), bytes += mixing_bytes<T>(s.length);
+  return {flops, bytes};
+}
+
 }  // namespace
 
-// A task is a few sequences: as many as fill a tile, or one.
 template <class T>
-void PackedMixerBlockHost::run_by_sequence(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
-  const int sequences = std::max(1, kTileRows / L);
+void PackedMixerBlockHost::run_by_sequence(const T* u, const MixerBatch<T>& batch, std::span<const size_t> tasks, T* y, int threads) const {
   const ChannelGroup all = group(0, hidden_);
-  parallel_for((B + sequences - 1) / sequences, threads, [&](int64_t task) {
+  parallel_for(int64_t(tasks.size()) - 1, threads, [&](int64_t task) {
     static thread_local Scratch memory;
-    const int first = int(task) * sequences, count = std::min(sequences, B - first), rows = count * L;
+    const size_t begin = tasks[size_t(task)], end = tasks[size_t(task) + 1];
+    const std::span sequences(batch.sequences.data() + begin, end - begin);
+    const int64_t first = sequences.front().first;
+    const int rows = int(sequences.back().first + sequences.back().length - first);
     const int64_t work_rows = round_up(rows);
     const Workspace<T> work(memory.of<T>(Workspace<T>::size(work_rows, hidden_, hidden_)), work_rows, hidden_, hidden_, block_width_);
-    const T* from = u + int64_t(first) * L * hidden_;
-    T* to = y + int64_t(first) * L * hidden_;
+    const T* from = u + first * hidden_;
+    T* to = y + first * hidden_;
     for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_in(from + r * hidden_, r, n, work, all); });
     const auto arrays = mix_arrays(work, all);
+    const auto [flops, bytes] = mixing_work<T>(sequences);
     for (int h = 0; h < hidden_; h += kChannelBlock) {
-      const auto* filter = filters.channels(L, h);
-      const ProfileScope timed(ProfileStage::mixing, mixing_flops(L) * count, mixing_bytes<T>(L) * count);
-      for (int i = 0; i < count; ++i) monarch_mix_block(arrays, filter, int64_t(i) * L, L, h);
+      const ProfileScope timed(ProfileStage::mixing, flops, bytes);
+      for (const SequenceRows& s : sequences) monarch_mix_block(arrays, batch.filters[s.filter].channels(h), s.first - first, s.length, h);
     }
     for_tiles(rows, kTileRows, [&](int64_t r, int n) { project_out(work, r, n, to + r * hidden_); });
   });
@@ -226,23 +248,29 @@ void PackedMixerBlockHost::run_by_sequence(const T* u, int B, int L, const Filte
 
 // Mixes all sequences for the channels of a group, whose workspace is filled.
 template <class T>
-void PackedMixerBlockHost::mix_group(const Workspace<T>& work, const ChannelGroup& g, int B, int L, const FilterSource<T>& filters,
-                                     int threads) const {
+void PackedMixerBlockHost::mix_group(const Workspace<T>& work, const ChannelGroup& g, const MixerBatch<T>& batch, int threads) const {
   const auto arrays = mix_arrays(work, g);
   const int wide = std::gcd(kTaskChannels, g.width), channels = g.width / wide >= 4 * threads ? wide : kChannelBlock;
-  parallel_for(g.width / channels, threads, [&](int64_t i) {
+  const auto [flops, bytes] = mixing_work<T>(batch.sequences);
+  parallel_for(g.width / channels, threads, [&, flops = flops, bytes = bytes](int64_t i) {
     for (int h = int(i) * channels, end = h + channels; h < end; h += kChannelBlock) {
-      const auto* filter = filters.channels(L, g.first + h);
-      const ProfileScope timed(ProfileStage::mixing, mixing_flops(L) * B, mixing_bytes<T>(L) * B);
-      for (int b = 0; b < B; ++b) monarch_mix_block(arrays, filter, int64_t(b) * L, L, h);
+      std::optional<ProfileScope> timed;
+      for (size_t f = 0; f < batch.filters.size(); ++f) {  // one after the other: only one of them may be in memory
+        timed.reset();
+        const auto* filter = batch.filters[f].channels(g.first + h);
+        timed.emplace(ProfileStage::mixing, f == 0 ? flops : 0, f == 0 ? bytes : 0);
+        for (const SequenceRows& s : batch.sequences) {
+          if (s.filter == f) monarch_mix_block(arrays, filter, s.first, s.length, h);
+        }
+      }
     }
   });
 }
 
 template <class T>
-void PackedMixerBlockHost::run_by_phase(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
+void PackedMixerBlockHost::run_by_phase(const T* u, const MixerBatch<T>& batch, T* y, int threads) const {
   static thread_local Scratch memory;
-  const int64_t rows = int64_t(B) * L, work_rows = (rows + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+  const int64_t rows = batch.rows(), work_rows = (rows + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
   const int width = group_width(work_rows, sizeof(T));
   const Workspace<T> work(memory.of<T>(Workspace<T>::size(work_rows, hidden_, width)), work_rows, hidden_, width, block_width_);
   const int step = rows_per_task(rows, threads);
@@ -251,22 +279,24 @@ void PackedMixerBlockHost::run_by_phase(const T* u, int B, int L, const FilterSo
   for (int first = 0; first < hidden_; first += width) {
     const ChannelGroup g = group(first, width);
     parallel_for(tiles, threads, [&](int64_t i) { project_in(u + i * step * hidden_, i * step, tile_rows(i), work, g); });
-    mix_group(work, g, B, L, filters, threads);
+    mix_group(work, g, batch, threads);
   }
   parallel_for(tiles, threads, [&](int64_t i) { project_out(work, i * step, tile_rows(i), y + i * step * hidden_); });
 }
 
 template <class T>
-void PackedMixerBlockHost::run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const {
-  const int sequences = std::max(1, kTileRows / L), tasks = (B + sequences - 1) / sequences;
-  if (filters.packed && L <= kMaxLengthInCache && tasks >= 2 * threads) {
-    run_by_sequence(u, B, L, filters, y, threads);
+void PackedMixerBlockHost::run(const T* u, const MixerBatch<T>& batch, T* y, int threads) const {
+  if (batch.sequences.empty()) return;
+  const auto tasks = tile_tasks(batch.sequences);
+  const bool packed = std::ranges::all_of(batch.filters, [](const FilterSource<T>& f) { return f.packed; });
+  if (packed && longest(batch.sequences) <= kMaxLengthInCache && int(tasks.size()) - 1 >= 2 * threads) {
+    run_by_sequence(u, batch, tasks, y, threads);
   } else {
-    run_by_phase(u, B, L, filters, y, threads);
+    run_by_phase(u, batch, y, threads);
   }
 }
 
-template void PackedMixerBlockHost::run(const float*, int, int, const FilterSource<float>&, float*, int) const;
-template void PackedMixerBlockHost::run(const uint16_t*, int, int, const FilterSource<uint16_t>&, uint16_t*, int) const;
+template void PackedMixerBlockHost::run(const float*, const MixerBatch<float>&, float*, int) const;
+template void PackedMixerBlockHost::run(const uint16_t*, const MixerBatch<uint16_t>&, uint16_t*, int) const;
 
 }  // namespace m2bert::ops::cpu

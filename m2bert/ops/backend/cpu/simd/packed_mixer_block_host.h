@@ -2,6 +2,7 @@
 // The mixer block (sequence mixer) of an M2-BERT layer at inference, with packed weights: projection in, short convolution, gates, long
 // convolutions (monarch_mix_simd.h), projection out. Host memory only.
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -26,15 +27,25 @@ bool packed_mixer_block_supports(const WeightView& in, const WeightView& out);
 template <class T>
 using FilterValue = std::conditional_t<sizeof(T) == 4, float, uint32_t>;
 
-// The filters for one length: packed beforehand by pack_filter_spectra, or networks, from which the filters of a few channels at a time are
-// computed, so that they are never in memory as a whole. One of the two is null.
+// The first `rows` rows of the filters: packed beforehand by pack_filter_spectra, or networks, from which the filters of a few channels at
+// a time are computed, so that they are never in memory as a whole. One of the two is null.
 template <class T>
 struct FilterSource {
+  int rows;
   const FilterValue<T>* packed = nullptr;
   const HostFilterNetworks* networks = nullptr;
 
-  // The packed filters of channels [h, h + kChannelBlock), valid until the same thread calls this again.
-  const FilterValue<T>* channels(int L, int h) const;
+  // The packed filters of channels [h, h + kChannelBlock). From networks, they are valid until the same thread calls this again.
+  const FilterValue<T>* channels(int h) const;
+};
+
+// The sequences of a batch, and the filters that SequenceRows::filter names; each for the FFT length of its sequences.
+template <class T>
+struct MixerBatch {
+  const std::vector<SequenceRows>& sequences;
+  const std::vector<FilterSource<T>>& filters;
+
+  int64_t rows() const { return sequences.empty() ? 0 : sequences.back().first + sequences.back().length; }
 };
 
 // Immutable and thread-safe.
@@ -42,10 +53,10 @@ class PackedMixerBlockHost {
  public:
   explicit PackedMixerBlockHost(const PackedMixerBlockSource& source);
 
-  // y [B, L, H] from u [B, L, H]. T: float for float32 weights, uint16_t (bfloat16) for bfloat16 weights, either if both are int8. y may be
-  // u.
+  // y [rows, H] from u [rows, H], the rows of consecutive sequences. T: float for float32 weights, uint16_t (bfloat16) for bfloat16
+  // weights, either if both are int8. y may be u.
   template <class T>
-  void run(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
+  void run(const T* u, const MixerBatch<T>& batch, T* y, int threads) const;
 
   bool residual() const { return residual_; }
   int width() const { return hidden_; }
@@ -66,11 +77,11 @@ class PackedMixerBlockHost {
   template <class T>
   MonarchMixArrays<T> mix_arrays(const Workspace<T>& work, const ChannelGroup& g) const;
   template <class T>
-  void mix_group(const Workspace<T>& work, const ChannelGroup& g, int B, int L, const FilterSource<T>& filters, int threads) const;
+  void mix_group(const Workspace<T>& work, const ChannelGroup& g, const MixerBatch<T>& batch, int threads) const;
   template <class T>
-  void run_by_sequence(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
+  void run_by_sequence(const T* u, const MixerBatch<T>& batch, std::span<const size_t> tasks, T* y, int threads) const;
   template <class T>
-  void run_by_phase(const T* u, int B, int L, const FilterSource<T>& filters, T* y, int threads) const;
+  void run_by_phase(const T* u, const MixerBatch<T>& batch, T* y, int threads) const;
 
   HostDtype in_dtype_, out_dtype_;
   int hidden_, block_width_;  // block_width_: columns of a block of the workspace

@@ -1,0 +1,212 @@
+#include "cli/job_pool.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <thread>
+#include <utility>
+
+#include "m2bert/error.h"
+#include "m2bert/io/interrupt.h"
+#include "m2bert/threads.h"
+
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+namespace m2bert::cli {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Blocks signals between fork and exec, where one would be lost.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t set;
+    ::sigfillset(&set);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+  }
+  ~BlockedSignals() { unblock(); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+  void unblock() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
+// In the new process: the program again, with its output in the log.
+[[noreturn]] void become(const std::vector<char*>& argv, const char* program, int log, int gpu, pid_t parent,
+                         const BlockedSignals& signals) {
+  for (const int signal : {SIGINT, SIGTERM}) ::signal(signal, SIG_DFL);
+  ::setpgid(0, 0);  // Ctrl-C reaches it once, through this program
+#ifdef __linux__
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
+#else
+  (void)parent;
+#endif
+  signals.unblock();
+  ::dup2(log, STDOUT_FILENO);
+  ::dup2(log, STDERR_FILENO);
+  if (gpu >= 0) ::setenv("CUDA_VISIBLE_DEVICES", std::to_string(gpu).c_str(), 0);
+  ::execv(program, argv.data());
+  ::_exit(127);
+}
+
+pid_t start(const PoolJob& job, int gpu) {
+  const int log = ::open(job.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  require(log >= 0, job.log.string(), ": cannot write: ", std::strerror(errno));
+  const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  std::vector<char*> argv{const_cast<char*>("m2bert")};
+  for (const auto& argument : job.arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  const std::string program = program_file();
+  const BlockedSignals signals;
+  const pid_t parent = ::getpid(), child = ::fork();
+  if (child == 0) {
+    ::dup2(nothing, STDIN_FILENO);
+    become(argv, program.c_str(), log, gpu, parent, signals);
+  }
+  const int problem = errno;
+  ::close(log);
+  ::close(nothing);
+  require(child > 0, job.name, ": cannot start a process: ", std::strerror(problem));
+  return child;
+}
+
+class Pool {
+ public:
+  Pool(const std::vector<PoolJob>& jobs, const PoolOptions& options, const PoolEvents& events)
+      : jobs_(jobs),
+        options_(options),
+        events_(events),
+        codes_(jobs.size()),
+        states_(jobs.size(), State::waiting),
+        workers_(size_t(options.workers)) {}
+
+  std::vector<std::optional<int>> run() {
+    try {
+      while (start_jobs() || busy()) {
+        pass_signal_on();
+        collect();
+        report();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+    } catch (...) {
+      end_all();
+      throw;
+    }
+    return codes_;
+  }
+
+ private:
+  enum class State { waiting, running, done, skipped };
+  struct Worker {
+    pid_t pid = 0;
+    size_t job = 0;
+    Clock::time_point reported;
+  };
+
+  bool busy() const {
+    for (const Worker& worker : workers_)
+      if (worker.pid > 0) return true;
+    return false;
+  }
+
+  // Whether there are jobs that may still run.
+  bool start_jobs() {
+    if (io::interrupted()) return false;
+    bool left = false;
+    for (size_t job = 0; job < jobs_.size(); ++job) {
+      if (states_[job] != State::waiting) continue;
+      const auto after = jobs_[job].after;
+      if (after && (states_[*after] == State::skipped || (states_[*after] == State::done && codes_[*after] != 0))) {
+        states_[job] = State::skipped;
+        continue;
+      }
+      left = true;
+      if (!after || states_[*after] == State::done) start_one(job);
+    }
+    return left;
+  }
+
+  void start_one(size_t job) {
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      if (workers_[i].pid > 0) continue;
+      workers_[i] = {start(jobs_[job], options_.gpus ? int(i) : -1), job, Clock::now()};
+      states_[job] = State::running;
+      events_.started(job);
+      return;
+    }
+  }
+
+  void collect() {
+    for (Worker& worker : workers_) {
+      int status = 0;
+      if (worker.pid == 0 || ::waitpid(worker.pid, &status, WNOHANG) != worker.pid) continue;
+      worker.pid = 0;
+      states_[worker.job] = State::done;
+      codes_[worker.job] = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+      events_.ended(worker.job, *codes_[worker.job]);
+    }
+  }
+
+  void pass_signal_on() {
+    if (!io::interrupted() || std::exchange(passed_, true)) return;
+    for (const Worker& worker : workers_)
+      if (worker.pid > 0) ::kill(worker.pid, SIGTERM);
+  }
+
+  void report() {
+    for (Worker& worker : workers_) {
+      if (worker.pid == 0 || Clock::now() - worker.reported < std::chrono::duration<double>(options_.report_every)) continue;
+      worker.reported = Clock::now();
+      events_.running(worker.job, last_line(jobs_[worker.job].log));
+    }
+  }
+
+  void end_all() {
+    for (const Worker& worker : workers_) {
+      if (worker.pid == 0) continue;
+      ::kill(worker.pid, SIGKILL);
+      ::waitpid(worker.pid, nullptr, 0);
+    }
+  }
+
+  const std::vector<PoolJob>& jobs_;
+  PoolOptions options_;
+  const PoolEvents& events_;
+  std::vector<std::optional<int>> codes_;
+  std::vector<State> states_;
+  std::vector<Worker> workers_;
+  bool passed_ = false;
+};
+
+}  // namespace
+
+std::vector<std::optional<int>> run_pool(const std::vector<PoolJob>& jobs, const PoolOptions& options, const PoolEvents& events) {
+  return Pool(jobs, options, events).run();
+}
+
+std::string last_line(const std::filesystem::path& file) {
+  constexpr std::streamoff kEnd = 4096;
+  std::ifstream in(file, std::ios::binary | std::ios::ate);
+  if (!in) return "";
+  in.seekg(std::max<std::streamoff>(0, std::streamoff(in.tellg()) - kEnd));
+  std::string last;
+  for (std::string line; std::getline(in, line);)
+    if (line.find_first_not_of(" \t\r") != std::string::npos) last = line;
+  return last;
+}
+
+}  // namespace m2bert::cli
