@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer import losses, modules  # noqa: 
 
 STEPS, BATCH, SAMPLES, LENGTH = 50, 8, 40, 16
 WORDS = [f"{a}{b}" for a in ("ka", "lo", "mi", "nu", "re", "si", "to", "va") for b in ("ba", "de", "fi", "go", "hu")]
-LR = 1e-3
+LR = 2e-4  # at 1e-3 the rounding of two float32 programs grows beyond the tolerance within 50 steps
 
 
 def words(seed, count):
@@ -147,7 +147,7 @@ def test_sentence_transformers_reads_the_model(tmp_path):
     assert model.prompts["query"] == "ka: "
     assert model.max_seq_length == LENGTH
     (tmp_path / "texts.txt").write_text("\n".join(s["query"] for s in samples) + "\n")
-    run(program("m2bert"), "embed", "--model", tmp_path / "run" / "model", "--file", tmp_path / "texts.txt", "--prompt", "query", "--output",
+    run(program("m2bert"), "embed", "--model", tmp_path / "run" / "model", tmp_path / "texts.txt", "--prompt", "query", "--output",
         tmp_path / "ours.npy")
     import numpy as np
     ours, theirs = np.load(tmp_path / "ours.npy"), model.encode([s["query"] for s in samples], prompt_name="query")
