@@ -1,6 +1,7 @@
 #include "m2bert/eval/clustering.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -22,13 +23,23 @@ class KMeans {
         distances_(vectors.size() / dim, kFar),
         centers_(clusters * dim) {}
 
-  // Draws the first center at random, and each further one with a probability that grows with its squared distance from those before.
+  // Draws the first center at random, and several candidates for each further one, with probabilities that grow with their squared distance
+  // from the centers before; the candidate that leaves the smallest inertia becomes the center.
   void draw_centers(Random& random) {
-    std::ranges::fill(distances_, kFar);
-    put_center(0, random.below(distances_.size()));
+    const int candidates = 2 + static_cast<int>(std::log(static_cast<double>(clusters_)));
+    distances_ = distances_with(std::vector<double>(distances_.size(), kFar), 0, random.below(distances_.size()));
     for (size_t c = 1; c < clusters_; ++c) {
-      const double left = random.uniform() * std::accumulate(distances_.begin(), distances_.end(), 0.0);
-      put_center(c, at_sum(left));
+      std::vector<double> best;
+      size_t chosen = 0;
+      for (int i = 0; i < candidates; ++i) {
+        const size_t candidate = at_sum(random.uniform() * sum_of(distances_));
+        auto distances = distances_with(distances_, c, candidate);
+        if (!best.empty() && sum_of(distances) >= sum_of(best)) continue;
+        best = std::move(distances);
+        chosen = candidate;
+      }
+      put_center(c, chosen);
+      distances_ = std::move(best);
     }
   }
 
@@ -64,12 +75,12 @@ class KMeans {
         for (size_t d = 0; d < dim_; ++d) centers_[c * dim_ + d] = static_cast<float>(sums[c * dim_ + d] / static_cast<double>(counts[c]));
       } else {
         const auto farthest = static_cast<size_t>(std::ranges::max_element(distances_) - distances_.begin());
-        put_center(c, farthest);
+        distances_ = distances_with(std::move(distances_), c, farthest);
       }
     }
   }
 
-  KMeansResult result() const { return {nearest_, std::accumulate(distances_.begin(), distances_.end(), 0.0)}; }
+  KMeansResult result() const { return {nearest_, sum_of(distances_)}; }
 
  private:
   double squared_distance(size_t vector, size_t center) const {
@@ -80,13 +91,20 @@ class KMeans {
     return sum;
   }
 
-  // Puts a center on a vector, and keeps the distances from the nearest center up to date.
   void put_center(size_t center, size_t vector) {
     std::copy_n(vectors_.begin() + static_cast<std::ptrdiff_t>(vector * dim_), dim_,
                 centers_.begin() + static_cast<std::ptrdiff_t>(center * dim_));
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < distances_.size(); ++i) distances_[i] = std::min(distances_[i], squared_distance(i, center));
   }
+
+  // Puts a center on a vector; the distances from the nearest center with this one among them.
+  std::vector<double> distances_with(std::vector<double> distances, size_t center, size_t vector) {
+    put_center(center, vector);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < distances.size(); ++i) distances[i] = std::min(distances[i], squared_distance(i, center));
+    return distances;
+  }
+
+  static double sum_of(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
   // The vector at which the running sum of the distances passes `left`.
   size_t at_sum(double left) const {

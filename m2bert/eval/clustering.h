@@ -1,5 +1,6 @@
 #pragma once
-// k-means: Lloyd's algorithm on all vectors, from centers that k-means++ draws (Arthur and Vassilvitskii, 2007).
+// k-means: Lloyd's algorithm on all vectors, from centers that greedy k-means++ draws (Arthur and Vassilvitskii, 2007), as scikit-learn's
+// KMeans.
 #include <cstdint>
 #include <span>
 #include <vector>

@@ -91,7 +91,8 @@ TEST_F(EvalTexts, StsRefusesWhatHasNoCorrelation) {
   const std::string good = pair_line(1) + pair_line(2);
   EXPECT_PRED2(has, error("sts", "a.jsonl", ""), "a.jsonl: has no examples");
   EXPECT_PRED2(has, error("sts", "a.jsonl", pair_line(1)), "a.jsonl: has one pair");
-  EXPECT_PRED2(has, error("sts", "a.jsonl", good + "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"score\": NaN}\n"), "a.jsonl:3:");
+  EXPECT_PRED2(has, error("sts", "a.jsonl", good + "{\"sentence1\": \"a\", \"sentence2\": \"b\", \"score\": NaN}\n"),
+               "a.jsonl:3:1:47: NaN is no JSON; write null; --skip-bad passes");
   EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2,score\na,b,1\nc,d,nan\n"), "a.csv:3: \"score\" is NaN; --skip-bad passes");
   EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2,score\na,b,1\nc,d,1\n"), "a.csv: every score is 1; a correlation wants");
   EXPECT_PRED2(has, error("sts", "a.csv", "sentence1,sentence2\na,b\nc,d\n"),
