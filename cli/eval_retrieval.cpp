@@ -166,7 +166,7 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
   app.add_option("--cutoffs", option.cutoffs, "Ranks at which the scores are computed; so many documents are searched")
       ->type_name("N,N,...")
       ->delimiter(',')
-      ->expected(1)
+      ->allow_extra_args(false)
       ->capture_default_str();
   app.add_option("--split", option.split, "Judgements: qrels/SPLIT.tsv or .jsonl")->type_name("NAME")->capture_default_str();
   app.add_flag("--keep-own-id", option.keep_own_id, "Let a query find the document with its own id (default: it is dropped, as BEIR does)");
