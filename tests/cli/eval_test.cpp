@@ -38,7 +38,8 @@ class Eval : public ::testing::Test {
   std::string at(const std::string& name) const { return (scratch_ / name).string(); }
 
   Outcome beir(std::vector<std::string> more, const HowToRun& how = {}) const {
-    std::vector<std::string> arguments = {"eval", "beir", at("set"), "--model", tiny_models().attention, "--batch-size", "4"};
+    std::vector<std::string> arguments = {"eval", "beir", at("set"), "--model", tiny_models().attention};
+    if (std::ranges::find(more, "--batch-size") == more.end()) arguments.insert(arguments.end(), {"--batch-size", "4"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run(arguments, how);
   }
@@ -165,6 +166,7 @@ TEST_F(Eval, HostileDataGivesOneError) {
   const Outcome skipped = beir({"--skip-bad"});
   EXPECT_EQ(skipped.code, 0);
   EXPECT_PRED2(has, skipped.err, "q9999");
+  scratch_.put("set/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq0\td0\t1\n");
   scratch_.put("set/corpus.jsonl", "{\"_id\": \"d0\", \"text\": \"x\"}\n{\"_id\": \"d0\", \"text\": \"x\"}\n");
   EXPECT_PRED2(has, beir({}).err, "corpus.jsonl:2: the id d0 occurs twice; --skip-bad");
   EXPECT_EQ(beir({"--cutoffs", "0"}).code, 2);
