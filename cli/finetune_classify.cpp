@@ -1,5 +1,6 @@
 // m2bert finetune classify: a classifier or a regressor from labelled texts.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
@@ -120,6 +121,16 @@ io::Tree model_tree(const train::BaseModel& base, const data::LabelledData& data
   return model;
 }
 
+// A number of layers, or one of the recipe's words.
+io::Tree freeze_tree(const ClassifyTraining& c) {
+  const bool digits = c.freeze.size() <= 6 && std::ranges::all_of(c.freeze, [](char ch) { return ch >= '0' && ch <= '9'; });
+  if (digits) return std::stoi(c.freeze);
+  if (c.freeze != "embeddings" && c.freeze != "encoder") {
+    throw UsageError("--freeze: wants encoder, embeddings or a number of layers, got '" + c.freeze + "'");
+  }
+  return c.freeze;
+}
+
 // The folder of the run: runs/TRAIN, after the file of the training data, if none is given.
 std::string folder_of(const ClassifyTraining& c) {
   if (!c.output.empty()) return c.output;
@@ -147,7 +158,7 @@ io::Tree recipe_tree(const ClassifyTraining& c, const train::BaseModel& base, co
   recipe.set("scheduler", io::Tree{{"name", "linear_decay_with_warmup"}, {"t_warmup", "0.06dur"}, {"alpha_f", 0.0}});
   recipe.set("algorithms", io::Tree{{"gradient_clipping", io::Tree{{"clipping_type", "norm"}, {"clipping_threshold", 1.0}}}});
   recipe.set("callbacks", io::Tree{{"lr_monitor", io::Tree::map()}, {"speed_monitor", io::Tree{{"window_size", 20}}}});
-  if (!c.freeze.empty()) recipe.set("freeze", c.freeze);
+  if (!c.freeze.empty()) recipe.set("freeze", freeze_tree(c));
   if (!c.eval.empty()) recipe.set("metric_for_best_model", c.metric.empty() ? default_metric(data.kind) : c.metric);
   if (c.patience > 0) recipe.set("early_stopping_patience", c.patience);
   recipe.set("save_folder", folder);
@@ -165,7 +176,11 @@ std::string recipe_text(const ClassifyTraining& c) {
   train::BaseModelOptions base;
   if (!c.config.empty()) base.config = c.config;
   if (!c.tokenizer.empty()) base.tokenizer = c.tokenizer;
-  return io::to_yaml(recipe_tree(c, train::find_base_model(c.model, base), data));
+  const train::BaseModel model = train::find_base_model(c.model, base);
+  const int longest = model.config.max_length();
+  require(c.max_length <= longest, "--max-length ", c.max_length, ": ", c.model, " has ", longest, " positions; give ", longest,
+          " or less");
+  return io::to_yaml(recipe_tree(c, model, data));
 }
 
 data::LabelledData evaluation_data(const train::Recipe& recipe) {
@@ -214,6 +229,7 @@ void run_classify_training(const ClassifyTraining& c, const Globals& globals) {
   training.read = [&](const train::RecipeOptions& options) {
     return train::parse_recipe(text, "finetune classify", c.options.overrides, options);
   };
+  training.resume = "--resume";
   training.shows_recipe = false;
   training.finish = write_report;
   run_training(training, globals);

@@ -101,9 +101,9 @@ train::RunResult run_recipe(const TrainingCommand& command, const train::Recipe&
   }
 }
 
-[[noreturn]] void stop(const train::RunResult& r, bool autoresume) {
+[[noreturn]] void stop(const train::RunResult& r, bool resumes, const std::string& resume) {
   const std::string text = "stopped after " + std::to_string(r.time.batch) + " batches; they are saved in " + r.folder.string() +
-                           ", and the same command " + (autoresume ? "" : "with autoresume=true ") + "resumes from there";
+                           ", and the same command " + (resumes ? "" : "with " + resume + " ") + "resumes from there";
   if (io::interrupted()) throw Error(text);
   io::warn(text, " (another process of the run was asked to stop)");
   throw QuietExit{128 + SIGTERM};
@@ -147,7 +147,7 @@ void run_training(const TrainingCommand& command, const Globals& globals) {
     if (io::interrupted()) throw QuietExit{128 + io::interrupt_signal()};
     return;  // through main: MPI requires an orderly exit
   }
-  if (result.end == train::TrainingEnd::stopped) stop(result, recipe.save.autoresume);
+  if (result.end == train::TrainingEnd::stopped) stop(result, recipe.save.autoresume, command.resume);
   if (command.finish) command.finish(recipe, *task, result);
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
   else std::cout << result_text(result) << "\n";

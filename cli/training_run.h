@@ -32,7 +32,8 @@ struct TrainingCommand {
   std::vector<std::string> words;
   // Reads the recipe with the overrides of `options`. Called again in each of several processes, with the ranks for its paths.
   std::function<train::Recipe(const train::RecipeOptions&)> read;
-  bool shows_recipe = true;  // prints the recipe at the start, as a user who wrote it wants to see it resolved
+  std::string resume = "autoresume=true";  // what a user adds to this command to resume a run
+  bool shows_recipe = true;                // prints the recipe at the start, as a user who wrote it wants to see it resolved
   // The task and the hooks of the run.
   std::function<std::unique_ptr<tasks::Task>(const train::Recipe&)> task = train::make_task;
   train::RunHooks hooks;

@@ -350,9 +350,13 @@ io::Tree Config::to_tree() const {
   }
   if (!num_labels_given && num_labels == Config().num_labels) tree.as_map().erase("num_labels");
   if (!labels.empty()) {
-    io::Tree names = io::Tree::map();
-    for (size_t i = 0; i < labels.size(); ++i) names.set(std::to_string(i), labels[i]);
+    io::Tree names = io::Tree::map(), ids = io::Tree::map();
+    for (size_t i = 0; i < labels.size(); ++i) {
+      names.set(std::to_string(i), labels[i]);
+      ids.set(labels[i], int(i));
+    }
     tree.set("id2label", names);
+    tree.set("label2id", ids);  // Transformers does not derive it from id2label
   }
   return tree;
 }

@@ -25,12 +25,22 @@ checkpoint::TensorMap initial_values(Model& model, const Part& part) {
   return own;
 }
 
+// Whether the file's classifier is for other labels than the model's: for more, for fewer, or for some with other names.
+bool has_other_labels(const Config& config, const checkpoint::TensorMap& weights, const std::vector<std::string>& labels) {
+  const auto bias = std::ranges::find(weights, "classifier.bias", [](const auto& w) -> const std::string& { return w.first; });
+  if (bias == weights.end()) return false;
+  if (bias->second.size() != size_t(config.num_labels)) return true;
+  return !labels.empty() && !config.labels.empty() && labels != config.labels;
+}
+
 }  // namespace
 
-StartReport start_from(Model& model, checkpoint::TensorMap weights, const std::string& source) {
+StartReport start_from(Model& model, checkpoint::TensorMap weights, const std::string& source, const std::vector<std::string>& labels) {
   drop_other_heads(weights, model.config(), model.head());
   std::erase_if(weights, [](const auto& w) { return w.first.starts_with("cls.seq_relationship."); });
   StartReport report;
+  report.other_labels = has_other_labels(model.config(), weights, labels);
+  if (report.other_labels) std::erase_if(weights, [](const auto& w) { return w.first.starts_with("classifier."); });
   report.loaded = weights.size();
   for (const auto& part : kParts) {
     if (std::ranges::any_of(weights, [&](const auto& w) { return w.first.starts_with(part.prefix); })) continue;

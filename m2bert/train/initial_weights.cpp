@@ -9,6 +9,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 #include "m2bert/models/find_model.h"
+#include "m2bert/models/pretrained.h"
 #include "m2bert/models/start_weights.h"
 #include "m2bert/train/recipe_keys.h"
 
@@ -36,6 +37,13 @@ checkpoint::TensorMap load_and_grow(const fs::path& path, const Recipe& recipe) 
   return models::grow_context(std::move(weights), recipe.model, *recipe.save.grow);
 }
 
+// The names of the labels that a classifier in `path` has; empty if they are not known.
+std::vector<std::string> labels_of(const fs::path& path) {
+  std::error_code none;
+  const fs::path config = (fs::is_directory(path, none) ? path : path.parent_path()) / "config.json";
+  return fs::is_regular_file(config, none) ? models::read_config(config).labels : std::vector<std::string>();
+}
+
 }  // namespace
 
 fs::path find_weights(const std::string& name, const std::string& where) {
@@ -47,10 +55,14 @@ fs::path find_weights(const std::string& name, const std::string& where) {
 
 void load_initial_weights(models::Model& model, const fs::path& path, const Recipe& recipe) {
   try {
-    const auto report = models::start_from(model, load_and_grow(path, recipe), path.string());
+    const auto labels = model.head() == models::Head::classification ? labels_of(path) : std::vector<std::string>();
+    const auto report = models::start_from(model, load_and_grow(path, recipe), path.string(), labels);
     require_finite(model, path.string());
     io::info("starting from the weights of ", path.string(), " (", report.loaded, " arrays)");
-    for (const auto& part : report.fresh) io::info(path.string(), " has no ", part, ": training starts with a new one");
+    for (const auto& part : report.fresh) {
+      const char* has = part == "classifier" && report.other_labels ? " has other labels in its " : " has no ";
+      io::info(path.string(), has, part, ": training starts with a new one");
+    }
   } catch (const Error& error) {
     fail(where(recipe.tree, "load_path"), error.what());
   }

@@ -95,6 +95,14 @@ TEST_F(Eval, RunFilesAndPages) {
   EXPECT_PRED2(has, beir({"--page", at("set/corpus.jsonl")}).err, "is there already");
 }
 
+TEST_F(Eval, CutoffsAreAListAndAFolderMayFollow) {
+  const Outcome outcome = run({"eval", "beir", "--bm25-only", "--json", "--cutoffs", "2,1", at("set")});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const io::Tree scores = json_lines(outcome.out).at(0)["results"].items()[0]["scores"];
+  EXPECT_TRUE(scores.contains("nDCG@1") && scores.contains("nDCG@2"));
+  EXPECT_FALSE(scores.contains("nDCG@10"));
+}
+
 TEST_F(Eval, Bm25Alone) {
   const Outcome outcome = run({"eval", "beir", at("set"), "--bm25-only", "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;

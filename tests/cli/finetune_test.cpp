@@ -79,12 +79,43 @@ TEST_F(FinetuneClassify, ResumesAfterASignal) {
   how.signal_when = [&] { return fs::exists(at("run/metrics.jsonl")) && fs::file_size(at("run/metrics.jsonl")) > 0; };
   const auto stopped = run(command("train.csv", "train.csv", {"--epochs", "40"}), how);
   EXPECT_EQ(stopped.code, 128 + 15);
-  EXPECT_NE(stopped.err.find("resumes from there"), std::string::npos) << stopped.err;
+  EXPECT_NE(stopped.err.find("with --resume resumes from there"), std::string::npos) << stopped.err;
   const auto whole = json(run(command("train.csv", "train.csv", {"--epochs", "40", "--resume", "--json"})));
   const auto model = content(at("run/model/model.safetensors"));
   EXPECT_EQ(whole.at("epochs").integer(), 40);
   json(run(command("train.csv", "train.csv", {"--epochs", "40", "--overwrite", "--json"})));
   EXPECT_EQ(content(at("run/model/model.safetensors")), model);
+}
+
+TEST_F(FinetuneClassify, ModelOfOtherLabels) {
+  put_table("two.csv", 8, {"x", "y"});
+  put_table("three.csv", 9, {"p", "q", "r"});
+  json(run(command("two.csv", "", {"--epochs", "1", "--json"})));
+  const auto config = io::read_json(at("run/model/config.json"));
+  EXPECT_EQ(config.at("label2id").at("y").integer(), 1);
+  for (const char* from : {"run/model", "run"}) {
+    auto words = command("three.csv", "", {"--epochs", "1"});
+    words[2] = at(from);
+    words[6] = at(std::string("next-") + fs::path(from).filename().string());
+    const auto outcome = run(words);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.err.find("has other labels in its classifier: training starts with a new one"), std::string::npos) << outcome.err;
+  }
+}
+
+TEST_F(FinetuneClassify, FreezesANumberOfLayers) {
+  put_table("train.csv", 8, {"x", "y"});
+  json(run(command("train.csv", "", {"--epochs", "1", "--freeze", "1", "--json"})));
+  const auto wrong = run(command("train.csv", "", {"--freeze", "all"}));
+  EXPECT_EQ(wrong.code, 2);
+  EXPECT_NE(wrong.err.find("--freeze"), std::string::npos) << wrong.err;
+}
+
+TEST_F(FinetuneClassify, TextsLongerThanTheModelTakesAreRefused) {
+  put_table("train.csv", 8, {"x", "y"});
+  const auto outcome = run(command("train.csv", "", {"--max-length", "100000"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_NE(outcome.err.find("--max-length"), std::string::npos) << outcome.err;
 }
 
 // Without dropout, whose masks follow the way in which a batch is cut.

@@ -87,5 +87,25 @@ TEST(StartFrom, AnEncoderOrAHeadThatIsIncompleteIsAnError) {
   }
 }
 
+TEST(StartFrom, AClassifierForOtherLabelsIsReplaced) {
+  auto config = tiny_m2_config(8);
+  config.num_labels = 2;
+  Model source(config, Head::classification);
+  source.init(1);
+  const auto start = [&](const Names& labels, const Names& of_file) {
+    config.num_labels = int(labels.size());
+    config.labels = labels;
+    Model model(config, Head::classification);
+    model.init(2);
+    return start_from(model, weights_of(source), "x.pt", of_file).fresh;
+  };
+  const Names replaced{"classifier"};
+  EXPECT_EQ(start({"a", "b"}, {"a", "b"}), Names{});
+  EXPECT_EQ(start({"a", "b"}, {}), Names{});
+  EXPECT_EQ(start({"a", "b"}, {"b", "a"}), replaced);
+  EXPECT_EQ(start({"a", "b", "c"}, {"a", "b"}), replaced);
+  EXPECT_EQ(start({"a", "b", "c"}, {}), replaced);
+}
+
 }  // namespace
 }  // namespace m2bert::models
