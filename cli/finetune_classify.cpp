@@ -183,14 +183,6 @@ std::string recipe_text(const ClassifyTraining& c) {
   return io::to_yaml(recipe_tree(c, model, data));
 }
 
-data::LabelledData evaluation_data(const train::Recipe& recipe) {
-  const auto& loader = *recipe.eval_loaders.front().labelled;
-  auto how = loader.labels;
-  if (how.label_names.empty()) how.label_names = recipe.model.labels;
-  how.integers_are_indices = !how.label_names.empty();
-  return data::read_labelled(loader.file, how);
-}
-
 // In the order of the texts.
 tasks::Predictions sorted_predictions(const tasks::Predictions& gathered, const std::vector<uint32_t>& order) {
   tasks::Predictions sorted{gathered.width, gathered.logits, gathered.targets};
@@ -209,8 +201,9 @@ void write_report(const train::Recipe& recipe, const tasks::Task& task, const tr
   options.title = recipe.run_name;
   const auto* classification = dynamic_cast<const tasks::Classification*>(&task);
   if (classification && !result.evaluations.empty()) {
-    const auto data = evaluation_data(recipe);
-    const auto order = data::gathered_order(data.size(), {int(recipe.global_eval_batch), 0, result.processes});
+    const auto data = train::read_texts(*recipe.eval_loaders.front().labelled, recipe.model);
+    const auto order =
+        data::gathered_order(uint64_t(result.evaluations.front().samples), {int(recipe.global_eval_batch), 0, result.processes});
     const auto predictions = sorted_predictions(classification->predictions_of(result.evaluations.front().predictions), order);
     const auto wrong = train::wrong_examples(data, classification->problem(), predictions);
     options.more = train::classification_html(data, classification->problem(), predictions, wrong);
@@ -246,7 +239,7 @@ void add_data_options(CLI::App& app, ClassifyTraining& c) {
   app.add_option("--labels", c.labels, "Names of the labels, in the order of the outputs (default: those of --train, sorted)")
       ->type_name("A,B,...");
   app.add_option("--separator", c.separator, "What divides several labels in a string")->capture_default_str()->type_name("TEXT");
-  add_choice(app, "--format", c.format, {"auto", "jsonl", "csv", "tsv"}, "Format of the files (auto: by their names)")
+  add_choice(app, "--format", c.format, {"auto", "jsonl", "csv", "tsv", "parquet"}, "Format of the files (auto: by their names)")
       ->capture_default_str();
   app.add_option("--delimiter", c.delimiter, "What divides the columns of a table: one character, \\t for a tab")->type_name("CHAR");
   app.add_flag("--skip-bad", c.skip_bad, "Pass over records that cannot be used, and count them");

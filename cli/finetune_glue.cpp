@@ -32,7 +32,6 @@ using train::GlueJob;
 using train::GlueResult;
 
 struct GlueCommand {
-  const CLI::App* app = nullptr;
   std::string recipe, data, submission, job;
   std::vector<std::string> overrides;
   bool start_from_mnli = false, keep_models = false, allow_unknown = false, overwrite = false, markdown = false;
@@ -231,7 +230,6 @@ void run_sweep(const GlueCommand& c, const Globals& globals) {
 Run finetune_glue_command(CLI::App& finetune, const Globals& globals) {
   CLI::App* app = finetune.add_subcommand("glue", "Train and evaluate a model on the tasks of GLUE");
   const auto c = std::make_shared<GlueCommand>();
-  c->app = app;
   app->add_option("recipe", c->recipe, "Recipe (YAML) of upstream's finetune-glue")->required()->type_name("RECIPE");
   app->add_option("overrides", c->overrides, "Values in place of the recipe's: starting_checkpoint_load_path=runs/bert default_seed=1")
       ->type_name("KEY=VALUE");

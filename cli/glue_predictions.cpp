@@ -5,6 +5,7 @@
 #include "m2bert/data/glue.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/train/evaluate_model.h"
@@ -63,6 +64,7 @@ void write_glue_predictions(const io::Tree& recipe, const fs::path& model, const
   const auto made = train::make_task(read);
   const auto& classification = dynamic_cast<const tasks::Classification&>(*made);
   const auto evaluations = evaluate_glue(recipe, model, data, sets);
+  require(!io::interrupted(), "stopped; no predictions are written for a part of the test sets");
   for (size_t i = 0; i < sets.size(); ++i) {
     const auto& of = data::glue_task(sets[i].task);
     const auto found = predictions_of(of, classification.predictions_of(evaluations[i].predictions));

@@ -10,6 +10,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/log.h"
+#include "m2bert/tasks/classification.h"
 #include "m2bert/threads.h"
 #include "m2bert/tokenize/wordpiece.h"
 #include "m2bert/train/fixed_batches.h"
@@ -88,10 +89,24 @@ std::unique_ptr<data::BatchSource> open_text(const LoaderConfig& loader, const B
   return with_prefix(where(loader.tree, location_key(loader.tree)), [&] { return data::open_text_data(config, tokenizer, shape); });
 }
 
+const char* problem_type_of(data::LabelKind kind) {
+  if (kind == data::LabelKind::number) return "regression";
+  return kind == data::LabelKind::multi ? "multi_label_classification" : "single_label_classification";
+}
+
+const char* problem_type_of(const models::Config& model) {
+  const auto problem = tasks::problem_of(model);
+  if (problem == tasks::Problem::regression) return problem_type_of(data::LabelKind::number);
+  return problem_type_of(problem == tasks::Problem::multi_label ? data::LabelKind::multi : data::LabelKind::single);
+}
+
 void require_labels_fit(const data::LabelledData& data, const models::Config& model) {
   const size_t wanted = data.kind == data::LabelKind::number ? 1 : data.label_names.size();
   require(wanted == size_t(model.num_labels), data.name, ": has ", wanted, wanted == 1 ? " label" : " labels", ", the model has ",
           model.num_labels, " (model.model_config.num_labels or id2label)");
+  const std::string type = problem_type_of(data.kind), models_type = problem_type_of(model);
+  require(type == models_type, data.name, ": its labels are those of a ", type, ", the model is made for a ", models_type,
+          " (model.model_config.problem_type)");
 }
 
 // A test set without labels, for its predictions alone.
@@ -105,14 +120,6 @@ data::LabelledData read_glue(const LabelledLoader& config) {
   auto data = data::GlueFolder(config.file).split(data::glue_task(config.glue->task), config.glue->split);
   if (config.glue->split.starts_with("test")) label_with_zero(data);
   return data;
-}
-
-data::LabelledData read_texts(const LabelledLoader& config, const models::Config& model) {
-  if (config.glue) return read_glue(config);
-  auto how = config.labels;
-  if (how.label_names.empty()) how.label_names = model.labels;
-  how.integers_are_indices = !how.label_names.empty();
-  return data::read_labelled(config.file, how);
 }
 
 std::string fingerprint_of(const data::LabelledData& data) {
@@ -235,17 +242,25 @@ std::map<std::string, std::string> tokenizer_files_of(const tokenize::WordPiece&
   return {{"vocab.txt", lines}};
 }
 
+data::LabelledData read_texts(const LabelledLoader& loader, const models::Config& model) {
+  if (loader.glue) return read_glue(loader);
+  auto how = loader.labels;
+  if (how.label_names.empty()) how.label_names = model.labels;
+  how.integers_are_indices = !how.label_names.empty();
+  return data::read_labelled(loader.file, how);
+}
+
 LoaderConfig read_loader(const io::Tree& loader) {
   if (!loader.is_map()) loader.wants("a map: name, dataset, ...");
   LoaderConfig config;
   config.tree = loader;
   const std::string& name = loader.at("name").string();
+  config.label = loader.get<std::string>("label", "");
   if (name == "batches") {
     config.file = loader.at("file").string();
-    for (const auto* extra : loader.unknown({"name", "file"})) config.without_effect.push_back(extra->value.path());
+    for (const auto* extra : loader.unknown({"name", "file", "label"})) config.without_effect.push_back(extra->value.path());
     return config;
   }
-  config.label = loader.get<std::string>("label", "");
   if (name == "glue" || name == "labelled") {
     config.labelled =
         name == "glue" ? read_glue_loader(loader, config.without_effect) : read_labelled_loader(loader, config.without_effect);
@@ -259,6 +274,7 @@ LoaderConfig read_loader(const io::Tree& loader) {
   }
   if (name != "text") loader.at("name").wants("text, labelled, glue, retrieval or batches");
   io::Tree without = loader;
+  without.as_map().erase("label");
   drop_padding_multiple(without);
   config.text = data::read_text_data_config(without);
   config.without_effect = config.text->without_meaning;

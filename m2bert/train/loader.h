@@ -25,7 +25,7 @@ struct GlueSelection {
 // Labelled texts for classification and regression.
 struct LabelledLoader {
   std::filesystem::path file;         // for glue, the folder
-  std::optional<GlueSelection> glue;  //
+  std::optional<GlueSelection> glue;  // name: glue
   data::LabelledOptions labels;       // without label names: the model's
   int max_seq_len = 0;                // 0: the model's default_length()
   bool shuffle = false, drop_last = false;
@@ -53,8 +53,12 @@ struct LoaderConfig {
 //   glue      a split of a GLUE task (data::GlueFolder): folder, task, split; and those of labelled that do not describe a file. A test set
 //             without labels gets the label 0 everywhere
 //   batches   ready batches in a safetensors file, named by `file` (FixedBatches)
+// and for an evaluation set its `label`.
 // Error with the recipe's line for another name, an unknown key or an invalid value.
 LoaderConfig read_loader(const io::Tree& loader);
+
+// The texts of a loader, with the model's label names where the loader has none. Error: see data::read_labelled and data::GlueFolder.
+data::LabelledData read_texts(const LabelledLoader& loader, const models::Config& model);
 
 // bert-base-uncased, or the tokenizer of a file or folder. Error that starts with `where`.
 tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where);

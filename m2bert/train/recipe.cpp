@@ -133,6 +133,7 @@ void read_eval_loaders(Recipe& r, RecipeKeys& keys, const Placeholders& placehol
 
 void read_data(Recipe& r, RecipeKeys& keys, const Placeholders& placeholders) {
   r.train_loader = read_loader_at(keys.at("train_loader"), placeholders);
+  if (!r.train_loader.label.empty()) r.train_loader.without_effect.push_back("train_loader.label");
   read_eval_loaders(r, keys, placeholders);
   check_tokenizers(r, keys);
 }
@@ -215,8 +216,12 @@ void read_best(Recipe& r, RecipeKeys& keys) {
   r.best.keep = keys.get("load_best_model_at_end", true);
   r.best.patience = int(keys.integer("early_stopping_patience", 0, 0, 1000000));
   r.best.threshold = keys.number("early_stopping_threshold", 0, 0);
-  if (r.best.patience > 0 && r.best.metric.empty())
-    keys.at("early_stopping_patience").wants("metric_for_best_model, which says what is to become better");
+  const auto needs_metric = [&](bool asked, const char* key) {
+    if (asked && r.best.metric.empty()) keys.at(key).wants("metric_for_best_model, which says what is to become better");
+  };
+  needs_metric(r.best.patience > 0, "early_stopping_patience");
+  needs_metric(r.best.threshold > 0, "early_stopping_threshold");
+  needs_metric(keys.get("load_best_model_at_end", false), "load_best_model_at_end");
   if (!r.best.metric.empty() && r.eval_loaders.empty()) keys.at("metric_for_best_model").wants("an eval_loader: there is no evaluation");
 }
 

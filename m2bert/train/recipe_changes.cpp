@@ -35,7 +35,7 @@ constexpr std::string_view kFetching[] = {
     "num_workers",         "prefetch_factor", "timeout",         "predownload", "download_retry", "download_timeout",
     "validate_hash",       "keep_zip",        "keep_raw",        "skip_bad",    "pin_memory",     "persistent_workers",
     "num_canonical_nodes", "partition_algo",  "padding_multiple"};
-constexpr std::string_view kPlaces[] = {"local", "remote", "file"};
+constexpr std::string_view kPlaces[] = {"local", "remote", "file", "folder", "data"};
 constexpr std::string_view kMore[] = {"max_duration", "global_train_batch_size"};
 
 bool is_free(std::string_view key, bool same_data) {

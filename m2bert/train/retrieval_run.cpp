@@ -262,6 +262,7 @@ void RetrievalRun::read_evaluation() {
           "an evaluation of retrieval needs all of its texts; eval_loader.query_cap limits the queries");
   const auto& loader = recipe_.eval_loaders[0];
   const auto data = read_all(loader, "test");
+  eval_fingerprint_ = data.fingerprint();
   const bool labels = data::shape_of(data, name_of_data(loader)).labels;
   auto& evaluation = settings_.evaluation;
   evaluation.k = size_t(loader.retrieval->k);
@@ -324,7 +325,6 @@ data::TextRows RetrievalRun::text_rows(const LoaderConfig& loader) const {
 
 namespace {
 
-// Owns the batches that a MiningSource reads from, or none.
 StreamInfo info_of(const LoaderConfig& loader, int64_t global_batch, const data::TextRows& rows, const tokenize::WordPiece& tokenizer,
                    const Recipe& recipe) {
   StreamInfo info{global_batch, int(rows.max_length), loader.retrieval->drop_last};
@@ -355,15 +355,17 @@ RunData RetrievalRun::open(const Processes& processes) {
     auto mining = std::make_unique<MiningSource>(*batches_, data_, config_.hard, rows, shape, at_once);
     mining_ = mining.get();
     run.train.emplace(std::move(mining), std::move(info));
+    mining_->set_batches_per_epoch(run.train->batches_per_epoch(recipe_.train_subset));
   } else {
     run.train.emplace(std::move(batches), std::move(info));
   }
   if (recipe_.eval_loaders.empty()) return run;
   const auto& eval = recipe_.eval_loaders[0];
   const auto eval_rows = text_rows(eval);
+  auto eval_info = info_of(eval, recipe_.global_eval_batch, eval_rows, tokenizer_, recipe_);
+  eval_info.fingerprint = eval_fingerprint_;
   const data::BatchShape eval_shape{int(recipe_.global_eval_batch), processes.rank(), processes.size()};
-  run.eval.emplace_back(std::make_unique<data::TextBatches>(eval_queries_, eval_passages_, eval_rows, eval_shape),
-                        info_of(eval, recipe_.global_eval_batch, eval_rows, tokenizer_, recipe_));
+  run.eval.emplace_back(std::make_unique<data::TextBatches>(eval_queries_, eval_passages_, eval_rows, eval_shape), std::move(eval_info));
   return run;
 }
 

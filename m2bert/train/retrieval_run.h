@@ -51,6 +51,7 @@ class RetrievalRun {
   data::RetrievalData data_;
   tasks::RetrievalSettings settings_;
   std::vector<std::string> eval_queries_, eval_passages_;
+  std::string eval_fingerprint_;
   std::optional<tasks::MemoryBank> bank_;
   std::unique_ptr<data::RetrievalBatches> batches_;
   MiningSource* mining_ = nullptr;  // owned by the run's data

@@ -130,11 +130,16 @@ void set_negatives(data::RetrievalData& data, const std::string& text, const std
 
 MiningSource::MiningSource(data::RetrievalBatches& source, data::RetrievalData& data, HardNegatives hard, data::TextRows rows,
                            const data::BatchShape& shape, int batch)
-    : source_(source), data_(data), hard_(std::move(hard)), rows_(std::move(rows)), shape_(shape), batch_(batch) {}
+    : source_(source),
+      data_(data),
+      hard_(std::move(hard)),
+      rows_(std::move(rows)),
+      shape_(shape),
+      batch_(batch),
+      batches_per_epoch_(int64_t((source.samples_per_epoch() + uint64_t(shape.global_batch) - 1) / uint64_t(shape.global_batch))) {}
 
 int64_t MiningSource::batch_number() const {
-  const auto size = uint64_t(shape_.global_batch), per_epoch = (samples_per_epoch() + size - 1) / size;
-  return int64_t(position_.epoch * per_epoch + position_.samples / size);
+  return int64_t(position_.epoch) * batches_per_epoch_ + int64_t(position_.samples) / shape_.global_batch;
 }
 
 void MiningSource::seek(const data::DataPosition& position) {

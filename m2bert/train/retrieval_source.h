@@ -37,6 +37,8 @@ class MiningSource : public data::BatchSource {
                const data::BatchShape& shape, int batch);
 
   void set_context(MiningContext context) { context_ = std::move(context); }
+  // Batches that the run takes from an epoch, by which batches are numbered over epochs.
+  void set_batches_per_epoch(int64_t count) { batches_per_epoch_ = count; }
 
   std::optional<data::Batch> next() override;
   void seek(const data::DataPosition& position) override;
@@ -57,6 +59,7 @@ class MiningSource : public data::BatchSource {
   MiningContext context_;
   data::DataPosition position_;
   int64_t mined_at_ = -1;
+  int64_t batches_per_epoch_;
 };
 
 // The negatives of all samples as text, a line each, and back. Error, which begins with `name`, for other data.

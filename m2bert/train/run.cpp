@@ -8,6 +8,8 @@
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/hash.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
@@ -39,7 +41,7 @@ class Run {
                    recipe.optimizer),
         step_(model_, task, optimizer_, processes, step_options(recipe)) {}
 
-  RunResult run(const RunHooks& hooks);
+  RunResult run();
 
  private:
   std::vector<nn::NamedArray> initialized_parameters();
@@ -49,6 +51,7 @@ class Run {
   }
   void open_data();
   void open_folder();
+  std::string eval_fingerprint() const;
   void refuse_other_run(const RunState& state) const;
   void write_description() const;
   std::optional<RunState> starting_state();
@@ -61,9 +64,9 @@ class Run {
   TrainerOptions trainer_options() const;
   void add_loggers(TrainerParts& parts, const std::optional<RunState>& state);
   void add_monitors(TrainerParts& parts, int length);
-  fs::path write_model(const RunHooks& hooks);
+  fs::path write_model();
   void load_best();
-  void finish(RunResult& result, const RunHooks& hooks);
+  void finish(RunResult& result);
   std::vector<Evaluation> evaluate_now();
   void require_known_metric() const;
 
@@ -126,11 +129,25 @@ void Run::open_folder() {
   folder_->replace_old();
 }
 
+// A hash of what evaluations compute their metrics from; empty if that is unknown.
+std::string Run::eval_fingerprint() const {
+  std::string all = std::to_string(recipe_.eval_subset);
+  for (size_t i = 0; i < eval_data_.size(); ++i) {
+    const auto& fingerprint = eval_data_[i].info().fingerprint;
+    if (fingerprint.empty()) return "";
+    all += "\n" + recipe_.eval_loaders[i].label + "\n" + fingerprint;
+  }
+  return eval_data_.empty() ? "" : io::hash128(all);
+}
+
 RecipeChanges Run::changes_since(const RunState& state) const {
   const bool same_data = !state.data.empty() && state.data == data_->info().fingerprint;
   auto changes = changes_of(state.recipe, recipe_, same_data);
   if (!state.data.empty() && !data_->info().fingerprint.empty() && !same_data)
     changes.other.push_back({"train_loader", "data with the hash " + state.data, data_->info().fingerprint});
+  const auto evaluated = eval_fingerprint();
+  if (state.best && !state.eval_data.empty() && !evaluated.empty() && state.eval_data != evaluated)
+    changes.other.push_back({"eval_loader", "data with the hash " + state.eval_data + ", by which the best model was chosen", evaluated});
   return changes;
 }
 
@@ -178,7 +195,10 @@ std::optional<RunState> Run::load_named_state() {
     return std::nullopt;
   }
   auto state = load_run(path, trained());
-  state.log_bytes = 0;  // of another folder
+  // What belongs to the other folder: its metrics file, and its best model.
+  state.log_bytes = 0;
+  state.best.reset();
+  state.stopped_early = false;
   return state;
 }
 
@@ -237,6 +257,7 @@ TrainerOptions Run::trainer_options() const {
   o.best = recipe_.best;
   o.recipe = recipe_.tree;
   o.data = data_->info().fingerprint;
+  o.eval_data = eval_fingerprint();
   return o;
 }
 
@@ -271,13 +292,13 @@ void Run::add_monitors(TrainerParts& parts, int length) {
 }
 
 // Writes the trained model with its tokenizer, as a folder that every command reads.
-fs::path Run::write_model(const RunHooks& hooks) {
+fs::path Run::write_model() {
   if (!folder_) return {};
   const fs::path folder = folder_->path() / "model";
   const auto& data = data_->info();
   checkpoint::FolderDescription description;
   description.config_json = io::to_json(recipe_.model.to_tree(), 2) + "\n";
-  hooks.describe(description);
+  hooks_.describe(description);
   checkpoint::write_folder_description(folder, description);
   auto files = data.tokenizer;
   if (data.length < recipe_.model.max_length())  // the length of its texts, where the model could take longer ones
@@ -293,14 +314,14 @@ void Run::load_best() {
   broadcast_run(std::nullopt, trained(), processes_);
 }
 
-RunResult Run::run(const RunHooks& hooks) {
+RunResult Run::run() {
   open_data();
   require_known_metric();
   open_folder();
-  hooks.on_start();
+  hooks_.on_start();
   write_description();
   const auto state = starting_state();
-  hooks.on_model(model_, processes_);
+  hooks_.on_model(model_, processes_);
   choose_microbatch(state, data_->info().length);
 
   TrainerParts parts{
@@ -315,7 +336,7 @@ RunResult Run::run(const RunHooks& hooks) {
   for (const auto& p : optimizer_.parameters()) result.trained_parameters += p.array->size();
   io::info(recipe_.model.summary(), ", ", io::show_count(result.parameters), " parameters",
            result.trained_parameters < result.parameters ? ", " + io::show_count(result.trained_parameters) + " of them trained" : "");
-  result.was_finished = state && (state->stopped_early || length_.reached(state->time));
+  result.was_finished = state && trainer.finished();
   result.end = trainer.fit();
   result.time = trainer.time();
   result.loss = trainer.last_gradient() ? trainer.last_gradient()->loss : std::numeric_limits<double>::quiet_NaN();
@@ -324,21 +345,23 @@ RunResult Run::run(const RunHooks& hooks) {
   result.seconds = trainer.seconds();
   result.folder = recipe_.save.folder;
   result.processes = processes_.size();
-  if (result.end == TrainingEnd::finished) finish(result, hooks);
+  if (result.end == TrainingEnd::finished) finish(result);
   return result;
 }
 
-// The model of a finished run, and its evaluations.
-void Run::finish(RunResult& result, const RunHooks& hooks) {
-  if (result.best && recipe_.best.keep) {
-    load_best();
-    if (result.best->batch != result.time.batch || result.evaluations.empty()) result.evaluations = evaluate_now();
-    result.model = write_model(hooks);
-    return;
+// The model of a finished run, and its evaluations. After a signal, which cuts an evaluation short, the run counts as stopped.
+void Run::finish(RunResult& result) {
+  const bool keeps_best = result.best && recipe_.best.keep;
+  if (keeps_best) load_best();
+  const optim::SwappedAverage swapped(average_ && !keeps_best ? &*average_ : nullptr);
+  if (result.evaluations.empty() || (keeps_best && result.best->batch != result.time.batch)) {
+    result.evaluations = evaluate_now();
+    if (processes_.any(io::interrupted())) {
+      result.end = TrainingEnd::stopped;
+      return;
+    }
   }
-  const optim::SwappedAverage swapped(average_ ? &*average_ : nullptr);
-  if (result.evaluations.empty()) result.evaluations = evaluate_now();
-  result.model = write_model(hooks);
+  result.model = write_model();
 }
 
 std::vector<Evaluation> Run::evaluate_now() {
@@ -365,7 +388,7 @@ RunResult run(const Recipe& recipe, const tasks::Task& task, const Processes& pr
   require_even_share(recipe, "global_train_batch_size", recipe.global_batch, processes);
   require_even_share(recipe, "global_eval_batch_size", recipe.global_eval_batch, processes);
   Run run(recipe, task, processes, hooks);
-  return run.run(hooks);
+  return run.run();
 }
 
 }  // namespace m2bert::train

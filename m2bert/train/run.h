@@ -42,8 +42,9 @@ struct RunHooks {
   std::function<void(checkpoint::FolderDescription&)> describe = [](checkpoint::FolderDescription&) {};
 };
 
-// Runs the recipe for a task. Everything a run leaves is in its folder: recipe.yaml, config.json, metrics.jsonl, checkpoints, and at the
-// end the model as a Hugging Face folder. Every process of the run calls it. Error: see trainer.h.
+// Runs the recipe for a task. Everything a run leaves is in its folder: recipe.yaml, config.json, metrics.jsonl, checkpoints, the best
+// weights (best.safetensors) where the recipe has metric_for_best_model, and at the end the model as a Hugging Face folder. Every process
+// of the run calls it. Error: see trainer.h.
 RunResult run(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const RunHooks& hooks = {});
 
 }  // namespace m2bert::train

@@ -110,7 +110,8 @@ io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
           {"stopped_early", s.stopped_early},
           {"guard", s.guard},
           {"recipe", s.recipe},
-          {"data", s.data}};
+          {"data", s.data},
+          {"eval_data", s.eval_data}};
 }
 
 RunState state_of(const io::Tree& tree) {
@@ -129,7 +130,8 @@ RunState state_of(const io::Tree& tree) {
   s.stopped_early = tree.get<bool>("stopped_early", false);
   s.guard = tree.at("guard");
   s.recipe = tree.at("recipe");
-  s.data = tree.get<std::string>("data", "");  // absent in older checkpoints
+  s.data = tree.get<std::string>("data", "");            // absent in older checkpoints
+  s.eval_data = tree.get<std::string>("eval_data", "");  // the same
   return s;
 }
 

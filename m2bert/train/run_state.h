@@ -44,7 +44,8 @@ struct RunState {
   bool stopped_early = false;   // the run is over before its length is reached
   io::Tree guard;               // the loss guard's state
   io::Tree recipe;              // resolved
-  std::string data;             // BatchStream::fingerprint; empty: unknown
+  std::string data;             // StreamInfo::fingerprint; empty: unknown
+  std::string eval_data;        // the same, of the evaluation sets
 };
 
 // The state without the arrays, as it is saved.

@@ -44,7 +44,7 @@ void Trainer::resume(const RunState& state) {
   if (state.evaluated) evaluated_at_ = time_;
   evaluation_due_ = state.evaluation_due;
   best_ = state.best;
-  stopped_early_ = state.stopped_early;
+  stopped_early_ = state.stopped_early && patience_is_over();  // the patience may have been raised since
 }
 
 TrainingEnd Trainer::fit() {
@@ -184,10 +184,12 @@ void Trainer::look_for_best() {
   } else if (best_) {
     ++best_->evaluations_since;
   }
-  stopped_early_ = options.patience > 0 && best_ && best_->evaluations_since >= options.patience;
+  stopped_early_ = patience_is_over();
   if (stopped_early_)
     io::info("batch ", time_.batch, ": no better ", options.metric, " in ", best_->evaluations_since, " evaluations; the run ends");
 }
+
+bool Trainer::patience_is_over() const { return options_.best.patience > 0 && best_ && best_->evaluations_since >= options_.best.patience; }
 
 RunState Trainer::state() {
   RunState state;
@@ -204,6 +206,7 @@ RunState Trainer::state() {
   state.guard = parts_.guard.state();
   state.recipe = options_.recipe;
   state.data = options_.data;
+  state.eval_data = options_.eval_data;
   return state;
 }
 

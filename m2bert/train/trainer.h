@@ -35,8 +35,9 @@ struct TrainerOptions {
   EvaluationOptions evaluation;
   AverageOptions average;
   BestOptions best;
-  io::Tree recipe;   // saved with every checkpoint
-  std::string data;  // the same: BatchStream::fingerprint
+  io::Tree recipe;        // saved with every checkpoint
+  std::string data;       // the same: StreamInfo::fingerprint
+  std::string eval_data;  // the same, of the evaluation sets
 };
 
 // What the loop works with. Only the first process has loggers, monitors, the folder and the metrics file.
@@ -67,6 +68,8 @@ class Trainer {
   // returned. Errors, such as data that cannot be read or a process that died, save that state too and are rethrown.
   TrainingEnd fit();
 
+  // Whether nothing is left to train: the length of the run is reached, or it stopped early.
+  bool finished() const { return stopped_early_ || options_.length.reached(time_); }
   const optim::Timestamp& time() const { return time_; }
   const std::optional<Gradient>& last_gradient() const { return last_gradient_; }
   const std::vector<Evaluation>& last_evaluations() const { return last_evaluations_; }
@@ -81,9 +84,9 @@ class Trainer {
   void advance_data();
   void log(Gradient& gradient, const optim::Timestamp& before);
   void write(const Record& record);
-  bool finished() const { return stopped_early_ || options_.length.reached(time_); }
   void evaluate();
   void look_for_best();
+  bool patience_is_over() const;
   void save();
   bool weights_are_finite() const;
   void save_after_error() noexcept;

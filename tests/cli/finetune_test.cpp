@@ -72,6 +72,15 @@ TEST_F(FinetuneClassify, SeveralLabelsAndNumbers) {
   EXPECT_EQ(io::read_json(at("run/model/config.json")).at("num_labels").integer(), 1);
 }
 
+// The report is of the texts that were evaluated.
+TEST_F(FinetuneClassify, EvaluatesAPartOfTheTexts) {
+  put_table("train.csv", 24, {"x", "y"});
+  const auto result = json(run(command("train.csv", "train.csv", {"--epochs", "1", "--json", "eval_subset_num_batches=1"})));
+  EXPECT_EQ(result.at("evaluation").at("samples").integer(), 8);
+  EXPECT_EQ(std::ranges::count(content(at("run/wrong.jsonl")), '\n'),
+            std::llround(8 * (1 - result.at("evaluation").at("MulticlassAccuracy").number())));
+}
+
 TEST_F(FinetuneClassify, ResumesAfterASignal) {
   put_table("train.csv", 40, {"x", "y"});
   HowToRun how;

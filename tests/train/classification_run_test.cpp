@@ -1,9 +1,12 @@
 // Whole runs of a classifier: labels, several evaluation sets, the best model, early stopping, frozen layers.
 #include <gtest/gtest.h>
 
+#include <csignal>
+#include <cstdlib>
 #include <fstream>
 
 #include "m2bert/checkpoint/weights.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/models/pretrained.h"
@@ -119,6 +122,67 @@ TEST_F(ClassificationRun, StopsEarlyAndStaysStopped) {
   EXPECT_TRUE(again.was_finished);
   EXPECT_EQ(again.time.batch, 9);
   EXPECT_EQ(metric(again, "CrossEntropy"), metric(result, "CrossEntropy"));
+  auto more = overrides;
+  more[1] = "early_stopping_patience=3";
+  const auto longer = train(more);
+  EXPECT_FALSE(longer.was_finished);
+  EXPECT_EQ(longer.time.batch, 12);
+}
+
+TEST_F(ClassificationRun, TheBestModelIsOfOneEvaluationSet) {
+  const std::vector<std::string> overrides = {"metric_for_best_model=CrossEntropy", "max_duration=2ep", "autoresume=true"};
+  train(overrides);
+  scratch_.put("eval.csv", table(12, 200));
+  EXPECT_PRED2(has, error_of([&] { train(overrides); }), "by which the best model was chosen");
+  EXPECT_FALSE(train({"max_duration=2ep", "save_folder=" + at("other")}).best.has_value());
+}
+
+// The best weights of a run stay in its folder: one that continues it elsewhere seeks its own.
+TEST_F(ClassificationRun, ContinuesInAnotherFolder) {
+  train({"metric_for_best_model=MulticlassAccuracy", "early_stopping_threshold=2", "early_stopping_patience=1"});
+  const auto result = train({"metric_for_best_model=MulticlassAccuracy", "early_stopping_threshold=2", "early_stopping_patience=1",
+                             "load_weights_only=false", "load_path=" + at("run/latest.safetensors"), "save_folder=" + at("other")});
+  EXPECT_EQ(result.best->batch, 9);  // the first evaluation after the six batches of the other folder
+  EXPECT_TRUE(fs::exists(result.model));
+}
+
+// Evaluation sets that a signal cuts short once the last checkpoint is written.
+class InterruptedSource : public data::BatchSource {
+ public:
+  InterruptedSource(data::BatchSource& source, int at) : source_(source), at_(at) {}
+  std::optional<data::Batch> next() override { return source_.next(); }
+  void seek(const data::DataPosition& position) override {
+    if (++evaluations_ == at_) std::raise(SIGTERM);
+    source_.seek(position);
+  }
+  uint64_t samples_per_epoch() const override { return source_.samples_per_epoch(); }
+
+ private:
+  data::BatchSource& source_;
+  int at_, evaluations_ = 0;
+};
+
+using ClassificationRunDeathTest = ClassificationRun;
+
+TEST_F(ClassificationRunDeathTest, NoMetricsOfAnEvaluationThatWasCutShort) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto interrupted = [&] {
+    io::install_interrupt_handlers();
+    const auto r = recipe({"metric_for_best_model=MulticlassAccuracy", "early_stopping_threshold=2", "max_duration=2ep"});
+    const Processes one;
+    auto sets = open_eval_batches(r, one);
+    RunHooks hooks;
+    hooks.open_data = [&](const Processes&) {
+      RunData data;
+      data.train.emplace(open_batches(r.train_loader, r.global_batch, batch_settings(r, one)));
+      // The third evaluation is that of the best weights, after those of the two epochs.
+      data.eval.emplace_back(std::make_unique<InterruptedSource>(sets[0].source(), 3), sets[0].info());
+      return data;
+    };
+    const auto result = run(r, *make_task(r), one, hooks);
+    std::_Exit(result.time.batch == 6 && result.end == TrainingEnd::stopped && result.model.empty() ? 0 : 1);
+  };
+  EXPECT_EXIT(interrupted(), ::testing::ExitedWithCode(0), "");
 }
 
 // A run resumed in the middle ends with the same bytes.
@@ -166,6 +230,10 @@ TEST_F(ClassificationRun, RefusesWhatCannotBe) {
   EXPECT_PRED2(has, error_of([&] { train({"metric_for_best_model=Acuracy"}); }), "wants one of this task's metrics, MulticlassAccuracy");
   EXPECT_PRED2(has, error_of([&] { train({"task={name: classification, class_weights: [1, 0]}"}); }), "wants a number above 0");
   EXPECT_PRED2(has, error_of([&] { train({"early_stopping_patience=2"}); }), "wants metric_for_best_model");
+  EXPECT_PRED2(has, error_of([&] { train({"early_stopping_threshold=0.1"}); }), "wants metric_for_best_model");
+  EXPECT_PRED2(has, error_of([&] { train({"load_best_model_at_end=true"}); }), "wants metric_for_best_model");
+  EXPECT_PRED2(has, error_of([&] { train({"model.model_config.problem_type=multi_label_classification"}); }),
+               "its labels are those of a single_label_classification, the model is made for a multi_label_classification");
   EXPECT_PRED2(has, error_of([&] { train({"freeze=everything"}); }), "wants embeddings, encoder or a number of layers");
   EXPECT_PRED2(has, error_of([&] { train({"task=regression"}); }), "wants masked_lm, classification or retrieval");
   EXPECT_PRED2(has, error_of([&] { train({"optimizer.layer_decay=1.5"}); }), "wants a factor above 0 and at most 1");

@@ -56,6 +56,10 @@ TEST_F(Changes, ARunMayGoOnWithOthers) {
 TEST_F(Changes, ThePlaceOfTheSameDataDoesNotMatter) {
   EXPECT_EQ(names(to({"train_loader.file=/other"}, true).other), "");
   EXPECT_EQ(names(to({"train_loader.file=/other"}, false).other), "train_loader.file");
+  const std::string moved = "train_loader={name: retrieval, data: /new/pairs.jsonl}";
+  const auto before = read({"train_loader={name: retrieval, data: /old/pairs.jsonl}"}).tree;
+  EXPECT_EQ(names(changes_of(before, read({moved}), true).other), "");
+  EXPECT_EQ(names(changes_of(before, read({moved}), false).other), "train_loader.data");
 }
 
 // What the checkpoint's recipe has and the new one lacks.

@@ -54,6 +54,17 @@ TEST_F(RecipeTest, ReadsEveryRecipeOfTheReference) {
   EXPECT_EQ(files, 7);
 }
 
+TEST_F(RecipeTest, EvaluationSetsOfEveryKindHaveALabel) {
+  const std::string text = "{name: text, label: b, dataset: {local: data, max_seq_len: 128}}";
+  const auto r =
+      read({"eval_loader=[{name: batches, label: a, file: x.safetensors}, " + text + ", {name: labelled, label: c, file: x.csv}]"});
+  ASSERT_EQ(r.eval_loaders.size(), 3U);
+  EXPECT_EQ(r.eval_loaders[0].label + r.eval_loaders[1].label + r.eval_loaders[2].label, "abc");
+  EXPECT_EQ(r.warning, "");
+  EXPECT_PRED2(has, error({"eval_loader=[{name: batches, file: x}, {name: batches, label: a, file: x}]"}), "wants a `label` of its own");
+  EXPECT_PRED2(has, read({"train_loader.label=a"}).warning, "train_loader.label");
+}
+
 TEST_F(RecipeTest, NamesKeysWithoutEffectOnce) {
   EXPECT_EQ(read().warning, "");
   const auto r = read({"optimizer.learning_rate=3", "model.model_config.head_dim=4", "callbacks.health_checker={}",

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <set>
 
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
@@ -106,6 +107,22 @@ TEST_F(RetrievalRunTest, ResumesWithTheSameBits) {
   EXPECT_EQ(values("loss/train/total", "whole"), values("loss/train/total", "parts"));
   EXPECT_EQ(weights("whole"), weights("parts"));
   EXPECT_TRUE(fs::exists(scratch_ / "whole/negatives/ba4.txt"));
+}
+
+// Batches are counted as the trainer counts them: an epoch of 27 samples has 3 whole batches of 8.
+TEST_F(RetrievalRunTest, SearchesNegativesAtTheBatchesOfItsInterval) {
+  scratch_.put("train.jsonl", pairs(27));
+  train({"task.negatives=1", "task.hard_negatives.source=model", "task.hard_negatives.every=3ba"});
+  std::set<std::string> files;
+  for (const auto& file : fs::directory_iterator(scratch_ / "run/negatives")) files.insert(file.path().filename());
+  EXPECT_EQ(files, (std::set<std::string>{"ba0.txt", "ba3.txt", "ba6.txt"}));
+}
+
+TEST_F(RetrievalRunTest, TheBestModelIsOfOneEvaluationSet) {
+  const std::vector<std::string> overrides = {"metric_for_best_model=nDCG@3", "autoresume=true"};
+  train(overrides);
+  scratch_.put("eval.jsonl", pairs(8, 200));
+  EXPECT_TRUE(has(error_of([&] { train(overrides); }), "by which the best model was chosen"));
 }
 
 // Without dropout the loss and its gradient are those of the whole batch, however it is cut.
