@@ -70,7 +70,7 @@ io::Tree written_tree(const std::string& name, const data::WrittenSet& written) 
           {"documents", written.documents},
           {"queries", written.queries},
           {"judgements", written.judgements},
-          {"skipped", written.skipped}};
+          {"skipped", written.skipped.count}};
 }
 
 io::Tree write_sets(const LocoCommand& command) {
@@ -80,7 +80,7 @@ io::Tree write_sets(const LocoCommand& command) {
     io::throw_if_interrupted();
     const auto corpus = folder.file(std::filesystem::path(set.name) / "corpus.jsonl");
     const data::WrittenSet written = data::write_beir(set, corpus.parent_path());
-    report_skipped(written.skipped, written.first_skipped);
+    report_skipped(written.skipped.count, written.skipped.first);
     list.push_back(written_tree(set.name, written));
   }
   folder.commit();

@@ -96,6 +96,8 @@ void run_classification(const ClassificationCommand& command, const Globals& glo
   for (const std::string& folder : command.texts.inputs) folders.push_back(read_folder(folder, command));
   const TextVectors vectors(command.texts);
   eval::Results results = vectors.results("Classification", {"data set"});
+  results.settings.set("train_split", command.train);
+  results.settings.set("split", command.test);
   results.settings.set("samples_per_label", command.few_shot.samples_per_label);
   results.settings.set("experiments", command.few_shot.experiments);
   results.settings.set("max_iterations", command.few_shot.regression.solver.max_iterations);

@@ -74,6 +74,9 @@ bool has_sets(const std::string& path, const EvalTextsOption& option) {
 }
 
 ClusteringFile read_sets(const std::string& path, const EvalTextsOption& option) {
+  if (!option.text.empty() || !option.label.empty())
+    throw UsageError("--text-field and --label-field are for files with a text a record; " + path +
+                     " has lists \"sentences\" and \"labels\"");
   ClusteringFile file;
   data::JsonLines lines(path, option.skip_bad);
   while (lines.next([&](const io::Tree& line) { file.sets.push_back(set_of(line, lines.where())); })) continue;

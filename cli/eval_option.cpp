@@ -90,7 +90,9 @@ void check_results(const ResultOption& option, const std::vector<std::string>& r
   (void)io::writable_path(option.page);
 }
 
-void show_results(const eval::Results& results, const ResultOption& option, const Globals& globals, const std::string& more) {
+void show_results(eval::Results results, const ResultOption& option, const Globals& globals, const std::string& more) {
+  results.settings.set("resamples", option.resamples);
+  results.settings.set("seed", option.seed);
   if (!option.page.empty()) io::write_file(option.page, eval::results_page(results, more));
   if (globals.json) std::cout << io::to_json(eval::results_json(results)) << "\n";
   else std::cout << (option.markdown ? eval::markdown_table(results) : eval::text_table(results));

@@ -48,7 +48,8 @@ struct ResultOption {
 void add_result_options(CLI::App& app, ResultOption& option);
 // Error, before any work, for a --page that would replace another file or what the command reads.
 void check_results(const ResultOption& option, const std::vector<std::string>& read);
-// Writes the page, if one is asked for, and prints the table, or JSON with --json. more: see eval::results_page.
-void show_results(const eval::Results& results, const ResultOption& option, const Globals& globals, const std::string& more = "");
+// Adds --resamples and --seed to the settings, writes the page, if one is asked for, and prints the table, or JSON with --json. more: see
+// eval::results_page.
+void show_results(eval::Results results, const ResultOption& option, const Globals& globals, const std::string& more = "");
 
 }  // namespace m2bert::cli

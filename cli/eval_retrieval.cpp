@@ -145,10 +145,6 @@ std::vector<std::string> main_scores(const std::vector<size_t>& cutoffs) {
 
 void check_options(const RetrievalOption& option) {
   (void)cutoffs_of(option);
-  if (option.no_bm25 && option.bm25_only) throw UsageError("--no-bm25 and --bm25-only exclude each other");
-  if (option.bm25_only && (!option.model.model.model.empty() || !option.run.empty()))
-    throw UsageError("--bm25-only evaluates no model: leave --model and --run out");
-  if (option.no_bm25 && !option.bm25_run.empty()) throw UsageError("--bm25-run does not go with --no-bm25");
   check_results(option.results, option.folders);
   for (const std::string& run : {option.run, option.bm25_run}) {
     if (run.empty()) continue;
@@ -165,10 +161,27 @@ std::vector<data::RetrievalSet> read_sets(const std::function<std::vector<data::
   }
 }
 
+// of_model: the options that say nothing of BM25.
+void add_bm25_options(CLI::App& app, RetrievalOption& option, const std::vector<CLI::Option*>& of_model) {
+  CLI::Option* none = app.add_flag("--no-bm25", option.no_bm25, "Do not evaluate BM25 beside the model");
+  CLI::Option* alone = app.add_flag("--bm25-only", option.bm25_only, "Evaluate BM25 alone, without a model");
+  none->excludes(alone);
+  none->excludes(add_number(app, "--bm25-k1", option.k1, 0.0, 1000.0, "k1 of BM25 (0.9: Anserini's and BEIR's; Lucene's own is 1.2)")
+                     ->capture_default_str());
+  none->excludes(add_number(app, "--bm25-b", option.b, 0.0, 1.0, "b of BM25 (0.4: Anserini's and BEIR's; Lucene's own is 0.75)")
+                     ->capture_default_str());
+  none->excludes(add_choice(app, "--bm25-analyzer", option.analyzer, {"english", "words"},
+                            "Terms of BM25; english: lower-cased words without stop words, stemmed; words: lower-cased words")
+                     ->capture_default_str());
+  none->excludes(app.add_option("--bm25-run", option.bm25_run, "Like --run, for BM25")->type_name("FILE"));
+  for (CLI::Option* each : of_model) alone->excludes(each);
+}
+
 }  // namespace
 
 void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::string& folders) {
   app.add_option("folders", option.folders, folders)->required()->type_name("DIR");
+  const std::vector<CLI::Option*> before = app.get_options();
   add_eval_model_options(app, option.model);
   add_prompt_option(app, "--query-prompt", option.query_prompt,
                     "Put in front of queries: a prompt's name or the text itself (default: the model's prompt \"query\", if it has one)");
@@ -179,6 +192,9 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
   add_choice(app, "--title", option.title, {"auto", "always", "never"},
              "Whether a document's title is put before its text; auto: if the maximum length is at least 512, as upstream does")
       ->capture_default_str();
+  app.add_option("--run", option.run, "Write the model's ranking as a TREC run file (one data set)")->type_name("FILE");
+  std::vector<CLI::Option*> of_model = app.get_options();
+  of_model.erase(of_model.begin(), of_model.begin() + static_cast<std::ptrdiff_t>(before.size()));
   app.add_option("--cutoffs", option.cutoffs, "Ranks at which the scores are computed; so many documents are searched")
       ->type_name("N,N,...")
       ->capture_default_str();
@@ -189,16 +205,7 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
              "Judgements of documents that the corpus lacks: an error; count: relevant documents\nthat are never found, as in BEIR; skip: "
              "left out")
       ->capture_default_str();
-  app.add_flag("--no-bm25", option.no_bm25, "Do not evaluate BM25 beside the model");
-  app.add_flag("--bm25-only", option.bm25_only, "Evaluate BM25 alone, without a model");
-  add_number(app, "--bm25-k1", option.k1, 0.0, 1000.0, "k1 of BM25 (0.9: Anserini's and BEIR's; Lucene's own is 1.2)")
-      ->capture_default_str();
-  add_number(app, "--bm25-b", option.b, 0.0, 1.0, "b of BM25 (0.4: Anserini's and BEIR's; Lucene's own is 0.75)")->capture_default_str();
-  add_choice(app, "--bm25-analyzer", option.analyzer, {"english", "words"},
-             "Terms of BM25; english: lower-cased words without stop words, stemmed; words: lower-cased words")
-      ->capture_default_str();
-  app.add_option("--run", option.run, "Write the model's ranking as a TREC run file (one data set)")->type_name("FILE");
-  app.add_option("--bm25-run", option.bm25_run, "The same for BM25")->type_name("FILE");
+  add_bm25_options(app, option, of_model);
   add_result_options(app, option.results);
 }
 

@@ -10,6 +10,11 @@ void SkippedRecords::add(const BadRecord& error, bool skip) {
   if (count++ == 0) first = error.what();
 }
 
+void SkippedRecords::add(const SkippedRecords& more) {
+  if (count == 0) first = more.first;
+  count += more.count;
+}
+
 JsonLines::JsonLines(const std::filesystem::path& path, bool skip_bad, size_t max_line_bytes)
     : lines_(path, max_line_bytes), skip_bad_(skip_bad) {}
 

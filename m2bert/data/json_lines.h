@@ -17,6 +17,8 @@ struct SkippedRecords {
   std::string first;
   // Counts a record; throws it again unless `skip`.
   void add(const BadRecord& error, bool skip);
+  // Counts those of another file.
+  void add(const SkippedRecords& more);
 };
 
 class JsonLines {

@@ -172,9 +172,9 @@ std::vector<RetrievalSet> read_loco(const fs::path& queries, const fs::path& doc
     set.queries = judged[name].finish();
     set.open_documents = [documents, name, skip_bad] { return std::make_unique<LocoDocuments>(documents, name, skip_bad); };
   }
-  sets.front().skipped = lines.skipped();
   std::erase_if(sets, [](const RetrievalSet& set) { return set.queries.empty(); });
   require(!sets.empty(), queries.string(), ": no query has an answer");
+  sets.front().skipped = lines.skipped();
   return sets;
 }
 
@@ -230,8 +230,8 @@ WrittenSet write_beir(const RetrievalSet& set, const fs::path& folder, const std
   const auto documents = set.open_documents();
   for (Document document; documents->next(document); ++written.documents)
     corpus.write(json_line({{"_id", document.id}, {"title", document.title}, {"text", document.text}}));
-  written.skipped = set.skipped.count + documents->skipped().count;
-  written.first_skipped = set.skipped.count > 0 ? set.skipped.first : documents->skipped().first;
+  written.skipped = set.skipped;
+  written.skipped.add(documents->skipped());
   fs::create_directories(folder / "qrels");
   io::AtomicFile qrels(folder / "qrels" / (split + ".tsv"));
   qrels.write("query-id\tcorpus-id\tscore\n");

@@ -41,8 +41,8 @@ RetrievalSet read_loco_pairs(const LocoPairs& pairs, bool skip_bad = false);
 
 // Writes a set in BEIR's layout: corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv in the folder, which exists.
 struct WrittenSet {
-  uint64_t documents = 0, queries = 0, judgements = 0, skipped = 0;
-  std::string first_skipped;
+  uint64_t documents = 0, queries = 0, judgements = 0;
+  SkippedRecords skipped;  // of all files
 };
 WrittenSet write_beir(const RetrievalSet& set, const std::filesystem::path& folder, const std::string& split = "test");
 

@@ -44,11 +44,6 @@ class BeirDocuments : public DocumentSource {
   std::unordered_set<uint64_t> seen_;  // hashes of the ids: a corpus has millions
 };
 
-void add(SkippedRecords& to, const SkippedRecords& more) {
-  if (to.count == 0) to.first = more.first;
-  to.count += more.count;
-}
-
 fs::path need_file(const fs::path& folder, const char* name) {
   const auto file = find_compressed(folder / name);
   require(file.has_value(), folder.string(), ": has no ", name,
@@ -62,7 +57,7 @@ void read_queries(const fs::path& file, bool skip_bad, JudgedQueries& queries, S
     queries.add_query(id_of(object, lines.where()), string_member(object, "text", lines.where()), lines.where());
   })) {
   }
-  add(skipped, lines.skipped());
+  skipped.add(lines.skipped());
 }
 
 std::vector<std::string> split_tabs(const std::string& line) {
@@ -130,7 +125,7 @@ void read_jsonl(const fs::path& file, bool skip_bad, JudgedQueries& queries, Ski
                           {string_member(object, "corpus-id", lines.where(), true), relevance_of(object, lines.where())}, lines.where());
   })) {
   }
-  add(skipped, lines.skipped());
+  skipped.add(lines.skipped());
 }
 
 // "test, train": the splits that a folder has.

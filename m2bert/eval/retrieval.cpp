@@ -15,11 +15,6 @@ namespace {
 
 constexpr size_t kIndexedAtOnce = 4096, kSearchedAtOnce = 1 << 14;  // documents
 
-void add(data::SkippedRecords& to, const data::SkippedRecords& more) {
-  if (to.count == 0) to.first = more.first;
-  to.count += more.count;
-}
-
 std::string with_title(const data::Document& document) {
   return document.title.empty() ? document.text : document.title + " " + document.text;
 }
@@ -45,7 +40,7 @@ void read_documents(IndexedSet& indexed, const IndexOptions& options) {
     if (indexed.ids.size() % kIndexedAtOnce == 0) flush();
   }
   flush();
-  add(indexed.skipped, documents->skipped());
+  indexed.skipped.add(documents->skipped());
 }
 
 void check_judgements(IndexedSet& indexed, MissingDocuments missing) {

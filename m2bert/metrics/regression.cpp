@@ -25,11 +25,15 @@ void check_values(std::span<const double> labels, std::span<const double> predic
     for (const double value : values) require(std::isfinite(value), "[metrics] wants finite values, got ", value);
 }
 
+bool is_constant(std::span<const double> values) {
+  return std::all_of(values.begin(), values.end(), [&](double value) { return value == values[0]; });
+}
+
 // Differences from the mean, divided by their length. NaN if the values are constant or not finite.
 std::vector<double> direction(std::span<const double> values) {
   const double mean = compensated_mean(values.size(), [&](size_t i) { return values[i]; });
   std::vector<double> out(values.size(), kNaN);
-  if (std::all_of(values.begin(), values.end(), [&](double value) { return value == values[0]; })) return out;
+  if (is_constant(values)) return out;
   double largest = 0;
   for (size_t i = 0; i < out.size(); ++i) {
     out[i] = values[i] - mean;
@@ -86,7 +90,7 @@ double r2_score(std::span<const double> labels, std::span<const double> predicti
   if (labels.size() < 2) return kNaN;
   const double mean = compensated_mean(labels.size(), [&](size_t i) { return labels[i]; });
   const double variance = compensated_mean(labels.size(), [&](size_t i) { return (labels[i] - mean) * (labels[i] - mean); });
-  if (variance == 0) return error == 0 ? 1 : 0;
+  if (is_constant(labels) || variance == 0) return error == 0 ? 1 : 0;  // rounding may move the mean of equal labels
   return 1 - error / variance;
 }
 

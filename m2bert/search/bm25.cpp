@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "m2bert/error.h"
+#include "m2bert/search/top_hits.h"
 
 namespace m2bert::search {
 
@@ -74,7 +75,6 @@ std::vector<Hit> Bm25::search_terms(std::span<const std::string> terms, size_t k
     hits.push_back({document, scratch.scores[document]});
     scratch.scores[document] = 0;
   }
-  const auto better = [](const Hit& a, const Hit& b) { return a.score != b.score ? a.score > b.score : a.index < b.index; };
   const auto end = hits.begin() + static_cast<std::ptrdiff_t>(std::min(k, hits.size()));
   std::partial_sort(hits.begin(), end, hits.end(), better);
   hits.erase(end, hits.end());

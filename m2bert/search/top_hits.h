@@ -1,11 +1,14 @@
 #pragma once
-// The best k hits so far of one query. Internal to the folder.
+// The order of hits, and the best k so far of one query. Internal to the folder.
 #include <algorithm>
 #include <vector>
 
 #include "m2bert/search/top_k.h"
 
 namespace m2bert::search {
+
+// Descending scores; equal ones in the order of the documents.
+inline bool better(const Hit& a, const Hit& b) { return a.score != b.score ? a.score > b.score : a.index < b.index; }
 
 // A heap with the worst hit at the front.
 class TopHits {
@@ -33,8 +36,6 @@ class TopHits {
   }
 
  private:
-  static bool better(const Hit& a, const Hit& b) { return a.score != b.score ? a.score > b.score : a.index < b.index; }
-
   size_t k_;
   std::vector<Hit> hits_;
 };

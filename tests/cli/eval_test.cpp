@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <map>
 
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
@@ -71,6 +72,8 @@ TEST_F(Eval, JsonHasAllScoresAndSettings) {
   }
   EXPECT_EQ(result["settings"]["bm25"]["k1"].number(), 0.9);
   EXPECT_EQ(result["settings"]["measure"].string(), "cosine");
+  EXPECT_EQ(result["settings"]["seed"].integer(), 0);
+  EXPECT_EQ(result["settings"]["resamples"].integer(), 1000);
   EXPECT_FALSE(json_lines(beir({"--json", "--resamples", "0"}).out).at(0)["results"].items()[0].contains("intervals"));
 }
 
@@ -132,12 +135,43 @@ TEST_F(Eval, OptionsChangeTheScores) {
   }
 }
 
+TEST_F(Eval, RefusesOptionsThatChangeNothing) {
+  const auto refused = [&](const std::string& alone, std::vector<std::string> option) {
+    option.insert(option.begin(), {"eval", "beir", at("set"), alone});
+    const Outcome outcome = run(option);
+    EXPECT_EQ(outcome.code, 2) << option[4];
+    EXPECT_PRED2(has, outcome.err, alone);
+    EXPECT_PRED2(has, outcome.err, option[4]);
+  };
+  refused("--no-bm25", {"--bm25-only"});
+  refused("--no-bm25", {"--bm25-k1", "1"});
+  refused("--no-bm25", {"--bm25-b", "1"});
+  refused("--no-bm25", {"--bm25-analyzer", "words"});
+  refused("--no-bm25", {"--bm25-run", at("bm25.txt")});
+  refused("--bm25-only", {"--model", tiny_models().attention});
+  refused("--bm25-only", {"--cache", at("cache")});
+  refused("--bm25-only", {"--max-length", "64"});
+  refused("--bm25-only", {"--query-prompt", "a"});
+  refused("--bm25-only", {"--measure", "dot"});
+  refused("--bm25-only", {"--title", "never"});
+  refused("--bm25-only", {"--run", at("run.txt")});
+}
+
 // Whenever it is killed, the same command ends with the same table, and computes nothing twice that was finished.
 TEST_F(Eval, KillsDoNotChangeTheTable) {
   make("set", 1400);  // several blocks
   const std::vector<std::string> arguments = {"--json", "--cache", at("cache"), "--batch-size", "1"};
   const Outcome whole = beir({"--json", "--batch-size", "1"});
   ASSERT_EQ(whole.code, 0) << whole.err;
+  std::map<fs::path, fs::file_time_type> finished;  // blocks, and when
+  const auto note_blocks = [&] {
+    for (const auto& entry : fs::recursive_directory_iterator(at("cache")))
+      if (entry.path().extension() == ".vectors") {
+        const auto [block, is_new] = finished.try_emplace(entry.path(), entry.last_write_time());
+        EXPECT_EQ(block->second, entry.last_write_time()) << entry.path() << " was computed again";
+      }
+  };
+  fs::create_directories(at("cache"));
   int killed = 0;
   for (int i = 0; i < 12; ++i) {
     HowToRun how;
@@ -145,6 +179,7 @@ TEST_F(Eval, KillsDoNotChangeTheTable) {
     how.signal = i % 3 == 2 ? SIGTERM : SIGKILL;
     const Outcome outcome = beir(arguments, how);
     killed += outcome.code >= 128;
+    note_blocks();
     if (outcome.code == 0) {
       EXPECT_EQ(outcome.out, whole.out);
     }
@@ -153,6 +188,8 @@ TEST_F(Eval, KillsDoNotChangeTheTable) {
   const Outcome last = beir(arguments);
   ASSERT_EQ(last.code, 0) << last.err;
   EXPECT_EQ(last.out, whole.out);
+  note_blocks();
+  EXPECT_GT(finished.size(), 3U);
   for (const auto& entry : fs::recursive_directory_iterator(at("cache"))) {
     const std::string name = entry.path().filename().string();
     EXPECT_TRUE(entry.is_directory() || name.ends_with(".vectors") || name == "settings.json" || name.find(".part-") != std::string::npos)

@@ -201,5 +201,15 @@ TEST_F(EvalTexts, PagesAreNotWrittenOverInputs) {
   EXPECT_PRED2(has, content(at("page.html")), "V-measure");
 }
 
+TEST_F(EvalTexts, ListsOfSentencesHaveNoFields) {
+  scratch_.put("sets.jsonl", "{\"sentences\": [\"a\", \"b\"], \"labels\": [\"x\", \"y\"]}\n");
+  EXPECT_EQ(eval("clustering", "sets.jsonl").code, 0);
+  for (const char* option : {"--text-field", "--label-field"}) {
+    const Outcome outcome = eval("clustering", "sets.jsonl", {option, "body"});
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_PRED2(has, outcome.err, option);
+  }
+}
+
 }  // namespace
 }  // namespace m2bert::test

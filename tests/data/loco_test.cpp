@@ -45,6 +45,21 @@ TEST(Loco, ReadsTheFilesOfLoCoV1) {
   EXPECT_EQ(ids_of(sets[1]), (std::vector<std::string>{"Passage_0: text one"}));
 }
 
+// Also where the first set has no query that is left.
+TEST(Loco, CountsWhatItSkips) {
+  const Scratch scratch;
+  const auto queries =
+      scratch.put("q.jsonl", "{\"dataset\": \"empty\", \"qid\": \"Query_0\", \"query\": \"?\", \"answer_pids\": []}\nno JSON\n" +
+                                 std::string(kQueries));
+  const auto sets = read_loco(queries, scratch.put("d.jsonl", kDocuments), true);
+  ASSERT_EQ(sets.size(), 2U);
+  EXPECT_EQ(sets[0].name, "qmsum");
+  EXPECT_EQ(sets[0].skipped.count, 1U);
+  EXPECT_PRED2(has, sets[0].skipped.first, "q.jsonl:2:");
+  fs::create_directories(scratch / "qmsum");
+  EXPECT_EQ(write_beir(sets[0], scratch / "qmsum").skipped.count, 1U);
+}
+
 TEST(Loco, WritesAndFindsFoldersInBeirsLayout) {
   const Scratch scratch;
   const auto sets = read_loco(scratch.put("q.jsonl", kQueries), scratch.put("d.jsonl", kDocuments));

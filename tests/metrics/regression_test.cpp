@@ -43,6 +43,7 @@ TEST(Errors, OfNumbers) {
   EXPECT_DOUBLE_EQ(r2_score(Doubles{1, 2, 3}, Doubles{1, 2, 4}), 0.5);
   EXPECT_DOUBLE_EQ(r2_score(Doubles{1, 1, 1}, Doubles{1, 1, 1}), 1);
   EXPECT_DOUBLE_EQ(r2_score(Doubles{1, 1, 1}, Doubles{1, 1, 2}), 0);
+  EXPECT_DOUBLE_EQ(r2_score(Doubles{0.1, 0.1, 0.1}, Doubles{0.1, 0.1, 0.2}), 0);  // the mean of which is not 0.1
   EXPECT_TRUE(std::isnan(r2_score(Doubles{1}, Doubles{1})));
   EXPECT_THROW(mean_squared_error(Doubles{}, Doubles{}), Error);
   EXPECT_THROW(mean_absolute_error(Doubles{1}, Doubles{std::nan("")}), Error);
