@@ -178,7 +178,8 @@ void run_missing(const GlueCommand& c, const train::GlueSweep& sweep, const std:
   std::string failed;
   for (size_t i = 0; i < pool.size(); ++i)
     if (codes[i] != 0)
-      failed += "\n  " + pool[i].name + (codes[i] ? ": " + reason_of(pool[i], *codes[i]) + " (" + pool[i].log.string() + ")" : ": was not run");
+      failed +=
+          "\n  " + pool[i].name + (codes[i] ? ": " + reason_of(pool[i], *codes[i]) + " (" + pool[i].log.string() + ")" : ": was not run");
   require(failed.empty(), "these jobs of the sweep failed, the others are done:", failed, "\nThe same command runs them again");
 }
 

@@ -230,9 +230,7 @@ struct Wanted {
 };
 
 // The official training files, and QQP's file to evaluate on, have a few rows without all columns, which the usual readers pass over too.
-bool has_bad_rows(const GlueTask& task, const Wanted& wanted) {
-  return wanted.hub == "train" || (task.name == "qqp" && !wanted.is_test);
-}
+bool has_bad_rows(const GlueTask& task, const Wanted& wanted) { return wanted.hub == "train" || (task.name == "qqp" && !wanted.is_test); }
 
 LabelledData read_table_with_bad_rows(const fs::path& file, LabelledOptions options) {
   options.source.skip_bad = true;

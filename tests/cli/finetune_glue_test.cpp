@@ -96,6 +96,7 @@ TEST_F(FinetuneGlue, RunsAllTasksAndPrintsTheTable) {
   const auto result = table(run(command({"--jobs", "2", "--submission", at("submission")})));
   EXPECT_EQ(result.at("rows").size(), 4u);
   EXPECT_EQ(result.find_path("rows.3.values")->size(), 2u);  // RTE, two seeds
+  EXPECT_EQ(io::to_json(*result.find_path("rows.3.seeds")), "[1,2]");
   const io::Tree& scores = result.at("scores");
   EXPECT_NEAR(result.at("glue").number(), (scores.at("stsb").number() + scores.at("mnli").number() + scores.at("rte").number()) / 3, 1e-9);
   EXPECT_TRUE(fs::exists(at("out/tiny/task=mnli/seed=3/model/model.safetensors")));  // save_num_checkpoints_to_keep: 1
