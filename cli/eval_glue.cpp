@@ -53,6 +53,7 @@ io::Tree recipe_of(const EvalGlue& e, const data::GlueTask& task, const train::B
 
 void run_eval_glue(const EvalGlue& e, const Globals& globals) {
   const auto& task = data::glue_task(e.task);
+  require(data::GlueFolder(e.data).has(task), e.data, ": has no folder ", task.folder, " (official) or ", task.name, " (as on the hub)");
   io::install_interrupt_handlers();
   train::BaseModelOptions options;
   if (!e.config.empty()) options.config = e.config;

@@ -6,6 +6,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "cli/choice.h"
 #include "cli/finetune.h"
@@ -135,6 +136,20 @@ std::string score_text(const GlueResult& result) {
   return text;
 }
 
+// Why a job failed: what its error says first, or the end of its log.
+std::string reason_of(const PoolJob& job, int code) {
+  if (code > 128) return "ended by signal " + std::to_string(code - 128);
+  return last_error(job.log);
+}
+
+// The position of MNLI's first job among these; nullopt if it is done already.
+std::optional<size_t> first_mnli(const train::GlueSweep& sweep, const std::vector<const GlueJob*>& missing) {
+  const auto first = std::find_if(sweep.jobs.begin(), sweep.jobs.end(), [](const GlueJob& job) { return job.task == "mnli"; });
+  for (size_t i = 0; i < missing.size(); ++i)
+    if (first != sweep.jobs.end() && missing[i] == &*first) return i;
+  return std::nullopt;
+}
+
 // Runs the jobs that are missing. Error if one fails, once all others are done.
 void run_missing(const GlueCommand& c, const train::GlueSweep& sweep, const std::vector<const GlueJob*>& missing, const Globals& globals) {
   const int workers = workers_of(c, sweep, missing.size(), globals);
@@ -143,9 +158,7 @@ void run_missing(const GlueCommand& c, const train::GlueSweep& sweep, const std:
   for (const GlueJob* job : missing) {
     fs::create_directories(job->folder);
     PoolJob one{job->name(), arguments_of(c, *job, job_threads, globals), job->folder / "job.log", std::nullopt};
-    if (job->starts_from_mnli)
-      for (size_t i = 0; i < pool.size() && !one.after; ++i)
-        if (missing[i]->task == "mnli" && missing[i]->folder / "model" == fs::path(job->recipe.at("load_path").string())) one.after = i;
+    if (job->starts_from_mnli) one.after = first_mnli(sweep, missing);
     pool.push_back(std::move(one));
   }
   const auto said = [&](size_t job, const std::string& what) { io::info(pool[job].name, ": ", what); };
@@ -155,7 +168,7 @@ void run_missing(const GlueCommand& c, const train::GlueSweep& sweep, const std:
   };
   events.running = [&](size_t job, const std::string& line) { said(job, line); };
   events.ended = [&](size_t job, int code) {
-    if (code != 0) return said(job, "failed: " + last_line(pool[job].log));
+    if (code != 0) return said(job, io::interrupted() ? "stopped" : "failed: " + reason_of(pool[job], code));
     remove_weights(*missing[job]);
     if (const auto result = train::read_glue_result(*missing[job])) said(job, "done: " + score_text(*result));
   };
@@ -164,7 +177,8 @@ void run_missing(const GlueCommand& c, const train::GlueSweep& sweep, const std:
   std::string failed;
   for (size_t i = 0; i < pool.size(); ++i)
     if (codes[i] != 0)
-      failed += "\n  " + pool[i].name + (codes[i] ? ": " + last_line(pool[i].log) + " (" + pool[i].log.string() + ")" : ": was not run");
+      failed +=
+          "\n  " + pool[i].name + (codes[i] ? ": " + reason_of(pool[i], *codes[i]) + " (" + pool[i].log.string() + ")" : ": was not run");
   require(failed.empty(), "these jobs of the sweep failed, the others are done:", failed, "\nThe same command runs them again");
 }
 

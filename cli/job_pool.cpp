@@ -190,6 +190,18 @@ class Pool {
   bool passed_ = false;
 };
 
+// The lines at the end of a file that have visible characters.
+std::vector<std::string> last_lines(const std::filesystem::path& file) {
+  constexpr std::streamoff kEnd = 1 << 14;
+  std::vector<std::string> lines;
+  std::ifstream in(file, std::ios::binary | std::ios::ate);
+  if (!in) return lines;
+  in.seekg(std::max<std::streamoff>(0, std::streamoff(in.tellg()) - kEnd));
+  for (std::string line; std::getline(in, line);)
+    if (line.find_first_not_of(" \t\r") != std::string::npos) lines.push_back(line);
+  return lines;
+}
+
 }  // namespace
 
 std::vector<std::optional<int>> run_pool(const std::vector<PoolJob>& jobs, const PoolOptions& options, const PoolEvents& events) {
@@ -197,14 +209,17 @@ std::vector<std::optional<int>> run_pool(const std::vector<PoolJob>& jobs, const
 }
 
 std::string last_line(const std::filesystem::path& file) {
-  constexpr std::streamoff kEnd = 4096;
-  std::ifstream in(file, std::ios::binary | std::ios::ate);
-  if (!in) return "";
-  in.seekg(std::max<std::streamoff>(0, std::streamoff(in.tellg()) - kEnd));
   std::string last;
-  for (std::string line; std::getline(in, line);)
-    if (line.find_first_not_of(" \t\r") != std::string::npos) last = line;
+  for (const std::string& line : last_lines(file)) last = line;
   return last;
+}
+
+std::string last_error(const std::filesystem::path& file) {
+  const std::string mark = "error: ";
+  std::string last;
+  for (const std::string& line : last_lines(file))
+    if (line.starts_with(mark)) last = line.substr(mark.size());
+  return last.empty() ? last_line(file) : last;
 }
 
 }  // namespace m2bert::cli

@@ -35,5 +35,7 @@ std::vector<std::optional<int>> run_pool(const std::vector<PoolJob>& jobs, const
 
 // The last line of a file that has visible characters; empty if there is none.
 std::string last_line(const std::filesystem::path& file);
+// What follows "error: " in the last line that begins so; the last line if none does.
+std::string last_error(const std::filesystem::path& file);
 
 }  // namespace m2bert::cli

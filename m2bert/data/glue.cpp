@@ -224,8 +224,15 @@ std::optional<LabelledData> read_microsoft(const GlueTask& task, const fs::path&
   return data;
 }
 
-// The official training files have a few rows without all columns, which the benchmark's own readers pass over too.
-LabelledData read_training_table(const fs::path& file, LabelledOptions options) {
+struct Wanted {
+  std::string hub, official;
+  bool is_test;
+};
+
+// The official training files, and QQP's file to evaluate on, have a few rows without all columns, which the usual readers pass over too.
+bool has_bad_rows(const GlueTask& task, const Wanted& wanted) { return wanted.hub == "train" || (task.name == "qqp" && !wanted.is_test); }
+
+LabelledData read_table_with_bad_rows(const fs::path& file, LabelledOptions options) {
   options.source.skip_bad = true;
   LabelledData data = read_labelled(file, options);
   require(data.skipped * 100 <= data.size(), data.first_skipped, " (and ", data.skipped - 1, " rows more are bad)");
@@ -233,16 +240,11 @@ LabelledData read_training_table(const fs::path& file, LabelledOptions options) 
   return data;
 }
 
-struct Wanted {
-  std::string hub, official;
-  bool is_test;
-};
-
 std::optional<LabelledData> read_split(const GlueTask& task, const fs::path& folder, const Wanted& wanted) {
   const fs::path table = folder / (wanted.official + ".tsv");
   if (fs::exists(table)) {
     const LabelledOptions options = official_options(task, wanted.is_test);
-    return wanted.hub == "train" ? read_training_table(table, options) : read_labelled(table, options);
+    return has_bad_rows(task, wanted) ? read_table_with_bad_rows(table, options) : read_labelled(table, options);
   }
   if (auto data = read_microsoft(task, folder, wanted.hub)) return data;
   std::optional<LabelledData> data;

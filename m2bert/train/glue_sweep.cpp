@@ -96,7 +96,7 @@ class Reader {
     const Tree& folder = keys_.at("save_finetune_checkpoint_folder");
     keys_.find("save_finetune_checkpoint_prefix");
     if (folder.string().find("://") != std::string::npos) folder.wants("a folder of this machine");
-    return folder.string();
+    return fs::path(folder.string()).lexically_normal();
   }
 
   void read_start() {
@@ -288,10 +288,11 @@ void add_rows(GlueTable& table, const std::string& task, const std::vector<const
   size_t count = 0;
   for (const auto& [set, metrics] : results.front()->metrics) {
     for (const tasks::Metric& metric : metrics) {
-      GlueRow row{.task = task, .set = set, .metric = metric.name, .values = {}};
+      GlueRow row{.task = task, .set = set, .metric = metric.name, .seeds = {}, .values = {}};
       for (const GlueResult* result : results) {
         const double* value = tasks::find(result->metrics.at(set), metric.name);
         require(value != nullptr, "the results of ", task, " have different metrics");
+        row.seeds.push_back(result->seed);
         row.values.push_back(*value * 100);
         sum += row.values.back();
         ++count;
@@ -415,11 +416,13 @@ Tree glue_table_tree(const GlueTable& table) {
   Tree rows = Tree::list(), scores = Tree::map();
   const auto number = [](double value) { return std::isfinite(value) ? Tree(value) : Tree(); };
   for (const GlueRow& row : table.rows) {
-    Tree values = Tree::list();
+    Tree seeds = Tree::list(), values = Tree::list();
+    for (const uint64_t seed : row.seeds) seeds.push_back(seed);
     for (const double value : row.values) values.push_back(number(value));
     rows.push_back(Tree{{"task", row.task},
                         {"data", row.set},
                         {"metric", row.metric},
+                        {"seeds", seeds},
                         {"values", values},
                         {"mean", number(row.mean)},
                         {"deviation", row.deviation ? number(*row.deviation) : Tree()}});

@@ -61,6 +61,7 @@ void write_glue_result(const GlueJob& job, const GlueResult& result, int64_t bat
 
 struct GlueRow {
   std::string task, set, metric;
+  std::vector<uint64_t> seeds;
   std::vector<double> values;  // of the seeds, in percent
   double mean = 0;
   std::optional<double> deviation;  // of the seeds (n - 1); nullopt for one

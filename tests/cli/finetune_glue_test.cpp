@@ -96,6 +96,7 @@ TEST_F(FinetuneGlue, RunsAllTasksAndPrintsTheTable) {
   const auto result = table(run(command({"--jobs", "2", "--submission", at("submission")})));
   EXPECT_EQ(result.at("rows").size(), 4u);
   EXPECT_EQ(result.find_path("rows.3.values")->size(), 2u);  // RTE, two seeds
+  EXPECT_EQ(io::to_json(*result.find_path("rows.3.seeds")), "[1,2]");
   const io::Tree& scores = result.at("scores");
   EXPECT_NEAR(result.at("glue").number(), (scores.at("stsb").number() + scores.at("mnli").number() + scores.at("rte").number()) / 3, 1e-9);
   EXPECT_TRUE(fs::exists(at("out/tiny/task=mnli/seed=3/model/model.safetensors")));  // save_num_checkpoints_to_keep: 1
@@ -136,16 +137,41 @@ TEST_F(FinetuneGlue, TasksStartFromMnli) {
   EXPECT_LT(outcome.err.find("mnli(seed=3): done"), outcome.err.find("rte(seed=1): started"));
 }
 
+TEST_F(FinetuneGlue, TasksWaitForMnliInARelativeFolder) {
+  const std::string folder = "save_finetune_checkpoint_folder=" + fs::relative(at("out/tiny")).string();
+  const auto outcome = run(command({"--start-from-mnli", "--jobs", "2", folder}));
+  EXPECT_TRUE(table(outcome).contains("glue"));
+  EXPECT_LT(outcome.err.find("mnli(seed=3): done"), outcome.err.find("rte(seed=1): started"));
+}
+
 TEST_F(FinetuneGlue, AJobThatFailsDoesNotStopTheOthers) {
   scratch_.put("data/STS-B/train.tsv", "index\tsentence1\tsentence2\tscore\n0\ta\tb\tnan\n");
   const auto outcome = run(command());
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_TRUE(has(outcome.err, "these jobs of the sweep failed, the others are done:\n  stsb(seed=3): error: "));
+  EXPECT_TRUE(has(outcome.err, "these jobs of the sweep failed, the others are done:\n  stsb(seed=3): "));
   EXPECT_TRUE(has(outcome.err, "train.tsv:2: \"score\" is NaN"));
   EXPECT_TRUE(fs::exists(at("out/tiny/task=rte/seed=2/result.json")));
 }
 
+TEST_F(FinetuneGlue, AStoppedSweepSaysSo) {
+  HowToRun how;
+  how.signal = 2;
+  how.signal_when = [&] { return has(content(at("out/tiny/task=mnli/seed=3/job.log")), "parameters"); };
+  const auto outcome = run(command({"tasks.mnli.trainer_kwargs.max_duration=1000ep"}), how);
+  EXPECT_EQ(outcome.code, 130);
+  EXPECT_TRUE(has(outcome.err, "mnli(seed=3): stopped\nstopped; the same command goes on with what is missing\n")) << outcome.err;
+}
+
+TEST_F(FinetuneGlue, TheErrorOfAJobIsItsFirstLine) {
+  const auto outcome = run(command({"model.model_config.hidden_size=24"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "rte(seed=1): failed: rte(seed=1):")) << outcome.err;
+  EXPECT_TRUE(has(outcome.err, "the weights do not fit the model")) << outcome.err;
+}
+
 TEST_F(FinetuneGlue, Problems) {
+  EXPECT_TRUE(has(run({"eval", "glue", tiny_models().m2, "--data", at("data/MNLI"), "--task", "mnli"}).err,
+                  "data/MNLI: has no folder MNLI (official) or mnli (as on the hub)"));
   EXPECT_TRUE(has(run(command({"tasks.cola.seeds=[1]"})).err, "has no folder for the task cola"));
   EXPECT_TRUE(has(run({"finetune", "glue", at("glue.yaml"), "--data", at("nothing")}).err, "nothing: no such folder"));
   ASSERT_EQ(run(command({"tasks.rte.seeds=[1]"})).code, 0);

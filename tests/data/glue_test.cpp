@@ -92,6 +92,13 @@ TEST_F(GlueTest, FilesOfTheHub) {
       has(error_of([&] { train("rte"); }), "train.jsonl:1: \"label\" is 2, which is not among the labels entailment, not_entailment"));
 }
 
+TEST_F(GlueTest, QqpHasBadRowsToEvaluateOnToo) {
+  std::string rows = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n";
+  for (int i = 0; i < 200; ++i) rows += "0\t1\t2\tWhat?\tWhy?\t" + std::to_string(i % 2) + "\n";
+  put("QQP/dev.tsv", rows + "0\t1\t2\tHalf a row\n");
+  EXPECT_EQ(validation("qqp").size(), 200u);
+}
+
 TEST_F(GlueTest, RowsWithoutAllColumnsArePassedOverInTraining) {
   std::string rows = "sentence\tlabel\n";
   for (int i = 0; i < 200; ++i) rows += "row " + std::to_string(i) + "\t" + std::to_string(i % 2) + "\n";
