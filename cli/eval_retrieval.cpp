@@ -19,7 +19,7 @@
 namespace m2bert::cli {
 namespace {
 
-constexpr size_t kMostCutoff = 1 << 20;
+constexpr size_t kMostCutoff = 1 << 20, kLeastDepth = 100;
 constexpr int kTitleFrom = 512;  // tokens: with this maximum length and above, upstream puts the title before the text
 
 std::string measure_of(const RetrievalOption& option, const infer::Embedder& embedder) {
@@ -57,7 +57,8 @@ std::vector<size_t> cutoffs_of(const RetrievalOption& option) {
 }
 
 eval::RankOptions rank_options(const RetrievalOption& option) {
-  return {std::ranges::max(cutoffs_of(option)), option.keep_own_id, threads()};
+  // With fewer documents, which of those with equal scores are found would depend on the cutoffs.
+  return {std::max(std::ranges::max(cutoffs_of(option)), kLeastDepth), option.keep_own_id, threads()};
 }
 
 // A model, and how its vectors are computed.
@@ -195,7 +196,7 @@ void add_retrieval_options(CLI::App& app, RetrievalOption& option, const std::st
   app.add_option("--run", option.run, "Write the model's ranking as a TREC run file (one data set)")->type_name("FILE");
   std::vector<CLI::Option*> of_model = app.get_options();
   of_model.erase(of_model.begin(), of_model.begin() + static_cast<std::ptrdiff_t>(before.size()));
-  app.add_option("--cutoffs", option.cutoffs, "Ranks at which the scores are computed; so many documents are searched")
+  app.add_option("--cutoffs", option.cutoffs, "Ranks at which the scores are computed; so many documents are searched, at least 100")
       ->type_name("N,N,...")
       ->capture_default_str();
   app.add_option("--split", option.split, "Judgements: qrels/SPLIT.tsv or .jsonl")->type_name("NAME")->capture_default_str();

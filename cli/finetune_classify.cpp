@@ -7,10 +7,12 @@
 #include "cli/choice.h"
 #include "cli/finetune.h"
 #include "cli/training_run.h"
+#include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/data/labelled_batches.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/utf8.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/train/base_model.h"
@@ -169,10 +171,20 @@ io::Tree recipe_tree(const ClassifyTraining& c, const train::BaseModel& base, co
   return recipe;
 }
 
+// Several labels in a string are only divided where --kind says so.
+void note_joined_labels(const ClassifyTraining& c, const data::LabelledData& data) {
+  if (!c.kind.empty() || data.kind != data::LabelKind::single) return;
+  const auto joined = std::ranges::find_if(data.label_names, [&](const std::string& name) { return name.find(c.separator) != std::string::npos; });
+  if (joined != data.label_names.end())
+    io::warn(data.name, ": \"", io::printable(*joined, 60), "\" is one label; with --kind multi, strings are divided into several at \"",
+             c.separator, "\"");
+}
+
 // Learns labels and their kind from the training data.
 std::string recipe_text(const ClassifyTraining& c) {
   const auto data = data::read_labelled(c.train, labelled_options(c));
   data::require_every_label(data);
+  note_joined_labels(c, data);
   train::BaseModelOptions base;
   if (!c.config.empty()) base.config = c.config;
   if (!c.tokenizer.empty()) base.tokenizer = c.tokenizer;
@@ -213,8 +225,18 @@ void write_report(const train::Recipe& recipe, const tasks::Task& task, const tr
   io::info("report: ", (result.folder / "report.html").string());
 }
 
+// Error unless a new run may be written there. Keys of the recipe may say otherwise.
+void require_free_folder(const ClassifyTraining& c) {
+  const auto says = [](const std::string& o) { return o.starts_with("save_") || o.starts_with("autoresume="); };
+  if (c.resume || c.overwrite || std::ranges::any_of(c.options.overrides, says) || !fs::is_directory(folder_of(c))) return;
+  require(checkpoint::run_checkpoints(folder_of(c)).empty(), folder_of(c),
+          " holds checkpoints of an earlier run; --resume goes on with it, --overwrite replaces it, --output names another folder");
+}
+
 void run_classify_training(const ClassifyTraining& c, const Globals& globals) {
   if (c.eval.empty() && (c.patience > 0 || !c.metric.empty())) throw UsageError("--patience and --metric need --eval");
+  if (c.resume && c.overwrite) throw UsageError("--resume goes on with the run in the folder, --overwrite replaces it; give one of them");
+  require_free_folder(c);
   const std::string text = recipe_text(c);
   TrainingCommand training;
   training.options = c.options;

@@ -9,6 +9,7 @@
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/models/find_model.h"
+#include "m2bert/tokenize/model.h"
 
 namespace m2bert::cli {
 namespace {
@@ -77,6 +78,9 @@ std::string model_hash(const models::Pretrained& pretrained) {
   for (size_t id = 0; id < tokenizer.vocab_size(); ++id) (parts += tokenizer.token(static_cast<int32_t>(id))) += '\n';
   parts += tokenizer.lowercase() ? "uncased" : "cased";
   if (tokenizer.strip_accents() != tokenizer.lowercase()) parts += tokenizer.strip_accents() ? ", without accents" : ", with accents";
+  const auto& normalizer = tokenizer.model().normalizer;
+  if (!normalizer.clean_text) parts += ", control characters kept";
+  if (!normalizer.split_chinese) parts += ", Chinese characters not split";
   parts += pretrained.include_prompt ? "" : ", without the prompt";
   parts += pretrained.truncate_dim ? ", first values " + std::to_string(*pretrained.truncate_dim) : "";
   return io::hash128(parts);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "m2bert/error.h"
+#include "m2bert/io/hash.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/utf8.h"
 
@@ -293,6 +294,17 @@ GlueFolder::GlueFolder(fs::path folder) : folder_(std::move(folder)) {
 }
 
 bool GlueFolder::has(const GlueTask& task) const { return !task_folders(folder_, task).empty(); }
+
+std::string GlueFolder::hash(const GlueTask& task) const {
+  std::string parts;
+  for (const fs::path& folder : task_folders(folder_, task)) {
+    std::set<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder))
+      if (entry.is_regular_file()) files.insert(entry.path());
+    for (const fs::path& file : files) parts += file.filename().string() + "\n" + io::hash_file(file) + "\n";
+  }
+  return io::hash128(parts);
+}
 
 LabelledData GlueFolder::train(const GlueTask& task) const {
   require(!task.evaluation.empty(), "the GLUE task ", task.name, " has no training data");

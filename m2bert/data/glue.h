@@ -49,6 +49,8 @@ class GlueFolder {
 
   // Whether there is a folder for the task.
   bool has(const GlueTask& task) const;
+  // A hash of the names and contents of the task's files; where they are does not matter.
+  std::string hash(const GlueTask& task) const;
   LabelledData train(const GlueTask& task) const;
   LabelledData evaluation(const GlueTask& task, const GlueSplit& split) const;
   // The labels are missing where the files have none.

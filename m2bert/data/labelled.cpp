@@ -82,7 +82,7 @@ class Columns {
       return;
     }
     fail(name_, ": has no column of texts that is known by its name, such as text, sentence, or sentence1 and sentence2; it has ",
-         columns_of(first), "; say which one holds the text");
+         columns_of(first), "; name the one that holds the text (text_column, --text-column)");
   }
 
   void choose_label(const Tree& first, bool may_lack) {
@@ -91,7 +91,7 @@ class Columns {
       label_ = column;
       return;
     }
-    require(may_lack, name_, ": has no column label, labels or score; it has ", columns_of(first), "; say which one holds the label");
+    require(may_lack, name_, ": has no column label, labels or score; it has ", columns_of(first), "; name the one that holds the label (label_column, --label-column)");
   }
 
   void require_column(const Tree& first, const std::string& column) const {

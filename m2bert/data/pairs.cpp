@@ -85,7 +85,7 @@ struct Columns {
     }
     const auto found = first_of(known, first);
     require(!found.empty(), file, ": has no column of ", what, " that is known by its name (", listed(known), "); it has ",
-            listed(columns_of(first)), "; say which one it is");
+            listed(columns_of(first)), "; name it in columns");
     return found;
   }
 

@@ -262,10 +262,17 @@ class Reader {
 
 fs::path result_file(const GlueJob& job) { return job.folder / "result.json"; }
 
-// Settings by which a result is recognised. Where the results are does not matter.
+// Puts the hash of a loader's data in the place of its folder.
+void hash_data(Tree& loader) {
+  const data::GlueFolder folder(loader.at("folder").string());
+  loader.set("folder", folder.hash(data::glue_task(loader.at("task").string())));
+}
+
+// Settings and data by which a result is recognised. Where data and results are does not matter.
 std::string settings_hash(const GlueJob& job) {
   Tree recipe = job.recipe;
   recipe.as_map().erase("save_folder");
+  hash_data(*recipe.as_map().find("train_loader"));
   if (job.starts_from_mnli) recipe.set("load_path", "mnli");
   return io::hash128(io::to_yaml(recipe));
 }
