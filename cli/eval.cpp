@@ -17,7 +17,8 @@ constexpr Command subcommands[] = {
     {"sts", "Semantic textual similarity: pairs of texts with scores", "m2bert eval sts stsb-test.jsonl --model MODEL", eval_sts},
     {"classification", "Few-shot classification on vectors, as in MTEB", "m2bert eval classification banking77 --model MODEL",
      eval_classification},
-    {"clustering", "Clusters of vectors (k-means) against known classes", "m2bert eval clustering newsgroups.jsonl --model MODEL", eval_clustering},
+    {"clustering", "Clusters of vectors (k-means) against known classes", "m2bert eval clustering newsgroups.jsonl --model MODEL",
+     eval_clustering},
     {"mlm", "The masked-LM loss on the data of a recipe, without training", "m2bert eval mlm recipe.yaml --model runs/one", eval_mlm},
 };
 

@@ -174,7 +174,8 @@ io::Tree recipe_tree(const ClassifyTraining& c, const train::BaseModel& base, co
 // Several labels in a string are only divided where --kind says so.
 void note_joined_labels(const ClassifyTraining& c, const data::LabelledData& data) {
   if (!c.kind.empty() || data.kind != data::LabelKind::single) return;
-  const auto joined = std::ranges::find_if(data.label_names, [&](const std::string& name) { return name.find(c.separator) != std::string::npos; });
+  const auto joined =
+      std::ranges::find_if(data.label_names, [&](const std::string& name) { return name.find(c.separator) != std::string::npos; });
   if (joined != data.label_names.end())
     io::warn(data.name, ": \"", io::printable(*joined, 60), "\" is one label; with --kind multi, strings are divided into several at \"",
              c.separator, "\"");
@@ -236,8 +237,8 @@ void require_free_folder(const ClassifyTraining& c) {
 void run_classify_training(const ClassifyTraining& c, const Globals& globals) {
   if (c.eval.empty() && (c.patience > 0 || !c.metric.empty())) throw UsageError("--patience and --metric need --eval");
   if (c.resume && c.overwrite) throw UsageError("--resume goes on with the run in the folder, --overwrite replaces it; give one of them");
-  require_free_folder(c);
   const std::string text = recipe_text(c);
+  require_free_folder(c);
   TrainingCommand training;
   training.options = c.options;
   training.words = words_of(*c.app);

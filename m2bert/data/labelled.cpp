@@ -91,7 +91,8 @@ class Columns {
       label_ = column;
       return;
     }
-    require(may_lack, name_, ": has no column label, labels or score; it has ", columns_of(first), "; name the one that holds the label (label_column, --label-column)");
+    require(may_lack, name_, ": has no column label, labels or score; it has ", columns_of(first),
+            "; name the one that holds the label (label_column, --label-column)");
   }
 
   void require_column(const Tree& first, const std::string& column) const {

@@ -262,8 +262,9 @@ class Reader {
 
 fs::path result_file(const GlueJob& job) { return job.folder / "result.json"; }
 
-// Puts the hash of a loader's data in the place of its folder.
+// Puts the hash of a loader's data in the place of its folder, if that is there.
 void hash_data(Tree& loader) {
+  if (!fs::is_directory(loader.at("folder").string())) return;
   const data::GlueFolder folder(loader.at("folder").string());
   loader.set("folder", folder.hash(data::glue_task(loader.at("task").string())));
 }

@@ -39,7 +39,7 @@ struct SaveOptions {
   bool overwrite = false, autoresume = false;
   std::string load_path;  // empty: none
   bool load_weights_only = false;
-  std::vector<std::string> ignored;  // load_ignore_keys: patterns with *, of names in a Composer checkpoint
+  std::vector<std::string> ignored;    // load_ignore_keys: patterns with *, of names in a Composer checkpoint
   std::optional<models::GrowBy> grow;  // expand_positional_embeddings
 };
 

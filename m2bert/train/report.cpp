@@ -143,10 +143,10 @@ std::string report_html(const std::vector<ReportedRun>& runs, const ReportOption
     }
     if (longest >= 2) charts += svg_chart(chart);
   }
-  return io::html_page({kGenerator, "m2bert: " + options.title,
-                        "<h1>" + io::html_text(options.title) + "</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>\n" +
-                            options.more,
-                        kStyle});
+  return io::html_page(
+      {kGenerator, "m2bert: " + options.title,
+       "<h1>" + io::html_text(options.title) + "</h1>\n" + table(runs) + "<div class=\"charts\">\n" + charts + "</div>\n" + options.more,
+       kStyle});
 }
 
 }  // namespace m2bert::train

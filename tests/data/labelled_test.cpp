@@ -115,7 +115,7 @@ TEST_F(LabelledTest, Unlabelled) {
 TEST_F(LabelledTest, ProblemsNameFileLineAndColumn) {
   EXPECT_TRUE(has(error("a.csv", "body,label\nx,1\n"), "a.csv: has no column of texts that is known by its name"));
   EXPECT_TRUE(has(error("a.csv", "body,label\nx,1\n"), "it has body, label; name the one that holds the text"));
-  EXPECT_TRUE(has(error("a.csv", "text,topic\nx,1\n"), "a.csv: has no column label, labels or score; it has text, topic; say which"));
+  EXPECT_TRUE(has(error("a.csv", "text,topic\nx,1\n"), "a.csv: has no column label, labels or score; it has text, topic; name the one"));
   EXPECT_TRUE(has(error("a.csv", "text,label\nx,1\n", {.label = "topic"}), "a.csv: has no column \"topic\"; it has text, label"));
   EXPECT_TRUE(has(error("a.csv", "text,label\nx,1\n", {.text = "7"}), "a.csv: there is no column 7; it has 2"));
   EXPECT_TRUE(has(error("a.csv", "text,label\nx,a\ny,\n"), "a.csv:3: \"label\" holds no label"));

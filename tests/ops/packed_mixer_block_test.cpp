@@ -180,8 +180,8 @@ TEST(PackedMixerBlock, NamesWhatIsWrong) {
   EXPECT_THROW(mx::grad([&](const mx::array& x) { return mx::sum((*packed)(x, filters)); })(u), Error);
 }
 
-// Sequences of different lengths: the filters may be packed or networks, and each sequence has the values that it has alone. A GEMM may round
-// differently for another number of rows; everything else has the same bits.
+// Sequences of different lengths: the filters may be packed or networks, and each sequence has the values that it has alone. A GEMM may
+// round differently for another number of rows; everything else has the same bits.
 TEST(PackedMixerBlock, RowsDoNotDependOnTheBatch) {
   if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   const Mixer m{1, 300, 64, true, true};

@@ -140,6 +140,20 @@ TEST_F(GlueSweepTest, ResultsAreOfTheSameSettings) {
   EXPECT_TRUE(has(error_of([&] { read_glue_result(job); }), "rte(seed=1) was run with other settings or data"));
 }
 
+TEST_F(GlueSweepTest, ResultsAreOfTheSameData) {
+  std::filesystem::create_directories(scratch / "data/rte");
+  std::filesystem::create_directories(scratch / "data/cola");
+  scratch.put("data/rte/train.jsonl", "a");
+  GlueSweep sweep = read({"save_finetune_checkpoint_folder=" + (scratch / "out").string()}, {.data = scratch / "data"});
+  GlueJob& job = sweep.jobs[2];
+  std::filesystem::create_directories(job.folder);
+  write_glue_result(job, {"rte", 1, {{"glue_rte", {{"MulticlassAccuracy", 0.625}}}}}, 10, 1.5);
+  scratch.put("data/cola/train.jsonl", "of another task");
+  EXPECT_TRUE(read_glue_result(job).has_value());
+  scratch.put("data/rte/train.jsonl", "b");
+  EXPECT_TRUE(has(error_of([&] { read_glue_result(job); }), "rte(seed=1) was run with other settings or data"));
+}
+
 GlueResult result(const std::string& task, uint64_t seed, const std::map<std::string, std::vector<tasks::Metric>>& metrics) {
   return {task, seed, metrics};
 }
