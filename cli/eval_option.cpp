@@ -49,11 +49,10 @@ io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& e
   return settings;
 }
 
-io::Tree shown_settings(const EvalModelOption& option, const infer::Embedder& embedder) {
+io::Tree shown_settings(const EvalModelOption& option, const io::Tree& vector_settings) {
   io::Tree settings = {{"model", option.model.model}};
-  const io::Tree all = vector_settings(option, embedder);
   for (const char* key : {"pooling", "normalize", "dim", "max_length", "pad", "truncation_side", "dtype", "device", "program"})
-    settings.set(key, all.at(key));
+    settings.set(key, vector_settings.at(key));
   return settings;
 }
 

@@ -25,8 +25,8 @@ void add_eval_model_options(CLI::App& app, EvalModelOption& option);
 infer::Embedder make_embedder(const EvalModelOption& option);
 // Everything that the embedder's vectors depend on, apart from texts and prompt; for eval::CachedEmbedder.
 io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& embedder);
-// What of this the results show: the model as it was named, pooling, maximum length, dtype ...
-io::Tree shown_settings(const EvalModelOption& option, const infer::Embedder& embedder);
+// What of these the results show: the model as it was named, pooling, maximum length, dtype ...
+io::Tree shown_settings(const EvalModelOption& option, const io::Tree& vector_settings);
 
 // A prompt: the name of one of the model's prompts, or the text itself; nullopt if it is not given.
 void add_prompt_option(CLI::App& app, const std::string& name, std::optional<std::string>& prompt, const std::string& what);

@@ -81,7 +81,7 @@ struct Ranker {
 io::Tree settings_of(const RetrievalOption& option, const Ranker* ranker) {
   io::Tree settings = io::Tree::map();
   if (ranker != nullptr) {
-    settings = shown_settings(option.model, ranker->embedder);
+    settings = shown_settings(option.model, ranker->cached.settings());
     settings.set("measure", search::name_of(ranker->options.similarity));
     settings.set("query_prompt", ranker->options.query_prompt);
     settings.set("passage_prompt", ranker->options.passage_prompt);

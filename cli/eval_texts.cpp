@@ -71,7 +71,7 @@ eval::Results TextVectors::results(const std::string& title, const std::vector<s
   eval::Results results;
   results.title = title;
   results.labels = labels;
-  results.settings = shown_settings(option_.model, embedder_);
+  results.settings = shown_settings(option_.model, cached_.settings());
   results.settings.set("prompt", prompt_);
   return results;
 }

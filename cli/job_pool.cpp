@@ -14,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "cli/blocked_signals.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/threads.h"
@@ -26,23 +27,6 @@ namespace m2bert::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Blocks signals between fork and exec, where one would be lost.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t set;
-    ::sigfillset(&set);
-    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
-  }
-  ~BlockedSignals() { unblock(); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-  void unblock() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
 
 // In the new process: the program again, with its output in the log.
 [[noreturn]] void become(const std::vector<char*>& argv, int log, int gpu, pid_t parent, const BlockedSignals& signals) {

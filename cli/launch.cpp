@@ -17,6 +17,7 @@
 #include <streambuf>
 #include <thread>
 
+#include "cli/blocked_signals.h"
 #include "cli/temporary_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -105,24 +106,6 @@ class Scratch {
 
  private:
   int fd_;
-};
-
-// Blocks the signals that are passed on while processes start: none may come between fork and exec, where it would be lost.
-class BlockedSignals {
- public:
-  BlockedSignals() {
-    sigset_t set;
-    ::sigemptyset(&set);
-    for (const int signal : kPassedSignals) ::sigaddset(&set, signal);
-    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
-  }
-  ~BlockedSignals() { unblock(); }
-  BlockedSignals(const BlockedSignals&) = delete;
-  BlockedSignals& operator=(const BlockedSignals&) = delete;
-  void unblock() const { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
 };
 
 // Sets a handler, but leaves a SIGHUP alone that nohup(1) has set to be ignored.
@@ -260,7 +243,7 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
   std::vector<std::unique_ptr<Scratch>> said;
   std::vector<pid_t> pids;
   {
-    const BlockedSignals signals;
+    const BlockedSignals signals(kPassedSignals);
     for (int rank = 0; rank < count; ++rank) {
       said.push_back(std::make_unique<Scratch>());
       pids.push_back(start(all, environment_of(rank, count, hosts, nccl_port), rank == 0 ? -1 : said.back()->fd(), signals));

@@ -54,6 +54,7 @@ class CachedEmbedder {
 
   size_t dim() const { return static_cast<size_t>(embedder_.dim()); }
   const infer::Embedder& embedder() const { return embedder_; }
+  const io::Tree& settings() const { return settings_; }
 
  private:
   struct ReadBlock;
