@@ -181,7 +181,7 @@ TEST_F(Launch, ASignalAtTheStartEndsAtOnce) {
     how.signal = SIGINT;
     how.signal_after = moment;
     const auto start = std::chrono::steady_clock::now();
-    const auto outcome = run(command({"max_duration=1000000ba", "--launch", "2"}), how);
+    const auto outcome = run(command({"max_duration=1000000ba", "save_overwrite=true", "--launch", "2"}), how);
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(12)) << moment;
     EXPECT_EQ(outcome.code, 130) << moment << ": " << outcome.err;
     EXPECT_EQ(outcome.err.find("ring"), std::string::npos) << outcome.err;
