@@ -22,7 +22,7 @@ struct Request {
   std::string query;   // what follows the question mark, as it was sent
   std::vector<Header> headers;
   std::string body;
-  std::string peer;              // address of the client; "unix" on a Unix socket
+  std::string peer;               // address of the client; "unix" on a Unix socket
   std::atomic<bool> gone{false};  // the client has closed the connection: nobody reads the response
 
   const std::string* header(std::string_view name) const { return find_header(headers, name); }
@@ -38,5 +38,8 @@ struct Response {
 
 // "Not Found" for 404; "" for a status that is not known.
 std::string_view reason(int status);
+
+// "a b" for "a%20b"; nothing if a percent sign is not followed by two hexadecimal digits.
+std::optional<std::string> percent_decode(std::string_view text);
 
 }  // namespace m2bert::http

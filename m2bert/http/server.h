@@ -15,7 +15,7 @@ namespace m2bert::http {
 struct Limits {
   size_t header_bytes = 16 << 10;
   size_t body_bytes = 8 << 20;
-  size_t connections = 8192;  // further ones get 503 and are closed
+  size_t connections = 8192;                         // further ones get 503 and are closed
   std::chrono::milliseconds header_timeout{10'000};  // from the first byte of a request to the end of its header; of the TLS handshake
   std::chrono::milliseconds body_timeout{60'000};
   std::chrono::milliseconds idle_timeout{75'000};   // of a connection between requests
@@ -23,9 +23,9 @@ struct Limits {
 };
 
 struct ServerOptions {
-  std::string host = "127.0.0.1";     // an address or a name; empty: no TCP
-  uint16_t port = 8080;               // 0: any free one
-  std::filesystem::path unix_socket;  // empty: none. A stale socket file is replaced, another file is an error
+  std::string host = "127.0.0.1";           // an address or a name; empty: no TCP
+  uint16_t port = 8080;                     // 0: any free one
+  std::filesystem::path unix_socket;        // empty: none. A stale socket file is replaced, another file is an error
   std::filesystem::path tls_cert, tls_key;  // PEM; both or none. TLS on TCP only
   int io_threads = 1;
   Limits limits;
@@ -71,5 +71,8 @@ class Server {
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Lets the process open as many files, and connections, as the system allows. Returns how many these are.
+size_t raise_open_files_limit();
 
 }  // namespace m2bert::http
