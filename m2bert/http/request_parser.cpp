@@ -22,6 +22,13 @@ constexpr size_t kShortestEnd = 5;
 
 std::string text_of(beast::string_view text) { return {text.data(), text.size()}; }
 
+// Whether the line ends like a request line.
+bool names_a_version(std::string_view bytes) {
+  const std::string_view line = bytes.substr(0, bytes.find("\r\n"));
+  const size_t version = line.rfind(' ');
+  return version != std::string_view::npos && line.substr(version + 1).starts_with("HTTP/") && line.find('\n') == std::string_view::npos;
+}
+
 bool equals_ignoring_case(std::string_view a, std::string_view b) { return beast::iequals({a.data(), a.size()}, {b.data(), b.size()}); }
 
 size_t count_headers(const Request& request, std::string_view name) {
@@ -52,7 +59,7 @@ class RequestParser::Impl : public beast::http::basic_parser<true> {
 
   size_t take(std::string_view bytes) {
     if (state == State::body && taken_of_body_ == 0 && !check_length()) return 0;
-    size_t taken = state == State::header && taken_of_header_ == 0 ? empty_lines(bytes) : 0;
+    size_t taken = begun_ ? 0 : empty_lines(bytes);
     const State before = state;
     while (state == before && (state == State::header || state == State::body)) {
       const size_t step = take_step(bytes.substr(taken));
@@ -122,15 +129,16 @@ class RequestParser::Impl : public beast::http::basic_parser<true> {
 
   // One step of Beast's parser; 0 if it needs more bytes, or has failed.
   size_t take_step(std::string_view bytes) {
-    if (bytes.empty() || (state == State::header && bytes == "\r")) return 0;
+    if (bytes.empty() || (!begun_ && bytes == "\r")) return 0;
     // Beast's parser asserts that the end of a chunked body does not arrive byte by byte.
     if (state == State::body && chunked() && chunk_left_ == 0 && bytes.size() < kShortestEnd) return 0;
+    begun_ = true;
     error_code error;
     const size_t taken = put(boost::asio::const_buffer(bytes.data(), bytes.size()), error);
     if (error == error::need_more) {
       if (state == State::body && bytes.size() - taken > header_bytes_) fail(431, "The header of a chunk, or the trailer, is too large.");
     } else if (error) {
-      fail_with(error);
+      fail_with(error, bytes);
     } else if (is_done()) {
       state = State::done;
     } else if (is_header_done()) {
@@ -139,9 +147,9 @@ class RequestParser::Impl : public beast::http::basic_parser<true> {
     return taken;
   }
 
-  void fail_with(const error_code& error) {
+  void fail_with(const error_code& error, std::string_view bytes) {
     if (error == error::header_limit) return fail_header_limit();
-    if (error == error::bad_version) return fail(505, "The request is not HTTP/1.0 or HTTP/1.1.");
+    if (error == error::bad_version && names_a_version(bytes)) return fail(505, "The request is not HTTP/1.0 or HTTP/1.1.");
     fail(400, "The request is not valid HTTP: " + error.message() + ".");
   }
   void fail_header_limit() { fail(431, "The header has more than " + std::to_string(header_bytes_) + " bytes, which is the limit."); }
@@ -208,6 +216,7 @@ class RequestParser::Impl : public beast::http::basic_parser<true> {
   size_t header_bytes_, body_bytes_;
   size_t taken_of_header_ = 0, taken_of_body_ = 0;
   uint64_t chunk_left_ = 0;
+  bool begun_ = false;
   std::string target_, target_error_;
 };
 

@@ -191,6 +191,10 @@ void TestHandler::handle(std::shared_ptr<http::Request> request, http::Respond r
   const std::string& path = request->path;
   if (path == "/throws") throw std::runtime_error("handle threw");
   if (path == "/drops") return;
+  if (path == "/blocks") {
+    blocked_.release();
+    unblocked_.acquire();
+  }
   if (path == "/none") return respond({.status = 204});
   if (path == "/close") return respond({.body = "closing", .close = true});
   if (path == "/large") return respond({.body = std::string(20'000'000, 'x')});

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <utility>
@@ -73,6 +74,7 @@ std::string post(const std::string& target, const std::string& body, const std::
 //   /thread          answers on another thread
 //   /throws, /drops  handle() throws; it drops the request
 //   /refuse-throws   refuse() throws
+//   /blocks          handle() blocks: wait_until_blocked(), unblock()
 //   /large           20 million bytes
 //   /close           closes the connection behind the response
 //   /none            204
@@ -89,11 +91,14 @@ class TestHandler : public http::Handler {
   http::Response failed(int status, const std::string& message, const http::Request& head) override;
 
   Held next_held();
+  void wait_until_blocked() { blocked_.acquire(); }
+  void unblock() { unblocked_.release(); }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Held> held_;
+  std::binary_semaphore blocked_{0}, unblocked_{0};
   std::vector<std::jthread> threads_;
 };
 

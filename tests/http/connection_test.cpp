@@ -221,6 +221,7 @@ TEST(Connection, AnswersAClientThatHasFinishedSending) {
   EXPECT_TRUE(eventually([&] { return held.request->gone.load(); }));
   held.respond({.body = "still"});
   EXPECT_EQ(client.reply().body, "still");
+  EXPECT_TRUE(client.closed());
 }
 
 TEST(Connection, TakesResponsesAfterTheServersEnd) {

@@ -140,7 +140,7 @@ asio::awaitable<bool> Session::exchange() {
   else response = std::move(*refusal_);
   const bool keep_alive = received && !response.close && parser.keep_alive() && !server_.draining;
   const bool written = co_await respond(*request, std::move(response), keep_alive, parser.is_http10());
-  if (written && !keep_alive) co_await linger();
+  if (written && !keep_alive && !at_end_) co_await linger();
   co_return written&& keep_alive;
 }
 
@@ -197,12 +197,13 @@ void Session::feed(RequestParser& parser) { buffer_.erase(0, parser.put(buffer_)
 
 // Reads some bytes behind those of the buffer.
 asio::awaitable<bool> Session::fill() {
-  if (expired_) co_return false;
+  if (expired_ || at_end_) co_return false;
   const size_t old = buffer_.size();
   buffer_.resize(old + read_size_);
   const size_t count = co_await channel_->read_some(asio::buffer(buffer_.data() + old, read_size_), error_);
   buffer_.resize(old + count);
   if (count == read_size_) read_size_ = std::min(2 * read_size_, kLargestRead);
+  at_end_ = error_ && error_ != asio::error::operation_aborted;
   co_return !error_;
 }
 
@@ -213,10 +214,10 @@ asio::awaitable<Response> Session::answer(std::shared_ptr<Request> request) {
   hand_over(request);
   read_size_ = kSmallestRead;
   while (!response_) {
-    if (!request->gone && buffer_.size() < server_.limits.header_bytes) {
-      const bool read = co_await fill();
-      if (!read && error_ != asio::error::operation_aborted) request->gone = true;
+    if (!at_end_ && buffer_.size() < server_.limits.header_bytes) {
+      co_await fill();
     } else {
+      request->gone = at_end_;
       co_await answered_.async_wait(asio::redirect_error(asio::use_awaitable, error_));
     }
   }

@@ -98,6 +98,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::unique_ptr<Channel> channel_;
   bool too_many_;
   bool idle_ = false;
+  bool at_end_ = false;  // the client sends nothing more. Asio would wait for ever: it sees the end of a socket only once
   error_code error_;
 
   std::string buffer_;  // bytes that are read and not parsed
