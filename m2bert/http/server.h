@@ -41,8 +41,9 @@ class Handler {
   virtual std::optional<Response> refuse(const Request& head) = 0;
   // respond must be called once, on any thread, now or later.
   virtual void handle(std::shared_ptr<Request> request, Respond respond) = 0;
-  // The response to a request that is not HTTP (400), comes too slowly (408), is too large (413, 431), or finds no free connection (503).
-  // head: what is known of it.
+  // The response to a request that is not HTTP or asks for what the server does not do (400, 417, 501, 505), comes too slowly (408), is too
+  // large (413, 431), or finds no free connection (503); and where a function above throws, or its respond is dropped (500). head: what is
+  // known of it. The connection is closed behind it, except for a 500 from handle().
   virtual Response failed(int status, const std::string& message, const Request& head) = 0;
 };
 

@@ -121,6 +121,18 @@ bool Client::send(std::string_view bytes) {
   return true;
 }
 
+std::string Client::encrypt(std::string_view bytes) {
+  SSL_set0_wbio(ssl_.get(), BIO_new(BIO_s_mem()));
+  SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size()));
+  char* encrypted = nullptr;
+  const long size = BIO_get_mem_data(SSL_get_wbio(ssl_.get()), &encrypted);
+  return {encrypted, static_cast<size_t>(size)};
+}
+
+void Client::send_encrypted(std::string_view bytes) {
+  EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+}
+
 bool Client::has_bytes(int milliseconds) {
   if (!rest_.empty() || (ssl_ && SSL_pending(ssl_.get()) > 0)) return true;
   pollfd wait{fd_, POLLIN, 0};

@@ -40,6 +40,9 @@ class Client {
   bool start_tls(std::string_view alpn = {}, int version = TLS1_3_VERSION);
   std::string alpn() const;
   std::string certificate_name() const;
+  // The bytes encrypted but not sent, for send_encrypted(). After it, send() must not be used.
+  std::string encrypt(std::string_view bytes);
+  void send_encrypted(std::string_view bytes);
 
   // False if the connection is broken.
   bool send(std::string_view bytes);

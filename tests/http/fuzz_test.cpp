@@ -9,7 +9,11 @@ namespace {
 
 using test::Client, test::get, test::Scratch, test::TestServer;
 
-constexpr int kRequests = 20'000;
+// M2BERT_DAMAGED_REQUESTS: for a longer run.
+int request_count() {
+  const char* set = std::getenv("M2BERT_DAMAGED_REQUESTS");
+  return set ? std::atoi(set) : 20'000;
+}
 
 const std::vector<std::string>& seeds() {
   static const std::vector<std::string> all = {
@@ -90,7 +94,8 @@ TEST(DamagedRequests, DoNotStopTheServer) {
   const Scratch scratch;
   TestServer server({.unix_socket = scratch / "socket", .io_threads = 2, .limits = {.header_bytes = 2000, .body_bytes = 10'000}});
   Mutator mutator(17);
-  for (int i = 0; i < kRequests; ++i) {
+  const int count = request_count();
+  for (int i = 0; i < count; ++i) {
     const std::string bytes = mutator.next();
     SCOPED_TRACE(bytes);
     Client client(scratch / "socket");

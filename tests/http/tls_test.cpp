@@ -86,6 +86,24 @@ TEST_F(Tls, AnswersPipelinedRequests) {
   }
 }
 
+// A response does not wait for the rest of a record that has begun to arrive.
+TEST_F(Tls, AnswersWithinARecord) {
+  TestServer server(options());
+  Client client(server.port());
+  ASSERT_TRUE(client.start_tls());
+  for (int round = 0; round < 200; ++round) {
+    client.send_encrypted(client.encrypt(get("/held")));
+    const auto held = server.handler->next_held();
+    const std::string next = client.encrypt(get("/next"));
+    std::thread answers([&] { held.respond({.body = "held"}); });
+    client.send_encrypted(std::string_view(next).substr(0, next.size() / 2));
+    EXPECT_EQ(client.reply().body, "held");
+    client.send_encrypted(std::string_view(next).substr(next.size() / 2));
+    EXPECT_EQ(client.reply().body, "GET /next? ");
+    answers.join();
+  }
+}
+
 TEST_F(Tls, AnswersABodyThatIsTooLarge) {
   http::ServerOptions small = options();
   small.limits.body_bytes = 1000;
