@@ -162,6 +162,7 @@ mx::array Encoder::run(mx::array h, size_t layers, const EncoderContext& context
   for (size_t i = 0; i < layers; ++i) {
     nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
     h = layers_[i](h, context, pass);
+    if (pass.after_layer && i + 1 < layers_.size()) pass.after_layer(h);
   }
   return h;
 }
