@@ -23,7 +23,7 @@ struct Request {
   std::vector<Header> headers;
   std::string body;
   std::string peer;               // address of the client; "unix" on a Unix socket
-  std::atomic<bool> gone{false};  // the client has closed the connection: nobody reads the response
+  std::atomic<bool> gone{false};  // the client has closed the connection, or its half of it: hardly anybody reads the response
 
   const std::string* header(std::string_view name) const { return find_header(headers, name); }
 };

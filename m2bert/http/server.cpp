@@ -123,10 +123,13 @@ void Server::reload_tls() { impl_->reload_tls(); }
 size_t Server::connections() const { return impl_->connections(); }
 
 size_t raise_open_files_limit() {
+  constexpr rlim_t mac_limit = 10240;  // OPEN_MAX: macOS says "unlimited", and accepts no more than this
   struct rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  const struct rlimit raised{limit.rlim_max, limit.rlim_max};
-  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  for (const rlim_t files : {limit.rlim_max, mac_limit}) {
+    const struct rlimit raised{files, limit.rlim_max};
+    if (files > limit.rlim_cur && ::setrlimit(RLIMIT_NOFILE, &raised) == 0) return files;
+  }
   return limit.rlim_cur;
 }
 

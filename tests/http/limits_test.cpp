@@ -160,19 +160,19 @@ TEST(BadRequests, Get400) {
   const TestServer server;
   const std::string head = "POST /a HTTP/1.1\r\nHost: test\r\n";
   for (const std::string& bytes : {
-           std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11),      // the hello of TLS
-           std::string("GET\r\n\r\n"),                                           //
-           std::string("GET  / HTTP/1.1\r\nHost: test\r\n\r\n"),                 //
-           std::string("GET /a\0b HTTP/1.1\r\nHost: test\r\n\r\n", 35),          //
-           std::string("GET /%4 HTTP/1.1\r\nHost: test\r\n\r\n"),                //
-           std::string("GET /%zz HTTP/1.1\r\nHost: test\r\n\r\n"),               //
-           std::string("GET a HTTP/1.1\r\nHost: test\r\n\r\n"),                  //
-           std::string("GET ftp://x/a HTTP/1.1\r\nHost: test\r\n\r\n"),          //
-           std::string("CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n"),        //
-           std::string("GET / HTTP/1.1\r\n\r\n"),                                // no Host
-           std::string("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),          //
-           std::string("GET / HTTP/1.1\r\nHost: test\r\nX : y\r\n\r\n"),         // a space before the colon
-           std::string("GET / HTTP/1.1\nHost: test\n\n") + std::string(9, 'x'),  //
+           std::string("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11),       // the hello of TLS
+           std::string("GET\r\n\r\n"),                                            //
+           std::string("GET  / HTTP/1.1\r\nHost: test\r\n\r\n"),                  //
+           "GET /a" + std::string(1, '\0') + "b HTTP/1.1\r\nHost: test\r\n\r\n",  //
+           std::string("GET /%4 HTTP/1.1\r\nHost: test\r\n\r\n"),                 //
+           std::string("GET /%zz HTTP/1.1\r\nHost: test\r\n\r\n"),                //
+           std::string("GET a HTTP/1.1\r\nHost: test\r\n\r\n"),                   //
+           std::string("GET ftp://x/a HTTP/1.1\r\nHost: test\r\n\r\n"),           //
+           std::string("CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n"),         //
+           std::string("GET / HTTP/1.1\r\n\r\n"),                                 // no Host
+           std::string("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),           //
+           std::string("GET / HTTP/1.1\r\nHost: test\r\nX : y\r\n\r\n"),          // a space before the colon
+           std::string("GET / HTTP/1.1\nHost: test\n\n") + std::string(9, 'x'),   //
            head + "Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
            head + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
            head + "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
