@@ -74,7 +74,7 @@ bool wants_html(const http::Request& request) {
 }  // namespace
 
 Api::Api(const ApiOptions& options, Service& service) : options_(options), service_(service) {
-  for (const auto& routes : {openai_routes(), tei_routes(), cohere_routes(), ollama_routes()})
+  for (const auto& routes : {openai_routes(), tei_routes(), vllm_routes(), cohere_routes(), ollama_routes()})
     routes_.insert(routes_.end(), routes.begin(), routes.end());
 }
 

@@ -88,6 +88,11 @@ void append_json_vector(std::string& out, std::span<const float> values) {
   out += ']';
 }
 
+void append_usage(std::string& out, int64_t tokens) {
+  const std::string count = std::to_string(tokens);
+  out += "\"usage\":{\"prompt_tokens\":" + count + ",\"total_tokens\":" + count + "}";
+}
+
 Call::Call(std::shared_ptr<http::Request> request, Family family, std::string id, http::Respond respond, Service& service)
     : request_(std::move(request)), family_(family), id_(std::move(id)), respond_(std::move(respond)), service_(service) {}
 

@@ -75,6 +75,9 @@ http::Response error_response(Family family, const ApiError& error);
 // Appends "[0.25,-1]".
 void append_json_vector(std::string& out, std::span<const float> values);
 
+// Appends `"usage":{"prompt_tokens":3,"total_tokens":3}`.
+void append_usage(std::string& out, int64_t tokens);
+
 // A route: method, path, family, and what it does. The function runs on a worker thread; what it throws becomes the response.
 struct Route {
   const char* method;
@@ -88,5 +91,6 @@ std::span<const Route> openai_routes();
 std::span<const Route> tei_routes();
 std::span<const Route> cohere_routes();
 std::span<const Route> ollama_routes();
+std::span<const Route> vllm_routes();
 
 }  // namespace m2bert::serve

@@ -16,16 +16,6 @@ std::vector<Ranked> ranked(const std::vector<float>& scores) {
   return all;
 }
 
-TextSettings with_prompt(const ServedModel& model, TextSettings settings, std::initializer_list<const char*> names) {
-  if (settings.prompt || settings.prompt_name) return settings;
-  for (const char* name : names) {
-    if (!model.pretrained().prompts.contains(name)) continue;
-    settings.prompt_name = name;
-    break;
-  }
-  return settings;
-}
-
 std::vector<Input> inputs_of_texts(const std::vector<std::string>& texts) {
   std::vector<Input> inputs;
   for (const std::string& text : texts) inputs.push_back({text, std::nullopt, {}, false});
@@ -52,12 +42,26 @@ float cosine(std::span<const float> a, std::span<const float> b) {
   return lengths > 0 ? static_cast<float>(dot / lengths) : 0.0f;
 }
 
+void require_reranker(const ServedModel& model) {
+  if (model.is_reranker()) return;
+  throw ApiError(ErrorKind::invalid, "the model " + model.name() + " has several labels: it classifies, and does not score pairs of texts");
+}
+
+void embed_both(const CallPtr& call, const ServedModel& model, const std::vector<std::string>& first, const TextSettings& for_first,
+                const std::vector<std::string>& second, const TextSettings& for_second, std::function<void(Vectors&&, Vectors&&)> then) {
+  call->service().embed(call, model, inputs_of_texts(first), for_first, std::nullopt, std::nullopt,
+                        [call, &model, second, for_second, then = std::move(then)](Vectors&& result) {
+                          auto of_first = std::make_shared<Vectors>(std::move(result));
+                          call->service().embed(call, model, inputs_of_texts(second), for_second, std::nullopt, std::nullopt,
+                                                [of_first, then](Vectors&& of_second) { then(std::move(*of_first), std::move(of_second)); });
+                        });
+}
+
 void rerank(const CallPtr& call, const ServedModel& model, const std::string& query, const std::vector<std::string>& texts,
             const TextSettings& settings, bool raw, std::function<void(std::vector<Ranked>)> then) {
   if (texts.empty()) throw ApiError(ErrorKind::empty, "there are no texts to rank", "texts");
   if (model.task() == ModelTask::classify) {
-    if (!model.is_reranker())
-      throw ApiError(ErrorKind::invalid, "the model " + model.name() + " has several labels: it classifies, and does not rank");
+    require_reranker(model);
     std::vector<Input> pairs;
     for (const std::string& text : texts) pairs.push_back({query, text, {}, false});
     call->service().classify(call, model, pairs, settings, [call, &model, settings, raw, then](Scores&& result) {
@@ -67,19 +71,13 @@ void rerank(const CallPtr& call, const ServedModel& model, const std::string& qu
     return;
   }
   const TextSettings for_query = with_prompt(model, settings, {"query"}), for_texts = with_prompt(model, settings, {"document", "passage"});
-  call->service().embed(call, model, inputs_of_texts({query}), for_query, std::nullopt, std::nullopt,
-                        [call, &model, texts, settings, for_texts, then](Vectors&& found) {
-                          auto of_query = std::make_shared<Vectors>(std::move(found));
-                          call->service().embed(call, model, inputs_of_texts(texts), for_texts, std::nullopt, std::nullopt,
-                                                [call, &model, settings, of_query, then](Vectors&& result) {
-                                                  std::vector<float> scores;
-                                                  for (size_t i = 0; i < result.texts.size(); ++i)
-                                                    scores.push_back(cosine(of_query->vector(0), result.vector(i)));
-                                                  result.texts.push_back(of_query->texts.front());
-                                                  call->tell(model, result, settings);
-                                                  then(ranked(scores));
-                                                });
-                        });
+  embed_both(call, model, {query}, for_query, texts, for_texts, [call, &model, settings, then](Vectors&& of_query, Vectors&& of_texts) {
+    std::vector<float> scores;
+    for (size_t i = 0; i < of_texts.texts.size(); ++i) scores.push_back(cosine(of_query.vector(0), of_texts.vector(i)));
+    of_texts.texts.push_back(of_query.texts.front());
+    call->tell(model, of_texts, settings);
+    then(ranked(scores));
+  });
 }
 
 void rerank_documents(const CallPtr& call) {
@@ -112,8 +110,9 @@ void rerank_documents(const CallPtr& call) {
       }
       out += '}';
     }
-    const std::string tokens = std::to_string(call->facts().tokens);
-    out += "],\"usage\":{\"prompt_tokens\":" + tokens + ",\"total_tokens\":" + tokens + "},\"meta\":{\"api_version\":{\"version\":\"2\"},"
+    out += "],";
+    append_usage(out, call->facts().tokens);
+    out += ",\"meta\":{\"api_version\":{\"version\":\"2\"},"
            "\"billed_units\":{\"search_units\":1}}}";
     call->reply(std::move(out));
   });

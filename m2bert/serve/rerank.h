@@ -10,6 +10,13 @@ namespace m2bert::serve {
 
 float cosine(std::span<const float> a, std::span<const float> b);
 
+// ApiError: the model has labels, and not one alone.
+void require_reranker(const ServedModel& model);
+
+// The vectors of two lists of texts, each with settings of its own.
+void embed_both(const CallPtr& call, const ServedModel& model, const std::vector<std::string>& first, const TextSettings& for_first,
+                const std::vector<std::string>& second, const TextSettings& for_second, std::function<void(Vectors&&, Vectors&&)> then);
+
 struct Ranked {
   size_t index = 0;
   float score = 0;

@@ -10,21 +10,8 @@ namespace m2bert::serve {
 namespace {
 
 const std::vector<std::string> embedding_fields = {
-    "input", "model", "encoding_format", "dimensions", "user", "truncate", "truncate_prompt_tokens", "truncation_side", "padding",
-    "add_special_tokens", "prompt_name", "prompt", "normalize", "chunking"};
-
-bool wants_base64(const io::Tree& body) {
-  const auto format = body.get<std::string>("encoding_format", "float");
-  if (format != "float" && format != "base64")
-    throw ApiError(ErrorKind::invalid, "encoding_format wants \"float\" or \"base64\", not \"" + format + "\"", "encoding_format");
-  return format == "base64";
-}
-
-const io::Tree& input_of(const io::Tree& body) {
-  const io::Tree* input = body.find("input");
-  if (!input) throw ApiError(ErrorKind::invalid, "the field \"input\" is missing", "input");
-  return *input;
-}
+    "input", "model", "encoding_format", "dimensions", "user", "priority", "request_id", "truncate", "truncate_prompt_tokens",
+    "truncation_side", "padding", "add_special_tokens", "prompt_name", "prompt", "normalize", "chunking"};
 
 void append_embedding(std::string& out, size_t index, std::span<const float> vector, bool as_base64) {
   out += (index > 0 ? "," : "");
@@ -36,8 +23,8 @@ void append_embedding(std::string& out, size_t index, std::span<const float> vec
 void append_end(std::string& out, const ServedModel& model, const TextResults& results) {
   out += "],\"model\":";
   io::append_json_string(out, model.name());
-  const std::string tokens = std::to_string(results.tokens());
-  out += ",\"usage\":{\"prompt_tokens\":" + tokens + ",\"total_tokens\":" + tokens + "}";
+  out += ',';
+  append_usage(out, results.tokens());
   out += ",\"truncated\":" + std::to_string(results.truncated()) + "}";
 }
 
@@ -45,7 +32,7 @@ void embeddings(const CallPtr& call) {
   call->require_known(embedding_fields);
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
-  const std::vector<Input> inputs = inputs_of(input_of(body), "input");
+  const std::vector<Input> inputs = inputs_of(field_of(body, "input"), "input");
   const TextSettings settings = settings_of(body, model);
   const bool as_base64 = wants_base64(body);
   if (const auto chunking = chunking_of(body, inputs.size())) {

@@ -13,12 +13,6 @@
 namespace m2bert::serve {
 namespace {
 
-const io::Tree& field(const io::Tree& body, const char* name) {
-  const io::Tree* value = body.find(name);
-  if (!value) throw ApiError(ErrorKind::invalid, std::string("the field \"") + name + "\" is missing", name);
-  return *value;
-}
-
 // TEI's vectors have length 1 unless the request says otherwise.
 std::optional<bool> normalize_of(const io::Tree& body) { return body.get<bool>("normalize", true); }
 
@@ -27,7 +21,7 @@ void embed(const CallPtr& call) {
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
-  call->service().embed(call, model, inputs_of(field(body, "inputs"), "inputs"), settings, normalize_of(body),
+  call->service().embed(call, model, inputs_of(field_of(body, "inputs"), "inputs"), settings, normalize_of(body),
                         body.get_optional<int>("dimensions"), [call, &model, settings](Vectors&& result) {
                           call->tell(model, result, settings);
                           std::string out = "[";
@@ -44,7 +38,7 @@ void embed_all(const CallPtr& call) {
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
-  call->service().embed_tokens(call, model, inputs_of(field(body, "inputs"), "inputs"), settings, [call, &model, settings](TokenStates&& result) {
+  call->service().embed_tokens(call, model, inputs_of(field_of(body, "inputs"), "inputs"), settings, [call, &model, settings](TokenStates&& result) {
     call->tell(model, result, settings);
     const infer::TokenVectors& all = result.tokens_of_texts;
     const auto dim = static_cast<size_t>(all.dim);
@@ -67,12 +61,12 @@ void similarity(const CallPtr& call) {
   call->require_known({"inputs", "parameters", "model"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
-  const io::Tree& inputs = field(body, "inputs");
+  const io::Tree& inputs = field_of(body, "inputs");
   if (!inputs.is_map()) inputs.wants("an object with source_sentence and sentences");
   if (const auto unknown = inputs.unknown({"source_sentence", "sentences"}); !unknown.empty())
     throw ApiError(ErrorKind::invalid, "inputs: unknown field \"" + unknown.front()->key + "\"", "inputs");
-  std::vector<Input> texts = {{field(inputs, "source_sentence").string(), std::nullopt, {}, false}};
-  for (const std::string& sentence : field(inputs, "sentences").as<std::vector<std::string>>()) texts.push_back({sentence, std::nullopt, {}, false});
+  std::vector<Input> texts = {{field_of(inputs, "source_sentence").string(), std::nullopt, {}, false}};
+  for (const std::string& sentence : field_of(inputs, "sentences").as<std::vector<std::string>>()) texts.push_back({sentence, std::nullopt, {}, false});
   if (texts.size() == 1) throw ApiError(ErrorKind::empty, "sentences is empty", "sentences");
   const io::Tree* parameters = body.find("parameters");
   static const io::Tree none = io::Tree::map();
@@ -144,7 +138,7 @@ void predict(const CallPtr& call) {
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
   bool batch = false;
-  const std::vector<Input> inputs = predict_inputs(field(body, "inputs"), batch);
+  const std::vector<Input> inputs = predict_inputs(field_of(body, "inputs"), batch);
   const bool raw = body.get<bool>("raw_scores", false);
   call->service().classify(call, model, inputs, settings, [call, &model, settings, batch, raw](Scores&& result) {
     call->tell(model, result, settings);
@@ -164,9 +158,9 @@ void rerank_route(const CallPtr& call) {
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
-  auto texts = std::make_shared<std::vector<std::string>>(field(body, "texts").as<std::vector<std::string>>());
+  auto texts = std::make_shared<std::vector<std::string>>(field_of(body, "texts").as<std::vector<std::string>>());
   const bool raw = body.get<bool>("raw_scores", false), with_text = body.get<bool>("return_text", false);
-  rerank(call, model, field(body, "query").string(), *texts, settings, raw, [call, texts, with_text](std::vector<Ranked> ranked) {
+  rerank(call, model, field_of(body, "query").string(), *texts, settings, raw, [call, texts, with_text](std::vector<Ranked> ranked) {
     std::string out = "[";
     for (size_t i = 0; i < ranked.size(); ++i) {
       out += i > 0 ? ",{\"index\":" : "{\"index\":";
@@ -193,13 +187,13 @@ void tokenize_route(const CallPtr& call) {
   const ServedModel& model = call->model();
   TextSettings settings = settings_of(body, model);
   if (!settings.prompt_name) settings.prompt = "";  // the text as it is
-  const std::vector<Input> inputs = inputs_of(field(body, "inputs"), "inputs");
+  const std::vector<Input> inputs = inputs_of(field_of(body, "inputs"), "inputs");
   if (inputs.size() > call->service().options().max_inputs)
     throw ApiError(ErrorKind::too_large, "too many inputs in one request", "inputs");
   io::Tree all = io::Tree::list();
   for (const Input& input : inputs) {
     if (input.is_ids) throw ApiError(ErrorKind::invalid, "inputs wants texts", "inputs");
-    const std::string text = settings.prompt_name ? model.pretrained().prompts.at(*settings.prompt_name) + input.text : input.text;
+    const std::string text = call->service().prompt_of(model, settings) + input.text;
     TextSettings as_is;
     as_is.prompt = "";
     as_is.add_special_tokens = settings.add_special_tokens;
@@ -225,7 +219,7 @@ void decode(const CallPtr& call) {
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const bool skip = body.get<bool>("skip_special_tokens", true);
-  const io::Tree& ids = field(body, "ids");
+  const io::Tree& ids = field_of(body, "ids");
   std::vector<std::vector<int32_t>> lists;
   if (!ids.items().empty() && ids.items().front().is_list()) lists = [&] {
     std::vector<std::vector<int32_t>> all;

@@ -139,7 +139,7 @@ Service::Encoded Service::encode_rows(const ServedModel& model, const std::vecto
     throw ApiError(ErrorKind::invalid, "the maximum number of tokens is from 3 to " + std::to_string(model.max_length()) + ", not " +
                                            std::to_string(*settings.max_tokens));
   const int most = settings.max_tokens.value_or(model.max_length());
-  const bool truncates = settings.truncate.value_or(options_.auto_truncate) || settings.max_tokens.has_value();
+  const bool truncates = settings.truncate.value_or(options_.auto_truncate || settings.max_tokens.has_value());
   const std::string prompt = prompt_of(model, settings);
   tokenize::EncodeOptions how;
   how.max_length = static_cast<size_t>(most);

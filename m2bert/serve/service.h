@@ -38,7 +38,7 @@ struct TextSettings {
   std::optional<std::string> prompt;       // a text in front of each input; default: the model's
   std::optional<bool> truncate;            // default: ServiceOptions::auto_truncate
   std::optional<tokenize::TruncationSide> side;
-  std::optional<int> max_tokens;  // fewer than the model's maximum length
+  std::optional<int> max_tokens;  // fewer than the model's maximum length; truncates unless `truncate` is false
   std::optional<infer::PadMode> pad;
   bool add_special_tokens = true;
 };
@@ -128,6 +128,8 @@ class Service {
                 Then<Scores> then);
   // The encoding of a text without truncation.
   tokenize::Encoding encode(const ServedModel& model, const Input& input, const TextSettings& settings) const;
+  // What goes in front of each text. ApiError: the model has no prompt of that name.
+  std::string prompt_of(const ServedModel& model, const TextSettings& settings) const;
 
   const ServiceOptions& options() const { return options_; }
   Engine& engine() { return engine_; }
@@ -136,7 +138,6 @@ class Service {
 
  private:
   struct Encoded;
-  std::string prompt_of(const ServedModel& model, const TextSettings& settings) const;
   void check(const std::vector<Input>& inputs) const;
   Encoded encode_rows(const ServedModel& model, const std::vector<Input>& inputs, const TextSettings& settings) const;
   tokenize::Encoding encode_ids(const ServedModel& model, const Input& input, const TextSettings& settings, size_t index) const;

@@ -34,6 +34,17 @@ std::vector<std::vector<infer::Span>> spans_of_inputs(const io::Tree& list, size
 
 }  // namespace
 
+const io::Tree& field_of(const io::Tree& body, const char* name) {
+  const io::Tree* value = body.find(name);
+  if (!value) throw ApiError(ErrorKind::invalid, std::string("the field \"") + name + "\" is missing", name);
+  return *value;
+}
+
+const io::Tree* given(const io::Tree& body, const char* name) {
+  const io::Tree* value = body.find(name);
+  return value && !value->is_null() ? value : nullptr;
+}
+
 std::vector<Input> inputs_of(const io::Tree& field, const std::string& param, bool* single) {
   if (single) *single = field.is_string();
   std::vector<Input> inputs;
@@ -90,6 +101,23 @@ TextSettings settings_of(const io::Tree& body, const ServedModel& model) {
   }
   settings.add_special_tokens = body.get<bool>("add_special_tokens", true);
   return settings;
+}
+
+TextSettings with_prompt(const ServedModel& model, TextSettings settings, std::initializer_list<const char*> names) {
+  if (settings.prompt || settings.prompt_name) return settings;
+  for (const char* name : names) {
+    if (!model.pretrained().prompts.contains(name)) continue;
+    settings.prompt_name = name;
+    break;
+  }
+  return settings;
+}
+
+bool wants_base64(const io::Tree& body) {
+  const auto format = body.get<std::string>("encoding_format", "float");
+  if (format != "float" && format != "base64")
+    throw ApiError(ErrorKind::invalid, "encoding_format wants \"float\" or \"base64\", not \"" + format + "\"", "encoding_format");
+  return format == "base64";
 }
 
 std::optional<Chunking> chunking_of(const io::Tree& body, size_t inputs) {

@@ -1,48 +1,9 @@
 #include "m2bert/serve/api.h"
 
-#include "m2bert/io/json.h"
-#include "tests/serve/a_service.h"
-#include "tests/support/scratch.h"
+#include "tests/serve/an_api.h"
 
 namespace m2bert::serve {
 namespace {
-
-using test::has;
-
-ApiOptions without_log() {
-  ApiOptions options;
-  options.log_requests = false;
-  return options;
-}
-
-struct AnApi : AService {
-  explicit AnApi(const ApiOptions& options = without_log()) : api(options, service) { api.set_state(Api::State::ready); }
-
-  http::Response ask(const std::string& method, const std::string& path, const std::string& body = "", std::vector<http::Header> headers = {}) {
-    auto request = std::make_shared<http::Request>();
-    request->method = method;
-    request->path = path;
-    request->body = body;
-    request->headers = std::move(headers);
-    request->peer = "test";
-    if (auto refused = api.refuse(*request)) return *refused;
-    std::promise<http::Response> response;
-    api.handle(request, [&](http::Response r) { response.set_value(std::move(r)); });
-    return response.get_future().get();
-  }
-  io::Tree json(const std::string& path, const std::string& body, int status = 200) {
-    const http::Response response = ask("POST", path, body);
-    EXPECT_EQ(response.status, status) << path << " " << response.body;
-    return io::parse_json(response.body, "response");
-  }
-
-  Api api;
-};
-
-std::string header(const http::Response& response, const std::string& name) {
-  const std::string* value = http::find_header(response.headers, name);
-  return value ? *value : "";
-}
 
 TEST(Api, OpenAI) {
   AnApi a;
@@ -90,6 +51,7 @@ TEST(Api, Tei) {
   const io::Tree tokens = a.json("/tokenize", R"({"inputs": "a b"})");
   EXPECT_EQ(tokens.items()[0].items()[1].at("text").string(), "a");
   EXPECT_EQ(tokens.items()[0].items()[2].at("start").integer(), 2);
+  EXPECT_PRED2(has, a.json("/tokenize", R"({"inputs": "a", "prompt_name": "query"})", 422).at("error").string(), "Available prompts: []");
   const http::Response info = a.ask("GET", "/info");
   EXPECT_EQ(io::parse_json(info.body, "r").at("max_input_length").integer(), model.max_length());
   const io::Tree ranked = a.json("/rerank", R"({"query": "a b", "texts": ["i h", "a b"], "return_text": true})");
