@@ -47,8 +47,17 @@ std::string trace_of(const http::Request& request) {
   return *given;
 }
 
+// The paths that probe() answers, to GET and without a key.
 bool is_probe(const std::string& path) {
-  return path == "/livez" || path == "/readyz" || path == "/health" || path == "/ping" || path == "/metrics";
+  constexpr std::string_view paths[] = {"/", "/livez", "/readyz", "/health", "/ping", "/metrics", "/openapi.json", "/api-doc/openapi.json"};
+  return std::ranges::find(paths, path) != std::end(paths);
+}
+
+// Whose clients ask for a path that is no route.
+Family family_of(const std::string& path) {
+  if (path.starts_with("/v1/")) return Family::openai;
+  if (path.starts_with("/v2/")) return Family::cohere;
+  return path.starts_with("/api/") ? Family::ollama : Family::tei;
 }
 
 int64_t resident_bytes() {
@@ -162,13 +171,11 @@ std::optional<http::Response> Api::refuse(const http::Request& head) {
     add_common_headers(head, response, {});
     return response;
   };
-  if (is_probe(head.path)) return std::nullopt;
-  std::string methods;
+  if (is_probe(head.path) && (head.method == "GET" || head.method == "HEAD")) return std::nullopt;
+  std::string methods = is_probe(head.path) ? "GET" : "";
   const Route* route = find(head.method, head.path, &methods);
-  const bool own = head.path == "/" || head.path == "/openapi.json" || head.path == "/api-doc/openapi.json";
-  if (!route && own && (head.method == "GET" || head.method == "HEAD")) return std::nullopt;
   if (!route && head.method == "OPTIONS" && !options_.cors_origins.empty()) return std::nullopt;
-  const Family family = route ? route->family : head.path.starts_with("/v1") ? Family::openai : head.path.starts_with("/api/") ? Family::ollama : Family::tei;
+  const Family family = route ? route->family : family_of(head.path);
   if (!route && !methods.empty()) {
     http::Response response = refused(family, ApiError(ErrorKind::method, head.path + " wants " + methods + ", not " + head.method));
     response.headers.push_back({"Allow", methods});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "m2bert/io/json.h"
 #include "m2bert/serve/text_fields.h"
@@ -80,6 +81,12 @@ void rerank(const CallPtr& call, const ServedModel& model, const std::string& qu
   });
 }
 
+size_t top_of(const io::Tree& body) {
+  const auto top = body.get<int64_t>("top_n", std::numeric_limits<int64_t>::max());
+  if (top < 1) throw ApiError(ErrorKind::invalid, "top_n wants at least 1", "top_n");
+  return static_cast<size_t>(top);
+}
+
 void rerank_documents(const CallPtr& call) {
   call->require_known({"query", "documents", "model", "top_n", "return_documents", "truncate", "truncate_prompt_tokens", "max_tokens_per_doc",
                        "rank_fields", "user", "priority"});
@@ -90,11 +97,10 @@ void rerank_documents(const CallPtr& call) {
   for (const char* name : {"max_tokens_per_doc", "rank_fields"})
     if (const io::Tree* value = body.find(name); value && !value->is_null())
       throw ApiError(ErrorKind::invalid, std::string(name) + " is not supported; truncate_prompt_tokens limits the length of a text", name);
-  const int64_t top = body.get<int64_t>("top_n", static_cast<int64_t>(documents->size()));
-  if (top < 1) throw ApiError(ErrorKind::invalid, "top_n wants at least 1", "top_n");
+  const size_t top = top_of(body);
   const bool with_text = body.get<bool>("return_documents", false);
   rerank(call, model, body.at("query").string(), *documents, settings, false, [call, &model, documents, top, with_text](std::vector<Ranked> all) {
-    if (static_cast<int64_t>(all.size()) > top) all.resize(static_cast<size_t>(top));
+    all.resize(std::min(all.size(), top));
     std::string out = "{\"id\":";
     io::append_json_string(out, call->id());
     out += ",\"model\":";

@@ -28,6 +28,9 @@ struct Ranked {
 void rerank(const CallPtr& call, const ServedModel& model, const std::string& query, const std::vector<std::string>& texts,
             const TextSettings& settings, bool raw, std::function<void(std::vector<Ranked>)> then);
 
+// The field top_n: how many of the ranked texts the response has; absent: all.
+size_t top_of(const io::Tree& body);
+
 // Jina's and Cohere's form: {"query", "documents", "top_n", "return_documents"} -> {"id", "model", "results", "usage"}.
 void rerank_documents(const CallPtr& call);
 

@@ -33,15 +33,27 @@ void embed(const CallPtr& call) {
                         });
 }
 
+// Scales each of the vectors [n, dim] to length 1.
+void normalize_each(std::vector<float>& vectors, size_t dim) {
+  for (size_t at = 0; at < vectors.size(); at += dim) {
+    const auto vector = std::span(vectors).subspan(at, dim);
+    const double squares = std::transform_reduce(vector.begin(), vector.end(), vector.begin(), 0.0);
+    if (squares > 0) std::ranges::transform(vector, vector.begin(), [&](float x) { return static_cast<float>(x / std::sqrt(squares)); });
+  }
+}
+
 void embed_all(const CallPtr& call) {
-  call->require_known({"inputs", "model", "truncate", "truncation_direction", "prompt_name", "padding"});
+  call->require_known({"inputs", "model", "truncate", "truncation_direction", "prompt_name", "normalize", "padding"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
-  call->service().embed_tokens(call, model, inputs_of(field_of(body, "inputs"), "inputs"), settings, [call, &model, settings](TokenStates&& result) {
+  const bool normalizes = body.get<bool>("normalize", false);
+  const std::vector<Input> inputs = inputs_of(field_of(body, "inputs"), "inputs");
+  call->service().embed_tokens(call, model, inputs, settings, [call, &model, settings, normalizes](TokenStates&& result) {
     call->tell(model, result, settings);
-    const infer::TokenVectors& all = result.tokens_of_texts;
+    infer::TokenVectors& all = result.tokens_of_texts;
     const auto dim = static_cast<size_t>(all.dim);
+    if (normalizes) normalize_each(all.vectors, dim);
     std::string out = "[";
     size_t token = 0;
     for (size_t text = 0; text < result.texts.size(); ++text) {
@@ -154,13 +166,15 @@ void predict(const CallPtr& call) {
 // {"query", "texts"} is TEI's form; {"query", "documents"} that of Jina and Cohere.
 void rerank_route(const CallPtr& call) {
   if (call->body().contains("documents")) return rerank_documents(call);
-  call->require_known({"query", "texts", "model", "truncate", "truncation_direction", "raw_scores", "return_text"});
+  call->require_known({"query", "texts", "model", "truncate", "truncation_direction", "raw_scores", "return_text", "top_n"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
   auto texts = std::make_shared<std::vector<std::string>>(field_of(body, "texts").as<std::vector<std::string>>());
   const bool raw = body.get<bool>("raw_scores", false), with_text = body.get<bool>("return_text", false);
-  rerank(call, model, field_of(body, "query").string(), *texts, settings, raw, [call, texts, with_text](std::vector<Ranked> ranked) {
+  const size_t top = top_of(body);
+  rerank(call, model, field_of(body, "query").string(), *texts, settings, raw, [call, texts, with_text, top](std::vector<Ranked> ranked) {
+    ranked.resize(std::min(ranked.size(), top));
     std::string out = "[";
     for (size_t i = 0; i < ranked.size(); ++i) {
       out += i > 0 ? ",{\"index\":" : "{\"index\":";
@@ -188,6 +202,7 @@ void tokenize_route(const CallPtr& call) {
   TextSettings settings = settings_of(body, model);
   if (!settings.prompt_name) settings.prompt = "";  // the text as it is
   const std::vector<Input> inputs = inputs_of(field_of(body, "inputs"), "inputs");
+  if (inputs.empty()) throw ApiError(ErrorKind::empty, "there is no input", "inputs");
   if (inputs.size() > call->service().options().max_inputs)
     throw ApiError(ErrorKind::too_large, "too many inputs in one request", "inputs");
   io::Tree all = io::Tree::list();

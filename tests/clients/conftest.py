@@ -81,7 +81,7 @@ def vectors_file(model_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("embed")
     (folder / "texts.txt").write_text("\n".join(TEXTS) + "\n")
     output = folder / "vectors.npy"
-    subprocess.run([program(), "embed", "--model", model_folder, folder / "texts.txt", "--output", output], check=True)
+    subprocess.run([program(), "embed", "--model", model_folder, folder / "texts.txt", "--threads", "1", "--output", output], check=True)
     return output
 
 

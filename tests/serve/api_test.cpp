@@ -1,5 +1,7 @@
 #include "m2bert/serve/api.h"
 
+#include <numeric>
+
 #include "tests/serve/an_api.h"
 
 namespace m2bert::serve {
@@ -36,7 +38,10 @@ TEST(Api, ErrorsHaveTheFormOfTheRoute) {
   EXPECT_PRED2(has, a.json("/embed", "{", 422).at("error").string(), "body:1");
   EXPECT_PRED2(has, a.json("/embed", R"({"inputs": "a", "normalise": true})", 422).at("error").string(), "unknown field \"normalise\"");
   EXPECT_PRED2(has, a.json("/nothing", "", 404).at("error").string(), "no route /nothing");
+  EXPECT_PRED2(has, a.json("/v2/nothing", "", 404).at("message").string(), "no route /v2/nothing");
   EXPECT_EQ(header(a.ask("GET", "/embed"), "Allow"), "POST");
+  EXPECT_EQ(header(a.ask("DELETE", "/"), "Allow"), "GET, POST");
+  for (const char* path : {"/livez", "/metrics", "/openapi.json"}) EXPECT_EQ(a.ask("TRACE", path).status, 405) << path;
 }
 
 TEST(Api, Tei) {
@@ -45,6 +50,8 @@ TEST(Api, Tei) {
   const io::Tree vectors = a.json("/embed", R"({"inputs": ["a b"]})");
   EXPECT_EQ(vectors.items()[0].as<std::vector<float>>(), a.embed(model, {"a b"}, {}, true).values);
   EXPECT_EQ(a.json("/embed_all", R"({"inputs": "a b"})").items()[0].items().size(), 4u);
+  const auto unit = a.json("/embed_all", R"({"inputs": "a b", "normalize": true})").items()[0].items()[3].as<std::vector<float>>();
+  EXPECT_NEAR(std::inner_product(unit.begin(), unit.end(), unit.begin(), 0.0), 1, 1e-6);
   const io::Tree scores = a.json("/", R"({"inputs": {"source_sentence": "a b", "sentences": ["a b", "i h"]}})");
   EXPECT_NEAR(scores.items()[0].number(), 1, 1e-5);
   EXPECT_LT(scores.items()[1].number(), 1);
@@ -57,6 +64,7 @@ TEST(Api, Tei) {
   const io::Tree ranked = a.json("/rerank", R"({"query": "a b", "texts": ["i h", "a b"], "return_text": true})");
   EXPECT_EQ(ranked.items()[0].at("index").integer(), 1);
   EXPECT_EQ(ranked.items()[0].at("text").string(), "a b");
+  EXPECT_EQ(a.json("/rerank", R"({"query": "a b", "texts": ["i h", "a b"], "top_n": 1})").items().size(), 1u);
 }
 
 TEST(Api, Predict) {

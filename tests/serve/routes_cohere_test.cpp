@@ -6,6 +6,8 @@ namespace {
 
 std::vector<float> floats(const io::Tree& embeddings) { return embeddings.items()[0].as<std::vector<float>>(); }
 
+std::vector<float> values_of(std::span<const float> vector) { return {vector.begin(), vector.end()}; }
+
 // The attention model with prompts, which are words of its vocabulary.
 std::string folder_with_prompts(const test::Scratch& scratch) {
   std::filesystem::copy(tiny_models().attention, scratch.folder(), std::filesystem::copy_options::recursive);
@@ -13,33 +15,33 @@ std::string folder_with_prompts(const test::Scratch& scratch) {
   scratch.put("1_Pooling/config.json", R"({"pooling_mode": "mean"})");
   scratch.put("modules.json", R"([{"path": "", "type": "sentence_transformers.models.Transformer"},
                                   {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}])");
-  scratch.put("config_sentence_transformers.json", R"({"prompts": {"query": "w3 ", "passage": "w4 "}})");
+  scratch.put("config_sentence_transformers.json", R"({"prompts": {"query": "c ", "passage": "d "}})");
   return scratch.folder().string();
 }
 
 TEST(Cohere, EmbedsTexts) {
   AnApi a;
   const ServedModel& model = a.add(tiny_models().m2);
-  const std::vector<float> expected = a.embed(model, {"w1 w2"}).values;
-  const io::Tree v2 = a.json("/v2/embed", R"({"model": "tiny", "texts": ["w1 w2", "w3"], "input_type": "search_query"})");
+  const Vectors expected = a.embed(model, {"a b", "c"});
+  const io::Tree v2 = a.json("/v2/embed", R"({"model": "tiny", "texts": ["a b", "c"], "input_type": "search_query"})");
   EXPECT_EQ(v2.at("embeddings").members().size(), 1u);
-  EXPECT_EQ(floats(v2.at("embeddings").at("float")), expected);
-  EXPECT_EQ(v2.at("texts").items()[1].string(), "w3");
+  EXPECT_EQ(floats(v2.at("embeddings").at("float")), values_of(expected.vector(0)));
+  EXPECT_EQ(v2.at("texts").items()[1].string(), "c");
   EXPECT_EQ(v2.at("meta").at("billed_units").at("input_tokens").integer(), 7);
   EXPECT_FALSE(v2.at("meta").contains("warnings"));
-  const io::Tree v1 = a.json("/v1/embed", R"({"texts": ["w1 w2"]})");
+  const io::Tree v1 = a.json("/v1/embed", R"({"texts": ["a b"]})");
   EXPECT_EQ(v1.at("response_type").string(), "embeddings_floats");
-  EXPECT_EQ(floats(v1.at("embeddings")), expected);
-  const io::Tree inputs = a.json("/v2/embed", R"({"inputs": [{"content": [{"type": "text", "text": "w1 w2"}]}], "output_dimension": 4})");
-  EXPECT_EQ(floats(inputs.at("embeddings").at("float")), a.embed(model, {"w1 w2"}, {}, std::nullopt, 4).values);
+  EXPECT_EQ(floats(v1.at("embeddings")), a.embed(model, {"a b"}).values);
+  const io::Tree inputs = a.json("/v2/embed", R"({"inputs": [{"content": [{"type": "text", "text": "a b"}]}], "output_dimension": 4})");
+  EXPECT_EQ(floats(inputs.at("embeddings").at("float")), a.embed(model, {"a b"}, {}, std::nullopt, 4).values);
 }
 
 TEST(Cohere, EmbeddingTypes) {
   AnApi a;
   const ServedModel& model = a.add(tiny_models().m2);
-  const std::vector<float> vector = a.embed(model, {"w1 w2"}).values;
+  const std::vector<float> vector = a.embed(model, {"a b"}).values;
   const auto types = [&](const std::string& names, int status = 200) {
-    return a.json("/v2/embed", R"({"texts": ["w1 w2"], "embedding_types": [)" + names + "]}", status);
+    return a.json("/v2/embed", R"({"texts": ["a b"], "embedding_types": [)" + names + "]}", status);
   };
   const io::Tree free = types(R"("base64", "binary", "ubinary", "binary")").at("embeddings");
   EXPECT_EQ(free.members().size(), 3u);
@@ -52,13 +54,13 @@ TEST(Cohere, EmbeddingTypes) {
   EXPECT_PRED2(has, types(R"("float16")", 400).at("message").string(), "embedding_types knows float");
 
   search::Ranges ranges;
-  search::widen(ranges, a.embed(model, {"w1 w2", "w3", "w4 w5 w6"}).values, vector.size());
+  search::widen(ranges, a.embed(model, {"a b", "c", "d e f"}).values, vector.size());
   a.engine.run([&] { const_cast<ServedModel&>(model).set_ranges(ranges); });
   const io::Tree scaled = types(R"("int8", "uint8")").at("embeddings");
   const std::vector<uint8_t> steps = search::Quantizer(search::Precision::uint8, vector.size(), ranges).encode(vector);
   EXPECT_EQ(scaled.at("uint8").items()[0].as<std::vector<uint8_t>>(), steps);
   EXPECT_EQ(scaled.at("int8").items()[0].as<std::vector<int>>().front(), int{steps.front()} - 128);
-  const io::Tree shorter = a.json("/v2/embed", R"({"texts": ["w1"], "embedding_types": ["int8"], "output_dimension": 4})", 400);
+  const io::Tree shorter = a.json("/v2/embed", R"({"texts": ["a"], "embedding_types": ["int8"], "output_dimension": 4})", 400);
   EXPECT_PRED2(has, shorter.at("message").string(), "output_dimension 4");
 }
 
@@ -67,14 +69,14 @@ TEST(Cohere, TruncatesAndSaysSo) {
   const ServedModel& model = a.add(tiny_models().attention);
   const std::string text = sentence(1, 100);
   const auto embed = [&](const std::string& fields, int status = 200) {
-    return a.json("/v2/embed", R"({"texts": ["w1", ")" + text + "\"]" + fields + "}", status);
+    return a.json("/v2/embed", R"({"texts": ["a", ")" + text + "\"]" + fields + "}", status);
   };
   EXPECT_EQ(embed("").at("meta").at("warnings").items()[0].string(), "1 of 2 texts were too long and were truncated");
   EXPECT_PRED2(has, embed(R"(, "truncate": "NONE")", 400).at("message").string(), "102 tokens");
   TextSettings settings;
   settings.truncate = true;
   settings.side = tokenize::TruncationSide::left;
-  const std::vector<float> left = a.embed(model, {text}, settings).values;
+  const std::vector<float> left = values_of(a.embed(model, {"a", text}, settings).vector(1));
   EXPECT_EQ(embed(R"(, "truncate": "START")").at("embeddings").at("float").items()[1].as<std::vector<float>>(), left);
   EXPECT_PRED2(has, embed(R"(, "truncate": "NONE", "max_tokens": 8)", 400).at("message").string(), "the maximum is 8");
   EXPECT_PRED2(has, embed(R"(, "truncate": "both")", 400).at("message").string(), "truncate wants");
@@ -85,12 +87,12 @@ TEST(Cohere, InputTypesSelectThePrompt) {
   AnApi a;
   const ServedModel& model = a.add(folder_with_prompts(scratch));
   const auto embed = [&](const std::string& type) {
-    return floats(a.json("/v2/embed", R"({"texts": ["w1 w2"], "input_type": ")" + type + "\"}").at("embeddings").at("float"));
+    return floats(a.json("/v2/embed", R"({"texts": ["a b"], "input_type": ")" + type + "\"}").at("embeddings").at("float"));
   };
-  EXPECT_EQ(embed("search_query"), a.embed(model, {"w3 w1 w2"}).values);
-  EXPECT_EQ(embed("search_document"), a.embed(model, {"w4 w1 w2"}).values);
-  EXPECT_EQ(embed("clustering"), a.embed(model, {"w1 w2"}).values);
-  EXPECT_PRED2(has, a.json("/v2/embed", R"({"texts": ["w1"], "input_type": "image"})", 400).at("message").string(), "input_type knows");
+  EXPECT_EQ(embed("search_query"), a.embed(model, {"c a b"}).values);
+  EXPECT_EQ(embed("search_document"), a.embed(model, {"d a b"}).values);
+  EXPECT_EQ(embed("clustering"), a.embed(model, {"a b"}).values);
+  EXPECT_PRED2(has, a.json("/v2/embed", R"({"texts": ["a"], "input_type": "image"})", 400).at("message").string(), "input_type knows");
 }
 
 TEST(Cohere, WrongRequests) {
@@ -111,14 +113,14 @@ TEST(Cohere, Reranks) {
   a.add(tiny_models().attention);
   for (const char* path : {"/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking"}) {
     const io::Tree result =
-        a.json(path, R"({"query": "w1 w2", "documents": ["w9 w8", {"text": "w1 w2"}], "top_n": 1, "return_documents": true})");
+        a.json(path, R"({"query": "a b", "documents": ["i h", {"text": "a b"}], "top_n": 1, "return_documents": true})");
     ASSERT_EQ(result.at("results").items().size(), 1u);
     EXPECT_EQ(result.at("results").items()[0].at("index").integer(), 1);
-    EXPECT_EQ(result.at("results").items()[0].at("document").at("text").string(), "w1 w2");
+    EXPECT_EQ(result.at("results").items()[0].at("document").at("text").string(), "a b");
     EXPECT_NEAR(result.at("results").items()[0].at("relevance_score").number(), 1, 1e-5);
   }
-  EXPECT_PRED2(has, a.json("/v2/rerank", R"({"query": "w1", "documents": []})", 400).at("message").string(), "no texts");
-  EXPECT_PRED2(has, a.json("/v2/rerank", R"({"query": "w1", "documents": ["w1"], "top_n": 0})", 400).at("message").string(), "top_n");
+  EXPECT_PRED2(has, a.json("/v2/rerank", R"({"query": "a", "documents": []})", 400).at("message").string(), "no texts");
+  EXPECT_PRED2(has, a.json("/v2/rerank", R"({"query": "a", "documents": ["a"], "top_n": 0})", 400).at("message").string(), "top_n");
 }
 
 }  // namespace

@@ -7,15 +7,17 @@ TEST(Ollama, Embeds) {
   AnApi a;
   const ServedModel& model = a.add(tiny_models().m2);
   const io::Tree several =
-      a.json("/api/embed", R"({"model": "tiny:latest", "input": ["w1 w2", "w3"], "keep_alive": "5m", "options": {"seed": 1}})");
+      a.json("/api/embed", R"({"model": "tiny:latest", "input": ["a b", "c"], "keep_alive": "5m", "options": {"seed": 1}})");
   EXPECT_EQ(several.at("model").string(), "tiny");
   ASSERT_EQ(several.at("embeddings").items().size(), 2u);
-  EXPECT_EQ(several.at("embeddings").items()[0].as<std::vector<float>>(), a.embed(model, {"w1 w2"}, {}, true).values);
+  EXPECT_EQ(several.at("embeddings").items()[1].as<std::vector<float>>().size(), 16u);
   EXPECT_EQ(several.at("prompt_eval_count").integer(), 7);
   EXPECT_GT(several.at("total_duration").integer(), 0);
-  const io::Tree shorter = a.json("/api/embed", R"({"input": "w1 w2", "dimensions": 4})");
-  EXPECT_EQ(shorter.at("embeddings").items()[0].as<std::vector<float>>(), a.embed(model, {"w1 w2"}, {}, true, 4).values);
-  EXPECT_EQ(a.json("/api/embeddings", R"({"prompt": "w1 w2"})").at("embedding").as<std::vector<float>>(), a.embed(model, {"w1 w2"}).values);
+  const io::Tree one = a.json("/api/embed", R"({"input": "a b"})");
+  EXPECT_EQ(one.at("embeddings").items()[0].as<std::vector<float>>(), a.embed(model, {"a b"}, {}, true).values);
+  const io::Tree shorter = a.json("/api/embed", R"({"input": "a b", "dimensions": 4})");
+  EXPECT_EQ(shorter.at("embeddings").items()[0].as<std::vector<float>>(), a.embed(model, {"a b"}, {}, true, 4).values);
+  EXPECT_EQ(a.json("/api/embeddings", R"({"prompt": "a b"})").at("embedding").as<std::vector<float>>(), a.embed(model, {"a b"}).values);
 }
 
 TEST(Ollama, NoTextGivesNoVectors) {
@@ -36,17 +38,17 @@ TEST(Ollama, TruncatesUnlessAskedNotTo) {
   settings.max_tokens = 8;
   const io::Tree shorter = a.json("/api/embed", "{" + text + R"(, "options": {"num_ctx": 8}})");
   EXPECT_EQ(shorter.at("embeddings").items()[0].as<std::vector<float>>(), a.embed(model, {sentence(1, 100)}, settings, true).values);
-  EXPECT_EQ(a.json("/api/embed", R"({"input": "w1", "options": {"num_ctx": 100000}})").at("embeddings").items().size(), 1u);
-  EXPECT_PRED2(has, a.json("/api/embed", R"({"input": "w1", "options": {"num_ctx": 1}})", 400).at("error").string(), "from 3 to");
+  EXPECT_EQ(a.json("/api/embed", R"({"input": "a", "options": {"num_ctx": 100000}})").at("embeddings").items().size(), 1u);
+  EXPECT_PRED2(has, a.json("/api/embed", R"({"input": "a", "options": {"num_ctx": 1}})", 400).at("error").string(), "from 3 to");
 }
 
 TEST(Ollama, ErrorsAreTexts) {
   AnApi a;
   a.add(tiny_models().m2);
-  EXPECT_PRED2(has, a.json("/api/embed", R"({"model": "llama3", "input": "w1"})", 404).at("error").string(), "llama3");
+  EXPECT_PRED2(has, a.json("/api/embed", R"({"model": "llama3", "input": "a"})", 404).at("error").string(), "llama3");
   EXPECT_PRED2(has, a.json("/api/embed", R"({"input": [1, 2]})", 400).at("error").string(), "a text or a list of texts");
-  EXPECT_PRED2(has, a.json("/api/embeddings", R"({"prompt": ["w1", "w2"]})", 400).at("error").string(), "one text");
-  EXPECT_PRED2(has, a.json("/api/generate", R"({"prompt": "w1"})", 404).at("error").string(), "/api/generate");
+  EXPECT_PRED2(has, a.json("/api/embeddings", R"({"prompt": ["a", "b"]})", 400).at("error").string(), "one text");
+  EXPECT_PRED2(has, a.json("/api/generate", R"({"prompt": "a"})", 404).at("error").string(), "/api/generate");
 }
 
 TEST(Ollama, TellsAboutTheServer) {
