@@ -65,9 +65,28 @@ void embeddings(const CallPtr& call) {
                         });
 }
 
+// The fields behind max_model_len are our own.
 io::Tree model_tree(const ServedModel& model) {
   static const int64_t created = std::time(nullptr);
-  return {{"id", model.name()}, {"object", "model"}, {"created", created}, {"owned_by", "m2bert"}, {"max_model_len", model.max_length()}};
+  io::Tree tree{{"id", model.name()},
+                {"object", "model"},
+                {"created", created},
+                {"owned_by", "m2bert"},
+                {"max_model_len", model.max_length()},
+                {"task", model.task() == ModelTask::embed ? "embed" : "classify"},
+                {"padding", model.padding_name()},
+                {"pooling", model.pooling_name()},
+                {"dtype", checkpoint::dtype_name(model.pretrained().dtype)}};
+  io::Tree names = io::Tree::list();
+  if (model.task() == ModelTask::classify) {
+    for (const std::string& label : model.classifier().labels()) names.push_back(label);
+    tree.set("labels", names);
+    return tree;
+  }
+  for (const auto& [name, text] : model.pretrained().prompts) names.push_back(name);
+  tree.set("embedding_size", model.embedder().dim());
+  tree.set("prompts", names);
+  return tree;
 }
 
 void list_models(const CallPtr& call) {
