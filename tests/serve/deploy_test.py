@@ -10,6 +10,10 @@ from pathlib import Path
 REPOSITORY = PROGRAM = None
 
 
+def output_of(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 class DashboardTest(unittest.TestCase):
     def setUp(self):
         self.dashboard = json.loads((REPOSITORY / "deploy/grafana.json").read_text())
@@ -54,7 +58,7 @@ class DashboardTest(unittest.TestCase):
 class SettingsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        said = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+        said = output_of(PROGRAM, "serve", "--help")
         cls.options = set(re.findall(r"--([a-z][a-z0-9-]*)", said))
         cls.variables = {f"M2BERT_{option.upper().replace('-', '_')}" for option in cls.options}
 
@@ -71,7 +75,7 @@ class SettingsTest(unittest.TestCase):
 
     def test_unit_leaves_time_to_drain(self):
         unit = (REPOSITORY / "deploy/m2bert.service").read_text()
-        said = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, check=True).stdout
+        said = output_of(PROGRAM, "serve", "--help")
         drain = float(re.search(r"--drain-timeout \S+ \[([\d.]+)\]", said).group(1))
         self.assertGreater(float(re.search(r"TimeoutStopSec=(\d+)", unit).group(1)), drain)
         for option in re.findall(r" --([a-z-]+)", re.search(r"ExecStart=(.*)", unit).group(1)):
@@ -95,12 +99,13 @@ class DockerfileTest(unittest.TestCase):
 
     def test_runtime_has_the_libraries(self):
         """On Debian 12: each library of the system that the program and libm2bert need is in a package of the Dockerfile."""
-        if not shutil.which("dpkg") or "VERSION_ID=\"12\"" not in Path("/etc/os-release").read_text() or "ID=debian" not in Path("/etc/os-release").read_text():
+        system = Path("/etc/os-release")
+        if not system.exists() or not {"ID=debian", 'VERSION_ID="12"'} <= set(system.read_text().splitlines()):
             self.skipTest("SKIPPED: this is not Debian 12")
         listed = set(re.search(r"--no-install-recommends (.*?)&&", self.text, re.S).group(1).replace("\\\n", " ").split())
-        paths = re.findall(r"^\s*(\S+) => (/\S+)", subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True).stdout, re.M)
-        needed = re.findall(r"NEEDED\s+(\S+)", subprocess.run(["objdump", "-p", PROGRAM, *[p for n, p in paths if n.startswith("libm2bert")]],
-                                                              capture_output=True, text=True, check=True).stdout)
+        paths = re.findall(r"^\s*(\S+) => (/\S+)", output_of("ldd", PROGRAM), re.M)
+        ours = [path for name, path in paths if name.startswith("libm2bert")]
+        needed = re.findall(r"NEEDED\s+(\S+)", output_of("objdump", "-p", PROGRAM, *ours))
         for name, path in paths:
             if name not in needed or name.startswith(("libm2bert", "libmlx", "libasan", "libubsan")):
                 continue
