@@ -102,9 +102,8 @@ class Browser:
     def wait_for(self, expression, seconds=60):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            value = self.evaluate(expression)
-            if value:
-                return value
+            if self.evaluate(f"Boolean({expression})"):
+                return
             time.sleep(0.05)
         raise AssertionError(f"not within {seconds} s: {expression}")
 

@@ -76,7 +76,7 @@ class SettingsTest(unittest.TestCase):
     def test_unit_leaves_time_to_drain(self):
         unit = (REPOSITORY / "deploy/m2bert.service").read_text()
         said = output_of(PROGRAM, "serve", "--help")
-        drain = float(re.search(r"--drain-timeout \S+ \[([\d.]+)\]", said).group(1))
+        drain = float(re.search(r"--drain-timeout N=([\d.]+)", said).group(1))
         self.assertGreater(float(re.search(r"TimeoutStopSec=(\d+)", unit).group(1)), drain)
         for option in re.findall(r" --([a-z-]+)", re.search(r"ExecStart=(.*)", unit).group(1)):
             self.assertIn(option, self.options)
