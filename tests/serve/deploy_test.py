@@ -1,13 +1,15 @@
-"""deploy_test.py REPOSITORY M2BERT: the files of deploy/ name metrics, options, packages and paths that exist."""
+"""deploy_test.py REPOSITORY M2BERT MAKE_MODELS: the files of deploy/ name metrics, options, packages and paths that exist."""
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
-REPOSITORY = PROGRAM = None
+REPOSITORY = PROGRAM = MAKE_MODELS = None
 
 
 def output_of(*command):
@@ -97,6 +99,19 @@ class DockerfileTest(unittest.TestCase):
         presets = json.loads((REPOSITORY / "CMakePresets.json").read_text())["configurePresets"]
         self.assertIn(re.search(r"cmake --preset (\w+)", self.text).group(1), [preset["name"] for preset in presets])
 
+    def test_health_check_asks_the_server(self):
+        command = json.loads(re.search(r"HEALTHCHECK .*?CMD (\[.*?\])\nENTRYPOINT", self.text.replace("\\\n", ""), re.S).group(1))
+        models = tempfile.mkdtemp(prefix="m2bert-deploy-")
+        self.addCleanup(shutil.rmtree, models)
+        subprocess.run([MAKE_MODELS, models], check=True)
+        server = subprocess.Popen([PROGRAM, "serve", "sentiment", "--port", "0"], cwd=models, stdout=subprocess.PIPE, text=True)
+        port = server.stdout.readline().split()[1].rpartition(":")[2]
+        check = {"args": command, "env": {**os.environ, "M2BERT_PORT": port}, "stderr": subprocess.DEVNULL}
+        self.assertEqual(subprocess.run(**check).returncode, 0)
+        server.terminate()
+        server.communicate()
+        self.assertNotEqual(subprocess.run(**check).returncode, 0)
+
     def test_runtime_has_the_libraries(self):
         """On Debian 12: each library of the system that the program and libm2bert need is in a package of the Dockerfile."""
         system = Path("/etc/os-release")
@@ -118,9 +133,9 @@ class DockerfileTest(unittest.TestCase):
 
 
 def main():
-    global REPOSITORY, PROGRAM
-    REPOSITORY, PROGRAM = Path(sys.argv[1]), sys.argv[2]
-    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
+    global REPOSITORY, PROGRAM, MAKE_MODELS
+    REPOSITORY, PROGRAM, MAKE_MODELS = Path(sys.argv[1]), *sys.argv[2:4]
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)
 
 
 main()

@@ -340,6 +340,12 @@ class SentenceModelTest(PageCase):
         self.browser.wait_for("$('texts-message').textContent.includes('busy; trying again in 1 s')")
         self.browser.wait_for("document.querySelector('#texts-result table')")
 
+    def test_waits_until_the_server_is_ready(self):
+        self.browser.answer_once("/info", 503, {}, '{"error": "the server is starting or shutting down"}')
+        self.browser.evaluate("start()")
+        self.browser.wait_for("$('page-error').textContent === 'Trying again: the server is starting or shutting down'")
+        self.browser.wait_for("$('page-error').textContent === ''")
+
     def test_shows_the_rate(self):
         self.compare("a", "b")
         self.browser.wait_for("Number($('rate-tokens').textContent) > 0", 10)
@@ -423,6 +429,14 @@ class OtherServersTest(PageCase):
             self.assertEqual(row[:2], [text, labels[0]["label"]])
             self.assertAlmostEqual(max(map(float, row[2:])), labels[0]["score"], delta=0.00051)
         self.picture("classify")
+
+    def test_ranks_passages_with_a_model_that_reads_pairs(self):
+        server = self.serve("reranker")
+        self.open_and_wait(server)
+        passages = [f"passage {i} " + "word " * i for i in range(30)]
+        self.assertEqual(self.search(self.write("p.txt", "\n".join(passages)), "which passage?"), "Done: 30 passages.")
+        wanted = server.post("/rerank", {"query": "which passage?", "texts": [passage.strip() for passage in passages]})[:20]
+        self.assertEqual([int(row[2]) - 1 for row in self.table("search")[1:]], [hit["index"] for hit in wanted])
 
     def test_serves_several_models_and_paddings(self):
         names = (f"first={SENTENCE_MODEL}", "second=m2", f"third={CLASSIFIER}")
