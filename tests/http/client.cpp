@@ -191,8 +191,6 @@ std::string post(const std::string& target, const std::string& body, const std::
   return "POST " + target + " HTTP/1.1\r\nHost: test\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + headers + "\r\n" + body;
 }
 
-TestHandler::~TestHandler() = default;
-
 std::optional<http::Response> TestHandler::refuse(const http::Request& head) {
   if (head.path == "/refuse-throws") throw std::runtime_error("refuse threw");
   if (head.path == "/refused") return http::Response{.status = 401, .body = "no key"};
@@ -211,10 +209,10 @@ void TestHandler::handle(std::shared_ptr<http::Request> request, http::Respond r
   if (path == "/close") return respond({.body = "closing", .close = true});
   if (path == "/large") return respond({.body = std::string(20'000'000, 'x')});
   if (path == "/bad-header") return respond({.headers = {{"X-Good", "1"}, {"X-Bad", "1\r\nX-Injected: 2"}, {"X-Bad\n", "3"}, {"X:", "4"}}});
-  const std::lock_guard lock(mutex_);
   if (path == "/thread") {
-    threads_.emplace_back([request, respond] { respond({.body = "from a thread"}); });
+    std::thread([respond] { respond({.body = "from a thread"}); }).detach();
   } else if (path == "/held") {
+    const std::lock_guard lock(mutex_);
     held_.push_back({request, respond});
     changed_.notify_all();
   } else {

@@ -88,7 +88,6 @@ class TestHandler : public http::Handler {
     std::shared_ptr<http::Request> request;
     http::Respond respond;
   };
-  ~TestHandler() override;
   std::optional<http::Response> refuse(const http::Request& head) override;
   void handle(std::shared_ptr<http::Request> request, http::Respond respond) override;
   http::Response failed(int status, const std::string& message, const http::Request& head) override;
@@ -102,7 +101,6 @@ class TestHandler : public http::Handler {
   std::condition_variable changed_;
   std::deque<Held> held_;
   std::binary_semaphore blocked_{0}, unblocked_{0};
-  std::vector<std::jthread> threads_;
 };
 
 // Runs until the end of the test.
