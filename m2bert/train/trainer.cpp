@@ -180,7 +180,7 @@ void Trainer::look_for_best() {
   const double gain = best_ ? (*value - best_->value) * (metrics::higher_is_better(options.metric) ? 1 : -1) : 0;
   if (std::isfinite(*value) && (!best_ || gain > options.threshold)) {
     best_ = Best{*value, time_.batch, 0};
-    if (options.keep && parts_.folder) parts_.folder->save_best(parts_.trained.model);
+    if (options.keep && parts_.folder) parts_.folder->save_best(parts_.trained.model, *best_);
   } else if (best_) {
     ++best_->evaluations_since;
   }
