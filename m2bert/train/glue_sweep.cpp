@@ -235,6 +235,7 @@ class Reader {
       job.recipe.set("load_path", (fs::absolute(mnli->folder) / "model").string());
       mnli->keep_model = true;
     }
+    choose_tasks();
     keys_.find("max_seq_len");
     std::string list;
     for (const std::string& key : keys_.unread()) {
@@ -243,6 +244,19 @@ class Reader {
       list += (list.empty() ? "" : ", ") + key;
     }
     if (!list.empty()) sweep_.notes.push_back(file_ + ": keys without effect here: " + list);
+  }
+
+  void choose_tasks() {
+    if (options_.tasks.empty()) return;
+    const auto has = [&](const std::string& task) {
+      return std::any_of(sweep_.jobs.begin(), sweep_.jobs.end(), [&](const GlueJob& job) { return job.task == task; });
+    };
+    for (const auto& task : options_.tasks) require(has(task), "--tasks: ", file_, " has no task ", task);
+    const bool with_mnli = is_among("mnli", options_.tasks);
+    for (const GlueJob& job : sweep_.jobs)
+      require(!is_among(job.task, options_.tasks) || !job.starts_from_mnli || with_mnli || fs::exists(job.recipe.at("load_path").string()),
+              "--tasks: ", job.task, " starts from the model of MNLI, which is not trained yet; add mnli");
+    std::erase_if(sweep_.jobs, [&](const GlueJob& job) { return !is_among(job.task, options_.tasks); });
   }
 
   static std::string listed(const std::vector<std::string>& names) {
