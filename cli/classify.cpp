@@ -12,6 +12,7 @@
 #include "m2bert/io/hash.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/utf8.h"
 
 namespace m2bert::cli {
 namespace {
@@ -57,7 +58,7 @@ std::string result_text(const Classifier& classifier, std::span<const float> sco
   if (!regression) std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
   std::string text = std::to_string(index + 1) + ":";
   for (const size_t i : order)
-    text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : classifier.labels()[i] + " ") +
+    text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : io::printable(classifier.labels()[i]) + " ") +
             fixed_text(scores[i], 4);
   return text;
 }

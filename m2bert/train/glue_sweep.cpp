@@ -259,12 +259,6 @@ class Reader {
     std::erase_if(sweep_.jobs, [&](const GlueJob& job) { return !is_among(job.task, options_.tasks); });
   }
 
-  static std::string listed(const std::vector<std::string>& names) {
-    std::string out;
-    for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
-    return out;
-  }
-
   const Tree tree_;
   RecipeKeys keys_;
   const GlueSweepOptions& options_;

@@ -89,22 +89,17 @@ std::unique_ptr<data::BatchSource> open_text(const LoaderConfig& loader, const B
   return with_prefix(where(loader.tree, location_key(loader.tree)), [&] { return data::open_text_data(config, tokenizer, shape); });
 }
 
-const char* problem_type_of(data::LabelKind kind) {
-  if (kind == data::LabelKind::number) return "regression";
-  return kind == data::LabelKind::multi ? "multi_label_classification" : "single_label_classification";
-}
-
 const char* problem_type_of(const models::Config& model) {
   const auto problem = tasks::problem_of(model);
-  if (problem == tasks::Problem::regression) return problem_type_of(data::LabelKind::number);
-  return problem_type_of(problem == tasks::Problem::multi_label ? data::LabelKind::multi : data::LabelKind::single);
+  if (problem == tasks::Problem::regression) return train::problem_type_of(data::LabelKind::number);
+  return train::problem_type_of(problem == tasks::Problem::multi_label ? data::LabelKind::multi : data::LabelKind::single);
 }
 
 void require_labels_fit(const data::LabelledData& data, const models::Config& model) {
   const size_t wanted = data.kind == data::LabelKind::number ? 1 : data.label_names.size();
   require(wanted == size_t(model.num_labels), data.name, ": has ", wanted, wanted == 1 ? " label" : " labels", ", the model has ",
           model.num_labels, " (model.model_config.num_labels or id2label)");
-  const std::string type = problem_type_of(data.kind), models_type = problem_type_of(model);
+  const std::string type = train::problem_type_of(data.kind), models_type = problem_type_of(model);
   require(type == models_type, data.name, ": its labels are those of a ", type, ", the model is made for a ", models_type,
           " (model.model_config.problem_type)");
 }
@@ -227,6 +222,11 @@ LabelledLoader read_labelled_loader(const io::Tree& loader, std::vector<std::str
 }
 
 }  // namespace
+
+const char* problem_type_of(data::LabelKind kind) {
+  if (kind == data::LabelKind::number) return "regression";
+  return kind == data::LabelKind::multi ? "multi_label_classification" : "single_label_classification";
+}
 
 tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where) {
   if (name == "bert-base-uncased") return tokenize::WordPiece::builtin();

@@ -421,9 +421,7 @@ void refuse_useless_overrides(const Recipe& r, const RecipeKeys& keys, const std
 }
 
 std::string warning_of(const std::vector<std::string>& names, const std::string& recipe) {
-  std::string list;
-  for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
-  return list.empty() ? "" : recipe + ": keys without effect here: " + list;
+  return names.empty() ? "" : recipe + ": keys without effect here: " + listed(names);
 }
 
 // Finds keys without effect, and refuses those that look like misspelt ones.

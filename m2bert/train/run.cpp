@@ -198,6 +198,7 @@ std::optional<RunState> Run::load_named_state() {
   // What belongs to the other folder: its metrics file, and its best model.
   state.log_bytes = 0;
   state.best.reset();
+  state.evaluations_without_value = 0;
   state.stopped_early = false;
   return state;
 }
@@ -352,6 +353,8 @@ RunResult Run::run() {
 // The model of a finished run, and its evaluations. After a signal, which cuts an evaluation short, the run counts as stopped.
 void Run::finish(RunResult& result) {
   const bool keeps_best = result.best && recipe_.best.keep;
+  if (!recipe_.best.metric.empty() && !result.best)
+    io::warn(recipe_.best.metric, " was NaN or infinite in every evaluation; the model has the last weights");
   if (keeps_best) load_best(*result.best);
   const optim::SwappedAverage swapped(average_ && !keeps_best ? &*average_ : nullptr);
   if (result.evaluations.empty() || (keeps_best && result.best->batch != result.time.batch)) {

@@ -41,6 +41,7 @@ struct RunState {
   bool evaluated = false;       // at this time
   bool evaluation_due = false;  // at this time; a signal interrupted it
   std::optional<Best> best;     // where the run looks for the best model
+  int64_t evaluations_without_value = 0;  // in a row, while there is no best one: the metric was NaN or infinite
   bool stopped_early = false;   // the run is over before its length is reached
   io::Tree guard;               // the loss guard's state
   io::Tree recipe;              // resolved
