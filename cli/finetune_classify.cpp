@@ -221,10 +221,10 @@ tasks::Predictions sorted_predictions(const tasks::Predictions& gathered, const 
   return sorted;
 }
 
-// The texts of the evaluation, which a run does not keep; nullopt, with a warning, if the file has others by now.
+// The texts of the evaluation, which a run does not keep; nullopt, with a warning, if the file has fewer by now.
 std::optional<data::LabelledData> evaluated_texts(const train::Recipe& recipe, const train::RunResult& result) {
   auto data = train::read_texts(*recipe.eval_loaders.front().labelled, recipe.model);
-  if (int64_t(data.size()) == result.evaluations.front().samples) return data;
+  if (int64_t(data.size()) >= result.evaluations.front().samples) return data;
   io::warn(data.name, ": has changed since it was evaluated; the report has no confusion matrix and no wrong examples");
   return std::nullopt;
 }

@@ -39,7 +39,7 @@ struct SimilarityCommand {
   TextOption corpus;
   std::string vectors, pooling, measure, prompt, corpus_prompt;
   std::string calibration;
-  std::optional<bool> normalize;
+  std::optional<bool> normalize, normalize_cut;
   bool allow_other_model = false, rescore = false;
   int top_k = 5, dimensions = 0, rescore_multiplier = default_multiplier;
 };
@@ -60,6 +60,7 @@ Embedder make_embedder(const SimilarityCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
   if (!command.pooling.empty()) options.pooling = models::poolings_named(command.pooling);
   options.normalize = command.normalize;
+  options.normalize_cut = command.normalize_cut;
   if (command.dimensions > 0) options.dimensions = command.dimensions;
   options.prompt = "";  // questions and passages may have different ones
   return Embedder(load_model(command.model), options);
@@ -265,6 +266,7 @@ SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFi
   adopt(vectors, given.vectors, "max_length", "--max-length", length);
   command.batch.max_length = static_cast<int>(io::parse_json(length, given.vectors + ": max_length").integer(1, INT32_MAX));
   command.normalize = vectors.recorded("normalize") == "true";
+  if (vectors.metadata().contains("normalize_cut")) command.normalize_cut = vectors.recorded("normalize_cut") == "true";
   std::string dimensions = given.dimensions > 0 ? std::to_string(given.dimensions) : "";
   adopt(vectors, given.vectors, "dimensions", "--dimensions", dimensions);
   command.dimensions = static_cast<int>(io::parse_json(dimensions, given.vectors + ": dimensions").integer(1, INT32_MAX));

@@ -35,8 +35,13 @@ models::Poolings pooling_of(const models::Pretrained& pretrained, const std::opt
   return poolings;
 }
 
+// Of the vectors before they are cut.
+int width_of(const models::Pretrained& pretrained, const models::Poolings& pooling) {
+  return pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+}
+
 int dimensions_of(const models::Pretrained& pretrained, const models::Poolings& pooling, const std::optional<int>& asked) {
-  const int width = pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+  const int width = width_of(pretrained, pooling);
   if (!asked) return std::min(width, pretrained.truncate_dim.value_or(width));
   require(*asked >= 1 && *asked <= width, *asked, " dimensions: the vectors of this model have ", width, ", of which 1 to ", width,
           " can be taken");
@@ -76,8 +81,9 @@ Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
       batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)),
       pooling_(pooling_of(pretrained_, options.pooling)),
       normalize_(options.normalize.value_or(pretrained_.normalize)),
-      normalize_last_(options.dimensions ? normalize_ : options.normalize.value_or(false)),
-      dim_(dimensions_of(pretrained_, pooling_, options.dimensions)) {}
+      normalize_last_(options.normalize_cut.value_or(options.dimensions ? normalize_ : options.normalize.value_or(false))),
+      dim_(dimensions_of(pretrained_, pooling_, options.dimensions)),
+      is_cut_(dim_ < width_of(pretrained_, pooling_)) {}
 
 std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) const {
   const models::Inputs inputs = models::inputs_of(batch);
