@@ -5,13 +5,13 @@
 
 #include "cli/command.h"
 #include "cli/model_option.h"
-#include "cli/number_text.h"
 #include "cli/text_option.h"
 #include "cli/text_run.h"
 #include "m2bert/infer/classifier.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/utf8.h"
 
 namespace m2bert::cli {
@@ -59,7 +59,7 @@ std::string result_text(const Classifier& classifier, std::span<const float> sco
   std::string text = std::to_string(index + 1) + ":";
   for (const size_t i : order)
     text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : io::printable(classifier.labels()[i]) + " ") +
-            fixed_text(scores[i], 4);
+            io::fixed_text(scores[i], 4);
   return text;
 }
 

@@ -86,9 +86,8 @@ io::Tree settings_of(const EmbedCommand& command, const Embedder& embedder, cons
 // What a search of the saved vectors needs to know (see VectorFile).
 std::map<std::string, std::string> metadata_of(const io::Tree& settings) {
   std::map<std::string, std::string> metadata;
-  for (const char* key :
-       {"model", "pooling", "normalize", "normalize_cut", "prompt", "pad", "max_length", "dtype", "program", "dimensions", "precision",
-        "vectors"}) {
+  for (const char* key : {"model", "pooling", "normalize", "normalize_cut", "prompt", "pad", "max_length", "dtype", "program", "dimensions",
+                          "precision", "vectors"}) {
     const io::Tree& value = settings.at(key);
     metadata[key] = value.is_string() ? value.string() : io::to_json(value);
   }

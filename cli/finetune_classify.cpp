@@ -280,7 +280,8 @@ void add_data_options(CLI::App& app, ClassifyTraining& c) {
   app.add_option("--label-column", c.label_column, "Column or key of the labels (default: label, labels, score, ...)")->type_name("NAME");
   add_choice(app, "--kind", c.kind, {"single", "multi", "number"},
              "One label a text, any number of them, or a number\n(default: as the data look)");
-  app.add_option("--labels", c.labels, "Names of the labels, in the order of the outputs (default: those of --train, sorted);\n"
+  app.add_option("--labels", c.labels,
+                 "Names of the labels, in the order of the outputs (default: those of --train, sorted);\n"
                  "a name with commas is quoted: '\"New York, NY\",Boston'")
       ->type_name("A,B,...");
   app.add_option("--separator", c.separator, "What divides several labels in a string")->capture_default_str()->type_name("TEXT");

@@ -14,7 +14,6 @@
 #include "cli/finetune.h"
 #include "cli/glue_predictions.h"
 #include "cli/job_pool.h"
-#include "cli/number_text.h"
 #include "cli/training_run.h"
 #include "m2bert/data/glue.h"
 #include "m2bert/error.h"
@@ -23,6 +22,7 @@
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
 #include "m2bert/train/glue_sweep.h"
@@ -35,14 +35,16 @@ using train::GlueJob;
 using train::GlueResult;
 
 struct GlueCommand {
-  std::string recipe, data, submission, job;
-  std::vector<std::string> overrides, tasks;
+  std::string recipe, data, tasks, submission, job;
+  std::vector<std::string> overrides;
   bool start_from_mnli = false, keep_models = false, allow_unknown = false, overwrite = false, markdown = false;
   int jobs = 0;
 };
 
 train::GlueSweep sweep_of(const GlueCommand& c) {
-  return train::read_glue_sweep(c.recipe, c.overrides, {c.data, c.start_from_mnli, c.keep_models, c.allow_unknown, c.tasks});
+  train::GlueSweepOptions options{c.data, c.start_from_mnli, c.keep_models, c.allow_unknown};
+  if (!c.tasks.empty()) options.tasks = CLI::detail::split(c.tasks, ',');
+  return train::read_glue_sweep(c.recipe, c.overrides, options);
 }
 
 // Files of the predictions for the test sets of a job; empty without --submission.
@@ -137,7 +139,7 @@ std::string score_text(const GlueResult& result) {
   std::string text;
   for (const auto& [set, metrics] : result.metrics)
     for (const auto& metric : metrics)
-      text += (text.empty() ? "" : ", ") + set + " " + metric.name + " " + fixed_text(metric.value * 100, 2);
+      text += (text.empty() ? "" : ", ") + set + " " + metric.name + " " + io::fixed_text(metric.value * 100, 2);
   return text;
 }
 
@@ -282,7 +284,7 @@ Run finetune_glue_command(CLI::App& finetune, const Globals& globals) {
       ->type_name("DIR");
   add_number(*app, "--jobs", c->jobs, 1, 1024,
              "Jobs at a time (default: 1; if the recipe says parallel: true, as many as have 4 threads each, or the number of GPUs)");
-  app->add_option("--tasks", c->tasks, "Only these of the recipe's tasks (default: all)")->delimiter(',')->type_name("TASK,TASK...");
+  app->add_option("--tasks", c->tasks, "Only these of the recipe's tasks (default: all)")->type_name("TASK,...");
   app->add_flag("--start-from-mnli", c->start_from_mnli, "RTE, MRPC and STS-B start from the model that this sweep trains on MNLI");
   app->add_flag("--keep-models", c->keep_models, "Keep the model of every job, as if save_num_checkpoints_to_keep were not 0");
   app->add_option("--submission", c->submission, "Write the files for GLUE's server here, from each task's best seed")->type_name("DIR");

@@ -12,13 +12,13 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/model_option.h"
-#include "cli/number_text.h"
 #include "cli/quantizer_option.h"
 #include "cli/text_option.h"
 #include "cli/vector_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/search/hamming.h"
 #include "m2bert/search/top_k.h"
@@ -135,7 +135,7 @@ void compare(const SimilarityCommand& given, const Globals& globals) {
     return;
   }
   for (const auto& row : matrix) {
-    for (size_t i = 0; i < row.size(); ++i) std::cout << (i == 0 ? "" : "  ") << fixed_text(row[i], 4);
+    for (size_t i = 0; i < row.size(); ++i) std::cout << (i == 0 ? "" : "  ") << io::fixed_text(row[i], 4);
     std::cout << "\n";
   }
 }
@@ -175,7 +175,7 @@ void print_hits(const SimilarityCommand& command, const Hits& hits, const Passag
     std::cout << command.queries[q] << "\n";
     for (const search::Hit& hit : hits[q]) {
       const Passage passage = passage_of(hit.index);
-      std::cout << "  " << fixed_text(hit.score, 4) << "  " << passage.index + 1;
+      std::cout << "  " << io::fixed_text(hit.score, 4) << "  " << passage.index + 1;
       if (passage.span) std::cout << " [" << passage.span->first << ", " << passage.span->second << ")";
       std::cout << (passage.text ? ": " + *passage.text : "") << "\n";
     }
@@ -186,11 +186,11 @@ void print_hits(const SimilarityCommand& command, const Hits& hits, const Passag
 double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
 void print_timing(const Timing& timing, size_t passages, size_t queries) {
-  std::cout << io::show_count(passages) << " passages embedded in " << fixed_text(timing.embed, 2) << " s ("
-            << fixed_text(rate(static_cast<double>(passages), timing.embed), 0) << " passages/s, "
+  std::cout << io::show_count(passages) << " passages embedded in " << io::fixed_text(timing.embed, 2) << " s ("
+            << io::fixed_text(rate(static_cast<double>(passages), timing.embed), 0) << " passages/s, "
             << io::show_count(static_cast<uint64_t>(rate(static_cast<double>(timing.tokens), timing.embed))) << " tokens/s); " << queries
-            << (queries == 1 ? " question" : " questions") << " answered in " << fixed_text(timing.search * 1000, 1)
-            << " ms; model loaded in " << fixed_text(timing.load, 2) << " s\n";
+            << (queries == 1 ? " question" : " questions") << " answered in " << io::fixed_text(timing.search * 1000, 1)
+            << " ms; model loaded in " << io::fixed_text(timing.load, 2) << " s\n";
 }
 
 io::Tree timing_tree(const Timing& timing, size_t passages) {
@@ -437,7 +437,7 @@ void search_saved(const SimilarityCommand& given, const Globals& globals) {
   print_hits(command, hits, passage_of);
   if (globals.quiet) return;
   std::cout << io::show_count(vectors.rows()) << " vectors searched for " << hits.size() << (hits.size() == 1 ? " question" : " questions")
-            << " in " << fixed_text(search_seconds * 1000, 1) << " ms; model loaded in " << fixed_text(load_seconds, 2) << " s\n";
+            << " in " << io::fixed_text(search_seconds * 1000, 1) << " ms; model loaded in " << io::fixed_text(load_seconds, 2) << " s\n";
 }
 
 void run_similarity(const SimilarityCommand& command, const Globals& globals) {

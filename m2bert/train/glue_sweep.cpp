@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <set>
 
 #include "m2bert/data/glue.h"
@@ -12,6 +11,7 @@
 #include "m2bert/io/hash.h"
 #include "m2bert/io/html_page.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/train/recipe_keys.h"
@@ -320,11 +320,7 @@ void add_rows(GlueTable& table, const std::string& task, const std::vector<const
   table.scores.emplace_back(task, sum / static_cast<double>(count));
 }
 
-std::string two_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value);
-  return text;
-}
+std::string two_digits(double value) { return io::fixed_text(value, 2); }
 
 std::string with_deviation(const GlueRow& row) { return two_digits(row.mean) + (row.deviation ? " ± " + two_digits(*row.deviation) : ""); }
 

@@ -10,6 +10,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/threads.h"
 #include "m2bert/tokenize/wordpiece.h"
@@ -97,8 +98,8 @@ const char* problem_type_of(const models::Config& model) {
 
 void require_labels_fit(const data::LabelledData& data, const models::Config& model) {
   const size_t wanted = data.kind == data::LabelKind::number ? 1 : data.label_names.size();
-  require(wanted == size_t(model.num_labels), data.name, ": has ", wanted, wanted == 1 ? " label" : " labels", ", the model has ",
-          model.num_labels, " (model.model_config.num_labels or id2label)");
+  require(wanted == size_t(model.num_labels), data.name, ": has ", io::counted(wanted, "label"), ", the model has ", model.num_labels,
+          " (model.model_config.num_labels or id2label)");
   const std::string type = train::problem_type_of(data.kind), models_type = problem_type_of(model);
   require(type == models_type, data.name, ": its labels are those of a ", type, ", the model is made for a ", models_type,
           " (model.model_config.problem_type)");
@@ -290,8 +291,8 @@ int64_t BatchStream::samples_per_epoch(int64_t subset) const {
 
 int64_t BatchStream::batches_per_epoch(int64_t subset) const {
   const int64_t samples = samples_per_epoch(subset);
-  require(samples > 0, info_.where, "the data have ", source_->samples_per_epoch(), " samples, not one batch of ", info_.global_batch,
-          "; lower the global batch size or set drop_last: false in the loader");
+  require(samples > 0, info_.where, "the data have ", io::counted(source_->samples_per_epoch(), "sample"), ", not one batch of ",
+          info_.global_batch, "; lower the global batch size or set drop_last: false in the loader");
   return (samples + info_.global_batch - 1) / info_.global_batch;
 }
 

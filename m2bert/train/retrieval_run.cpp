@@ -7,6 +7,7 @@
 #include "m2bert/error.h"
 #include "m2bert/infer/embedder.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/models/find_model.h"
 #include "m2bert/threads.h"
 #include "m2bert/train/base_model.h"
@@ -227,7 +228,7 @@ void RetrievalRun::choose_negatives() {
   const size_t wanted = config_.negatives_given ? config_.negatives : has;
   require(!takes_none || wanted == 0, name, ": has negatives, which ", tasks::name_of(config_.objective.loss),
           " would not use; task.negatives=0 leaves them out");
-  require(wanted <= has, name, ": a sample has ", has, " negatives, task.negatives wants ", wanted,
+  require(wanted <= has, name, ": a sample has ", io::counted(has, "negative"), ", task.negatives wants ", wanted,
           "; task.hard_negatives.source=bm25 (or model, random) finds more");
   require(wanted > 0 || !tasks::needs_negatives(config_.objective.loss), name, ": has no negatives, which ",
           tasks::name_of(config_.objective.loss), " needs; task.negatives=1 task.hard_negatives.source=bm25 finds some");

@@ -187,8 +187,8 @@ void Trainer::look_for_best() {
   } else if (options.patience > 0) {
     ++evaluations_without_value_;
     require(evaluations_without_value_ < options.patience, "batch ", time_.batch, ": ", options.metric, " was NaN or infinite in all ",
-            evaluations_without_value_, " evaluations so far, so none is the best (early_stopping_patience); metric_for_best_model can name ",
-            "another metric");
+            evaluations_without_value_,
+            " evaluations so far, so none is the best (early_stopping_patience); metric_for_best_model can name ", "another metric");
   }
   stopped_early_ = patience_is_over();
   if (stopped_early_)
