@@ -63,7 +63,7 @@ function(m2bert_folder name)
     else()
       target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
     endif()
-  elseif(file_count GREATER 2 AND NOT name STREQUAL "search")  # search is compiled with OpenMP, so it cannot reuse it
+  elseif(file_count GREATER 2 AND NOT name MATCHES "^(search|http)$")  # search is compiled with OpenMP; http has one of its own
     target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_std_pch)
   endif()
 endfunction()
