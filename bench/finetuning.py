@@ -202,17 +202,19 @@ def differences(ours, peer, of):
 
 
 def comparison(results):
-    """A table of m2bert beside PyTorch, for the data sets where both were run."""
+    """A table of m2bert beside PyTorch, where both were run."""
     both = {name: (found["systems"]["ours"], found["systems"]["peer"]) for name, found in results.items()
             if {"ours", "peer"} <= set(found["systems"])}
+    if not both:
+        return []
     points = {name: differences(*runs, lambda run: 100 * run["accuracy"]) for name, runs in both.items()}
     losses = {name: differences(*runs, lambda run: statistics.mean(run["losses"])) for name, runs in both.items()}
     means = [statistics.mean(values) for values in points.values()]
-    return table(["m2bert less PyTorch", *both], [
+    return ["", *table(["m2bert less PyTorch", *both], [
         ["accuracy, seed by seed, points", *(", ".join(f"{d:+.1f}" for d in values) for values in points.values())],
         ["mean, points", *(f"{mean:+.2f}" for mean in means)],
         [f"within {TOLERANCE:g} point", *("yes" if abs(mean) <= TOLERANCE else "no" for mean in means)],
-        ["mean training loss of a run, the largest difference", *(f"{max(map(abs, values)):.1e}" for values in losses.values())]])
+        ["mean training loss of a run, the largest difference", *(f"{max(map(abs, values)):.1e}" for values in losses.values())]])]
 
 
 def sizes(results):
@@ -237,12 +239,13 @@ def markdown(results, arguments, machine, when):
              + f" with linear warm-up over {100 * WARMUP:g}% and linear decay to 0, AdamW with weight decay 0.01, gradients clipped to norm 1, "
              f"dropout {arguments.dropout:g}",
              f"- Each run of m2bert: `m2bert {' '.join(example)}`; train.csv has the texts of all epochs in the order of the seed, START is MiniLM with "
-             "the seed's new head", f"- Peer: {versions}, `BertForSequenceClassification`, the same folder, texts and settings",
+             "the seed's new head",
+             *([f"- Peer: {versions}, `BertForSequenceClassification`, the same folder, texts and settings"] if versions else []),
              "- The last model of a run counts; nothing is chosen by the test texts."]
     if arguments.m2:
         lines += [f"- Small M2-BERT: {arguments.m2_note or arguments.m2}"]
     lines += ["", f"Accuracy on the test texts in %, mean and standard deviation over the seeds {', '.join(map(str, arguments.seeds))}:", "",
-              *table(["", *results], rows(results, arguments)), "", *comparison(results), "", "## Data", "", *sizes(results), ""]
+              *table(["", *results], rows(results, arguments)), *comparison(results), "", "## Data", "", *sizes(results), ""]
     return "\n".join(lines)
 
 
