@@ -54,8 +54,7 @@ algorithms:
   gradient_clipping: {{clipping_type: norm, clipping_threshold: 1.0}}
 max_duration: {epochs}ep
 save_folder: {folder}
-save_overwrite: true
-autoresume: false
+autoresume: true
 """
 
 
@@ -101,7 +100,8 @@ def evaluate(folder, label, words, flag):
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         run_file = kept.with_suffix(".run")
-        answer = json.loads(run(["eval", "beir", folder, *words, flag, run_file, "--overwrite", "--json", "--quiet"]))
+        cache = ["--cache", WORK / "vectors"] if flag == "--run" else []
+        answer = json.loads(run(["eval", "beir", folder, *words, *cache, flag, run_file, "--overwrite", "--json", "--quiet"]))
         kept.write_text(json.dumps({**answer["results"][0], "pytrec_eval": trec_scores(folder, run_file)}) + "\n")
     found = json.loads(kept.read_text())
     print(f"{folder.name}, {label}: nDCG@10 {found['scores']['nDCG@10']:.4f}, by pytrec_eval {found['pytrec_eval']:.4f}", file=sys.stderr)
@@ -204,7 +204,7 @@ def markdown(results, lee_scores, arguments, machine, when):
              f"- Commit: {commit()}", f"- Hardware: {machine['cpu']}, {machine['cores']} cores",
              "- Caps: " + (f"{arguments.documents} documents a data set at most, drawn at random once" if arguments.documents else "none: all documents")
              + (f"; {arguments.train_queries} training queries" if arguments.train_queries else ""),
-             f"- MiniLM reads {arguments.minilm_tokens} tokens of a text. Fine-tuning: {arguments.epochs} epochs on the set's training queries, batches "
+             f"- MiniLM reads {arguments.minilm_tokens} tokens of a text. Fine-tuning: {arguments.epochs} epoch{'s' * (arguments.epochs > 1)} on the set's training queries, batches "
              f"of {arguments.batch_size}, other passages of the batch as negatives, {arguments.tokens} tokens, learning rate {arguments.lr:g}",
              "- Commands: `m2bert eval beir SET --model MODEL --pooling mean --normalize --max-length N --title always --no-bm25 --run FILE`, "
              "`m2bert eval beir SET --bm25-only --bm25-run FILE`, `m2bert finetune retrieval RECIPE` with the recipe in bench/evaluation.py"]

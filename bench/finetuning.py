@@ -62,7 +62,7 @@ def cached(kind, settings, compute):
 # ---- the three ways to a classifier ----
 
 def baseline(settings):
-    """TF-IDF of words and pairs of words, of whole texts, and logistic regression."""
+    """TF-IDF of the words of whole texts, and logistic regression."""
     import csv
 
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -75,7 +75,7 @@ def baseline(settings):
             rows = list(csv.DictReader(file))
         return [row["text"] for row in rows], [row["label"] for row in rows]
     (train_texts, train_labels), (test_texts, test_labels) = read(settings["train"]), read(settings["test"])
-    model = make_pipeline(TfidfVectorizer(sublinear_tf=True, ngram_range=(1, settings["ngrams"])), LogisticRegression(C=settings["C"], max_iter=1000))
+    model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(C=settings["C"], max_iter=1000))
     found = model.fit(train_texts, train_labels).predict(test_texts)
     return {"accuracy": accuracy_score(test_labels, found), "macro_f1": f1_score(test_labels, found, average="macro")}
 
@@ -166,7 +166,7 @@ def measure(name, arguments):
     if "baseline" in arguments.only:
         for part in ("all", "train"):
             file = write_table(data / f"{part}-{len(used[part])}.csv", used[part])
-            settings = {"train": in_repository(file), "test": in_repository(test), "ngrams": 2, "C": 10.0}
+            settings = {"train": in_repository(file), "test": in_repository(test), "C": 10.0}
             systems[f"baseline {part}"] = [cached("baseline", settings, baseline)]
     if "peer" in arguments.only:
         systems["peer"] = over_seeds("peer", peer, arguments.tokens, arguments.lr)
