@@ -2,8 +2,9 @@
 
 Called by `script/bench evaluation`.
 
-    M2BERT_BUILD=build/release python bench/evaluation.py [--sets wordnet manual-pages articles] [--documents N] [--train-queries N]
-        [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seed N] [--threads N] [--m2 DIR] [--m2-tokens N] [--out bench/results] [--no-record]
+    M2BERT_BUILD=build/release python bench/evaluation.py [--sets wordnet manual-pages articles] [--train-sets SET ...]
+        [--documents N] [--train-queries N] [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seed N] [--threads N] [--m2 DIR]
+        [--m2-tokens N] [--out bench/results] [--no-record]
 
 For each data set (data_sets.py) `m2bert eval beir` scores BM25, all-MiniLM-L6-v2, and that model after `m2bert finetune retrieval` on the
 training queries; with --m2, a folder of a pretrained M2-BERT, also that model, before and after, with more tokens of each document. Every
@@ -133,7 +134,7 @@ def measure(name, arguments):
         models.append(("small M2-BERT", arguments.m2, arguments.m2_tokens, arguments.m2_train_tokens, arguments.m2_lr))
     for label, model, tokens, train_tokens, lr in models:
         systems[label] = evaluate(folder, label, with_model(model, tokens, arguments), "--run")
-        if not arguments.no_training:
+        if name in arguments.train_sets:
             tuned = fine_tuned(model, folder, train_tokens, lr, arguments)
             systems[f"{label}, fine-tuned"] = evaluate(folder, f"{label}, fine-tuned", with_model(tuned, tokens, arguments), "--run")
     return {"numbers": numbers, "systems": systems}
@@ -234,7 +235,7 @@ def parse():
     parser.add_argument("--m2-note", default="", help="how that model was made, for the record")
     parser.add_argument("--m2-tokens", type=int, default=2048)
     parser.add_argument("--m2-train-tokens", type=int, default=256)
-    parser.add_argument("--no-training", action="store_true", help="only the models as they are")
+    parser.add_argument("--train-sets", nargs="*", choices=list(RETRIEVAL), default=list(RETRIEVAL), help="on which models are fine-tuned")
     parser.add_argument("--no-similarities", action="store_true")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
     parser.add_argument("--no-record", action="store_true")
