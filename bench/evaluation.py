@@ -2,8 +2,9 @@
 
 Called by `script/bench evaluation`.
 
-    M2BERT_BUILD=build/release python bench/evaluation.py [--sets wordnet manual-pages articles] [--documents N] [--train-queries N]
-        [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seed N] [--threads N] [--m2 DIR] [--m2-tokens N] [--out bench/results] [--no-record]
+    M2BERT_BUILD=build/release python bench/evaluation.py [--sets wordnet manual-pages articles] [--train-sets SET ...]
+        [--documents N] [--train-queries N] [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seed N] [--threads N] [--m2 DIR]
+        [--m2-tokens N] [--out bench/results] [--no-record]
 
 For each data set (data_sets.py) `m2bert eval beir` scores BM25, all-MiniLM-L6-v2, and that model after `m2bert finetune retrieval` on the
 training queries; with --m2, a folder of a pretrained M2-BERT, also that model, before and after, with more tokens of each document. Every
@@ -54,8 +55,7 @@ algorithms:
   gradient_clipping: {{clipping_type: norm, clipping_threshold: 1.0}}
 max_duration: {epochs}ep
 save_folder: {folder}
-save_overwrite: true
-autoresume: false
+autoresume: true
 """
 
 
@@ -101,7 +101,8 @@ def evaluate(folder, label, words, flag):
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         run_file = kept.with_suffix(".run")
-        answer = json.loads(run(["eval", "beir", folder, *words, flag, run_file, "--overwrite", "--json", "--quiet"]))
+        cache = ["--cache", WORK / "vectors"] if flag == "--run" else []
+        answer = json.loads(run(["eval", "beir", folder, *words, *cache, flag, run_file, "--overwrite", "--json", "--quiet"]))
         kept.write_text(json.dumps({**answer["results"][0], "pytrec_eval": trec_scores(folder, run_file)}) + "\n")
     found = json.loads(kept.read_text())
     print(f"{folder.name}, {label}: nDCG@10 {found['scores']['nDCG@10']:.4f}, by pytrec_eval {found['pytrec_eval']:.4f}", file=sys.stderr)
@@ -133,7 +134,7 @@ def measure(name, arguments):
         models.append(("small M2-BERT", arguments.m2, arguments.m2_tokens, arguments.m2_train_tokens, arguments.m2_lr))
     for label, model, tokens, train_tokens, lr in models:
         systems[label] = evaluate(folder, label, with_model(model, tokens, arguments), "--run")
-        if not arguments.no_training:
+        if name in arguments.train_sets:
             tuned = fine_tuned(model, folder, train_tokens, lr, arguments)
             systems[f"{label}, fine-tuned"] = evaluate(folder, f"{label}, fine-tuned", with_model(tuned, tokens, arguments), "--run")
     return {"numbers": numbers, "systems": systems}
@@ -204,7 +205,7 @@ def markdown(results, lee_scores, arguments, machine, when):
              f"- Commit: {commit()}", f"- Hardware: {machine['cpu']}, {machine['cores']} cores",
              "- Caps: " + (f"{arguments.documents} documents a data set at most, drawn at random once" if arguments.documents else "none: all documents")
              + (f"; {arguments.train_queries} training queries" if arguments.train_queries else ""),
-             f"- MiniLM reads {arguments.minilm_tokens} tokens of a text. Fine-tuning: {arguments.epochs} epochs on the set's training queries, batches "
+             f"- MiniLM reads {arguments.minilm_tokens} tokens of a text. Fine-tuning: {arguments.epochs} epoch{'s' * (arguments.epochs > 1)} on the set's training queries, batches "
              f"of {arguments.batch_size}, other passages of the batch as negatives, {arguments.tokens} tokens, learning rate {arguments.lr:g}",
              "- Commands: `m2bert eval beir SET --model MODEL --pooling mean --normalize --max-length N --title always --no-bm25 --run FILE`, "
              "`m2bert eval beir SET --bm25-only --bm25-run FILE`, `m2bert finetune retrieval RECIPE` with the recipe in bench/evaluation.py"]
@@ -234,7 +235,7 @@ def parse():
     parser.add_argument("--m2-note", default="", help="how that model was made, for the record")
     parser.add_argument("--m2-tokens", type=int, default=2048)
     parser.add_argument("--m2-train-tokens", type=int, default=256)
-    parser.add_argument("--no-training", action="store_true", help="only the models as they are")
+    parser.add_argument("--train-sets", nargs="*", choices=list(RETRIEVAL), default=list(RETRIEVAL), help="on which models are fine-tuned")
     parser.add_argument("--no-similarities", action="store_true")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
     parser.add_argument("--no-record", action="store_true")

@@ -1,10 +1,10 @@
 """Fine-tunes a BERT folder as a classifier with PyTorch and transformers: the peer of bench/finetuning.py.
 
-    python bench/peers/torch_finetuning.py SETTINGS.json
+    python bench/peers/torch_finetuning.py < SETTINGS.json
 
 SETTINGS has the files and the hyper-parameters. Prints one JSON object: accuracy and macro F1 on the test texts, the loss of every step,
 seconds. The training is that of `m2bert finetune classify`: AdamW with one group, the learning rate rises linearly over the warm-up and falls
-linearly to 0, the norm of the gradient is clipped."""
+linearly to 0, the norm of the gradient is clipped. It starts from the folder's head, and goes through the training texts once, in their order."""
 import csv
 import json
 import sys
@@ -33,26 +33,23 @@ def padded(rows):
 
 def schedule(step, steps, warmup):
     """The factor of the learning rate; the first step has 0 if there is a warm-up."""
-    rise = warmup * steps
-    return step / rise if step < rise else (steps - step) / (steps - rise)
+    return step / warmup if step < warmup else (steps - step) / (steps - warmup)
 
 
 def train(model, rows, labels, s):
-    generator = torch.Generator().manual_seed(s["seed"])
-    steps = s["epochs"] * -(-len(rows) // s["batch"])
+    steps = -(-len(rows) // s["batch"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=s["lr"], weight_decay=s["weight_decay"])
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps, s["warmup"]))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps, s["warmup_steps"]))
     model.train()
     losses = []
-    for _ in range(s["epochs"]):
-        for chosen in torch.randperm(len(rows), generator=generator).split(s["batch"]):
-            loss = model(**padded([rows[i] for i in chosen]), labels=labels[chosen]).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), s["clip"])
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            losses.append(loss.item())
+    for begin in range(0, len(rows), s["batch"]):
+        loss = model(**padded(rows[begin:begin + s["batch"]]), labels=labels[begin:begin + s["batch"]]).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), s["clip"])
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
     return losses
 
 
@@ -69,16 +66,15 @@ def predict(model, rows):
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        s = json.load(file)
+    s = json.load(sys.stdin)
     torch.set_num_threads(s["threads"])
     torch.manual_seed(s["seed"])
     begin = time.monotonic()
     tokenizer = transformers.AutoTokenizer.from_pretrained(s["model"])
     train_texts, train_names = read(s["train"])
     test_texts, test_names = read(s["test"])
-    names = sorted(set(train_names))
-    model = transformers.BertForSequenceClassification.from_pretrained(s["model"], num_labels=len(names), problem_type="single_label_classification")
+    model = transformers.BertForSequenceClassification.from_pretrained(s["model"], problem_type="single_label_classification")
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     losses = train(model, encode(tokenizer, train_texts, s["tokens"]), torch.tensor([names.index(name) for name in train_names]), s)
     trained = time.monotonic()
     found = predict(model, encode(tokenizer, test_texts, s["tokens"]))

@@ -35,8 +35,13 @@ models::Poolings pooling_of(const models::Pretrained& pretrained, const std::opt
   return poolings;
 }
 
+// Of the vectors before they are cut.
+int width_of(const models::Pretrained& pretrained, const models::Poolings& pooling) {
+  return pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+}
+
 int dimensions_of(const models::Pretrained& pretrained, const models::Poolings& pooling, const std::optional<int>& asked) {
-  const int width = pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+  const int width = width_of(pretrained, pooling);
   if (!asked) return std::min(width, pretrained.truncate_dim.value_or(width));
   require(*asked >= 1 && *asked <= width, *asked, " dimensions: the vectors of this model have ", width, ", of which 1 to ", width,
           " can be taken");
@@ -82,7 +87,11 @@ Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
     : pretrained_(std::move(pretrained)),
       batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)),
       pooling_(pooling_of(pretrained_, options.pooling)),
-      form_(form_of(pretrained_, pooling_, options.normalize, options.dimensions)) {}
+      form_(form_of(pretrained_, pooling_, options.normalize, options.dimensions)) {
+  if (options.normalize_cut) form_.normalize_last = *options.normalize_cut;
+}
+
+bool Embedder::normalizes_cut() const { return form_.dim < width_of(pretrained_, pooling_) && form_.normalize_last; }
 
 VectorForm Embedder::form(std::optional<bool> normalize, std::optional<int> dimensions) const {
   if (!normalize && !dimensions) return form_;

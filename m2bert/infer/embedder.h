@@ -19,6 +19,7 @@ struct EmbedOptions {
   // length 1 again if the vectors are normalised. Default: the folder's truncate_dim, which as in sentence-transformers scales them again
   // only if `normalize` says so.
   std::optional<int> dimensions;
+  std::optional<bool> normalize_cut;  // whether vectors that were cut are scaled again; default: as said at `dimensions`
   std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
   std::optional<tokenize::TruncationSide> truncation_side;  // default: the tokenizer's, which is right unless its files say left
@@ -89,6 +90,8 @@ class Embedder {
   const models::Pretrained& pretrained() const { return pretrained_; }
   const models::Poolings& pooling() const { return pooling_; }
   bool normalize() const { return form_.normalize; }
+  // Whether vectors are cut to their first values and then scaled to length 1 again.
+  bool normalizes_cut() const;
 
  private:
   nn::Pass pass() const;
