@@ -24,7 +24,8 @@ namespace {
 struct BenchCommand {
   ModelOption model;
   std::string what;
-  int batch_size = 32, length = 0, runs = 5;
+  std::string pooling;
+  int batch_size = 32, length = 0, tokens = 0, runs = 5;
   bool profile = false;
 };
 
@@ -45,16 +46,19 @@ models::Pretrained model_of(const ModelOption& option) {
   return p;
 }
 
-models::Inputs random_inputs(const models::Config& config, int batch_size, int length) {
+// The first `tokens` positions of each text are tokens, the others padding.
+models::Inputs random_inputs(const models::Config& config, int batch_size, int length, int tokens) {
   auto ids =
       mx::random::randint(std::min(1000, config.vocab_size / 2), config.vocab_size, {batch_size, length}, mx::int32, mx::random::key(1));
-  mx::eval(ids);
-  return {ids, mx::ones_like(ids), std::nullopt};
+  const auto mask = mx::astype(mx::broadcast_to(mx::less(mx::arange(length), mx::array(tokens)), ids.shape()), mx::int32);
+  mx::eval(ids, mask);
+  return {ids, mask, std::nullopt};
 }
 
-double run_once(const models::Model& model, const models::Inputs& inputs) {
+// The states of all tokens, or with a pooling the vectors.
+double run_once(const models::Model& model, const models::Inputs& inputs, const std::string& pooling) {
   const double start = now();
-  mx::eval(model.hidden_states(inputs));
+  mx::eval(pooling.empty() ? model.hidden_states(inputs) : model.embedding(inputs, models::pooling_named(pooling), false));
   return now() - start;
 }
 
@@ -66,12 +70,12 @@ struct Result {
 
 Result measure(const models::Model& model, const models::Inputs& inputs, const BenchCommand& command) {
   Result result;
-  for (int i = 0; i < 2; ++i) run_once(model, inputs);  // warm-up: fills the filter cache
-  for (int i = 0; i < command.runs; ++i) result.seconds.push_back(run_once(model, inputs));
+  for (int i = 0; i < 2; ++i) run_once(model, inputs, command.pooling);  // warm-up: fills the filter cache
+  for (int i = 0; i < command.runs; ++i) result.seconds.push_back(run_once(model, inputs, command.pooling));
   std::ranges::sort(result.seconds);
   if (!command.profile) return result;
   ops::set_profiling(true);
-  result.profiled_seconds = run_once(model, inputs);
+  result.profiled_seconds = run_once(model, inputs, command.pooling);
   ops::set_profiling(false);
   result.stages = ops::profiled_stages();
   return result;
@@ -109,19 +113,28 @@ void run_bench(const BenchCommand& command, const Globals& globals) {
   const models::Pretrained p = model_of(command.model);
   const int length = command.length > 0 ? command.length : p.max_length;
   require(length <= p.max_length, "--length ", length, ": this model takes at most ", p.max_length, " tokens");
-  const Result result = measure(*p.model, random_inputs(p.config, command.batch_size, length), command);
-  const double tokens = double(command.batch_size) * length, best = result.seconds.front(),
+  const int real = command.tokens > 0 ? command.tokens : length;
+  require(real <= length, "--tokens ", real, ": the texts are padded to ", length, " (--length)");
+  const Result result = measure(*p.model, random_inputs(p.config, command.batch_size, length, real), command);
+  const double tokens = double(command.batch_size) * real, best = result.seconds.front(),
                median = result.seconds[result.seconds.size() / 2];
   if (globals.json) {
-    io::Tree out{
-        {"what", command.what}, {"batch_size", command.batch_size},   {"length", length},     {"dtype", checkpoint::dtype_name(p.dtype)},
-        {"threads", threads()}, {"tokens_per_second", tokens / best}, {"best_seconds", best}, {"median_seconds", median}};
+    io::Tree out{{"what", command.what},
+                 {"batch_size", command.batch_size},
+                 {"length", length},
+                 {"tokens", real},
+                 {"dtype", checkpoint::dtype_name(p.dtype)},
+                 {"threads", threads()},
+                 {"tokens_per_second", tokens / best},
+                 {"best_seconds", best},
+                 {"median_seconds", median}};
     if (command.profile) out.set("stages", stages_tree(result));
     std::cout << io::to_json(out) << "\n";
     return;
   }
-  std::printf("%d x %d tokens, %s, %d threads: %.0f tokens/s (best of %d runs %.1f ms, median %.1f ms)\n", command.batch_size, length,
-              checkpoint::dtype_name(p.dtype).c_str(), threads(), tokens / best, command.runs, 1e3 * best, 1e3 * median);
+  std::printf("%d x %d tokens%s, %s, %d threads: %.0f tokens/s (best of %d runs %.1f ms, median %.1f ms)\n", command.batch_size, real,
+              real < length ? (" padded to " + std::to_string(length)).c_str() : "", checkpoint::dtype_name(p.dtype).c_str(), threads(),
+              tokens / best, command.runs, 1e3 * best, 1e3 * median);
   if (command.profile) print_table(result);
 }
 
@@ -134,6 +147,10 @@ Run bench_command(CLI::App& app, const Globals& globals) {
   add_model_options(app, command->model);
   add_number(app, "--batch-size", command->batch_size, 1, 1 << 16, "Texts")->capture_default_str();
   add_number(app, "--length", command->length, 1, 1 << 24, "Tokens per text (default: the model's maximum)");
+  add_number(app, "--tokens", command->tokens, 1, 1 << 24, "Tokens per text that are no padding (default: all of --length)");
+  app.add_option("--pooling", command->pooling,
+                 "Measure vectors instead of the states of all tokens: pooler, cls, mean or another\n"
+                 "pooling of m2bert embed");
   add_number(app, "--runs", command->runs, 1, 1 << 16, "Timed runs, after two to warm up; the best counts")->capture_default_str();
   app.add_flag("--profile", command->profile, "Show milliseconds, GFLOP/s and GB/s of each stage (CPU)");
   return [command, &globals] { run_bench(*command, globals); };

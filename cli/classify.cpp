@@ -5,13 +5,14 @@
 
 #include "cli/command.h"
 #include "cli/model_option.h"
-#include "cli/number_text.h"
 #include "cli/text_option.h"
 #include "cli/text_run.h"
 #include "m2bert/infer/classifier.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/number_text.h"
+#include "m2bert/io/utf8.h"
 
 namespace m2bert::cli {
 namespace {
@@ -57,8 +58,8 @@ std::string result_text(const Classifier& classifier, std::span<const float> sco
   if (!regression) std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] > scores[b]; });
   std::string text = std::to_string(index + 1) + ":";
   for (const size_t i : order)
-    text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : classifier.labels()[i] + " ") +
-            fixed_text(scores[i], 4);
+    text += (i == order.front() ? " " : ", ") + (regression && order.size() == 1 ? "" : io::printable(classifier.labels()[i]) + " ") +
+            io::fixed_text(scores[i], 4);
   return text;
 }
 

@@ -53,6 +53,7 @@ Run download_command(CLI::App& app, const Globals& globals);
 Run pretrain_command(CLI::App& app, const Globals& globals);
 Run finetune_command(CLI::App& app, const Globals& globals);
 Run eval_command(CLI::App& app, const Globals& globals);
+Run serve_command(CLI::App& app, const Globals& globals);
 Run report_command(CLI::App& app, const Globals& globals);
 Run bench_command(CLI::App& app, const Globals& globals);
 Run completion_command(CLI::App& app, const Globals& globals);

@@ -2,10 +2,12 @@
 #include "m2bert/checkpoint/convert.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "cli/choice.h"
 #include "cli/command.h"
@@ -79,6 +81,30 @@ checkpoint::ModelDescription describe_model(ModelConfig model, const checkpoint:
   return {model.copied ? "" : io::to_json(model.config.to_tree(), 2) + "\n", {models::name(models::default_pooling(built))}};
 }
 
+// The first word with a capital; none of "[CLS]" and the like.
+std::optional<std::string> word_with_capital(const tokenize::WordPiece& tokenizer) {
+  for (size_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const std::string word(tokenizer.token(int32_t(id)));
+    if (!word.starts_with('[') && std::ranges::any_of(word, [](char c) { return c >= 'A' && c <= 'Z'; })) return word;
+  }
+  return std::nullopt;
+}
+
+// What a vocabulary alone does not say: whether texts are lower-cased. tokenizer_config.json beside it does. Error if it does not, and the
+// vocabulary has words that lower-cased texts never have.
+void add_casing(const fs::path& vocabulary, const tokenize::WordPiece& tokenizer, std::map<std::string, std::string>& files) {
+  const fs::path beside = vocabulary.parent_path() / "tokenizer_config.json";
+  const io::Tree settings = fs::exists(beside) ? io::read_json(beside) : io::Tree::map();
+  io::Tree casing = io::Tree::map();
+  for (const char* key : {"do_lower_case", "strip_accents", "tokenize_chinese_chars"})
+    if (const io::Tree* value = settings.find(key); value && !value->is_null()) casing.set(key, *value);
+  if (casing.size() > 0) files["tokenizer_config.json"] = io::to_json(casing, 2) + "\n";
+  if (casing.contains("do_lower_case")) return;
+  const auto capital = word_with_capital(tokenizer);
+  require(!capital, vocabulary.string(), ": has words with capitals (", capital.value_or(""),
+          "), and no tokenizer_config.json beside it says ", "do_lower_case: true or false");
+}
+
 // The files of --tokenizer. Reading it as a tokenizer checks it. The limit of the model stays if the tokenizer sets none.
 std::map<std::string, std::string> named_tokenizer(const fs::path& path, const models::Config& config, std::optional<size_t> limit) {
   const auto tokenizer = tokenize::WordPiece::from_file(path);
@@ -88,6 +114,7 @@ std::map<std::string, std::string> named_tokenizer(const fs::path& path, const m
   std::map<std::string, std::string> files;
   if (fs::is_directory(path)) files = checkpoint::tokenizer_files(path);
   else files[path.extension() == ".json" ? "tokenizer.json" : "vocab.txt"] = io::read_file(path);
+  if (files.contains("vocab.txt") && !fs::is_directory(path)) add_casing(path, tokenizer, files);
   if (!limit || tokenizer.settings().model_max_length) return files;
   checkpoint::set_json_field(files["tokenizer_config.json"], path.string(), "model_max_length", int(*limit));
   return files;

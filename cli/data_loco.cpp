@@ -112,10 +112,11 @@ Run add_data_loco(CLI::App& data, const Globals& globals) {
   CLI::App* app = data.add_subcommand("loco", "Make folders for eval loco from LoCo's files, or from those of its sources");
   const auto command = std::make_shared<LocoCommand>();
   app->add_option("out", command->out, "Folder to make, with a folder in BEIR's layout for each data set")->required()->type_name("DIR");
-  app->add_option("--queries", command->queries, "LoCoV1-Queries as JSON lines: dataset, qid, query, answer_pids")->type_name("FILE");
-  app->add_option("--documents", command->documents, "LoCoV1-Documents as JSON lines: dataset, pid, passage")->type_name("FILE");
+  app->add_option("--queries", command->queries, "LoCoV1-Queries, JSON lines or Parquet: dataset, qid, query, answer_pids")
+      ->type_name("FILE");
+  app->add_option("--documents", command->documents, "LoCoV1-Documents, JSON lines or Parquet: dataset, pid, passage")->type_name("FILE");
   app->add_option("--pairs", command->pairs,
-                  "A source with a document and its query a line, such as qmsum=qmsum.jsonl; may be given several times.\n"
+                  "A source with a document and its query a record, such as qmsum=qmsum.jsonl; may be given several times.\n"
                   "Known are summ_screen_fd, gov_report, qmsum, qasper_title, qasper_abstract, multifieldqa_en, 2wikimqa,\n"
                   "passage_retrieval_en, courtlistener_HTML, courtlistener_Plain_Text, stackoverflow")
       ->type_name("NAME=FILE")

@@ -68,6 +68,7 @@ io::Tree settings_of(const EmbedCommand& command, const Embedder& embedder, cons
   settings.set("output_format", name_of(format));
   settings.set("pooling", models::name(embedder.pooling()));
   settings.set("normalize", embedder.normalize());
+  settings.set("normalize_cut", embedder.normalizes_cut());
   settings.set("dimensions", quantizer.dim());
   settings.set("precision", search::name_of(quantizer.precision()));
   settings.set("ranges", hash_of(quantizer.ranges()));
@@ -85,8 +86,8 @@ io::Tree settings_of(const EmbedCommand& command, const Embedder& embedder, cons
 // What a search of the saved vectors needs to know (see VectorFile).
 std::map<std::string, std::string> metadata_of(const io::Tree& settings) {
   std::map<std::string, std::string> metadata;
-  for (const char* key :
-       {"model", "pooling", "normalize", "prompt", "pad", "max_length", "dtype", "program", "dimensions", "precision", "vectors"}) {
+  for (const char* key : {"model", "pooling", "normalize", "normalize_cut", "prompt", "pad", "max_length", "dtype", "program", "dimensions",
+                          "precision", "vectors"}) {
     const io::Tree& value = settings.at(key);
     metadata[key] = value.is_string() ? value.string() : io::to_json(value);
   }

@@ -15,6 +15,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/metrics/clustering.h"
 #include "m2bert/metrics/ranking.h"
 
@@ -50,7 +51,7 @@ ClusteringSet set_of(const io::Tree& line, const std::string& where) {
   if (sentences == nullptr || !sentences->is_list()) data::bad_record(where, ": wants a list \"sentences\"");
   if (labels == nullptr || !labels->is_list()) data::bad_record(where, ": wants a list \"labels\"");
   if (sentences->size() != labels->size())
-    data::bad_record(where, ": has ", sentences->size(), " sentences and ", labels->size(), " labels");
+    data::bad_record(where, ": has ", io::counted(sentences->size(), "sentence"), " and ", io::counted(labels->size(), "label"));
   ClusteringSet set;
   std::unordered_map<std::string, int32_t> numbers;
   for (size_t i = 0; i < sentences->size(); ++i) {
@@ -61,7 +62,8 @@ ClusteringSet set_of(const io::Tree& line, const std::string& where) {
     set.labels.push_back(numbers.emplace(label_name(labels->items()[i], where), number).first->second);
   }
   set.classes = static_cast<int>(numbers.size());
-  if (set.classes < 2) data::bad_record(where, ": its sentences have ", set.classes, " labels; a clustering wants at least two");
+  if (set.classes < 2)
+    data::bad_record(where, ": its sentences have ", io::counted(numbers.size(), "label"), "; a clustering wants at least two");
   return set;
 }
 

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct EvalGlue {
-  std::string model, config, tokenizer, data, task, submission;
+  std::string model, config, tokenizer, data, task, submission, precision = "fp32";
   int max_length = 0, batch_size = 32;
 };
 
@@ -40,6 +40,7 @@ io::Tree recipe_of(const EvalGlue& e, const data::GlueTask& task, const train::B
   config.set("problem_type", task.is_regression() ? "regression" : "single_label_classification");
   config.set("num_labels", task.outputs());
   return io::Tree{{"max_seq_len", e.max_length > 0 ? e.max_length : base.max_length},
+                  {"precision", e.precision},
                   {"task", "classification"},
                   {"model", model},
                   {"train_loader", io::Tree{{"name", "glue"}, {"folder", e.data}, {"task", task.name}, {"split", "train"}}},
@@ -96,6 +97,8 @@ Run eval_glue(CLI::App& app, const Globals& globals) {
   add_choice(app, "--task", e->task, names, "The task")->required();
   add_number(app, "--max-length", e->max_length, 3, 1 << 20, "Tokens to which texts are truncated (default: the model's)");
   add_number(app, "--batch-size", e->batch_size, 1, 1 << 20, "Texts at a time")->capture_default_str();
+  add_choice(app, "--precision", e->precision, {"fp32", "amp_bf16"}, "Arithmetic: float32, or bfloat16 as in training with amp_bf16")
+      ->capture_default_str();
   app.add_option("--submission", e->submission, "Write the predictions for the test sets here, as GLUE's server wants them")
       ->type_name("DIR");
   return [e, &globals] { run_eval_glue(*e, globals); };

@@ -43,9 +43,8 @@ io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& e
   io::Tree settings = row_settings("eval", embedder.pretrained(), embedder.batcher().options());
   settings.set("pooling", models::name(embedder.pooling()));
   settings.set("normalize", embedder.normalize());
+  settings.set("normalize_cut", embedder.normalizes_cut());
   settings.set("dim", embedder.dim());
-  settings.set("dimensions", option.dimensions);      // vectors that are cut are scaled anew if this is given,
-  settings.set("normalize_given", option.normalize);  // or this
   return settings;
 }
 

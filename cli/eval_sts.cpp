@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string_view>
+#include <unordered_map>
 
 #include "cli/eval.h"
 #include "cli/eval_texts.h"
@@ -28,10 +31,33 @@ data::LabelledData read_pairs(const std::string& path, const EvalTextsOption& op
   return data;
 }
 
+// The vectors of both columns. A text that several pairs have, as in the STS benchmark, is embedded once.
+struct PairVectors {
+  std::vector<float> first, second;
+};
+
+PairVectors vectors_of(const std::string& name, const data::LabelledData& data, const TextVectors& vectors) {
+  std::vector<std::string> texts;
+  std::unordered_map<std::string_view, size_t> places;
+  for (const auto* column : {&data.texts, &data.pairs})
+    for (const auto& text : *column)
+      if (places.emplace(text, texts.size()).second) texts.push_back(text);
+  const auto all = vectors(name, texts);
+  const auto of = [&](const std::vector<std::string>& column) {
+    std::vector<float> rows;
+    for (const auto& text : column) {
+      const auto row = std::span(all).subspan(places.at(text) * vectors.dim(), vectors.dim());
+      rows.insert(rows.end(), row.begin(), row.end());
+    }
+    return rows;
+  };
+  return {of(data.texts), of(data.pairs)};
+}
+
 std::vector<eval::ResultRow> rows_of(const std::string& path, const data::LabelledData& data, const TextVectors& vectors,
                                      const EvalTextsOption& option) {
   const std::string name = std::filesystem::path(path).filename().string();
-  const auto a = vectors(name, data.texts), b = vectors(name + ", second texts", data.pairs);
+  const auto [a, b] = vectors_of(name, data, vectors);
   const std::vector<double> scores(data.values.begin(), data.values.end());
   std::vector<eval::ResultRow> rows;
   for (const auto similarity : {Similarity::cosine, Similarity::dot, Similarity::euclidean, Similarity::manhattan}) {

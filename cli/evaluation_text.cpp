@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "cli/number_text.h"
+#include "m2bert/io/number_text.h"
 
 namespace m2bert::cli {
 namespace {
@@ -29,7 +29,7 @@ std::string evaluation_text(const train::Evaluation& evaluation) {
   std::string text;
   for (const auto& metric : evaluation.metrics) {
     const bool cross_entropy = metric.name == "LanguageCrossEntropy";
-    text += (text.empty() ? "" : ", ") + (cross_entropy ? "cross entropy" : json_key(metric.name)) + " " + fixed_text(metric.value, 4);
+    text += (text.empty() ? "" : ", ") + (cross_entropy ? "cross entropy" : json_key(metric.name)) + " " + io::fixed_text(metric.value, 4);
   }
   return text;
 }

@@ -7,12 +7,12 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/model_option.h"
-#include "cli/number_text.h"
 #include "cli/text_option.h"
 #include "cli/text_run.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 
 namespace m2bert::cli {
 namespace {
@@ -52,7 +52,7 @@ std::string result_text(const infer::FillMask& fill_mask, const Masks& masks, co
   if (masks.empty()) lines += "  " + no_mask_text(fill_mask) + "\n";
   for (const infer::FilledMask& mask : masks) {
     lines += "  [MASK] at token " + std::to_string(mask.position) + "\n";
-    for (const infer::Guess& guess : mask.guesses) lines += "    " + fixed_text(guess.probability, 4) + "  " + guess.token + "\n";
+    for (const infer::Guess& guess : mask.guesses) lines += "    " + io::fixed_text(guess.probability, 4) + "  " + guess.token + "\n";
   }
   return lines;
 }

@@ -2,7 +2,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
+#include <iomanip>
 #include <memory>
+#include <sstream>
 
 #include "cli/choice.h"
 #include "cli/finetune.h"
@@ -13,7 +15,6 @@
 #include "m2bert/io/file.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/utf8.h"
-#include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/train/base_model.h"
 #include "m2bert/train/classification_page.h"
@@ -36,10 +37,19 @@ struct ClassifyTraining {
   TrainingOptions options;
 };
 
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> parts;
-  for (const auto& part : CLI::detail::split(list, ',')) parts.push_back(CLI::detail::trim_copy(part));
-  return parts;
+// "A,B,...". A name in double quotes may have commas: "\"New York, NY\",Boston".
+std::vector<std::string> names_in(const std::string& list) {
+  std::vector<std::string> names;
+  std::istringstream in(list);
+  while (in >> std::ws && in.peek() != std::istringstream::traits_type::eof()) {
+    std::string name, behind;
+    if (in.peek() == '"' && !(in >> std::quoted(name))) throw UsageError("--labels: a quote is not closed in " + list);
+    std::getline(in, behind, ',');
+    CLI::detail::trim(behind);
+    if (!name.empty() && !behind.empty()) throw UsageError("--labels: wants a comma after \"" + name + "\", got " + behind);
+    names.push_back(name.empty() ? behind : name);
+  }
+  return names;
 }
 
 data::LabelledOptions labelled_options(const ClassifyTraining& c) {
@@ -54,17 +64,12 @@ data::LabelledOptions labelled_options(const ClassifyTraining& c) {
   if (c.kind == "single") options.kind = data::LabelKind::single;
   if (c.kind == "multi") options.kind = data::LabelKind::multi;
   if (c.kind == "number") options.kind = data::LabelKind::number;
-  if (!c.labels.empty()) options.label_names = split(c.labels);
+  if (!c.labels.empty()) options.label_names = names_in(c.labels);
   return options;
 }
 
 const char* name_of(data::LabelKind kind) {
   return kind == data::LabelKind::single ? "single" : kind == data::LabelKind::multi ? "multi" : "number";
-}
-
-const char* problem_type_of(data::LabelKind kind) {
-  if (kind == data::LabelKind::number) return "regression";
-  return kind == data::LabelKind::multi ? "multi_label_classification" : "single_label_classification";
 }
 
 const char* default_metric(data::LabelKind kind) {
@@ -115,7 +120,7 @@ io::Tree task_tree(const ClassifyTraining& c, const data::LabelledData& data) {
 io::Tree model_tree(const train::BaseModel& base, const data::LabelledData& data) {
   io::Tree model = train::model_tree(base);
   io::Tree& config = *model.as_map().find("model_config");
-  config.set("problem_type", problem_type_of(data.kind));
+  config.set("problem_type", train::problem_type_of(data.kind));
   if (data.kind == data::LabelKind::number) config.set("num_labels", 1);
   io::Tree names = io::Tree::map();
   for (size_t i = 0; i < data.label_names.size(); ++i) names.set(std::to_string(i), data.label_names[i]);
@@ -181,11 +186,19 @@ void note_joined_labels(const ClassifyTraining& c, const data::LabelledData& dat
              c.separator, "\"");
 }
 
+// Tables that other programs wrote may have the names of missing values as text.
+void note_missing_labels(const data::LabelledData& data) {
+  for (const char* missing : {"nan", "NaN", "None", "null", "NULL", "NA", "N/A", "<NA>"})
+    if (std::ranges::count(data.label_names, missing) > 0)
+      io::warn(data.name, ": \"", missing, "\" is taken as the name of a label; leave these texts out if it stands for a missing one");
+}
+
 // Learns labels and their kind from the training data.
-std::string recipe_text(const ClassifyTraining& c) {
+io::Tree recipe_of(const ClassifyTraining& c) {
   const auto data = data::read_labelled(c.train, labelled_options(c));
   data::require_every_label(data);
   note_joined_labels(c, data);
+  note_missing_labels(data);
   train::BaseModelOptions base;
   if (!c.config.empty()) base.config = c.config;
   if (!c.tokenizer.empty()) base.tokenizer = c.tokenizer;
@@ -193,7 +206,7 @@ std::string recipe_text(const ClassifyTraining& c) {
   const int longest = model.config.max_length();
   require(c.max_length <= longest, "--max-length ", c.max_length, ": ", c.model, " has ", longest, " positions; give ", longest,
           " or less");
-  return io::to_yaml(recipe_tree(c, model, data));
+  return recipe_tree(c, model, data);
 }
 
 // In the order of the texts.
@@ -208,19 +221,27 @@ tasks::Predictions sorted_predictions(const tasks::Predictions& gathered, const 
   return sorted;
 }
 
+// The texts of the evaluation, which a run does not keep; nullopt, with a warning, if the file has fewer by now.
+std::optional<data::LabelledData> evaluated_texts(const train::Recipe& recipe, const train::RunResult& result) {
+  auto data = train::read_texts(*recipe.eval_loaders.front().labelled, recipe.model);
+  if (int64_t(data.size()) >= result.evaluations.front().samples) return data;
+  io::warn(data.name, ": has changed since it was evaluated; the report has no confusion matrix and no wrong examples");
+  return std::nullopt;
+}
+
 // report.html and wrong.jsonl in the folder of the run.
 void write_report(const train::Recipe& recipe, const tasks::Task& task, const train::RunResult& result) {
   train::ReportOptions options;
   options.title = recipe.run_name;
   const auto* classification = dynamic_cast<const tasks::Classification*>(&task);
-  if (classification && !result.evaluations.empty()) {
-    const auto data = train::read_texts(*recipe.eval_loaders.front().labelled, recipe.model);
+  const auto data = classification && !result.evaluations.empty() ? evaluated_texts(recipe, result) : std::nullopt;
+  if (data) {
     const auto order =
         data::gathered_order(uint64_t(result.evaluations.front().samples), {int(recipe.global_eval_batch), 0, result.processes});
     const auto predictions = sorted_predictions(classification->predictions_of(result.evaluations.front().predictions), order);
-    const auto wrong = train::wrong_examples(data, classification->problem(), predictions);
-    options.more = train::classification_html(data, classification->problem(), predictions, wrong);
-    io::write_file(result.folder / "wrong.jsonl", train::wrong_examples_jsonl(data, wrong));
+    const auto wrong = train::wrong_examples(*data, classification->problem(), predictions);
+    options.more = train::classification_html(*data, classification->problem(), predictions, wrong);
+    io::write_file(result.folder / "wrong.jsonl", train::wrong_examples_jsonl(*data, wrong));
   }
   io::write_file(result.folder / "report.html", train::report_html({train::read_run(result.folder)}, options));
   io::info("report: ", (result.folder / "report.html").string());
@@ -237,13 +258,13 @@ void require_free_folder(const ClassifyTraining& c) {
 void run_classify_training(const ClassifyTraining& c, const Globals& globals) {
   if (c.eval.empty() && (c.patience > 0 || !c.metric.empty())) throw UsageError("--patience and --metric need --eval");
   if (c.resume && c.overwrite) throw UsageError("--resume goes on with the run in the folder, --overwrite replaces it; give one of them");
-  const std::string text = recipe_text(c);
+  const io::Tree recipe = recipe_of(c);
   require_free_folder(c);
   TrainingCommand training;
   training.options = c.options;
   training.words = words_of(*c.app);
   training.read = [&](const train::RecipeOptions& options) {
-    return train::parse_recipe(text, "finetune classify", c.options.overrides, options);
+    return train::read_generated_recipe(recipe, "finetune classify", c.options.overrides, options);
   };
   training.resume = "--resume";
   training.shows_recipe = false;
@@ -259,7 +280,9 @@ void add_data_options(CLI::App& app, ClassifyTraining& c) {
   app.add_option("--label-column", c.label_column, "Column or key of the labels (default: label, labels, score, ...)")->type_name("NAME");
   add_choice(app, "--kind", c.kind, {"single", "multi", "number"},
              "One label a text, any number of them, or a number\n(default: as the data look)");
-  app.add_option("--labels", c.labels, "Names of the labels, in the order of the outputs (default: those of --train, sorted)")
+  app.add_option("--labels", c.labels,
+                 "Names of the labels, in the order of the outputs (default: those of --train, sorted);\n"
+                 "a name with commas is quoted: '\"New York, NY\",Boston'")
       ->type_name("A,B,...");
   app.add_option("--separator", c.separator, "What divides several labels in a string")->capture_default_str()->type_name("TEXT");
   add_choice(app, "--format", c.format, {"auto", "jsonl", "csv", "tsv", "parquet"}, "Format of the files (auto: by their names)")

@@ -7,20 +7,22 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
+#include "cli/child_process.h"
 #include "cli/choice.h"
 #include "cli/finetune.h"
 #include "cli/glue_predictions.h"
 #include "cli/job_pool.h"
-#include "cli/number_text.h"
 #include "cli/training_run.h"
 #include "m2bert/data/glue.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/file_lock.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
-#include "m2bert/io/yaml_writer.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
 #include "m2bert/train/glue_sweep.h"
@@ -33,14 +35,16 @@ using train::GlueJob;
 using train::GlueResult;
 
 struct GlueCommand {
-  std::string recipe, data, submission, job;
+  std::string recipe, data, tasks, submission, job;
   std::vector<std::string> overrides;
   bool start_from_mnli = false, keep_models = false, allow_unknown = false, overwrite = false, markdown = false;
   int jobs = 0;
 };
 
 train::GlueSweep sweep_of(const GlueCommand& c) {
-  return train::read_glue_sweep(c.recipe, c.overrides, {c.data, c.start_from_mnli, c.keep_models, c.allow_unknown});
+  train::GlueSweepOptions options{c.data, c.start_from_mnli, c.keep_models, c.allow_unknown};
+  if (!c.tasks.empty()) options.tasks = CLI::detail::split(c.tasks, ',');
+  return train::read_glue_sweep(c.recipe, c.overrides, options);
 }
 
 // Files of the predictions for the test sets of a job; empty without --submission.
@@ -65,18 +69,27 @@ GlueResult result_of(const GlueJob& job, const train::RunResult& run) {
   return result;
 }
 
+// Every job writes them, so that --submission needs no model later. Without --submission, test sets that cannot be read are no error.
+void write_predictions(const GlueCommand& c, const GlueJob& job, const fs::path& model) {
+  try {
+    write_glue_predictions(job.recipe, model, c.data, job.task, job.folder);
+  } catch (const Error& error) {
+    if (!c.submission.empty() || io::interrupted()) throw;
+    io::warn("no predictions for the test set: ", error.what());
+  }
+}
+
 void run_job(const GlueCommand& c, const Globals& globals) {
   const auto sweep = sweep_of(c);
   const auto found = std::find_if(sweep.jobs.begin(), sweep.jobs.end(), [&](const GlueJob& job) { return job.name() == c.job; });
   require(found != sweep.jobs.end(), "the recipe has no job ", c.job);
   const GlueJob& job = *found;
-  const std::string text = io::to_yaml(job.recipe);
   TrainingCommand training;
   training.options.allow_unknown = c.allow_unknown;
-  training.read = [&](const train::RecipeOptions& options) { return train::parse_recipe(text, job.name(), {}, options); };
+  training.read = [&](const train::RecipeOptions& options) { return train::read_generated_recipe(job.recipe, job.name(), {}, options); };
   training.shows_recipe = false;
   training.finish = [&](const train::Recipe&, const tasks::Task&, const train::RunResult& run) {
-    if (!c.submission.empty()) write_glue_predictions(job.recipe, run.model, c.data, job.task, job.folder);
+    write_predictions(c, job, run.model);
     train::write_glue_result(job, result_of(job, run), run.time.batch, run.seconds);
   };
   run_training(training, globals);
@@ -102,18 +115,12 @@ void remove_weights(const GlueJob& job) {
 
 bool on_gpu(const Globals& globals) { return globals.device != "cpu" && mx::is_available(mx::Device::gpu); }
 
-int gpus() {
-  int count = 0;
-  while (fs::exists("/dev/nvidia" + std::to_string(count))) ++count;
-  return std::max(count, 1);
-}
-
 int workers_of(const GlueCommand& c, const train::GlueSweep& sweep, size_t missing, const Globals& globals) {
   const int most = std::max(1, int(missing));
   if (c.jobs > 0) return std::min(c.jobs, most);
   if (!sweep.parallel) return 1;
   constexpr int kThreadsOfJob = 4;
-  return std::min(on_gpu(globals) ? gpus() : std::max(1, threads() / kThreadsOfJob), most);
+  return std::min(on_gpu(globals) ? std::max(1, int(visible_gpus().size())) : std::max(1, threads() / kThreadsOfJob), most);
 }
 
 std::vector<std::string> arguments_of(const GlueCommand& c, const GlueJob& job, int job_threads, const Globals& globals) {
@@ -132,14 +139,37 @@ std::string score_text(const GlueResult& result) {
   std::string text;
   for (const auto& [set, metrics] : result.metrics)
     for (const auto& metric : metrics)
-      text += (text.empty() ? "" : ", ") + set + " " + metric.name + " " + fixed_text(metric.value * 100, 2);
+      text += (text.empty() ? "" : ", ") + set + " " + metric.name + " " + io::fixed_text(metric.value * 100, 2);
   return text;
 }
 
-// Why a job failed: what its error says first, or the end of its log.
-std::string reason_of(const PoolJob& job, int code) {
-  if (code > 128) return "ended by signal " + std::to_string(code - 128);
-  return last_error(job.log);
+constexpr const char* kNotRun = "was not run";
+
+// Why a job failed: what its error says first, without the job's name, or the end of its log.
+std::string reason_of(const PoolJob& job, std::optional<int> code) {
+  if (!code) return kNotRun;
+  if (*code > 128) return "ended by signal " + std::to_string(*code - 128);
+  const std::string error = last_error(job.log), name = job.name + ": ";
+  return error.starts_with(name) ? error.substr(name.size()) : error;
+}
+
+// A line for each reason, with the jobs that failed for it: "mnli(seed=3), rte(seed=1): ... (LOG of the first)".
+std::string failures(const std::vector<PoolJob>& pool, const std::vector<std::optional<int>>& codes) {
+  std::vector<std::pair<std::string, std::vector<const PoolJob*>>> reasons;
+  for (size_t i = 0; i < pool.size(); ++i) {
+    if (codes[i] == 0) continue;
+    const std::string reason = reason_of(pool[i], codes[i]);
+    const auto known = std::find_if(reasons.begin(), reasons.end(), [&](const auto& one) { return one.first == reason; });
+    if (known == reasons.end()) reasons.push_back({reason, {&pool[i]}});
+    else known->second.push_back(&pool[i]);
+  }
+  std::string lines;
+  for (const auto& [reason, jobs] : reasons) {
+    std::string names;
+    for (const PoolJob* job : jobs) names += (names.empty() ? "" : ", ") + job->name;
+    lines += "\n  " + names + ": " + reason + (reason == kNotRun ? "" : " (" + jobs.front()->log.string() + ")");
+  }
+  return lines;
 }
 
 // The position of MNLI's first job among these; nullopt if it is done already.
@@ -162,23 +192,23 @@ void run_missing(const GlueCommand& c, const train::GlueSweep& sweep, const std:
     pool.push_back(std::move(one));
   }
   const auto said = [&](size_t job, const std::string& what) { io::info(pool[job].name, ": ", what); };
+  std::set<std::string> reasons;  // that were said
   PoolEvents events;
   events.started = [&](size_t job) {
     said(job, "started, with " + std::to_string(job_threads) + (job_threads == 1 ? " thread" : " threads"));
   };
   events.running = [&](size_t job, const std::string& line) { said(job, line); };
   events.ended = [&](size_t job, int code) {
-    if (code != 0) return said(job, io::interrupted() ? "stopped" : "failed: " + reason_of(pool[job], code));
+    if (code != 0) {
+      const std::string reason = reason_of(pool[job], code);
+      return said(job, io::interrupted() ? "stopped" : reasons.insert(reason).second ? "failed: " + reason : "failed in the same way");
+    }
     remove_weights(*missing[job]);
     if (const auto result = train::read_glue_result(*missing[job])) said(job, "done: " + score_text(*result));
   };
-  const auto codes = run_pool(pool, {.workers = workers, .gpus = on_gpu(globals)}, events);
+  const auto codes = run_pool(pool, {.workers = workers, .gpus = on_gpu(globals) ? visible_gpus() : std::vector<std::string>()}, events);
   require(!io::interrupted(), "stopped; the same command goes on with what is missing");
-  std::string failed;
-  for (size_t i = 0; i < pool.size(); ++i)
-    if (codes[i] != 0)
-      failed +=
-          "\n  " + pool[i].name + (codes[i] ? ": " + reason_of(pool[i], *codes[i]) + " (" + pool[i].log.string() + ")" : ": was not run");
+  const std::string failed = failures(pool, codes);
   require(failed.empty(), "these jobs of the sweep failed, the others are done:", failed, "\nThe same command runs them again");
 }
 
@@ -227,6 +257,8 @@ void run_sweep(const GlueCommand& c, const Globals& globals) {
   for (const GlueJob& job : sweep.jobs)
     require(data.has(data::glue_task(job.task)), c.data, ": has no folder for the task ", job.task, "; a recipe with tasks.", job.task,
             " needs it");
+  fs::create_directories(sweep.folder);
+  const io::FileLock lock(sweep.folder / ".lock", [&] { fail(sweep.folder.string(), ": another sweep is running in this folder"); });
   if (c.overwrite)
     for (const GlueJob& job : sweep.jobs) fs::remove_all(job.folder);
   const auto missing = missing_jobs(c, sweep);
@@ -252,6 +284,7 @@ Run finetune_glue_command(CLI::App& finetune, const Globals& globals) {
       ->type_name("DIR");
   add_number(*app, "--jobs", c->jobs, 1, 1024,
              "Jobs at a time (default: 1; if the recipe says parallel: true, as many as have 4 threads each, or the number of GPUs)");
+  app->add_option("--tasks", c->tasks, "Only these of the recipe's tasks (default: all)")->type_name("TASK,...");
   app->add_flag("--start-from-mnli", c->start_from_mnli, "RTE, MRPC and STS-B start from the model that this sweep trains on MNLI");
   app->add_flag("--keep-models", c->keep_models, "Keep the model of every job, as if save_num_checkpoints_to_keep were not 0");
   app->add_option("--submission", c->submission, "Write the files for GLUE's server here, from each task's best seed")->type_name("DIR");

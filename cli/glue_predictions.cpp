@@ -6,7 +6,6 @@
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/interrupt.h"
-#include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/train/evaluate_model.h"
 
@@ -52,7 +51,7 @@ std::vector<train::Evaluation> evaluate_glue(const io::Tree& recipe, const fs::p
                                {"split", set.split},
                                {"label", set.task + "/" + set.split}});
   tree.set("eval_loader", loaders);
-  const auto read = train::parse_recipe(io::to_yaml(tree), "GLUE");
+  const auto read = train::read_generated_recipe(tree, "GLUE");
   return train::evaluate_model(read, *train::make_task(read), model, train::Processes());
 }
 
@@ -60,7 +59,7 @@ void write_glue_predictions(const io::Tree& recipe, const fs::path& model, const
                             const fs::path& folder) {
   const auto sets = test_sets_of(data, task);
   if (sets.empty()) return;
-  const auto read = train::parse_recipe(io::to_yaml(recipe), "GLUE");
+  const auto read = train::read_generated_recipe(recipe, "GLUE");
   const auto made = train::make_task(read);
   const auto& classification = dynamic_cast<const tasks::Classification&>(*made);
   const auto evaluations = evaluate_glue(recipe, model, data, sets);

@@ -6,64 +6,39 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <thread>
 #include <utility>
 
-#include "cli/blocked_signals.h"
+#include "cli/child_process.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
-#include "m2bert/threads.h"
-
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 namespace m2bert::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// In the new process: the program again, with its output in the log.
-[[noreturn]] void become(const std::vector<char*>& argv, int log, int gpu, pid_t parent, const BlockedSignals& signals) {
-  for (const int signal : {SIGINT, SIGTERM}) ::signal(signal, SIG_DFL);
-  ::setpgid(0, 0);  // Ctrl-C reaches it once, through this program
-#ifdef __linux__
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);
-#else
-  (void)parent;
-#endif
-  signals.unblock();
-  ::dup2(log, STDOUT_FILENO);
-  ::dup2(log, STDERR_FILENO);
-  if (gpu >= 0) ::setenv("CUDA_VISIBLE_DEVICES", std::to_string(gpu).c_str(), 0);
-  ::execv(program_file().c_str(), argv.data());
-  ::_exit(127);
-}
+// Closes descriptors.
+struct Closing {
+  std::array<int, 2> descriptors;
+  ~Closing() {
+    for (const int descriptor : descriptors) ::close(descriptor);
+  }
+};
 
-pid_t start(const PoolJob& job, int gpu) {
+pid_t start(const PoolJob& job, const std::string& gpu) {
   const int log = ::open(job.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   require(log >= 0, job.log.string(), ": cannot write: ", std::strerror(errno));
   const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  std::vector<char*> argv{const_cast<char*>("m2bert")};
-  for (const auto& argument : job.arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  const BlockedSignals signals;
-  const pid_t parent = ::getpid(), child = ::fork();
-  if (child == 0) {
-    ::dup2(nothing, STDIN_FILENO);
-    become(argv, log, gpu, parent, signals);
-  }
-  const int problem = errno;
-  ::close(log);
-  ::close(nothing);
-  require(child > 0, job.name, ": cannot start a process: ", std::strerror(problem));
-  return child;
+  ChildOptions child{{}, nothing, log, log, SIGKILL};
+  if (!gpu.empty()) child.environment.emplace_back("CUDA_VISIBLE_DEVICES", gpu);
+  const Closing closing{{log, nothing}};
+  return start_child(job.arguments, child, BlockedSignals());
 }
 
 class Pool {
@@ -125,7 +100,7 @@ class Pool {
   void start_one(size_t job) {
     for (size_t i = 0; i < workers_.size(); ++i) {
       if (workers_[i].pid > 0) continue;
-      workers_[i] = {start(jobs_[job], options_.gpus ? int(i) : -1), job, Clock::now()};
+      workers_[i] = {start(jobs_[job], options_.gpus.empty() ? "" : options_.gpus[i % options_.gpus.size()]), job, Clock::now()};
       states_[job] = State::running;
       events_.started(job);
       return;

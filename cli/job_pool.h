@@ -16,9 +16,9 @@ struct PoolJob {
 };
 
 struct PoolOptions {
-  int workers = 1;           // jobs at a time
-  bool gpus = false;         // each worker has the GPU of its number, unless CUDA_VISIBLE_DEVICES is set
-  double report_every = 10;  // seconds between two calls of `running` for a job
+  int workers = 1;                // jobs at a time
+  std::vector<std::string> gpus;  // a worker has one of these (visible_gpus); empty: all that this program has
+  double report_every = 10;       // seconds between two calls of `running` for a job
 };
 
 struct PoolEvents {

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "cli/blocked_signals.h"
+#include "cli/child_process.h"
 #include "cli/temporary_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
@@ -26,10 +27,6 @@
 #include "m2bert/mx.h"
 #include "m2bert/threads.h"
 #include "m2bert/train/processes.h"
-
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 namespace m2bert::cli {
 namespace {
@@ -81,7 +78,9 @@ std::vector<std::pair<std::string, std::string>> environment_of(int rank, int co
   std::vector<std::pair<std::string, std::string>> all = {
       {kLaunched, std::to_string(count)},      {"MLX_RANK", std::to_string(rank)}, {"MLX_WORLD_SIZE", std::to_string(count)},
       {"MLX_HOSTFILE", hosts.path().string()}, {"NCCL_HOST_IP", "127.0.0.1"},      {"NCCL_PORT", std::to_string(port)}};
-  if (!std::getenv("CUDA_VISIBLE_DEVICES")) all.emplace_back("CUDA_VISIBLE_DEVICES", std::to_string(rank));
+  const auto gpus = visible_gpus();
+  if (!gpus.empty()) all.emplace_back("CUDA_VISIBLE_DEVICES", gpus[size_t(rank) % gpus.size()]);
+  else if (!std::getenv("CUDA_VISIBLE_DEVICES")) all.emplace_back("CUDA_VISIBLE_DEVICES", std::to_string(rank));
   return all;
 }
 
@@ -111,36 +110,6 @@ class Scratch {
 // Sets a handler, but leaves a SIGHUP alone that nohup(1) has set to be ignored.
 void set_handler(int signal, void (*handler)(int)) {
   if (signal != SIGHUP || !io::is_ignored(signal)) ::signal(signal, handler);
-}
-
-// error_output: -1 for this program's own.
-pid_t start(const std::vector<std::string>& arguments, const std::vector<std::pair<std::string, std::string>>& environment,
-            int error_output, const BlockedSignals& signals) {
-  const pid_t parent = ::getpid(), child = ::fork();
-  require(child >= 0, "--launch: cannot start a process: ", std::strerror(errno));
-  if (child > 0) return child;
-  for (const int signal : kPassedSignals) set_handler(signal, SIG_DFL);
-  ::setpgid(0, 0);  // the launcher passes Ctrl-C on, once
-#ifdef __linux__
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // if the launcher is killed, the run saves and stops
-  if (::getppid() != parent) ::_exit(kProcessLost);
-#else
-  (void)parent;
-#endif
-  signals.unblock();
-  if (error_output >= 0) ::dup2(error_output, STDERR_FILENO);
-  for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-  std::vector<char*> argv{const_cast<char*>("m2bert")};
-  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-#ifdef __linux__
-  ::execv(program_file().c_str(), argv.data());
-  ::execv("/proc/self/exe", argv.data());  // where the file was renamed since
-#else
-  ::execvp("m2bert", argv.data());  // found through PATH
-#endif
-  std::cerr << "error: --launch: cannot start this program again: " << std::strerror(errno) << std::endl;
-  ::_exit(1);
 }
 
 volatile sig_atomic_t signal_to_pass = 0;
@@ -246,7 +215,9 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
     const BlockedSignals signals(kPassedSignals);
     for (int rank = 0; rank < count; ++rank) {
       said.push_back(std::make_unique<Scratch>());
-      pids.push_back(start(all, environment_of(rank, count, hosts, nccl_port), rank == 0 ? -1 : said.back()->fd(), signals));
+      // If the launcher is killed, the run saves and stops.
+      const ChildOptions child{environment_of(rank, count, hosts, nccl_port), -1, -1, rank == 0 ? -1 : said.back()->fd(), SIGTERM};
+      pids.push_back(start_child(all, child, signals));
     }
   }
   Crew crew(std::move(pids));

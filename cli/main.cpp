@@ -39,6 +39,7 @@ constexpr Command commands[] = {
     {"finetune", "Train a model further, for a task of your own", "m2bert finetune classify MODEL --train train.csv --eval eval.csv",
      finetune_command},
     {"eval", "Score a model on the data of a benchmark", "m2bert eval beir scifact --model MODEL", eval_command},
+    {"serve", "Serve models over HTTP, for clients of OpenAI, TEI, Cohere and Ollama", "m2bert serve MODEL --port 8080", serve_command},
     {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
     {"tokenize", "Show how a text is split into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
     {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},

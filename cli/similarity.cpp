@@ -12,13 +12,13 @@
 #include "cli/choice.h"
 #include "cli/command.h"
 #include "cli/model_option.h"
-#include "cli/number_text.h"
 #include "cli/quantizer_option.h"
 #include "cli/text_option.h"
 #include "cli/vector_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/search/hamming.h"
 #include "m2bert/search/top_k.h"
@@ -39,7 +39,7 @@ struct SimilarityCommand {
   TextOption corpus;
   std::string vectors, pooling, measure, prompt, corpus_prompt;
   std::string calibration;
-  std::optional<bool> normalize;
+  std::optional<bool> normalize, normalize_cut;
   bool allow_other_model = false, rescore = false;
   int top_k = 5, dimensions = 0, rescore_multiplier = default_multiplier;
 };
@@ -60,6 +60,7 @@ Embedder make_embedder(const SimilarityCommand& command) {
   infer::EmbedOptions options = batching(command.batch);
   if (!command.pooling.empty()) options.pooling = models::poolings_named(command.pooling);
   options.normalize = command.normalize;
+  options.normalize_cut = command.normalize_cut;
   if (command.dimensions > 0) options.dimensions = command.dimensions;
   options.prompt = "";  // questions and passages may have different ones
   return Embedder(load_model(command.model), options);
@@ -134,7 +135,7 @@ void compare(const SimilarityCommand& given, const Globals& globals) {
     return;
   }
   for (const auto& row : matrix) {
-    for (size_t i = 0; i < row.size(); ++i) std::cout << (i == 0 ? "" : "  ") << fixed_text(row[i], 4);
+    for (size_t i = 0; i < row.size(); ++i) std::cout << (i == 0 ? "" : "  ") << io::fixed_text(row[i], 4);
     std::cout << "\n";
   }
 }
@@ -174,7 +175,7 @@ void print_hits(const SimilarityCommand& command, const Hits& hits, const Passag
     std::cout << command.queries[q] << "\n";
     for (const search::Hit& hit : hits[q]) {
       const Passage passage = passage_of(hit.index);
-      std::cout << "  " << fixed_text(hit.score, 4) << "  " << passage.index + 1;
+      std::cout << "  " << io::fixed_text(hit.score, 4) << "  " << passage.index + 1;
       if (passage.span) std::cout << " [" << passage.span->first << ", " << passage.span->second << ")";
       std::cout << (passage.text ? ": " + *passage.text : "") << "\n";
     }
@@ -185,11 +186,11 @@ void print_hits(const SimilarityCommand& command, const Hits& hits, const Passag
 double rate(double count, double seconds) { return seconds > 0 ? count / seconds : 0; }
 
 void print_timing(const Timing& timing, size_t passages, size_t queries) {
-  std::cout << io::show_count(passages) << " passages embedded in " << fixed_text(timing.embed, 2) << " s ("
-            << fixed_text(rate(static_cast<double>(passages), timing.embed), 0) << " passages/s, "
+  std::cout << io::show_count(passages) << " passages embedded in " << io::fixed_text(timing.embed, 2) << " s ("
+            << io::fixed_text(rate(static_cast<double>(passages), timing.embed), 0) << " passages/s, "
             << io::show_count(static_cast<uint64_t>(rate(static_cast<double>(timing.tokens), timing.embed))) << " tokens/s); " << queries
-            << (queries == 1 ? " question" : " questions") << " answered in " << fixed_text(timing.search * 1000, 1)
-            << " ms; model loaded in " << fixed_text(timing.load, 2) << " s\n";
+            << (queries == 1 ? " question" : " questions") << " answered in " << io::fixed_text(timing.search * 1000, 1)
+            << " ms; model loaded in " << io::fixed_text(timing.load, 2) << " s\n";
 }
 
 io::Tree timing_tree(const Timing& timing, size_t passages) {
@@ -265,6 +266,7 @@ SimilarityCommand as_vectors_were(const SimilarityCommand& given, const VectorFi
   adopt(vectors, given.vectors, "max_length", "--max-length", length);
   command.batch.max_length = static_cast<int>(io::parse_json(length, given.vectors + ": max_length").integer(1, INT32_MAX));
   command.normalize = vectors.recorded("normalize") == "true";
+  if (vectors.metadata().contains("normalize_cut")) command.normalize_cut = vectors.recorded("normalize_cut") == "true";
   std::string dimensions = given.dimensions > 0 ? std::to_string(given.dimensions) : "";
   adopt(vectors, given.vectors, "dimensions", "--dimensions", dimensions);
   command.dimensions = static_cast<int>(io::parse_json(dimensions, given.vectors + ": dimensions").integer(1, INT32_MAX));
@@ -435,7 +437,7 @@ void search_saved(const SimilarityCommand& given, const Globals& globals) {
   print_hits(command, hits, passage_of);
   if (globals.quiet) return;
   std::cout << io::show_count(vectors.rows()) << " vectors searched for " << hits.size() << (hits.size() == 1 ? " question" : " questions")
-            << " in " << fixed_text(search_seconds * 1000, 1) << " ms; model loaded in " << fixed_text(load_seconds, 2) << " s\n";
+            << " in " << io::fixed_text(search_seconds * 1000, 1) << " ms; model loaded in " << io::fixed_text(load_seconds, 2) << " s\n";
 }
 
 void run_similarity(const SimilarityCommand& command, const Globals& globals) {

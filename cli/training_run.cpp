@@ -12,12 +12,12 @@
 #include "cli/choice.h"
 #include "cli/evaluation_text.h"
 #include "cli/launch.h"
-#include "cli/number_text.h"
 #include "cli/runtime.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/progress.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/train/distributed.h"
@@ -29,7 +29,7 @@ std::string result_text(const train::RunResult& r) {
   std::string text = (r.was_finished ? "nothing was left to do: the run had trained " : "trained ") +
                      io::show_count(uint64_t(r.time.batch)) + " batches, " + io::show_count(uint64_t(r.time.token)) + " tokens in " +
                      io::show_duration(r.seconds);
-  if (std::isfinite(r.loss)) text += ", last loss " + fixed_text(r.loss, 4);
+  if (std::isfinite(r.loss)) text += ", last loss " + io::fixed_text(r.loss, 4);
   if (!r.evaluations.empty()) text += ", evaluation: " + evaluation_text(r.evaluations);
   if (r.best) text += "\nbest evaluation: after batch " + io::show_count(uint64_t(r.best->batch));
   return text + "\nmodel: " + r.model.string();

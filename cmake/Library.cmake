@@ -63,7 +63,7 @@ function(m2bert_folder name)
     else()
       target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_pch)
     endif()
-  elseif(file_count GREATER 2 AND NOT name STREQUAL "search")  # search is compiled with OpenMP, so it cannot reuse it
+  elseif(file_count GREATER 2 AND NOT name MATCHES "^(search|http)$")  # search is compiled with OpenMP; http has one of its own
     target_precompile_headers(m2bert_${name} REUSE_FROM m2bert_std_pch)
   endif()
 endfunction()
@@ -89,6 +89,9 @@ function(m2bert_shared_library)
   set_target_properties(m2bert_shared PROPERTIES OUTPUT_NAME m2bert LINKER_LANGUAGE CXX)
   m2bert_installed_library(m2bert_shared m2bert)
   target_link_libraries(m2bert_shared PRIVATE ${folders})  # for their dependencies; all their objects are already in
+  if(NOT APPLE)  # a program with another version of Boost must not share its symbols
+    target_link_options(m2bert_shared PRIVATE LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/hide_boost.map)
+  endif()
   if(TARGET m2bert_ops)
     target_link_libraries(m2bert_shared PUBLIC m2bert_ops)
   endif()

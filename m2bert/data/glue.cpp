@@ -4,7 +4,6 @@
 #include <array>
 #include <cctype>
 #include <charconv>
-#include <cstdio>
 #include <optional>
 #include <set>
 #include <utility>
@@ -12,6 +11,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/utf8.h"
 
 namespace m2bert::data {
@@ -236,8 +236,8 @@ bool has_bad_rows(const GlueTask& task, const Wanted& wanted) { return wanted.hu
 LabelledData read_table_with_bad_rows(const fs::path& file, LabelledOptions options) {
   options.source.skip_bad = true;
   LabelledData data = read_labelled(file, options);
-  require(data.skipped * 100 <= data.size(), data.first_skipped, " (and ", data.skipped - 1, " rows more are bad)");
-  if (data.skipped > 0) io::warn(data.skipped, " rows were passed over; the first: ", data.first_skipped);
+  require(data.skipped * 100 <= data.size(), data.first_skipped, " (and ", io::counted(data.skipped - 1, "further row"), ")");
+  if (data.skipped > 0) io::warn(io::counted(data.skipped, "row"), " passed over; the first: ", data.first_skipped);
   return data;
 }
 
@@ -337,9 +337,9 @@ std::string glue_submission(const GlueTask& task, const std::vector<double>& pre
   const auto& names = task.official_labels.empty() ? task.label_names : task.official_labels;
   std::string out = "index\tprediction\n";
   for (size_t i = 0; i < predictions.size(); ++i) {
-    std::array<char, 32> number{};
-    if (task.is_regression()) std::snprintf(number.data(), number.size(), "%.3f", std::clamp(predictions[i], 0.0, 5.0));
-    out += std::to_string(i) + "\t" + (task.is_regression() ? number.data() : names.at(static_cast<size_t>(predictions[i]))) + "\n";
+    out += std::to_string(i) + "\t";
+    out += task.is_regression() ? io::fixed_text(std::clamp(predictions[i], 0.0, 5.0), 3) : names.at(static_cast<size_t>(predictions[i]));
+    out += "\n";
   }
   return out;
 }

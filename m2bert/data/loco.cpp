@@ -1,10 +1,13 @@
 #include "m2bert/data/loco.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 
+#include "m2bert/data/source.h"
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
@@ -14,6 +17,38 @@ namespace m2bert::data {
 namespace fs = std::filesystem;
 
 namespace {
+
+// The objects of JSON lines, or the rows of a Parquet file, as the hub has it.
+class Objects {
+ public:
+  Objects(const fs::path& file, bool skip_bad) : skip_bad_(skip_bad) {
+    if (file.extension() == ".parquet") rows_ = open_source(file, {.format = Format::parquet, .records = true});
+    else lines_.emplace(file, skip_bad);
+  }
+
+  // As JsonLines::next.
+  bool next(const std::function<void(const io::Tree& object)>& use) {
+    if (lines_) return lines_->next(use);
+    while (true) {
+      try {
+        std::string none;
+        if (!rows_->next(none)) return false;
+        use(rows_->kept());
+        return true;
+      } catch (const BadRecord& e) {
+        skipped_.add(e, skip_bad_);
+      }
+    }
+  }
+  std::string where() const { return lines_ ? lines_->where() : rows_->where(); }
+  const SkippedRecords& skipped() const { return lines_ ? lines_->skipped() : skipped_; }
+
+ private:
+  std::optional<JsonLines> lines_;
+  std::unique_ptr<Source> rows_;
+  bool skip_bad_;
+  SkippedRecords skipped_;
+};
 
 bool is_absent(const io::Tree& object, const std::string& field) {
   const io::Tree* value = object.find(field);
@@ -40,7 +75,7 @@ class LocoDocuments : public DocumentSource {
   const SkippedRecords& skipped() const override { return lines_.skipped(); }
 
  private:
-  JsonLines lines_;
+  Objects lines_;
   std::string set_;
   std::unordered_set<std::string> seen_;
 };
@@ -48,7 +83,7 @@ class LocoDocuments : public DocumentSource {
 // Sets and the ids of their documents that have no passage.
 std::set<std::pair<std::string, std::string>> empty_passages(const fs::path& documents) {
   std::set<std::pair<std::string, std::string>> found;
-  JsonLines lines(documents, true);  // bad lines are reported when the documents are read
+  Objects lines(documents, true);  // bad lines are reported when the documents are read
   while (lines.next([&](const io::Tree& object) {
     if (is_absent(object, "passage"))
       found.emplace(string_member(object, "dataset", lines.where()), string_member(object, "pid", lines.where(), true));
@@ -126,7 +161,7 @@ class PairDocuments : public DocumentSource {
 
  private:
   LocoPairs pairs_;
-  JsonLines lines_;
+  Objects lines_;
   uint64_t count_ = 0;
 };
 
@@ -153,7 +188,7 @@ std::vector<RetrievalSet> read_loco(const fs::path& queries, const fs::path& doc
   const auto empty = empty_passages(documents);
   std::vector<std::string> names;
   std::map<std::string, JudgedQueries> judged;
-  JsonLines lines(queries, skip_bad);
+  Objects lines(queries, skip_bad);
   while (lines.next([&](const io::Tree& object) {
     const std::string set = string_member(object, "dataset", lines.where());
     const std::string id = string_member(object, "qid", lines.where(), true);
@@ -211,7 +246,7 @@ LocoPairs loco_pairs(const std::string& name, const fs::path& file, const std::s
 RetrievalSet read_loco_pairs(const LocoPairs& pairs, bool skip_bad) {
   RetrievalSet set;
   set.name = pairs.name;
-  JsonLines lines(pairs.file, skip_bad);
+  Objects lines(pairs.file, skip_bad);
   uint64_t count = 0;
   while (lines.next([&](const io::Tree& object) {
     const std::string number = std::to_string(count++);

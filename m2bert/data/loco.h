@@ -8,7 +8,7 @@
 
 namespace m2bert::data {
 
-// LoCoV1 (hazyresearch/LoCoV1-Queries and LoCoV1-Documents on the hub) as JSON lines:
+// LoCoV1 (hazyresearch/LoCoV1-Queries and LoCoV1-Documents on the hub), as JSON lines or Parquet files with these fields:
 //   queries    {"dataset": "qmsum", "qid": "Query_0", "query": "...", "answer_pids": ["Passage_0"]}
 //   documents  {"dataset": "qmsum", "pid": "Passage_0", "passage": "..."}
 // A set for each value of "dataset", in the order of the queries' file. Documents without a passage (null) are left out, and so are queries
@@ -19,7 +19,7 @@ std::vector<RetrievalSet> read_loco(const std::filesystem::path& queries, const 
 // Error: the folder has none of these.
 std::vector<RetrievalSet> find_loco(const std::filesystem::path& folder, const std::string& split = "test", bool skip_bad = false);
 
-// A file of JSON lines, each with a document and its query, of which upstream first made LoCo.
+// A file of JSON lines or a Parquet file, each record with a document and its query, of which upstream first made LoCo.
 struct LocoPairs {
   std::string name;  // of the set
   std::filesystem::path file;

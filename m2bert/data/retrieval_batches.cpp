@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "m2bert/error.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/random.h"
 
 namespace m2bert::data {
@@ -51,10 +52,10 @@ RetrievalBatches::RetrievalBatches(const RetrievalData& data, std::string name, 
                                    const BatchShape& shape)
     : data_(data), name_(std::move(name)), rows_(std::move(rows)), options_(options), shape_(shape) {
   const auto found = shape_of(data, name_);
-  require(found.negatives >= options.negatives, name_, ": a sample has ", found.negatives, " negatives, this run wants ",
+  require(found.negatives >= options.negatives, name_, ": a sample has ", io::counted(found.negatives, "negative"), ", this run wants ",
           options.negatives);
-  require(data.samples().size() >= size_t(shape.global_batch), name_, ": has ", data.samples().size(), " samples, too few for a batch of ",
-          shape.global_batch);
+  require(data.samples().size() >= size_t(shape.global_batch), name_, ": has ", io::counted(data.samples().size(), "sample"),
+          ", too few for a batch of ", shape.global_batch);
   require(shape.global_batch % shape.ranks == 0, name_, ": a batch of ", shape.global_batch, " samples cannot be shared evenly by ",
           shape.ranks, " processes");
 }

@@ -5,6 +5,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/utf8.h"
 
 namespace m2bert::data {
@@ -80,8 +81,7 @@ constexpr const char* kTsvColumns = "query-id, corpus-id and score, divided by t
 
 void read_tsv_line(const std::string& line, const std::string& where, JudgedQueries& queries) {
   const auto columns = split_tabs(line);
-  if (columns.size() != 3)
-    bad_record(where, ": has ", columns.size(), columns.size() == 1 ? " column" : " columns", ", wants 3: ", kTsvColumns);
+  if (columns.size() != 3) bad_record(where, ": has ", io::counted(columns.size(), "column"), ", wants 3: ", kTsvColumns);
   const auto relevance = whole_number(columns[2]);
   if (!relevance) bad_record(where, ": the relevance is ", io::printable("\"" + columns[2] + "\"", 40), ", and must be a whole number");
   queries.add_judgement(columns[0], {columns[1], *relevance}, where);

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "m2bert/error.h"
+#include "m2bert/io/log.h"
 #include "m2bert/metrics/classification.h"
 #include "m2bert/metrics/ranking.h"
 #include "m2bert/random.h"
@@ -15,6 +16,7 @@ namespace {
 struct Experiment {
   std::vector<int32_t> predictions;
   std::vector<double> logits;  // of two classes
+  bool converged = true;
 };
 
 Experiment run_experiment(const LabelledVectors& train, const std::vector<size_t>& shots, const LabelledVectors& test, size_t dim,
@@ -27,7 +29,7 @@ Experiment run_experiment(const LabelledVectors& train, const std::vector<size_t
     labels.push_back(train.labels[shot]);
   }
   const LogisticRegression regression(vectors, dim, labels, classes, options);
-  Experiment experiment{regression.predict(test.vectors), {}};
+  Experiment experiment{regression.predict(test.vectors), {}, regression.converged()};
   if (classes == 2) experiment.logits = regression.decision_function(test.vectors);
   return experiment;
 }
@@ -75,6 +77,11 @@ std::vector<Score> few_shot_scores(const LabelledVectors& train, const std::vect
   std::vector<Experiment> experiments(shots.size());
 #pragma omp parallel for schedule(dynamic)
   for (size_t e = 0; e < shots.size(); ++e) experiments[e] = run_experiment(train, shots[e], test, dim, classes, regression);
+
+  const auto unfinished = std::ranges::count(experiments, false, &Experiment::converged);
+  if (unfinished > 0)
+    io::warn(unfinished, " of ", experiments.size(), " logistic regressions did not converge in ", regression.solver.max_iterations,
+             " iterations (--max-iterations)");
 
   const auto right = right_of(experiments, test.labels);
   Score accuracy{"Accuracy", metrics::mean(right), std::nullopt};

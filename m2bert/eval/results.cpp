@@ -2,19 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "m2bert/io/html_page.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/number_text.h"
 
 namespace m2bert::eval {
 namespace {
 
-std::string fixed4(double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.4f", value);
-  return text;
-}
+std::string fixed4(double value) { return io::fixed_text(value, 4); }
 
 const Score* find_score(const ResultRow& row, const std::string& name) {
   const auto found = std::ranges::find(row.scores, name, &Score::name);

@@ -75,7 +75,7 @@ void finish_hits(std::vector<search::Hit>& hits, const IndexedSet& indexed, cons
     std::erase_if(hits, [&](const search::Hit& hit) { return hit.index == own->second; });
   if (hits.size() > options.depth) hits.resize(options.depth);
   std::ranges::sort(hits, [&](const search::Hit& a, const search::Hit& b) {
-    return a.score != b.score ? a.score > b.score : indexed.ids[a.index] > indexed.ids[b.index];
+    return metrics::trec_before(a.score, indexed.ids[a.index], b.score, indexed.ids[b.index]);
   });
 }
 

@@ -1,7 +1,5 @@
 #include "m2bert/hub/cache.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "m2bert/error.h"
@@ -9,6 +7,7 @@
 #include "m2bert/hub/model_name.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/inner_path.h"
+#include "m2bert/io/temporaries.h"
 #include "m2bert/io/utf8.h"
 
 namespace m2bert::hub {
@@ -119,8 +118,7 @@ void Cache::link(const std::string& commit, const std::string& file, const std::
   const auto there = fs::symlink_status(place, none).type();
   require(there != fs::file_type::directory, place.string(), ": is a folder, wants a file; remove it");
   if (there == fs::file_type::symlink && fs::read_symlink(place, none) == target) return;
-  const fs::path temporary = folder_ / ("link-" + std::to_string(::getpid()));
-  fs::remove(temporary, none);
+  const fs::path temporary = folder_ / ("link" + io::temporary_ending());
   std::error_code failed;
   fs::create_symlink(target, temporary, failed);
   if (failed) fs::copy_file(folder_ / "blobs" / etag, temporary, failed);  // a file system without links

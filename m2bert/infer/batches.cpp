@@ -171,6 +171,7 @@ std::vector<Batcher::Row> Batcher::rows_of(const Encodings& encodings) const {
 Window Batcher::window_of(Encodings encodings) const {
   Window window;
   window.prompt_tokens = prompt_tokens_;
+  window.prompt_bytes = options_.prompt.size();
   for (const tokenize::Encoding& encoding : encodings) {
     window.tokens.push_back(tokens_of(encoding));
     window.truncated.push_back(encoding.truncated ? 1 : 0);

@@ -54,6 +54,7 @@ struct Window {
   std::vector<int32_t> tokens;     // [texts], tokens that the model sees, without padding
   std::vector<uint8_t> truncated;  // [texts], 1 if the text was truncated to the maximum length
   int prompt_tokens = 0;           // positions at the beginning of each text that [CLS] and the prompt take; 0: no prompt
+  size_t prompt_bytes = 0;         // of the prompt
   // [texts] with BatchOptions::offsets, otherwise empty. Offsets count in bytes of the prompt and the text. Whole where rows overlap.
   std::vector<tokenize::Encoding> encodings;
 

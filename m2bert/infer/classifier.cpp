@@ -39,12 +39,22 @@ Classifier::Classifier(models::Pretrained pretrained, const EmbedOptions& option
           "this model has no classification head (classifier.weight); fine-tuned classification models have one");
 }
 
+Classifier::BatchScores Classifier::scores(const data::Batch& batch) const {
+  auto pass = nn::Pass::without_padding();
+  if (after_layer_)
+    pass.after_layer = [this](mx::array states) {
+      states.eval();
+      after_layer_();
+    };
+  const mx::array logits = mx::astype(pretrained_.model->class_logits(models::inputs_of(batch), pass), mx::float32);
+  return {models::to_floats(logits), models::to_floats(scores_of(logits, task_))};
+}
+
 Classes Classifier::classify(const Window& window, uint64_t first) const {
   const size_t width = labels_.size();
   Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
   for (const TextBatch& batch : window.batches) {
-    auto pass = nn::Pass::without_padding();
-    const std::vector<float> rows = models::to_floats(scores_of(pretrained_.model->class_logits(models::inputs_of(batch), pass), task_));
+    const std::vector<float> rows = scores(batch).scores;
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);
       require(std::all_of(scores.begin(), scores.end(), [](float s) { return std::isfinite(s); }), "text ", first + batch.texts[row] + 1,

@@ -30,6 +30,14 @@ class Classifier {
   Classes operator()(std::span<const std::string> texts, std::span<const std::string> seconds) const;
   // The scores of a window's texts. first: the number of texts before it, for errors.
   Classes classify(const Window& window, uint64_t first) const;
+  // The logits [rows, labels] of one batch, and the scores. Call it from the thread that owns MLX.
+  struct BatchScores {
+    std::vector<float> logits, scores;
+  };
+  BatchScores scores(const data::Batch& batch) const;
+
+  // As Embedder::set_after_layer.
+  void set_after_layer(std::function<void()> after_layer) { after_layer_ = std::move(after_layer); }
 
   ClassTask task() const { return task_; }
   // The names of the labels; LABEL_0, LABEL_1, ... if the model has none.
@@ -42,6 +50,7 @@ class Classifier {
   Batcher batcher_;
   ClassTask task_;
   std::vector<std::string> labels_;
+  std::function<void()> after_layer_;
 };
 
 }  // namespace m2bert::infer

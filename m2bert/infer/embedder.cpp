@@ -35,12 +35,24 @@ models::Poolings pooling_of(const models::Pretrained& pretrained, const std::opt
   return poolings;
 }
 
+// Of the vectors before they are cut.
+int width_of(const models::Pretrained& pretrained, const models::Poolings& pooling) {
+  return pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+}
+
 int dimensions_of(const models::Pretrained& pretrained, const models::Poolings& pooling, const std::optional<int>& asked) {
-  const int width = pretrained.modules.width(static_cast<int>(pooling.size()) * pretrained.config.hidden_size);
+  const int width = width_of(pretrained, pooling);
   if (!asked) return std::min(width, pretrained.truncate_dim.value_or(width));
   require(*asked >= 1 && *asked <= width, *asked, " dimensions: the vectors of this model have ", width, ", of which 1 to ", width,
           " can be taken");
   return *asked;
+}
+
+VectorForm form_of(const models::Pretrained& pretrained, const models::Poolings& pooling, std::optional<bool> normalize,
+                   const std::optional<int>& dimensions) {
+  VectorForm form{dimensions_of(pretrained, pooling, dimensions), normalize.value_or(pretrained.normalize)};
+  form.normalize_last = dimensions ? form.normalize : normalize.value_or(false);
+  return form;
 }
 
 }  // namespace
@@ -75,32 +87,51 @@ Embedder::Embedder(models::Pretrained pretrained, const EmbedOptions& options)
     : pretrained_(std::move(pretrained)),
       batcher_(pretrained_.tokenizer, batch_options(pretrained_, options)),
       pooling_(pooling_of(pretrained_, options.pooling)),
-      normalize_(options.normalize.value_or(pretrained_.normalize)),
-      normalize_last_(options.dimensions ? normalize_ : options.normalize.value_or(false)),
-      dim_(dimensions_of(pretrained_, pooling_, options.dimensions)) {}
+      form_(form_of(pretrained_, pooling_, options.normalize, options.dimensions)) {
+  if (options.normalize_cut) form_.normalize_last = *options.normalize_cut;
+}
 
-std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens) const {
-  const models::Inputs inputs = models::inputs_of(batch);
+bool Embedder::normalizes_cut() const { return form_.dim < width_of(pretrained_, pooling_) && form_.normalize_last; }
+
+VectorForm Embedder::form(std::optional<bool> normalize, std::optional<int> dimensions) const {
+  if (!normalize && !dimensions) return form_;
+  VectorForm form = form_of(pretrained_, pooling_, normalize ? normalize : std::optional(form_.normalize), dimensions);
+  if (!dimensions) form.dim = form_.dim;
+  return form;
+}
+
+nn::Pass Embedder::pass() const {
   auto pass = nn::Pass::without_padding();
+  if (!after_layer_) return pass;
+  pass.after_layer = [this](mx::array states) {
+    states.eval();
+    after_layer_();
+  };
+  return pass;
+}
+
+std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens, const VectorForm& form) const {
+  const models::Inputs inputs = models::inputs_of(batch);
+  auto pass = this->pass();
   const int skipped = pretrained_.include_prompt ? 0 : prompt_tokens;
   const mx::array states = pretrained_.model->states_for(pooling_, inputs, pass, skipped);
   std::vector<mx::array> pooled;
   for (const models::Pooling each : pooling_) pooled.push_back(pretrained_.model->pool(states, inputs.attention_mask, each, skipped));
-  return after_pooling(pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1));
+  return after_pooling(pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1), form);
 }
 
-std::vector<float> Embedder::after_pooling(mx::array vectors) const {
+std::vector<float> Embedder::after_pooling(mx::array vectors, const VectorForm& form) const {
   if (!pretrained_.modules.empty()) vectors = pretrained_.modules(mx::astype(vectors, mx::float32));
-  if (normalize_) vectors = models::l2_normalize(vectors);
-  if (vectors.shape(1) > dim_) {
-    vectors = mx::slice(vectors, {0, 0}, {vectors.shape(0), dim_});
-    if (normalize_last_) vectors = models::l2_normalize(vectors);
+  if (form.normalize) vectors = models::l2_normalize(vectors);
+  if (vectors.shape(1) > form.dim) {
+    vectors = mx::slice(vectors, {0, 0}, {vectors.shape(0), form.dim});
+    if (form.normalize_last) vectors = models::l2_normalize(vectors);
   }
   return models::to_floats(vectors);
 }
 
 void Embedder::each_row_of_states(const TextBatch& batch, const std::function<void(size_t, std::span<const float>)>& use) const {
-  auto pass = nn::Pass::without_padding();
+  auto pass = this->pass();
   mx::array states = pretrained_.model->hidden_states(models::inputs_of(batch), pass);  // [B, L, H]
   states.eval();
   for (size_t row = 0; row < batch.texts.size(); ++row) {

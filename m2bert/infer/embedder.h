@@ -19,12 +19,21 @@ struct EmbedOptions {
   // length 1 again if the vectors are normalised. Default: the folder's truncate_dim, which as in sentence-transformers scales them again
   // only if `normalize` says so.
   std::optional<int> dimensions;
+  std::optional<bool> normalize_cut;  // whether vectors that were cut are scaled again; default: as said at `dimensions`
   std::optional<std::string> prompt;  // put in front of each text: the name of one of the model's prompts, or a text; default: the model's
   int batch_size = 32;
   std::optional<tokenize::TruncationSide> truncation_side;  // default: the tokenizer's, which is right unless its files say left
   bool upstream_cut = false;   // truncate the finished encoding, as upstream does, so that a long text loses its [SEP]
   bool offsets = false;        // for token_vectors() and late_chunks(): see BatchOptions
   std::optional<int> overlap;  // for late_chunks(): see BatchOptions
+};
+
+// What follows the pooling and the modules of a vector.
+struct VectorForm {
+  int dim = 0;                  // the first values only
+  bool normalize = false;       // the whole vector, to length 1
+  bool normalize_last = false;  // the first values again
+  auto operator<=>(const VectorForm&) const = default;
 };
 
 struct Embeddings {
@@ -55,7 +64,16 @@ class Embedder {
                         const std::optional<std::string>& prompt = std::nullopt) const;
 
   // The vectors of one batch, [rows, dim]; prompt_tokens as in Window. Call it from the thread that owns MLX.
-  std::vector<float> embed(const data::Batch& batch, int prompt_tokens = 0) const;
+  std::vector<float> embed(const data::Batch& batch, int prompt_tokens = 0) const { return embed(batch, prompt_tokens, form_); }
+  // The same in another form than that of the options; [rows, form.dim].
+  std::vector<float> embed(const data::Batch& batch, int prompt_tokens, const VectorForm& form) const;
+
+  // The form of vectors under other options than those of this embedder. Error: more dimensions than the vectors have.
+  VectorForm form(std::optional<bool> normalize, std::optional<int> dimensions) const;
+  const VectorForm& form() const { return form_; }
+
+  // Called after each layer of a pass, on the thread that computes, once its states are there. It may call embed() for other work.
+  void set_after_layer(std::function<void()> after_layer) { after_layer_ = std::move(after_layer); }
 
   // A window's vectors in the order of its texts. first: the number of texts before it, for errors.
   // stop is called before each batch: true aborts and returns an empty result.
@@ -64,21 +82,25 @@ class Embedder {
   // The states of each row's tokens, without padding: `use` gets the row and its states [tokens, hidden] as float32.
   void each_row_of_states(const TextBatch& batch, const std::function<void(size_t row, std::span<const float> states)>& use) const;
   // What follows the pooling: pooled [n, width] -> vectors [n, dim]. Modules of the folder, normalisation, the first values.
-  std::vector<float> after_pooling(mx::array pooled) const;
+  std::vector<float> after_pooling(mx::array pooled) const { return after_pooling(std::move(pooled), form_); }
+  std::vector<float> after_pooling(mx::array pooled, const VectorForm& form) const;
 
-  int dim() const { return dim_; }
+  int dim() const { return form_.dim; }
   const Batcher& batcher() const { return batcher_; }
   const models::Pretrained& pretrained() const { return pretrained_; }
   const models::Poolings& pooling() const { return pooling_; }
-  bool normalize() const { return normalize_; }
+  bool normalize() const { return form_.normalize; }
+  // Whether vectors are cut to their first values and then scaled to length 1 again.
+  bool normalizes_cut() const;
 
  private:
+  nn::Pass pass() const;
+
   models::Pretrained pretrained_;
   Batcher batcher_;
   models::Poolings pooling_;
-  bool normalize_;
-  bool normalize_last_;  // after the truncation of the vectors too, as asked for
-  int dim_;
+  VectorForm form_;
+  std::function<void()> after_layer_;
 };
 
 }  // namespace m2bert::infer

@@ -47,8 +47,6 @@ std::vector<Span> spans_of_tokens(const tokenize::Encoding& encoding, const std:
   return spans;
 }
 
-size_t prompt_bytes(const Embedder& embedder) { return embedder.batcher().options().prompt.size(); }
-
 const tokenize::Encoding& encoding_of(const Window& window, size_t text) {
   require(text < window.encodings.size(), "[token_vectors] the window has no encodings: embed with EmbedOptions::offsets");
   return window.encodings[text];
@@ -159,7 +157,7 @@ std::vector<Passage> passages_in(const Embedder& embedder, const Window& window,
   const size_t skipped = embedder.pretrained().include_prompt ? 0 : static_cast<size_t>(window.prompt_tokens);
   std::vector<Passage> passages;
   for (uint32_t text = 0; text < window.texts(); ++text) {
-    const TokenRanges ranges(encoding_of(window, text), texts[text], prompt_bytes(embedder), skipped);
+    const TokenRanges ranges(encoding_of(window, text), texts[text], window.prompt_bytes, skipped);
     for (const Span& span : passages_of(text)) {
       require(span.begin < span.end && span.end <= ranges.characters(), "text ", first + text + 1, ": the passage [", span.begin, ", ",
               span.end, "] is not a part of its ", ranges.characters(), " characters");
@@ -207,7 +205,7 @@ TokenVectors token_vectors(const Embedder& embedder, const Window& window, std::
     begin[text] = result.ids.size();
     result.ids.insert(result.ids.end(), encoding.ids.begin(), encoding.ids.end());
     result.texts.resize(result.ids.size(), text);
-    const std::vector<Span> spans = spans_of_tokens(encoding, texts[text], prompt_bytes(embedder));
+    const std::vector<Span> spans = spans_of_tokens(encoding, texts[text], window.prompt_bytes);
     result.spans.insert(result.spans.end(), spans.begin(), spans.end());
   }
   result.vectors.resize(result.ids.size() * width);
@@ -289,7 +287,7 @@ PassageVectors late_chunks(const Embedder& embedder, std::span<const std::string
     const auto here = texts.subspan(first, window.texts());
     const PassageVectors part = late_chunks(
         embedder, window, here,
-        [&](uint32_t text) { return passages_of(here[text], encoding_of(window, text), prompt_bytes(embedder), options); }, first);
+        [&](uint32_t text) { return passages_of(here[text], encoding_of(window, text), window.prompt_bytes, options); }, first);
     all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
     all.spans.insert(all.spans.end(), part.spans.begin(), part.spans.end());
     for (const uint32_t text : part.texts) all.texts.push_back(static_cast<uint32_t>(first) + text);

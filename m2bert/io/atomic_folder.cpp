@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -32,10 +31,13 @@ void move_folder(const fs::path& from, const fs::path& to) {
           " to it: ", std::strerror(errno));
 }
 
+void require_made(const fs::path& folder, const std::error_code& error) {
+  require(!error, folder.string(), ": cannot make this folder: ", error.message());
+}
+
 }  // namespace
 
 AtomicFolder::AtomicFolder(const fs::path& final_path) : final_(final_path) {
-  static std::atomic<unsigned> count{0};
   std::error_code ignored;
   if (!final_.has_filename()) final_ = final_.parent_path();
   if (const fs::path target = fs::weakly_canonical(fs::absolute(final_), ignored); !ignored) final_ = target;
@@ -43,9 +45,10 @@ AtomicFolder::AtomicFolder(const fs::path& final_path) : final_(final_path) {
   std::error_code error;
   fs::create_directories(final_.parent_path(), error);
   require(!error, final_path.string(), ": cannot make the folder ", final_.parent_path().string(), ": ", error.message());
-  temporary_ = final_;
-  temporary_ += ".part-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
-  make(temporary_);
+  do temporary_ = final_.string() + temporary_ending();
+  while (!fs::create_directory(temporary_, error) && !error);
+  require_made(temporary_, error);
+  remember(temporary_);
 }
 
 AtomicFolder::~AtomicFolder() {
@@ -61,18 +64,21 @@ void AtomicFolder::remove() noexcept {
 void AtomicFolder::make(const fs::path& folder) {
   std::error_code error;
   if (fs::is_directory(folder, error)) return;
-  if (folder != temporary_) make(folder.parent_path());
+  make(folder.parent_path());
   fs::create_directory(folder, error);
-  require(!error, folder.string(), ": cannot make this folder: ", error.message());
-  remembered_.push_back(folder.string());
-  remember_temporary(folder.string());
+  require_made(folder, error);
+  remember(folder);
+}
+
+void AtomicFolder::remember(const fs::path& path) {
+  remembered_.push_back(path.string());
+  remember_temporary(path.string());
 }
 
 fs::path AtomicFolder::file(const fs::path& relative) {
   const fs::path path = temporary_ / relative;
   make(path.parent_path());
-  remembered_.push_back(path.string());
-  remember_temporary(path.string());
+  remember(path);
   return path;
 }
 

@@ -27,6 +27,7 @@ class AtomicFolder {
 
  private:
   void make(const std::filesystem::path& folder);
+  void remember(const std::filesystem::path& path);
   void remove() noexcept;
   std::filesystem::path final_, temporary_;
   std::vector<std::string> remembered_;  // see io/temporaries.h

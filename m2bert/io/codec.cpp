@@ -50,6 +50,8 @@ class Output {
     done_ += size;
     if (size > 0) take_({data, size});
   }
+  // Bytes to unpack at once: small contents, as pages of Parquet files, need no large buffer.
+  size_t piece() const { return static_cast<size_t>(std::min<uint64_t>(size_, kPiece - 1)) + 1; }
   void finish() const { check_size(done_); }
   void check_size(uint64_t size) const {
     require(exact_ ? size == size_ : size <= size_, name_, ": unpacks to ", size, " bytes, ", exact_ ? "its index says " : "it may have ",
@@ -78,7 +80,7 @@ std::string pack_zstd(int level, std::string_view bytes) {
 void unpack_zstd(std::string_view packed, Output& out) {
   const std::unique_ptr<ZSTD_DStream, decltype(&ZSTD_freeDStream)> stream(ZSTD_createDStream(), ZSTD_freeDStream);
   require(stream != nullptr, "out of memory for zstd");
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(out.piece());
   ZSTD_inBuffer from{packed.data(), packed.size(), 0};
   size_t state = 1;
   for (bool full = false; from.pos < from.size || full;) {
@@ -111,7 +113,7 @@ void unpack_gzip(std::string_view packed, Output& out) {
   z_stream stream{};
   require(inflateInit2(&stream, 16 + MAX_WBITS) == Z_OK, "out of memory for gzip");
   const std::unique_ptr<z_stream, decltype(&inflateEnd)> owner(&stream, inflateEnd);
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(out.piece());
   int state = Z_OK;
   bool full = false;  // more output may be pending
   do {
@@ -145,7 +147,7 @@ std::string pack_bzip2(int level, std::string_view bytes) {
 }
 
 void unpack_bzip2(std::string_view packed, Output& out) {
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(out.piece());
   do {  // streams may be concatenated
     bz_stream stream{};
     require(BZ2_bzDecompressInit(&stream, 0, 0) == BZ_OK, "out of memory for bzip2");
@@ -182,7 +184,7 @@ void unpack_brotli(std::string_view packed, Output& out) {
   const std::unique_ptr<BrotliDecoderState, decltype(&BrotliDecoderDestroyInstance)> state(
       BrotliDecoderCreateInstance(nullptr, nullptr, nullptr), BrotliDecoderDestroyInstance);
   require(state != nullptr, "out of memory for brotli");
-  std::vector<char> piece(kPiece);
+  std::vector<char> piece(out.piece());
   const auto* from = reinterpret_cast<const uint8_t*>(packed.data());
   size_t left = packed.size();
   for (BrotliDecoderResult result = BROTLI_DECODER_RESULT_NEEDS_MORE_OUTPUT; result != BROTLI_DECODER_RESULT_SUCCESS;) {

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -194,15 +193,15 @@ void require_file(const std::filesystem::path& file) {
 }
 
 AtomicFile::AtomicFile(std::filesystem::path final_path) : final_(std::move(final_path)) {
-  static std::atomic<unsigned> count{0};
   if (is_stream(final_)) {
     fd_ = open_stream(final_);
     return;
   }
   final_ = writable_path(final_);
-  temporary_ = final_;
-  temporary_ += ".part-" + std::to_string(::getpid()) + "-" + std::to_string(count++);
-  fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+  do {
+    temporary_ = final_.string() + temporary_ending();
+    fd_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+  } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) fail_system(final_, "write beside it", errno);
   remember_temporary(temporary_.string());
 }

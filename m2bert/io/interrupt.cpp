@@ -6,8 +6,10 @@
 
 #include <array>
 #include <atomic>
+#include <cstdio>
 #include <cstring>
 #include <mutex>
+#include <random>
 #include <string>
 
 #include "m2bert/error.h"
@@ -60,6 +62,12 @@ void remember_temporary(const std::string& file) {
     slot.used = true;
     return;
   }
+}
+
+std::string temporary_ending() {
+  char text[32];
+  std::snprintf(text, sizeof text, ".part-%08x", unsigned(std::random_device()()));
+  return text;
 }
 
 void forget_temporary(const std::string& file) {

@@ -69,8 +69,7 @@ std::vector<size_t> trec_order(std::span<const float> scores, std::span<const st
   for (const float score : scores) require(!std::isnan(score), "[trec_order] a score is NaN");
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : ids[a] > ids[b]; });
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return trec_before(scores[a], ids[a], scores[b], ids[b]); });
   return order;
 }
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace m2bert::metrics {
@@ -30,7 +31,11 @@ double recall(std::span<const int32_t> ranked, std::span<const int32_t> judged, 
 double r_precision(std::span<const int32_t> ranked, std::span<const int32_t> judged);
 
 // trec_eval's order of documents: by descending score, which it keeps as a float; documents with equal scores by descending id (byte
-// order). Returns indices. Throws Error on NaN.
+// order).
+inline bool trec_before(float score_a, std::string_view id_a, float score_b, std::string_view id_b) {
+  return score_a != score_b ? score_a > score_b : id_a > id_b;
+}
+// The indices of the documents in that order. Throws Error on NaN.
 std::vector<size_t> trec_order(std::span<const float> scores, std::span<const std::string> ids);
 
 // The mean of a metric over the queries; NaN without queries.

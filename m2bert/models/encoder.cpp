@@ -9,6 +9,7 @@
 #include "m2bert/models/monarch_mixer.h"
 #include "m2bert/models/self_attention.h"
 #include "m2bert/ops/attention.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/embedding.h"
 
 namespace m2bert::models {
@@ -132,6 +133,9 @@ Encoder::Encoder(const Config& c)
 
 namespace {
 bool has_padding(const mx::array& mask) { return mx::any(mx::equal(mask, mx::array(0, mask.dtype()))).item<bool>(); }
+
+// With a kernel, sequences without padding take the same form as others, so that a sequence has the same bits in any batch.
+bool removes_padding(const mx::array& mask) { return ops::backend_for({}).supports_attention() || has_padding(mask); }
 }  // namespace
 
 EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const {
@@ -143,7 +147,7 @@ EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const 
     // Upstream adds -10000 in bfloat16, which rounds to -9984.
     context.key_bias = ops::mask_bias(mask, -9984.0f);
     context.alibi = true;
-  } else if (adds_mask_ && skip_padding && has_padding(mask)) {
+  } else if (adds_mask_ && skip_padding && removes_padding(mask)) {
     context.unpadding = ops::unpadding(mask);
   } else if (adds_mask_) {
     context.key_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
@@ -162,6 +166,7 @@ mx::array Encoder::run(mx::array h, size_t layers, const EncoderContext& context
   for (size_t i = 0; i < layers; ++i) {
     nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
     h = layers_[i](h, context, pass);
+    if (pass.after_layer && i + 1 < layers_.size()) pass.after_layer(h);
   }
   return h;
 }

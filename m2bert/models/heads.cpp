@@ -39,9 +39,11 @@ Pooler::Pooler(const Config& c)
       planting_as_upstream_(c.sequence_token_planting_pooling == "reference"),
       masks_padding_(c.mask_padding) {}
 
+mx::array Pooler::finish(const mx::array& state) const { return mx::tanh(packed_ ? (*packed_)(state) : dense(state)); }
+
 mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) const {
-  if (pool_all_) return mx::tanh(dense(masked_mean(hidden, mask)));
-  if (!planting_) return mx::tanh(dense(first_state(hidden)));
+  if (pool_all_) return finish(masked_mean(hidden, mask));
+  if (!planting_) return finish(first_state(hidden));
 
   auto first = first_state(hidden);
   const auto on = masks_padding_ ? planting_stride(hidden.shape(1)) : planted_positions(hidden.shape(0), hidden.shape(1));
@@ -50,9 +52,9 @@ mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) con
   auto sum = planted_sum(hidden, planted);
   auto count = mx::sum(planted, 1, true);  // [B, 1]
   if (planting_as_upstream_) {             // every row gets the states of all examples; the first is not counted
-    return mx::tanh(dense((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true)));
+    return finish((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true));
   }
-  return mx::tanh(dense((first + sum) / (count + mx::array(1, count.dtype()))));
+  return finish((first + sum) / (count + mx::array(1, count.dtype())));
 }
 
 AttentionPooler::AttentionPooler(const Config& c)

@@ -1,6 +1,9 @@
 #pragma once
 // The heads on top of the encoder: poolers and the masked-LM head.
+#include <memory>
+
 #include "m2bert/models/config.h"
+#include "m2bert/models/packed/head.h"
 #include "m2bert/models/pooling.h"
 #include "m2bert/nn/embedding.h"
 #include "m2bert/nn/layer_norm.h"
@@ -15,6 +18,9 @@ class PoolerBase : public nn::Module {
   // hidden [B, L, H], mask [B, L] -> [B, H]
   virtual mx::array operator()(const mx::array& hidden, const mx::array& mask) const = 0;
   virtual void init(float initializer_range, nn::KeySequence& keys) = 0;
+  // Packs weights for inference, until unpack().
+  virtual void pack() {}
+  virtual void unpack() {}
 };
 
 // tanh(dense(h)) of the first state, of the masked mean (pool_all), or of the mean over planted tokens. Source: upstream's BertPooler.
@@ -24,11 +30,16 @@ class Pooler : public PoolerBase {
   mx::array operator()(const mx::array& hidden, const mx::array& mask) const override;
   void visit(nn::Visitor& v) override { v("dense", dense); }
   void init(float initializer_range, nn::KeySequence& keys) override { dense.init_normal(initializer_range, keys); }
+  void pack() override { packed_ = packed::pack_head({dense.matrix(), dense.bias}); }
+  void unpack() override { packed_.reset(); }
 
   nn::Linear dense;
 
  private:
+  mx::array finish(const mx::array& state) const;
+
   bool pool_all_, planting_, planting_as_upstream_, masks_padding_;
+  std::unique_ptr<packed::Head> packed_;
 };
 
 // Two rounds of attention with one shared Wqkv, softmax over the query axis. Source: upstream's AttentionPooler. With mask_padding, the

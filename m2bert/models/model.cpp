@@ -113,12 +113,16 @@ mx::array Model::masked_lm_logits(const mx::array& rows, nn::Pass& pass) const {
   return (*cls_)(rows, pass);
 }
 
+mx::array Model::classify(const mx::array& vectors) const {
+  return packed_classifier_ ? (*packed_classifier_)(vectors) : (*classifier_)(vectors);
+}
+
 mx::array Model::class_logits(const Inputs& inputs, nn::Pass& pass) const {
   require(classifier_.has_value(), "[Model] this model has no classifier");
   auto hidden = states_for({config_.use_cls_token ? Pooling::cls : Pooling::pooler}, inputs, pass);
-  if (config_.use_cls_token) return (*classifier_)(pool(hidden, inputs.attention_mask, Pooling::cls));  // no pooler, no dropout
+  if (config_.use_cls_token) return classify(pool(hidden, inputs.attention_mask, Pooling::cls));  // no pooler, no dropout
   auto pooled = pass.hook("pooled_output", pool(hidden, inputs.attention_mask, Pooling::pooler));
-  return (*classifier_)(pass.dropout(pooled, float(config_.classifier_dropout.value_or(config_.hidden_dropout_prob))));
+  return classify(pass.dropout(pooled, float(config_.classifier_dropout.value_or(config_.hidden_dropout_prob))));
 }
 
 mx::array Model::classification_loss(const mx::array& logits, const mx::array& labels) const {
@@ -155,6 +159,8 @@ void Model::pack() {
   try {
     embeddings_.pack();
     encoder_.pack();
+    if (pooler_) pooler_->pack();
+    if (classifier_) packed_classifier_ = packed::pack_head({classifier_->matrix(), classifier_->bias});
   } catch (...) {  // never packed in part
     unpack();
     throw;
@@ -165,6 +171,8 @@ void Model::unpack() {
   if (!packed_) return;
   embeddings_.unpack();
   encoder_.unpack();
+  if (pooler_) pooler_->unpack();
+  packed_classifier_.reset();
   packed_ = false;
 }
 

@@ -77,6 +77,7 @@ class Model : public nn::Module {
  private:
   class Bert;  // the modules under "bert."
   mx::array planted(const Inputs& inputs) const;
+  mx::array classify(const mx::array& vectors) const;
   Inputs encoder_inputs(const Inputs& inputs) const;
 
   Config config_;
@@ -85,6 +86,7 @@ class Model : public nn::Module {
   Encoder encoder_;
   std::unique_ptr<PoolerBase> pooler_;
   std::optional<nn::Linear> classifier_;
+  std::unique_ptr<packed::Head> packed_classifier_;
   std::optional<MaskedLMHead> cls_;
   bool packed_ = false;
 };

@@ -23,6 +23,13 @@ nn::HyenaFilterOptions filter_options(const Config& c) {
   return o;
 }
 
+// Of a padded batch.
+ops::CuSeqlens equal_sequences(int batch, int length) {
+  std::vector<int> offsets;
+  for (int b = 0; b <= batch; ++b) offsets.push_back(b * length);
+  return {std::move(offsets)};
+}
+
 }  // namespace
 
 MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
@@ -46,11 +53,14 @@ mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const Enc
   return out_linear(pass.hook("pre_out", mix_stepwise(projected, u, [](const mx::array& x) { return x; }, pass)));
 }
 
-// Up to the second projection nothing is saved here, because the gates need all rows and the convolution is one transform.
+// With packed weights the first row needs no transform, and of the projections of other rows only x1 and v. Otherwise nothing is saved up
+// to the second projection, because the convolution is one transform.
 mx::array MonarchSequenceMixer::first(const mx::array& input, const EncoderContext& context, nn::Pass& pass) const {
-  const bool packed = packed_ && packed_->is_fused() && pass.allows_packed();
-  if (packed || (context.unpadding && !context.unpadding->contiguous)) return SequenceMixer::first(input, context, pass);
+  const bool packed = packed_ && packed_->is_fused() && pass.allows_packed(), holes = context.unpadding && !context.unpadding->contiguous;
+  if (holes || (packed && !packed_->is_fused_first())) return SequenceMixer::first(input, context, pass);
   const auto u = layernorm ? (*layernorm)(input) : input;
+  if (packed && context.unpadding) return packed_->first(u, context.unpadding->cu_seqlens);
+  if (packed) return packed_->first(mx::flatten(u, 0, 1), equal_sequences(context.batch, context.seqlen));
   return out_linear(first_rows(mix(in_linear(u), u, context, pass), context));
 }
 

@@ -6,6 +6,7 @@
 #include "m2bert/checkpoint/tensor_file.h"
 #include "m2bert/error.h"
 #include "m2bert/models/heads.h"
+#include "m2bert/models/packed/head.h"
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/layer_norm.h"
 
@@ -46,16 +47,25 @@ Activation activation_of(const VectorModule& module) {
   fail((module.folder / "config.json").string(), ": activation_function '", name, "' is not supported; of torch.nn there are ", known);
 }
 
+// x weight^T + bias, packed if there is a kernel.
+Activation linear_of(const mx::array& weight, const std::optional<mx::array>& bias) {
+  const std::shared_ptr<const packed::Head> packed = packed::pack_head({ops::Weight(weight), bias});
+  if (packed) return [packed](const mx::array& x) { return (*packed)(x); };
+  return
+      [weight = mx::transpose(weight), bias = bias.value_or(mx::array(0.0f))](const mx::array& x) { return mx::matmul(x, weight) + bias; };
+}
+
 Activation dense_of(const VectorModule& module) {
   const auto file = checkpoint::TensorFile::open(module.weights);
   const int in = module.in_features, out = module.out_features;
-  const mx::array weight = mx::transpose(read_weight(*file, module, "linear.weight", {out, in}));
-  const mx::array bias = module.bias ? read_weight(*file, module, "linear.bias", {out}) : mx::array(0.0f);
-  std::optional<mx::array> residual;
-  if (module.residual && in != out) residual = mx::transpose(read_weight(*file, module, "residual.weight", {out, in}));
+  std::optional<mx::array> bias;
+  if (module.bias) bias = read_weight(*file, module, "linear.bias", {out});
+  const Activation linear = linear_of(read_weight(*file, module, "linear.weight", {out, in}), bias);
+  Activation residual = [](const mx::array& x) { return x; };
+  if (module.residual && in != out) residual = linear_of(read_weight(*file, module, "residual.weight", {out, in}), std::nullopt);
   return [=, adds_input = module.residual, activation = activation_of(module)](const mx::array& x) {
-    const mx::array y = activation(mx::matmul(x, weight) + bias);
-    return adds_input ? y + (residual ? mx::matmul(x, *residual) : x) : y;
+    const mx::array y = activation(linear(x));
+    return adds_input ? y + residual(x) : y;
   };
 }
 

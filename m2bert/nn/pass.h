@@ -44,6 +44,9 @@ class Pass {
   // x, or what on_hook returns for it. `name` is prefixed with the current scopes.
   mx::array hook(const std::string& name, const mx::array& x) const { return on_hook ? on_hook(scope_ + name, x) : x; }
 
+  // Called with the states behind each encoder layer but the last, which it may evaluate: a long pass can so make room for other work.
+  std::function<void(const mx::array& states)> after_layer;
+
   // During its lifetime, prefixes the names of hooks with "name.".
   class Scope {
    public:

@@ -10,6 +10,14 @@
 
 namespace m2bert::ops {
 
+// The filters of a mixer for the first token's result alone: row s is the weight of token s. [L, H] float32; without filters of later
+// positions (causal), only the first row.
+struct FirstRowFilters {
+  mx::array k;
+  std::optional<mx::array> k2;  // of the second convolution
+};
+FirstRowFilters first_row_filters(const MixerFilters& filters, mx::StreamOrDevice s = {});
+
 // Weights in the layout of the kernel. They are copies: they do not follow later changes of the originals. Thread-safe.
 class PackedMixerBlock {
  public:
@@ -28,6 +36,13 @@ class PackedMixerBlock {
   virtual bool supports_varlen() const { return false; }
   virtual mx::array varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, mx::array>& packed_filters,
                            const std::optional<FilterNetworks>& networks, mx::StreamOrDevice s = {}) const;
+
+  // The first row of each sequence of varlen's y alone, [sequences, H], up to rounding, without the transforms. No sequence is empty. Each
+  // is mixed with the filters of the least key that is not less than its length. The bits of a row do not depend on other sequences. Throws
+  // Error unless supports_first().
+  virtual bool supports_first() const { return false; }
+  virtual mx::array first(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, FirstRowFilters>& filters,
+                          mx::StreamOrDevice s = {}) const;
 
   // Filters [L, H] in the frequency domain, in the layout of the kernel for sequences of `dtype`, float32 or bfloat16 (which rounds them).
   // Throws Error unless the parts of the filters are consistent.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <set>
 
 #include "m2bert/data/glue.h"
@@ -12,6 +11,7 @@
 #include "m2bert/io/hash.h"
 #include "m2bert/io/html_page.h"
 #include "m2bert/io/json.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/io/yaml_writer.h"
 #include "m2bert/train/recipe_keys.h"
@@ -235,6 +235,7 @@ class Reader {
       job.recipe.set("load_path", (fs::absolute(mnli->folder) / "model").string());
       mnli->keep_model = true;
     }
+    choose_tasks();
     keys_.find("max_seq_len");
     std::string list;
     for (const std::string& key : keys_.unread()) {
@@ -245,10 +246,17 @@ class Reader {
     if (!list.empty()) sweep_.notes.push_back(file_ + ": keys without effect here: " + list);
   }
 
-  static std::string listed(const std::vector<std::string>& names) {
-    std::string out;
-    for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
-    return out;
+  void choose_tasks() {
+    if (options_.tasks.empty()) return;
+    const auto has = [&](const std::string& task) {
+      return std::any_of(sweep_.jobs.begin(), sweep_.jobs.end(), [&](const GlueJob& job) { return job.task == task; });
+    };
+    for (const auto& task : options_.tasks) require(has(task), "--tasks: ", file_, " has no task ", task);
+    const bool with_mnli = is_among("mnli", options_.tasks);
+    for (const GlueJob& job : sweep_.jobs)
+      require(!is_among(job.task, options_.tasks) || !job.starts_from_mnli || with_mnli || fs::exists(job.recipe.at("load_path").string()),
+              "--tasks: ", job.task, " starts from the model of MNLI, which is not trained yet; add mnli");
+    std::erase_if(sweep_.jobs, [&](const GlueJob& job) { return !is_among(job.task, options_.tasks); });
   }
 
   const Tree tree_;
@@ -312,11 +320,7 @@ void add_rows(GlueTable& table, const std::string& task, const std::vector<const
   table.scores.emplace_back(task, sum / static_cast<double>(count));
 }
 
-std::string two_digits(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.2f", value);
-  return text;
-}
+std::string two_digits(double value) { return io::fixed_text(value, 2); }
 
 std::string with_deviation(const GlueRow& row) { return two_digits(row.mean) + (row.deviation ? " ± " + two_digits(*row.deviation) : ""); }
 

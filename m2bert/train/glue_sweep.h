@@ -30,6 +30,7 @@ struct GlueSweepOptions {
   bool start_from_mnli = false;  // RTE, MRPC and STS-B start from the model of the MNLI job of the same sweep
   bool keep_models = false;      // of every job, not only those with save_num_checkpoints_to_keep above 0
   bool allow_unknown = false;
+  std::vector<std::string> tasks = {};  // of the recipe's; empty: all
 };
 
 struct GlueSweep {

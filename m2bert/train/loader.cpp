@@ -10,6 +10,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/hash.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/threads.h"
 #include "m2bert/tokenize/wordpiece.h"
@@ -89,22 +90,17 @@ std::unique_ptr<data::BatchSource> open_text(const LoaderConfig& loader, const B
   return with_prefix(where(loader.tree, location_key(loader.tree)), [&] { return data::open_text_data(config, tokenizer, shape); });
 }
 
-const char* problem_type_of(data::LabelKind kind) {
-  if (kind == data::LabelKind::number) return "regression";
-  return kind == data::LabelKind::multi ? "multi_label_classification" : "single_label_classification";
-}
-
 const char* problem_type_of(const models::Config& model) {
   const auto problem = tasks::problem_of(model);
-  if (problem == tasks::Problem::regression) return problem_type_of(data::LabelKind::number);
-  return problem_type_of(problem == tasks::Problem::multi_label ? data::LabelKind::multi : data::LabelKind::single);
+  if (problem == tasks::Problem::regression) return train::problem_type_of(data::LabelKind::number);
+  return train::problem_type_of(problem == tasks::Problem::multi_label ? data::LabelKind::multi : data::LabelKind::single);
 }
 
 void require_labels_fit(const data::LabelledData& data, const models::Config& model) {
   const size_t wanted = data.kind == data::LabelKind::number ? 1 : data.label_names.size();
-  require(wanted == size_t(model.num_labels), data.name, ": has ", wanted, wanted == 1 ? " label" : " labels", ", the model has ",
-          model.num_labels, " (model.model_config.num_labels or id2label)");
-  const std::string type = problem_type_of(data.kind), models_type = problem_type_of(model);
+  require(wanted == size_t(model.num_labels), data.name, ": has ", io::counted(wanted, "label"), ", the model has ", model.num_labels,
+          " (model.model_config.num_labels or id2label)");
+  const std::string type = train::problem_type_of(data.kind), models_type = problem_type_of(model);
   require(type == models_type, data.name, ": its labels are those of a ", type, ", the model is made for a ", models_type,
           " (model.model_config.problem_type)");
 }
@@ -228,6 +224,11 @@ LabelledLoader read_labelled_loader(const io::Tree& loader, std::vector<std::str
 
 }  // namespace
 
+const char* problem_type_of(data::LabelKind kind) {
+  if (kind == data::LabelKind::number) return "regression";
+  return kind == data::LabelKind::multi ? "multi_label_classification" : "single_label_classification";
+}
+
 tokenize::WordPiece tokenizer_named(const std::string& name, const std::string& where) {
   if (name == "bert-base-uncased") return tokenize::WordPiece::builtin();
   return with_prefix(where, [&] { return tokenize::WordPiece::from_file(name); });
@@ -290,8 +291,8 @@ int64_t BatchStream::samples_per_epoch(int64_t subset) const {
 
 int64_t BatchStream::batches_per_epoch(int64_t subset) const {
   const int64_t samples = samples_per_epoch(subset);
-  require(samples > 0, info_.where, "the data have ", source_->samples_per_epoch(), " samples, not one batch of ", info_.global_batch,
-          "; lower the global batch size or set drop_last: false in the loader");
+  require(samples > 0, info_.where, "the data have ", io::counted(source_->samples_per_epoch(), "sample"), ", not one batch of ",
+          info_.global_batch, "; lower the global batch size or set drop_last: false in the loader");
   return (samples + info_.global_batch - 1) / info_.global_batch;
 }
 

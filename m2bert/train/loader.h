@@ -57,6 +57,9 @@ struct LoaderConfig {
 // Error with the recipe's line for another name, an unknown key or an invalid value.
 LoaderConfig read_loader(const io::Tree& loader);
 
+// The problem_type of a model for these labels: regression, multi_label_classification or single_label_classification.
+const char* problem_type_of(data::LabelKind kind);
+
 // The texts of a loader, with the model's label names where the loader has none. Error: see data::read_labelled and data::GlueFolder.
 data::LabelledData read_texts(const LabelledLoader& loader, const models::Config& model);
 

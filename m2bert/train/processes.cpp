@@ -116,18 +116,22 @@ mx::array Processes::gather_rows(const mx::array& rows) const {
   return total;
 }
 
-std::vector<float> Processes::gather(const std::vector<float>& values) const {
+template <class T>
+std::vector<T> Processes::gather(const std::vector<T>& values) const {
   if (size() == 1) return values;
   std::vector<int64_t> sizes(size_t(size()), 0);
   sizes[size_t(rank())] = int64_t(values.size());
   sizes = sum_counts(sizes);
-  std::vector<float> all(size_t(std::accumulate(sizes.begin(), sizes.end(), int64_t{0})), 0);
+  std::vector<T> all(size_t(std::accumulate(sizes.begin(), sizes.end(), int64_t{0})), 0);
   if (all.empty()) return all;
   std::ranges::copy(values, all.begin() + std::accumulate(sizes.begin(), sizes.begin() + rank(), int64_t{0}));
   const auto total = sum(mx::array(all.data(), {int(all.size())}));
   wait_for({total});
-  return {total.data<float>(), total.data<float>() + total.size()};
+  return {total.template data<T>(), total.template data<T>() + total.size()};
 }
+
+template std::vector<float> Processes::gather(const std::vector<float>& values) const;
+template std::vector<int64_t> Processes::gather(const std::vector<int64_t>& values) const;
 
 int64_t Processes::max(int64_t value) const {
   std::vector<int64_t> all(size_t(size()), 0);

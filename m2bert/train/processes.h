@@ -45,7 +45,8 @@ class Processes {
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
   double sum_value(double value) const;  // in float32
   // The values of all processes, in the order of their ranks; each may have another number of them.
-  std::vector<float> gather(const std::vector<float>& values) const;
+  template <class T>  // float or int64_t
+  std::vector<T> gather(const std::vector<T>& values) const;
   // The rows of all processes [n, d], one below the other in the order of their ranks; each has as many.
   mx::array gather_rows(const mx::array& rows) const;
   bool any(bool value) const { return sum_counts({value ? 1 : 0})[0] > 0; }

@@ -5,6 +5,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/yaml.h"
+#include "m2bert/io/yaml_writer.h"
 #include "m2bert/tasks/classification.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/recipe_keys.h"
@@ -420,9 +421,7 @@ void refuse_useless_overrides(const Recipe& r, const RecipeKeys& keys, const std
 }
 
 std::string warning_of(const std::vector<std::string>& names, const std::string& recipe) {
-  std::string list;
-  for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
-  return list.empty() ? "" : recipe + ": keys without effect here: " + list;
+  return names.empty() ? "" : recipe + ": keys without effect here: " + listed(names);
 }
 
 // Finds keys without effect, and refuses those that look like misspelt ones.
@@ -484,10 +483,38 @@ Recipe read_recipe(io::Tree tree, const std::string& text, const std::string& na
   return r;
 }
 
+namespace {
+
+void forget_lines(io::Tree& tree) {
+  if (tree.line() > 0) {
+    io::Place place = *tree.place();
+    place.line = place.column = 0;
+    tree.set_place(std::make_shared<const io::Place>(std::move(place)));
+  }
+  if (tree.is_map())
+    for (auto& member : tree.as_map().members()) forget_lines(member.value);
+  if (tree.is_list())
+    for (auto& item : tree.items()) forget_lines(item);
+}
+
+}  // namespace
+
+Recipe read_generated_recipe(const io::Tree& tree, const std::string& name, const std::vector<std::string>& overrides,
+                             const RecipeOptions& options) {
+  const std::string text = io::to_yaml(tree);
+  io::Tree resolved = io::parse_yaml(text, name, overrides);
+  forget_lines(resolved);
+  return read_recipe(std::move(resolved), text, name, overrides, options);
+}
+
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe) {
   require(recipe.task.name != TaskConfig::Name::retrieval, train::where(recipe.tree, "task"), "m2bert finetune retrieval runs this recipe");
   if (recipe.task.name == TaskConfig::Name::masked_lm) return std::make_unique<tasks::MaskedLM>(recipe.model);
-  return std::make_unique<tasks::Classification>(recipe.model, recipe.task.class_weights);
+  try {
+    return std::make_unique<tasks::Classification>(recipe.model, recipe.task.class_weights);
+  } catch (const Error& error) {
+    fail(train::where(recipe.tree, "task.class_weights"), error.what());
+  }
 }
 
 std::vector<BatchStream> open_eval_batches(const Recipe& recipe, const Processes& processes) {

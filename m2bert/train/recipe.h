@@ -112,6 +112,10 @@ Recipe parse_recipe(const std::string& text, const std::string& name, const std:
 Recipe read_recipe(io::Tree tree, const std::string& text, const std::string& name, const std::vector<std::string>& overrides = {},
                    const RecipeOptions& options = {});
 
+// The same for a recipe that a program has made and no user has seen: errors call it `name`, and give keys without lines.
+Recipe read_generated_recipe(const io::Tree& tree, const std::string& name, const std::vector<std::string>& overrides = {},
+                             const RecipeOptions& options = {});
+
 // The recipe's task, without state. Error for retrieval, whose task belongs to its data (RetrievalRun).
 std::unique_ptr<tasks::Task> make_task(const Recipe& recipe);
 

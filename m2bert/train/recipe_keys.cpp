@@ -64,6 +64,21 @@ bool is_below(const std::string& path, const std::set<std::string>& paths) {
   return paths.contains(path);
 }
 
+const io::Tree* given(const io::Tree& tree, const std::string& path) {
+  const io::Tree* value = tree.find_path(path);
+  return value && !value->is_null() && !value->is_missing() ? value : nullptr;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string list;
+  for (const auto& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
+void refuse_other_keys(const io::Tree& map, const std::vector<std::string>& known, const std::string& what) {
+  for (const auto* other : map.unknown(known)) fail(other->value.where(), what, " has no such setting; it has ", listed(known));
+}
+
 const io::Tree* RecipeKeys::find(const std::string& path) {
   accept(path);
   const io::Tree* value = root_.find_path(path);

@@ -19,6 +19,15 @@ std::vector<std::pair<std::string, const io::Tree*>> leaves(const io::Tree& root
 // Whether "a.b.c", "a.b" or "a" is among the paths, for "a.b.c".
 bool is_below(const std::string& path, const std::set<std::string>& paths);
 
+// The value at "a.b"; null if it is absent, null or marked ???.
+const io::Tree* given(const io::Tree& tree, const std::string& path);
+
+// "a, b, c".
+std::string listed(const std::vector<std::string>& names);
+
+// Error with the place of the first key of a map that is not among `known`. what: the map, for the error.
+void refuse_other_keys(const io::Tree& map, const std::vector<std::string>& known, const std::string& what);
+
 class RecipeKeys {
  public:
   explicit RecipeKeys(const io::Tree& root) : root_(root) {}

@@ -2,6 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/optim/time.h"
+#include "m2bert/train/recipe_keys.h"
 #include "m2bert/train/retrieval_objective_keys.h"
 
 namespace m2bert::train {
@@ -10,20 +11,9 @@ namespace {
 
 using tasks::RetrievalLoss;
 
-const io::Tree* given(const io::Tree& tree, const char* key) {
-  const io::Tree* value = tree.find(key);
-  return value && !value->is_null() ? value : nullptr;
-}
-
 int integer(const io::Tree& tree, const char* key, int fallback, int low, int high) {
   const io::Tree* value = given(tree, key);
   return value ? int(value->integer(low, high)) : fallback;
-}
-
-void refuse_unknown(const io::Tree& tree, const std::vector<std::string>& known) {
-  std::string names;
-  for (const auto& key : known) names += (names.empty() ? "" : ", ") + key;
-  for (const auto* other : tree.unknown(known)) fail(other->value.where(), "there is no such setting here; there are ", names);
 }
 
 // Runs a function; an Error gets the place of a value in front of it.
@@ -40,7 +30,7 @@ void read_columns(const io::Tree& loader, data::PairColumns& columns) {
   const io::Tree* given_columns = given(loader, "columns");
   if (!given_columns) return;
   if (!given_columns->is_map()) given_columns->wants("a map of query, positive, negative and score");
-  refuse_unknown(*given_columns, {"query", "positive", "negative", "score"});
+  refuse_other_keys(*given_columns, {"query", "positive", "negative", "score"}, "columns");
   columns.query = given_columns->get<std::string>("query", "");
   columns.positive = given_columns->get<std::string>("positive", "");
   columns.negative = given_columns->get<std::string>("negative", "");
@@ -59,7 +49,8 @@ void read_hard_negatives(const io::Tree& task, HardNegatives& hard) {
   const io::Tree* tree = given(task, "hard_negatives");
   if (!tree) return;
   if (!tree->is_map()) tree->wants("a map of source, first_rank, last_rank, absolute_margin, relative_margin, random and every");
-  refuse_unknown(*tree, {"source", "first_rank", "last_rank", "absolute_margin", "relative_margin", "random", "every"});
+  refuse_other_keys(*tree, {"source", "first_rank", "last_rank", "absolute_margin", "relative_margin", "random", "every"},
+                    "hard_negatives");
   const io::Tree& source = tree->at("source");
   using Source = HardNegatives::Source;
   if (source.string() == "random") hard.source = Source::random;
@@ -135,12 +126,13 @@ RetrievalLoader read_retrieval_loader(const io::Tree& loader, std::vector<std::s
 RetrievalConfig read_retrieval_task(const io::Tree& task, uint64_t seed) {
   RetrievalConfig c;
   if (!task.is_map()) return c;
-  refuse_unknown(task,
-                 {"name", "loss", "prompts", "pooling", "normalize", "negatives", "hard_negatives", "memory_bank", "guide", "teacher"});
+  refuse_other_keys(task,
+                    {"name", "loss", "prompts", "pooling", "normalize", "negatives", "hard_negatives", "memory_bank", "guide", "teacher"},
+                    "a task of retrieval");
   if (const io::Tree* loss = given(task, "loss")) c.objective = read_objective(*loss);
   if (const io::Tree* prompts = given(task, "prompts")) {
     if (!prompts->is_map()) prompts->wants("a map of query and passage");
-    refuse_unknown(*prompts, {"query", "passage"});
+    refuse_other_keys(*prompts, {"query", "passage"}, "prompts");
     c.query_prompt = prompts->get<std::string>("query", "");
     c.passage_prompt = prompts->get<std::string>("passage", "");
   }

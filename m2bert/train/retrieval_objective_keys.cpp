@@ -1,6 +1,7 @@
 #include "m2bert/train/retrieval_objective_keys.h"
 
 #include "m2bert/error.h"
+#include "m2bert/train/recipe_keys.h"
 
 namespace m2bert::train {
 
@@ -30,12 +31,6 @@ Keys keys_of(RetrievalLoss loss) {
   return keys;
 }
 
-void refuse_other_keys(const io::Tree& tree, const Keys& known, const std::string& what) {
-  std::string names;
-  for (const auto& key : known) names += (names.empty() ? "" : ", ") + key;
-  for (const auto* other : tree.unknown(known)) fail(other->value.where(), what, " has no such setting; it has ", names);
-}
-
 float above_zero(const io::Tree& tree, const char* key, float fallback) {
   const float value = tree.get<float>(key, fallback);
   if (!(value > 0)) tree.at(key).wants("a number above 0");
@@ -45,8 +40,8 @@ float above_zero(const io::Tree& tree, const char* key, float fallback) {
 // The value of a key that names one of two things.
 template <class T>
 T one_of(const io::Tree& tree, const char* key, T fallback, const char* first, T if_first, const char* second, T if_second) {
-  const io::Tree* value = tree.find(key);
-  if (!value || value->is_null()) return fallback;
+  const io::Tree* value = given(tree, key);
+  if (!value) return fallback;
   if (value->is_string() && value->string() == first) return if_first;
   if (value->is_string() && value->string() == second) return if_second;
   value->wants(std::string(first) + " or " + second);
@@ -62,8 +57,8 @@ void read_ranking(const io::Tree& tree, nn::RankingOptions& ranking) {
   ranking.symmetric = tree.get("symmetric", false);
   ranking.query_to_query = tree.get("query_to_query", false);
   ranking.passage_to_passage = tree.get("passage_to_passage", false);
-  const io::Tree* drop = tree.find("false_negatives");
-  if (!drop || drop->is_null()) return;
+  const io::Tree* drop = given(tree, "false_negatives");
+  if (!drop) return;
   if (!drop->is_map()) drop->wants("a map of margin and kind");
   refuse_other_keys(*drop, {"margin", "kind"}, "false_negatives");
   using enum nn::FalseNegatives::Margin;

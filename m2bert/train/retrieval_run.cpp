@@ -7,6 +7,7 @@
 #include "m2bert/error.h"
 #include "m2bert/infer/embedder.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/number_text.h"
 #include "m2bert/models/find_model.h"
 #include "m2bert/threads.h"
 #include "m2bert/train/base_model.h"
@@ -17,11 +18,6 @@ namespace m2bert::train {
 namespace fs = std::filesystem;
 
 namespace {
-
-const io::Tree* given(const io::Tree& tree, const std::string& path) {
-  const io::Tree* value = tree.find_path(path);
-  return value && !value->is_null() && !value->is_missing() ? value : nullptr;
-}
 
 void set_default(io::Tree& tree, const std::string& key, const io::Tree* value) {
   if (value && !given(tree, key)) tree.set(key, *value);
@@ -37,11 +33,27 @@ void name_loader(io::Tree& recipe, const char* key) {
   for (auto& one : loader->items()) name(one);
 }
 
+// A base model comes with its weights, its kind and its tokenizer: a recipe that names others would not get them.
+void refuse_other_model(const io::Tree& recipe, const io::Tree& model) {
+  constexpr const char* kAdvice = "nothing beside base_model, which names the model and its weights; null leaves it out";
+  for (const char* key : {"load_path", "starting_checkpoint_load_path", "model.pretrained_checkpoint"})
+    if (const io::Tree* other = given(recipe, key)) other->wants(kAdvice);
+  if (const io::Tree* weights_only = given(recipe, "load_weights_only"); weights_only && !weights_only->boolean())
+    weights_only->wants("true with base_model: the run starts from its weights alone");
+  const io::Tree* own = given(recipe, "model");
+  if (!own) return;
+  for (const auto& member : own->members()) {
+    const bool says_the_same = member.value.is_null() || (model.contains(member.key) && model.at(member.key) == member.value);
+    if (member.key != "model_config" && !says_the_same) member.value.wants(kAdvice);
+  }
+}
+
 void use_base_model(io::Tree& recipe) {
   const io::Tree* name = given(recipe, "base_model");
   if (!name) return;
   const auto base = find_base_model(name->string());
   io::Tree model = model_tree(base);
+  refuse_other_model(recipe, model);
   if (const io::Tree* fields = given(recipe, "model.model_config")) {
     io::Tree& own = *model.as_map().find("model_config");
     for (const auto& field : fields->members()) own.set(field.key, field.value);  // such as hidden_dropout_prob
@@ -216,7 +228,7 @@ void RetrievalRun::choose_negatives() {
   const size_t wanted = config_.negatives_given ? config_.negatives : has;
   require(!takes_none || wanted == 0, name, ": has negatives, which ", tasks::name_of(config_.objective.loss),
           " would not use; task.negatives=0 leaves them out");
-  require(wanted <= has, name, ": a sample has ", has, " negatives, task.negatives wants ", wanted,
+  require(wanted <= has, name, ": a sample has ", io::counted(has, "negative"), ", task.negatives wants ", wanted,
           "; task.hard_negatives.source=bm25 (or model, random) finds more");
   require(wanted > 0 || !tasks::needs_negatives(config_.objective.loss), name, ": has no negatives, which ",
           tasks::name_of(config_.objective.loss), " needs; task.negatives=1 task.hard_negatives.source=bm25 finds some");

@@ -15,7 +15,7 @@ namespace m2bert::train {
 // A recipe of retrieval with what upstream's recipes leave to their script:
 //   base_model                     a trained model: its configuration, in which model.model_config changes fields, weights, tokenizer and
 //                                  pooling; else `model` and the weights that load_path, starting_checkpoint_load_path or
-//                                  model.pretrained_checkpoint names
+//                                  model.pretrained_checkpoint names. Both are an error
 //   task                           becomes {name: retrieval}
 //   train_loader, eval_loader      get `name: retrieval`; an eval_loader without data is left out
 //   run_name, save_folder          base_run_name, save_finetune_checkpoint_folder

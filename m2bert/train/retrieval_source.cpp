@@ -1,10 +1,13 @@
 #include "m2bert/train/retrieval_source.h"
 
 #include <algorithm>
+#include <bit>
+#include <iterator>
 #include <sstream>
 
 #include "m2bert/error.h"
 #include "m2bert/io/file.h"
+#include "m2bert/io/interrupt.h"
 #include "m2bert/io/log.h"
 #include "m2bert/models/inputs.h"
 #include "m2bert/search/bm25.h"
@@ -78,30 +81,79 @@ void mine_with_bm25(data::RetrievalData& data, const data::NegativeOptions& opti
   });
 }
 
-std::vector<float> embed_texts(const std::vector<std::string_view>& texts, bool are_queries, models::Model& model,
-                               const tasks::BatchLoss& task, const data::TextRows& rows, int batch) {
-  const models::PackedScope packed(model);
-  std::vector<float> vectors;
-  for (size_t first = 0; first < texts.size(); first += size_t(batch)) {
-    const auto part = std::span(texts).subspan(first, std::min(size_t(batch), texts.size() - first));
-    const auto inputs = are_queries ? rows.rows(part, {}) : rows.rows({}, part);
-    auto pass = nn::Pass::without_padding();
-    const auto found = models::to_floats(task.embed(model, inputs, 0, inputs.rows, pass));
-    vectors.insert(vectors.end(), found.begin(), found.end());
+namespace {
+
+constexpr size_t kQueriesAtOnce = 256;  // of a search
+
+// Divides `count` pieces of work among the processes: in each round, every process does one, and `take` gets the results of all in order.
+// So none waits for longer than a piece takes. False if a signal to one of the processes cut it short.
+template <class T, class Work, class Take>
+bool in_rounds(size_t count, const Processes& processes, Work&& work, Take&& take) {
+  for (size_t first = 0; first < count; first += size_t(processes.size())) {
+    if (processes.any(io::interrupted())) return false;
+    const size_t own = first + size_t(processes.rank());
+    take(processes.gather(own < count ? work(own) : std::vector<T>()));
   }
-  return vectors;
+  return true;
 }
 
-void mine_with_model(data::RetrievalData& data, const data::NegativeOptions& options, models::Model& model, const tasks::BatchLoss& task,
-                     const data::TextRows& rows, int batch) {
+size_t pieces_of(size_t count, size_t piece) { return (count + piece - 1) / piece; }
+
+// The vectors of texts [n, d], in every process.
+bool embed_texts(const std::vector<std::string_view>& texts, bool are_queries, models::Model& model, const tasks::BatchLoss& task,
+                 const data::TextRows& rows, size_t batch, const Processes& processes, std::vector<float>& vectors) {
+  const auto embed = [&](size_t piece) {
+    const auto part = std::span(texts).subspan(piece * batch, std::min(batch, texts.size() - piece * batch));
+    const auto inputs = are_queries ? rows.rows(part, {}) : rows.rows({}, part);
+    auto pass = nn::Pass::without_padding();
+    return models::to_floats(task.embed(model, inputs, 0, inputs.rows, pass));
+  };
+  return in_rounds<float>(pieces_of(texts.size(), batch), processes, embed,
+                          [&](const std::vector<float>& found) { vectors.insert(vectors.end(), found.begin(), found.end()); });
+}
+
+// A hit as one number, for Processes::gather.
+int64_t number_of(const search::Hit& hit) { return int64_t(uint64_t(hit.index) << 32 | std::bit_cast<uint32_t>(hit.score)); }
+
+search::Hit hit_of(int64_t number) { return {size_t(uint64_t(number) >> 32), std::bit_cast<float>(uint32_t(uint64_t(number)))}; }
+
+// The nearest passages of each query, in every process.
+bool search_all(std::span<const float> queries, std::span<const float> passages, size_t dim, size_t depth, const Processes& processes,
+                Hits& hits) {
+  const size_t count = queries.size() / dim, each = std::min(depth, passages.size() / dim);
+  const auto search = [&](size_t piece) {
+    const size_t first = piece * kQueriesAtOnce, n = std::min(kQueriesAtOnce, count - first);
+    std::vector<int64_t> numbers;
+    for (const auto& found : search::top_k(queries.subspan(first * dim, n * dim), passages, dim, {.k = depth, .threads = threads()}))
+      std::ranges::transform(found, std::back_inserter(numbers), number_of);
+    return numbers;
+  };
+  return in_rounds<int64_t>(pieces_of(count, kQueriesAtOnce), processes, search, [&](const std::vector<int64_t>& numbers) {
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      if (i % each == 0) hits.emplace_back();
+      hits.back().push_back(hit_of(numbers[i]));
+    }
+  });
+}
+
+}  // namespace
+
+bool mine_with_model(data::RetrievalData& data, const data::NegativeOptions& options, models::Model& model, const tasks::BatchLoss& task,
+                     const data::TextRows& rows, int batch, const Processes& processes) {
   const auto queries = distinct_queries(data), corpus = data.corpus();
-  const auto q = embed_texts(texts_of(data, queries), true, model, task, rows, batch);
-  const auto p = embed_texts(texts_of(data, corpus), false, model, task, rows, batch);
+  std::vector<float> q, p;
+  {
+    const models::PackedScope packed(model);
+    if (!embed_texts(texts_of(data, queries), true, model, task, rows, size_t(batch), processes, q)) return false;
+    if (!embed_texts(texts_of(data, corpus), false, model, task, rows, size_t(batch), processes, p)) return false;
+  }
   const size_t dim = q.size() / queries.size();
-  const auto hits = search::top_k(q, p, dim, {.k = depth_of(data, options), .threads = threads()});
+  Hits hits;
+  if (!search_all(q, p, dim, depth_of(data, options), processes, hits)) return false;
   choose_from(data, options, queries, corpus, hits, [&](size_t query, size_t passage) {
     return std::optional(search::pairwise(std::span(q).subspan(query * dim, dim), std::span(p).subspan(passage * dim, dim), dim)[0]);
   });
+  return true;
 }
 
 std::string negatives_text(const data::RetrievalData& data) {
@@ -150,7 +202,7 @@ void MiningSource::seek(const data::DataPosition& position) {
 std::optional<data::Batch> MiningSource::next() {
   const int64_t number = batch_number();
   const int64_t wanted = hard_.every > 0 ? number / hard_.every * hard_.every : 0;
-  if (mined_at_ != wanted) refresh(wanted);
+  if (mined_at_ != wanted && !refresh(wanted)) return data::Batch();  // after a signal: the step that follows stops the run
   auto batch = source_.next();
   position_.samples += uint64_t(shape_.global_batch);
   return batch;
@@ -158,29 +210,33 @@ std::optional<data::Batch> MiningSource::next() {
 
 fs::path MiningSource::file_of(int64_t batch) const { return context_.folder / "negatives" / ("ba" + std::to_string(batch) + ".txt"); }
 
-// The negatives of a run that resumes between two searches are those of the last search, which other weights found.
-void MiningSource::refresh(int64_t wanted) {
+// The negatives of a run that resumes between two searches are those of the last search, which other weights found. Only the first process
+// sees the folder. False after a signal.
+bool MiningSource::refresh(int64_t wanted) {
   require(context_.model && context_.task && context_.processes, "[MiningSource] there is no model yet");
+  const auto file = file_of(wanted);
+  const bool first = context_.processes->first(), is_due = batch_number() == wanted;
   std::string text;
-  if (context_.processes->first()) {
-    const auto file = file_of(wanted);
-    if (batch_number() != wanted && fs::exists(file)) {
-      text = io::read_file(file);
-    } else {
-      if (batch_number() != wanted) io::warn(file.string(), ": is gone; the negatives are searched with the weights of now");
-      text = mine();
+  if (context_.processes->any(first && !is_due && fs::exists(file))) {
+    if (first) text = io::read_file(file);
+  } else {
+    if (!is_due) io::warn(file.string(), ": is gone; the negatives are searched with the weights of now");
+    if (!mine(text)) return false;
+    if (first) {
       fs::create_directories(file.parent_path());
       io::write_file(file, text);
     }
   }
-  set_negatives(data_, context_.processes->broadcast(text), file_of(wanted).string());
+  set_negatives(data_, context_.processes->broadcast(text), file.string());
   mined_at_ = wanted;
+  return true;
 }
 
-std::string MiningSource::mine() {
+bool MiningSource::mine(std::string& text) {
   io::info("searching hard negatives before batch ", batch_number() + 1);
-  mine_with_model(data_, hard_.options, *context_.model, *context_.task, rows_, batch_);
-  return negatives_text(data_);
+  if (!mine_with_model(data_, hard_.options, *context_.model, *context_.task, rows_, batch_, *context_.processes)) return false;
+  text = negatives_text(data_);
+  return true;
 }
 
 }  // namespace m2bert::train

@@ -14,13 +14,10 @@ namespace m2bert::train {
 // Gives every sample the negatives that BM25 ranks high; random ones where it finds too few.
 void mine_with_bm25(data::RetrievalData& data, const data::NegativeOptions& options);
 
-// The same with a model's vectors, exact by cosine. rows: how texts are tokenized; batch: rows at once.
-void mine_with_model(data::RetrievalData& data, const data::NegativeOptions& options, models::Model& model, const tasks::BatchLoss& task,
-                     const data::TextRows& rows, int batch);
-
-// The vectors of texts [n, d] by the model, packed for inference while it computes them.
-std::vector<float> embed_texts(const std::vector<std::string_view>& texts, bool are_queries, models::Model& model,
-                               const tasks::BatchLoss& task, const data::TextRows& rows, int batch);
+// The same with a model's vectors, exact by cosine. The processes share the texts and the searches, and all of them call this. rows: how
+// texts are tokenized; batch: rows at once. False, with nothing changed, if a signal to one of the processes cut it short.
+bool mine_with_model(data::RetrievalData& data, const data::NegativeOptions& options, models::Model& model, const tasks::BatchLoss& task,
+                     const data::TextRows& rows, int batch, const Processes& processes);
 
 // What a MiningSource needs of a run, once its model is there.
 struct MiningContext {
@@ -46,9 +43,9 @@ class MiningSource : public data::BatchSource {
 
  private:
   int64_t batch_number() const;
-  void refresh(int64_t wanted);
+  bool refresh(int64_t wanted);
   std::filesystem::path file_of(int64_t batch) const;
-  std::string mine();
+  bool mine(std::string& text);
 
   data::RetrievalBatches& source_;
   data::RetrievalData& data_;

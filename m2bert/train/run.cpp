@@ -65,7 +65,7 @@ class Run {
   void add_loggers(TrainerParts& parts, const std::optional<RunState>& state);
   void add_monitors(TrainerParts& parts, int length);
   fs::path write_model();
-  void load_best();
+  void load_best(const Best& best);
   void finish(RunResult& result);
   std::vector<Evaluation> evaluate_now();
   void require_known_metric() const;
@@ -198,6 +198,7 @@ std::optional<RunState> Run::load_named_state() {
   // What belongs to the other folder: its metrics file, and its best model.
   state.log_bytes = 0;
   state.best.reset();
+  state.evaluations_without_value = 0;
   state.stopped_early = false;
   return state;
 }
@@ -309,8 +310,8 @@ fs::path Run::write_model() {
 }
 
 // Puts the best weights in place of the last ones, in every process.
-void Run::load_best() {
-  if (folder_) folder_->load_best(model_);
+void Run::load_best(const Best& best) {
+  if (folder_) folder_->load_best(model_, best);
   broadcast_run(std::nullopt, trained(), processes_);
 }
 
@@ -352,7 +353,9 @@ RunResult Run::run() {
 // The model of a finished run, and its evaluations. After a signal, which cuts an evaluation short, the run counts as stopped.
 void Run::finish(RunResult& result) {
   const bool keeps_best = result.best && recipe_.best.keep;
-  if (keeps_best) load_best();
+  if (!recipe_.best.metric.empty() && !result.best)
+    io::warn(recipe_.best.metric, " was NaN or infinite in every evaluation; the model has the last weights");
+  if (keeps_best) load_best(*result.best);
   const optim::SwappedAverage swapped(average_ && !keeps_best ? &*average_ : nullptr);
   if (result.evaluations.empty() || (keeps_best && result.best->batch != result.time.batch)) {
     result.evaluations = evaluate_now();

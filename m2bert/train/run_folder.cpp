@@ -7,6 +7,7 @@
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/error.h"
+#include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/path.h"
 
@@ -17,6 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kEnding = ".safetensors";
+constexpr const char* kEvaluation = "m2bert.evaluation";  // in the metadata of best.safetensors
 
 std::string name_of(const optim::Timestamp& time) {
   return "ep" + std::to_string(time.epoch) + "-ba" + std::to_string(time.batch) + kEnding;
@@ -83,10 +85,29 @@ void RunFolder::remove_old(const fs::path& newest) {
 
 fs::path RunFolder::best() const { return folder_ / (std::string("best") + kEnding); }
 
-void RunFolder::save_best(models::Model& model) const { checkpoint::save_safetensors(best(), separate_tensors(owned_arrays(model))); }
+void RunFolder::save_best(models::Model& model, const Best& best) const {
+  const io::Tree evaluation{{"value", best.value}, {"batch", best.batch}};
+  checkpoint::save_safetensors(this->best(), separate_tensors(owned_arrays(model)), {{kEvaluation, io::to_json(evaluation)}});
+}
 
-void RunFolder::load_best(models::Model& model) const {
-  checkpoint::match(model, checkpoint::load_weights(best()), {.source = best().string(), .advice = "It is of another run"});
+// A run that was killed after a better evaluation, but before the checkpoint that knows of it, has the weights of that evaluation. It
+// finds them again when it gets there.
+void RunFolder::require_best(const Best& best) const {
+  const std::string file = this->best().string();
+  const auto metadata = checkpoint::open_safetensors(file)->metadata();
+  const auto found = metadata.find(kEvaluation);
+  require(found != metadata.end(), file, ": does not say which evaluation its weights are of");
+  const io::Tree evaluation = io::parse_json(found->second, file + ", its evaluation");
+  const int64_t batch = evaluation.at("batch").integer();
+  require(batch == best.batch && evaluation.at("value").number() == best.value, file, ": holds the weights of the evaluation after batch ",
+          batch, ", and this run's best one is that after batch ", best.batch,
+          ": the run was killed before it saved a checkpoint there. With a max_duration that reaches batch ", batch,
+          " it finds them again; load_best_model_at_end=false takes the last weights");
+}
+
+void RunFolder::load_best(models::Model& model, const Best& best) const {
+  require_best(best);
+  checkpoint::match(model, checkpoint::load_weights(this->best()), {.source = this->best().string(), .advice = "It is of another run"});
 }
 
 std::optional<RunState> RunFolder::load_latest(const Trained& trained) const {

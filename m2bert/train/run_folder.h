@@ -22,10 +22,10 @@ class RunFolder {
   // Saves as ep0-ba100.safetensors, points latest.safetensors to it, then removes old checkpoints. A checkpoint gets its name once all of
   // it is on disk. Error: see save_run; the message names the last good checkpoint.
   std::filesystem::path save(const Trained& trained, const RunState& state);
-  // Saves the weights alone as best.safetensors, in place of those of an earlier evaluation.
-  void save_best(models::Model& model) const;
-  // Loads them. Error: there are none, or they do not fit.
-  void load_best(models::Model& model) const;
+  // Saves the weights alone as best.safetensors, in place of those of an earlier evaluation, with that evaluation in the metadata.
+  void save_best(models::Model& model, const Best& best) const;
+  // Loads them. Error: there are none, they are of another evaluation than `best`, or they do not fit.
+  void load_best(models::Model& model, const Best& best) const;
   // Loads the newest intact checkpoint; a damaged one gives a warning, and the one before it is tried. nullopt if the folder has none.
   // Error if it has some and none can be read.
   std::optional<RunState> load_latest(const Trained& trained) const;
@@ -36,6 +36,7 @@ class RunFolder {
 
  private:
   std::filesystem::path best() const;
+  void require_best(const Best& best) const;
   void link_latest(const std::filesystem::path& file) const;
   void remove_old(const std::filesystem::path& newest);
 

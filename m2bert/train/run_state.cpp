@@ -107,6 +107,7 @@ io::Tree to_tree(const RunState& s, int64_t optimizer_steps) {
           {"evaluated", s.evaluated},
           {"evaluation_due", s.evaluation_due},
           {"best", best},
+          {"evaluations_without_value", s.evaluations_without_value},
           {"stopped_early", s.stopped_early},
           {"guard", s.guard},
           {"recipe", s.recipe},
@@ -127,6 +128,7 @@ RunState state_of(const io::Tree& tree) {
   s.evaluation_due = tree.at("evaluation_due").boolean();
   if (const io::Tree* best = tree.find("best"); best && !best->is_null())
     s.best = Best{best->at("value").number(), best->at("batch").integer(0, kMost), best->at("evaluations_since").integer(0, kMost)};
+  s.evaluations_without_value = tree.get<int64_t>("evaluations_without_value", 0);
   s.stopped_early = tree.get<bool>("stopped_early", false);
   s.guard = tree.at("guard");
   s.recipe = tree.at("recipe");

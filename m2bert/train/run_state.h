@@ -33,19 +33,20 @@ struct Best {
 
 struct RunState {
   optim::Timestamp time;
-  data::DataPosition position;  // of the next batch
-  int64_t attempts = 0;         // batches drawn; more than time.batch where the loss guard skipped some
-  int microbatch_rows = 0;      // as chosen at the start, so that a resumed run rounds the same
-  uint64_t log_bytes = 0;       // of the metrics file
-  double seconds = 0;           // of training, over all sessions
-  bool evaluated = false;       // at this time
-  bool evaluation_due = false;  // at this time; a signal interrupted it
-  std::optional<Best> best;     // where the run looks for the best model
-  bool stopped_early = false;   // the run is over before its length is reached
-  io::Tree guard;               // the loss guard's state
-  io::Tree recipe;              // resolved
-  std::string data;             // StreamInfo::fingerprint; empty: unknown
-  std::string eval_data;        // the same, of the evaluation sets
+  data::DataPosition position;            // of the next batch
+  int64_t attempts = 0;                   // batches drawn; more than time.batch where the loss guard skipped some
+  int microbatch_rows = 0;                // as chosen at the start, so that a resumed run rounds the same
+  uint64_t log_bytes = 0;                 // of the metrics file
+  double seconds = 0;                     // of training, over all sessions
+  bool evaluated = false;                 // at this time
+  bool evaluation_due = false;            // at this time; a signal interrupted it
+  std::optional<Best> best;               // where the run looks for the best model
+  int64_t evaluations_without_value = 0;  // in a row, while there is no best one: the metric was NaN or infinite
+  bool stopped_early = false;             // the run is over before its length is reached
+  io::Tree guard;                         // the loss guard's state
+  io::Tree recipe;                        // resolved
+  std::string data;                       // StreamInfo::fingerprint; empty: unknown
+  std::string eval_data;                  // the same, of the evaluation sets
 };
 
 // The state without the arrays, as it is saved.

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "m2bert/io/html_page.h"
+#include "m2bert/io/number_text.h"
 
 namespace m2bert::train {
 
@@ -29,11 +30,7 @@ struct Range {
   }
 };
 
-std::string fixed(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.1f", value);
-  return text;
-}
+std::string fixed(double value) { return io::fixed_text(value, 1); }
 
 // Maps values to places in the picture.
 struct Frame {

@@ -44,6 +44,7 @@ void Trainer::resume(const RunState& state) {
   if (state.evaluated) evaluated_at_ = time_;
   evaluation_due_ = state.evaluation_due;
   best_ = state.best;
+  evaluations_without_value_ = state.evaluations_without_value;
   stopped_early_ = state.stopped_early && patience_is_over();  // the patience may have been raised since
 }
 
@@ -180,9 +181,14 @@ void Trainer::look_for_best() {
   const double gain = best_ ? (*value - best_->value) * (metrics::higher_is_better(options.metric) ? 1 : -1) : 0;
   if (std::isfinite(*value) && (!best_ || gain > options.threshold)) {
     best_ = Best{*value, time_.batch, 0};
-    if (options.keep && parts_.folder) parts_.folder->save_best(parts_.trained.model);
+    if (options.keep && parts_.folder) parts_.folder->save_best(parts_.trained.model, *best_);
   } else if (best_) {
     ++best_->evaluations_since;
+  } else if (options.patience > 0) {
+    ++evaluations_without_value_;
+    require(evaluations_without_value_ < options.patience, "batch ", time_.batch, ": ", options.metric, " was NaN or infinite in all ",
+            evaluations_without_value_,
+            " evaluations so far, so none is the best (early_stopping_patience); metric_for_best_model can name ", "another metric");
   }
   stopped_early_ = patience_is_over();
   if (stopped_early_)
@@ -202,6 +208,7 @@ RunState Trainer::state() {
   state.evaluated = evaluated_at_ == time_;
   state.evaluation_due = evaluation_due_;
   state.best = best_;
+  state.evaluations_without_value = evaluations_without_value_;
   state.stopped_early = stopped_early_;
   state.guard = parts_.guard.state();
   state.recipe = options_.recipe;

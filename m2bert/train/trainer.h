@@ -109,6 +109,7 @@ class Trainer {
   std::optional<Gradient> last_gradient_;
   std::vector<Evaluation> last_evaluations_;
   std::optional<Best> best_;
+  int64_t evaluations_without_value_ = 0;
   bool stopped_early_ = false;
 };
 

@@ -51,6 +51,11 @@ TEST(Bench, TellsWhatItRanAndHowFast) {
   EXPECT_LE(best, out.at("median_seconds").number());
   EXPECT_NEAR(out.at("tokens_per_second").number() * best, 60, 1e-6 * 60);
   EXPECT_FALSE(out.contains("stages"));
+  const io::Tree padded = bench_json(tiny_models().m2, {"--length", "20", "--tokens", "5", "--pooling", "cls", "--batch-size", "3"});
+  EXPECT_EQ(padded.at("tokens").as<int>(), 5);
+  EXPECT_NEAR(padded.at("tokens_per_second").number() * padded.at("best_seconds").number(), 15, 1e-6 * 15);
+  EXPECT_EQ(run(bench(tiny_models().m2, {"--length", "20", "--tokens", "21"})).code, 1);
+  EXPECT_EQ(run(bench(tiny_models().m2, {"--pooling", "middle"})).code, 1);
   const Outcome text = run(bench(tiny_models().m2, {"--batch-size", "3", "--runs", "1"}));
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_TRUE(has(text.out, "3 x 32 tokens, float32"));  // the model's maximum

@@ -150,6 +150,14 @@ TEST(Convert, TokenizerOption) {
       scratch.put("large.txt", content(from + "/vocab.txt") + "more\nwords\nthan\nthere\nare\nrows\nby\nfar\n").string();
   EXPECT_TRUE(has(with(large).err, "embeddings for 88"));
   EXPECT_TRUE(has(with(out).err, "would be replaced"));
+  std::string cased = content(from + "/vocab.txt");
+  cased.replace(cased.find("\ntree\n"), 6, "\nTree\n");
+  std::filesystem::create_directory(scratch / "cased");
+  const std::string words = scratch.put("cased/vocab.txt", cased).string();
+  EXPECT_TRUE(has(with(words).err, "has words with capitals (Tree), and no tokenizer_config.json beside it says do_lower_case"));
+  scratch.put("cased/tokenizer_config.json", "{\"do_lower_case\": false}");
+  EXPECT_EQ(with(words).code, 0);
+  EXPECT_FALSE(io::read_json(out + "/tokenizer_config.json").at("do_lower_case").boolean());
   EXPECT_TRUE(has(with((scratch / "none").string()).err, "none"));
   expect_error({"convert", from + "/checkpoint.pt", out + ".pt", "--tokenizer", from + "/vocab.txt"}, {"--tokenizer", "is a file"});
 }

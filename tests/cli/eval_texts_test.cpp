@@ -87,6 +87,15 @@ TEST_F(EvalTexts, StsReadsTablesAndKeepsItsVectors) {
   EXPECT_EQ(rows("sts", "other.csv", {"--text-field", "a", "--pair-field", "b", "--label-field", "c"}).at(0).at("pairs").integer(), 3);
 }
 
+TEST_F(EvalTexts, StsEmbedsEachTextOnce) {
+  std::string table = "sentence1,sentence2,score\n";
+  for (size_t i = 0; i < 4; ++i) table += sentence(0, 40) + "," + sentence(i, 3) + "," + std::to_string(i) + "\n";
+  scratch_.put("dev.csv", table);
+  const Outcome outcome = eval("sts", "dev.csv");
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_PRED2(has, outcome.err, "dev.csv: 1 of 5 texts were truncated to 32 tokens");
+}
+
 TEST_F(EvalTexts, StsRefusesWhatHasNoCorrelation) {
   const std::string good = pair_line(1) + pair_line(2);
   EXPECT_PRED2(has, error("sts", "a.jsonl", ""), "a.jsonl: has no examples");
@@ -129,6 +138,14 @@ TEST_F(EvalTexts, ClassificationLearnsFromFewExamples) {
   EXPECT_FALSE(found[0].at("scores").find("AP"));
   EXPECT_EQ(found[0], rows("classification", "topics", {"--threads", "2"}).at(0)) << "whatever the number of threads";
   EXPECT_NE(found[0], rows("classification", "topics", {"--seed", "1", "--samples-per-label", "2", "--experiments", "3"}).at(0));
+}
+
+TEST_F(EvalTexts, ClassificationWarnsOfRegressionsThatDidNotConverge) {
+  std::filesystem::create_directory(scratch_ / "topics");
+  scratch_.put("topics/train.jsonl", labelled_lines(60, 0));
+  scratch_.put("topics/test.jsonl", labelled_lines(30, 60));
+  EXPECT_PRED2(has, eval("classification", "topics", {"--max-iterations", "1"}).err,
+               "10 of 10 logistic regressions did not converge in 1 iterations (--max-iterations)");
 }
 
 TEST_F(EvalTexts, ClassificationOfTwoClassesHasAveragePrecision) {
@@ -180,10 +197,10 @@ TEST_F(EvalTexts, ClusteringOfOneSetAndOfMany) {
 TEST_F(EvalTexts, ClusteringRefusesSetsWithoutClasses) {
   const std::string good = R"({"sentences": ["a", "b"], "labels": ["x", "y"]})";
   const auto second = [&](const std::string& line) { return error("clustering", "a.jsonl", good + "\n" + line + "\n"); };
-  EXPECT_PRED2(has, second(R"({"sentences": ["a", "b"], "labels": ["x"]})"), "a.jsonl:2: has 2 sentences and 1 labels; --skip-bad passes");
+  EXPECT_PRED2(has, second(R"({"sentences": ["a", "b"], "labels": ["x"]})"), "a.jsonl:2: has 2 sentences and 1 label; --skip-bad passes");
   EXPECT_PRED2(has, second(R"({"sentences": ["a", 1], "labels": ["x", "y"]})"), "a.jsonl:2: \"sentences\" wants texts, got 1");
   EXPECT_PRED2(has, second(R"({"sentences": ["a", "b"], "labels": ["x", null]})"), "a.jsonl:2: \"labels\" wants strings or integers");
-  EXPECT_PRED2(has, second(R"({"sentences": ["a", "b"], "labels": ["x", "x"]})"), "a.jsonl:2: its sentences have 1 labels");
+  EXPECT_PRED2(has, second(R"({"sentences": ["a", "b"], "labels": ["x", "x"]})"), "a.jsonl:2: its sentences have 1 label;");
   EXPECT_PRED2(has, second(R"({"sentences": ["a", "b"]})"), "a.jsonl:2: wants a list \"labels\"");
   EXPECT_PRED2(has, error("clustering", "a.jsonl", ""), "a.jsonl: has no examples");
   EXPECT_PRED2(has, error("clustering", "a.csv", "text,label\na,x\nb,x\n"), "a.csv: all texts have the same label");

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <random>
 
+#include "m2bert/io/file_lock.h"
 #include "m2bert/io/json.h"
 #include "tests/cli/program.h"
 #include "tests/support/scratch.h"
@@ -125,6 +126,13 @@ TEST_F(FinetuneGlue, RunsAllTasksAndPrintsTheTable) {
   ASSERT_EQ(evaluated.code, 0) << evaluated.err;
   const auto metrics = io::parse_json(evaluated.out, "stdout");
   EXPECT_NEAR(metrics.at("glue_mnli").at("MulticlassAccuracy").number() * 100, result.find_path("rows.1.mean")->number(), 1e-6);
+  const auto rounded = run({"eval", "glue", at("out/tiny/task=mnli/seed=3/model"), "--data", at("data"), "--task", "mnli", "--max-length",
+                            "32", "--precision", "amp_bf16", "--json"});
+  ASSERT_EQ(rounded.code, 0) << rounded.err;
+  const double loss = metrics.at("glue_mnli").at("CrossEntropy").number(),
+               rounded_loss = io::parse_json(rounded.out, "stdout").at("glue_mnli").at("CrossEntropy").number();
+  EXPECT_NE(rounded_loss, loss);
+  EXPECT_NEAR(rounded_loss, loss, 0.05);
   EXPECT_TRUE(has(run({"eval", "glue", at("out/tiny/task=mnli/seed=3/model"), "--data", at("data"), "--task", "rte"}).err,
                   "was not trained for rte, whose labels are entailment, not_entailment"));
 }
@@ -142,6 +150,31 @@ TEST_F(FinetuneGlue, TasksWaitForMnliInARelativeFolder) {
   const auto outcome = run(command({"--start-from-mnli", "--jobs", "2", folder}));
   EXPECT_TRUE(table(outcome).contains("glue"));
   EXPECT_LT(outcome.err.find("mnli(seed=3): done"), outcome.err.find("rte(seed=1): started"));
+}
+
+// The models of most jobs are gone by then.
+TEST_F(FinetuneGlue, ASubmissionCanBeAskedForLater) {
+  table(run(command({"--jobs", "2"})));
+  const auto later = run(command({"--submission", at("submission")}));
+  EXPECT_TRUE(has(later.err, "4 of 4 jobs are done already")) << later.err;
+  EXPECT_TRUE(has(content(at("submission/RTE.tsv")), "entailment\n"));
+  EXPECT_TRUE(fs::exists(at("submission/MNLI-m.tsv")) && fs::exists(at("submission/STS-B.tsv")));
+}
+
+TEST_F(FinetuneGlue, SomeTasks) {
+  const auto result = table(run(command({"--tasks", "rte,stsb", "tasks.rte.seeds=[1]"})));
+  EXPECT_EQ(result.at("rows").size(), 2u);
+  EXPECT_FALSE(fs::exists(at("out/tiny/task=mnli")));
+  EXPECT_TRUE(has(run(command({"--tasks", "cola"})).err, "--tasks: " + at("glue.yaml") + " has no task cola"));
+  EXPECT_TRUE(has(run(command({"--tasks", "rte", "--start-from-mnli"})).err, "rte starts from the model of MNLI"));
+}
+
+TEST_F(FinetuneGlue, OneSweepAFolder) {
+  fs::create_directories(at("out/tiny"));
+  const io::FileLock lock(at("out/tiny/.lock"));
+  const auto outcome = run(command());
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "out/tiny: another sweep is running in this folder")) << outcome.err;
 }
 
 TEST_F(FinetuneGlue, AJobThatFailsDoesNotStopTheOthers) {
@@ -165,8 +198,11 @@ TEST_F(FinetuneGlue, AStoppedSweepSaysSo) {
 TEST_F(FinetuneGlue, TheErrorOfAJobIsItsFirstLine) {
   const auto outcome = run(command({"model.model_config.hidden_size=24"}));
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_TRUE(has(outcome.err, "rte(seed=1): failed: rte(seed=1):")) << outcome.err;
+  EXPECT_TRUE(has(outcome.err, "mnli(seed=3): failed: ")) << outcome.err;
   EXPECT_TRUE(has(outcome.err, "the weights do not fit the model")) << outcome.err;
+  EXPECT_EQ(outcome.err.find("rte(seed=1):1"), std::string::npos) << outcome.err;  // no line of a recipe that nobody sees
+  EXPECT_TRUE(has(outcome.err, "rte(seed=2): failed in the same way")) << outcome.err;
+  EXPECT_TRUE(has(outcome.err, "\n  mnli(seed=3), rte(seed=1), rte(seed=2), stsb(seed=3): ")) << outcome.err;
 }
 
 TEST_F(FinetuneGlue, Problems) {

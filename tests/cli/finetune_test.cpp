@@ -143,6 +143,30 @@ TEST_F(FinetuneClassify, TwoProcessesTrainAsOne) {
             std::llround(11 * (1 - two.at("evaluation").at("MulticlassAccuracy").number())));
 }
 
+TEST_F(FinetuneClassify, NamesOfLabels) {
+  put_table("train.csv", 8, {"New York, NY", "Boston"});
+  const auto trained = run(command("train.csv", "", {"--epochs", "1", "--labels", "Boston, \"New York, NY\""}));
+  EXPECT_EQ(trained.code, 0) << trained.err;
+  EXPECT_EQ(io::read_json(at("run/model/config.json")).at("id2label").at("1").string(), "New York, NY");
+  EXPECT_TRUE(has(run(command("train.csv", "", {"--labels", "\"New York"})).err, "--labels: a quote is not closed"));
+  put_table("nan.csv", 8, {"nan", "two\nlines"});
+  EXPECT_TRUE(has(run(command("nan.csv", "", {"--epochs", "1", "--overwrite"})).err, "\"nan\" is taken as the name of a label"));
+  const auto labels = run({"classify", "--model", at("run/model"), "--text", "river"});
+  EXPECT_TRUE(has(labels.out, "two\\x0Alines") || has(labels.out, "two\\x0alines")) << labels.out;
+  EXPECT_EQ(std::ranges::count(labels.out, '\n'), 1);
+}
+
+// All texts have one value, so that a rank correlation is none.
+TEST_F(FinetuneClassify, AMetricThatIsNeverANumberEndsTheRun) {
+  scratch_.put("train.csv", "text,score\na b,0.5\nc d,1.5\n");
+  scratch_.put("eval.csv", "text,score\na,0.5\nb,0.5\n");
+  const auto outcome = run(command("train.csv", "eval.csv", {"--epochs", "9", "--patience", "3"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(has(outcome.err, "batch 3: SpearmanCorrCoef was NaN or infinite in all 3 evaluations so far")) << outcome.err;
+  const auto without = run(command("train.csv", "eval.csv", {"--epochs", "2", "--overwrite"}));
+  EXPECT_TRUE(has(without.err, "SpearmanCorrCoef was NaN or infinite in every evaluation; the model has the last weights")) << without.err;
+}
+
 TEST_F(FinetuneClassify, BadDataGiveOneClearError) {
   const auto error = [&](const std::string& file, const std::string& text, const std::vector<std::string>& more = {}) {
     scratch_.put(file, text);
@@ -152,7 +176,6 @@ TEST_F(FinetuneClassify, BadDataGiveOneClearError) {
     EXPECT_FALSE(fs::exists(at("run/model")));
     return outcome.err;
   };
-  const auto has = [](const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; };
   EXPECT_PRED2(has, error("no_label.csv", "text,other\na,b\n"), "no_label.csv");
   EXPECT_PRED2(has, error("missing.csv", "text,label\na,x\nb,\nc,y\n"), "missing.csv:3");
   EXPECT_PRED2(has, error("nan.csv", "text,score\na,1.5\nb,nan\n"), "nan.csv:3");

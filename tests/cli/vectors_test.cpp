@@ -75,6 +75,20 @@ TEST_F(Vectors, OfFewerDimensionsAreSearched) {
   EXPECT_TRUE(has(search({"--vectors", recorded, "--dimensions", "7"}).err, "--dimensions 7: the vectors of"));
 }
 
+// A folder whose vectors are cut, as in sentence-transformers, does not scale them again; questions are treated as the file's vectors were.
+TEST_F(Vectors, CutByTheFolderAreSearched) {
+  ASSERT_EQ(run({"convert", tiny_models().attention, path("cut"), "--to", "sentence-transformers", "--normalize"}).code, 0);
+  const std::string file = path("cut/config_sentence_transformers.json");
+  io::Tree settings = std::filesystem::exists(file) ? io::read_json(file) : io::Tree::map();
+  settings.set("truncate_dim", 6);
+  io::write_file(file, io::to_json(settings));
+  model_ = path("cut");
+  const std::string saved = embed("cut.safetensors");
+  EXPECT_TRUE(has(io::read_file(saved).substr(0, 4096), R"("normalize":"true")"));
+  EXPECT_TRUE(has(io::read_file(saved).substr(0, 4096), R"("normalize_cut":"false")"));
+  EXPECT_EQ(results({"--vectors", saved, "--corpus", corpus_, "--measure", "dot"}), results({"--corpus", corpus_, "--measure", "dot"}));
+}
+
 TEST_F(Vectors, Int8NeedsRanges) {
   const Outcome without = try_embed({"--precision", "int8"});
   EXPECT_EQ(without.code, 2);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "m2bert/io/file.h"
+#include "tests/support/paths.h"
 #include "tests/support/scratch.h"
 
 namespace m2bert::data {
@@ -43,6 +44,19 @@ TEST(Loco, ReadsTheFilesOfLoCoV1) {
   EXPECT_EQ(sets[1].queries[0].text, "paper one");
   EXPECT_EQ(sets[1].queries[0].judgements[0].relevance, 1);
   EXPECT_EQ(ids_of(sets[1]), (std::vector<std::string>{"Passage_0: text one"}));
+}
+
+// The golden file's column "other" is null in every third row.
+TEST(Loco, ReadsParquet) {
+  const LocoPairs pairs{"golden", test::source_dir() / "tests/golden/parquet/plain.parquet", "text", "other"};
+  EXPECT_PRED2(has, error_of([&] { read_loco_pairs(pairs); }), "plain.parquet: row 1: the field \"other\" is null");
+  const auto set = read_loco_pairs(pairs, true);
+  ASSERT_EQ(set.queries.size(), 40U);
+  EXPECT_EQ(set.queries[0].id, "Query_1");
+  EXPECT_EQ(set.queries[0].text, "prefix 0 1");
+  const auto documents = ids_of(set);
+  ASSERT_EQ(documents.size(), 40U);
+  EXPECT_EQ(documents[0], "Passage_1: text 1 蝶 x");
 }
 
 // Also where the first set has no query that is left.

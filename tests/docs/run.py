@@ -4,14 +4,19 @@ The language of a code block determines the check:
   sh           run by bash in a folder with the models of make_models.cpp; a command that fails is a failure. The hub is a local server
                (tests/hub/server.py), so downloads need no network
   sh fails     must fail, with a message that begins "error:"
+  sh server    a server: started on a free port, it runs until the next one or the end of the document. Blocks behind it reach it where they
+               say 127.0.0.1:8080
   sh no-run    set-up (installs, builds) that is not run: its programs and scripts must exist; the same for a block without a language
   text         output that depends on the model or machine: not compared
   text same    output of the block before, compared line by line; "..." matches anything, and any lines if it is a line of its own
   cpp, cmake   README.md's are built by build_library_example.py
+  python       must compile; runs if this Python has what it imports
 Also checked: local links, files named in `code`, options and commands of m2bert named in `code`.
 """
+import importlib.util
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -23,9 +28,11 @@ import markdown
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "hub"))
 from server import Hub, Repository  # noqa: E402
 
-KNOWN = {"sh": [[], ["fails"], ["no-run"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "yaml": [[]], "": [[]]}
+KNOWN = {"sh": [[], ["fails"], ["no-run"], ["server"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "python": [[]], "yaml": [[]],
+         "": [[]]}
+TRAP = "set -euo pipefail\ntrap 'echo \"in: $BASH_COMMAND\" >&2' ERR\n"
 SET_UP_PROGRAMS = {"cmake", "ctest", "pip", "git", "cd", "source", "python3", "export"}
-PATHS = re.compile(r"^(m2bert|cli|recipes|cmake|docs|script|tests|tools|bench|examples|\.github)/[\w.*/{},-]+$")
+PATHS = re.compile(r"^(m2bert|cli|recipes|cmake|docs|script|tests|tools|bench|examples|deploy|\.github)/[\w.*/{},-]+$")
 
 
 class Documents:
@@ -33,6 +40,7 @@ class Documents:
         self.repository, self.program = repository, program
         self.scratch = Path(tempfile.mkdtemp(prefix="m2bert-docs-"))
         self.failures, self.ran = [], 0
+        self.server, self.port = None, "8080"
         self.template = self.scratch / "template"
         self.template.mkdir()
         subprocess.run([make_models, self.template], check=True)
@@ -79,19 +87,58 @@ class Documents:
                 self.fail(place, f"a code block of an unknown kind: {block.language} {' '.join(block.flags)}")
             elif block.language == "" or block.flags == ["no-run"]:
                 self.check_programs(place, block.text)
+            elif block.flags == ["server"]:
+                self.serve(place, block, folder)
             elif block.language == "sh":
-                output = self.run(place, block, folder)
+                output = self.run(place, block, folder, ["bash", "-c", TRAP + self.with_port(block.text)])
+            elif block.language == "python":
+                self.run_python(place, block, folder)
             elif block.flags == ["same"]:
                 self.compare(place, block.text, output)
+        self.end_server(str(name))
         for number, text in paragraphs:
             self.check_text(document, f"{name}:{number}", text)
 
-    def run(self, place, block, folder):
+    def with_port(self, text):
+        return text.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
+
+    def serve(self, place, block, folder):
+        self.end_server(place)
         self.ran += 1
-        script = "set -euo pipefail\ntrap 'echo \"in: $BASH_COMMAND\" >&2' ERR\n" + block.text
+        environment = {**self.environment, "HOME": str(folder), "M2BERT_PORT": "0"}
+        self.server = subprocess.Popen(["bash", "-c", f"exec {block.text}"], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=open(folder / "server.log", "w"), text=True)
+        ready = self.server.stdout.readline() if select.select([self.server.stdout], [], [], 120)[0] else ""
+        if not ready.startswith("ready: "):
+            return self.fail(place, f"the server does not get ready\n{block.text}\n{(folder / 'server.log').read_text()[-1500:]}")
+        self.port = ready.split()[1].rpartition(":")[2]
+
+    def end_server(self, place):
+        if self.server is None:
+            return
+        self.server.terminate()
+        try:
+            if self.server.wait(60) != 0:
+                self.fail(place, f"the server ended with exit code {self.server.returncode}")
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            self.fail(place, "the server does not end")
+        self.server.stdout.close()
+        self.server = None
+
+    def run_python(self, place, block, folder):
+        try:
+            compile(block.text, place, "exec")
+        except SyntaxError as error:
+            return self.fail(place, str(error))
+        if all(importlib.util.find_spec(name) for name in re.findall(r"^(?:from|import) (\w+)", block.text, re.M)):
+            self.run(place, block, folder, [sys.executable, "-c", self.with_port(block.text)])
+
+    def run(self, place, block, folder, command):
+        self.ran += 1
         environment = {**self.environment, "HOME": str(folder)}
         try:
-            done = subprocess.run(["bash", "-c", script], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.STDOUT, text=True, timeout=120)
         except subprocess.TimeoutExpired:
             self.fail(place, "still running after 120 s")

@@ -66,6 +66,13 @@ def packed():
   return {str(codec): bytes([codec]) + struct.pack("<H", len(text)) + content for codec, content in parts.items()}
 
 
+def http_requests():
+  host = b" HTTP/1.1\r\nHost: x\r\n"
+  return {"get": b"\x10GET /a%20b?q=1" + host + b"\r\n", "absolute": b"\x03\r\nGET http://x/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+          "sized": b"\x20POST /a" + host + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\nabcGET",
+          "chunked": b"\x07POST /a" + host + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=\"y\"\r\n0123456789\r\n0\r\nT: 1\r\n\r\n"}
+
+
 def corpora():
   torch_files = {p.name: p.read_bytes() for p in GOLDEN.glob("*.pt")}
   plain = [{"a": [1, 2.5, None, True], "b": ("x", b"y", 1 << 70)}, [{"k": {1, 2}}], complex(1, 2), frozenset([1])]
@@ -76,7 +83,7 @@ def corpora():
   zips = {"two": stored_zip({"a/data.pkl": b"N.", "a/data/0": b"\0" * 8}), "none": stored_zip({}), "dtypes.pt": torch_files["dtypes.pt"]}
   tensors = {"w": ("F32", [2, 3], b"\0" * 24), "b": ("I64", [1], b"\0" * 8), "e": ("BOOL", [0], b"")}
   parquet = {p.name: p.read_bytes() for p in (REPOSITORY / "tests/golden/parquet").glob("*.parquet")}
-  return {"mds": data_sets(), "parquet": parquet, "codec": packed(), "pickle": pickles, "zip": zips, "torch_file": torch_files,
+  return {"mds": data_sets(), "http_request": http_requests(), "parquet": parquet, "codec": packed(), "pickle": pickles, "zip": zips, "torch_file": torch_files,
           "table": {"csv": b'id,text\r\n1,"a ""b""\nc"\r2,d\n', "bom": b"\xef\xbb\xbftext\tid\na\t1\n", "open": b'text,id\n"never closed,1\nthe fox,2\n'},
           "jsonl": {"dots": b'{"a.b": "x", "a": {"b": "y"}, "text": "z"}'},
           "safetensors": {"three": safetensors(tensors, {"format": "pt"}), "none": safetensors({}), "one": safetensors({"x": ("U8", [1], b"1")}, pad=1)}}

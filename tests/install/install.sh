@@ -7,3 +7,7 @@ mv "$tree.first" "$tree"
 test -x "$tree/bin/m2bert"
 test -f "$tree/include/m2bert/error.h"
 test -f "$tree/share/doc/m2bert/LICENSE"
+if [ "$(uname)" = Linux ] && nm -DC --defined-only "$tree"/lib*/libm2bert.so | grep 'boost::'; then
+  echo 'libm2bert shares symbols of Boost with the programs that use it'
+  exit 1
+fi

@@ -96,6 +96,24 @@ TEST(AtomicFile, TheNameAppearsOnlyAtCommit) {
   EXPECT_NE(error_of([&] { file.commit(); }), "");
 }
 
+// Two containers that share a folder may have processes with the same id.
+TEST(AtomicFile, TemporaryNamesDoNotFollowFromTheProcess) {
+  const Scratch scratch;
+  AtomicFile one(scratch / "out"), two(scratch / "out");
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(scratch.folder())) {
+    names.push_back(entry.path().filename().string());
+    EXPECT_TRUE(names.back().starts_with("out.part-"));
+    EXPECT_FALSE(has(names.back(), "-" + std::to_string(::getpid()) + "-"));
+    struct stat info{};
+    ::stat(entry.path().c_str(), &info);
+    EXPECT_EQ(info.st_mode & 0777, 0666u & ~mask);
+  }
+  EXPECT_EQ(names.size(), 2u);
+}
+
 TEST(AtomicFile, NothingIsLeftWithoutCommit) {
   const Scratch scratch;
   scratch.put("out", "old");

@@ -39,6 +39,12 @@ Config mixer_config() {
   return c;
 }
 
+Config masked_config() {
+  Config c = mixer_config();
+  c.mask_padding = true;
+  return c;
+}
+
 Config attention_config() {
   Config c = wide(test::tiny_bert_config());
   c.vocab_size = 30522;
@@ -49,7 +55,8 @@ Config attention_config() {
 class Precision : public ::testing::TestWithParam<const char*> {
  protected:
   Precision() {
-    const Config config = GetParam() == std::string("mixer") ? mixer_config() : attention_config();
+    const std::string kind = GetParam();
+    const Config config = kind == "mixer" ? mixer_config() : kind == "masked_mixer" ? masked_config() : attention_config();
     Model model(config, Head::embedding);
     model.init(3, true);
     fs::create_directories(scratch_ / "model");
@@ -129,7 +136,30 @@ TEST_P(Precision, AFileWithMoreInt8WeightsLoads) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, Precision, ::testing::Values("mixer", "attention"));
+INSTANTIATE_TEST_SUITE_P(Kinds, Precision, ::testing::Values("mixer", "masked_mixer", "attention"));
+
+// Of a processor with both GEMMs, whose numbers the plain weights give on any.
+class NarrowMaskedMixer : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(NarrowMaskedMixer, StaysNearFloat32HoweverItIsPadded) {
+  const bool int8 = GetParam() == std::string("int8");
+  Model exact(masked_config(), Head::embedding), narrow(masked_config(), Head::embedding);
+  exact.init(3, true), narrow.init(3, true);
+  cast_weights(narrow, int8 ? mx::int8 : mx::bfloat16, {.bfloat16 = true, .int8 = true});
+  const auto lengths = mx::reshape(mx::array({40, 17, 4, 1}), {4, 1});
+  auto vectors = [&](Model& m, int L) {
+    const auto mask = mx::astype(mx::less(mx::arange(L), lengths), mx::int32);
+    const auto ids = mx::remainder(mx::arange(L) * mx::array(7919) + lengths, mx::array(30000)) * mask;
+    return mx::astype(m.embedding({ids, mask, std::nullopt}, Pooling::pooler, true), mx::float32);
+  };
+  const auto expected = vectors(exact, 40), found = vectors(narrow, 40);
+  EXPECT_GT(mx::min(mx::sum(expected * found, 1)).item<float>(), int8 ? 0.999f : 0.9995f);
+  EXPECT_GT(mx::max(mx::abs(expected - found)).item<float>(), 1e-6f);
+  EXPECT_GT(mx::min(mx::sum(vectors(narrow, 48) * found, 1)).item<float>(), 0.99999f);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, NarrowMaskedMixer, ::testing::Values("bfloat16", "int8"),
+                         [](const auto& info) { return std::string(info.param); });
 
 // The matrices of a mixer that are not int8 are bfloat16: a processor that lacks one of the two computes all in float32.
 TEST(CastWeights, Int8MixersNeedBothGemms) {

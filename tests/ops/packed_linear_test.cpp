@@ -8,6 +8,7 @@
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/layer_norm.h"
+#include "m2bert/threads.h"
 #include "near.h"
 #include "tests/ops/cpu_kernels.h"
 
@@ -83,6 +84,34 @@ TEST_P(PackedLinear, Int8EqualsFallback) {
   if (!ops::supports_bfloat16_gemm()) return;
   const auto [narrow, wide] = both(130, mx::bfloat16, mx::int8);
   expect_near(narrow, wide, 2e-2);
+}
+
+// The number of rows decides how a GEMM cuts them into blocks, and the threads how they are cut into tiles.
+TEST_P(PackedLinear, ARowHasTheSameBitsWhateverIsBesideIt) {
+  const auto& c = GetParam();
+  for (const auto dtype : {mx::float32, mx::bfloat16, mx::int8}) {
+    if ((dtype == mx::bfloat16 && !ops::supports_bfloat16_gemm()) || (dtype == mx::int8 && !ops::supports_int8_gemm())) continue;
+    std::vector<LinearWeights> layers;
+    for (int out : c.outs) layers.push_back(weights(out, c.in, out, dtype));
+    const int total = std::accumulate(c.outs.begin(), c.outs.end(), 0);
+    const auto packed = ops::pack_linear(layers, c.norm ? std::optional(norm(total)) : std::nullopt);
+    const auto in = dtype == mx::bfloat16 ? mx::bfloat16 : mx::float32;
+    const auto x = random({300, c.in}, 3, in), residual = random({300, total}, 9, in);
+    auto rows_of = [](const mx::array& a, int first, int count) { return mx::slice(a, {first, 0}, {first + count, a.shape(1)}); };
+    auto y = [&](int first, int count) {
+      return (*packed)(rows_of(x, first, count), c.norm ? std::optional(rows_of(residual, first, count)) : std::nullopt);
+    };
+    const auto all = y(0, 300);
+    for (int threads : {0, 1}) {
+      set_threads(threads);
+      for (int count = 1; count <= 130; ++count) {
+        for (int first : {0, 300 - count}) {
+          ASSERT_TRUE(mx::array_equal(y(first, count), rows_of(all, first, count)).item<bool>()) << count << " rows from " << first;
+        }
+      }
+    }
+    set_threads(0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, PackedLinear,

@@ -229,6 +229,8 @@ TEST_F(ClassificationRun, EvaluatesSeveralSets) {
 TEST_F(ClassificationRun, RefusesWhatCannotBe) {
   EXPECT_PRED2(has, error_of([&] { train({"metric_for_best_model=Acuracy"}); }), "wants one of this task's metrics, MulticlassAccuracy");
   EXPECT_PRED2(has, error_of([&] { train({"task={name: classification, class_weights: [1, 0]}"}); }), "wants a number above 0");
+  EXPECT_PRED2(has, error_of([&] { train({"task={name: classification, class_weights: [1, 2, 3]}"}); }),
+               "task.class_weights: there are 3 class weights for 2 labels");
   EXPECT_PRED2(has, error_of([&] { train({"early_stopping_patience=2"}); }), "wants metric_for_best_model");
   EXPECT_PRED2(has, error_of([&] { train({"early_stopping_threshold=0.1"}); }), "wants metric_for_best_model");
   EXPECT_PRED2(has, error_of([&] { train({"load_best_model_at_end=true"}); }), "wants metric_for_best_model");

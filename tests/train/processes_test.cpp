@@ -16,6 +16,7 @@ TEST(Processes, OneByItselfAddsNothing) {
   EXPECT_FALSE(alone.any(false));
   EXPECT_EQ(alone.max(-7), -7);
   EXPECT_EQ(alone.broadcast("text"), "text");
+  EXPECT_EQ(alone.gather(std::vector<int64_t>{5, -1}), (std::vector<int64_t>{5, -1}));
 }
 
 }  // namespace

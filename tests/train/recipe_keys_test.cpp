@@ -44,6 +44,15 @@ TEST(RecipeKeys, KnowsWhichKeyWasMeant) {
   EXPECT_EQ(keys.likely("other_thing", {"other_things"}), "other_things");
 }
 
+TEST(RecipeKeys, RefusesOtherKeys) {
+  const auto tree = io::parse_yaml("a: 1\nb: null\nc: ???\nd: {e: 2, f: 3}\n", "r.yaml");
+  EXPECT_EQ(given(tree, "a")->integer(), 1);
+  EXPECT_EQ(given(tree, "d.e")->integer(), 2);
+  for (const char* key : {"b", "c", "x", "d.x"}) EXPECT_EQ(given(tree, key), nullptr) << key;
+  refuse_other_keys(tree["d"], {"e", "f"}, "d");
+  EXPECT_PRED2(has, error_of([&] { refuse_other_keys(tree["d"], {"e", "g"}, "d"); }), "r.yaml:4: d.f: d has no such setting; it has e, g");
+}
+
 TEST(RecipeKeys, WhereIsTheLineOfTheKeyOrOfTheMapAroundIt) {
   const auto tree = io::parse_yaml("a: 1\nb:\n  c: 2\n", "r.yaml");
   EXPECT_EQ(where(tree, "b.c"), "r.yaml:3: b.c: ");

@@ -233,6 +233,7 @@ TEST_F(RecipeTest, SaysWhereAValueIsWrong) {
   EXPECT_PRED2(has, error({"model.use_pretrained=true"}), "named by load_path");
   EXPECT_PRED2(has, error({"model.name=gpt"}), "model.name");
   EXPECT_PRED2(has, error({"seed=-1"}), "seed");
+  EXPECT_PRED2(has, error_of([] { read_generated_recipe(io::Tree{{"run_name", 3}}, "job", {"seed=x"}); }), "job: run_name: wants a string");
   EXPECT_PRED2(has, error_of([] { read_recipe("/nowhere.yaml"); }), "/nowhere.yaml: no such file");
   const auto list = scratch_.put("list.yaml", "- a\n");
   EXPECT_PRED2(has, error_of([&] { read_recipe(list); }), "wants a map of keys");

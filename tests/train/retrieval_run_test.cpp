@@ -182,7 +182,7 @@ TEST_F(RetrievalRunTest, ErrorsSayWhatIsMissing) {
   EXPECT_TRUE(has(error({"task.loss=contrastive_loss"}), "has neither labels nor negatives"));
   EXPECT_TRUE(has(error({"task.loss=margin_mse_loss"}), "wants a teacher's score of every passage"));
   EXPECT_TRUE(has(error({"task.negatives=1"}), "a sample has 0 negatives, task.negatives wants 1"));
-  EXPECT_TRUE(has(error({"task.losses=x"}), "there is no such setting here"));
+  EXPECT_TRUE(has(error({"task.losses=x"}), "a task of retrieval has no such setting; it has name, loss"));
   EXPECT_TRUE(has(error({"task.loss=cosine"}), "there is no loss \"cosine\""));
   EXPECT_TRUE(has(error({"task.loss={name: triplet_loss, scale: 3}"}), "triplet_loss has no such setting"));
   EXPECT_TRUE(has(error({"task.guide=x"}), "false_negatives in the loss"));

@@ -120,6 +120,16 @@ TEST(RunFolder, GoesBackToTheLastThatIsWhole) {
   EXPECT_PRED2(has, error_of([&] { folder.load_latest(two.trained()); }), "none of its checkpoints can be read");
 }
 
+TEST(RunFolder, TheBestWeightsAreOfOneEvaluation) {
+  const Scratch scratch;
+  Pair one(1), two(2);
+  const RunFolder folder(scratch / "run", -1);
+  folder.save_best(one.model, {.value = 0.1, .batch = 20});
+  folder.load_best(two.model, {.value = 0.1, .batch = 20, .evaluations_since = 3});
+  EXPECT_PRED2(has, error_of([&] { folder.load_best(two.model, {.value = 0.2, .batch = 10}); }),
+               "holds the weights of the evaluation after batch 20, and this run's best one is that after batch 10");
+}
+
 TEST(RunFolder, IsOneRunsAlone) {
   const Scratch scratch;
   RunFolder first(scratch / "run", -1);

@@ -10,7 +10,8 @@ MonarchMixer::MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilt
       filter_(filter),
       residual_(residual),
       packed_filters_(cache_bytes),
-      filters_(cache_bytes) {}
+      filters_(cache_bytes),
+      first_filters_(cache_bytes) {}
 
 mx::array MonarchMixer::operator()(const mx::array& u) {
   const int L = u.shape(1);
@@ -46,6 +47,34 @@ mx::array MonarchMixer::varlen(const mx::array& u, const ops::CuSeqlens& cu_seql
     }
   }
   return block_->varlen(u, cu_seqlens, packed, networks);
+}
+
+// The filters of the first row are stored as a whole, so models for long sequences do without them.
+bool MonarchMixer::is_fused_first() const {
+  constexpr int kMaxLength = 8192;
+  return block_ && block_->supports_first() && filter_.z.shape(1) <= kMaxLength;
+}
+
+mx::array MonarchMixer::first(const mx::array& u, const ops::CuSeqlens& cu_seqlens) {
+  std::map<int, ops::FirstRowFilters> filters;
+  for (int b = 0; b < cu_seqlens.sequences(); ++b) {
+    const int tokens = cu_seqlens.values()[size_t(b) + 1] - cu_seqlens.values()[size_t(b)];
+    const int L = ops::varlen_filter_length(tokens, filter_.z.shape(1));
+    if (!filters.contains(L)) filters.emplace(L, first_filters(L));
+  }
+  return block_->first(u, cu_seqlens, filters);
+}
+
+ops::FirstRowFilters MonarchMixer::first_filters(int L) {
+  const FilterKey key{L, mx::float32};
+  if (const auto* cached = first_filters_.find(key)) return *cached;
+  auto f = ops::first_row_filters(nn::mixer_filters(filter_, residual_, L));
+  const size_t bytes = f.k.nbytes() + (f.k2 ? f.k2->nbytes() : 0);
+  if (!first_filters_.admits(key, bytes)) return f;
+  first_filters_.make_room(bytes);
+  mx::eval(f.k);
+  if (f.k2) mx::eval(*f.k2);
+  return first_filters_.add(key, bytes, std::move(f));
 }
 
 ops::MixerFilters MonarchMixer::filters(int L) {

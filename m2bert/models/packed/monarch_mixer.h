@@ -25,17 +25,23 @@ class MonarchMixer {
   bool is_fused_varlen() const { return block_ && block_->supports_varlen(); }
   mx::array varlen(const mx::array& u, const ops::CuSeqlens& cu_seqlens);
 
+  // The first rows of sequences of rows u [nnz, H] alone, [sequences, H], if there is a kernel for them. No sequence is empty.
+  bool is_fused_first() const;
+  mx::array first(const mx::array& u, const ops::CuSeqlens& cu_seqlens);
+
   // The filters with their spectra, for ops::monarch_mix if there is no such kernel.
   ops::MixerFilters filters(int L);
 
  private:
   const mx::array* packed_filters(const mx::array& u, int L);
+  ops::FirstRowFilters first_filters(int L);
 
   std::unique_ptr<ops::PackedMixerBlock> block_;
   const nn::HyenaFilter& filter_;
   const std::optional<nn::HyenaFilter>& residual_;
   FilterCache<mx::array> packed_filters_;
   FilterCache<ops::MixerFilters> filters_;
+  FilterCache<ops::FirstRowFilters> first_filters_;
 };
 
 }  // namespace m2bert::models::packed

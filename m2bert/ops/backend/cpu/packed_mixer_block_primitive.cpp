@@ -50,6 +50,32 @@ class MixerBlock : public PackedPrimitive<MixerBlock> {
   Positions<NetworkInput> networks_;
 };
 
+// Inputs: u, and for each of the sequences' filters k and, if there is one, k2.
+class MixerBlockFirst : public PackedPrimitive<MixerBlockFirst> {
+ public:
+  MixerBlockFirst(mx::Stream s, Host weights, std::vector<SequenceRows> sequences)
+      : PackedPrimitive(s, "mixer_block"), weights_(std::move(weights)), sequences_(std::move(sequences)) {}
+  const char* name() const override { return "MixerBlockFirst"; }
+  bool is_equivalent(const Primitive& other) const override {
+    const auto& o = static_cast<const MixerBlockFirst&>(other);
+    return o.weights_ == weights_ && o.sequences_ == sequences_;
+  }
+
+  template <class T>
+  auto task(const std::vector<mx::array>& in, std::vector<mx::array>& out) const {
+    std::vector<cpu::FirstRowFilters> filters;
+    for (size_t i = 1; i < in.size(); i += weights_->residual() ? 2 : 1)
+      filters.push_back({in[i].data<float>(), weights_->residual() ? in[i + 1].data<float>() : nullptr});
+    return [weights = weights_, sequences = sequences_, filters, u = in[0].data<T>(), y = out[0].data<T>()] {
+      weights->run_first(u, sequences, filters, y, threads());
+    };
+  }
+
+ private:
+  Host weights_;
+  std::vector<SequenceRows> sequences_;
+};
+
 class PackedWeights final : public PackedMixerBlock {
  public:
   explicit PackedWeights(Host weights) : weights_(std::move(weights)) {}
@@ -91,6 +117,38 @@ class PackedWeights final : public PackedMixerBlock {
     require(most >= cu_seqlens.longest(), "[mixer_block] a sequence has ", cu_seqlens.longest(), " tokens, the filters ", most, " rows");
     const bool needs_networks = packed.size() < is_packed.size();
     return run(u, std::move(sequences), packed, std::move(is_packed), needs_networks ? networks : std::nullopt, s);
+  }
+
+  bool supports_first() const override { return true; }
+  mx::array first(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, ops::FirstRowFilters>& filters,
+                  mx::StreamOrDevice s) const override {
+    check(u, 2);
+    const auto& at = cu_seqlens.values();
+    require(at.back() == u.shape(0), "[mixer_block] cu_seqlens ends at ", at.back(), ", u has ", u.shape(0), " rows");
+    const auto stream = mx::to_stream(s);
+    std::vector<mx::array> inputs{contiguous(u, stream)};
+    std::map<int, size_t> number;  // of the filters by their key
+    for (const auto& [length, f] : filters) {
+      require(f.k.ndim() == 2 && f.k.shape(1) == weights_->width() && f.k2.has_value() == weights_->residual() &&
+                  (!f.k2 || f.k2->shape() == f.k.shape()),
+              "[mixer_block] the filters of the first row have shape ", f.k.shape(), ", or a part is missing");
+      number.emplace(length, number.size());
+      inputs.push_back(float32_contiguous(f.k, stream));
+      if (f.k2) inputs.push_back(float32_contiguous(*f.k2, stream));
+    }
+    std::vector<SequenceRows> sequences;
+    for (size_t i = 0; i + 1 < at.size(); ++i) {
+      const int length = at[i + 1] - at[i];
+      const auto found = filters.lower_bound(length);
+      require(length > 0 && found != filters.end(), "[mixer_block] sequence ", i, " has ", length,
+              " tokens, and there are no filters for it");
+      const int rows = found->second.k.shape(0);
+      require(rows == 1 || rows >= length, "[mixer_block] sequence ", i, " has ", length, " tokens, its filters ", rows, " rows");
+      sequences.push_back({at[i], std::min(length, rows), number.at(found->first)});
+    }
+    const mx::Shape shape{cu_seqlens.sequences(), weights_->width()};
+    if (sequences.empty()) return mx::zeros(shape, u.dtype(), stream);
+    return mx::array(shape, u.dtype(), std::make_shared<MixerBlockFirst>(stream, weights_, std::move(sequences)), std::move(inputs));
   }
 
   mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice s) const override {

@@ -203,6 +203,50 @@ void mix_channels(const MonarchMixArrays<T>& arrays, const F* packed, int64_t ro
   }
 }
 
+template <class T>
+void first_row_sums_of(const MonarchMixArrays<T>& arrays, const FirstRowFilters& filters, int64_t row, int begin, int count, int h,
+                       float* sums, float* sums2) {
+  const D d;
+  const auto before = size_t(std::min(begin, 2)), H = size_t(arrays.H);  // before: rows that the short convolution reads
+  for (int lane = 0; lane < kChannelBlock; lane += int(hn::Lanes(d))) {
+    const Signals<T> signals(arrays, row - int64_t(before), count + int(before), h + lane);
+    const size_t first = size_t(begin) * H + size_t(h + lane);
+    const float *k = filters.k + first, *k2 = filters.k2 ? filters.k2 + first : nullptr;
+    V sum = hn::Zero(d), sum2 = hn::Zero(d);
+    for (size_t s = 0; s < size_t(count); ++s) {
+      const Complex at = signals.get(d, before + s);
+      sum = hn::MulAdd(hn::LoadU(d, k + s * H), at.re, sum);
+      if (k2) sum2 = hn::MulAdd(hn::LoadU(d, k2 + s * H), at.im, sum2);
+    }
+    hn::StoreU(sum, d, sums + lane);
+    hn::StoreU(sum2, d, sums2 + lane);
+  }
+}
+
+template <class T>
+void first_row_gate_of(const MonarchMixArrays<T>& arrays, int64_t row, int h, const float* sums, const float* sums2) {
+  const D d;
+  for (int lane = 0; lane < kChannelBlock; lane += int(hn::Lanes(d))) {
+    const V x2 = short_conv(arrays, row, 1, h + lane).at(0);
+    store(hn::MulAdd(x2, hn::LoadU(d, sums + lane), hn::LoadU(d, sums2 + lane)), d, arrays.y.element(row, h + lane));
+  }
+}
+
+void first_sums_float(const MonarchMixArrays<float>& arrays, const FirstRowFilters& filters, int64_t row, int begin, int count, int h,
+                      float* sums, float* sums2) {
+  first_row_sums_of(arrays, filters, row, begin, count, h, sums, sums2);
+}
+void first_sums_bfloat(const MonarchMixArrays<uint16_t>& arrays, const FirstRowFilters& filters, int64_t row, int begin, int count, int h,
+                       float* sums, float* sums2) {
+  first_row_sums_of(arrays, filters, row, begin, count, h, sums, sums2);
+}
+void first_gate_float(const MonarchMixArrays<float>& arrays, int64_t row, int h, const float* sums, const float* sums2) {
+  first_row_gate_of(arrays, row, h, sums, sums2);
+}
+void first_gate_bfloat(const MonarchMixArrays<uint16_t>& arrays, int64_t row, int h, const float* sums, const float* sums2) {
+  first_row_gate_of(arrays, row, h, sums, sums2);
+}
+
 template <class F>
 void pack_all(const float* k, const float* k_rev, const float* skip, const float* k2, const float* k2_rev, const float* skip2, int L, int H,
               F* packed, int threads) {
@@ -521,6 +565,10 @@ HWY_EXPORT(pack_networks_bfloat);
 HWY_EXPORT(mix_float);
 HWY_EXPORT(mix_bfloat);
 HWY_EXPORT(mix_bfloat_filters);
+HWY_EXPORT(first_sums_float);
+HWY_EXPORT(first_sums_bfloat);
+HWY_EXPORT(first_gate_float);
+HWY_EXPORT(first_gate_bfloat);
 HWY_EXPORT(backward_float);
 HWY_EXPORT(backward_bfloat);
 
@@ -566,6 +614,28 @@ void monarch_mix_block(const MonarchMixArrays<uint16_t>& arrays, const float* pa
 template <>
 void monarch_mix_block(const MonarchMixArrays<uint16_t>& arrays, const uint32_t* packed, int64_t row, int L, int h) {
   HWY_DYNAMIC_DISPATCH(mix_bfloat_filters)(arrays, packed, row, L, h);
+}
+
+template <>
+void first_row_sums(const MonarchMixArrays<float>& arrays, const FirstRowFilters& filters, int64_t row, int begin, int count, int h,
+                    float* sums, float* sums2) {
+  HWY_DYNAMIC_DISPATCH(first_sums_float)(arrays, filters, row, begin, count, h, sums, sums2);
+}
+
+template <>
+void first_row_sums(const MonarchMixArrays<uint16_t>& arrays, const FirstRowFilters& filters, int64_t row, int begin, int count, int h,
+                    float* sums, float* sums2) {
+  HWY_DYNAMIC_DISPATCH(first_sums_bfloat)(arrays, filters, row, begin, count, h, sums, sums2);
+}
+
+template <>
+void first_row_gate(const MonarchMixArrays<float>& arrays, int64_t row, int h, const float* sums, const float* sums2) {
+  HWY_DYNAMIC_DISPATCH(first_gate_float)(arrays, row, h, sums, sums2);
+}
+
+template <>
+void first_row_gate(const MonarchMixArrays<uint16_t>& arrays, int64_t row, int h, const float* sums, const float* sums2) {
+  HWY_DYNAMIC_DISPATCH(first_gate_bfloat)(arrays, row, h, sums, sums2);
 }
 
 std::vector<SequenceRows> equal_sequences(int B, int L) {

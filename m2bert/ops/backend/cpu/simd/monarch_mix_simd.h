@@ -85,6 +85,23 @@ inline int channel_blocks_per_task(int blocks, int L, int threads) {
 template <class T, class F>
 void monarch_mix_block(const MonarchMixArrays<T>& arrays, const F* packed, int64_t row, int L, int h);
 
+// The filters of the first token's row of y, [L, H]: row s is the weight of token s.
+struct FirstRowFilters {
+  const float* k;
+  const float* k2;  // of the second convolution, or null
+};
+
+// Shares of the results of both convolutions at the first token of a sequence, without a transform: sums[c] and sums2[c] for channels
+// [h, h + kChannelBlock), from tokens [begin, begin + count). `row` is that of token `begin`; the rows before it are those of the two
+// tokens before, if there are any.
+template <class T>
+void first_row_sums(const MonarchMixArrays<T>& arrays, const FirstRowFilters& filters, int64_t row, int begin, int count, int h,
+                    float* sums, float* sums2);
+
+// Row `row` of y, where `projected` has a first token, from the sums of its sequence, for the same channels. Reads x2 only.
+template <class T>
+void first_row_gate(const MonarchMixArrays<T>& arrays, int64_t row, int h, const float* sums, const float* sums2);
+
 // The inputs of the mix of whole sequences: projected [rows, 3 H], u [rows, H], short_weight [3 H, 3], short_bias [3 H].
 template <class T>
 struct MonarchMixInputs {

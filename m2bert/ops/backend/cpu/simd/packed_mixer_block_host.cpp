@@ -141,7 +141,8 @@ MonarchMixArrays<T> PackedMixerBlockHost::mix_arrays(const Workspace<T>& work, c
 
 // Fills rows [row, row + rows) of a group's workspace from as many rows of u.
 template <class T>
-void PackedMixerBlockHost::project_in(const T* u, int64_t row, int rows, const Workspace<T>& work, const ChannelGroup& g) const {
+void PackedMixerBlockHost::project_in(const T* u, int64_t row, int rows, const Workspace<T>& work, const ChannelGroup& g,
+                                      Thirds thirds) const {
   static thread_local Scratch inputs, scales;
   const void* x = u;
   float* row_scale = scales.of<float>(kTileRows);
@@ -156,13 +157,14 @@ void PackedMixerBlockHost::project_in(const T* u, int64_t row, int rows, const W
   }
   const int blocks = g.width / block_width_;
   for (int c = 0; c < 3 * blocks; ++c) {
+    if (thirds != Thirds::all && (thirds == Thirds::x2) != (c / blocks == 1)) continue;
     const int column = c / blocks * hidden_ + g.first + c % blocks * block_width_;
     T* to = work.at(work.projected, c, row);
     in_[size_t(column / block_width_)].matmul(rows, x, to, dtype_of<T>, ProfileStage::in_linear);
     if (in_dtype_ == HostDtype::int8)
       dequantize_tile({row_scale, in_scale_.data() + column, at_or_null(in_bias_, column)}, rows, block_width_, to);
   }
-  if (!residual_) return;
+  if (!residual_ || thirds == Thirds::x2) return;
   for (int c = 0; c < blocks; ++c) {
     const T* from = u + g.first + c * block_width_;
     T* to = work.at(work.u, c, row);
@@ -283,6 +285,104 @@ void PackedMixerBlockHost::run_by_phase(const T* u, const MixerBatch<T>& batch, 
   }
   parallel_for(tiles, threads, [&](int64_t i) { project_out(work, i * step, tile_rows(i), y + i * step * hidden_); });
 }
+
+namespace {
+
+// All tokens, in parts whose rows, with those before them, fit into a tile.
+std::vector<SequencePart> tile_parts(const std::vector<SequenceRows>& sequences) {
+  std::vector<SequencePart> parts;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    for (int begin = 0; begin < sequences[i].length;) {
+      SequencePart part{i, begin, 0};
+      part.count = std::min(kTileRows - part.before(), sequences[i].length - begin);
+      begin += part.count;
+      parts.push_back(part);
+    }
+  }
+  return parts;
+}
+
+// Whole sequences that together fill a tile, or a part, are a task: task i is parts [tasks[i], tasks[i + 1]).
+std::vector<size_t> tile_tasks(const std::vector<SequenceRows>& sequences, const std::vector<SequencePart>& parts) {
+  std::vector<size_t> tasks{0};
+  for (size_t i = 1; i < parts.size(); ++i) {
+    auto end = [&](size_t part) { return sequences[parts[part].sequence].first + parts[part].begin + parts[part].count; };
+    const size_t first = tasks.back();
+    const int64_t rows = end(i) - (end(first) - parts[first].count - parts[first].before());
+    if (parts[i].begin > 0 || parts[first].begin > 0 || rows > kTileRows) tasks.push_back(i);
+  }
+  tasks.push_back(parts.size());
+  return tasks;
+}
+
+}  // namespace
+
+// Fills sums [parts, 2, H], the shares of the parts in the results of both convolutions at their first tokens. Their rows are consecutive.
+template <class T>
+void PackedMixerBlockHost::sum_parts(const T* u, const std::vector<SequenceRows>& sequences, std::span<const SequencePart> parts,
+                                     const std::vector<FirstRowFilters>& filters, float* sums) const {
+  static thread_local Scratch memory;
+  const ChannelGroup all = group(0, hidden_);
+  auto row_of = [&](const SequencePart& part) { return sequences[part.sequence].first + part.begin; };
+  const int64_t first = row_of(parts.front()) - parts.front().before();
+  const int rows = int(row_of(parts.back()) + parts.back().count - first);
+  const int64_t work_rows = round_up(rows);
+  const Workspace<T> work(memory.of<T>(Workspace<T>::size(work_rows, hidden_, hidden_)), work_rows, hidden_, hidden_, block_width_);
+  project_in(u + first * hidden_, 0, rows, work, all, Thirds::x1_and_v);
+  const auto arrays = mix_arrays(work, all);
+  const ProfileScope timed(ProfileStage::mixing);
+  for (const SequencePart& part : parts) {
+    const FirstRowFilters& filter = filters[sequences[part.sequence].filter];
+    for (int h = 0; h < hidden_; h += kChannelBlock)
+      first_row_sums(arrays, filter, row_of(part) - first, part.begin, part.count, h, sums + h, sums + hidden_ + h);
+    sums += 2 * hidden_;
+  }
+}
+
+// The rows of y from sums [sequences, 2, H], for at most a tile of sequences.
+template <class T>
+void PackedMixerBlockHost::finish_first(const T* u, std::span<const SequenceRows> sequences, const float* sums, T* y) const {
+  static thread_local Scratch memory, inputs;
+  const ChannelGroup all = group(0, hidden_);
+  const int rows = int(sequences.size()), work_rows = round_up(rows);
+  T* firsts = inputs.of<T>(size_t(work_rows) * size_t(hidden_));
+  for (int i = 0; i < rows; ++i)
+    std::memcpy(firsts + int64_t(i) * hidden_, u + sequences[size_t(i)].first * hidden_, size_t(hidden_) * sizeof(T));
+  const Workspace<T> work(memory.of<T>(Workspace<T>::size(work_rows, hidden_, hidden_)), work_rows, hidden_, hidden_, block_width_);
+  project_in(firsts, 0, rows, work, all, Thirds::x2);
+  const auto arrays = mix_arrays(work, all);
+  for (int i = 0; i < rows; ++i) {
+    const float* both = sums + int64_t(i) * 2 * hidden_;
+    for (int h = 0; h < hidden_; h += kChannelBlock) first_row_gate(arrays, i, h, both + h, both + hidden_ + h);
+  }
+  project_out(work, 0, rows, y);
+}
+
+template <class T>
+void PackedMixerBlockHost::run_first(const T* u, const std::vector<SequenceRows>& sequences, const std::vector<FirstRowFilters>& filters,
+                                     T* y, int threads) const {
+  const auto parts = tile_parts(sequences);
+  const auto tasks = tile_tasks(sequences, parts);
+  const auto width = 2 * size_t(hidden_);
+  std::vector<float> shares(parts.size() * width), sums(sequences.size() * width);
+  parallel_for(int64_t(tasks.size()) - 1, threads, [&](int64_t i) {
+    const size_t begin = tasks[size_t(i)], end = tasks[size_t(i) + 1];
+    sum_parts(u, sequences, std::span(parts).subspan(begin, end - begin), filters, shares.data() + begin * width);
+  });
+  for (size_t i = 0; i < parts.size(); ++i) {
+    for (size_t c = 0; c < width; ++c) sums[parts[i].sequence * width + c] += shares[i * width + c];
+  }
+  const auto n = int64_t(sequences.size());
+  parallel_for((n + kTileRows - 1) / kTileRows, threads, [&](int64_t i) {
+    const int64_t begin = i * kTileRows, count = std::min<int64_t>(kTileRows, n - begin);
+    finish_first(u, std::span(sequences).subspan(size_t(begin), size_t(count)), sums.data() + size_t(begin) * width, y + begin * hidden_);
+  });
+}
+
+template void PackedMixerBlockHost::run_first(const float*, const std::vector<SequenceRows>&, const std::vector<FirstRowFilters>&, float*,
+                                              int) const;
+template void PackedMixerBlockHost::run_first(const uint16_t*, const std::vector<SequenceRows>&, const std::vector<FirstRowFilters>&,
+                                              uint16_t*, int) const;
 
 template <class T>
 void PackedMixerBlockHost::run(const T* u, const MixerBatch<T>& batch, T* y, int threads) const {

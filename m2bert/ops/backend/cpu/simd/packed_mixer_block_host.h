@@ -1,6 +1,7 @@
 #pragma once
 // The mixer block (sequence mixer) of an M2-BERT layer at inference, with packed weights: projection in, short convolution, gates, long
 // convolutions (monarch_mix_simd.h), projection out. Host memory only.
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <type_traits>
@@ -48,6 +49,13 @@ struct MixerBatch {
   int64_t rows() const { return sequences.empty() ? 0 : sequences.back().first + sequences.back().length; }
 };
 
+// Tokens [begin, begin + count) of a sequence.
+struct SequencePart {
+  size_t sequence;
+  int begin, count;
+  int before() const { return std::min(begin, 2); }  // tokens before them that the short convolution reads
+};
+
 // Immutable and thread-safe.
 class PackedMixerBlockHost {
  public:
@@ -58,6 +66,12 @@ class PackedMixerBlockHost {
   template <class T>
   void run(const T* u, const MixerBatch<T>& batch, T* y, int threads) const;
 
+  // The first row of each sequence of y, [sequences, H], without a transform. filters: those that SequenceRows::filter names; each has at
+  // least as many rows as its sequences.
+  template <class T>
+  void run_first(const T* u, const std::vector<SequenceRows>& sequences, const std::vector<FirstRowFilters>& filters, T* y,
+                 int threads) const;
+
   bool residual() const { return residual_; }
   int width() const { return hidden_; }
   HostDtype in_dtype() const { return in_dtype_; }
@@ -65,19 +79,25 @@ class PackedMixerBlockHost {
   size_t bytes() const;
 
  private:
+  enum class Thirds { all, x2, x1_and_v };  // of the projection
   template <class T>
   struct Workspace;
   struct ChannelGroup;
   ChannelGroup group(int first, int width) const;
   int group_width(int64_t rows, size_t value_size) const;
   template <class T>
-  void project_in(const T* u, int64_t row, int rows, const Workspace<T>& work, const ChannelGroup& g) const;
+  void project_in(const T* u, int64_t row, int rows, const Workspace<T>& work, const ChannelGroup& g, Thirds thirds = Thirds::all) const;
   template <class T>
   void project_out(const Workspace<T>& work, int64_t row, int rows, T* y) const;
   template <class T>
   MonarchMixArrays<T> mix_arrays(const Workspace<T>& work, const ChannelGroup& g) const;
   template <class T>
   void mix_group(const Workspace<T>& work, const ChannelGroup& g, const MixerBatch<T>& batch, int threads) const;
+  template <class T>
+  void sum_parts(const T* u, const std::vector<SequenceRows>& sequences, std::span<const SequencePart> parts,
+                 const std::vector<FirstRowFilters>& filters, float* sums) const;
+  template <class T>
+  void finish_first(const T* u, std::span<const SequenceRows> sequences, const float* sums, T* y) const;
   template <class T>
   void run_by_sequence(const T* u, const MixerBatch<T>& batch, std::span<const size_t> tasks, T* y, int threads) const;
   template <class T>

@@ -11,6 +11,8 @@
 #endif
 
 #include "m2bert/error.h"
+#include "m2bert/ops/backend/cpu/simd/gemm_simd.h"
+#include "m2bert/ops/backend/cpu/simd/scratch.h"
 #include "m2bert/ops/backend/cpu/simd/tile.h"
 
 namespace m2bert::ops::cpu {
@@ -62,9 +64,12 @@ struct CachedMatmul {
 
 }  // namespace
 
+// In the layout of oneDNN, or of row_gemm if `panels` is not null.
 struct PackedWeight::Layout {
   memory::desc desc;
   memory weight;
+  Scratch panel_memory;
+  float* panels = nullptr;
   std::vector<float> bias;
 };
 
@@ -72,6 +77,11 @@ PackedWeight::PackedWeight(const void* weight, HostDtype dtype, int q, int p, co
     : layout_(std::make_unique<Layout>()), dtype_(dtype), q_(q), p_(p) {
   require(!bias || dtype != HostDtype::int8, "[packed_weight] an int8 matmul has no bias");
   if (bias) layout_->bias.assign(bias, bias + q);
+  if (dtype == HostDtype::float32 && q % kRowGemmOutputs == 0 && has_row_gemm()) {
+    layout_->panels = layout_->panel_memory.of<float>(size_t(q) * size_t(p));
+    pack_row_gemm(static_cast<const float*>(weight), q, p, layout_->panels);
+    return;
+  }
   const OneThread one;
   const memory::desc any({p, q}, onednn_type(dtype), memory::format_tag::any);
   layout_->desc =
@@ -98,11 +108,17 @@ bool has_int8_gemm() {
 PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
 PackedWeight::~PackedWeight() = default;
 
-size_t PackedWeight::bytes() const { return layout_->desc.get_size() + layout_->bias.size() * sizeof(float); }
+size_t PackedWeight::bytes() const {
+  const size_t values = layout_->panels ? size_t(q_) * size_t(p_) * sizeof(float) : layout_->desc.get_size();
+  return values + layout_->bias.size() * sizeof(float);
+}
 
 void PackedWeight::matmul(int rows, const void* x, void* y, HostDtype y_dtype, ProfileStage stage) const {
   const ProfileScope timed(stage, int64_t(2) * rows * p_ * q_,
                            int64_t(rows) * (p_ * int64_t(size_of(dtype_)) + q_ * int64_t(size_of(y_dtype))) + int64_t(bytes()));
+  if (layout_->panels)
+    return row_gemm(static_cast<const float*>(x), rows, p_, layout_->panels, layout_->bias.empty() ? nullptr : layout_->bias.data(), q_,
+                    static_cast<float*>(y));
   static thread_local dnnl::stream stream(engine());
   // The layers of a model have the same shapes, and oneDNN's layout of a weight depends on those alone.
   using Key = std::tuple<int, int, int, HostDtype, HostDtype, bool>;

@@ -28,7 +28,7 @@ inline const float* at_or_null(const std::vector<float>& v, int i = 0) { return 
 // Whether oneDNN's int8 matmuls are exact on this CPU. Without VNNI it adds pairs of products in 16 bits, which overflow when large.
 bool has_int8_gemm();
 
-// One dense weight in the layout that oneDNN prefers. Immutable and thread-safe.
+// One dense weight in the layout of the GEMM for it: oneDNN's, or row_gemm (gemm_simd.h). Immutable and thread-safe.
 class PackedWeight {
  public:
   // weight [q, p], row-major; it is copied. bias: [q] or null; int8 weights have none. Throws if oneDNN has no matmul of this dtype on this
@@ -38,8 +38,8 @@ class PackedWeight {
   ~PackedWeight();
 
   // y [rows, q] = x [rows, p] weight^T + bias, both dense. x has the weight's dtype; y has y_dtype: float32, or x's dtype (bfloat16 for
-  // int8). rows is at most kTileRows (tile.h), and x and y have memory for round_up(rows) rows. stage: what the time counts as in a
-  // profile.
+  // int8). rows is at most kTileRows (tile.h), and x and y have memory for round_up(rows) rows. The bits of a row do not depend on the
+  // other rows or their number. stage: what the time counts as in a profile.
   void matmul(int rows, const void* x, void* y, HostDtype y_dtype, ProfileStage stage) const;
 
   int q() const { return q_; }

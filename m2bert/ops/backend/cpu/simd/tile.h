@@ -7,7 +7,7 @@ namespace m2bert::ops::cpu {
 // The most rows of a tile: what a layer needs for them stays in the second-level cache.
 inline constexpr int kTileRows = 128;
 
-// oneDNN always computes a multiple of this many rows. Tiles have memory for them; rows past the last one hold garbage.
+// oneDNN's GEMMs with packed weights always compute a multiple of this many rows. Tiles have memory for them; rows past the last one hold garbage.
 inline constexpr int kRowAlignment = 16;
 inline constexpr int round_up(int rows, int multiple = kRowAlignment) { return (rows + multiple - 1) / multiple * multiple; }
 

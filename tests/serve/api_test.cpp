@@ -1,0 +1,163 @@
+#include "m2bert/serve/api.h"
+
+#include <numeric>
+
+#include "tests/serve/an_api.h"
+
+namespace m2bert::serve {
+namespace {
+
+TEST(Api, OpenAI) {
+  AnApi a;
+  const ServedModel& model = a.add(tiny_models().m2);
+  const std::vector<float> expected = a.embed(model, {"a b"}).values;
+  const io::Tree result = a.json("/v1/embeddings", R"({"model": "tiny", "input": ["a b", "c"], "user": "u"})");
+  EXPECT_EQ(result.at("object").string(), "list");
+  EXPECT_EQ(result.at("data").items().size(), 2u);
+  EXPECT_EQ(result.at("data").items()[0].at("embedding").as<std::vector<float>>(), expected);
+  EXPECT_EQ(result.at("data").items()[1].at("index").integer(), 1);
+  EXPECT_EQ(result.at("usage").at("prompt_tokens").integer(), 7);
+  EXPECT_EQ(a.json("/v1/models/tiny", "", 405).at("error").at("type").string(), "invalid_request_error");
+  const http::Response base64 = a.ask("POST", "/embeddings", R"({"input": "a b", "encoding_format": "base64"})");
+  EXPECT_EQ(io::parse_json(base64.body, "r").at("data").items()[0].at("embedding").string().size(), 88u);
+  EXPECT_EQ(header(base64, "X-M2bert-Padding"), "max_length");
+  EXPECT_EQ(header(base64, "X-M2bert-Truncated"), "0");
+}
+
+TEST(Api, ErrorsHaveTheFormOfTheRoute) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  const std::string text = sentence(1, 100);
+  const io::Tree openai = a.json("/v1/embeddings", R"({"input": ")" + text + R"("})", 400);
+  EXPECT_EQ(openai.at("error").at("code").string(), "context_length_exceeded");
+  EXPECT_PRED2(has, openai.at("error").at("message").string(), "102 tokens");
+  const io::Tree tei = a.json("/embed", R"({"inputs": ")" + text + R"("})", 422);
+  EXPECT_EQ(tei.at("error_type").string(), "Validation");
+  EXPECT_EQ(a.json("/v1/embeddings", R"({"input": "a", "model": "gpt"})", 404).at("error").at("code").string(), "model_not_found");
+  EXPECT_EQ(a.json("/embed", R"({"inputs": []})", 400).at("error_type").string(), "Empty");
+  EXPECT_PRED2(has, a.json("/embed", "{", 422).at("error").string(), "body:1");
+  EXPECT_PRED2(has, a.json("/embed", R"({"inputs": "a", "normalise": true})", 422).at("error").string(), "unknown field \"normalise\"");
+  EXPECT_PRED2(has, a.json("/nothing", "", 404).at("error").string(), "no route /nothing");
+  EXPECT_PRED2(has, a.json("/v2/nothing", "", 404).at("message").string(), "no route /v2/nothing");
+  EXPECT_EQ(header(a.ask("GET", "/embed"), "Allow"), "POST");
+  EXPECT_EQ(header(a.ask("DELETE", "/"), "Allow"), "GET, POST");
+  for (const char* path : {"/livez", "/metrics", "/openapi.json"}) EXPECT_EQ(a.ask("TRACE", path).status, 405) << path;
+}
+
+TEST(Api, Tei) {
+  AnApi a;
+  const ServedModel& model = a.add(tiny_models().attention);
+  const io::Tree vectors = a.json("/embed", R"({"inputs": ["a b"]})");
+  EXPECT_EQ(vectors.items()[0].as<std::vector<float>>(), a.embed(model, {"a b"}, {}, true).values);
+  EXPECT_EQ(a.json("/embed_all", R"({"inputs": "a b"})").items()[0].items().size(), 4u);
+  const auto unit = a.json("/embed_all", R"({"inputs": "a b", "normalize": true})").items()[0].items()[3].as<std::vector<float>>();
+  EXPECT_NEAR(std::inner_product(unit.begin(), unit.end(), unit.begin(), 0.0), 1, 1e-6);
+  const io::Tree scores = a.json("/", R"({"inputs": {"source_sentence": "a b", "sentences": ["a b", "i h"]}})");
+  EXPECT_NEAR(scores.items()[0].number(), 1, 1e-5);
+  EXPECT_LT(scores.items()[1].number(), 1);
+  const io::Tree tokens = a.json("/tokenize", R"({"inputs": "a b"})");
+  EXPECT_EQ(tokens.items()[0].items()[1].at("text").string(), "a");
+  EXPECT_EQ(tokens.items()[0].items()[2].at("start").integer(), 2);
+  EXPECT_PRED2(has, a.json("/tokenize", R"({"inputs": "a", "prompt_name": "query"})", 422).at("error").string(), "Available prompts: []");
+  const http::Response info = a.ask("GET", "/info");
+  EXPECT_EQ(io::parse_json(info.body, "r").at("max_input_length").integer(), model.max_length());
+  const io::Tree ranked = a.json("/rerank", R"({"query": "a b", "texts": ["i h", "a b"], "return_text": true})");
+  EXPECT_EQ(ranked.items()[0].at("index").integer(), 1);
+  EXPECT_EQ(ranked.items()[0].at("text").string(), "a b");
+  EXPECT_EQ(a.json("/rerank", R"({"query": "a b", "texts": ["i h", "a b"], "top_n": 1})").items().size(), 1u);
+}
+
+TEST(Api, Predict) {
+  AnApi a;
+  a.add(tiny_models().classifier);
+  const io::Tree one = a.json("/predict", R"({"inputs": "a"})");
+  EXPECT_EQ(one.items().size(), 3u);
+  EXPECT_GE(one.items()[0].at("score").number(), one.items()[1].at("score").number());
+  EXPECT_EQ(a.json("/predict", R"({"inputs": [["a"], ["a", "b"]]})").items().size(), 2u);
+  EXPECT_PRED2(has, a.json("/embed", R"({"inputs": "a"})", 422).at("error").string(), "/predict");
+}
+
+TEST(Api, Chunking) {
+  AnApi a;
+  infer::EmbedOptions mean;
+  mean.pooling = models::Poolings{models::Pooling::mean};
+  a.add(tiny_models().attention, "tiny", mean);
+  const io::Tree result = a.json("/v1/embeddings", R"({"input": "a b c", "chunking": {"spans": [[0, 1], [2, 5]]}})");
+  ASSERT_EQ(result.at("data").items().size(), 2u);
+  EXPECT_EQ(result.at("data").items()[1].at("span").as<std::vector<int>>(), (std::vector<int>{2, 5}));
+  EXPECT_EQ(result.at("data").items()[1].at("input_index").integer(), 0);
+  a.json("/v1/embeddings", R"({"input": "a b c", "chunking": {"spans": [[0, 2]], "tokens": 3}})", 400);
+  a.json("/v1/embeddings", R"({"input": "a b c", "chunking": {"spans": [[0, 200]]}})", 400);
+  a.json("/v1/embeddings", R"({"input": "a b c", "chunking": {"size": 3}})", 400);
+}
+
+TEST(Api, Keys) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  a.api.set_keys({"right", "other"});
+  const auto status = [&](std::vector<http::Header> headers) { return a.ask("POST", "/embed", R"({"inputs": "a"})", std::move(headers)).status; };
+  EXPECT_EQ(status({}), 401);
+  EXPECT_EQ(status({{"authorization", "Bearer wrong"}}), 401);
+  EXPECT_EQ(status({{"Authorization", "Bearer rightx"}}), 401);
+  EXPECT_EQ(status({{"Authorization", "Bearer "}}), 401);
+  EXPECT_EQ(status({{"Authorization", "bearer right"}}), 200);
+  EXPECT_EQ(status({{"X-API-Key", "other"}}), 200);
+  EXPECT_EQ(a.ask("GET", "/livez").status, 200);
+  EXPECT_EQ(a.ask("GET", "/metrics").status, 200);
+}
+
+TEST(Api, ProbesSayWhetherTheServerIsReady) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  const auto statuses = [&](Api::State state) {
+    a.api.set_state(state);
+    return std::vector<int>{a.ask("GET", "/livez").status, a.ask("GET", "/readyz").status, a.ask("POST", "/embed", R"({"inputs": "a"})").status};
+  };
+  EXPECT_EQ(statuses(Api::State::starting), (std::vector<int>{200, 503, 503}));
+  EXPECT_EQ(statuses(Api::State::ready), (std::vector<int>{200, 200, 200}));
+  EXPECT_EQ(statuses(Api::State::draining), (std::vector<int>{200, 503, 200}));  // what arrives on open connections is answered
+}
+
+TEST(Api, Cors) {
+  ApiOptions options = without_log();
+  options.cors_origins = {"https://a.example"};
+  AnApi a(options), closed;
+  a.add(tiny_models().m2);
+  const http::Response preflight = a.ask("OPTIONS", "/v1/embeddings", "", {{"Origin", "https://a.example"}});
+  EXPECT_EQ(preflight.status, 204);
+  EXPECT_EQ(header(preflight, "Access-Control-Allow-Origin"), "https://a.example");
+  EXPECT_EQ(header(a.ask("GET", "/v1/models", "", {{"Origin", "https://b.example"}}), "Access-Control-Allow-Origin"), "");
+  closed.add(tiny_models().m2);
+  EXPECT_EQ(closed.ask("OPTIONS", "/v1/embeddings", "", {{"Origin", "https://a.example"}}).status, 405);
+}
+
+TEST(Api, RequestIds) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  EXPECT_EQ(header(a.ask("GET", "/v1/models", "", {{"X-Request-Id", "abc"}}), "X-Request-Id"), "abc");
+  EXPECT_PRED2(has, header(a.ask("GET", "/v1/models", "", {{"X-Request-Id", "a b\n"}}), "X-Request-Id"), "req-");
+}
+
+TEST(Api, TooManyRequestsGet429) {
+  ApiOptions options = without_log();
+  options.max_requests = 0;
+  AnApi a(options);
+  a.add(tiny_models().m2);
+  const http::Response response = a.ask("POST", "/embed", R"({"inputs": "a"})");
+  EXPECT_EQ(response.status, 429);
+  EXPECT_EQ(header(response, "Retry-After"), "1");
+}
+
+TEST(Api, Metrics) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  a.json("/embed", R"({"inputs": ["a", "b"], "truncate": true})");
+  a.json("/embed", R"({"inputs": []})", 400);
+  const std::string text = a.ask("GET", "/metrics").body;
+  for (const char* line : {"te_request_count{route=\"/embed\"} 2\n", "te_request_success{route=\"/embed\"} 1\n", "te_embed_success 2\n",
+                           "m2bert_texts_total 2\n", "m2bert_requests_total{route=\"/embed\",status=\"400\"} 1\n", "m2bert_ready 1\n"})
+    EXPECT_PRED2(has, text, line);
+}
+
+}  // namespace
+}  // namespace m2bert::serve
