@@ -243,7 +243,7 @@ def markdown(results, arguments, machine, when):
              *([f"- Peer: {versions}, `BertForSequenceClassification`, the same folder, texts and settings"] if versions else []),
              "- The last model of a run counts; nothing is chosen by the test texts."]
     if arguments.m2:
-        lines += [f"- Small M2-BERT: {arguments.m2_note or arguments.m2}"]
+        lines += [f"- Small M2-BERT: {arguments.m2_note or in_repository(arguments.m2)}"]
     lines += ["", f"Accuracy on the test texts in %, mean and standard deviation over the seeds {', '.join(map(str, arguments.seeds))}:", "",
               *table(["", *results], rows(results, arguments)), *comparison(results), "", "## Data", "", *sizes(results), ""]
     return "\n".join(lines)

@@ -88,8 +88,8 @@ def write_record(folder, what, machine, when, text, results):
     folder.mkdir(parents=True, exist_ok=True)
     words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
     stem = f"{what}_{words}_{when}"
-    (folder / f"{stem}.md").write_text(text)
     record = {"command": [sys.argv[0], *sys.argv[1:]], "hardware": machine, "date": when, "commit": commit(), "results": results}
+    (folder / f"{stem}.md").write_text(text)
     (folder / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {folder / stem}.md and .json", file=sys.stderr)
     return folder / stem
