@@ -39,8 +39,17 @@ def pytest_ignore_collect(collection_path, config):
     return True if package and importlib.util.find_spec(package) is None else None
 
 
-def program():
-    return Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release")).resolve() / "cli" / "m2bert"
+def program(name="cli/m2bert"):
+    return Path(os.environ.get("M2BERT_BUILD", REPOSITORY / "build" / "release")).resolve() / name
+
+
+def embed(model, texts, output, *options):
+    """float32 [len(texts), dim]: the vectors that m2bert embed writes into the file, computed as the servers of the tests do."""
+    import numpy
+    lines = output.with_suffix(".txt")
+    lines.write_text("\n".join(texts) + "\n")
+    subprocess.run([program(), "embed", "--model", model, lines, "--threads", "1", "--output", output, *options], check=True)
+    return numpy.load(output)
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +60,8 @@ def model_folder():
 
 
 class Server:
-    def __init__(self, model, *options):
-        self.process = subprocess.Popen([program(), "serve", f"{NAME}={model}", "--port", "0", "--threads", "1", "--no-request-log", *options],
+    def __init__(self, model, *options, name=NAME):
+        self.process = subprocess.Popen([program(), "serve", f"{name}={model}", "--port", "0", "--threads", "1", "--no-request-log", *options],
                                         stdout=subprocess.PIPE, text=True)
         ready = self.process.stdout.readline()
         found = re.match(r"ready: (http://127\.0\.0\.1:\d+) serves", ready)
@@ -65,7 +74,7 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(model_folder, vectors_file):
+def server(model_folder, vectors, vectors_file):
     server = Server(model_folder, "--calibration", vectors_file)
     yield server
     server.close()
@@ -77,19 +86,25 @@ def url(server):
 
 
 @pytest.fixture(scope="session")
-def vectors_file(model_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("embed")
-    (folder / "texts.txt").write_text("\n".join(TEXTS) + "\n")
-    output = folder / "vectors.npy"
-    subprocess.run([program(), "embed", "--model", model_folder, folder / "texts.txt", "--threads", "1", "--output", output], check=True)
-    return output
+def small_models(tmp_path_factory):
+    """A folder with M2-BERT models of random weights: checkpoint.pt with recipe.yaml, and the classifier sentiment/."""
+    maker = program("tests/docs/docs_models")
+    if not maker.is_file():
+        pytest.skip(f"{maker} is not built")
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([maker, folder], check=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def vectors(vectors_file):
+def vectors_file(tmp_path_factory):
+    return tmp_path_factory.mktemp("embed") / "vectors.npy"
+
+
+@pytest.fixture(scope="session")
+def vectors(model_folder, vectors_file):
     """float32 [len(TEXTS), 384]: what m2bert embed gives for TEXTS."""
-    import numpy
-    return numpy.load(vectors_file)
+    return embed(model_folder, TEXTS, vectors_file)
 
 
 @pytest.fixture
@@ -97,7 +112,7 @@ def same(vectors):
     """Asserts that vectors are those of TEXTS, or of its first text, bit for bit."""
     import numpy
 
-    def check(found, dimensions=None):
+    def check(found):
         found = numpy.asarray(found, numpy.float32)
         expected = vectors[: len(found)] if found.ndim == 2 else vectors[0]
         assert found.shape == expected.shape

@@ -1,9 +1,10 @@
 import base64
 import struct
 
+import numpy
 import openai
 import pytest
-from conftest import NAME, TEXTS, TOO_LONG, message_of
+from conftest import NAME, TEXTS, TOO_LONG, Server, embed, message_of
 
 
 @pytest.fixture
@@ -51,8 +52,21 @@ def test_errors(client):
     assert len(create(model=NAME, input=TOO_LONG, extra_body={"truncate": True}).data[0].embedding) == 384
 
 
+@pytest.mark.parametrize("padding, option", [("max_length", "max"), ("bucket", "bucket")])
+def test_padding_of_m2(small_models, tmp_path, padding, option):
+    model = [small_models / "checkpoint.pt", "--config", small_models / "recipe.yaml"]
+    server = Server(*model)
+    try:
+        client = openai.OpenAI(base_url=server.url + "/v1", api_key="any")
+        response = client.embeddings.with_raw_response.create(model=NAME, input=TEXTS[0], extra_body={"padding": padding})
+        assert response.headers["X-M2bert-Padding"] == padding
+        expected = embed(model[0], TEXTS[:1], tmp_path / "vectors.npy", *model[1:], "--pad", option)
+        assert (numpy.array(response.parse().data[0].embedding, numpy.float32) == expected[0]).all()
+    finally:
+        server.close()
+
+
 def test_wrong_key(model_folder, tmp_path):
-    from conftest import Server
     (tmp_path / "keys").write_text("right\n")
     server = Server(model_folder, "--api-key-file", tmp_path / "keys")
     try:
