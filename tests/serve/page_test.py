@@ -82,6 +82,8 @@ class StaticTest(unittest.TestCase):
     def test_is_html_for_browsers_only(self):
         self.assertEqual(self.response.status, 200)
         self.assertEqual(self.response.headers["Content-Type"], "text/html; charset=utf-8")
+        self.assertEqual(self.response.headers["Vary"], "Accept")
+        self.assertEqual(self.response.headers["X-Content-Type-Options"], "nosniff")
         other, body = self.server.request("GET", "/", Accept="application/json")
         self.assertEqual(other.status, 200)
         self.assertNotIn("<", body)
