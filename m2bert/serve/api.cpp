@@ -157,7 +157,10 @@ std::optional<http::Response> Api::probe(const http::Request& request) {
   if (path == "/") {
     if (wants_html(request)) {
       http::Response response = text_response(200, std::string(page_html()), "text/html; charset=utf-8");
-      response.headers.push_back({"Content-Security-Policy", page_policy()});
+      response.headers.insert(response.headers.end(), {{"Content-Security-Policy", page_policy()},
+                                                       {"X-Content-Type-Options", "nosniff"},
+                                                       {"Cache-Control", "no-cache"},
+                                                       {"Vary", "Accept"}});
       return response;
     }
     return text_response(200, "m2bert is running\n");
