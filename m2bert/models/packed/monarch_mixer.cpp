@@ -1,8 +1,27 @@
 #include "m2bert/models/packed/monarch_mixer.h"
 
+#include "m2bert/ops/linear.h"
 #include "m2bert/ops/long_conv.h"
+#include "m2bert/ops/packed_linear.h"
 
 namespace m2bert::models::packed {
+
+namespace {
+
+// The filters of L positions. With a packed GEMM their bits do not depend on the number of threads.
+ops::MixerFilters time_domain(const ops::FilterNetworks& networks) {
+  auto filter = [](const ops::FilterNetwork& n, const mx::array& times, const mx::array& deltas) {
+    const auto packed = ops::pack_linear({{ops::Weight(n.weight), std::nullopt}});
+    return ops::exponential_decay(packed ? (*packed)(n.features) : ops::linear(n.features, n.weight, std::nullopt), times, deltas);
+  };
+  ops::MixerFilters f{filter(networks.k, networks.times, networks.deltas), networks.D};
+  if (networks.k_rev) f.k_rev = filter(*networks.k_rev, networks.times, networks.deltas);
+  if (networks.k2) f.k2 = filter(*networks.k2, *networks.times2, *networks.deltas2), f.D2 = networks.D2;
+  if (networks.k2_rev) f.k2_rev = filter(*networks.k2_rev, *networks.times2, *networks.deltas2);
+  return f;
+}
+
+}  // namespace
 
 MonarchMixer::MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
                            size_t cache_bytes)
@@ -68,7 +87,7 @@ mx::array MonarchMixer::first(const mx::array& u, const ops::CuSeqlens& cu_seqle
 ops::FirstRowFilters MonarchMixer::first_filters(int L) {
   const FilterKey key{L, mx::float32};
   if (const auto* cached = first_filters_.find(key)) return *cached;
-  auto f = ops::first_row_filters(nn::mixer_filters(filter_, residual_, L));
+  auto f = ops::first_row_filters(time_domain(nn::mixer_filter_networks(filter_, residual_, L)));
   const size_t bytes = f.k.nbytes() + (f.k2 ? f.k2->nbytes() : 0);
   if (!first_filters_.admits(key, bytes)) return f;
   first_filters_.make_room(bytes);
