@@ -41,6 +41,7 @@ void embed(const CallPtr& call) {
   const ServedModel& model = call->model();
   const TextSettings settings = ollama_settings(body, model);
   const auto dimensions = body.get_optional<int>("dimensions");
+  model.embedder().form(true, dimensions);  // wrong ones are an error without a text too
   const std::vector<Input> inputs = texts_of(body, "input");
   if (inputs.empty()) return call->reply(io::to_json(io::Tree{{"model", model.name()}, {"embeddings", io::Tree::list()}}));
   call->service().embed(call, model, inputs, settings, true, dimensions, [call, &model, settings](Vectors&& vectors) {
@@ -64,9 +65,10 @@ void embeddings(const CallPtr& call) {
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = ollama_settings(body, model);
+  if (const io::Tree* prompt = given(body, "prompt"); prompt && !prompt->is_string())
+    throw ApiError(ErrorKind::invalid, "prompt wants one text; /api/embed takes several", "prompt");
   const std::vector<Input> inputs = texts_of(body, "prompt");
   if (inputs.empty()) return call->reply("{\"embedding\":[]}");
-  if (inputs.size() > 1) throw ApiError(ErrorKind::invalid, "prompt wants one text; /api/embed takes several", "prompt");
   call->service().embed(call, model, inputs, settings, std::nullopt, std::nullopt, [call, &model, settings](Vectors&& vectors) {
     call->tell(model, vectors, settings);
     std::string out = "{\"embedding\":";

@@ -48,6 +48,8 @@ TEST(Ollama, ErrorsAreTexts) {
   EXPECT_PRED2(has, a.json("/api/embed", R"({"model": "llama3", "input": "a"})", 404).at("error").string(), "llama3");
   EXPECT_PRED2(has, a.json("/api/embed", R"({"input": [1, 2]})", 400).at("error").string(), "a text or a list of texts");
   EXPECT_PRED2(has, a.json("/api/embeddings", R"({"prompt": ["a", "b"]})", 400).at("error").string(), "one text");
+  EXPECT_PRED2(has, a.json("/api/embeddings", R"({"prompt": []})", 400).at("error").string(), "one text");
+  EXPECT_PRED2(has, a.json("/api/embed", R"({"dimensions": 0})", 400).at("error").string(), "0 dimensions");
   EXPECT_PRED2(has, a.json("/api/generate", R"({"prompt": "a"})", 404).at("error").string(), "/api/generate");
 }
 
