@@ -8,6 +8,7 @@
 #include "m2bert/io/log.h"
 #include "m2bert/serve/openapi.h"
 #include "m2bert/serve/page.h"
+#include "m2bert/version.h"
 
 namespace m2bert::serve {
 namespace {
@@ -75,9 +76,9 @@ http::Response text_response(int status, std::string body, std::string type = "t
   return response;
 }
 
-bool wants_html(const http::Request& request) {
+bool accepts(const http::Request& request, const char* type) {
   const std::string* accept = request.header("Accept");
-  return accept && accept->find("text/html") != std::string::npos;
+  return accept && accept->find(type) != std::string::npos;
 }
 
 }  // namespace
@@ -155,13 +156,19 @@ std::optional<http::Response> Api::probe(const http::Request& request) {
   if (path == "/metrics") return text_response(200, metrics_text(), "text/plain; version=0.0.4; charset=utf-8");
   if (path == "/openapi.json" || path == "/api-doc/openapi.json") return text_response(200, openapi_json(), "application/json");
   if (path == "/") {
-    if (wants_html(request)) {
+    if (accepts(request, "text/html")) {
       http::Response response = text_response(200, std::string(page_html()), "text/html; charset=utf-8");
       response.headers.insert(response.headers.end(), {{"Content-Security-Policy", page_policy()},
                                                        {"X-Content-Type-Options", "nosniff"},
                                                        {"Cache-Control", "no-cache"},
                                                        {"Vary", "Accept"}});
       return response;
+    }
+    if (accepts(request, "application/json")) {
+      io::Tree models = io::Tree::list();
+      for (const auto& model : service_.models()) models.push_back(model->name());
+      const io::Tree tree{{"name", "m2bert"}, {"version", M2BERT_VERSION}, {"models", models}, {"openapi", "/openapi.json"}};
+      return text_response(200, io::to_json(tree), "application/json");
     }
     return text_response(200, "m2bert is running\n");
   }

@@ -118,6 +118,15 @@ TEST(Api, ProbesSayWhetherTheServerIsReady) {
   EXPECT_EQ(statuses(Api::State::draining), (std::vector<int>{200, 503, 200}));  // what arrives on open connections is answered
 }
 
+TEST(Api, TheRootIsAPageJsonOrText) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  EXPECT_PRED2(has, a.ask("GET", "/", "", {{"Accept", "text/html,*/*"}}).body, "<html");
+  EXPECT_EQ(io::parse_json(a.ask("GET", "/", "", {{"Accept", "application/json"}}).body, "r").at("models").as<std::vector<std::string>>(),
+            (std::vector<std::string>{"tiny"}));
+  EXPECT_EQ(a.ask("GET", "/").body, "m2bert is running\n");
+}
+
 TEST(Api, Cors) {
   ApiOptions options = without_log();
   options.cors_origins = {"https://a.example"};
