@@ -254,20 +254,42 @@ void Service::classify(const CallerPtr& caller, const ServedModel& model, const 
          });
 }
 
-// The texts of a request as windows of one batcher, for the passes that do not share batches.
-template <class Result>
-struct Service::Windowed {
-  std::vector<std::string> texts;
-  std::vector<infer::Window> windows;
-  std::vector<uint64_t> firsts;
-  Result result;
-};
-
 namespace {
 
-// The batching of a request that runs alone, with offsets.
+// The texts of a request that runs alone, as windows of one batcher.
+struct Windows {
+  std::vector<std::string> texts;
+  std::vector<infer::Window> windows;
+  std::vector<uint64_t> firsts;  // the number of texts before each window
+  int64_t padded_tokens = 0;
+
+  // Calls use(window, its texts, number of texts before it) for each window.
+  template <class Use>
+  void for_each(const Use& use) const {
+    for (size_t i = 0; i < windows.size(); ++i) use(windows[i], std::span(texts).subspan(firsts[i], windows[i].texts()), firsts[i]);
+  }
+};
+
+Windows windows_of(const infer::Batcher& batcher, const std::vector<Input>& inputs) {
+  Windows all;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].is_ids || inputs[i].second)
+      throw ApiError(ErrorKind::invalid, "input " + std::to_string(i) + ": this wants texts, not token ids or pairs", "input");
+    all.texts.push_back(inputs[i].text);
+  }
+  batcher.for_each_window(infer::each_of(all.texts), [&](const infer::Window& window, uint64_t first) {
+    for (const infer::TextBatch& batch : window.batches) all.padded_tokens += static_cast<int64_t>(batch.rows) * batch.length;
+    all.windows.push_back(window);
+    all.firsts.push_back(first);
+  });
+  return all;
+}
+
+// The batching of a request that runs alone: with offsets, and with overlaps rows for texts that are too long.
 infer::BatchOptions alone(const ServedModel& model, const TextSettings& settings, const std::string& prompt, int64_t batch_tokens,
                           bool overlaps) {
+  if (!settings.add_special_tokens)
+    throw ApiError(ErrorKind::invalid, "add_special_tokens: false is for vectors of whole texts", "add_special_tokens");
   infer::BatchOptions how = model.batching();
   how.offsets = true;
   how.prompt = prompt;
@@ -279,17 +301,58 @@ infer::BatchOptions alone(const ServedModel& model, const TextSettings& settings
   return how;
 }
 
-std::vector<std::string> texts_of(const std::vector<Input>& inputs) {
-  std::vector<std::string> texts;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].is_ids || inputs[i].second)
-      throw ApiError(ErrorKind::invalid, "input " + std::to_string(i) + ": this wants texts, not token ids or pairs", "input");
-    texts.push_back(inputs[i].text);
+// Spans of tokens as spans of characters.
+std::vector<infer::Span> in_characters(const std::vector<infer::Span>& spans, const std::vector<infer::Span>& tokens, size_t input) {
+  std::vector<infer::Span> all;
+  for (const infer::Span& span : spans) {
+    if (span.begin >= span.end || span.end > tokens.size())
+      throw ApiError(ErrorKind::invalid,
+                     "chunking: input " + std::to_string(input) + " has " + std::to_string(tokens.size()) + " tokens, so the span [" +
+                         std::to_string(span.begin) + ", " + std::to_string(span.end) + "] is none of it",
+                     "chunking");
+    all.push_back({tokens[span.begin].begin, tokens[span.end - 1].end});
   }
-  return texts;
+  return all;
+}
+
+// The passages of each text, in characters.
+std::vector<std::vector<infer::Span>> passages_of(const Windows& windows, const Chunking& chunking) {
+  if (chunking.spans && !chunking.spans_of_tokens) return *chunking.spans;
+  infer::ChunkOptions size = chunking.size;
+  if (chunking.spans) size.tokens = 1;
+  std::vector<std::vector<infer::Span>> all;
+  windows.for_each([&](const infer::Window& window, std::span<const std::string> texts, uint64_t) {
+    for (size_t i = 0; i < texts.size(); ++i) {
+      all.push_back(infer::passages_of(texts[i], window.encodings[i], window.prompt_bytes, size));
+      if (chunking.spans) all.back() = in_characters((*chunking.spans)[all.size() - 1], all.back(), all.size() - 1);
+    }
+  });
+  return all;
+}
+
+template <class T>
+void append(std::vector<T>& all, const std::vector<T>& part) {
+  all.insert(all.end(), part.begin(), part.end());
 }
 
 }  // namespace
+
+// Runs `task` by itself, and then hands on the result that it has filled.
+template <class Result>
+void Service::run_alone(const CallerPtr& caller, const ServedModel& model, Clock::time_point start, int64_t padded_tokens,
+                        std::shared_ptr<Result> result, std::function<void()> task, Then<Result> then) {
+  auto work = std::make_shared<Work>();
+  work->model = &model;
+  work->task_tokens = padded_tokens;
+  work->task = std::move(task);
+  metrics_.count("te_embed_count", {}, static_cast<double>(result->texts.size()));
+  submit(caller, work, seconds(Clock::now() - start), [this, result, &model, then = std::move(then)](const Timing& timing) {
+    result->timing = timing;
+    metrics_.count("te_embed_success", {}, static_cast<double>(result->texts.size()));
+    count(model, *result);
+    then(std::move(*result));
+  });
+}
 
 void Service::embed_passages(const CallerPtr& caller, const ServedModel& model, const std::vector<Input>& inputs,
                              const TextSettings& settings, const Chunking& chunking, Then<Passages> then) {
@@ -298,105 +361,56 @@ void Service::embed_passages(const CallerPtr& caller, const ServedModel& model, 
   const infer::Embedder& embedder = model.embedder();
   infer::require_mean_pooling(embedder);
   if (chunking.spans && chunking.spans->size() != inputs.size())
-    throw ApiError(ErrorKind::invalid, "chunking has the spans of " + std::to_string(chunking.spans->size()) + " inputs, and there are " +
-                                           std::to_string(inputs.size()), "chunking");
-  const bool truncates = settings.truncate.value_or(options_.auto_truncate);
-  auto data = std::make_shared<Windowed<Passages>>();
-  data->texts = texts_of(inputs);
-  const std::string prompt = prompt_of(model, settings);
-  const infer::Batcher batcher(model.tokenizer(), alone(model, settings, prompt, engine_.options().max_batch_tokens, !truncates));
-  int64_t cost = 0;
-  std::vector<std::vector<infer::Span>> spans(inputs.size());
-  batcher.for_each_window(infer::each_of(data->texts), [&](const infer::Window& window, uint64_t first) {
+    throw ApiError(ErrorKind::invalid,
+                   "chunking has the spans of " + std::to_string(chunking.spans->size()) + " inputs, and there are " +
+                       std::to_string(inputs.size()),
+                   "chunking");
+  const bool overlaps = !settings.truncate.value_or(options_.auto_truncate);
+  const auto how = alone(model, settings, prompt_of(model, settings), engine_.options().max_batch_tokens, overlaps);
+  const auto windows = std::make_shared<const Windows>(windows_of(infer::Batcher(model.tokenizer(), how), inputs));
+  const auto passages = std::make_shared<const std::vector<std::vector<infer::Span>>>(passages_of(*windows, chunking));
+  auto result = std::make_shared<Passages>();
+  result->dim = embedder.dim();
+  windows->for_each([&](const infer::Window& window, std::span<const std::string>, uint64_t first) {
     for (size_t i = 0; i < window.texts(); ++i) {
-      const tokenize::Encoding& encoding = window.encodings[i];
       const int tokens = window.tokens[i];
-      data->result.texts.push_back({tokens, window.truncated[i] ? static_cast<int>(encode(model, inputs[first + i], settings).ids.size()) : tokens,
-                                    tokens, window.truncated[i] != 0});
-      if (!chunking.spans) {
-        spans[first + i] = infer::passages_of(data->texts[first + i], encoding, prompt.size(), chunking.size);
-      } else if (!chunking.spans_of_tokens) {
-        spans[first + i] = (*chunking.spans)[first + i];
-      } else {
-        infer::ChunkOptions one;
-        one.tokens = 1;
-        const auto tokens_of_text = infer::passages_of(data->texts[first + i], encoding, prompt.size(), one);
-        for (const infer::Span& span : (*chunking.spans)[first + i]) {
-          if (span.begin >= span.end || span.end > tokens_of_text.size())
-            throw ApiError(ErrorKind::invalid,
-                           "chunking: input " + std::to_string(first + i) + " has " + std::to_string(tokens_of_text.size()) +
-                               " tokens, so the span [" + std::to_string(span.begin) + ", " + std::to_string(span.end) + "] is none of it",
-                           "chunking");
-          spans[first + i].push_back({tokens_of_text[span.begin].begin, tokens_of_text[span.end - 1].end});
-        }
-      }
+      const bool truncated = window.truncated[i] != 0;
+      const int all_tokens = truncated ? static_cast<int>(encode(model, inputs[first + i], settings).ids.size()) : tokens;
+      result->texts.push_back({tokens, all_tokens, tokens, truncated});
     }
-    for (const infer::TextBatch& batch : window.batches) cost += static_cast<int64_t>(batch.rows) * batch.length;
-    data->windows.push_back(window);
-    data->firsts.push_back(first);
   });
-  auto work = std::make_shared<Work>();
-  work->model = &model;
-  work->task_tokens = cost;
-  work->task = [&embedder, data, spans = std::move(spans), caller] {
-    for (size_t w = 0; w < data->windows.size(); ++w) {
-      const uint64_t first = data->firsts[w];
-      const auto texts = std::span(data->texts).subspan(first, data->windows[w].texts());
-      const infer::PassageVectors part = infer::late_chunks(
-          embedder, data->windows[w], texts, [&](uint32_t text) { return spans[first + text]; }, first, [&] { return caller->gone(); });
-      data->result.values.insert(data->result.values.end(), part.vectors.begin(), part.vectors.end());
-      data->result.spans.insert(data->result.spans.end(), part.spans.begin(), part.spans.end());
-      for (const uint32_t text : part.texts) data->result.inputs.push_back(static_cast<uint32_t>(first) + text);
-    }
+  const auto task = [&embedder, windows, passages, result, caller] {
+    windows->for_each([&](const infer::Window& window, std::span<const std::string> texts, uint64_t first) {
+      const auto of_text = [&](uint32_t text) { return (*passages)[first + text]; };
+      const auto part = infer::late_chunks(embedder, window, texts, of_text, first, [&] { return caller->gone(); });
+      append(result->values, part.vectors);
+      append(result->spans, part.spans);
+      for (const uint32_t text : part.texts) result->inputs.push_back(static_cast<uint32_t>(first) + text);
+    });
   };
-  data->result.dim = embedder.dim();
-  metrics_.count("te_embed_count", {}, static_cast<double>(inputs.size()));
-  submit(caller, work, seconds(Clock::now() - start), [this, data, &model, then = std::move(then)](const Timing& timing) {
-    data->result.timing = timing;
-    metrics_.count("te_embed_success", {}, static_cast<double>(data->texts.size()));
-    count(model, data->result);
-    then(std::move(data->result));
-  });
+  run_alone<Passages>(caller, model, start, windows->padded_tokens, result, task, std::move(then));
 }
 
 void Service::embed_tokens(const CallerPtr& caller, const ServedModel& model, const std::vector<Input>& inputs,
                            const TextSettings& settings, Then<TokenStates> then) {
   const auto start = Clock::now();
   const infer::Embedder& embedder = model.embedder();
-  auto data = std::make_shared<Windowed<TokenStates>>();
-  data->texts = texts_of(inputs);
-  data->result.texts = encode_rows(model, inputs, settings).texts;
-  const std::string prompt = prompt_of(model, settings);
-  const infer::Batcher batcher(model.tokenizer(), alone(model, settings, prompt, engine_.options().max_batch_tokens, false));
-  int64_t cost = 0;
-  batcher.for_each_window(infer::each_of(data->texts), [&](const infer::Window& window, uint64_t first) {
-    for (const infer::TextBatch& batch : window.batches) cost += static_cast<int64_t>(batch.rows) * batch.length;
-    data->windows.push_back(window);
-    data->firsts.push_back(first);
-  });
-  auto work = std::make_shared<Work>();
-  work->model = &model;
-  work->task_tokens = cost;
-  work->task = [&embedder, data, caller] {
-    infer::TokenVectors& all = data->result.tokens_of_texts;
-    for (size_t w = 0; w < data->windows.size(); ++w) {
-      const uint64_t first = data->firsts[w];
-      const auto texts = std::span(data->texts).subspan(first, data->windows[w].texts());
-      infer::TokenVectors part = infer::token_vectors(embedder, data->windows[w], texts, first, [&] { return caller->gone(); });
+  auto result = std::make_shared<TokenStates>();
+  result->texts = encode_rows(model, inputs, settings).texts;
+  const auto how = alone(model, settings, prompt_of(model, settings), engine_.options().max_batch_tokens, false);
+  const auto windows = std::make_shared<const Windows>(windows_of(infer::Batcher(model.tokenizer(), how), inputs));
+  const auto task = [&embedder, windows, result, caller] {
+    infer::TokenVectors& all = result->tokens_of_texts;
+    windows->for_each([&](const infer::Window& window, std::span<const std::string> texts, uint64_t first) {
+      const infer::TokenVectors part = infer::token_vectors(embedder, window, texts, first, [&] { return caller->gone(); });
       all.dim = part.dim;
-      all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
-      all.ids.insert(all.ids.end(), part.ids.begin(), part.ids.end());
-      all.spans.insert(all.spans.end(), part.spans.begin(), part.spans.end());
+      append(all.vectors, part.vectors);
+      append(all.ids, part.ids);
+      append(all.spans, part.spans);
       for (const uint32_t text : part.texts) all.texts.push_back(static_cast<uint32_t>(first) + text);
-    }
+    });
   };
-  metrics_.count("te_embed_count", {}, static_cast<double>(inputs.size()));
-  submit(caller, work, seconds(Clock::now() - start), [this, data, &model, then = std::move(then)](const Timing& timing) {
-    data->result.timing = timing;
-    metrics_.count("te_embed_success", {}, static_cast<double>(data->texts.size()));
-    count(model, data->result);
-    then(std::move(data->result));
-  });
+  run_alone<TokenStates>(caller, model, start, windows->padded_tokens, result, task, std::move(then));
 }
 
 }  // namespace m2bert::serve

@@ -144,7 +144,8 @@ class Service {
   void submit(const CallerPtr& caller, std::shared_ptr<Work> work, double tokenization, std::function<void(const Timing&)> then);
   void count(const ServedModel& model, const TextResults& results);
   template <class Result>
-  struct Windowed;
+  void run_alone(const CallerPtr& caller, const ServedModel& model, Clock::time_point start, int64_t padded_tokens,
+                 std::shared_ptr<Result> result, std::function<void()> task, Then<Result> then);
 
   ServiceOptions options_;
   Engine& engine_;

@@ -1,7 +1,7 @@
 """The OpenAPI document is valid, and the server keeps to it whatever is sent: schemathesis makes requests up from it, right and wrong ones.
 
 M2BERT_EXAMPLES: requests that are made up for each operation and model, beside some 4,000 that try each field at its limits (default: 10;
-150 make 10,000 for each model). M2BERT_SEED: other ones.
+400 make about 10,000 for each model). M2BERT_SEED: other ones.
 """
 import json
 import os

@@ -42,7 +42,7 @@ def test_sts_is_the_evaluator_of_sentence_transformers(minilm_folder, tmp_path):
 
     some, rng = texts(), np.random.default_rng(5)
     pairs = [(a, b, float(rng.integers(0, 11) / 2 + 2 * (x == y))) for (a, x), (b, y) in zip(some, some[7:])]
-    pairs += [(a, a, 5.0) for a, _ in some[:5]]
+    pairs += [(a, a + " indeed", 5.0) for a, _ in some[:5]]
     write_lines(tmp_path / "pairs.jsonl", [{"sentence1": a, "sentence2": b, "score": s} for a, b, s in pairs])
     model = sentence_transformers.SentenceTransformer(str(minilm_folder), device="cpu")
     names = ["cosine", "dot", "euclidean", "manhattan"]
