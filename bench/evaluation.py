@@ -4,7 +4,7 @@ Called by `script/bench evaluation`.
 
     M2BERT_BUILD=build/release python bench/evaluation.py [--sets wordnet manual-pages articles] [--train-sets SET ...]
         [--documents N] [--train-queries N] [--tokens N] [--epochs N] [--lr X] [--batch-size N] [--seed N] [--threads N] [--m2 DIR]
-        [--m2-tokens N] [--out bench/results] [--no-record]
+        [--m2-sets SET ...] [--m2-tokens N] [--out bench/results] [--no-record]
 
 For each data set (data_sets.py) `m2bert eval beir` scores BM25, all-MiniLM-L6-v2, and that model after `m2bert finetune retrieval` on the
 training queries; with --m2, a folder of a pretrained M2-BERT, also that model, before and after, with more tokens of each document. Every
@@ -130,7 +130,7 @@ def measure(name, arguments):
     folder, numbers = prepare(name, arguments)
     systems = {"BM25": evaluate(folder, "BM25", ["--bm25-only"], "--bm25-run")}
     models = [("MiniLM", MINILM, arguments.minilm_tokens, arguments.tokens, arguments.lr)]
-    if arguments.m2:
+    if arguments.m2 and name in arguments.m2_sets:
         models.append(("small M2-BERT", arguments.m2, arguments.m2_tokens, arguments.m2_train_tokens, arguments.m2_lr))
     for label, model, tokens, train_tokens, lr in models:
         systems[label] = evaluate(folder, label, with_model(model, tokens, arguments), "--run")
@@ -231,6 +231,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--m2", type=lambda path: Path(path).resolve(), help="model folder of a pretrained M2-BERT")
+    parser.add_argument("--m2-sets", nargs="+", choices=list(RETRIEVAL), default=list(RETRIEVAL), help="on which it is tried")
     parser.add_argument("--m2-lr", type=float, default=5e-4)
     parser.add_argument("--m2-note", default="", help="how that model was made, for the record")
     parser.add_argument("--m2-tokens", type=int, default=2048)

@@ -155,7 +155,7 @@ def embed_rate(options, texts):
             file = Path(folder) / "texts.txt"
             file.write_text("\n".join(lines) + "\n")
             begin = time.perf_counter()
-            subprocess.run([find_program("m2bert"), "embed", "--model", options.model, "--file", file, "--output", Path(folder) / "out.npy",
+            subprocess.run([find_program("m2bert"), "embed", "--model", options.model, file, "--output", Path(folder) / "out.npy",
                             "--threads", str(options.threads), "--quiet", "--overwrite"], check=True)
             return time.perf_counter() - begin
         one = min(seconds(texts[:1]) for _ in range(3))
@@ -248,7 +248,7 @@ async def memory(options):
     server = Server(options.model, options.threads)
     found = {}
     for name, count, texts in (("short", short, [text_of(state, state.randint(3, 40)) for _ in range(500)]),
-                               ("long", long, [text_of(state, 400) for _ in range(50)])):
+                               ("long", long, [text_of(state, 150) for _ in range(50)])):
         half = [texts[i % len(texts)] for i in range(count // 2)]
         _, statuses = await server_rate(server.port, half, 1, 8)
         middle = server.resident()
