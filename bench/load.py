@@ -180,7 +180,7 @@ async def server_rate(port, texts, batch, concurrency, reject=False):
 
 async def throughput(options):
     state = random.Random(1)
-    texts = [text_of(state, state.randint(20, 200)) for _ in range(256 if options.short else 2048)]
+    texts = [text_of(state, state.randint(20, 200)) for _ in range(128 if options.short else 512)]
     server = Server(options.model, options.threads)
     await server_rate(server.port, texts[:64], 32, 2)
     ratios, ours, theirs = [], [], []
