@@ -39,7 +39,7 @@ infer::Embedder make_embedder(const EvalModelOption& option) {
   return infer::Embedder(load_model(option.model), options);
 }
 
-io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& embedder) {
+io::Tree vector_settings(const infer::Embedder& embedder) {
   io::Tree settings = row_settings("eval", embedder.pretrained(), embedder.batcher().options());
   settings.set("pooling", models::name(embedder.pooling()));
   settings.set("normalize", embedder.normalize());

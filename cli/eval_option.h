@@ -24,7 +24,7 @@ struct EvalModelOption {
 void add_eval_model_options(CLI::App& app, EvalModelOption& option);
 infer::Embedder make_embedder(const EvalModelOption& option);
 // Everything that the embedder's vectors depend on, apart from texts and prompt; for eval::CachedEmbedder.
-io::Tree vector_settings(const EvalModelOption& option, const infer::Embedder& embedder);
+io::Tree vector_settings(const infer::Embedder& embedder);
 // What of these the results show: the model as it was named, pooling, maximum length, dtype ...
 io::Tree shown_settings(const EvalModelOption& option, const io::Tree& vector_settings);
 

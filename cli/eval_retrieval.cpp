@@ -68,7 +68,7 @@ struct Ranker {
   eval::VectorOptions options;
 
   explicit Ranker(const RetrievalOption& option)
-      : embedder(make_embedder(option.model)), cached(embedder, vector_settings(option.model, embedder), option.model.cache) {
+      : embedder(make_embedder(option.model)), cached(embedder, vector_settings(embedder), option.model.cache) {
     options.similarity = search::measure_named(measure_of(option, embedder));
     options.query_prompt = prompt_of(embedder, option.query_prompt, {"query"});
     options.passage_prompt = prompt_of(embedder, option.passage_prompt, {"document", "passage", "corpus"});

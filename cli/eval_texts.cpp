@@ -54,7 +54,7 @@ data::LabelledData read_labelled_file(const std::string& path, const data::Label
 TextVectors::TextVectors(const EvalTextsOption& option)
     : option_(option),
       embedder_(make_embedder(option.model)),
-      cached_(embedder_, vector_settings(option.model, embedder_), option.model.cache),
+      cached_(embedder_, vector_settings(embedder_), option.model.cache),
       prompt_(prompt_of(embedder_, option.prompt)) {}
 
 std::vector<float> TextVectors::operator()(const std::string& name, const std::vector<std::string>& texts) const {

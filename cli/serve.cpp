@@ -152,6 +152,15 @@ http::ServerOptions server_options(const ServeCommand& command) {
   return options;
 }
 
+serve::EngineOptions engine_options(const ServeCommand& command) {
+  serve::EngineOptions options;
+  options.max_batch_tokens = command.max_batch_tokens;
+  options.max_batch_rows = command.max_batch_rows;
+  options.max_queue_tokens = command.max_queue_tokens;
+  options.queue_timeout = milliseconds(command.queue_timeout);
+  return options;
+}
+
 // Waits for signals: SIGTERM and SIGINT drain, the second one ends at once; SIGHUP reads keys and certificates again.
 class SignalThread {
  public:
@@ -244,12 +253,7 @@ void run_serve(ServeCommand& command, const Globals& globals) {
   serve::Metrics metrics;
   const int worker_count = command.workers > 0 ? command.workers : std::max(2, available_cpus() / 2);
   auto workers = std::make_unique<serve::Workers>(worker_count);
-  serve::EngineOptions engine_options;
-  engine_options.max_batch_tokens = command.max_batch_tokens;
-  engine_options.max_batch_rows = command.max_batch_rows;
-  engine_options.max_queue_tokens = command.max_queue_tokens;
-  engine_options.queue_timeout = milliseconds(command.queue_timeout);
-  auto engine = std::make_unique<serve::Engine>(engine_options);
+  auto engine = std::make_unique<serve::Engine>(engine_options(command));
   serve::Service service(command.service, *engine, *workers, metrics);
   const auto api = std::make_shared<serve::Api>(command.api, service);
   api->set_keys(keys);

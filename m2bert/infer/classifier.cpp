@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "m2bert/error.h"
+#include "m2bert/infer/inference_pass.h"
 
 namespace m2bert::infer {
 namespace {
@@ -40,12 +41,7 @@ Classifier::Classifier(models::Pretrained pretrained, const EmbedOptions& option
 }
 
 Classifier::BatchScores Classifier::scores(const data::Batch& batch) const {
-  auto pass = nn::Pass::without_padding();
-  if (after_layer_)
-    pass.after_layer = [this](mx::array states) {
-      states.eval();
-      after_layer_();
-    };
+  auto pass = inference_pass(after_layer_);
   const mx::array logits = mx::astype(pretrained_.model->class_logits(models::inputs_of(batch), pass), mx::float32);
   return {models::to_floats(logits), models::to_floats(scores_of(logits, task_))};
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "m2bert/error.h"
+#include "m2bert/infer/inference_pass.h"
 #include "m2bert/io/log.h"
 #include "m2bert/models/heads.h"
 
@@ -100,19 +101,9 @@ VectorForm Embedder::form(std::optional<bool> normalize, std::optional<int> dime
   return form;
 }
 
-nn::Pass Embedder::pass() const {
-  auto pass = nn::Pass::without_padding();
-  if (!after_layer_) return pass;
-  pass.after_layer = [this](mx::array states) {
-    states.eval();
-    after_layer_();
-  };
-  return pass;
-}
-
 std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens, const VectorForm& form) const {
   const models::Inputs inputs = models::inputs_of(batch);
-  auto pass = this->pass();
+  auto pass = inference_pass(after_layer_);
   const int skipped = pretrained_.include_prompt ? 0 : prompt_tokens;
   const mx::array states = pretrained_.model->states_for(pooling_, inputs, pass, skipped);
   std::vector<mx::array> pooled;
@@ -131,7 +122,7 @@ std::vector<float> Embedder::after_pooling(mx::array vectors, const VectorForm& 
 }
 
 void Embedder::each_row_of_states(const TextBatch& batch, const std::function<void(size_t, std::span<const float>)>& use) const {
-  auto pass = this->pass();
+  auto pass = inference_pass(after_layer_);
   mx::array states = pretrained_.model->hidden_states(models::inputs_of(batch), pass);  // [B, L, H]
   states.eval();
   for (size_t row = 0; row < batch.texts.size(); ++row) {

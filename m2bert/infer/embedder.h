@@ -94,8 +94,6 @@ class Embedder {
   bool normalizes_cut() const;
 
  private:
-  nn::Pass pass() const;
-
   models::Pretrained pretrained_;
   Batcher batcher_;
   models::Poolings pooling_;

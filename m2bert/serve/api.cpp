@@ -253,7 +253,7 @@ http::Response Api::failed(int status, const std::string& message, const http::R
 }
 
 void Api::log(Call& call, const Route& route, int status) const {
-  const double took = std::chrono::duration<double>(Clock::now() - call.start()).count();
+  const double took = seconds(Clock::now() - call.start());
   Metrics& metrics = service_.metrics();
   const std::string of_route = Metrics::label("route", route.path);
   metrics.count("m2bert_requests_total", of_route + ",status=\"" + std::to_string(status) + "\"");

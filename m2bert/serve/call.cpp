@@ -138,7 +138,7 @@ void Call::tell(const ServedModel& model, const TextResults& results, const Text
   set_header("X-Tokenization-Time", milliseconds(results.timing.tokenization));
   set_header("X-Queue-Time", milliseconds(results.timing.queue));
   set_header("X-Inference-Time", milliseconds(results.timing.inference));
-  set_header("X-Total-Time", milliseconds(std::chrono::duration<double>(Clock::now() - start_).count()));
+  set_header("X-Total-Time", milliseconds(seconds(Clock::now() - start_)));
 }
 
 void Call::reply_as(const std::string& content_type, std::string body, int status) {

@@ -24,8 +24,6 @@ int64_t cost_of(const Row& row) {
   return row.batch_class.model->masks_padding() ? static_cast<int64_t>(row.ids.size()) : row.batch_class.length;
 }
 
-double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
-
 // The rows as a batch of the class's length, or with masked padding of the longest row's.
 data::Batch batch_of(std::span<const Row* const> rows) {
   const BatchClass& of = rows.front()->batch_class;
@@ -69,20 +67,16 @@ class Engine::LongBatch {
     engine.running_tokens_ = tokens;
     engine.running_layers_ = std::max(1, model.pretrained().config.num_hidden_layers);
     engine.layer_began_ = Clock::now();
-    set([&engine] { engine.make_room(); });
+    model.set_after_layer([&engine] { engine.make_room(); });
   }
   ~LongBatch() {
-    set({});
+    model_.set_after_layer({});
     engine_.is_running_ = false;
   }
   LongBatch(const LongBatch&) = delete;
   LongBatch& operator=(const LongBatch&) = delete;
 
  private:
-  void set(std::function<void()> function) {
-    if (model_.task() == ModelTask::embed) model_.embedder().set_after_layer(std::move(function));
-    else model_.classifier().set_after_layer(std::move(function));
-  }
   Engine& engine_;
   const ServedModel& model_;
 };

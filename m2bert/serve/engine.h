@@ -26,6 +26,7 @@
 namespace m2bert::serve {
 
 using Clock = std::chrono::steady_clock;
+inline double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 // What a batch has in common.
 struct BatchClass {

@@ -37,6 +37,11 @@ infer::Classifier& ServedModel::classifier() const {
   return *classifier_;
 }
 
+void ServedModel::set_after_layer(std::function<void()> after_layer) const {
+  if (embedder_) embedder_->set_after_layer(std::move(after_layer));
+  else classifier_->set_after_layer(std::move(after_layer));
+}
+
 bool ServedModel::is_reranker() const { return classifier_ && classifier_->labels().size() == 1; }
 
 int ServedModel::padded_length(int tokens, const std::optional<infer::PadMode>& asked) const {

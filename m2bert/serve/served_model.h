@@ -37,6 +37,8 @@ class ServedModel {
   // Error: this model embeds, or classifies, and says which routes it has.
   infer::Embedder& embedder() const;
   infer::Classifier& classifier() const;
+  // As infer::Embedder::set_after_layer.
+  void set_after_layer(std::function<void()> after_layer) const;
   // Whether it scores a pair of texts by a single number: a reranker.
   bool is_reranker() const;
 

@@ -10,8 +10,6 @@
 namespace m2bert::serve {
 namespace {
 
-double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
-
 std::string quoted_list(const std::vector<std::string>& names) {
   io::Tree list = io::Tree::list();
   for (const std::string& name : names) list.push_back(name);
@@ -171,6 +169,18 @@ Service::Encoded Service::encode_rows(const ServedModel& model, const std::vecto
   return all;
 }
 
+// The texts as rows for batches; takes their ids.
+std::shared_ptr<Work> Service::rows_of(Encoded& encoded, const ServedModel& model, const std::optional<infer::PadMode>& pad,
+                                       int prompt_tokens, const infer::VectorForm& form) {
+  auto work = std::make_shared<Work>();
+  for (size_t i = 0; i < encoded.encodings.size(); ++i) {
+    tokenize::Encoding& encoding = encoded.encodings[i];
+    const int length = model.padded_length(encoded.texts[i].tokens, pad);
+    work->rows.push_back({{&model, length, prompt_tokens, form}, std::move(encoding.ids), std::move(encoding.type_ids), {}, {}});
+  }
+  return work;
+}
+
 void Service::submit(const CallerPtr& caller, std::shared_ptr<Work> work, double tokenization, std::function<void(const Timing&)> then) {
   work->gone = [caller] { return caller->gone(); };
   Work* raw = work.get();  // the work owns this function
@@ -211,12 +221,7 @@ void Service::embed(const CallerPtr& caller, const ServedModel& model, const std
   if (!model.pretrained().include_prompt)
     prompt_tokens = embedder.batcher().with_prompt(prompt_of(model, settings)).next([](std::string&) { return false; }).prompt_tokens;
   Encoded encoded = encode_rows(model, inputs, settings);
-  auto work = std::make_shared<Work>();
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    tokenize::Encoding& encoding = encoded.encodings[i];
-    const int length = model.padded_length(encoded.texts[i].tokens, settings.pad);
-    work->rows.push_back({{&model, length, prompt_tokens, form}, std::move(encoding.ids), std::move(encoding.type_ids), {}, {}});
-  }
+  const auto work = rows_of(encoded, model, settings.pad, prompt_tokens, form);
   metrics_.count("te_embed_count", {}, static_cast<double>(inputs.size()));
   submit(caller, work, seconds(Clock::now() - start),
          [this, work, &model, dim = form.dim, texts = std::move(encoded.texts), then = std::move(then)](const Timing& timing) {
@@ -234,12 +239,7 @@ void Service::classify(const CallerPtr& caller, const ServedModel& model, const 
   const auto start = Clock::now();
   const infer::Classifier& classifier = model.classifier();
   Encoded encoded = encode_rows(model, inputs, settings);
-  auto work = std::make_shared<Work>();
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    tokenize::Encoding& encoding = encoded.encodings[i];
-    const int length = model.padded_length(encoded.texts[i].tokens, settings.pad);
-    work->rows.push_back({{&model, length, 0, {}}, std::move(encoding.ids), std::move(encoding.type_ids), {}, {}});
-  }
+  const auto work = rows_of(encoded, model, settings.pad, 0, {});
   metrics_.count("te_predict_count", {}, static_cast<double>(inputs.size()));
   submit(caller, work, seconds(Clock::now() - start),
          [this, work, &model, &classifier, texts = std::move(encoded.texts), then = std::move(then)](const Timing& timing) {

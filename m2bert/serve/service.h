@@ -141,6 +141,8 @@ class Service {
   void check(const std::vector<Input>& inputs) const;
   Encoded encode_rows(const ServedModel& model, const std::vector<Input>& inputs, const TextSettings& settings) const;
   tokenize::Encoding encode_ids(const ServedModel& model, const Input& input, const TextSettings& settings, size_t index) const;
+  static std::shared_ptr<Work> rows_of(Encoded& encoded, const ServedModel& model, const std::optional<infer::PadMode>& pad,
+                                       int prompt_tokens, const infer::VectorForm& form);
   void submit(const CallerPtr& caller, std::shared_ptr<Work> work, double tokenization, std::function<void(const Timing&)> then);
   void count(const ServedModel& model, const TextResults& results);
   template <class Result>

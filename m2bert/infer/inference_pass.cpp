@@ -1,0 +1,15 @@
+#include "m2bert/infer/inference_pass.h"
+
+namespace m2bert::infer {
+
+nn::Pass inference_pass(const std::function<void()>& after_layer) {
+  auto pass = nn::Pass::without_padding();
+  if (!after_layer) return pass;
+  pass.after_layer = [&after_layer](mx::array states) {
+    states.eval();
+    after_layer();
+  };
+  return pass;
+}
+
+}  // namespace m2bert::infer

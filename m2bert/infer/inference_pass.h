@@ -1,0 +1,11 @@
+#pragma once
+#include <functional>
+
+#include "m2bert/nn/pass.h"
+
+namespace m2bert::infer {
+
+// A pass without padding. after_layer, if there is one, is called after each encoder layer but the last, once its states are there.
+nn::Pass inference_pass(const std::function<void()>& after_layer);
+
+}  // namespace m2bert::infer
