@@ -124,19 +124,18 @@ struct Toeplitz {
     const uint32_t before1 = before(h), before2 = before(in.H + h), before_v = before(2 * in.H + h);
     const float D1 = D[2 * h], D2 = D[2 * h + 1];
     const bool even = in.L % 2 == 0;
-    const auto* projected = reinterpret_cast<const uint16_t*>(in.projected);
-    const auto* plain = reinterpret_cast<const uint16_t*>(in.u);
+    auto values = [](const BFloat16* x) { return reinterpret_cast<const uint16_t*>(x); };
 
     const int first = (blockIdx.x * WARPS + warp) * per_warp, last = min(first + per_warp, in.B);
     if (first >= last) return;
     uint32_t x1[WORDS], x2[WORDS], v[WORDS], u[WORDS];
     auto fetch_all = [&](int b) {
       const int length = in.lengths ? in.lengths[b] : in.L;
-      auto row = [&](int c) { return (size_t(c) * in.B + b) * in.L; };
-      fetch(projected + row(h), lane, length, even, x1);
-      fetch(projected + row(in.H + h), lane, length, even, x2);
-      fetch(projected + row(2 * in.H + h), lane, length, even, v);
-      fetch(plain + row(h), lane, length, even, u);
+      const size_t row = (size_t(h) * in.B + b) * in.L;
+      fetch(values(in.x1) + row, lane, length, even, x1);
+      fetch(values(in.x2) + row, lane, length, even, x2);
+      fetch(values(in.v) + row, lane, length, even, v);
+      fetch(values(in.u) + row, lane, length, even, u);
     };
     fetch_all(first);
     for (int b = first; b < last; ++b) {
@@ -190,11 +189,12 @@ struct Toeplitz {
 }  // namespace
 
 // Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2].
-#define MIXER_TOEPLITZ(length, blocks)                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                     \
-      const BFloat16* projected, const BFloat16* u, const float* short_filter, const BFloat16* taps, const float* D, const int* lengths, \
-      BFloat16* y, int H, int B, int L, bool residual, bool masked, int per_warp) {                                                      \
-    Toeplitz<length / 128>::run({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, taps, D, y, residual, per_warp);      \
+#define MIXER_TOEPLITZ(length, blocks)                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                    \
+      MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* lengths, BFloat16* y, MIXER_SIZES, bool residual,        \
+      int per_warp) {                                                                                                                   \
+    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), taps, D, y,  \
+                                residual, per_warp);                                                                                    \
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
