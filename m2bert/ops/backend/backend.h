@@ -14,6 +14,7 @@
 #include "m2bert/ops/adamw.h"
 #include "m2bert/ops/embedding.h"
 #include "m2bert/ops/feed_forward.h"
+#include "m2bert/ops/mixer_block.h"
 #include "m2bert/ops/monarch_mix.h"
 #include "m2bert/ops/packed_linear.h"
 #include "m2bert/ops/packed_mixer_block.h"
@@ -35,7 +36,8 @@ class Backend {
   virtual Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                              mx::Stream s) const;
 
-  // Without options (GELU, dropout mask). The filter length K is short_weight's last axis.
+  // These are without options (GELU, dropout mask). The filter length K is short_weight's last axis.
+  virtual Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const;
   virtual Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                             const MixerFilters& filters, mx::Stream s) const;
   virtual Array monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,
