@@ -193,7 +193,7 @@ mx::array beside(std::vector<mx::array> parts, size_t count, mx::Stream s) {
 
 int bias_rows() { return BIAS_ROWS; }
 
-int longest_mixer_core(mx::Dtype dtype) { return dtype == mx::float32 ? 8192 : 16384; }
+int longest_mixer_core(mx::Dtype dtype) { return dtype == mx::float32 ? 8192 : 32768; }
 
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
   const auto size = packed_size(kernel_for(L, dtype), residual);

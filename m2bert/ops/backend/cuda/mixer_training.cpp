@@ -56,9 +56,9 @@ struct Core {
     return mixer_core(MixerRows::of(in[0]), in[1], in[2], pack_mixer_filters(filters(in), mx::bfloat16, s), L, residual, with_bias_rows, s);
   }
 
-  // x1 v through a filter, times x2.
-  mx::array convolve(const MixerRows& mixed, const std::vector<mx::array>& taps, const mx::array& packed) const {
-    return mixer_core(mixed, mixed.v, mx::concatenate(taps, 0, s), packed, L, false, false, s);
+  // x1 v through a filter, times x2; of u only the shape matters.
+  mx::array convolve(const MixerRows& mixed, const mx::array& u, const Arrays& taps, const mx::array& packed) const {
+    return mixer_core(mixed, u, mx::concatenate(taps, 0, s), packed, L, false, false, s);
   }
 
   // Of y = x2 conv(s; k) + conv(u; k2) with s = x1 v, where dy [H, B L].
@@ -68,9 +68,9 @@ struct Core {
     const int H = u.shape(0);
     auto taps = [&](int i) { return rows(short_filter, i * H, (i + 1) * H, s); };
     auto packed = [&](const MixerFilters& f) { return pack_mixer_filters(f, mx::bfloat16, s); };
-    const auto dx2 = convolve({projected, dy, projected, 0, 0, 2 * H}, {taps(0), identity_taps(H, s), taps(2)}, packed({f.k, f.D, f.k_rev}));
-    const auto ds = convolve({projected, dy, dy, H, 0, 0}, {taps(1), one_taps(H, s), identity_taps(H, s)}, packed(reversed(f.k, f.k_rev, f.D, s)));
-    const auto du = residual ? convolve({dy, dy, dy}, {identity_taps(H, s), one_taps(H, s), one_taps(H, s)},
+    const auto dx2 = convolve({projected, dy, projected, 0, 0, 2 * H}, dy, {taps(0), identity_taps(H, s), taps(2)}, packed({f.k, f.D, f.k_rev}));
+    const auto ds = convolve({projected, dy, dy, H, 0, 0}, dy, {taps(1), one_taps(H, s), identity_taps(H, s)}, packed(reversed(f.k, f.k_rev, f.D, s)));
+    const auto du = residual ? convolve({dy, dy, dy}, dy, {identity_taps(H, s), one_taps(H, s), one_taps(H, s)},
                                         packed(reversed(*f.k2, f.k2_rev, *f.D2, s)))
                              : mx::zeros_like(u, s);
     auto [dprojected, dshort_filter] = local_gradient(projected, dx2, ds, short_filter);
