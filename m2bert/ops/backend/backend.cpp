@@ -76,6 +76,7 @@ Array Backend::gelu(const array&, mx::Stream) const { return {}; }
 Array Backend::gelu_tanh(const array&, mx::Stream) const { return {}; }
 Array Backend::gelu_gate(const array&, mx::Stream) const { return {}; }
 Array Backend::layer_norm(const array&, const Optional&, const array&, const array&, float, mx::Stream) const { return {}; }
+Array Backend::embedding_rows(const array&, const array&, mx::Stream) const { return {}; }
 Array Backend::embedding_norm(const std::vector<EmbeddingRows>&, const NormWeights&, mx::Dtype, mx::Stream) const { return {}; }
 Array Backend::dropout(const array&, float, const array&, mx::Stream) const { return {}; }
 Array Backend::cross_entropy_rows(const array&, const array&, mx::Stream) const { return {}; }

@@ -53,6 +53,7 @@ class Backend {
   virtual Array gelu_gate(const mx::array& x, mx::Stream s) const;
   virtual Array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                            float eps, mx::Stream s) const;
+  virtual Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const;
   virtual Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const;
   virtual Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const;
   virtual Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const;

@@ -169,6 +169,11 @@ inline float __uint_as_float(uint32_t bits) {
   return x;
 }
 inline float __expf(float x) { return std::exp(x); }
+inline float __fdividef(float x, float y) { return x / y; }
+template <typename T>
+T __ldg(const T* x) {
+  return *x;
+}
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 struct Shuffle {
   uint32_t value, result;

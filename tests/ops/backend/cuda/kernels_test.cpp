@@ -1,8 +1,6 @@
 // The CUDA kernels on tensor cores, run on the CPU (emulation.h), against the mixer's definition in double precision.
 #include "tests/ops/backend/cuda/emulation.h"
 //
-#include "m2bert/ops/backend/cuda/channel_norm.cu"
-#include "m2bert/ops/backend/cuda/gelu_gate.cu"
 #define FILTER_GRADIENT 0
 #include "m2bert/ops/backend/cuda/mixer_local_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cu"
@@ -307,48 +305,6 @@ TEST(CudaLocalGradient, EqualsItsDefinition) {
     for (size_t i = 0; i < 3 * n; ++i) ASSERT_NEAR(to_float(dp[i]), want_p[i], 4e-3 * std::abs(want_p[i]) + 1e-4) << L << " " << i;
     for (int i = 0; i < 3 * SHORT_FILTER; ++i) {
       EXPECT_NEAR(sums[i] + sums[3 * SHORT_FILTER + i], want_sums[i], 1e-4 * (1 + std::abs(want_sums[i]))) << L << " " << i;
-    }
-  }
-}
-
-TEST(CudaGeluGate, EqualsItsDefinition) {
-  const int vectors = 37, n = 8 * vectors;
-  auto x = random_values(2 * n, 3, 1);
-  const float extremes[] = {0, 40, -40, 3e4f, -3e4f};
-  for (int i = 0; i < 5; ++i) x[i] = from_float<BFloat16>(extremes[i]);
-  std::vector<BFloat16> y(n);
-  emulation::launch({2, 1, 1}, 32, 0, [&] { gelu_gate(x.data(), y.data(), vectors); });
-  for (int i = 0; i < n; ++i) {
-    const double a = to_float(x[i]), want = a / 2 * (1 + std::erf(a / std::sqrt(2.0))) * to_float(x[n + i]);
-    EXPECT_NEAR(to_float(y[i]), want, 4e-3 * std::abs(want) + 4e-5 * std::abs(to_float(x[n + i]))) << a;
-  }
-}
-
-TEST(CudaChannelNorm, EqualsItsDefinition) {
-  for (const int H : {48, 768, 900}) {
-    for (const int T : {1, 20, 35}) {
-      auto x = random_values(size_t(H) * T, 1, 2), residual = random_values(size_t(H) * T, 2, 3);
-      for (int h = 0; h < H; ++h) residual[size_t(h) * T] = from_float<BFloat16>(100 + to_float(residual[size_t(h) * T]));  // an offset
-      std::vector<float> bias(H), weight(H), norm_bias(H);
-      for (int h = 0; h < H; ++h) bias[h] = 0.01f * float(h % 17), weight[h] = 1 + 0.1f * float(h % 5), norm_bias[h] = 0.1f * float(h % 7);
-      std::vector<BFloat16> y(x.size(), from_float<BFloat16>(777));
-      emulation::launch({unsigned(T + 15) / 16, 1, 1}, 512, 2048, [&] {
-        (H <= 768 ? channel_norm_768 : channel_norm)(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), H,
-                                                     T, 1e-12f);
-      });
-      for (int t = 0; t < T; ++t) {
-        std::vector<double> v;
-        double mean = 0, variance = 0;
-        for (int h = 0; h < H; ++h) {
-          v.push_back(double(to_float(x[size_t(h) * T + t])) + to_float(residual[size_t(h) * T + t]) + bias[h]);
-          mean += v.back() / H;
-        }
-        for (const double value : v) variance += (value - mean) * (value - mean) / H;
-        for (int h = 0; h < H; ++h) {
-          const double want = (v[h] - mean) / std::sqrt(variance) * weight[h] + norm_bias[h];
-          ASSERT_NEAR(to_float(y[size_t(h) * T + t]), want, 4e-3 * std::abs(want) + 1e-4) << H << " " << T << " " << h << " " << t;
-        }
-      }
     }
   }
 }

@@ -1,4 +1,4 @@
-// The packed blocks of NVIDIA GPUs against the fallbacks in float32.
+// The packed mixer block of NVIDIA GPUs against the fallbacks in float32.
 #include <gtest/gtest.h>
 
 #include "m2bert/error.h"
@@ -71,32 +71,6 @@ TEST(CudaMixerBlock, NamesWhatIsWrong) {
   EXPECT_THROW((*packed)(random({2, 8, 16}, 1, mx::bfloat16), filters), Error);
   EXPECT_EQ((*packed)(mx::zeros({0, 8, 16}), filters).shape(), (mx::Shape{0, 8, 16}));
   EXPECT_EQ(ops::pack_mixer_block(mixer_weights(24, true), true), nullptr);
-}
-
-TEST(CudaFeedForward, EqualsTheFallback) {
-  if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
-  struct Sizes {
-    int H, I, nb;
-  };
-  for (const auto& size : {Sizes{64, 128, 1}, Sizes{768, 3072, 4}, Sizes{1792, 64, 2}}) {
-    const auto [H, I, nb] = size;
-    auto weight = [](int out, int in, int nb, int seed) {
-      const mx::array scale(1 / std::sqrt(float(in / nb)));
-      const mx::Shape shape = nb == 1 ? mx::Shape{out, in} : mx::Shape{nb, out / nb, in / nb};
-      return ops::Weight{mx::astype(random(shape, seed) * scale, mx::bfloat16), {}};
-    };
-    ops::FeedForwardWeights w{weight(2 * I, H, nb, 1), {}, weight(H, I, nb, 2), random({H}, 3), random({H}, 4), random({H}, 5)};
-    w.gated = true;
-    const auto packed = ops::pack_feed_forward(w);
-    ASSERT_NE(packed, nullptr);
-    auto wide = w;
-    for (auto* one : {&wide.up, &wide.down}) one->values = mx::astype(one->values, mx::float32);
-    for (const int rows : {1, 15, 32, 130, 301}) {
-      const auto x = random({rows, H}, rows, mx::bfloat16);
-      expect_near((*packed)(x), ops::feed_forward_fallback(mx::astype(x, mx::float32), wide), 2e-2);
-    }
-    EXPECT_EQ((*packed)(mx::zeros({0, H}, mx::bfloat16)).shape(), (mx::Shape{0, H}));
-  }
 }
 
 }  // namespace

@@ -1,0 +1,53 @@
+#pragma once
+// The kernels of the channel mixer as MLX operations without gradients, on channel-major bfloat16 arrays.
+#include <optional>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::ops::cuda {
+
+// Dropout of the gate's result, as ops::dropout does it; none without a key.
+struct GateDropout {
+  float p = 0;
+  std::optional<mx::array> key;
+};
+
+// h [I, T] = dropout(gelu(a) * b) for the halves a, b of x [2 I, T].
+mx::array gelu_gate(const mx::array& x, const GateDropout& dropout, mx::Stream s);
+
+// h once more, and the gradient of x, from the gradient of h.
+struct GateGradient {
+  mx::array h, dx;
+};
+GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const GateDropout& dropout, mx::Stream s);
+
+// All float32 [H].
+struct NormParameters {
+  mx::array bias, weight, norm_bias;
+  float eps;
+};
+
+// Whether the norm kernels take H channels.
+bool supports_channel_norm(int H);
+
+// Registers: at most 768 channels and 2^32 values, a multiple of 8 positions. Tiles: whatever supports_channel_norm() allows.
+enum class NormKernel { automatic, registers, tiles };
+
+// norm(x + bias + residual) * weight + norm_bias over the channels; x, residual [H, T].
+mx::array channel_norm(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s,
+                       NormKernel kernel = NormKernel::automatic);
+
+// The same, and what the gradient needs: sum = x + bias + residual, statistics float32 [2, T].
+struct TrainingNorm {
+  mx::array y, sum, statistics;
+};
+TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s);
+
+// The gradient of sum, and those of weight, norm_bias and bias as the rows of parameters, float32 [3, H]. Deterministic.
+struct NormGradient {
+  mx::array sum, parameters;
+};
+NormGradient channel_norm_gradient(const mx::array& dy, const mx::array& sum, const mx::array& statistics, const mx::array& weight,
+                                   mx::Stream s);
+
+}  // namespace m2bert::ops::cuda

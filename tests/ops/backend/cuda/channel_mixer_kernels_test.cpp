@@ -1,0 +1,264 @@
+// The CUDA kernels of the channel mixer, run on the CPU (emulation.h), against their definitions in double precision.
+#include "tests/ops/backend/cuda/emulation.h"
+//
+#include "m2bert/ops/backend/cuda/channel_norm.cu"
+#include "m2bert/ops/backend/cuda/gelu_gate.cu"
+
+#include <gtest/gtest.h>
+
+#include <numbers>
+#include <random>
+
+namespace m2bert::ops::cuda {
+namespace {
+
+using Values = std::vector<BFloat16>;
+
+BFloat16 rounded(double x) { return from_float<BFloat16>(float(x)); }
+
+Values random_values(size_t n, float scale, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  Values x;
+  for (size_t i = 0; i < n; ++i) x.push_back(rounded(normal(random)));
+  return x;
+}
+Values unwritten(size_t n) { return Values(n, rounded(777)); }
+
+// What the rounding of a result may change, and `slack`.
+void expect_rounded(BFloat16 x, double want, double slack, const std::string& at) {
+  ASSERT_NEAR(to_float(x), want, 4e-3 * std::abs(want) + slack) << at;
+}
+
+// A gate of I channels and T positions, with or without dropout.
+struct Gate {
+  int I, T;
+  bool drops = false;
+  Values x = random_values(size_t(2) * I * T, 2, 1), dh = random_values(size_t(I) * T, 1, 2);
+  Values h = unwritten(dh.size()), dx = unwritten(x.size());
+  std::vector<uint32_t> key{12345, 0xfedcba98u};
+
+  static constexpr float p = 0.3f;
+  emulation::Index grid() const { return {unsigned(T + 255) / 256, unsigned(I + 31) / 32, 1}; }
+  int threshold() const { return int(dropout_threshold(p)); }
+  // By the definition in dropout_mask.h.
+  double factor(int i, int t) const {
+    if (!drops) return 1;
+    auto mix = [](uint32_t x) {
+      x = (x ^ (x >> 16)) * 0x85ebca6bu;
+      x = (x ^ (x >> 13)) * 0xc2b2ae35u;
+      return x ^ (x >> 16);
+    };
+    const uint32_t index = uint32_t(t) * uint32_t(I) + uint32_t(i), line = index / kDropoutLine;
+    const uint32_t hash = mix(index % kDropoutLine * (mix(key[1] + line) | 1) + mix(key[0] + line));
+    return hash >= dropout_threshold(p) ? 1 / (1.0 - p) : 0;
+  }
+
+  void forward() {
+    emulation::launch(grid(), 256, 0, [&] {
+      if (drops) {
+        gelu_gate_dropout(x.data(), key.data(), h.data(), I, T, threshold(), 1 / (1 - p));
+      } else {
+        gelu_gate(x.data(), h.data(), I, T);
+      }
+    });
+  }
+  void backward() {
+    emulation::launch(grid(), 256, 0, [&] {
+      if (drops) {
+        gelu_gate_gradient_dropout(x.data(), dh.data(), key.data(), dx.data(), h.data(), I, T, threshold(), 1 / (1 - p));
+      } else {
+        gelu_gate_gradient(x.data(), dh.data(), dx.data(), h.data(), I, T);
+      }
+    });
+  }
+  void check(bool gradients) const {
+    for (int i = 0; i < I; ++i) {
+      for (int t = 0; t < T; ++t) {
+        const size_t at = size_t(i) * T + t;
+        const double a = to_float(x[at]), b = to_float(x[dh.size() + at]), d = to_float(dh[at]) * factor(i, t);
+        const double cdf = 0.5 * (1 + std::erf(a / std::numbers::sqrt2));
+        const double derivative = cdf + a * std::exp(-a * a / 2) / std::sqrt(2 * std::numbers::pi);
+        const auto name = std::to_string(I) + "x" + std::to_string(T) + " at " + std::to_string(i) + ", " + std::to_string(t);
+        expect_rounded(h[at], a * cdf * b * factor(i, t), 6e-5 * std::abs(b), name + ": h");
+        if (!gradients) continue;
+        expect_rounded(dx[at], d * b * derivative, 1e-4 * std::abs(d * b), name + ": da");
+        expect_rounded(dx[dh.size() + at], d * a * cdf, 6e-5 * std::abs(d), name + ": db");
+      }
+    }
+  }
+};
+
+TEST(CudaGeluGate, EqualsItsDefinition) {
+  for (const bool drops : {false, true}) {
+    for (const auto& [I, T] : {std::pair{32, 1}, {48, 7}, {40, 264}, {33, 275}, {3072, 5}}) {
+      Gate g{I, T, drops};
+      g.forward();
+      g.check(false);
+    }
+  }
+}
+
+TEST(CudaGeluGate, GradientEqualsItsDefinition) {
+  for (const bool drops : {false, true}) {
+    for (const auto& [I, T] : {std::pair{32, 1}, {48, 7}, {40, 264}, {33, 275}, {3072, 5}}) {
+      Gate g{I, T, drops};
+      g.backward();
+      g.check(true);
+    }
+  }
+}
+
+TEST(CudaGeluGate, TakesLargeValues) {
+  Gate g{8, 8};
+  const float extremes[] = {0, 40, -40, 3e4f, -3e4f, 9, -9};
+  for (int i = 0; i < 7; ++i) g.x[size_t(i)] = rounded(extremes[i]);
+  g.forward();
+  g.check(false);
+  g.backward();
+  g.check(true);
+}
+
+// A norm of H channels and T positions; the first position has an offset, the second one a spike.
+struct Norm {
+  int H, T;
+  Values x = random_values(size_t(H) * T, 1, 2), residual = random_values(size_t(H) * T, 2, 3), dy = random_values(size_t(H) * T, 1, 4);
+  Values y = unwritten(x.size()), sum = y, dx = y;
+  std::vector<float> bias, weight, norm_bias, statistics = std::vector<float>(size_t(2) * T, 777.0f), partial;
+
+  Norm(int channels, int positions) : H(channels), T(positions) {
+    for (int h = 0; h < H; ++h) {
+      bias.push_back(0.01f * float(h % 17)), weight.push_back(1 + 0.1f * float(h % 5)), norm_bias.push_back(0.1f * float(h % 7));
+      residual[size_t(h) * T] = rounded(100 + to_float(residual[size_t(h) * T]));
+    }
+    if (T > 1) residual[size_t(H / 2) * T + 1] = rounded(1000);
+  }
+  int columns() const { return H <= 1152 ? 32 : 16; }
+  unsigned tiles() const { return unsigned(T + columns() - 1) / columns(); }
+  size_t shared_bytes() const { return size_t(columns()) * (4 * size_t(H) + 128); }
+
+  void forward(unsigned blocks) {
+    const auto kernel = columns() == 32 ? channel_norm : channel_norm_16;
+    emulation::launch({blocks, 1, 1}, 256, shared_bytes(),
+                      [&] { kernel(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), H, T, 1e-12f); });
+  }
+  void forward_in_registers() {
+    emulation::launch({tiles(), 1, 1}, 256, 2048, [&] {
+      channel_norm_registers(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), H, T, 1e-12f);
+    });
+  }
+  void training(unsigned blocks) {
+    const auto kernel = columns() == 32 ? channel_norm_training : channel_norm_training_16;
+    emulation::launch({blocks, 1, 1}, 256, shared_bytes(), [&] {
+      kernel(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), sum.data(), statistics.data(), H, T,
+             1e-12f);
+    });
+  }
+  void backward(unsigned blocks) {
+    partial.assign(size_t(3) * H * blocks, 777.0f);
+    const auto kernel = columns() == 32 ? channel_norm_gradient : channel_norm_gradient_16;
+    emulation::launch({blocks, 1, 1}, 256, shared_bytes() + 12 * size_t(H),
+                      [&] { kernel(dy.data(), sum.data(), statistics.data(), weight.data(), dx.data(), partial.data(), H, T); });
+  }
+
+  struct Position {
+    std::vector<double> v;  // the norm's input
+    double mean = 0, scale = 0;
+  };
+  Position position(int t) const {
+    Position p;
+    double variance = 0;
+    for (int h = 0; h < H; ++h) {
+      p.v.push_back(double(to_float(x[size_t(h) * T + t])) + to_float(residual[size_t(h) * T + t]) + bias[size_t(h)]);
+      p.mean += p.v.back() / H;
+    }
+    for (const double value : p.v) variance += (value - p.mean) * (value - p.mean) / H;
+    p.scale = 1 / std::sqrt(variance);
+    return p;
+  }
+  void check_forward() const {
+    for (int t = 0; t < T; ++t) {
+      const auto p = position(t);
+      for (int h = 0; h < H; ++h) {
+        expect_rounded(y[size_t(h) * T + t], (p.v[size_t(h)] - p.mean) * p.scale * weight[size_t(h)] + norm_bias[size_t(h)], 1e-4,
+                       std::to_string(H) + "x" + std::to_string(T) + " at " + std::to_string(h) + ", " + std::to_string(t));
+      }
+    }
+  }
+  void check_saved() const {
+    for (int t = 0; t < T; ++t) {
+      const auto p = position(t);
+      for (int h = 0; h < H; ++h) expect_rounded(sum[size_t(h) * T + t], p.v[size_t(h)], 0, "sum");
+      ASSERT_NEAR(statistics[size_t(t)], p.mean, 1e-5 * (1 + std::abs(p.mean)));
+      ASSERT_NEAR(statistics[size_t(T + t)], p.scale, 1e-4 * p.scale);
+    }
+  }
+  // Of the sums as they were saved.
+  void check_gradients(unsigned blocks) const {
+    std::vector<double> parameters(size_t(3) * H), size = parameters;
+    for (int t = 0; t < T; ++t) {
+      const double mean = statistics[size_t(t)], scale = statistics[size_t(T + t)];
+      double means[2] = {};
+      auto normalized = [&](int h) { return (to_float(sum[size_t(h) * T + t]) - mean) * scale; };
+      auto gradient = [&](int h) { return double(to_float(dy[size_t(h) * T + t])); };
+      for (int h = 0; h < H; ++h) {
+        means[0] += weight[size_t(h)] * gradient(h) / H;
+        means[1] += weight[size_t(h)] * gradient(h) * normalized(h) / H;
+      }
+      for (int h = 0; h < H; ++h) {
+        const double d = scale * (weight[size_t(h)] * gradient(h) - means[0] - normalized(h) * means[1]);
+        expect_rounded(dx[size_t(h) * T + t], d, 1e-4, "dx");
+        const double parts[] = {gradient(h) * normalized(h), gradient(h), d};
+        for (int k = 0; k < 3; ++k) {
+          parameters[size_t(k * H + h)] += parts[k];
+          size[size_t(k * H + h)] += std::abs(parts[k]);
+        }
+      }
+    }
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      double sum = 0;
+      for (unsigned b = 0; b < blocks; ++b) sum += partial[b * parameters.size() + i];
+      ASSERT_NEAR(sum, parameters[i], 1e-5 * size[i] + 1e-5) << H << "x" << T << " at " << i;
+    }
+  }
+};
+
+TEST(CudaChannelNorm, EqualsItsDefinition) {
+  for (const int H : {48, 768, 900, 1792}) {
+    for (const int T : {1, 20, 35, 72}) {
+      Norm n(H, T);
+      for (const unsigned blocks : {1u, n.tiles()}) {
+        n.forward(blocks);
+        n.check_forward();
+      }
+    }
+  }
+}
+
+TEST(CudaChannelNorm, InRegisters) {
+  for (const int H : {48, 700, 768}) {
+    for (const int T : {8, 40}) {
+      Norm n(H, T);
+      n.forward_in_registers();
+      n.check_forward();
+    }
+  }
+}
+
+TEST(CudaChannelNorm, GradientEqualsItsDefinition) {
+  for (const int H : {48, 768, 900, 1792}) {
+    for (const int T : {1, 20, 35, 136}) {
+      Norm n(H, T);
+      for (const unsigned blocks : {1u, n.tiles()}) {
+        n.training(blocks);
+        n.check_forward();
+        n.check_saved();
+        n.backward(blocks);
+        n.check_gradients(blocks);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace m2bert::ops::cuda
