@@ -95,16 +95,24 @@ struct Core {
   // Of the filters at each lag: [H, filters, n] float32, lag t in place t modulo n.
   mx::array filter_gradients(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& dy) const {
     const int H = u.shape(0), B = u.shape(1) / L, filters = residual ? 2 : 1;
+    const auto mixed = MixerRows::of(projected);
+    Arrays inputs{mixed.x1, mixed.x2, mixed.v, u, short_filter, dy};
+    Scalars scalars{H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false};
+    if (L <= 128) {
+      constexpr int threads = 256, shared_bytes = 128 * 132 * 4;
+      inputs.push_back(short_filter);  // in place of the lengths, which are not read
+      return run({"mixer_outer_gradient", "mixer_outer_gradient", filters, H, threads, shared_bytes}, inputs, {H, filters, 256}, mx::float32,
+                 scalars, s);
+    }
     const int length = std::max(1024, int(std::bit_ceil(unsigned(L))));
     const int slot = std::min(length, int(std::bit_ceil(unsigned(std::max(2 * L, 16)))));
     const MonarchSizes sizes{length / 128};
-    const auto mixed = MixerRows::of(projected);
     const std::string kernel = "mixer_filter_gradient_" + std::to_string(length);
     const Launch launch{kernel, kernel, filters, H, 32 * sizes.warps(), sizes.shared_bytes()};
     const int n = sizes.size();
-    const auto spectra = run(launch, {mixed.x1, mixed.x2, mixed.v, u, short_filter, dy, monarch_tables(length), short_filter},
-                             {H, filters, 2 * n}, mx::float32,
-                             {H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false, slot}, s);
+    inputs.push_back(monarch_tables(length)), inputs.push_back(short_filter);
+    scalars.push_back(slot);
+    const auto spectra = run(launch, inputs, {H, filters, 2 * n}, mx::float32, scalars, s);
     const auto lags = mx::fft::ifft(mx::view(spectra, mx::complex64, s), n, 2, mx::fft::FFTNorm::Forward, s);
     return mx::real(lags, s);
   }

@@ -4,6 +4,7 @@
 #define FILTER_GRADIENT 0
 #include "m2bert/ops/backend/cuda/mixer_local_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cu"
+#include "m2bert/ops/backend/cuda/mixer_outer_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_toeplitz.cu"
 
 #include <gtest/gtest.h>
@@ -211,24 +212,12 @@ std::vector<BFloat16> random_values(size_t n, float scale, unsigned seed) {
   return x;
 }
 
-// The gradient of both filters at each lag, from dy, which is m.y here: the relative L2 error.
-template <int PARTS, typename Kernel>
-double filter_gradient_error(Kernel kernel, const Case& c) {
-  Mixer m(c);
-  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
-  constexpr MonarchSizes sizes{PARTS};
-  const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(2 * c.L + 15))), sizes.length());
-  std::vector<float2> gradients(2 * n, {777, 777});
-  const auto constants = monarch_constants(PARTS);
-  emulation::launch({2, 1, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
-    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.lengths.data(), gradients.data(),
-           1, c.B, c.L, 0, 1, 2, c.masked, slot);
-  });
+// The relative L2 error of the gradients of both filters, given at each lag modulo n.
+template <typename Lags>
+double gradient_error(const Mixer& m, const std::vector<BFloat16>& dy, int n, Lags lags) {
+  const auto& c = m.c;
   double difference = 0, norm = 0;
   for (int f = 0; f < 2; ++f) {
-    Complexes conjugates;
-    for (int i = 0; i < n; ++i) conjugates.emplace_back(gradients[f * n + i].x, -gradients[f * n + i].y);
-    const auto lags = transform(conjugates);  // the inverse transform's conjugate
     std::vector<std::vector<double>> in(c.B), out(c.B);
     for (int b = 0; b < c.B; ++b) {
       std::vector<double> parts[3];
@@ -250,11 +239,52 @@ double filter_gradient_error(Kernel kernel, const Case& c) {
       for (int b = 0; b < c.B; ++b) {
         for (int t = std::max(0, lag); t < std::min(c.L, c.L + lag); ++t) want += in[b][t - lag] * out[b][t];
       }
-      const double d = want - lags[(lag + n) % n].real();
+      const double d = want - lags(f, (lag + n) % n);
       difference += d * d, norm += want * want;
     }
   }
   return std::sqrt(difference / norm);
+}
+
+template <int PARTS, typename Kernel>
+double filter_gradient_error(Kernel kernel, const Case& c) {
+  Mixer m(c);
+  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
+  constexpr MonarchSizes sizes{PARTS};
+  const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(std::max(2 * c.L, 16)))), sizes.length());
+  std::vector<float2> gradients(2 * n, {777, 777});
+  const auto constants = monarch_constants(PARTS);
+  emulation::launch({2, 1, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.lengths.data(), gradients.data(),
+           1, c.B, c.L, 0, 1, 2, c.masked, slot);
+  });
+  Complexes lags[2];
+  for (int f = 0; f < 2; ++f) {
+    Complexes conjugates;
+    for (int i = 0; i < n; ++i) conjugates.emplace_back(gradients[f * n + i].x, -gradients[f * n + i].y);
+    lags[f] = transform(conjugates);  // the inverse transform's conjugate
+  }
+  return gradient_error(m, dy, n, [&](int f, int lag) { return lags[f][lag].real(); });
+}
+
+double outer_gradient_error(const Case& c) {
+  Mixer m(c);
+  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
+  std::vector<float> lags(2 * 256, 777);
+  emulation::launch({2, 1, 1}, OuterGradient::THREADS, OuterGradient::SHARED_BYTES, [&] {
+    mixer_outer_gradient(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), m.lengths.data(), lags.data(), 1, c.B,
+                         c.L, 0, 1, 2, c.masked);
+  });
+  return gradient_error(m, dy, 256, [&](int f, int lag) { return lags[256 * f + lag]; });
+}
+
+TEST(CudaOuterGradient, EqualsItsDefinition) {
+  for (const Case& c : {Case{1, 5}, Case{3, 40}, Case{17, 33}, Case{127, 19}, Case{128, 16}}) {
+    EXPECT_LT(outer_gradient_error(c), 4e-3) << c.L << " " << c.B;
+  }
+  for (const auto signal : {Signal::offset, Signal::spike}) {
+    EXPECT_LT(outer_gradient_error({100, 9, true, true, false, signal}), 4e-3) << int(signal);
+  }
 }
 
 TEST(CudaFilterGradient, Length1024) {

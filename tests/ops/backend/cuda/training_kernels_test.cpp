@@ -4,6 +4,7 @@
 #include "m2bert/ops/backend/cuda/adamw.cu"
 #include "m2bert/ops/backend/cuda/cross_entropy.cu"
 #include "m2bert/ops/backend/cuda/embedding_gradient.cu"
+#include "m2bert/ops/backend/cuda/filter_network.cu"
 
 #include <gtest/gtest.h>
 
@@ -26,33 +27,50 @@ std::vector<BFloat16> halves(size_t n, float scale, unsigned seed) {
   return x;
 }
 
+// Eight arrays, of which some are empty.
 TEST(CudaAdamW, EqualsItsDefinition) {
-  const int n = 300;
-  const auto value = floats(n, 1, 1), gradient = floats(n, 3, 2), m = floats(n, 1, 3);
-  auto v = floats(n, 1, 4);
-  for (auto& x : v) x = x * x;
-  std::vector<float> new_value(n), new_m(n), new_v(n);
-  const double scale = 0.5, limit = 1.2, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, keep = 0.99, rate = 0.1, root = 1.7;
-  emulation::launch({2, 1, 1}, 256, 0, [&] {
-    adamw(value.data(), gradient.data(), m.data(), v.data(), new_value.data(), new_m.data(), new_v.data(), n, scale, limit, beta1, beta2,
-          eps, keep, rate, root);
+  const double scale = 0.5, limit = 1.2, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, root = 1.7;
+  const int n[8] = {300, 7, 1, 0, 256, 257, 0, 3};
+  std::vector<float> value[8], gradient[8], m[8], v[8], new_value[8], new_m[8], new_v[8];
+  float keep[8], rate[8];
+  for (int a = 0; a < 8; ++a) {
+    const auto size = size_t(std::max(n[a], 1)), seed = size_t(10 * a);
+    value[a] = floats(size, 1, unsigned(seed)), gradient[a] = floats(size, 3, unsigned(seed + 1)), m[a] = floats(size, 1, unsigned(seed + 2));
+    for (const float x : floats(size, 1, unsigned(seed + 3))) v[a].push_back(x * x);
+    for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size, 777);
+    keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a + 1);
+  }
+#define INPUTS(i) value[i].data(), gradient[i].data(), m[i].data(), v[i].data()
+#define OUTPUTS(i) new_value[i].data(), new_m[i].data(), new_v[i].data()
+#define NUMBERS(i) n[i], keep[i], rate[i]
+  emulation::launch({2, 8, 1}, 128, 0, [&] {
+    adamw(ADAMW_EACH(INPUTS), ADAMW_EACH(OUTPUTS), scale, limit, beta1, beta2, eps, root, ADAMW_EACH(NUMBERS));
   });
-  for (int i = 0; i < n; ++i) {
-    const double g = std::clamp(scale * gradient[i], -limit, limit), a = beta1 * m[i] + (1 - beta1) * g;
-    const double b = beta2 * v[i] + (1 - beta2) * g * g;
-    EXPECT_NEAR(new_m[i], a, 1e-6);
-    EXPECT_NEAR(new_v[i], b, 1e-6 * (1 + b));
-    EXPECT_NEAR(new_value[i], keep * value[i] - rate * a / (std::sqrt(b) * root + eps), 1e-5);
+  for (int a = 0; a < 8; ++a) {
+    for (int i = 0; i < n[a]; ++i) {
+      const double g = std::clamp(scale * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
+      const double second = beta2 * v[a][i] + (1 - beta2) * g * g;
+      EXPECT_NEAR(new_m[a][i], first, 1e-6);
+      EXPECT_NEAR(new_v[a][i], second, 1e-6 * (1 + second));
+      EXPECT_NEAR(new_value[a][i], keep[a] * value[a][i] - rate[a] * first / (std::sqrt(second) * root + eps), 1e-5 * (1 + rate[a]));
+    }
+    if (n[a] == 0) {
+      EXPECT_EQ(new_value[a][0], 777);
+    }
   }
 }
 
 TEST(CudaSumOfSquares, EqualsItsDefinition) {
-  for (const int n : {1, 31, 1000}) {
-    const auto x = floats(n, 1, unsigned(n));
-    std::vector<float> sums(3, -1);
-    emulation::launch({3, 1, 1}, 256, 32, [&] { sum_of_squares(x.data(), sums.data(), n); });
-    const double want = std::inner_product(x.begin(), x.end(), x.begin(), 0.0);
-    EXPECT_NEAR(sums[0] + sums[1] + sums[2], want, 1e-5 * want) << n;
+  std::vector<std::vector<float>> x;
+  int n[16];
+  for (int i = 0; i < 16; ++i) n[i] = i == 5 ? 0 : 1 + 83 * i, x.push_back(floats(size_t(n[i] + 1), 1, unsigned(i)));
+  std::vector<float> sums(3 * 16, -1);
+#define POINTER(i) x[i].data()
+#define SIZE(i) n[i]
+  emulation::launch({3, 16, 1}, 256, 32, [&] { sum_of_squares(SQUARES_EACH(POINTER), sums.data(), SQUARES_EACH(SIZE)); });
+  for (size_t i = 0; i < 16; ++i) {
+    const double want = std::inner_product(x[i].begin(), x[i].begin() + n[i], x[i].begin(), 0.0);
+    EXPECT_NEAR(sums[3 * i] + sums[3 * i + 1] + sums[3 * i + 2], want, 1e-5 * want) << i;
   }
 }
 
@@ -111,6 +129,51 @@ TEST(CudaEmbeddingGradient, EqualsItsDefinition) {
       for (int i = 0; i < n; ++i) want += index[i] == r ? to_float(dy[size_t(i) * width + c]) : 0;
       ASSERT_NEAR(to_float(dtable[size_t(r) * width + c]), want, 4e-3 * std::abs(want) + 1e-6) << r << " " << c;
     }
+  }
+}
+
+TEST(CudaSineLinear, EqualsItsDefinition) {
+  for (const auto& [rows, in, out] : {std::tuple{1, 1, 1}, {33, 5, 128}, {40, 128, 128}, {70, 40, 24}}) {
+    const auto x = floats(size_t(rows) * in, 1, 1), w = floats(size_t(out) * in, 0.3f, 2), b = floats(out, 1, 3), freq = floats(out, 3, 4);
+    const auto dy = floats(size_t(rows) * out, 1, 5);
+    std::vector<float> y(dy.size(), 777), dx(x.size(), 777), da(dy.size(), 777), dfreq_rows(dy.size(), 777), dw(w.size(), 777);
+    std::vector<float> db(out, 777), dfreq(out, 777);
+    const unsigned blocks = unsigned(rows + 15) / 16, shared = sizeof(SineShared);
+    emulation::launch({blocks, 1, 1}, 256, shared, [&] { sine_linear(x.data(), w.data(), b.data(), freq.data(), y.data(), rows, in, out); });
+    emulation::launch({blocks, 1, 1}, 256, shared, [&] {
+      sine_linear_gradient(x.data(), w.data(), b.data(), freq.data(), dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out);
+    });
+    emulation::launch({unsigned(in + 15) / 16, unsigned(out + 15) / 16, 1}, 256, 12288, [&] {
+      sine_linear_sums(x.data(), da.data(), dfreq_rows.data(), dw.data(), db.data(), dfreq.data(), rows, in, out);
+    });
+    std::vector<double> want_x(x.size()), want_w(w.size()), want_b(out), want_freq(out);
+    for (int r = 0; r < rows; ++r) {
+      for (int o = 0; o < out; ++o) {
+        double a = b[o];
+        for (int i = 0; i < in; ++i) a += double(x[size_t(r) * in + i]) * w[size_t(o) * in + i];
+        EXPECT_NEAR(y[size_t(r) * out + o], std::sin(freq[o] * a), 1e-4);
+        const double c = dy[size_t(r) * out + o] * std::cos(freq[o] * a);
+        want_b[o] += c * freq[o], want_freq[o] += c * a;
+        for (int i = 0; i < in; ++i) {
+          want_x[size_t(r) * in + i] += c * freq[o] * w[size_t(o) * in + i];
+          want_w[size_t(o) * in + i] += c * freq[o] * x[size_t(r) * in + i];
+        }
+      }
+    }
+    auto near = [&](const std::vector<float>& found, const std::vector<double>& want, const char* name) {
+      for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(found[i], want[i], 1e-3 * (1 + std::abs(want[i]))) << name << " " << i;
+    };
+    near(dx, want_x, "dx"), near(dw, want_w, "dweight"), near(db, want_b, "dbias"), near(dfreq, want_freq, "dfreq");
+  }
+}
+
+TEST(CudaExponentialDecay, EqualsItsDefinition) {
+  const int rows = 7, columns = 9;
+  const auto x = floats(rows * columns, 1, 1), times = floats(rows, 1, 2), deltas = floats(columns, 1, 3);
+  std::vector<float> y(rows * columns);
+  emulation::launch({2, 1, 1}, 64, 0, [&] { exponential_decay(x.data(), times.data(), deltas.data(), y.data(), rows, columns); });
+  for (int i = 0; i < rows * columns; ++i) {
+    EXPECT_NEAR(y[i], x[i] * std::exp(-times[i / columns] * std::abs(deltas[i % columns])), 1e-4 * (1 + std::abs(y[i])));
   }
 }
 
