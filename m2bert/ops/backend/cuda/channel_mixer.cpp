@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <variant>
 
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/dropout_mask.h"
 
@@ -39,12 +41,45 @@ struct NormTiles {
   }
 };
 
+bool is_hopper() {
+#ifdef M2BERT_CUDA_SM_90A
+  static const bool hopper = [] {
+    const auto& info = mx::device_info(mx::Device::gpu);
+    const auto name = info.find("architecture");
+    return name != info.end() && std::get<std::string>(name->second) == "sm_90";
+  }();
+  return hopper;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 mx::array gelu_gate(const mx::array& x, const GateDropout& d, mx::Stream s) {
   const int I = x.shape(0) / 2, T = x.shape(1);
   if (!drops(d)) return run(gate_launch("gelu_gate", "gelu_gate", I, T), {x}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
   return run(gate_launch("gelu_gate_dropout", "gelu_gate_dropout", I, T), {x, *d.key}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
+}
+
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s) {
+  constexpr int inputs = 192, block_rows = 128, positions = 64, stages = 4, multiprocessors = 132;
+  if (weight.ndim() != 3) return std::nullopt;
+  const int nb = weight.shape(0), rows = weight.shape(1), T = x.shape(1);
+  if (nb % 2 != 0 || rows % block_rows != 0 || weight.shape(2) != inputs || T % 8 != 0 || !is_hopper()) return std::nullopt;
+  const int row_tiles = rows / block_rows, zones = std::clamp(multiprocessors / row_tiles, 1, ceil_div(T, positions));
+  const int blocks = row_tiles * zones, pairs = nb / 2;
+  // Two matrices in each stage, two barriers of 8 bytes for each, and what aligning them takes.
+  constexpr int shared_bytes = stages * 2 * inputs * positions * 2 + stages * 2 * 8 + 1024;
+  return run({"gated_product", "gated_product", blocks, blocks * pairs <= multiprocessors ? pairs : 1, 384, shared_bytes}, {x, weight},
+             {pairs * rows, T}, x.dtype(), {nb, rows, T, zones}, s);
+}
+
+mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s) {
+  if (!drops(dropout)) {
+    if (const auto h = gated_product(weight, x, s)) return *h;
+  }
+  return gelu_gate(multiply(weight, x, s), dropout, s);
 }
 
 GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const GateDropout& d, mx::Stream s) {

@@ -43,7 +43,7 @@ struct TrainingFeedForward {
   Arrays operator()(const Arrays& in) const {
     const auto &x = in[0], &up = in[1], &down = in[2];
     const auto bias = in.size() > 5 ? float32(in[5], s) : mx::zeros({x.shape(0)}, mx::float32, s);
-    const auto h = gelu_gate(multiply(up, x, s), dropout, s);
+    const auto h = gated_up(up, x, dropout, s);
     const auto norm = channel_norm_training(multiply(down, h, s), x, {bias, float32(in[3], s), float32(in[4], s), eps}, s);
     return {norm.y, norm.sum, norm.statistics};
   }

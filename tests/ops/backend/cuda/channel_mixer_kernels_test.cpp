@@ -2,6 +2,7 @@
 #include "tests/ops/backend/cuda/emulation.h"
 //
 #include "m2bert/ops/backend/cuda/channel_norm.cu"
+#include "m2bert/ops/backend/cuda/gated_product.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
 
 #include <gtest/gtest.h>
@@ -117,6 +118,35 @@ TEST(CudaGeluGate, TakesLargeValues) {
   g.check(false);
   g.backward();
   g.check(true);
+}
+
+TEST(CudaGatedProduct, EqualsItsDefinition) {
+  constexpr int K = 192;
+  struct Case {
+    int nb, rows, T, zones, passes;
+  };
+  for (const auto& c : {Case{2, 128, 8, 1, 1}, {4, 256, 72, 2, 2}, {4, 128, 712, 2, 1}, {6, 128, 200, 3, 2}}) {
+    const auto x = random_values(size_t(c.nb) * K * c.T, 1, 1), weight = random_values(size_t(c.nb) * c.rows * K, 0.1f, 2);
+    auto h = unwritten(size_t(c.nb) / 2 * c.rows * c.T);
+    emulation::launch({unsigned(c.rows / 128 * c.zones), unsigned(c.passes), 1}, 384, 4 * 49152 + 64 + 1024,
+                      [&] { gated_product(x.data(), weight.data(), h.data(), c.nb, c.rows, c.T, c.zones); });
+    auto product = [&](int block, int row, int t) {
+      double sum = 0;
+      for (int k = 0; k < K; ++k) {
+        sum += double(to_float(weight[(size_t(block) * c.rows + row) * K + k])) * to_float(x[(size_t(block) * K + k) * c.T + t]);
+      }
+      return sum;
+    };
+    for (int p = 0; p < c.nb / 2; ++p) {
+      for (int row = 0; row < c.rows; row += 1 + c.T / 100) {
+        for (int t = 0; t < c.T; ++t) {
+          const double a = product(p, row, t), b = product(p + c.nb / 2, row, t);
+          expect_rounded(h[size_t(p * c.rows + row) * c.T + t], a / 2 * (1 + std::erf(a / std::numbers::sqrt2)) * b,
+                         1e-4 * (std::abs(a) + std::abs(b)), std::to_string(row) + ", " + std::to_string(t));
+        }
+      }
+    }
+  }
 }
 
 // A norm of H channels and T positions; the first position has an offset, the second one a spike.
