@@ -54,6 +54,30 @@ bool is_hopper() {
 #endif
 }
 
+// The layout of gated_product.cu.
+struct ProductSizes {
+  static constexpr int INPUTS = 192, BLOCK_ROWS = 128, POSITIONS = 64, MULTIPROCESSORS = 132;
+  bool blocks;  // whether the weight has any; if not, there is no kernel
+  int nb = 0, rows = 0, inputs = 0, T;
+
+  ProductSizes(const mx::array& weight, const mx::array& x) : blocks(weight.ndim() == 3), T(x.shape(1)) {
+    if (blocks) nb = weight.shape(0), rows = weight.shape(1), inputs = weight.shape(2);
+  }
+  bool supported() const { return blocks && nb % 2 == 0 && rows % BLOCK_ROWS == 0 && inputs == INPUTS && T % 8 == 0 && is_hopper(); }
+  bool supports_gradient(const mx::array& down) const {
+    return supported() && rows % (2 * BLOCK_ROWS) == 0 && down.shape() == mx::Shape{nb, inputs, rows / 2};
+  }
+  int I() const { return nb / 2 * rows; }
+  // Ranges of the positions: as many as fill the GPU.
+  int zones() const { return std::clamp(MULTIPROCESSORS / (rows / BLOCK_ROWS), 1, ceil_div(T, POSITIONS)); }
+
+  Launch launch(std::string_view name) const {
+    const int x = rows / BLOCK_ROWS * zones(), pairs = nb / 2;
+    return {name, std::string(name), x, x * pairs <= MULTIPROCESSORS ? pairs : 1, 384, 8 * INPUTS * POSITIONS * 2 + 1088};
+  }
+  Scalars scalars() const { return {nb, rows, T, zones()}; }
+};
+
 }  // namespace
 
 mx::array gelu_gate(const mx::array& x, const GateDropout& d, mx::Stream s) {
@@ -63,16 +87,9 @@ mx::array gelu_gate(const mx::array& x, const GateDropout& d, mx::Stream s) {
 }
 
 std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s) {
-  constexpr int inputs = 192, block_rows = 128, positions = 64, stages = 4, multiprocessors = 132;
-  if (weight.ndim() != 3) return std::nullopt;
-  const int nb = weight.shape(0), rows = weight.shape(1), T = x.shape(1);
-  if (nb % 2 != 0 || rows % block_rows != 0 || weight.shape(2) != inputs || T % 8 != 0 || !is_hopper()) return std::nullopt;
-  const int row_tiles = rows / block_rows, zones = std::clamp(multiprocessors / row_tiles, 1, ceil_div(T, positions));
-  const int blocks = row_tiles * zones, pairs = nb / 2;
-  // Two matrices in each stage, two barriers of 8 bytes for each, and what aligning them takes.
-  constexpr int shared_bytes = stages * 2 * inputs * positions * 2 + stages * 2 * 8 + 1024;
-  return run({"gated_product", "gated_product", blocks, blocks * pairs <= multiprocessors ? pairs : 1, 384, shared_bytes}, {x, weight},
-             {pairs * rows, T}, x.dtype(), {nb, rows, T, zones}, s);
+  const ProductSizes sizes(weight, x);
+  if (!sizes.supported()) return std::nullopt;
+  return run(sizes.launch("gated_product"), {x, weight}, {sizes.I(), sizes.T}, x.dtype(), sizes.scalars(), s);
 }
 
 mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s) {
@@ -89,6 +106,17 @@ GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const G
   const auto launch = gate_launch("gelu_gate_gradient", drops(d) ? "gelu_gate_gradient_dropout" : "gelu_gate_gradient", I, T);
   const auto out = run(launch, inputs, {x.shape(), {I, T}}, {x.dtype(), x.dtype()}, gate_scalars(I, T, d), s);
   return {out[1], out[0]};
+}
+
+GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, const mx::array& down, const mx::array& dy,
+                               const GateDropout& dropout, mx::Stream s) {
+  const ProductSizes sizes(weight, x);
+  if (drops(dropout) || !sizes.supports_gradient(down)) {
+    return gelu_gate_gradient(multiply(weight, x, s), multiply(mx::swapaxes(down, -1, -2, s), dy, s), dropout, s);
+  }
+  const auto out = run(sizes.launch("gated_product_gradient"), {x, weight, dy, down}, {{sizes.I(), sizes.T}, {2 * sizes.I(), sizes.T}},
+                       {x.dtype(), x.dtype()}, sizes.scalars(), s);
+  return {out[0], out[1]};
 }
 
 bool supports_channel_norm(int H) { return H <= 2048; }

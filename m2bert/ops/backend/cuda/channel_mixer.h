@@ -28,6 +28,11 @@ struct GateGradient {
 };
 GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const GateDropout& dropout, mx::Stream s);
 
+// The same from x, the input of weight, and dy, the gradient of down h: multiplies by weight and down. In one kernel where gated_product()
+// is.
+GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, const mx::array& down, const mx::array& dy,
+                               const GateDropout& dropout, mx::Stream s);
+
 // All float32 [H].
 struct NormParameters {
   mx::array bias, weight, norm_bias;

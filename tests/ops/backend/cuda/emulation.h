@@ -309,46 +309,54 @@ inline void commit_products() {}
 inline void finish_products() {}
 inline void pin(float (&)[32]) {}
 
-struct WarpgroupMultiply {
-  float* d;
-  const uint32_t* a;
-  uint64_t b;
-  bool accumulate;
-};
-// The right operand as PTX lays it out: rows of k, 64 values each, eight rows every `stride` bytes, swizzled by 128 bytes.
-inline void multiply(float (&d)[32], const uint32_t* a, uint64_t b, bool accumulate) {
-  auto& group = emulation::block().warpgroups[emulation::block().current / 128];
-  WarpgroupMultiply own{d, a, b, accumulate};
-  group.slots[emulation::block().current % 128] = &own;
-  emulation::wait(group.barrier, 128, [&] {
-    const uint32_t start = uint32_t(b & 0x3fff) << 4, stride = uint32_t(b >> 32 & 0x3fff) << 4;
-    float right[16][64];
+// 16 rows of 64 values in shared memory as PTX describes them: eight rows every `stride` bytes, swizzled by 128 bytes.
+struct Rows {
+  float values[16][64];
+  explicit Rows(uint64_t described) {
+    const uint32_t start = uint32_t(described & 0x3fff) << 4, stride = uint32_t(described >> 32 & 0x3fff) << 4;
     for (int k = 0; k < 16; ++k) {
       for (int n = 0; n < 64; ++n) {
         uint32_t address = start + uint32_t(k / 8) * stride + uint32_t(k % 8) * 128 + uint32_t(n) * 2;
         address ^= (address >> 7 & 7) << 4;
         BFloat16 value;
         std::memcpy(&value, emulation::block().shared.data() + address, 2);
-        right[k][n] = to_float(value);
+        values[k][n] = to_float(value);
       }
     }
+  }
+};
+struct WarpgroupMultiply {
+  float* d;
+  const uint32_t* a;  // or null: the left operand is in shared memory
+  uint64_t columns, b;
+  bool accumulate;
+};
+inline void multiply(float* d, const uint32_t* a, uint64_t columns, uint64_t b, bool accumulate) {
+  auto& group = emulation::block().warpgroups[emulation::block().current / 128];
+  WarpgroupMultiply own{d, a, columns, b, accumulate};
+  group.slots[emulation::block().current % 128] = &own;
+  emulation::wait(group.barrier, 128, [&] {
+    const Rows right(b), left_columns(a ? b : columns);
     for (int thread = 0; thread < 128; ++thread) {
       auto* lane = static_cast<WarpgroupMultiply*>(group.slots[thread]);
       const int q = thread % 4;
       for (int half = 0; half < 2; ++half) {
-        // The row's values are spread over the four lanes.
         float left[16];
-        for (int from = 0; from < 4; ++from) {
-          const auto* words = static_cast<WarpgroupMultiply*>(group.slots[thread - q + from])->a;
-          for (int high = 0; high < 2; ++high) {
-            const float2 v = unpack_bf16(words[half + 2 * high]);
-            left[2 * from + 8 * high] = v.x, left[2 * from + 8 * high + 1] = v.y;
+        if (a) {  // the row's values are spread over the four lanes
+          for (int from = 0; from < 4; ++from) {
+            const auto* words = static_cast<WarpgroupMultiply*>(group.slots[thread - q + from])->a;
+            for (int high = 0; high < 2; ++high) {
+              const float2 v = unpack_bf16(words[half + 2 * high]);
+              left[2 * from + 8 * high] = v.x, left[2 * from + 8 * high + 1] = v.y;
+            }
           }
+        } else {
+          for (int k = 0; k < 16; ++k) left[k] = left_columns.values[k][thread / 32 * 16 + thread % 32 / 4 + 8 * half];
         }
         for (int j = 0; j < 8; ++j) {
           for (int i = 0; i < 2; ++i) {
             float sum = 0;
-            for (int k = 0; k < 16; ++k) sum += left[k] * right[k][8 * j + 2 * q + i];
+            for (int k = 0; k < 16; ++k) sum += left[k] * right.values[k][8 * j + 2 * q + i];
             float& result = lane->d[4 * j + 2 * half + i];
             result = lane->accumulate ? result + sum : sum;
           }
@@ -357,6 +365,8 @@ inline void multiply(float (&d)[32], const uint32_t* a, uint64_t b, bool accumul
     }
   });
 }
+inline void multiply(float (&d)[32], const uint32_t* a, uint64_t b, bool accumulate) { multiply(d, a, 0, b, accumulate); }
+inline void multiply(float (&d)[32], uint64_t columns, uint64_t b, bool accumulate) { multiply(d, nullptr, columns, b, accumulate); }
 
 struct Load {
   uint32_t* r;
