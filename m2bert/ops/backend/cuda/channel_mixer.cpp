@@ -27,28 +27,46 @@ Scalars gate_scalars(int I, int T, const GateDropout& d) {
   return {I, T, int(dropout_threshold(d.p)), 1 / (1 - d.p)};
 }
 
+// Such as "sm_90".
+const std::string& architecture() {
+  static const std::string name = [] {
+    const auto& info = mx::device_info(mx::Device::gpu);
+    const auto found = info.find("architecture");
+    return found == info.end() ? std::string() : std::get<std::string>(found->second);
+  }();
+  return name;
+}
+
+// The most shared memory that a block may have.
+int shared_memory_limit() {
+  const auto& name = architecture();
+  const int KiB = name == "sm_80" || name == "sm_87" ? 163 : name == "sm_90" || name == "sm_100" || name == "sm_103" ? 227 : 99;
+  return KiB * 1024;
+}
+
 // The layout of channel_norm.cu: tiles of 32 positions, or of 16 if the channels are too many for shared memory.
 struct NormTiles {
   int H, T;
-  int columns() const { return H <= 1152 ? 32 : 16; }
-  std::string kernel(std::string name) const { return columns() == 32 ? name : name + "_16"; }
+  static int bytes(int H, int columns) { return columns * (4 * H + 128); }
+  static int gradient_bytes(int H, int columns) { return bytes(H, columns) + 12 * H; }
+  static bool supported(int H) { return gradient_bytes(H, 16) <= shared_memory_limit(); }
+
+  int columns() const { return gradient_bytes(H, 32) <= shared_memory_limit() ? 32 : 16; }
   // Enough to fill any GPU. A fixed number, since the order of a gradient's sums depends on it.
   int blocks() const { return std::min(264, ceil_div(T, columns())); }
-  int shared_bytes() const { return columns() * (4 * H + 128); }
 
-  Launch launch(std::string_view name, int extra_bytes = 0) const {
-    return {name, kernel(std::string(name)), blocks(), 1, 256, shared_bytes() + extra_bytes};
+  Launch launch(std::string_view name) const { return launch(name, bytes(H, columns())); }
+  Launch gradient_launch(std::string_view name) const { return launch(name, gradient_bytes(H, columns())); }
+
+ private:
+  Launch launch(std::string_view name, int shared_bytes) const {
+    return {name, std::string(name) + (columns() == 32 ? "" : "_16"), blocks(), 1, 256, shared_bytes};
   }
 };
 
 bool is_hopper() {
 #ifdef M2BERT_CUDA_SM_90A
-  static const bool hopper = [] {
-    const auto& info = mx::device_info(mx::Device::gpu);
-    const auto name = info.find("architecture");
-    return name != info.end() && std::get<std::string>(name->second) == "sm_90";
-  }();
-  return hopper;
+  return architecture() == "sm_90";
 #else
   return false;
 #endif
@@ -119,7 +137,7 @@ GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, cons
   return {out[0], out[1]};
 }
 
-bool supports_channel_norm(int H) { return H <= 2048; }
+bool supports_channel_norm(int H) { return NormTiles::supported(H); }
 
 mx::array channel_norm(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s, NormKernel kernel) {
   const int H = x.shape(0), T = x.shape(1);
@@ -144,7 +162,7 @@ NormGradient channel_norm_gradient(const mx::array& dy, const mx::array& sum, co
                                    mx::Stream s) {
   const int H = sum.shape(0), T = sum.shape(1);
   const NormTiles tiles{H, T};
-  const auto out = run(tiles.launch("channel_norm_gradient", 12 * H), {dy, sum, statistics, weight}, {{H, T}, {tiles.blocks(), 3, H}},
+  const auto out = run(tiles.gradient_launch("channel_norm_gradient"), {dy, sum, statistics, weight}, {{H, T}, {tiles.blocks(), 3, H}},
                        {sum.dtype(), mx::float32}, {H, T}, s);
   return {out[0], mx::sum(out[1], 0, false, s)};
 }
