@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <variant>
 
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/dropout_mask.h"
 
@@ -25,18 +27,73 @@ Scalars gate_scalars(int I, int T, const GateDropout& d) {
   return {I, T, int(dropout_threshold(d.p)), 1 / (1 - d.p)};
 }
 
+// Such as "sm_90".
+const std::string& architecture() {
+  static const std::string name = [] {
+    const auto& info = mx::device_info(mx::Device::gpu);
+    const auto found = info.find("architecture");
+    return found == info.end() ? std::string() : std::get<std::string>(found->second);
+  }();
+  return name;
+}
+
+// The most shared memory that a block may have.
+int shared_memory_limit() {
+  const auto& name = architecture();
+  const int KiB = name == "sm_80" || name == "sm_87" ? 163 : name == "sm_90" || name == "sm_100" || name == "sm_103" ? 227 : 99;
+  return KiB * 1024;
+}
+
 // The layout of channel_norm.cu: tiles of 32 positions, or of 16 if the channels are too many for shared memory.
 struct NormTiles {
   int H, T;
-  int columns() const { return H <= 1152 ? 32 : 16; }
-  std::string kernel(std::string name) const { return columns() == 32 ? name : name + "_16"; }
+  static int bytes(int H, int columns) { return columns * (4 * H + 128); }
+  static int gradient_bytes(int H, int columns) { return bytes(H, columns) + 12 * H; }
+  static bool supported(int H) { return gradient_bytes(H, 16) <= shared_memory_limit(); }
+
+  int columns() const { return gradient_bytes(H, 32) <= shared_memory_limit() ? 32 : 16; }
   // Enough to fill any GPU. A fixed number, since the order of a gradient's sums depends on it.
   int blocks() const { return std::min(264, ceil_div(T, columns())); }
-  int shared_bytes() const { return columns() * (4 * H + 128); }
 
-  Launch launch(std::string_view name, int extra_bytes = 0) const {
-    return {name, kernel(std::string(name)), blocks(), 1, 256, shared_bytes() + extra_bytes};
+  Launch launch(std::string_view name) const { return launch(name, bytes(H, columns())); }
+  Launch gradient_launch(std::string_view name) const { return launch(name, gradient_bytes(H, columns())); }
+
+ private:
+  Launch launch(std::string_view name, int shared_bytes) const {
+    return {name, std::string(name) + (columns() == 32 ? "" : "_16"), blocks(), 1, 256, shared_bytes};
   }
+};
+
+bool is_hopper() {
+#ifdef M2BERT_CUDA_SM_90A
+  return architecture() == "sm_90";
+#else
+  return false;
+#endif
+}
+
+// The layout of gated_product.cu.
+struct ProductSizes {
+  static constexpr int INPUTS = 192, BLOCK_ROWS = 128, POSITIONS = 64, MULTIPROCESSORS = 132;
+  bool blocks;  // whether the weight has any; if not, there is no kernel
+  int nb = 0, rows = 0, inputs = 0, T;
+
+  ProductSizes(const mx::array& weight, const mx::array& x) : blocks(weight.ndim() == 3), T(x.shape(1)) {
+    if (blocks) nb = weight.shape(0), rows = weight.shape(1), inputs = weight.shape(2);
+  }
+  bool supported() const { return blocks && nb % 2 == 0 && rows % BLOCK_ROWS == 0 && inputs == INPUTS && T % 8 == 0 && is_hopper(); }
+  bool supports_gradient(const mx::array& down) const {
+    return supported() && rows % (2 * BLOCK_ROWS) == 0 && down.shape() == mx::Shape{nb, inputs, rows / 2};
+  }
+  int I() const { return nb / 2 * rows; }
+  // Ranges of the positions: as many as fill the GPU.
+  int zones() const { return std::clamp(MULTIPROCESSORS / (rows / BLOCK_ROWS), 1, ceil_div(T, POSITIONS)); }
+
+  Launch launch(std::string_view name) const {
+    const int x = rows / BLOCK_ROWS * zones(), pairs = nb / 2;
+    return {name, std::string(name), x, x * pairs <= MULTIPROCESSORS ? pairs : 1, 384, 8 * INPUTS * POSITIONS * 2 + 1088};
+  }
+  Scalars scalars() const { return {nb, rows, T, zones()}; }
 };
 
 }  // namespace
@@ -45,6 +102,19 @@ mx::array gelu_gate(const mx::array& x, const GateDropout& d, mx::Stream s) {
   const int I = x.shape(0) / 2, T = x.shape(1);
   if (!drops(d)) return run(gate_launch("gelu_gate", "gelu_gate", I, T), {x}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
   return run(gate_launch("gelu_gate_dropout", "gelu_gate_dropout", I, T), {x, *d.key}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
+}
+
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s) {
+  const ProductSizes sizes(weight, x);
+  if (!sizes.supported()) return std::nullopt;
+  return run(sizes.launch("gated_product"), {x, weight}, {sizes.I(), sizes.T}, x.dtype(), sizes.scalars(), s);
+}
+
+mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s) {
+  if (!drops(dropout)) {
+    if (const auto h = gated_product(weight, x, s)) return *h;
+  }
+  return gelu_gate(multiply(weight, x, s), dropout, s);
 }
 
 GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const GateDropout& d, mx::Stream s) {
@@ -56,7 +126,18 @@ GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const G
   return {out[1], out[0]};
 }
 
-bool supports_channel_norm(int H) { return H <= 2048; }
+GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, const mx::array& down, const mx::array& dy,
+                               const GateDropout& dropout, mx::Stream s) {
+  const ProductSizes sizes(weight, x);
+  if (drops(dropout) || !sizes.supports_gradient(down)) {
+    return gelu_gate_gradient(multiply(weight, x, s), multiply(mx::swapaxes(down, -1, -2, s), dy, s), dropout, s);
+  }
+  const auto out = run(sizes.launch("gated_product_gradient"), {x, weight, dy, down}, {{sizes.I(), sizes.T}, {2 * sizes.I(), sizes.T}},
+                       {x.dtype(), x.dtype()}, sizes.scalars(), s);
+  return {out[0], out[1]};
+}
+
+bool supports_channel_norm(int H) { return NormTiles::supported(H); }
 
 mx::array channel_norm(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s, NormKernel kernel) {
   const int H = x.shape(0), T = x.shape(1);
@@ -81,7 +162,7 @@ NormGradient channel_norm_gradient(const mx::array& dy, const mx::array& sum, co
                                    mx::Stream s) {
   const int H = sum.shape(0), T = sum.shape(1);
   const NormTiles tiles{H, T};
-  const auto out = run(tiles.launch("channel_norm_gradient", 12 * H), {dy, sum, statistics, weight}, {{H, T}, {tiles.blocks(), 3, H}},
+  const auto out = run(tiles.gradient_launch("channel_norm_gradient"), {dy, sum, statistics, weight}, {{H, T}, {tiles.blocks(), 3, H}},
                        {sum.dtype(), mx::float32}, {H, T}, s);
   return {out[0], mx::sum(out[1], 0, false, s)};
 }

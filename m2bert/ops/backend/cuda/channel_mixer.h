@@ -15,11 +15,23 @@ struct GateDropout {
 // h [I, T] = dropout(gelu(a) * b) for the halves a, b of x [2 I, T].
 mx::array gelu_gate(const mx::array& x, const GateDropout& dropout, mx::Stream s);
 
+// gelu(a) * b for the halves a, b of weight x, in one kernel; weight [nb, 2 I / nb, 192], x [nb 192, T]. Null if the kernel does not take
+// these shapes, or not on this GPU: it is for Hopper, blocks of a multiple of 128 rows, and a multiple of 8 positions.
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s);
+
+// dropout(gelu(a) * b) for the halves a, b of weight x, the fastest way; weight [out, in] or [nb, out / nb, in / nb].
+mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s);
+
 // h once more, and the gradient of x, from the gradient of h.
 struct GateGradient {
   mx::array h, dx;
 };
 GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const GateDropout& dropout, mx::Stream s);
+
+// The same from x, the input of weight, and dy, the gradient of down h: multiplies by weight and down. In one kernel where gated_product()
+// is.
+GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, const mx::array& down, const mx::array& dy,
+                               const GateDropout& dropout, mx::Stream s);
 
 // All float32 [H].
 struct NormParameters {

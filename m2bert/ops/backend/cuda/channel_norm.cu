@@ -79,7 +79,7 @@ __device__ __forceinline__ void sum_rows(float (*values)[CHUNK], float* sums, in
   for (int k = 0; k < VALUES; ++k) {
 #pragma unroll
     for (int i = 0; i < CHUNK; ++i) values[k][i] = 0;
-#pragma unroll
+#pragma unroll 2
     for (int warp = 0; warp < NORM_WARPS; ++warp) {
 #pragma unroll
       for (int i = 0; i < CHUNK; ++i) values[k][i] += sums[(warp * VALUES + k) * COLUMNS + column + i];
@@ -189,13 +189,12 @@ struct RegisterNorm {
     M2BERT_SHARED_MEMORY(shared_memory);
     float* const sums = reinterpret_cast<float*>(shared_memory);
     const int row = threadIdx.x / LANES, column = threadIdx.x % LANES * CHUNK, t = blockIdx.x * COLUMNS + column;
-    const bool exists = t < T;
     auto vector = [&](const BFloat16* x, int h) { return *reinterpret_cast<const uint4*>(x + (unsigned(h) * unsigned(T) + unsigned(t))); };
     uint4 x[PASSES] = {}, residual[PASSES] = {};
 #pragma unroll
     for (int k = 0; k < PASSES; ++k) {
       const int h = row + k * ROWS;
-      if (exists && h < H) x[k] = vector(in.x, h), residual[k] = vector(in.residual, h);
+      if (t < T && h < H) x[k] = vector(in.x, h), residual[k] = vector(in.residual, h);
     }
     float v[PASSES][CHUNK], mean[1][CHUNK] = {}, scale[1][CHUNK] = {};
 #pragma unroll
@@ -229,7 +228,7 @@ struct RegisterNorm {
 #pragma unroll
     for (int k = 0; k < PASSES; ++k) {
       const int h = row + k * ROWS;
-      if (!exists || h >= H) continue;
+      if (t >= T || h >= H) continue;
       const float w = __ldg(in.weight + h), b = __ldg(in.norm_bias + h);
 #pragma unroll
       for (int i = 0; i < CHUNK; ++i) v[k][i] = v[k][i] * scale[0][i] * w + b;

@@ -18,21 +18,21 @@ struct Dropout {
   float scale;  // of what is kept
 };
 
-// The factors of values with increasing indices: the constants of a line are computed once.
+// The factors of values with consecutive indices: the constants of a line are computed once.
 class DropoutFactors {
  public:
-  __device__ __forceinline__ float operator()(const Dropout& dropout, uint64_t index) {
-    const uint32_t line = uint32_t(index / kDropoutLine);
-    if (line != line_) {
-      line_ = line;
+  __device__ __forceinline__ float operator()(const Dropout& dropout, uint64_t index, bool first) {
+    const uint32_t place = uint32_t(index % kDropoutLine);
+    if (first || place == 0) {
+      const uint32_t line = uint32_t(index / kDropoutLine);
       first_ = hash_mix(dropout.key[0] + line);
       step_ = hash_mix(dropout.key[1] + line) | 1;
     }
-    return hash_mix(uint32_t(index % kDropoutLine) * step_ + first_) >= dropout.threshold ? dropout.scale : 0.0f;
+    return hash_mix(place * step_ + first_) >= dropout.threshold ? dropout.scale : 0.0f;
   }
 
  private:
-  uint32_t line_ = ~0u, first_ = 0, step_ = 0;
+  uint32_t first_ = 0, step_ = 0;
 };
 
 }  // namespace m2bert::ops::cuda

@@ -1,4 +1,4 @@
-// The channel mixer with gradients: products by cuBLAS, kernels for the gate and the norm. The gradient keeps the input and the norm's
+// The channel mixer with gradients: kernels for the gate and the norm, products by cuBLAS. The gradient keeps the input and the norm's
 // input and computes the rest again: the result of up would be four times their size.
 #include "m2bert/ops/feed_forward.h"
 
@@ -27,7 +27,6 @@ mx::array transposed(const mx::array& a, mx::Stream s) { return mx::swapaxes(a, 
 mx::array weight_gradient(const mx::array& weight, const mx::array& x, const mx::array& dy, mx::Stream s) {
   return mx::reshape(mx::matmul(blocks_of(dy, weight, s), transposed(blocks_of(x, weight, s), s), s), weight.shape(), s);
 }
-mx::array input_gradient(const mx::array& weight, const mx::array& dy, mx::Stream s) { return multiply(transposed(weight, s), dy, s); }
 // plus + the gradient of x.
 mx::array input_gradient(const mx::array& weight, const mx::array& dy, const mx::array& plus, mx::Stream s) {
   const auto w = weight.ndim() == 3 ? weight : mx::reshape(weight, {1, weight.shape(0), weight.shape(1)}, s);
@@ -43,7 +42,7 @@ struct TrainingFeedForward {
   Arrays operator()(const Arrays& in) const {
     const auto &x = in[0], &up = in[1], &down = in[2];
     const auto bias = in.size() > 5 ? float32(in[5], s) : mx::zeros({x.shape(0)}, mx::float32, s);
-    const auto h = gelu_gate(multiply(up, x, s), dropout, s);
+    const auto h = gated_up(up, x, dropout, s);
     const auto norm = channel_norm_training(multiply(down, h, s), x, {bias, float32(in[3], s), float32(in[4], s), eps}, s);
     return {norm.y, norm.sum, norm.statistics};
   }
@@ -51,7 +50,7 @@ struct TrainingFeedForward {
   Arrays gradients(const Arrays& in, const mx::array& dy, const mx::array& sum, const mx::array& statistics) const {
     const auto &x = in[0], &up = in[1], &down = in[2];
     const auto norm = channel_norm_gradient(dy, sum, statistics, float32(in[3], s), s);
-    const auto [h, dg] = gelu_gate_gradient(multiply(up, x, s), input_gradient(down, norm.sum, s), dropout, s);
+    const auto [h, dg] = gated_up_gradient(up, x, down, norm.sum, dropout, s);
     Arrays result{input_gradient(up, dg, norm.sum, s), weight_gradient(up, x, dg, s), weight_gradient(down, h, norm.sum, s)};
     for (size_t i = 3; i < in.size(); ++i) {
       const int row = int(i) - 3;  // of norm.parameters

@@ -4,11 +4,30 @@
 
 namespace m2bert::ops::cuda {
 
+// One instruction each.
+#ifdef __CUDACC__
+__device__ __forceinline__ float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float reciprocal(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+#else
+inline float power_of_2(float x) { return std::exp2(x); }
+inline float reciprocal(float x) { return 1 / x; }
+#endif
+
+constexpr float LOG2_E = 1.44269504f;
+
 // Close to cdf(x): sigmoid(2 x p(x^2)).
 __device__ __forceinline__ float normal_cdf(float x) {
+  constexpr float factor = -2 * LOG2_E;
   const float square = fminf(x * x, 64.0f);
-  const float argument = 2 * x * (0.79751f + square * (0.037005f - square * 0.00035146f));
-  return __fdividef(1.0f, 1.0f + __expf(-argument));
+  return reciprocal(1 + power_of_2(x * (factor * 0.79751f + square * (factor * 0.037005f - square * (factor * 0.00035146f)))));
 }
 
 __device__ __forceinline__ float gelu(float x) { return x * normal_cdf(x); }
@@ -17,7 +36,7 @@ struct GeluWithDerivative {
   float value, derivative;
 };
 __device__ __forceinline__ GeluWithDerivative gelu_with_derivative(float x) {
-  const float cdf = normal_cdf(x), density = 0.39894228f * __expf(-0.5f * fminf(x * x, 64.0f));
+  const float cdf = normal_cdf(x), density = 0.39894228f * power_of_2(-0.5f * LOG2_E * fminf(x * x, 64.0f));
   return {x * cdf, cdf + x * density};
 }
 

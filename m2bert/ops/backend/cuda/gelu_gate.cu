@@ -25,7 +25,7 @@ __device__ __forceinline__ void each_chunk(int I, int T, const Dropout& dropout,
     float factor[CHUNK];
     if constexpr (DROPOUT) {
 #pragma unroll
-      for (int j = 0; j < CHUNK; ++j) factor[j] = factors[j](dropout, uint64_t(t + j) * I + i);
+      for (int j = 0; j < CHUNK; ++j) factor[j] = factors[j](dropout, uint64_t(t + j) * I + i, k == 0);
     }
     f(size_t(i) * T + t, count, factor);
   }

@@ -1,4 +1,4 @@
-// The channel mixer for inference: two products by cuBLAS, a kernel for the gate and one for residual and norm.
+// The channel mixer for inference: the first product with the gate, the second one by cuBLAS, and a kernel for residual and norm.
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
@@ -28,7 +28,7 @@ class PackedGatedFeedForward final : public PackedFeedForward {
     if (x.size() == 0) return x;
     const auto s = mx::to_stream(device);
     const auto residual = channel_major(x, s);
-    const auto hidden = gelu_gate(multiply(up_, residual, s), {}, s);
+    const auto hidden = gated_up(up_, residual, {}, s);
     return position_major(channel_norm(multiply(down_, hidden, s), residual, norm_, s), x, s);
   }
 

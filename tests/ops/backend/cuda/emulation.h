@@ -54,8 +54,14 @@ struct Block {
     Barrier barrier;
     void* slots[32];
   };
+  struct Warpgroup {
+    Barrier barrier;
+    void* slots[128];
+  };
   Index index, size, grid;
   std::vector<char> shared;
+  std::vector<Warpgroup> warpgroups;
+  Barrier named[16];
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
   Barrier barrier;
@@ -114,6 +120,8 @@ inline void launch(Index grid, unsigned threads, size_t shared_bytes, std::funct
     for (b.index.x = 0; b.index.x < grid.x; ++b.index.x) {
       b.shared.assign(shared_bytes + 16, char(0x7f));
       b.warps.assign((threads + 31) / 32, {});
+      b.warpgroups.assign((threads + 127) / 128, {});
+      std::fill(std::begin(b.named), std::end(b.named), Barrier{});
       b.barrier = {};
       for (auto& f : b.fibers) {
         f.done = false;
@@ -259,6 +267,109 @@ void mma(float* c, const uint32_t* a, uint32_t b0, uint32_t b1, Unpack unpack) {
 }
 inline void mma_f16(float* c, const uint32_t* a, uint32_t b0, uint32_t b1) { mma(c, a, b0, b1, unpack_f16); }
 inline void mma_bf16(float* c, const uint32_t* a, uint32_t b0, uint32_t b1) { mma(c, a, b0, b1, unpack_bf16); }
+
+// warpgroup.cuh.
+inline uint32_t shared_address(const void* p) { return uint32_t(static_cast<const char*>(p) - emulation::block().shared.data()); }
+
+using ArrivalBarrier = uint64_t;
+struct ArrivalState {
+  uint16_t count, pending;
+  uint32_t phase;
+};
+static_assert(sizeof(ArrivalState) == sizeof(ArrivalBarrier));
+inline void init_barrier(ArrivalBarrier* b, int count) {
+  const ArrivalState state{uint16_t(count), uint16_t(count), 0};
+  std::memcpy(b, &state, sizeof(state));
+}
+inline void arrive(ArrivalBarrier* b) {
+  ArrivalState state;
+  std::memcpy(&state, b, sizeof(state));
+  if (--state.pending == 0) state.pending = state.count, ++state.phase;
+  std::memcpy(b, &state, sizeof(state));
+}
+inline void wait(ArrivalBarrier* b, int parity) {
+  for (;;) {
+    ArrivalState state;
+    std::memcpy(&state, b, sizeof(state));
+    if (int(state.phase % 2) != parity) return;
+    emulation::yield();
+  }
+}
+inline void sync_barrier(int id, int threads) {
+  emulation::wait(emulation::block().named[id], threads, [] {});
+}
+inline void arrive_barrier(int id, int threads) {
+  auto& b = emulation::block().named[id];
+  if (++b.arrived == threads) b.arrived = 0, ++b.generation;
+}
+inline void publish_to_products() {}
+template <int COUNT>
+void take_registers() {}
+template <int COUNT>
+void give_registers() {}
+inline void begin_products() {}
+inline void commit_products() {}
+inline void finish_products() {}
+inline void pin(float (&)[32]) {}
+
+// 16 rows of 64 values in shared memory as PTX describes them: eight rows every `stride` bytes, swizzled by 128 bytes.
+struct Rows {
+  float values[16][64];
+  explicit Rows(uint64_t described) {
+    const uint32_t start = uint32_t(described & 0x3fff) << 4, stride = uint32_t(described >> 32 & 0x3fff) << 4;
+    for (int k = 0; k < 16; ++k) {
+      for (int n = 0; n < 64; ++n) {
+        uint32_t address = start + uint32_t(k / 8) * stride + uint32_t(k % 8) * 128 + uint32_t(n) * 2;
+        address ^= (address >> 7 & 7) << 4;
+        BFloat16 value;
+        std::memcpy(&value, emulation::block().shared.data() + address, 2);
+        values[k][n] = to_float(value);
+      }
+    }
+  }
+};
+struct WarpgroupMultiply {
+  float* d;
+  const uint32_t* a;  // or null: the left operand is in shared memory
+  uint64_t columns, b;
+  bool accumulate;
+};
+inline void multiply(float* d, const uint32_t* a, uint64_t columns, uint64_t b, bool accumulate) {
+  auto& group = emulation::block().warpgroups[emulation::block().current / 128];
+  WarpgroupMultiply own{d, a, columns, b, accumulate};
+  group.slots[emulation::block().current % 128] = &own;
+  emulation::wait(group.barrier, 128, [&] {
+    const Rows right(b), left_columns(a ? b : columns);
+    for (int thread = 0; thread < 128; ++thread) {
+      auto* lane = static_cast<WarpgroupMultiply*>(group.slots[thread]);
+      const int q = thread % 4;
+      for (int half = 0; half < 2; ++half) {
+        float left[16];
+        if (a) {  // the row's values are spread over the four lanes
+          for (int from = 0; from < 4; ++from) {
+            const auto* words = static_cast<WarpgroupMultiply*>(group.slots[thread - q + from])->a;
+            for (int high = 0; high < 2; ++high) {
+              const float2 v = unpack_bf16(words[half + 2 * high]);
+              left[2 * from + 8 * high] = v.x, left[2 * from + 8 * high + 1] = v.y;
+            }
+          }
+        } else {
+          for (int k = 0; k < 16; ++k) left[k] = left_columns.values[k][thread / 32 * 16 + thread % 32 / 4 + 8 * half];
+        }
+        for (int j = 0; j < 8; ++j) {
+          for (int i = 0; i < 2; ++i) {
+            float sum = 0;
+            for (int k = 0; k < 16; ++k) sum += left[k] * right.values[k][8 * j + 2 * q + i];
+            float& result = lane->d[4 * j + 2 * half + i];
+            result = lane->accumulate ? result + sum : sum;
+          }
+        }
+      }
+    }
+  });
+}
+inline void multiply(float (&d)[32], const uint32_t* a, uint64_t b, bool accumulate) { multiply(d, a, 0, b, accumulate); }
+inline void multiply(float (&d)[32], uint64_t columns, uint64_t b, bool accumulate) { multiply(d, nullptr, columns, b, accumulate); }
 
 struct Load {
   uint32_t* r;
