@@ -72,6 +72,7 @@ Array Backend::monarch_mix_varlen(const array&, const array&, const CuSeqlens&, 
 Array Backend::long_conv(const array&, const array&, const Optional&, const array&, mx::Stream) const { return {}; }
 Array Backend::sine_linear(const array&, const array&, const array&, const array&, mx::Stream) const { return {}; }
 Array Backend::exponential_decay(const array&, const array&, const array&, mx::Stream) const { return {}; }
+std::optional<std::vector<array>> Backend::filters_of_networks(const std::vector<SineNetwork>&, mx::Stream) const { return {}; }
 Array Backend::gelu(const array&, mx::Stream) const { return {}; }
 Array Backend::gelu_tanh(const array&, mx::Stream) const { return {}; }
 Array Backend::gelu_gate(const array&, mx::Stream) const { return {}; }

@@ -14,6 +14,7 @@
 #include "m2bert/ops/adamw.h"
 #include "m2bert/ops/embedding.h"
 #include "m2bert/ops/feed_forward.h"
+#include "m2bert/ops/filter_network.h"
 #include "m2bert/ops/mixer_block.h"
 #include "m2bert/ops/monarch_mix.h"
 #include "m2bert/ops/packed_linear.h"
@@ -47,6 +48,7 @@ class Backend {
                           mx::Stream s) const;
   virtual Array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s) const;
   virtual Array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s) const;
+  virtual std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const;
 
   virtual Array gelu(const mx::array& x, mx::Stream s) const;
   virtual Array gelu_tanh(const mx::array& x, mx::Stream s) const;

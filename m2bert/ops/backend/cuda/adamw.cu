@@ -26,12 +26,16 @@ struct Parameter {
 // scale, limit: clipping by norm and by value; root: 1 over the root of the correction of v.
 extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS), ADAMW_EACH(ADAMW_OUTPUTS), float scale, float limit,
                                                          float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
-  const Parameter all[] = {ADAMW_EACH(ADAMW_PARAMETER)};
-  Parameter p = all[0];
-#pragma unroll
-  for (int i = 1; i < 8; ++i) {
-    if (int(blockIdx.y) == i) p = all[i];
-  }
+  Parameter p ADAMW_PARAMETER(0);
+#define ADAMW_PICK(i) \
+  if (blockIdx.y == i) p = Parameter ADAMW_PARAMETER(i)
+  ADAMW_PICK(1);
+  ADAMW_PICK(2);
+  ADAMW_PICK(3);
+  ADAMW_PICK(4);
+  ADAMW_PICK(5);
+  ADAMW_PICK(6);
+  ADAMW_PICK(7);
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += gridDim.x * blockDim.x) {
     const float scaled = p.gradient[i] * scale, g = scaled > limit ? limit : scaled < -limit ? -limit : scaled;
     const float a = beta1 * p.m[i] + (1 - beta1) * g, b = beta2 * p.v[i] + (1 - beta2) * (g * g);
@@ -44,21 +48,30 @@ extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS)
 #define SQUARES_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
 #define SQUARES_INPUT(i) const float* x##i
 #define SQUARES_SIZE(i) int n##i
-#define SQUARES_POINTER(i) x##i
-#define SQUARES_COUNT(i) n##i
+#define SQUARES_PICK(i) \
+  if (blockIdx.y == i) x = x##i, n = n##i
 
 // sums [arrays, gridDim.x]: of squares, each block its share.
 extern "C" __global__ void __launch_bounds__(256) sum_of_squares(SQUARES_EACH(SQUARES_INPUT), float* sums, SQUARES_EACH(SQUARES_SIZE)) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps]
-  const float* const all[] = {SQUARES_EACH(SQUARES_POINTER)};
-  const int sizes[] = {SQUARES_EACH(SQUARES_COUNT)};
-  const float* x = all[0];
-  int n = sizes[0];
-#pragma unroll
-  for (int i = 1; i < 16; ++i) {
-    if (int(blockIdx.y) == i) x = all[i], n = sizes[i];
-  }
+  const float* x = x0;
+  int n = n0;
+  SQUARES_PICK(1);
+  SQUARES_PICK(2);
+  SQUARES_PICK(3);
+  SQUARES_PICK(4);
+  SQUARES_PICK(5);
+  SQUARES_PICK(6);
+  SQUARES_PICK(7);
+  SQUARES_PICK(8);
+  SQUARES_PICK(9);
+  SQUARES_PICK(10);
+  SQUARES_PICK(11);
+  SQUARES_PICK(12);
+  SQUARES_PICK(13);
+  SQUARES_PICK(14);
+  SQUARES_PICK(15);
   float sum = 0;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) sum += x[i] * x[i];
 #pragma unroll

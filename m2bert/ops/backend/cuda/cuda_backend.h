@@ -12,8 +12,7 @@ class CudaBackend final : public Backend {
   Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const override;
   Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                      mx::Stream s) const override;
-  Array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s) const override;
-  Array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s) const override;
+  std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const override;
   Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const override;
   Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const override;
 

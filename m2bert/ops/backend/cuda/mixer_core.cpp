@@ -155,12 +155,12 @@ struct PackedFilter {
   std::optional<mx::array> scalars;  // [H, 1] or [H, distances] float32
 };
 
-PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, mx::Stream s) {
+PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, bool reversed, mx::Stream s) {
   const int L = f.k.shape(0), H = f.k.shape(1);
   switch (kernel.method) {
     case Method::toeplitz: {
       const auto taps = run({"mixer_taps", "mixer_taps", 1, H, 256}, {f.k, f.k_rev}, {H, 2, tap_count(kernel.length)}, mx::uint32,
-                            {H, L, kernel.length, i, f.bidirectional}, s);
+                            {H, L, kernel.length, i, f.bidirectional, reversed}, s);
       return {part(taps, i, s), mx::reshape(f.D, {H, 1}, s)};
     }
     case Method::monarch: {
@@ -200,12 +200,14 @@ int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
   return H * (size.filters + size.scalars);
 }
 
-mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s) {
+namespace {
+
+mx::array pack(const MixerFilters& filters, mx::Dtype dtype, bool reversed, mx::Stream s) {
   const Kernel kernel = kernel_for(filters.k.shape(0), dtype);
   const auto all = filters_of(filters, s);
   std::vector<mx::array> values, scalars;
   for (size_t i = 0; i < all.size(); ++i) {
-    const auto packed = pack(kernel, all[i], int(i), int(all.size()), s);
+    const auto packed = pack(kernel, all[i], int(i), int(all.size()), reversed, s);
     values.push_back(packed.values);
     if (packed.scalars) scalars.push_back(*packed.scalars);
   }
@@ -213,20 +215,31 @@ mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::S
   return mx::concatenate({beside(values, 2, s), mx::view(beside(scalars, 2, s), mx::uint32, s)}, 0, s);
 }
 
+}  // namespace
+
+mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s) { return pack(filters, dtype, false, s); }
+
+ReversedFilters pack_reversed_filters(const MixerFilters& filters, const mx::array& packed, mx::Stream s) {
+  if (kernel_for(filters.k.shape(0), mx::bfloat16).method == Method::monarch) return {packed, true};
+  return {pack(filters, mx::bfloat16, true, s), false};
+}
+
 mx::array monarch_tables(int length) { return constants_of({Method::monarch, length}); }
 
 mx::array mixer_core(const MixerRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
-                     bool residual, bool with_bias_rows, mx::Stream s) {
+                     const MixerCoreOptions& options, mx::Stream s) {
   const int H = u.shape(0), B = u.shape(1) / L;
   const Kernel kernel = kernel_for(L, u.dtype());
-  const int filters = H * packed_size(kernel, residual).filters;
+  const int filters = H * packed_size(kernel, options.residual).filters;
   const auto spectra = mx::slice(packed, {0}, {filters}, s);
   std::vector<mx::array> inputs{mixed.x1, mixed.x2, mixed.v, u, short_filter, spectra};
   if (kernel.method != Method::fft) inputs.push_back(mx::slice(packed, {filters}, {int(packed.size())}, s));
   if (kernel.method != Method::toeplitz) inputs.push_back(constants_of(kernel));
   inputs.push_back(short_filter);  // in place of the lengths, which are not read
-  Scalars scalars{H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false, residual};
-  const int rows = H + (with_bias_rows ? BIAS_ROWS : 0);
+  Scalars scalars{H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false, options.residual};
+  if (kernel.method != Method::fft) scalars.push_back(options.filter);
+  if (kernel.method == Method::monarch) scalars.push_back(options.conjugate);
+  const int rows = H + (options.with_bias_rows ? BIAS_ROWS : 0);
   Launch launch{"", "", (B + 1) / 2, rows, 0, 0};
   const std::string fatbin = kernel.fatbin();
   launch.fatbin = fatbin;

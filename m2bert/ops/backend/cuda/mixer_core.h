@@ -10,6 +10,14 @@ int longest_mixer_core(mx::Dtype dtype);
 
 // Filters for sequences of `dtype`, bfloat16 or float32, and of a length up to the longest one: one array [n] of uint32 or float32.
 mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s);
+
+// The same of the reversed filters, k[-t], which gradients go through, bfloat16: `packed` are the filters themselves.
+struct ReversedFilters {
+  mx::array packed;
+  bool conjugate;  // they are the filters, and mixer_core takes the conjugates of their spectra
+};
+ReversedFilters pack_reversed_filters(const MixerFilters& filters, const mx::array& packed, mx::Stream s);
+
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype);
 
 // What the short convolutions of x1, x2 and v read: rows of channels, [H, B L] of each array from a row on.
@@ -27,8 +35,13 @@ struct MixerRows {
 // monarch_mix for u [H, B L]; returns [H, B L], or [H + bias_rows(), B L] with one row of ones and then zeros, for a product that adds a
 // bias.
 // short_filter [3 H, 8] float32, for x1, x2 and v: three taps, the bias and what the row has before position 0; the rest is unused.
+struct MixerCoreOptions {
+  bool residual = false, with_bias_rows = false;
+  int filter = 0;  // of the gated convolution: 1 is k2; bfloat16
+  bool conjugate = false;
+};
 mx::array mixer_core(const MixerRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
-                     bool residual, bool with_bias_rows, mx::Stream s);
+                     const MixerCoreOptions& options, mx::Stream s);
 int bias_rows();
 
 // The tables that the kernels by Monarch transform of sequences of up to `length` positions read, shared by all layers.

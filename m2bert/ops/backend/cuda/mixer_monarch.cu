@@ -270,8 +270,10 @@ struct Monarch {
     }
   };
 
-  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words.
-  __device__ __forceinline__ void convolve_parts(const uint32_t* spectrum) const {
+  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words;
+  // conjugate: of the reversed filter.
+  __device__ __forceinline__ void convolve_parts(const uint32_t* spectrum, bool conjugate) const {
+    const uint32_t sign = conjugate ? 0x80008000u : 0;
     const PartTransform transform(*this);
 #pragma unroll 1
     for (int r = warp; r < PARTS; r += WARPS) {
@@ -279,6 +281,8 @@ struct Monarch {
       load4(spectrum + r * 256 + lane * 4, g_re), load4(spectrum + r * 256 + 128 + lane * 4, g_im);
       const uint32_t* twist = constants + SIZES.untwists() + r * 256 + lane * 4;
       load4(twist, twist_re), load4(twist + 128, twist_im);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) g_im[i] ^= sign;
       const Matrix x = times<true>(transform.inverse(times<false>(transform(*this, r), g_re, g_im)), twist_re, twist_im);
       __syncwarp();
 #pragma unroll
@@ -423,7 +427,7 @@ struct Monarch {
 
   template <typename T>
   static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
-                                             const uint32_t* constants, T* y, bool residual) {
+                                             const uint32_t* constants, T* y, bool residual, int filter, bool conjugate) {
     M2BERT_SHARED_MEMORY(shared_memory);
     if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
     const Monarch m = prepare(shared_memory, constants);
@@ -433,11 +437,11 @@ struct Monarch {
 #pragma unroll 1
     for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
       const int e = m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, t, x); });
-      const int row = pair.channel * 2 + signal;
+      const int row = pair.channel * 2 + (signal ^ filter);
       __syncthreads();
       m.fold();
       __syncthreads();
-      m.convolve_parts(spectra + size_t(row) * SIZES.size());
+      m.convolve_parts(spectra + size_t(row) * SIZES.size(), conjugate);
       __syncthreads();
       m.unfold();
       __syncthreads();
@@ -480,7 +484,7 @@ struct Monarch {
   // segments' distance. spectra, scales [H, 2, 3, ...]: of the distances -1, 0 and 1.
   template <typename T>
   static __device__ __forceinline__ void run_segments(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
-                                                      const uint32_t* constants, T* y, bool residual) {
+                                                      const uint32_t* constants, T* y, bool residual, int filter, bool conjugate) {
     M2BERT_SHARED_MEMORY(shared_memory);
     if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
     const Monarch m = prepare(shared_memory, constants);
@@ -489,14 +493,14 @@ struct Monarch {
 #pragma unroll 1
     for (int i = residual ? 0 : 2; i < 8; ++i) {
       if (!residual && i == 4) i = 6;
-      const int to = i / 4, signal = i / 2 % 2 ? 0 : 1, from = i % 2;
+      const int to = i / 4, signal = i / 2 % 2 ? 0 : 1, from = i % 2, distance = conjugate ? from - to : to - from;
       const int e = m.stage(
           [&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, from * SIZES.length() + t, x); });
-      const int row = (pair.channel * 2 + signal) * 3 + to - from + 1;
+      const int row = (pair.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
       __syncthreads();
       m.fold();
       __syncthreads();
-      m.convolve_parts(spectra + size_t(row) * SIZES.size());
+      m.convolve_parts(spectra + size_t(row) * SIZES.size(), conjugate);
       __syncthreads();
       m.unfold();
       __syncthreads();
@@ -596,12 +600,13 @@ struct Monarch {
 }  // namespace
 
 // Grid: pairs of sequences, rows of y. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
+// filter: which of the two the gated convolution has; conjugate: the reversed filters.
 #define MIXER_MONARCH(parts, length, blocks, run)                                                                                  \
   extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_monarch_##length(                   \
       MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants, const int* lengths,         \
-      BFloat16* y, MIXER_SIZES, bool residual) {                                                                                   \
+      BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                                                       \
     Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked),       \
-                                  spectra, scales, constants, y, residual);                                                        \
+                                  spectra, scales, constants, y, residual, filter, conjugate);                                     \
   }
 
 // Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].

@@ -22,14 +22,6 @@ mx::array constant_taps(int H, std::vector<float> taps, mx::Stream s) {
 mx::array identity_taps(int H, mx::Stream s) { return constant_taps(H, {0, 0, 1}, s); }
 mx::array one_taps(int H, mx::Stream s) { return constant_taps(H, {0, 0, 0, 1}, s); }
 
-// The filter that a convolution's gradient goes through, k[-t].
-MixerFilters reversed(const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D, mx::Stream s) {
-  const int L = k.shape(0), H = k.shape(1);
-  const auto behind = k_rev ? rows(*k_rev, 0, L - 1, s) : mx::zeros({L - 1, H}, k.dtype(), s);
-  const auto unused = mx::zeros({1, H}, k.dtype(), s);
-  return {mx::concatenate({rows(k, 0, 1, s), mx::astype(behind, k.dtype(), s)}, 0, s), D, mx::concatenate({rows(k, 1, L, s), unused}, 0, s)};
-}
-
 // The core as a function of a list of arrays.
 struct Core {
   int L;
@@ -52,27 +44,29 @@ struct Core {
     return f;
   }
 
-  mx::array forward(const Arrays& in) const {
-    return mixer_core(MixerRows::of(in[0]), in[1], in[2], pack_mixer_filters(filters(in), mx::bfloat16, s), L, residual, with_bias_rows, s);
+  // The result, and the packed filters for the backward pass.
+  Arrays forward(const Arrays& in) const {
+    const auto packed = pack_mixer_filters(filters(in), mx::bfloat16, s);
+    return {mixer_core(MixerRows::of(in[0]), in[1], in[2], packed, L, {residual, with_bias_rows}, s), packed};
   }
 
   // x1 v through a filter, times x2; of u only the shape matters.
-  mx::array convolve(const MixerRows& mixed, const mx::array& u, const Arrays& taps, const mx::array& packed) const {
-    return mixer_core(mixed, u, mx::concatenate(taps, 0, s), packed, L, false, false, s);
+  mx::array convolve(const MixerRows& mixed, const mx::array& u, const Arrays& taps, const mx::array& packed, int filter = 0,
+                     bool conjugate = false) const {
+    return mixer_core(mixed, u, mx::concatenate(taps, 0, s), packed, L, {false, false, filter, conjugate}, s);
   }
 
   // Of y = x2 conv(s; k) + conv(u; k2) with s = x1 v, where dy [H, B L].
-  Arrays backward(const Arrays& in, const mx::array& dy) const {
+  Arrays backward(const Arrays& in, const mx::array& dy, const mx::array& packed) const {
     const auto &projected = in[0], &u = in[1], &short_filter = in[2];
     const auto f = filters(in);
     const int H = u.shape(0);
     auto taps = [&](int i) { return rows(short_filter, i * H, (i + 1) * H, s); };
-    auto packed = [&](const MixerFilters& f) { return pack_mixer_filters(f, mx::bfloat16, s); };
-    const auto dx2 = convolve({projected, dy, projected, 0, 0, 2 * H}, dy, {taps(0), identity_taps(H, s), taps(2)}, packed({f.k, f.D, f.k_rev}));
-    const auto ds = convolve({projected, dy, dy, H, 0, 0}, dy, {taps(1), one_taps(H, s), identity_taps(H, s)}, packed(reversed(f.k, f.k_rev, f.D, s)));
-    const auto du = residual ? convolve({dy, dy, dy}, dy, {identity_taps(H, s), one_taps(H, s), one_taps(H, s)},
-                                        packed(reversed(*f.k2, f.k2_rev, *f.D2, s)))
-                             : mx::zeros_like(u, s);
+    const auto reversed = pack_reversed_filters(f, packed, s);
+    const auto identity = identity_taps(H, s), one = one_taps(H, s);
+    const auto dx2 = convolve({projected, dy, projected, 0, 0, 2 * H}, dy, {taps(0), identity, taps(2)}, packed);
+    const auto ds = convolve({projected, dy, dy, H, 0, 0}, dy, {taps(1), one, identity}, reversed.packed, 0, reversed.conjugate);
+    const auto du = residual ? convolve({dy, dy, dy}, dy, {identity, one, one}, reversed.packed, 1, reversed.conjugate) : mx::zeros_like(u, s);
     auto [dprojected, dshort_filter] = local_gradient(projected, dx2, ds, short_filter);
     Arrays gradients{std::move(dprojected), du, std::move(dshort_filter)};
     const auto lags = filter_gradients(projected, u, short_filter, dy);
@@ -141,10 +135,10 @@ struct Core {
 mx::array differentiable_mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_filter,
                                     const MixerFilters& filters, int L, bool with_bias_rows, mx::Stream s) {
   const Core core{L, filters.k_rev.has_value(), filters.k2.has_value(), with_bias_rows, s};
-  auto vjp = [core](const Arrays& in, const Arrays& cotangents, const Arrays&) {
-    return core.backward(in, rows(cotangents[0], 0, in[1].shape(0), core.s));
+  auto vjp = [core](const Arrays& in, const Arrays& cotangents, const Arrays& results) {
+    return core.backward(in, rows(cotangents[0], 0, in[1].shape(0), core.s), results[1]);
   };
-  auto function = mx::custom_vjp([core](const Arrays& in) { return Arrays{core.forward(in)}; }, vjp);
+  auto function = mx::custom_vjp([core](const Arrays& in) { return core.forward(in); }, vjp);
   return function(Core::flat(projected, u, short_filter, filters))[0];
 }
 

@@ -22,6 +22,7 @@ struct Case {
   int L, B;
   bool bidirectional = true, residual = true, masked = false;
   Signal signal = Signal::noise;
+  bool reversed = false;  // the filters
 };
 
 // One channel, and two rows for a bias.
@@ -77,8 +78,9 @@ struct Mixer {
       for (int t = 0; t < c.L; t += step) {
         double want = 0;
         for (int s = 0; s < lengths[b] && t < lengths[b]; ++s) {
-          want += parts[1][t] * tap(0, t - s) * parts[0][s] * parts[2][s];
-          if (c.residual) want += tap(1, t - s) * to_float(u[size_t(b) * c.L + s]);
+          const int lag = c.reversed ? s - t : t - s;
+          want += parts[1][t] * tap(c.residual ? 0 : 1, lag) * parts[0][s] * parts[2][s];
+          if (c.residual) want += tap(1, lag) * to_float(u[size_t(b) * c.L + s]);
         }
         const double d = want - to_float(y[size_t(b) * c.L + t]);
         difference += d * d, norm += want * want;
@@ -127,7 +129,7 @@ double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
   const auto constants = monarch_constants(PARTS);
   emulation::launch({unsigned(c.B + 1) / 2, 3, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales.data(), constants.data(),
-           m.lengths.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2, c.masked, c.residual);
+           m.lengths.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2, c.masked, c.residual, c.residual ? 0 : 1, c.reversed);
   });
   m.check_bias_rows();
   return m.error();
@@ -158,6 +160,11 @@ TEST(CudaMonarch, Options) {
     }
   }
 }
+TEST(CudaMonarch, Reversed) {
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, true, true, false, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, false, false, false, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 1, true, false, false, Signal::noise, true}, 2)), 3e-3);
+}
 TEST(CudaMonarch, Length4096) { EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {2049, 2})), tolerance); }
 TEST(CudaMonarch, Length8192) { EXPECT_LT((monarch_error<64>(mixer_monarch_8192, {4100, 1})), tolerance); }
 // Too few positions for the CPU's time to matter; all of the kernel's 128 parts are computed.
@@ -174,11 +181,11 @@ double toeplitz_error(Kernel kernel, const Case& c) {
   std::vector<BFloat16> taps(4 * size);
   for (int f = 0; f < 2; ++f) {
     emulation::launch({1, 1, 1}, 64, 0,
-                      [&] { mixer_taps(m.k[f].data(), m.k_rev[f].data(), taps.data(), 1, c.L, length, f, c.bidirectional); });
+                      [&] { mixer_taps(m.k[f].data(), m.k_rev[f].data(), taps.data(), 1, c.L, length, f, c.bidirectional, c.reversed); });
   }
   emulation::launch({1, 3, 1}, 128, sizeof(typename Toeplitz<TILES>::Shared), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps.data(), m.D, m.lengths.data(), m.y.data(), 1, c.B, c.L, 0,
-           1, 2, c.masked, c.residual, 2);
+           1, 2, c.masked, c.residual, c.residual ? 0 : 1, 2);
   });
   m.check_bias_rows();
   return m.error();
@@ -194,6 +201,10 @@ TEST(CudaToeplitz, Length256) {
 }
 TEST(CudaToeplitz, Length512) {
   for (const int L : {257, 511, 512}) EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {L, 5})), toeplitz_tolerance) << L;
+}
+TEST(CudaToeplitz, Reversed) {
+  EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, true, true, false, Signal::noise, true})), toeplitz_tolerance);
+  EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {301, 3, false, false, false, Signal::noise, true})), toeplitz_tolerance);
 }
 TEST(CudaToeplitz, Options) {
   for (const bool bidirectional : {false, true}) {

@@ -132,31 +132,42 @@ TEST(CudaEmbeddingGradient, EqualsItsDefinition) {
   }
 }
 
+// Three networks: their inputs are separate arrays, or one array.
 TEST(CudaSineLinear, EqualsItsDefinition) {
-  for (const auto& [rows, in, out] : {std::tuple{1, 1, 1}, {33, 5, 128}, {40, 128, 128}, {70, 40, 24}}) {
-    const auto x = floats(size_t(rows) * in, 1, 1), w = floats(size_t(out) * in, 0.3f, 2), b = floats(out, 1, 3), freq = floats(out, 3, 4);
-    const auto dy = floats(size_t(rows) * out, 1, 5);
+  constexpr int N = 3;
+  for (const auto& [rows, in, out, stacked] : {std::tuple{1, 1, 1, false}, {33, 5, 128, false}, {40, 128, 128, true}, {300, 40, 24, true}}) {
+    const size_t x_size = size_t(rows) * in, y_size = size_t(rows) * out;
+    const auto x = floats(N * x_size, 1, 1), w = floats(size_t(N) * out * in, 0.3f, 2), b = floats(N * out, 1, 3), freq = floats(N * out, 3, 4);
+    const auto dy = floats(N * y_size, 1, 5);
     std::vector<float> y(dy.size(), 777), dx(x.size(), 777), da(dy.size(), 777), dfreq_rows(dy.size(), 777), dw(w.size(), 777);
-    std::vector<float> db(out, 777), dfreq(out, 777);
-    const unsigned blocks = unsigned(rows + 15) / 16, shared = sizeof(SineShared);
-    emulation::launch({blocks, 1, 1}, 256, shared, [&] { sine_linear(x.data(), w.data(), b.data(), freq.data(), y.data(), rows, in, out); });
-    emulation::launch({blocks, 1, 1}, 256, shared, [&] {
-      sine_linear_gradient(x.data(), w.data(), b.data(), freq.data(), dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out);
+    std::vector<float> db(b.size(), 777), dfreq(b.size(), 777);
+    const unsigned blocks = unsigned(rows + 15) / 16, shared = sizeof(SineShared), tiles = unsigned(out + 15) / 16;
+    const int stride = stacked ? int(x_size) : 0;
+    const float* xs[4];
+    for (size_t i = 0; i < 4; ++i) xs[i] = x.data() + (stacked ? 0 : std::min<size_t>(i, N - 1) * x_size);
+#define EACH(name, size) name.data(), name.data() + (size), name.data() + 2 * (size), name.data()
+#define SINE_ARRAYS xs[0], xs[1], xs[2], xs[3], EACH(w, size_t(out) * in), EACH(b, out), EACH(freq, out)
+    emulation::launch({blocks, N, 1}, 256, shared, [&] { sine_linear(SINE_ARRAYS, y.data(), rows, in, out, stride); });
+    emulation::launch({blocks, N, 1}, 256, shared, [&] {
+      sine_linear_gradient(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
     });
-    emulation::launch({unsigned(in + 15) / 16, unsigned(out + 15) / 16, 1}, 256, 12288, [&] {
-      sine_linear_sums(x.data(), da.data(), dfreq_rows.data(), dw.data(), db.data(), dfreq.data(), rows, in, out);
+    emulation::launch({unsigned(in + 15) / 16, N * tiles, 1}, 256, 3 * 128 * 16 * 4, [&] {
+      sine_linear_sums(xs[0], xs[1], xs[2], xs[3], da.data(), dfreq_rows.data(), dw.data(), db.data(), dfreq.data(), rows, in, out, stride);
     });
-    std::vector<double> want_x(x.size()), want_w(w.size()), want_b(out), want_freq(out);
-    for (int r = 0; r < rows; ++r) {
-      for (int o = 0; o < out; ++o) {
-        double a = b[o];
-        for (int i = 0; i < in; ++i) a += double(x[size_t(r) * in + i]) * w[size_t(o) * in + i];
-        EXPECT_NEAR(y[size_t(r) * out + o], std::sin(freq[o] * a), 1e-4);
-        const double c = dy[size_t(r) * out + o] * std::cos(freq[o] * a);
-        want_b[o] += c * freq[o], want_freq[o] += c * a;
-        for (int i = 0; i < in; ++i) {
-          want_x[size_t(r) * in + i] += c * freq[o] * w[size_t(o) * in + i];
-          want_w[size_t(o) * in + i] += c * freq[o] * x[size_t(r) * in + i];
+    std::vector<double> want_x(x.size()), want_w(w.size()), want_b(b.size()), want_freq(b.size());
+    for (int n = 0; n < N; ++n) {
+      for (int r = 0; r < rows; ++r) {
+        for (int o = 0; o < out; ++o) {
+          const size_t column = size_t(n) * out + o, weights = column * in, row = (size_t(n) * rows + r) * in, at = n * y_size + size_t(r) * out + o;
+          double a = b[column];
+          for (int i = 0; i < in; ++i) a += double(x[row + i]) * w[weights + i];
+          ASSERT_NEAR(y[at], std::sin(freq[column] * a), 1e-4);
+          const double c = dy[at] * std::cos(freq[column] * a);
+          want_b[column] += c * freq[column], want_freq[column] += c * a;
+          for (int i = 0; i < in; ++i) {
+            want_x[row + i] += c * freq[column] * w[weights + i];
+            want_w[weights + i] += c * freq[column] * x[row + i];
+          }
         }
       }
     }
@@ -168,12 +179,16 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
 }
 
 TEST(CudaExponentialDecay, EqualsItsDefinition) {
-  const int rows = 7, columns = 9;
-  const auto x = floats(rows * columns, 1, 1), times = floats(rows, 1, 2), deltas = floats(columns, 1, 3);
-  std::vector<float> y(rows * columns);
-  emulation::launch({2, 1, 1}, 64, 0, [&] { exponential_decay(x.data(), times.data(), deltas.data(), y.data(), rows, columns); });
-  for (int i = 0; i < rows * columns; ++i) {
-    EXPECT_NEAR(y[i], x[i] * std::exp(-times[i / columns] * std::abs(deltas[i % columns])), 1e-4 * (1 + std::abs(y[i])));
+  const int rows = 7, columns = 9, size = rows * columns;
+  const auto x = floats(2 * size, 1, 1), times = floats(2 * rows, 1, 2), deltas = floats(2 * columns, 1, 3);
+  std::vector<float> y(2 * size);
+  emulation::launch({1, 2, 1}, 64, 0, [&] {
+    exponential_decay(x.data(), x.data(), x.data(), x.data(), times.data(), times.data() + rows, times.data(), times.data(), deltas.data(),
+                      deltas.data() + columns, deltas.data(), deltas.data(), y.data(), rows, columns, size);
+  });
+  for (int i = 0; i < 2 * size; ++i) {
+    const int n = i / size, row = n * rows + i % size / columns, column = n * columns + i % columns;
+    EXPECT_NEAR(y[i], x[i] * std::exp(-times[row] * std::abs(deltas[column])), 1e-4 * (1 + std::abs(y[i])));
   }
 }
 
