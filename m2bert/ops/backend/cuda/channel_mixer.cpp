@@ -64,6 +64,17 @@ struct NormTiles {
   }
 };
 
+Launch norm_launch(std::string_view name, int H, int T, NormKernel kernel) {
+  if (kernel == NormKernel::automatic) {
+    const bool fits = H <= 768 && T % 8 == 0 && int64_t(H) * T <= UINT32_MAX;
+    kernel = fits ? NormKernel::registers : NormKernel::tiles;
+  }
+  if (kernel == NormKernel::tiles) return NormTiles{H, T}.launch(name);
+  const bool training = name != "channel_norm";
+  const std::string_view in_registers = training ? "channel_norm_training_registers" : "channel_norm_registers";
+  return {in_registers, std::string(in_registers), ceil_div(T, 32), 1, 256, 2048};
+}
+
 bool is_hopper() {
 #ifdef M2BERT_CUDA_SM_90A
   return architecture() == "sm_90";
@@ -141,19 +152,13 @@ bool supports_channel_norm(int H) { return NormTiles::supported(H); }
 
 mx::array channel_norm(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s, NormKernel kernel) {
   const int H = x.shape(0), T = x.shape(1);
-  if (kernel == NormKernel::automatic) {
-    const bool fits = H <= 768 && T % 8 == 0 && int64_t(H) * T <= UINT32_MAX;
-    kernel = fits ? NormKernel::registers : NormKernel::tiles;
-  }
-  const auto launch = kernel == NormKernel::registers
-                          ? Launch{"channel_norm_registers", "channel_norm_registers", ceil_div(T, 32), 1, 256, 2048}
-                          : NormTiles{H, T}.launch("channel_norm");
-  return run(launch, {x, residual, p.bias, p.weight, p.norm_bias}, {H, T}, x.dtype(), {H, T, p.eps}, s);
+  return run(norm_launch("channel_norm", H, T, kernel), {x, residual, p.bias, p.weight, p.norm_bias}, {H, T}, x.dtype(), {H, T, p.eps}, s);
 }
 
-TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s) {
+TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s,
+                                   NormKernel kernel) {
   const int H = x.shape(0), T = x.shape(1);
-  const auto out = run(NormTiles{H, T}.launch("channel_norm_training"), {x, residual, p.bias, p.weight, p.norm_bias},
+  const auto out = run(norm_launch("channel_norm_training", H, T, kernel), {x, residual, p.bias, p.weight, p.norm_bias},
                        {{H, T}, {H, T}, {2, T}}, {x.dtype(), x.dtype(), mx::float32}, {H, T, p.eps}, s);
   return {out[0], out[1], out[2]};
 }

@@ -53,7 +53,8 @@ mx::array channel_norm(const mx::array& x, const mx::array& residual, const Norm
 struct TrainingNorm {
   mx::array y, sum, statistics;
 };
-TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s);
+TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s,
+                                   NormKernel kernel = NormKernel::automatic);
 
 // The gradient of sum, and those of weight, norm_bias and bias as the rows of parameters, float32 [3, H]. Deterministic.
 struct NormGradient {

@@ -211,6 +211,12 @@ struct Norm {
       channel_norm_registers(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), H, T, 1e-12f);
     });
   }
+  void training_in_registers() {
+    emulation::launch({tiles(), 1, 1}, 256, 2048, [&] {
+      channel_norm_training_registers(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), sum.data(),
+                                      statistics.data(), H, T, 1e-12f);
+    });
+  }
   void training(unsigned blocks) {
     const auto kernel = columns() == 32 ? channel_norm_training : channel_norm_training_16;
     emulation::launch({blocks, 1, 1}, 256, shared_bytes(), [&] {
@@ -305,6 +311,10 @@ TEST(CudaChannelNorm, InRegisters) {
       Norm n(H, T);
       n.forward_in_registers();
       n.check_forward();
+      n.y = unwritten(n.y.size());
+      n.training_in_registers();
+      n.check_forward();
+      n.check_saved();
     }
   }
 }
