@@ -3,6 +3,7 @@
 //
 #include "m2bert/ops/backend/cuda/channel_norm.cu"
 #include "m2bert/ops/backend/cuda/gated_product.cu"
+#include "m2bert/ops/backend/cuda/gated_product_mma.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
 
 #include <gtest/gtest.h>
@@ -170,6 +171,14 @@ struct GatedBlocks {
 TEST(CudaGatedProduct, EqualsItsDefinition) {
   for (auto c : {GatedBlocks{2, 128, 8, 1, 1}, {4, 256, 72, 2, 2}, {4, 128, 712, 2, 1}, {6, 128, 200, 3, 2}}) {
     c.launch([&] { gated_product(c.x.data(), c.weight.data(), c.h.data(), c.nb, c.rows, c.T, c.zones); });
+    c.check(false);
+  }
+}
+
+TEST(CudaGatedProduct, ByWarps) {
+  for (auto c : {GatedBlocks{2, 128, 8, 1, 1}, {4, 256, 72, 1, 2}, {4, 128, 712, 2, 1}, {6, 128, 200, 2, 2}}) {
+    emulation::launch({unsigned(c.rows / 128 * c.zones), unsigned(c.passes), 1}, 256, 128 * 1024,
+                      [&] { gated_product_mma(c.x.data(), c.weight.data(), c.h.data(), c.nb, c.rows, c.T, c.zones); });
     c.check(false);
   }
 }
