@@ -37,6 +37,9 @@ const std::string& architecture() {
   return name;
 }
 
+// Of the usual GPU of an architecture. Kernels that fill it run anywhere.
+int multiprocessors() { return architecture() == "sm_80" ? 108 : architecture() == "sm_100" ? 148 : 132; }
+
 // The most shared memory that a block may have.
 int shared_memory_limit() {
   const auto& name = architecture();
@@ -64,6 +67,17 @@ struct NormTiles {
   }
 };
 
+Launch norm_launch(std::string_view name, int H, int T, NormKernel kernel) {
+  if (kernel == NormKernel::automatic) {
+    const bool fits = H <= 768 && T % 8 == 0 && int64_t(H) * T <= UINT32_MAX;
+    kernel = fits ? NormKernel::registers : NormKernel::tiles;
+  }
+  if (kernel == NormKernel::tiles) return NormTiles{H, T}.launch(name);
+  const bool training = name != "channel_norm";
+  const std::string_view in_registers = training ? "channel_norm_training_registers" : "channel_norm_registers";
+  return {in_registers, std::string(in_registers), ceil_div(T, 32), 1, 256, 2048};
+}
+
 bool is_hopper() {
 #ifdef M2BERT_CUDA_SM_90A
   return architecture() == "sm_90";
@@ -72,29 +86,33 @@ bool is_hopper() {
 #endif
 }
 
-// The layout of gated_product.cu.
+// The layout of gated_product.cu and gated_product_mma.cu.
 struct ProductSizes {
-  static constexpr int INPUTS = 192, BLOCK_ROWS = 128, POSITIONS = 64, MULTIPROCESSORS = 132;
+  static constexpr int INPUTS = 192, BLOCK_ROWS = 128;
   bool blocks;  // whether the weight has any; if not, there is no kernel
   int nb = 0, rows = 0, inputs = 0, T;
 
   ProductSizes(const mx::array& weight, const mx::array& x) : blocks(weight.ndim() == 3), T(x.shape(1)) {
     if (blocks) nb = weight.shape(0), rows = weight.shape(1), inputs = weight.shape(2);
   }
-  bool supported() const { return blocks && nb % 2 == 0 && rows % BLOCK_ROWS == 0 && inputs == INPUTS && T % 8 == 0 && is_hopper(); }
+  bool supported() const { return blocks && nb % 2 == 0 && rows % BLOCK_ROWS == 0 && inputs == INPUTS && T % 8 == 0; }
   bool supports_gradient(const mx::array& down) const {
     return supported() && rows % (2 * BLOCK_ROWS) == 0 && down.shape() == mx::Shape{nb, inputs, rows / 2};
   }
   int I() const { return nb / 2 * rows; }
-  // Ranges of the positions: as many as fill the GPU.
-  int zones() const { return std::clamp(MULTIPROCESSORS / (rows / BLOCK_ROWS), 1, ceil_div(T, POSITIONS)); }
 
-  Launch launch(std::string_view name) const {
-    const int x = rows / BLOCK_ROWS * zones(), pairs = nb / 2;
-    return {name, std::string(name), x, x * pairs <= MULTIPROCESSORS ? pairs : 1, 384, 8 * INPUTS * POSITIONS * 2 + 1088};
+  // A block has 128 rows and a zone of the positions: as many zones as fill the GPU.
+  int zones(int tile) const { return std::clamp(multiprocessors() / (rows / BLOCK_ROWS), 1, ceil_div(T, tile)); }
+  Launch launch(std::string_view name, int tile, int threads, int shared_bytes) const {
+    const int x = rows / BLOCK_ROWS * zones(tile), pairs = nb / 2;
+    return {name, std::string(name), x, x * pairs <= multiprocessors() ? pairs : 1, threads, shared_bytes};
   }
-  Scalars scalars() const { return {nb, rows, T, zones()}; }
+  Scalars scalars(int tile) const { return {nb, rows, T, zones(tile)}; }
 };
+
+// Positions of a tile, threads and shared memory of the two forms.
+constexpr int WARPGROUP_TILE = 64, WARPGROUP_THREADS = 384, WARPGROUP_BYTES = 8 * 192 * WARPGROUP_TILE * 2 + 1088;
+constexpr int WARP_TILE = 128, WARP_THREADS = 256, WARP_BYTES = 128 * 1024;
 
 }  // namespace
 
@@ -104,10 +122,16 @@ mx::array gelu_gate(const mx::array& x, const GateDropout& d, mx::Stream s) {
   return run(gate_launch("gelu_gate_dropout", "gelu_gate_dropout", I, T), {x, *d.key}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
 }
 
-std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s) {
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s, ProductKernel kernel) {
   const ProductSizes sizes(weight, x);
   if (!sizes.supported()) return std::nullopt;
-  return run(sizes.launch("gated_product"), {x, weight}, {sizes.I(), sizes.T}, x.dtype(), sizes.scalars(), s);
+  if (kernel == ProductKernel::automatic) kernel = is_hopper() ? ProductKernel::warpgroups : ProductKernel::warps;
+  if (kernel == ProductKernel::warps && WARP_BYTES > shared_memory_limit()) return std::nullopt;
+  const auto [launch, tile] =
+      kernel == ProductKernel::warpgroups
+          ? std::pair{sizes.launch("gated_product", WARPGROUP_TILE, WARPGROUP_THREADS, WARPGROUP_BYTES), WARPGROUP_TILE}
+          : std::pair{sizes.launch("gated_product_mma", WARP_TILE, WARP_THREADS, WARP_BYTES), WARP_TILE};
+  return run(launch, {x, weight}, {sizes.I(), sizes.T}, x.dtype(), sizes.scalars(tile), s);
 }
 
 mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s) {
@@ -129,11 +153,12 @@ GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const G
 GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, const mx::array& down, const mx::array& dy,
                                const GateDropout& dropout, mx::Stream s) {
   const ProductSizes sizes(weight, x);
-  if (drops(dropout) || !sizes.supports_gradient(down)) {
+  if (drops(dropout) || !sizes.supports_gradient(down) || !is_hopper()) {
     return gelu_gate_gradient(multiply(weight, x, s), multiply(mx::swapaxes(down, -1, -2, s), dy, s), dropout, s);
   }
-  const auto out = run(sizes.launch("gated_product_gradient"), {x, weight, dy, down}, {{sizes.I(), sizes.T}, {2 * sizes.I(), sizes.T}},
-                       {x.dtype(), x.dtype()}, sizes.scalars(), s);
+  const auto launch = sizes.launch("gated_product_gradient", WARPGROUP_TILE, WARPGROUP_THREADS, WARPGROUP_BYTES);
+  const auto out = run(launch, {x, weight, dy, down}, {{sizes.I(), sizes.T}, {2 * sizes.I(), sizes.T}}, {x.dtype(), x.dtype()},
+                       sizes.scalars(WARPGROUP_TILE), s);
   return {out[0], out[1]};
 }
 
@@ -141,19 +166,13 @@ bool supports_channel_norm(int H) { return NormTiles::supported(H); }
 
 mx::array channel_norm(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s, NormKernel kernel) {
   const int H = x.shape(0), T = x.shape(1);
-  if (kernel == NormKernel::automatic) {
-    const bool fits = H <= 768 && T % 8 == 0 && int64_t(H) * T <= UINT32_MAX;
-    kernel = fits ? NormKernel::registers : NormKernel::tiles;
-  }
-  const auto launch = kernel == NormKernel::registers
-                          ? Launch{"channel_norm_registers", "channel_norm_registers", ceil_div(T, 32), 1, 256, 2048}
-                          : NormTiles{H, T}.launch("channel_norm");
-  return run(launch, {x, residual, p.bias, p.weight, p.norm_bias}, {H, T}, x.dtype(), {H, T, p.eps}, s);
+  return run(norm_launch("channel_norm", H, T, kernel), {x, residual, p.bias, p.weight, p.norm_bias}, {H, T}, x.dtype(), {H, T, p.eps}, s);
 }
 
-TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s) {
+TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s,
+                                   NormKernel kernel) {
   const int H = x.shape(0), T = x.shape(1);
-  const auto out = run(NormTiles{H, T}.launch("channel_norm_training"), {x, residual, p.bias, p.weight, p.norm_bias},
+  const auto out = run(norm_launch("channel_norm_training", H, T, kernel), {x, residual, p.bias, p.weight, p.norm_bias},
                        {{H, T}, {H, T}, {2, T}}, {x.dtype(), x.dtype(), mx::float32}, {H, T, p.eps}, s);
   return {out[0], out[1], out[2]};
 }

@@ -15,9 +15,13 @@ struct GateDropout {
 // h [I, T] = dropout(gelu(a) * b) for the halves a, b of x [2 I, T].
 mx::array gelu_gate(const mx::array& x, const GateDropout& dropout, mx::Stream s);
 
+// Warpgroups: for Hopper. Warps: for any GPU.
+enum class ProductKernel { automatic, warpgroups, warps };
+
 // gelu(a) * b for the halves a, b of weight x, in one kernel; weight [nb, 2 I / nb, 192], x [nb 192, T]. Null if the kernel does not take
-// these shapes, or not on this GPU: it is for Hopper, blocks of a multiple of 128 rows, and a multiple of 8 positions.
-std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s);
+// these shapes, or not on this GPU: it wants blocks of a multiple of 128 rows, and a multiple of 8 positions.
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s,
+                                       ProductKernel kernel = ProductKernel::automatic);
 
 // dropout(gelu(a) * b) for the halves a, b of weight x, the fastest way; weight [out, in] or [nb, out / nb, in / nb].
 mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s);
@@ -53,7 +57,8 @@ mx::array channel_norm(const mx::array& x, const mx::array& residual, const Norm
 struct TrainingNorm {
   mx::array y, sum, statistics;
 };
-TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s);
+TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s,
+                                   NormKernel kernel = NormKernel::automatic);
 
 // The gradient of sum, and those of weight, norm_bias and bias as the rows of parameters, float32 [3, H]. Deterministic.
 struct NormGradient {

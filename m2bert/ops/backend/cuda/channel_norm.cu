@@ -182,14 +182,16 @@ __device__ __forceinline__ void norm(const NormInputs& in, BFloat16* y, BFloat16
 
 // Up to 768 channels, all in registers, of a multiple of 8 positions: every load is on its way before the first value is used. Shared
 // memory: twice [8][32] sums.
+template <bool SAVE>
 struct RegisterNorm {
   static constexpr int COLUMNS = 32, LANES = COLUMNS / CHUNK, ROWS = NORM_THREADS / LANES, PASSES = 12;
 
-  static __device__ __forceinline__ void run(const NormInputs& in, BFloat16* y, int H, int T, float eps) {
+  static __device__ __forceinline__ void run(const NormInputs& in, BFloat16* y, BFloat16* sum, float* statistics, int H, int T, float eps) {
     M2BERT_SHARED_MEMORY(shared_memory);
     float* const sums = reinterpret_cast<float*>(shared_memory);
     const int row = threadIdx.x / LANES, column = threadIdx.x % LANES * CHUNK, t = blockIdx.x * COLUMNS + column;
-    auto vector = [&](const BFloat16* x, int h) { return *reinterpret_cast<const uint4*>(x + (unsigned(h) * unsigned(T) + unsigned(t))); };
+    auto offset = [&](int h) { return unsigned(h) * unsigned(T) + unsigned(t); };
+    auto vector = [&](const BFloat16* x, int h) { return *reinterpret_cast<const uint4*>(x + offset(h)); };
     uint4 x[PASSES] = {}, residual[PASSES] = {};
 #pragma unroll
     for (int k = 0; k < PASSES; ++k) {
@@ -213,9 +215,13 @@ struct RegisterNorm {
     sum_rows<COLUMNS, 1>(mean, sums, column);
 #pragma unroll
     for (int i = 0; i < CHUNK; ++i) mean[0][i] *= 1.0f / float(H);
+    const bool saves = SAVE && row == 0 && t < T;
+    if (saves) save(statistics + t, mean[0]);
 #pragma unroll
     for (int k = 0; k < PASSES; ++k) {
-      if (row + k * ROWS >= H) continue;
+      const int h = row + k * ROWS;
+      if (h >= H) continue;
+      if (SAVE && t < T) *reinterpret_cast<Chunk*>(sum + offset(h)) = pack(v[k]);
 #pragma unroll
       for (int i = 0; i < CHUNK; ++i) {
         v[k][i] -= mean[0][i];
@@ -225,6 +231,7 @@ struct RegisterNorm {
     sum_rows<COLUMNS, 1>(scale, sums + NORM_WARPS * COLUMNS, column);
 #pragma unroll
     for (int i = 0; i < CHUNK; ++i) scale[0][i] = rsqrtf(scale[0][i] * (1.0f / float(H)) + eps);
+    if (saves) save(statistics + T + t, scale[0]);
 #pragma unroll
     for (int k = 0; k < PASSES; ++k) {
       const int h = row + k * ROWS;
@@ -232,8 +239,13 @@ struct RegisterNorm {
       const float w = __ldg(in.weight + h), b = __ldg(in.norm_bias + h);
 #pragma unroll
       for (int i = 0; i < CHUNK; ++i) v[k][i] = v[k][i] * scale[0][i] * w + b;
-      *reinterpret_cast<Chunk*>(y + (unsigned(h) * unsigned(T) + unsigned(t))) = pack(v[k]);
+      *reinterpret_cast<Chunk*>(y + offset(h)) = pack(v[k]);
     }
+  }
+
+  static __device__ __forceinline__ void save(float* to, const float* values) {
+    reinterpret_cast<float4*>(to)[0] = {values[0], values[1], values[2], values[3]};
+    reinterpret_cast<float4*>(to)[1] = {values[4], values[5], values[6], values[7]};
   }
 };
 
@@ -358,7 +370,7 @@ __device__ __forceinline__ void norm_gradient(const NormGradientInputs& in, BFlo
 extern "C" __global__ void __launch_bounds__(NORM_THREADS, 2)
     channel_norm_registers(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight, const float* norm_bias,
                            BFloat16* y, int H, int T, float eps) {
-  RegisterNorm::run({x, residual, bias, weight, norm_bias}, y, H, T, eps);
+  RegisterNorm<false>::run({x, residual, bias, weight, norm_bias}, y, nullptr, nullptr, H, T, eps);
 }
 #endif
 
@@ -388,6 +400,14 @@ extern "C" __global__ void __launch_bounds__(NORM_THREADS, 2)
     channel_norm_training_16(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight, const float* norm_bias,
                              BFloat16* y, BFloat16* sum, float* statistics, int H, int T, float eps) {
   norm<16, true>({x, residual, bias, weight, norm_bias}, y, sum, statistics, H, T, eps);
+}
+#endif
+
+#if !defined(NORM_KERNELS) || NORM_KERNELS == 4
+extern "C" __global__ void __launch_bounds__(NORM_THREADS, 2)
+    channel_norm_training_registers(const BFloat16* x, const BFloat16* residual, const float* bias, const float* weight,
+                                    const float* norm_bias, BFloat16* y, BFloat16* sum, float* statistics, int H, int T, float eps) {
+  RegisterNorm<true>::run({x, residual, bias, weight, norm_bias}, y, sum, statistics, H, T, eps);
 }
 #endif
 

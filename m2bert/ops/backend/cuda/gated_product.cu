@@ -8,7 +8,7 @@
 // The gradient multiplies a third pair of matrices: the transpose of the second product's weight, which a warpgroup keeps in shared memory,
 // by that product's gradient. It has the gate's operands again, and dh, and stores h and the gradients of W_p x_p and W_q x_q.
 #include "m2bert/ops/backend/cuda/async_copy.cuh"
-#include "m2bert/ops/backend/cuda/gelu.cuh"
+#include "m2bert/ops/backend/cuda/store_gate.cuh"
 #include "m2bert/ops/backend/cuda/warpgroup.cuh"
 
 namespace m2bert::ops::cuda {
@@ -31,16 +31,12 @@ struct ProductInputs {
   const BFloat16 *x, *weight;  // [nb 192, T], [nb, rows, 192]
   const BFloat16 *dy, *down;   // [nb 192, T], [nb, 192, rows / 2], or null
 };
-struct ProductOutputs {
-  BFloat16 *h, *dg;  // [nb / 2 rows, T], [nb rows, T] or null
-};
-
 template <bool GRADIENT>
 struct GatedProduct {
   static constexpr int MATRICES = GRADIENT ? 3 : 2, STAGES = GRADIENT ? 2 : 4, STAGE_BYTES = MATRICES * MATRIX_BYTES;
 
   ProductInputs in;
-  ProductOutputs out;
+  GateOutputs out;
   int nb, rows, T;
   // The work of this block: 128 rows of every gridDim.y-th pair of blocks, for the tiles of one zone of the positions.
   int row, first_tile, tiles;
@@ -48,7 +44,7 @@ struct GatedProduct {
   char *stages, *left;
   ArrivalBarrier *full, *empty;  // [STAGES]
 
-  __device__ __forceinline__ GatedProduct(const ProductInputs& in, const ProductOutputs& out, int nb, int rows, int T, int zones,
+  __device__ __forceinline__ GatedProduct(const ProductInputs& in, const GateOutputs& out, int nb, int rows, int T, int zones,
                                           char* shared_memory)
       : in(in), out(out), nb(nb), rows(rows), T(T) {
     const int row_tiles = rows / BLOCK_ROWS, zone = blockIdx.x / row_tiles, all = (T + POSITIONS - 1) / POSITIONS;
@@ -71,10 +67,10 @@ struct GatedProduct {
     __syncthreads();
     const int group = threadIdx.x / 128, thread = threadIdx.x % 128;
     if (group == 2) {
-      give_registers<56>();
+      give_registers<40>();
       copy_tiles(thread);
-    } else {
-      take_registers<224>();
+    } else {  // together no more than at launch, 168 for each thread
+      take_registers<232>();
       multiply_tiles(group, thread);
     }
   }
@@ -108,7 +104,7 @@ struct GatedProduct {
         const bool exists = t < T;
         char* const stage = stages + item % STAGES * STAGE_BYTES;
         if (item >= STAGES) wait(empty + item % STAGES, (item / STAGES - 1) % 2);
-#pragma unroll
+#pragma unroll 1  // spares registers
         for (int m = 0; m < MATRICES; ++m) {
           const int block = m == 0 ? p : m == 1 ? other(p) : down_block(p);
           const BFloat16* from = (m < 2 ? in.x : in.dy) + size_t(block) * BLOCK_INPUTS * T + (exists ? t : 0);
@@ -170,7 +166,7 @@ struct GatedProduct {
         const int stage = item % STAGES;
         wait(full + stage, item / STAGES % 2);
         sync_barrier(turn, both);
-        float gate[32], value[32], dh[GRADIENT ? 32 : 1];
+        float gate[32], value[32], dh[32];
         pin(gate);
         pin(value);
         if constexpr (GRADIENT) pin(dh);
@@ -195,56 +191,14 @@ struct GatedProduct {
         pin(gate);
         pin(value);
         if constexpr (GRADIENT) pin(dh);
-        store(gate, value, dh, size_t(p * rows + first_row) * T, (first_tile + tile) * POSITIONS, q);
-      }
-    }
-  }
-
-  // The gate for the results of a tile.
-  template <int N>
-  __device__ __forceinline__ void store(const float (&gate)[32], const float (&value)[32], const float (&dh)[N], size_t first_row,
-                                        int first_t, int q) const {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const size_t at_row = first_row + size_t(8 * half) * T;
-#pragma unroll
-      for (int part = 0; part < 2; ++part) {  // of 32 positions
-        const int t = first_t + part * 32 + q * 8;
-        const size_t at = at_row + t;
-        uint32_t h[4], da[4], db[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int i = 4 * (4 * part + j) + 2 * half;
-          if constexpr (GRADIENT) {
-            const auto low = gelu_with_derivative(gate[i]), high = gelu_with_derivative(gate[i + 1]);
-            h[j] = pack_bf16(low.value * value[i], high.value * value[i + 1]);
-            da[j] = pack_bf16(dh[i] * value[i] * low.derivative, dh[i + 1] * value[i + 1] * high.derivative);
-            db[j] = pack_bf16(dh[i] * low.value, dh[i + 1] * high.value);
-          } else {
-            h[j] = pack_bf16(gelu(gate[i]) * value[i], gelu(gate[i + 1]) * value[i + 1]);
-          }
-        }
-        store_quad(out.h + at, h, t < T);
+        const int t = (first_tile + tile) * POSITIONS;
         if constexpr (GRADIENT) {
-          store_quad(out.dg + at, da, t < T);
-          store_quad(out.dg + size_t(nb / 2) * rows * T + at, db, t < T);
+          store_gate_gradient({gate, value, dh}, out, size_t(p * rows + first_row) * T, size_t(nb / 2) * rows * T, t, T);
+        } else {
+          store_gate(gate, value, out.h + size_t(p * rows + first_row) * T, t, T);
         }
       }
     }
-  }
-  // Word j of lane q of four are positions 8 j + 2 q and the next one. Lane q stores positions 8 q to 8 q + 7.
-  static __device__ __forceinline__ void store_quad(BFloat16* to, uint32_t* words, bool exists) {
-    const int lane = threadIdx.x % 32;
-    auto exchange = [&](uint32_t& low, uint32_t& high, int distance) {
-      const bool upper = lane & distance;
-      const uint32_t received = __shfl_sync(~0u, upper ? low : high, lane ^ distance);
-      (upper ? low : high) = received;
-    };
-    exchange(words[0], words[1], 1);
-    exchange(words[2], words[3], 1);
-    exchange(words[0], words[2], 2);
-    exchange(words[1], words[3], 2);
-    if (exists) *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
   }
 };
 

@@ -36,7 +36,8 @@ struct GeluWithDerivative {
   float value, derivative;
 };
 __device__ __forceinline__ GeluWithDerivative gelu_with_derivative(float x) {
-  const float cdf = normal_cdf(x), density = 0.39894228f * power_of_2(-0.5f * LOG2_E * fminf(x * x, 64.0f));
+  constexpr float log2_of_peak = -1.32574806f;  // the density at 0 is 1 / sqrt(2 pi)
+  const float cdf = normal_cdf(x), density = power_of_2(log2_of_peak - 0.5f * LOG2_E * fminf(x * x, 64.0f));
   return {x * cdf, cdf + x * density};
 }
 

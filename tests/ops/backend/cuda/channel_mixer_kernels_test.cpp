@@ -3,6 +3,7 @@
 //
 #include "m2bert/ops/backend/cuda/channel_norm.cu"
 #include "m2bert/ops/backend/cuda/gated_product.cu"
+#include "m2bert/ops/backend/cuda/gated_product_mma.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
 
 #include <gtest/gtest.h>
@@ -174,6 +175,14 @@ TEST(CudaGatedProduct, EqualsItsDefinition) {
   }
 }
 
+TEST(CudaGatedProduct, ByWarps) {
+  for (auto c : {GatedBlocks{2, 128, 8, 1, 1}, {4, 256, 72, 1, 2}, {4, 128, 712, 2, 1}, {6, 128, 200, 2, 2}}) {
+    emulation::launch({unsigned(c.rows / 128 * c.zones), unsigned(c.passes), 1}, 256, 128 * 1024,
+                      [&] { gated_product_mma(c.x.data(), c.weight.data(), c.h.data(), c.nb, c.rows, c.T, c.zones); });
+    c.check(false);
+  }
+}
+
 TEST(CudaGatedProduct, GradientEqualsItsDefinition) {
   for (auto c : {GatedBlocks{2, 256, 8, 1, 1}, {4, 512, 72, 2, 2}, {4, 256, 392, 2, 1}, {6, 256, 200, 3, 2}}) {
     c.launch([&] {
@@ -209,6 +218,12 @@ struct Norm {
   void forward_in_registers() {
     emulation::launch({tiles(), 1, 1}, 256, 2048, [&] {
       channel_norm_registers(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), H, T, 1e-12f);
+    });
+  }
+  void training_in_registers() {
+    emulation::launch({tiles(), 1, 1}, 256, 2048, [&] {
+      channel_norm_training_registers(x.data(), residual.data(), bias.data(), weight.data(), norm_bias.data(), y.data(), sum.data(),
+                                      statistics.data(), H, T, 1e-12f);
     });
   }
   void training(unsigned blocks) {
@@ -305,6 +320,10 @@ TEST(CudaChannelNorm, InRegisters) {
       Norm n(H, T);
       n.forward_in_registers();
       n.check_forward();
+      n.y = unwritten(n.y.size());
+      n.training_in_registers();
+      n.check_forward();
+      n.check_saved();
     }
   }
 }
