@@ -240,11 +240,11 @@ def check_mixer(ours, peer, folder, length):
     wide = write_tensors(folder, "wide", {name: t.float() for name, t in inputs.items()})
     wide_cotangent = write_tensors(folder, "wide_cotangent", {"cotangent": load_file(cotangent)["cotangent"].float()})
     narrow = write_tensors(folder, "narrow", inputs)
-    results = []
-    for side, file, by in ((peer, wide, wide_cotangent), (ours, narrow, cotangent)):
+    results = []  # of files of their own: load_file maps them
+    for name, side, file, by in (("exact", peer, wide, wide_cotangent), ("ours", ours, narrow, cotangent)):
         side.ask(f"load mixer_block {file} {wanted}")
-        side.ask(f"gradients {by} {folder / 'all.safetensors'}")
-        results.append(load_file(folder / "all.safetensors"))
+        side.ask(f"gradients {by} {folder / name}.safetensors")
+        results.append(load_file(folder / f"{name}.safetensors"))
     ours.ask(f"load mixer_block_packed {narrow}")
     ours.ask(f"forward {folder / 'packed.safetensors'}")
     packed = load_file(folder / "packed.safetensors")
