@@ -1,7 +1,7 @@
 // m2bert bench: how fast a model runs here, and where its time goes. Source: benchmark_fwd upstream.
-#include <CLI/CLI.hpp>
 #include <dlfcn.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -170,7 +170,8 @@ Run bench_command(CLI::App& app, const Globals& globals) {
                  "Measure vectors instead of the states of all tokens: pooler, cls, mean or another\n"
                  "pooling of m2bert embed");
   add_number(app, "--runs", command->runs, 1, 1 << 16, "Timed runs, after two to warm up; the best counts")->capture_default_str();
-  app.add_flag("--profile", command->profile, "Show milliseconds, GFLOP/s and GB/s of each stage (CPU), or mark\n"
+  app.add_flag("--profile", command->profile,
+               "Show milliseconds, GFLOP/s and GB/s of each stage (CPU), or mark\n"
                "a pass for ncu --profile-from-start off (NVIDIA GPU)");
   return [command, &globals] { run_bench(*command, globals); };
 }
