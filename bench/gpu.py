@@ -39,7 +39,7 @@ LENGTHS = [128, 512, 2048, 8192, 32768]
 TRAINED_LENGTHS = [128, 2048]
 TEXT_LENGTHS = [2048, 128]
 TOKENS, TRAINED_TOKENS, CHECKED_TOKENS = 65536, 32768, 8192
-RUNS, TEXT_RUNS, STEPS, REPEATS = 12, 100, 8, 5
+RUNS, TEXT_RUNS, STEPS, REPEATS, BATCHES_OF_TWO = 12, 100, 8, 5, 60
 LEAST_COSINE = 0.999  # of hidden states in bfloat16 to those in float32, on average
 MIXER_TOLERANCE = 0.03  # relative L2 error of a mixer's result and of its gradients in bfloat16
 TRAINING_TOLERANCE = (2e-3, 3e-2)  # relative differences of the first loss and of its gradient's norm
@@ -236,40 +236,41 @@ def check_mixer(ours, peer, folder, length):
     import torch
     from safetensors.torch import load_file
     inputs, wanted = mixer_inputs("mixer_block", length, max(length, CHECKED_TOKENS))
-    cotangent = write_tensors(folder, "cotangent", {"cotangent": torch.randn_like(inputs["u"])})
+    cotangent = write_tensors(folder, "narrow_cotangent", {"cotangent": torch.randn_like(inputs["u"])})
     wide = write_tensors(folder, "wide", {name: t.float() for name, t in inputs.items()})
     wide_cotangent = write_tensors(folder, "wide_cotangent", {"cotangent": load_file(cotangent)["cotangent"].float()})
     narrow = write_tensors(folder, "narrow", inputs)
-    results = []
-    for side, file, by in ((peer, wide, wide_cotangent), (ours, narrow, cotangent)):
+    results = []  # of files of their own: load_file maps them
+    for name, side, file, by in (("exact", peer, wide, wide_cotangent), ("ours", ours, narrow, cotangent)):
         side.ask(f"load mixer_block {file} {wanted}")
-        side.ask(f"gradients {by} {folder / 'all.safetensors'}")
-        results.append(load_file(folder / "all.safetensors"))
+        side.ask(f"gradients {by} {folder / name}.safetensors")
+        results.append(load_file(folder / f"{name}.safetensors"))
     ours.ask(f"load mixer_block_packed {narrow}")
     ours.ask(f"forward {folder / 'packed.safetensors'}")
     packed = load_file(folder / "packed.safetensors")
     return {"error": largest_error(results[1], results[0]), "error_packed": largest_error(packed, {"output": results[0]["output"]})}
 
 
-def time_operation(side, folder, name, length, backward):
-    """Seconds of an operation's pass, forward alone or with its gradients."""
-    import torch
-    peer_name = name
-    source = {"monarch_mix_with_spectra": "monarch_mix"}.get(name, name)
-    width = 0
-    if source.startswith("linear"):
-        source, width = "linear", int(source.removeprefix("linear"))
-        peer_name = "linear"
+def case_of(folder, name, length, backward):
+    """The operation's name, the file of its inputs, which both programs read, the inputs to differentiate by, and the shape of its output."""
+    source = {"monarch_mix_with_spectra": "monarch_mix", "mixer_block_packed": "mixer_block"}.get(name, name)
+    width = int(name.removeprefix("linear")) if name.startswith("linear") else 0
+    source = "linear" if width else source
     inputs, wanted = mixer_inputs(source, length, TOKENS)
     if width:
-        inputs = {"x": inputs["x"], "weight": inputs["weight"][:width].contiguous(), "bias": inputs["bias"][:width].contiguous()}
-    output_width = width or inputs["u"].shape[-1]
-    file = write_tensors(folder, "case", inputs)
-    side.ask(f"load {peer_name} {file} {wanted if backward else ''}".strip())
+        inputs |= {"weight": inputs["weight"][:width].contiguous(), "bias": inputs["bias"][:width].contiguous()}
+    shape = (*inputs["x"].shape[:-1], width) if width else inputs["u"].shape
+    return source if width else name, write_tensors(folder, f"{name}_{backward}", inputs), wanted if backward else "", shape
+
+
+def time_operation(side, folder, case, backward):
+    """Seconds of an operation's pass, forward alone or with its gradients."""
+    import torch
+    name, file, wanted, shape = case
+    side.ask(f"load {name} {file} {wanted}".strip())
     what = "gradients" if backward else "forward"
     if backward:
-        shape = (*(inputs["x"] if width else inputs["u"]).shape[:-1], output_width)
-        cotangent = write_tensors(folder, "case_cotangent", {"cotangent": torch.randn(shape, dtype=torch.bfloat16)})
+        cotangent = write_tensors(folder, "cotangent", {"cotangent": torch.randn(shape, dtype=torch.bfloat16)})
         side.ask(f"gradients {cotangent} {folder / 'ignored.safetensors'}")
     for _ in range(2):
         side.ask(f"run {what} {REPEATS}")
@@ -283,12 +284,13 @@ def time_mixer(programs, folder, length, kinds):
     peers = {kind: programs.peer("torch_operations.py", *(["--compile"] if kind == "compiled" else [])) for kind in kinds}
     result = {"length": length, "batch": max(1, TOKENS // length), **check_mixer(ours, next(iter(peers.values())), folder, length)}
     for backward, block, core in ((False, "mixer_block_packed", "monarch_mix_with_spectra"), (True, "mixer_block", "monarch_mix")):
-        products = [time_operation(ours, folder, f"linear{width}", length, backward) for width in (3 * hidden, hidden)]
-        whole = time_operation(ours, folder, block, length, backward)
-        found = {"block": whole, "products": sum(products), "core": whole - sum(products), "peers": {}}
+        block, *products = (time_operation(ours, folder, case_of(folder, name, length, backward), backward)
+                            for name in (block, f"linear{3 * hidden}", f"linear{hidden}"))
+        found = {"block": block, "products": sum(products), "core": block - sum(products), "peers": {}}
+        case = case_of(folder, core, length, backward)
         for kind, peer in peers.items():
             try:
-                found["peers"][kind] = {"best": time_operation(peer, folder, core, length, backward)}
+                found["peers"][kind] = {"best": time_operation(peer, folder, case, backward)}
             except (Failed, SystemExit, RequestFailed) as error:
                 found["peers"][kind] = {"failed": str(error)[:300]}
         result["with_backward" if backward else "forward"] = found
@@ -374,25 +376,24 @@ def measure_training(programs, options, keep):
 
 # ---- two GPUs ----
 
-def pretrain_rate(programs, recipe, folder, processes, rows):
-    """Tokens/s of all processes together, after the first batches, and the last loss."""
-    run = folder / f"run{processes}"
-    programs.run([find_program("m2bert"), "pretrain", recipe, "--device", "gpu", "--quiet", *(["--launch", processes] if processes > 1 else []),
-                  "max_duration=60ba", f"global_train_batch_size={rows * processes}", f"device_train_microbatch_size={rows}",
-                  f"save_folder={run}", "save_interval=1000ba"])
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rates = [line["throughput/tokens_per_sec"] for line in lines if "throughput/tokens_per_sec" in line]
-    return {"tokens_s": rates[-1], "loss": next((line["loss/train/total"] for line in reversed(lines) if "loss/train/total" in line), None)}
+def pretrain_rate(programs, folder, length, rows, processes):
+    """Tokens/s of all processes together over the last batches, and the last loss."""
+    folder.mkdir()
+    recipe = write_training_recipe(folder, length, rows * processes, False)
+    programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", 4, rows * processes])
+    programs.run([find_program("m2bert"), "pretrain", recipe, "--device", "gpu" if DEVICE == "cuda" else DEVICE, "--quiet",
+                  *(["--launch", processes] if processes > 1 else []), f"max_duration={BATCHES_OF_TWO}ba",
+                  f"device_train_microbatch_size={rows}", "save_interval=1000ba"])
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates, losses = ([line[key] for line in lines if key in line] for key in ("throughput/tokens_per_sec", "loss/train/total"))
+    return {"tokens_s": rates[-1], "loss": losses[-1]}
 
 
 def two_case(programs, length):
     rows = max(1, TRAINED_TOKENS // length)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        recipe = write_training_recipe(folder, length, rows, False)
-        programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", 4, 2 * rows])
-        found = {count: pretrain_rate(programs, recipe, folder, count, rows) for count in (1, 2)}
-        return {"length": length, "rows": rows, "one": found[1], "two": found[2], "ratio": found[2]["tokens_s"] / found[1]["tokens_s"]}
+        one, two = (pretrain_rate(programs, Path(name) / str(count), length, rows, count) for count in (1, 2))
+    return {"length": length, "rows": rows, "one": one, "two": two, "ratio": two["tokens_s"] / one["tokens_s"]}
 
 
 def measure_two(programs, options, keep):

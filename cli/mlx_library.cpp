@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 // What the CUDA wheel of MLX 0.32.4 needs.
 constexpr int kDriverVersion = 13000, kComputeCapability = 75;
-constexpr const char* kLibraries[] = {"libcublasLt.so.13", "libcudnn.so.9", "libcufft.so.12",
+constexpr const char* kLibraries[] = {"libcublasLt.so.13", "libcudnn.so.9",  "libcufft.so.12",
                                       "libcusolver.so.12", "libnvrtc.so.13", "libnccl.so.2"};
 constexpr const char* kHeader = "include/cuda_fp16.h";  // one of those that MLX's run-time compiler includes
 constexpr const char* kAdvice = "run script/bootstrap --cuda";
@@ -73,9 +73,7 @@ std::optional<Driver> open_driver() {
   return complete ? std::optional(driver) : std::nullopt;
 }
 
-std::string version_text(int cuda_version) {
-  return std::to_string(cuda_version / 1000) + "." + std::to_string(cuda_version % 1000 / 10);
-}
+std::string version_text(int cuda_version) { return std::to_string(cuda_version / 1000) + "." + std::to_string(cuda_version % 1000 / 10); }
 
 std::string error_text(const Driver& driver, int code) {
   const char* name = nullptr;
@@ -96,7 +94,8 @@ std::string device_problem(const Driver& driver) {
   driver.attribute(&major, kMajor, device);
   driver.attribute(&minor, kMinor, device);
   if (10 * major + minor >= kComputeCapability) return "";
-  return std::string(name) + " has compute capability " + std::to_string(major) + "." + std::to_string(minor) + ", and MLX needs 7.5 or newer";
+  return std::string(name) + " has compute capability " + std::to_string(major) + "." + std::to_string(minor) +
+         ", and MLX needs 7.5 or newer";
 }
 
 std::string driver_problem() {
@@ -156,7 +155,9 @@ std::string libraries_problem(const std::vector<fs::path>& folders) {
   for (const char* library : kLibraries) {
     bool found = false;
     for (const auto& folder : folders) found = found || is_there(folder / library);
-    if (!found) return std::string("NVIDIA's ") + library + ", which MLX needs, was not found: " + kAdvice + ", or name its folder in LD_LIBRARY_PATH";
+    if (!found)
+      return std::string("NVIDIA's ") + library + ", which MLX needs, was not found: " + kAdvice +
+             ", or name its folder in LD_LIBRARY_PATH";
   }
   return "";
 }
@@ -172,15 +173,16 @@ std::string headers_problem(const fs::path& cuda, const std::vector<fs::path>& f
     ::setenv("CUDA_HOME", folder.parent_path().c_str(), 1);
     return "";
   }
-  return std::string("CUDA's headers, which MLX compiles kernels with, were not found: ") + kAdvice + ", or name CUDA's folder in CUDA_HOME";
+  return std::string("CUDA's headers, which MLX compiles kernels with, were not found: ") + kAdvice +
+         ", or name CUDA's folder in CUDA_HOME";
 }
 
 std::string library_problem(const fs::path& cuda) {
   const fs::path mlx = cuda / "mlx";
   if (!is_there(mlx / "lib/libmlx.so")) return "MLX's CUDA library is not installed in " + cuda.string() + ": " + kAdvice;
   if (const std::string version = installed_version(mlx); version != mx::version())
-    return "MLX's CUDA library in " + cuda.string() + " has version " + (version.empty() ? "unknown" : version) + ", and the program needs " +
-           mx::version() + ": " + kAdvice;
+    return "MLX's CUDA library in " + cuda.string() + " has version " + (version.empty() ? "unknown" : version) +
+           ", and the program needs " + mx::version() + ": " + kAdvice;
   const auto folders = library_folders(cuda);
   const std::string problem = libraries_problem(folders);
   return problem.empty() ? headers_problem(cuda, folders) : problem;
@@ -192,7 +194,8 @@ std::string library_problem(const fs::path& cuda) {
 void name_kernel_cache() {
   const std::string cache = variable("XDG_CACHE_HOME"), home = variable("HOME");
   if (!cache.empty() || !home.empty())
-    ::setenv("MLX_PTX_CACHE_DIR", ((cache.empty() ? fs::path(home) / ".cache" : fs::path(cache)) / "m2bert/mlx" / mx::version()).c_str(), 0);
+    ::setenv("MLX_PTX_CACHE_DIR", ((cache.empty() ? fs::path(home) / ".cache" : fs::path(cache)) / "m2bert/mlx" / mx::version()).c_str(),
+             0);
 }
 
 void load_cuda_library(char** argv) {

@@ -74,10 +74,10 @@ std::string version_text(const Globals& globals) {
   }
   std::string joined;
   for (const std::string& feature : features) joined += (joined.empty() ? "" : " ") + feature;
-  return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + " (" + mlx_build() +
-         ")\ndevice " + device_name() + "\nthreads " + std::to_string(threads()) + "\ncpu features " +
-         (joined.empty() ? "none known" : joined) + "\nkernels " + ops::instruction_set() +
-         (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") + (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n" +
+  return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + " (" + mlx_build() + ")\ndevice " +
+         device_name() + "\nthreads " + std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) +
+         "\nkernels " + ops::instruction_set() + (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") +
+         (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n" +
          (on_gpu() ? std::string("gpu kernels ") + ops::backend_for({}).name() + "\n" : "") +
          (has_unused_gpu() ? "GPU not used: " + why_no_gpu() + "\n" : "");
 }

@@ -4,7 +4,8 @@
 //   load NAME FILE [INPUT...]   an operation of the registry, the file of its inputs, and the inputs to differentiate by
 //   forward FILE                writes `output`, computed without tracing gradients
 //   gradients COTANGENT FILE    writes `output`, and `gradient.INPUT` of sum(output * cotangent) for each input; COTANGENT has `cotangent`
-//   run forward [N], run gradients [N]  the same without writing, N times in one evaluation; prints the seconds of one (`run gradients` uses
+//   run forward [N], run gradients [N]  the same without writing, N times in one evaluation; prints the seconds of one (`run gradients`
+//   uses
 //                               the cotangent of the last `gradients`)
 //   quit
 // Files are safetensors, with that extension.

@@ -59,7 +59,8 @@ def read_model(folder, weights):
 class Bench:
     def __init__(self, options):
         self.device = options.device
-        model = read_model(options.folder, options.weights or options.folder / "model.safetensors").to(self.device)
+        model = read_model(options.folder, options.weights or options.folder / "model.safetensors")
+        model.bert.to(self.device)  # the head may have no weights
         ids = load_file(options.folder / "inputs.safetensors")["input_ids"].to(self.device)
         self.inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
         if options.spectra == "cached":

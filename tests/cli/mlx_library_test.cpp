@@ -32,10 +32,10 @@ std::string refusal(const HowToRun& how) {
 TEST(MlxLibrary, SaysWhatIsWrongWithTheDriver) {
   EXPECT_EQ(refusal(with_driver("no device")), "error: M2BERT_MLX=cuda: the NVIDIA driver finds no GPU\n");
   EXPECT_EQ(refusal(with_driver("error")), "error: M2BERT_MLX=cuda: the NVIDIA driver reports CUDA_ERROR_SYSTEM_NOT_READY\n");
-  EXPECT_EQ(refusal(with_driver("old driver")),
-            "error: M2BERT_MLX=cuda: the NVIDIA driver supports CUDA 12.4, and MLX needs 13.0: update the driver to version 580 or newer\n");
-  EXPECT_EQ(refusal(with_driver("old GPU")),
-            "error: M2BERT_MLX=cuda: Fake GPU has compute capability 7.0, and MLX needs 7.5 or newer\n");
+  EXPECT_EQ(
+      refusal(with_driver("old driver")),
+      "error: M2BERT_MLX=cuda: the NVIDIA driver supports CUDA 12.4, and MLX needs 13.0: update the driver to version 580 or newer\n");
+  EXPECT_EQ(refusal(with_driver("old GPU")), "error: M2BERT_MLX=cuda: Fake GPU has compute capability 7.0, and MLX needs 7.5 or newer\n");
   auto hidden = with_driver("hidden");
   hidden.environment.emplace_back("CUDA_VISIBLE_DEVICES", "7");
   EXPECT_EQ(refusal(hidden), "error: M2BERT_MLX=cuda: the NVIDIA driver finds no GPU (CUDA_VISIBLE_DEVICES is \"7\")\n");
