@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
 #include "plain.h"
 
 namespace m2bert {
@@ -28,6 +29,27 @@ Case make_case(int B, int L, int H, mx::Dtype dtype) {
 
 double largest_difference(const mx::array& a, const mx::array& b) {
   return mx::max(mx::abs(mx::subtract(mx::astype(a, mx::float32), mx::astype(b, mx::float32)))).item<float>();
+}
+
+// Rows of the table that are taken several times, once and never.
+TEST(EmbeddingRows, EqualTakeWithDeterministicGradients) {
+  for (const auto dtype : {mx::float32, mx::bfloat16}) {
+    const auto table = random({37, 40}, 1, dtype), index = mx::random::randint(0, 20, {5, 33}, mx::int32, mx::random::key(3));
+    const auto cotangent = random({5, 33, 40}, 2);
+    auto gradient = [&](auto take) {
+      return gradients([&](const auto& in) { return take(in[0]); }, {table}, cotangent)[0];
+    };
+    auto ours = [&](const mx::array& table) { return ops::embedding_rows(table, index); };
+    EXPECT_TRUE(mx::array_equal(ours(table), mx::take(table, index, 0)).item<bool>());
+    const auto found = gradient(ours), wide = mx::astype(table, mx::float32);
+    const auto expected = gradients([&](const auto& in) { return mx::take(in[0], index, 0); }, {wide}, cotangent)[0];
+    EXPECT_EQ(found.dtype(), dtype);
+    expect_near(found, expected, dtype == mx::float32 ? 1e-6 : 2e-2);
+    if (ops::backend_for({}).name() == std::string("cuda") && dtype == mx::bfloat16) {
+      EXPECT_TRUE(mx::array_equal(found, gradient(ours)).item<bool>());
+    }
+  }
+  EXPECT_THROW(ops::embedding_rows(mx::zeros({3}), mx::array(0)), Error);
 }
 
 TEST(EmbeddingNorm, EqualsFallback) {

@@ -23,26 +23,52 @@ struct Parameter {
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, new_value##i, new_m##i, new_v##i, n##i, keep##i, rate##i}
 #define ADAMW_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)
 
-// scale, limit: clipping by norm and by value; root: 1 over the root of the correction of v.
-extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS), ADAMW_EACH(ADAMW_OUTPUTS), float scale, float limit,
-                                                         float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
-  Parameter p ADAMW_PARAMETER(0);
 #define ADAMW_PICK(i) \
   if (blockIdx.y == i) p = Parameter ADAMW_PARAMETER(i)
-  ADAMW_PICK(1);
-  ADAMW_PICK(2);
-  ADAMW_PICK(3);
-  ADAMW_PICK(4);
-  ADAMW_PICK(5);
-  ADAMW_PICK(6);
-  ADAMW_PICK(7);
+#define ADAMW_PICK_PARAMETER        \
+  Parameter p ADAMW_PARAMETER(0);   \
+  ADAMW_PICK(1);                    \
+  ADAMW_PICK(2);                    \
+  ADAMW_PICK(3);                    \
+  ADAMW_PICK(4);                    \
+  ADAMW_PICK(5);                    \
+  ADAMW_PICK(6);                    \
+  ADAMW_PICK(7)
+
+namespace {
+
+// scale, limit: clipping by norm and by value; root: 1 over the root of the correction of v.
+struct Step {
+  float scale, limit, beta1, beta2, eps, root;
+};
+
+__device__ __forceinline__ void update(const Parameter& p, const Step& s) {
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += gridDim.x * blockDim.x) {
-    const float scaled = p.gradient[i] * scale, g = scaled > limit ? limit : scaled < -limit ? -limit : scaled;
-    const float a = beta1 * p.m[i] + (1 - beta1) * g, b = beta2 * p.v[i] + (1 - beta2) * (g * g);
+    const float scaled = p.gradient[i] * s.scale, g = scaled > s.limit ? s.limit : scaled < -s.limit ? -s.limit : scaled;
+    const float a = s.beta1 * p.m[i] + (1 - s.beta1) * g, b = s.beta2 * p.v[i] + (1 - s.beta2) * (g * g);
+    p.new_value[i] = p.keep * p.value[i] - p.rate * a / (sqrtf(b) * s.root + s.eps);
     p.new_m[i] = a;
     p.new_v[i] = b;
-    p.new_value[i] = p.keep * p.value[i] - p.rate * a / (sqrtf(b) * root + eps);
   }
+}
+
+}  // namespace
+
+extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS), ADAMW_EACH(ADAMW_OUTPUTS), float scale, float limit,
+                                                         float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+  ADAMW_PICK_PARAMETER;
+  update(p, {scale, limit, beta1, beta2, eps, root});
+}
+
+// The new values take the place of the old ones. done [1]: what the launch is known by, nothing is written.
+#undef ADAMW_INPUTS
+#undef ADAMW_PARAMETER
+#define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i
+#define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, value##i, m##i, v##i, n##i, keep##i, rate##i}
+extern "C" __global__ void __launch_bounds__(256) adamw_in_place(ADAMW_EACH(ADAMW_INPUTS), float*, float scale, float limit, float beta1,
+                                                                  float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+  ADAMW_PICK_PARAMETER;
+  update(p, {scale, limit, beta1, beta2, eps, root});
 }
 
 #define SQUARES_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)

@@ -21,7 +21,7 @@ std::string code_of(const Launch& launch, const std::string& fatbin) {
   const auto found = std::find(amounts.begin(), amounts.end(), launch.shared_bytes);
   const size_t index = size_t(found - amounts.begin());
   if (found == amounts.end()) amounts.push_back(launch.shared_bytes);
-  return fatbin + std::string(16 * index, '\0');
+  return fatbin + std::string(16 * (index + 1), '\0');
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 //
 #include "m2bert/ops/backend/cuda/adamw.cu"
 #include "m2bert/ops/backend/cuda/cross_entropy.cu"
+#include "m2bert/ops/backend/cuda/dropout.cu"
 #include "m2bert/ops/backend/cuda/embedding_gradient.cu"
 #include "m2bert/ops/backend/cuda/filter_network.cu"
 
@@ -130,6 +131,25 @@ TEST(CudaEmbeddingGradient, EqualsItsDefinition) {
       ASSERT_NEAR(to_float(dtable[size_t(r) * width + c]), want, 4e-3 * std::abs(want) + 1e-6) << r << " " << c;
     }
   }
+}
+
+TEST(CudaDropout, DropsWhatTheDefinitionDrops) {
+  const int n = 2 * kDropoutLine + 13;
+  const float p = 0.3f;
+  const auto x = halves(n, 1, 1);
+  const uint32_t key[2] = {12345, 678};
+  std::vector<BFloat16> y(n, from_float<BFloat16>(777));
+  const unsigned blocks = unsigned(n + 1023) / 1024;
+  emulation::launch({blocks, 1, 1}, 128, 0, [&] { dropout_bfloat16(x.data(), key, y.data(), n, int(dropout_threshold(p)), 1 / (1 - p)); });
+  int kept = 0;
+  for (int i = 0; i < n; ++i) {
+    const uint32_t line = uint32_t(i / kDropoutLine), place = uint32_t(i % kDropoutLine);
+    const uint32_t hash = hash_mix(place * (hash_mix(key[1] + line) | 1) + hash_mix(key[0] + line));
+    const bool keeps = hash >= dropout_threshold(p);
+    kept += keeps;
+    ASSERT_EQ(to_float(y[i]), keeps ? to_float(from_float<BFloat16>(to_float(x[i]) / (1 - p))) : 0) << i;
+  }
+  EXPECT_NEAR(double(kept) / n, 1 - p, 0.02);
 }
 
 // Three networks: their inputs are separate arrays, or one array.
