@@ -62,7 +62,8 @@ Backend::Array CudaBackend::embedding_norm(const std::vector<EmbeddingRows>& row
   scalars.insert(scalars.end(), counts.begin(), counts.end());
   scalars.insert(scalars.end(), {H, T, norm.eps});
   shape.push_back(H);
-  const cuda::Launch launch{"embedding_norm", H <= 768 ? "embedding_norm" : "embedding_norm_2048", (T + 7) / 8, 1, 256};
+  const std::string name = H <= 768 ? "embedding_norm" : "embedding_norm_2048";
+  const cuda::Launch launch{name, name, (T + 7) / 8, 1, 256};
   return cuda::run(launch, inputs, shape, mx::bfloat16, scalars, s);
 }
 

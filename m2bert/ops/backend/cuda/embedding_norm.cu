@@ -104,7 +104,11 @@ __device__ __forceinline__ void embed(const Table* tables, int table_count, cons
                           {values2, index2, count2, indices2, (wide & 4) != 0}};                                                  \
     embed<passes>(all, tables, {weight, (wide & 8) != 0}, {bias, (wide & 8) != 0}, y, H, T, eps);                                 \
   }
+#if !defined(EMBEDDING_KERNELS) || EMBEDDING_KERNELS == 0
 M2BERT_EMBEDDING_NORM(embedding_norm, 3)
+#endif
+#if !defined(EMBEDDING_KERNELS) || EMBEDDING_KERNELS == 1
 M2BERT_EMBEDDING_NORM(embedding_norm_2048, 8)
+#endif
 
 }  // namespace m2bert::ops::cuda
