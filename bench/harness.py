@@ -25,12 +25,15 @@ class RequestFailed(Exception):
 
 
 class Program:
-    """A running program that answers requests, one a line on its standard input; to "run..." with seconds."""
+    """A running program that answers requests, one a line on its standard input; to "run..." with seconds. on_start gets it before its first
+    answer, which may take long."""
 
-    def __init__(self, label, command, environment=None):
+    def __init__(self, label, command, environment=None, on_start=None):
         self.label, self.times = label, []
         self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={**os.environ, **(environment or {})})
+        if on_start:
+            on_start(self)
         self.version = self.answer().removeprefix("ready ")
 
     def answer(self):
@@ -70,6 +73,8 @@ def hardware():
 
 
 def commit():
+    if "M2BERT_COMMIT" in os.environ:  # of a bundle, which has no repository (script/bundle)
+        return os.environ["M2BERT_COMMIT"]
     def git(*arguments):
         return subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True).stdout.strip()
     return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "--", "m2bert", "bench") else "")
@@ -86,7 +91,8 @@ def find_program(name):
 def write_record(folder, what, machine, when, text, results):
     """Writes folder/WHAT_HARDWARE_DATE.md, for people, and .json. Returns the path of both without the extension."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    name = machine.get("gpu") or f"{machine['cpu']} {machine['cores']} cores"
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     stem = f"{what}_{words}_{when}"
     record = {"command": [sys.argv[0], *sys.argv[1:]], "hardware": machine, "date": when, "commit": commit(), "results": results}
     (folder / f"{stem}.md").write_text(text)

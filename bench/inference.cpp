@@ -3,7 +3,7 @@
 //                                              DTYPE: float32, bfloat16 or int8
 // Prints "ready ..." and then answers requests, one a line on stdin: "run" (a forward pass; prints its seconds), "save FILE" (hidden states
 // as safetensors), "profile" (a forward pass; prints JSON with seconds, flops and bytes of each stage), "gemm" (GFLOP/s of a large oneDNN
-// matmul in the model's dtype), "memory" (peak resident bytes of the process), "quit".
+// matmul in the model's dtype), "memory" (peak bytes: of the process, or on a GPU of MLX's arrays), "quit".
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -100,13 +100,15 @@ size_t peak_memory() {
   fail("/proc/self/status has no VmHWM: peak memory can be measured on Linux only");
 }
 
+bool on_gpu() { return mx::default_device() == mx::Device(mx::Device::gpu); }
+
 int serve(const Bench& bench) {
   std::string line;
   while (std::getline(std::cin, line) && line != "quit") {
     if (line == "run") std::cout << bench.run() << std::endl;
     else if (line == "profile") std::cout << io::to_json(bench.profile()) << std::endl;
     else if (line == "gemm") std::cout << bench.gemm_rate() << std::endl;
-    else if (line == "memory") std::cout << peak_memory() << std::endl;
+    else if (line == "memory") std::cout << (on_gpu() ? mx::get_peak_memory() : peak_memory()) << std::endl;
     else if (line.starts_with("save ")) bench.save(line.substr(5)), std::cout << "saved" << std::endl;
     else fail("unknown request: ", line);
   }

@@ -2,7 +2,8 @@
 //   m2bert-bench-training RECIPE.yaml      load_path: the weights; train_loader: batches in a file, used in turn
 // Prints "ready ..." and then answers requests, one a line on stdin: "run" (a step: gradient, clipping, update; prints its seconds),
 // "losses" (JSON: loss and gradient norm of each step so far), "parts" (another step; JSON: seconds of gradient and update), "flops" (JSON:
-// floating-point operations of the last step, and the FLOP/s of a large matmul), "memory" (peak resident bytes of the process), "quit".
+// floating-point operations of the last step, and the FLOP/s of a large matmul), "memory" (peak bytes: of the process, or on a GPU of MLX's
+// arrays), "quit".
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -26,8 +27,8 @@ namespace {
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-// Peak resident bytes of the process.
 uint64_t peak_memory() {
+  if (mx::default_device() == mx::Device(mx::Device::gpu)) return mx::get_peak_memory();
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;

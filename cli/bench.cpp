@@ -1,4 +1,6 @@
 // m2bert bench: how fast a model runs here, and where its time goes. Source: benchmark_fwd upstream.
+#include <dlfcn.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
@@ -62,6 +64,21 @@ double run_once(const models::Model& model, const models::Inputs& inputs, const 
   return now() - start;
 }
 
+// On an NVIDIA GPU, marks the work in its scope for profilers that wait for it, as `ncu --profile-from-start off` does.
+class ProfilerRange {
+ public:
+  ProfilerRange() { call("cuProfilerStart"); }
+  ~ProfilerRange() { call("cuProfilerStop"); }
+
+ private:
+  void call(const char* name) const {
+    if (!driver_) return;
+    mx::synchronize();
+    if (auto* function = reinterpret_cast<int (*)()>(::dlsym(driver_, name))) function();
+  }
+  void* driver_ = mx::cu::is_available() ? ::dlopen("libcuda.so.1", RTLD_NOW) : nullptr;
+};
+
 struct Result {
   std::vector<double> seconds;  // of each run, ascending
   std::vector<ops::StageTime> stages;
@@ -74,6 +91,7 @@ Result measure(const models::Model& model, const models::Inputs& inputs, const B
   for (int i = 0; i < command.runs; ++i) result.seconds.push_back(run_once(model, inputs, command.pooling));
   std::ranges::sort(result.seconds);
   if (!command.profile) return result;
+  const ProfilerRange range;
   ops::set_profiling(true);
   result.profiled_seconds = run_once(model, inputs, command.pooling);
   ops::set_profiling(false);
@@ -152,7 +170,9 @@ Run bench_command(CLI::App& app, const Globals& globals) {
                  "Measure vectors instead of the states of all tokens: pooler, cls, mean or another\n"
                  "pooling of m2bert embed");
   add_number(app, "--runs", command->runs, 1, 1 << 16, "Timed runs, after two to warm up; the best counts")->capture_default_str();
-  app.add_flag("--profile", command->profile, "Show milliseconds, GFLOP/s and GB/s of each stage (CPU)");
+  app.add_flag("--profile", command->profile,
+               "Show milliseconds, GFLOP/s and GB/s of each stage (CPU), or mark\n"
+               "a pass for ncu --profile-from-start off (NVIDIA GPU)");
   return [command, &globals] { run_bench(*command, globals); };
 }
 

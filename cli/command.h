@@ -39,6 +39,7 @@ struct Command {
   const char* summary;  // one line, for the overview and the completions
   const char* example;  // shown under the help
   Setup setup;
+  bool computes = true;  // with a model, so on a GPU if there is one
 };
 
 Run embed_command(CLI::App& app, const Globals& globals);

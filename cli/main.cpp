@@ -14,6 +14,7 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/mlx_library.h"
 #include "cli/runtime.h"
 #include "cli/suggest.h"
 #include "m2bert/error.h"
@@ -34,20 +35,21 @@ constexpr Command commands[] = {
     {"similarity", "Compare texts, or find the passages nearest to a question",
      "m2bert similarity --model MODEL --query \"Where do monarchs spend the winter?\" --corpus passages.txt --top-k 3", similarity_command},
     {"data", "Make, split and check data sets for pretraining", "m2bert data build corpus.txt --out my-data --val-fraction 0.01",
-     data_command},
+     data_command, false},
     {"pretrain", "Train a masked-language model from a recipe", "m2bert pretrain recipe.yaml max_duration=1000ba", pretrain_command},
     {"finetune", "Train a model further, for a task of your own", "m2bert finetune classify MODEL --train train.csv --eval eval.csv",
      finetune_command},
     {"eval", "Score a model on the data of a benchmark", "m2bert eval beir scifact --model MODEL", eval_command},
     {"serve", "Serve models over HTTP, for clients of OpenAI, TEI, Cohere and Ollama", "m2bert serve MODEL --port 8080", serve_command},
-    {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command},
-    {"tokenize", "Show how a text is split into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command},
-    {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command},
-    {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command},
-    {"download", "Fetch a model from Hugging Face's hub", "m2bert download ORG/NAME", download_command},
+    {"report", "Draw the curves of training runs as a page", "m2bert report runs/one runs/two -o report.html", report_command, false},
+    {"tokenize", "Show how a text is split into tokens", "m2bert tokenize --text \"Monarch Mixer\"", tokenize_command, false},
+    {"inspect", "List what a checkpoint or model folder holds", "m2bert inspect checkpoint.pt", inspect_command, false},
+    {"convert", "Write a model in another format", "m2bert convert checkpoint.pt model.safetensors --dtype bfloat16", convert_command,
+     false},
+    {"download", "Fetch a model from Hugging Face's hub", "m2bert download ORG/NAME", download_command, false},
     {"bench", "Measure how fast a model runs here", "m2bert bench forward --config recipe.yaml --batch-size 32 --profile", bench_command},
     {"completion", "Print a completion script for a shell", "m2bert completion bash > ~/.local/share/bash-completion/completions/m2bert",
-     completion_command},
+     completion_command, false},
 };
 
 constexpr const char* global_options_text = R"(
@@ -179,6 +181,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(0, 1);
   add_global_options(app, globals, show_version);
   Run chosen;
+  bool computes = false;
   for (const Command& command : commands) {
     CLI::App* sub = app.add_subcommand(command.name, command.summary);
     sub->fallthrough();
@@ -188,7 +191,10 @@ int run(int argc, char** argv) {
       inner->fallthrough();
       inner->footer(global_options_text + inner->get_footer());
     }
-    sub->final_callback([&chosen, run] { chosen = run; });
+    sub->final_callback([&chosen, &computes, &command, run] {
+      chosen = run;
+      computes = command.computes;
+    });
   }
   try {
     app.parse(arguments_of(argc, argv));
@@ -201,11 +207,13 @@ int run(int argc, char** argv) {
     return usage_error(app, parse_error_text(app, e));
   }
   if (const auto word = untaken_word(app, argc, argv)) return usage_error(app, unknown_text(app, *word));
+  if (computes || show_version || globals.device == "gpu") choose_mlx_library(argv, globals);
   limit_spinning(argv);
   try {
     if (show_version) std::cout << version_text(globals);
     else if (chosen) {
       set_up_runtime(globals);
+      if (computes) note_unused_gpu(globals);
       chosen();
     } else print_overview();
   } catch (const UsageError& e) {

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "cli/mlx_library.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
 #include "m2bert/memory.h"
@@ -20,6 +21,8 @@ void note_thread_limit() {
   if (text && std::atof(text) > 4096) io::warn("OMP_NUM_THREADS=", text, ": m2bert uses at most 4096 threads; it takes ", threads());
 }
 
+bool has_gpu() { return mx::is_available(mx::Device::gpu); }
+
 }  // namespace
 
 void set_up_runtime(const Globals& globals) {
@@ -28,18 +31,23 @@ void set_up_runtime(const Globals& globals) {
   io::set_quiet(globals.quiet);
   set_threads(globals.threads);
   if (globals.threads == 0) note_thread_limit();
-  if (globals.device.empty()) return;
-  const mx::Device device = globals.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
-  require(mx::is_available(device), "--device gpu: MLX ", mx::version(),
-          " finds no GPU here. Leave --device out, or install MLX with CUDA (Linux) ", "or run on a Mac with Apple silicon.");
-  mx::set_default_device(device);
+  if (globals.device == "gpu") {
+    require(has_gpu(), "--device gpu: ", why_no_gpu(), ". Without --device the processor computes");
+    mx::set_default_device(mx::Device::gpu);
+  } else if (globals.device == "cpu" || !has_gpu()) {  // MLX's CUDA library has the GPU as its default even if there is none
+    mx::set_default_device(mx::Device::cpu);
+  }
+}
+
+void note_unused_gpu(const Globals& globals) {
+  if (globals.device.empty() && has_nvidia_gpu() && !has_gpu()) io::info("the NVIDIA GPU is not used: ", why_no_gpu());
 }
 
 void set_device_of(const train::Recipe& recipe, const Globals& globals) {
   if (!globals.device.empty() || recipe.device.empty()) return;
   const mx::Device device = recipe.device == "gpu" ? mx::Device::gpu : mx::Device::cpu;
-  require(mx::is_available(device), train::where(recipe.tree, "device"),
-          "gpu, but MLX finds no GPU here; device=cpu computes on the processor");
+  require(mx::is_available(device), train::where(recipe.tree, "device"), "gpu, but ", why_no_gpu(),
+          ". device=cpu computes on the processor");
   mx::set_default_device(device);
 }
 

@@ -3,6 +3,7 @@
 #include <variant>
 
 #include "cli/command.h"
+#include "cli/mlx_library.h"
 #include "cli/runtime.h"
 #include "m2bert/io/json.h"
 #include "m2bert/mx.h"
@@ -46,6 +47,8 @@ std::string device_name() {
   return name;
 }
 
+bool has_unused_gpu() { return has_nvidia_gpu() && !mx::is_available(mx::Device::gpu); }
+
 bool on_gpu() { return mx::default_device() == mx::Device(mx::Device::gpu); }
 
 }  // namespace
@@ -57,6 +60,7 @@ std::string version_text(const Globals& globals) {
     std::vector<io::Tree> names(features.begin(), features.end());
     io::Tree document = {{"version", M2BERT_VERSION},
                          {"mlx", mx::version()},
+                         {"mlx_build", mlx_build()},
                          {"commit", M2BERT_COMMIT},
                          {"device", device_name()},
                          {"threads", threads()},
@@ -65,14 +69,17 @@ std::string version_text(const Globals& globals) {
                          {"bfloat16_products", ops::supports_bfloat16_gemm()},
                          {"int8_products", ops::supports_int8_gemm()}};
     if (on_gpu()) document.set("gpu_kernels", ops::backend_for({}).name());
+    if (has_unused_gpu()) document.set("gpu_unused", why_no_gpu());
     return io::to_json(document) + "\n";
   }
   std::string joined;
   for (const std::string& feature : features) joined += (joined.empty() ? "" : " ") + feature;
-  return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + "\ndevice " + device_name() + "\nthreads " +
-         std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) + "\nkernels " + ops::instruction_set() +
-         (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") + (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n" +
-         (on_gpu() ? std::string("gpu kernels ") + ops::backend_for({}).name() + "\n" : "");
+  return "m2bert " M2BERT_VERSION " (" M2BERT_COMMIT ")\nMLX " + std::string(mx::version()) + " (" + mlx_build() + ")\ndevice " +
+         device_name() + "\nthreads " + std::to_string(threads()) + "\ncpu features " + (joined.empty() ? "none known" : joined) +
+         "\nkernels " + ops::instruction_set() + (ops::supports_bfloat16_gemm() ? ", bfloat16 products" : "") +
+         (ops::supports_int8_gemm() ? ", int8 products" : "") + "\n" +
+         (on_gpu() ? std::string("gpu kernels ") + ops::backend_for({}).name() + "\n" : "") +
+         (has_unused_gpu() ? "GPU not used: " + why_no_gpu() + "\n" : "");
 }
 
 }  // namespace m2bert::cli

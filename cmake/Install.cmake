@@ -1,6 +1,7 @@
 # `cmake --install`: a self-contained, relocatable tree.
 #   bin/m2bert  lib/libm2bert*.so  lib/cmake/m2bert  include/m2bert
 #   lib/m2bert/mlx/{lib,include}  lib/m2bert/mlx_cpu.libs      MLX, laid out as in its wheel: libmlx needs ../../mlx_cpu.libs
+#   lib/m2bert/cuda/{mlx,nvidia}                               with M2BERT_CUDA: MLX's CUDA wheel and NVIDIA's (script/bootstrap --cuda)
 # Homebrew's MLX is not copied: the package config finds it where this build did.
 include(CMakePackageConfigHelpers)
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/m2bert)
@@ -62,6 +63,12 @@ if(M2BERT_BUNDLE_MLX)
   set(M2BERT_MLX_FROM ${CMAKE_INSTALL_PREFIX}/${M2BERT_PRIVATE_DIR}/mlx)
 else()
   set(M2BERT_MLX_FROM ${MLX_ROOT})
+endif()
+
+# MLX's CUDA library and NVIDIA's, if script/bootstrap --cuda has installed them: 3 GB.
+if(M2BERT_CUDA)
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/.mlx-cuda/ DESTINATION ${M2BERT_PRIVATE_DIR}/cuda OPTIONAL USE_SOURCE_PERMISSIONS
+          PATTERN "*.a" EXCLUDE PATTERN "*.py" EXCLUDE PATTERN "__pycache__" EXCLUDE PATTERN "*.dist-info" EXCLUDE)
 endif()
 
 cmake_path(GET MLX_LIBRARY FILENAME M2BERT_MLX_FILE)

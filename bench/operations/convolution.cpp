@@ -26,7 +26,7 @@ mx::array mixer(const Inputs& in) { return ops::mixer_block(in["u"], mixer_weigh
 Function packed_mixer(const Inputs& inputs) {
   const std::shared_ptr<ops::PackedMixerBlock> packed = ops::pack_mixer_block(mixer_weights(inputs), true);
   if (!packed) return mixer;
-  auto packed_filters = packed->pack_filters(filters(inputs), mx::float32);
+  auto packed_filters = packed->pack_filters(filters(inputs), inputs["u"].dtype());
   mx::eval(packed_filters);
   return [packed, packed_filters](const Inputs& in) { return (*packed)(in["u"], packed_filters); };
 }

@@ -4,7 +4,9 @@
 //   load NAME FILE [INPUT...]   an operation of the registry, the file of its inputs, and the inputs to differentiate by
 //   forward FILE                writes `output`, computed without tracing gradients
 //   gradients COTANGENT FILE    writes `output`, and `gradient.INPUT` of sum(output * cotangent) for each input; COTANGENT has `cotangent`
-//   run forward, run gradients  the same without writing; prints the seconds (`run gradients` uses the cotangent of the last `gradients`)
+//   run forward [N], run gradients [N]  the same without writing, N times in one evaluation; prints the seconds of one (`run gradients`
+//   uses
+//                               the cotangent of the last `gradients`)
 //   quit
 // Files are safetensors, with that extension.
 // A request that fails is answered with "error: ..." and has no other effect.
@@ -46,15 +48,11 @@ class Case {
     function_ = registry.make(name, inputs_);
   }
 
-  mx::array forward() const {
-    auto output = function_(inputs_);
-    mx::eval(output);
-    return output;
-  }
+  mx::array output() const { return function_(inputs_); }
 
   void set_cotangent(const mx::array& cotangent) { cotangent_ = cotangent; }
 
-  // The output and the gradients by the wanted inputs, all evaluated, as in a training step.
+  // The output and the gradients by the wanted inputs, as in a training step.
   std::vector<mx::array> gradients() const {
     require(cotangent_.has_value(), "gradients: no cotangent was given yet");
     const auto traced = [this](const std::vector<mx::array>& primals) {
@@ -64,7 +62,6 @@ class Case {
     };
     auto [results, gradients] = mx::vjp(traced, primals_, {*cotangent_});
     results.insert(results.end(), gradients.begin(), gradients.end());
-    mx::eval(results);
     return results;
   }
 
@@ -115,7 +112,7 @@ class Session {
   std::string forward(std::istream& words) const {
     std::string file;
     words >> file;
-    mx::save_safetensors(file, {{"output", case_->forward()}});
+    mx::save_safetensors(file, {{"output", case_->output()}});
     return "saved";
   }
 
@@ -132,12 +129,18 @@ class Session {
 
   std::string run(std::istream& words) const {
     std::string what;
+    int count = 1;
     words >> what;
+    if (int given = 0; words >> given) count = given;
     require(what == "forward" || what == "gradients", "run ", what, ": forward or gradients is wanted");
     const double start = now();
-    if (what == "forward") case_->forward();
-    else case_->gradients();
-    return std::to_string(now() - start);
+    std::vector<mx::array> results;
+    for (int i = 0; i < count; ++i) {
+      const auto more = what == "forward" ? std::vector{case_->output()} : case_->gradients();
+      results.insert(results.end(), more.begin(), more.end());
+    }
+    mx::eval(results);
+    return std::to_string((now() - start) / count);
   }
 
   Registry registry_;

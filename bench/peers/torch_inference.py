@@ -2,10 +2,11 @@
 
     python bench/peers/torch_inference.py FOLDER --make RECIPE.yaml
     python bench/peers/torch_inference.py FOLDER [--dtype float32|bfloat16] [--compile] [--weights FILE] [--spectra cached|computed]
+                                     [--device cpu|cuda]
 
 --make writes a model with random weights (model.safetensors) and its config.yaml. Without it, FOLDER also has inputs.safetensors
 (input_ids), and requests are answered, one a line on stdin: "run" (a forward pass; prints its seconds), "save FILE" (the hidden states in
-float32 as safetensors), "memory" (peak resident bytes of the process), "quit". A request that fails is answered with "error: ...".
+float32 as safetensors), "memory" (peak bytes: of the process, or of the GPU's tensors), "quit". A request that fails is answered with "error: ...".
 """
 import argparse
 import re
@@ -57,8 +58,10 @@ def read_model(folder, weights):
 
 class Bench:
     def __init__(self, options):
+        self.device = options.device
         model = read_model(options.folder, options.weights or options.folder / "model.safetensors")
-        ids = load_file(options.folder / "inputs.safetensors")["input_ids"]
+        model.bert.to(self.device)  # the head may have no weights
+        ids = load_file(options.folder / "inputs.safetensors")["input_ids"].to(self.device)
         self.inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
         if options.spectra == "cached":
             model.float().cache_spectra(ids.shape[1])
@@ -68,13 +71,17 @@ class Bench:
     def run(self):
         start = time.perf_counter()
         self.forward(*self.inputs)
+        if self.device == "cuda":
+            torch.cuda.synchronize()
         return f"{time.perf_counter() - start:.6f}"
 
     def save(self, file):
-        save_file({"sequence_output": self.forward(*self.inputs).float().contiguous()}, file)
+        save_file({"sequence_output": self.forward(*self.inputs).float().cpu().contiguous()}, file)
         return "saved"
 
     def memory(self):
+        if self.device == "cuda":
+            return str(torch.cuda.max_memory_allocated())
         return str(1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)))
 
 
@@ -86,7 +93,9 @@ def main():
     arguments.add_argument("--compile", action="store_true")
     arguments.add_argument("--weights", type=Path, help="instead of the folder's model.safetensors")
     arguments.add_argument("--spectra", default="cached", choices=["cached", "computed"], help="the filters': computed once, or in every forward pass")
+    arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = arguments.parse_args()
+    torch.backends.cudnn.allow_tf32 = False
     if options.make:
         return make(options.folder, options.make)
     bench = Bench(options)

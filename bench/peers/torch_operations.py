@@ -1,11 +1,12 @@
 """The PyTorch side of bench/operations.py: each operation as PyTorch runs it fastest, in the layout it prefers.
 
-    python bench/peers/torch_operations.py
+    python bench/peers/torch_operations.py [--device cpu|cuda] [--compile]
 
 Answers the same requests as bench/operations/main.cpp, with the same names of operations: load, forward, gradients, run.
 An operation is a function of its inputs by name. The tensors named in `channels_first` are stored as [..., channels, positions], which
 suits PyTorch's convolutions and transforms. They are transposed, untimed, when a case is loaded and when a result is saved.
 """
+import argparse
 import math
 import sys
 import time
@@ -368,6 +369,12 @@ def mixer_block(u, in_weight, in_bias, short_weight, short_bias, k, k_rev, D, k2
     return F.linear(y.transpose(1, 2), out_weight, out_bias)
 
 
+@with_setup(channels_first=MIXED)
+def monarch_mix_with_spectra(k, k_rev, k2, k2_rev, **_):
+    spectrum, spectrum2 = filter_spectrum(k, k_rev), filter_spectrum(k2, k2_rev)
+    return lambda projected, u, short_weight, short_bias, D, D2, **_: mix(projected, u, short_weight, short_bias, spectrum, D, spectrum2, D2)
+
+
 @with_setup(channels_first=("k", "k_rev", "k2", "k2_rev"))
 def mixer_block_packed(k, k_rev, D, k2, k2_rev, D2, **_):
     spectrum, spectrum2 = filter_spectrum(k, k_rev), filter_spectrum(k2, k2_rev)
@@ -434,16 +441,20 @@ def index_put_first_axis(indices, **_):
 # ---- the program ----
 
 class Case:
+    device, compiled = "cpu", False
+
     def __init__(self, name, file, *wanted):
         operation = OPERATIONS[name]
         self.channels_first, self.wanted = operation.channels_first, wanted
         self.inputs = {key: self.transposed(key, value) for key, value in load_file(file).items()}
         self.function = operation.setup(self.inputs)
+        if self.compiled:
+            self.function = torch.compile(self.function)
         self.traced = {key: value.detach().requires_grad_() if key in wanted else value for key, value in self.inputs.items()}
 
     def transposed(self, key, value):
         """A copy, transposed if needed: load_file returns views of the mapped file."""
-        return (value.transpose(-1, -2) if key in self.channels_first else value).clone(memory_format=torch.contiguous_format)
+        return (value.transpose(-1, -2) if key in self.channels_first else value).to(self.device).clone(memory_format=torch.contiguous_format)
 
     def forward(self):
         with torch.inference_mode():
@@ -454,19 +465,24 @@ class Case:
         return output.detach(), torch.autograd.grad(output, [self.traced[key] for key in self.wanted], self.cotangent)
 
     def save_forward(self, file):
-        save_file({"output": self.transposed("output", self.forward())}, file)
+        self.save({"output": self.forward()}, file)
 
     def save_gradients(self, cotangent, file):
         self.cotangent = self.transposed("output", load_file(cotangent)["cotangent"])
         output, gradients = self.gradients()
-        named = {f"gradient.{key}": self.transposed(key, value) for key, value in zip(self.wanted, gradients)}
-        save_file({"output": self.transposed("output", output), **named}, file)
+        self.save({"output": output, **{f"gradient.{key}": value for key, value in zip(self.wanted, gradients)}}, file)
 
-    def run(self, what):
+    def save(self, tensors, file):
+        save_file({name: self.transposed(name.removeprefix("gradient."), tensor).cpu() for name, tensor in tensors.items()}, file)
+
+    def run(self, what, count="1"):
         work = {"forward": self.forward, "gradients": self.gradients}[what]
         start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
+        for _ in range(int(count)):
+            work()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return (time.perf_counter() - start) / int(count)
 
 
 def answer(request, words, case):
@@ -480,6 +496,12 @@ def answer(request, words, case):
 
 
 def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    arguments.add_argument("--compile", action="store_true")
+    options = arguments.parse_args()
+    Case.device, Case.compiled = options.device, options.compile
+    torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
     print(f"ready torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     case = None

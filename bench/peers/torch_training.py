@@ -1,6 +1,6 @@
 """The PyTorch side of bench/training.py: runs whole training steps of a recipe (forward, backward, clipping, fused AdamW), on all cores.
 
-    python bench/peers/torch_training.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile]
+    python bench/peers/torch_training.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile] [--device cpu|cuda]
     python bench/peers/torch_training.py RECIPE.yaml --make BATCHES ROWS
 
 amp: float32 weights with autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes random weights to the recipe's
@@ -46,11 +46,12 @@ def make(path, recipe, batches, rows):
 
 
 class Bench:
-    def __init__(self, path, recipe, mode, compiled):
+    def __init__(self, path, recipe, mode, compiled, device):
+        self.device = device
         kind, model_config = torch_model.read_yaml(path)
         model = torch_model.build(kind, model_config, "mlm").train()
         torch_model.load(model, load_file(recipe.load_path))
-        self.model = model.to(torch.bfloat16) if mode == "bf16" else model
+        self.model = model.to(device=device, dtype=torch.bfloat16 if mode == "bf16" else None)
         self.parameters = list(self.model.parameters())
         o = recipe.optimizer
         if o.name != "decoupled_adamw":
@@ -58,10 +59,10 @@ class Bench:
         # At the full learning rate DecoupledAdamW's weight_decay equals AdamW's weight_decay / lr.
         self.optimizer = torch.optim.AdamW(self.parameters, lr=o.lr, betas=tuple(o.betas), eps=o.eps, weight_decay=o.weight_decay / o.lr, fused=True)
         self.threshold = recipe.algorithms.gradient_clipping.clipping_threshold
-        self.autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if mode == "amp" else contextlib.nullcontext
+        self.autocast = (lambda: torch.autocast(device, torch.bfloat16)) if mode == "amp" else contextlib.nullcontext
         self.forward = torch.compile(self.model) if compiled else self.model
         batches = load_file(recipe.train_loader.file)
-        self.batches = [{name: tensor[i] for name, tensor in batches.items()} for i in range(len(batches["labels"]))]
+        self.batches = [{name: tensor[i].to(device) for name, tensor in batches.items()} for i in range(len(batches["labels"]))]
         self.losses = []
 
     def loss(self):
@@ -80,6 +81,8 @@ class Bench:
         times = [time.perf_counter()]
         loss = self.loss()
         loss.backward()
+        if self.device == "cuda":
+            torch.cuda.synchronize()
         times.append(time.perf_counter())
         norm = self.update()
         value = loss.item()
@@ -88,7 +91,9 @@ class Bench:
         return [b - a for a, b in zip(times, times[1:])]
 
 
-def peak_memory():
+def peak_memory(device):
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1))
 
 
@@ -98,17 +103,19 @@ def main():
     arguments.add_argument("--mode", default="fp32", choices=["fp32", "amp", "bf16"])
     arguments.add_argument("--compile", action="store_true")
     arguments.add_argument("--make", nargs=2, type=int, metavar=("BATCHES", "ROWS"))
+    arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = arguments.parse_args()
+    torch.backends.cudnn.allow_tf32 = False
     recipe = OmegaConf.load(options.recipe)
     if options.make:
         return make(options.recipe, recipe, *options.make)
-    bench = Bench(options.recipe, recipe, options.mode, options.compile)
+    bench = Bench(options.recipe, recipe, options.mode, options.compile, options.device)
     print(f"ready torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     for line in sys.stdin:
         command = line.strip()
         if command == "quit":
             return None
-        answers = {"run": lambda: f"{sum(bench.step()):.6f}", "losses": lambda: json.dumps(bench.losses), "memory": lambda: str(peak_memory()),
+        answers = {"run": lambda: f"{sum(bench.step()):.6f}", "losses": lambda: json.dumps(bench.losses), "memory": lambda: str(peak_memory(options.device)),
                    "parts": lambda: json.dumps(dict(zip(("gradient", "update"), bench.step())))}
         try:
             print(answers[command](), flush=True)

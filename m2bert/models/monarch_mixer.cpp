@@ -43,13 +43,13 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
 }
 
 // Mixes along the sequence in O(L log L): projection, short convolution, gates around a long convolution, projection. As in upstream, there
-// is no residual or norm around it. Three forms of the same mathematics: packed weights, ops::monarch_mix, and step by step with hooks.
+// is no residual or norm around it. Three forms of the same mathematics: packed weights, ops::mixer_block, and step by step with hooks.
 mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext& context, nn::Pass& pass) const {
   const auto u = layernorm ? pass.hook("u_norm", (*layernorm)(input_bld)) : input_bld;
   if (context.unpadding) return mix_rows(u, context, pass);
   if (packed_ && packed_->is_fused() && pass.allows_packed()) return (*packed_)(u);
+  if (!pass.has_hook()) return ops::mixer_block(u, weights(), filters(u.shape(1), pass));
   const auto projected = pass.hook("in_linear", in_linear(u));
-  if (!pass.has_hook()) return out_linear(mix(projected, u, context, pass));
   return out_linear(pass.hook("pre_out", mix_stepwise(projected, u, [](const mx::array& x) { return x; }, pass)));
 }
 
@@ -107,10 +107,12 @@ ops::MixerFilters MonarchSequenceMixer::filters(int L, const nn::Pass& pass) con
   return packed_ && pass.allows_packed() ? packed_->filters(L) : nn::mixer_filters(filter_fn, filter_fn2, L);
 }
 
+ops::MixerWeights MonarchSequenceMixer::weights() const {
+  return {in_linear.matrix(), in_linear.bias, short_filter_weight, short_filter_bias, out_linear.matrix(), out_linear.bias};
+}
+
 void MonarchSequenceMixer::pack(const PackOptions& options) {
-  const ops::MixerWeights weights{in_linear.matrix(), in_linear.bias,      short_filter_weight,
-                                  short_filter_bias,  out_linear.matrix(), out_linear.bias};
-  packed_ = std::make_unique<packed::MonarchMixer>(weights, filter_fn, filter_fn2, options.filter_cache_bytes);
+  packed_ = std::make_unique<packed::MonarchMixer>(weights(), filter_fn, filter_fn2, options.filter_cache_bytes);
 }
 
 void MonarchSequenceMixer::visit(nn::Visitor& v) {

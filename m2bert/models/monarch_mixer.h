@@ -11,6 +11,7 @@
 #include "m2bert/nn/hyena_filter.h"
 #include "m2bert/nn/layer_norm.h"
 #include "m2bert/nn/linear.h"
+#include "m2bert/ops/mixer_block.h"
 
 namespace m2bert::models {
 
@@ -38,6 +39,7 @@ class MonarchSequenceMixer : public SequenceMixer {
                          nn::Pass& pass) const;
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
   ops::MixerFilters filters(int L, const nn::Pass& pass) const;
+  ops::MixerWeights weights() const;
 
   std::unique_ptr<packed::MonarchMixer> packed_;
 };

@@ -1,9 +1,11 @@
 #include "m2bert/nn/embedding.h"
 
+#include "m2bert/ops/embedding.h"
+
 namespace m2bert::nn {
 
 mx::array Embedding::operator()(const mx::array& ids) const {
-  auto rows = mx::take(weight, ids, 0);
+  auto rows = ops::embedding_rows(weight, ids);
   if (weight_scale) return ops::rotate_columns(mx::astype(rows, mx::float32) * mx::expand_dims(mx::take(*weight_scale, ids, 0), -1));
   if (padding_idx_ < 0) return rows;
   auto is_padding = mx::expand_dims(mx::equal(ids, mx::array(padding_idx_, ids.dtype())), -1);

@@ -54,20 +54,31 @@ HyenaFilter::HyenaFilter(const HyenaFilterOptions& o)
   if (o.bidirectional) network_rev = make_network(o);
 }
 
-// The input of the network's last layer, [L, order] float32.
-mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {
+mx::array HyenaFilter::positions(int L) const {
   require(L >= 1 && L <= options_.l_max, "[HyenaFilter] the sequence has ", L, " positions, the filter supports at most ", options_.l_max,
           " (long_conv_l_max)");
-  auto h = mx::reshape(mx::slice(mx::astype(z, mx::float32), {0, 0, 0}, {1, L, z.shape(2)}), {L, z.shape(2)});
+  return mx::reshape(mx::slice(mx::astype(z, mx::float32), {0, 0, 0}, {1, L, z.shape(2)}), {L, z.shape(2)});
+}
+
+mx::array HyenaFilter::frequencies() const { return mx::reshape(mx::astype(freq, mx::float32) * mx::array(options_.w_mod), {-1}); }
+
+// The input of the network's last layer, [L, order] float32.
+mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {
+  auto h = positions(L);
   if (after) h = mx::depends({h}, {*after})[0];
-  auto f = mx::reshape(mx::astype(freq, mx::float32) * mx::array(options_.w_mod), {-1});
+  const auto f = frequencies();
   for (size_t i = 0; i < 3; ++i) h = ops::sine_linear(h, net[i].weight, *net[i].bias, f);
   return h;
 }
 
-mx::array HyenaFilter::evaluate(const std::vector<Linear>& net, int L) const {
-  auto x = ops::linear(features(net, L), last_layer(net), std::nullopt);
-  return ops::exponential_decay(x, times(L), mx::reshape(deltas, {-1}));
+std::vector<ops::SineNetwork> HyenaFilter::networks(int L) const {
+  std::vector<ops::SineNetwork> all;
+  for (const auto* net : {&network, &network_rev}) {
+    if (net->empty()) continue;
+    auto layer = [&](size_t i) { return ops::SineNetwork::Layer{(*net)[i].weight, *(*net)[i].bias}; };
+    all.push_back({positions(L), frequencies(), {layer(0), layer(1), layer(2)}, last_layer(*net), times(L), mx::reshape(deltas, {-1})});
+  }
+  return all;
 }
 
 mx::array HyenaFilter::times(int L) const { return mx::slice(mx::reshape(mx::astype(t, mx::float32), {-1}), {0}, {L}); }
@@ -81,11 +92,11 @@ std::optional<ops::FilterNetwork> HyenaFilter::filter_network_rev(int L, const s
   return ops::FilterNetwork{features(network_rev, L, after), last_layer(network_rev)};
 }
 
-mx::array HyenaFilter::filter(int L) const { return evaluate(network, L); }
+mx::array HyenaFilter::filter(int L) const { return ops::filters_of_networks({networks(L)[0]})[0]; }
 
 std::optional<mx::array> HyenaFilter::filter_rev(int L) const {
   if (network_rev.empty()) return std::nullopt;
-  return evaluate(network_rev, L);
+  return ops::filters_of_networks({networks(L)[1]})[0];
 }
 
 void HyenaFilter::visit(Visitor& v) {
@@ -124,12 +135,16 @@ void HyenaFilter::init(KeySequence& keys) {
 }
 
 ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L) {
-  ops::MixerFilters f{filter.filter(L), filter.bias, filter.filter_rev(L)};
+  auto networks = filter.networks(L);
+  const bool bidirectional = networks.size() > 1;
   if (residual) {
-    f.k2 = residual->filter(L);
-    f.D2 = residual->bias;
-    f.k2_rev = residual->filter_rev(L);
+    for (auto& network : residual->networks(L)) networks.push_back(std::move(network));
   }
+  const auto all = ops::filters_of_networks(networks);
+  ops::MixerFilters f{all[0], filter.bias};
+  if (bidirectional) f.k_rev = all[1];
+  if (residual) f.k2 = all[bidirectional ? 2 : 1], f.D2 = residual->bias;
+  if (residual && bidirectional) f.k2_rev = all[3];
   return f;
 }
 

@@ -33,6 +33,9 @@ class HyenaFilter : public Module {
   mx::array filter(int L) const;                     // [L, d] float32, weights of the current and earlier positions
   std::optional<mx::array> filter_rev(int L) const;  // [L, d], weights of later positions; absent when causal
 
+  // The networks of these filters: of the filter, then of filter_rev if there is one.
+  std::vector<ops::SineNetwork> networks(int L) const;
+
   // The same as networks whose last layer has not been applied. after: an array that is computed first, so that the layers of a model do
   // not all hold their features [L, order] at the same time.
   ops::FilterNetwork filter_network(int L, const std::optional<mx::array>& after = {}) const;
@@ -51,7 +54,8 @@ class HyenaFilter : public Module {
 
  private:
   mx::array features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after = {}) const;
-  mx::array evaluate(const std::vector<Linear>& net, int L) const;
+  mx::array positions(int L) const;
+  mx::array frequencies() const;
 
   HyenaFilterOptions options_;
 };

@@ -24,6 +24,12 @@ void check(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::
 
 }  // namespace
 
+mx::array embedding_rows(const mx::array& table, const mx::array& index, mx::StreamOrDevice s) {
+  require(table.ndim() == 2, "[embedding_rows] the table has shape ", table.shape(), ", wants [rows, H]");
+  if (auto rows = backend_for(s).embedding_rows(table, index, mx::to_stream(s))) return *rows;
+  return mx::take(table, index, 0, s);
+}
+
 mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
   check(rows, norm, dtype);
   if (auto y = backend_for(s).embedding_norm(rows, norm, dtype, mx::to_stream(s))) return *y;

@@ -50,6 +50,37 @@ mx::array exponential_decay(const mx::array& x, const mx::array& times, const mx
   return exponential_decay_fallback(x, times, deltas, s);
 }
 
+namespace {
+mx::array filter_of(const SineNetwork& n, mx::StreamOrDevice s) {
+  auto h = as_float32(n.positions, s);
+  for (const auto& layer : n.layers) h = sine_linear(h, layer.weight, layer.bias, n.freq, s);
+  return exponential_decay(linear(h, as_float32(n.last, s), std::nullopt, s), n.times, n.deltas, s);
+}
+
+void check(const SineNetwork& n) {
+  require(n.positions.ndim() == 2 && n.last.ndim() == 2, "[filters_of_networks] positions have shape ", n.positions.shape(), ", last ",
+          n.last.shape(), ", want [L, in] and [H, order]");
+  int in = n.positions.shape(1);
+  for (const auto& layer : n.layers) {
+    require(layer.weight.ndim() == 2 && layer.weight.shape(1) == in && layer.bias.shape() == mx::Shape{layer.weight.shape(0)} &&
+                n.freq.shape() == layer.bias.shape(),
+            "[filters_of_networks] a layer has weight ", layer.weight.shape(), ", bias ", layer.bias.shape(), ", freq ", n.freq.shape(),
+            " and ", in, " inputs");
+    in = layer.weight.shape(0);
+  }
+  require(n.last.shape(1) == in && n.times.shape() == mx::Shape{n.positions.shape(0)} && n.deltas.shape() == mx::Shape{n.last.shape(0)},
+          "[filters_of_networks] last has shape ", n.last.shape(), ", times ", n.times.shape(), ", deltas ", n.deltas.shape());
+}
+}  // namespace
+
+std::vector<mx::array> filters_of_networks(const std::vector<SineNetwork>& networks, mx::StreamOrDevice s) {
+  for (const auto& n : networks) check(n);
+  if (auto filters = backend_for(s).filters_of_networks(networks, mx::to_stream(s))) return *filters;
+  std::vector<mx::array> filters;
+  for (const auto& n : networks) filters.push_back(filter_of(n, s));
+  return filters;
+}
+
 void check_filter_networks(const char* op, const FilterNetworks& f, int L, int H) {
   const int order = f.k.features.ndim() == 2 ? f.k.features.shape(1) : 0;
   auto wants = [&](const char* name, const mx::array& x, const mx::Shape& shape) {

@@ -1,6 +1,7 @@
 #include "m2bert/ops/mixer_block.h"
 
 #include "m2bert/error.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/dtype.h"
 #include "m2bert/ops/linear.h"
 
@@ -27,6 +28,14 @@ void check(const mx::array& u, const MixerWeights& w) {
 mx::array mixer_block(const mx::array& u, const MixerWeights& w, const MixerFilters& f, const LongConvOptions& options,
                       mx::StreamOrDevice s) {
   check(u, w);
+  if (!options.gelu && !options.dropout_mask) {
+    check_filters("mixer_block", f);
+    require(f.k.shape() == mx::Shape({u.shape(1), u.shape(2)}), "[mixer_block] k has shape ", f.k.shape(), ", wants [L, H] = [", u.shape(1), ", ",
+            u.shape(2), "]");
+    require(w.short_weight.ndim() == 3 && w.short_weight.shape(0) == 3 * u.shape(2) && w.short_bias.size() == size_t(3 * u.shape(2)),
+            "[mixer_block] short_weight has shape ", w.short_weight.shape(), ", wants [", 3 * u.shape(2), ", 1, K] and a bias of as many");
+    if (auto y = backend_for(s).mixer_block(u, w, f, mx::to_stream(s))) return *y;
+  }
   auto projected = weight_matmul(u, w.in_weight, w.in_bias, s);
   auto mixed = monarch_mix(projected, u, w.short_weight, w.short_bias, f, options, s);
   return mx::astype(weight_matmul(mixed, w.out_weight, w.out_bias, s), u.dtype(), s);

@@ -56,10 +56,10 @@ void open_as(const std::string& file, int flags, int as) {
   for (const auto& name : how.without) ::unsetenv(name.c_str());
   if (how.user && ::setuid(*how.user) != 0) ::_exit(125);
   for (const auto& [name, value] : how.environment) ::setenv(name.c_str(), value.c_str(), 1);
-  std::vector<char*> argv{const_cast<char*>(M2BERT_PROGRAM)};
+  std::vector<char*> argv{const_cast<char*>(how.program.c_str())};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  ::execv(M2BERT_PROGRAM, argv.data());
+  ::execv(how.program.c_str(), argv.data());
   ::_exit(127);
 }
 

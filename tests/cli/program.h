@@ -18,6 +18,7 @@ struct Outcome {
 };
 
 struct HowToRun {
+  std::string program = M2BERT_PROGRAM;
   std::string input;                   // on stdin
   std::string input_file;              // the same from a file or FIFO
   std::optional<double> signal_after;  // seconds until `signal` is sent

@@ -63,6 +63,7 @@ using Optional = std::optional<array>;
 
 Array Backend::blockdiag_multiply(const array&, const array&, const Optional&, mx::Stream) const { return {}; }
 Array Backend::feed_forward(const array&, const FeedForwardWeights&, float, const Optional&, mx::Stream) const { return {}; }
+Array Backend::mixer_block(const array&, const MixerWeights&, const MixerFilters&, mx::Stream) const { return {}; }
 Array Backend::monarch_mix(const array&, const array&, const array&, const array&, const MixerFilters&, mx::Stream) const { return {}; }
 Array Backend::monarch_mix_varlen(const array&, const array&, const CuSeqlens&, const array&, const array&, const MixerFilters&,
                                   mx::Stream) const {
@@ -71,10 +72,12 @@ Array Backend::monarch_mix_varlen(const array&, const array&, const CuSeqlens&, 
 Array Backend::long_conv(const array&, const array&, const Optional&, const array&, mx::Stream) const { return {}; }
 Array Backend::sine_linear(const array&, const array&, const array&, const array&, mx::Stream) const { return {}; }
 Array Backend::exponential_decay(const array&, const array&, const array&, mx::Stream) const { return {}; }
+std::optional<std::vector<array>> Backend::filters_of_networks(const std::vector<SineNetwork>&, mx::Stream) const { return {}; }
 Array Backend::gelu(const array&, mx::Stream) const { return {}; }
 Array Backend::gelu_tanh(const array&, mx::Stream) const { return {}; }
 Array Backend::gelu_gate(const array&, mx::Stream) const { return {}; }
 Array Backend::layer_norm(const array&, const Optional&, const array&, const array&, float, mx::Stream) const { return {}; }
+Array Backend::embedding_rows(const array&, const array&, mx::Stream) const { return {}; }
 Array Backend::embedding_norm(const std::vector<EmbeddingRows>&, const NormWeights&, mx::Dtype, mx::Stream) const { return {}; }
 Array Backend::dropout(const array&, float, const array&, mx::Stream) const { return {}; }
 Array Backend::cross_entropy_rows(const array&, const array&, mx::Stream) const { return {}; }

@@ -14,6 +14,8 @@
 #include "m2bert/ops/adamw.h"
 #include "m2bert/ops/embedding.h"
 #include "m2bert/ops/feed_forward.h"
+#include "m2bert/ops/filter_network.h"
+#include "m2bert/ops/mixer_block.h"
 #include "m2bert/ops/monarch_mix.h"
 #include "m2bert/ops/packed_linear.h"
 #include "m2bert/ops/packed_mixer_block.h"
@@ -35,7 +37,8 @@ class Backend {
   virtual Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                              mx::Stream s) const;
 
-  // Without options (GELU, dropout mask). The filter length K is short_weight's last axis.
+  // These are without options (GELU, dropout mask). The filter length K is short_weight's last axis.
+  virtual Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const;
   virtual Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                             const MixerFilters& filters, mx::Stream s) const;
   virtual Array monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,
@@ -45,12 +48,14 @@ class Backend {
                           mx::Stream s) const;
   virtual Array sine_linear(const mx::array& x, const mx::array& weight, const mx::array& bias, const mx::array& freq, mx::Stream s) const;
   virtual Array exponential_decay(const mx::array& x, const mx::array& times, const mx::array& deltas, mx::Stream s) const;
+  virtual std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const;
 
   virtual Array gelu(const mx::array& x, mx::Stream s) const;
   virtual Array gelu_tanh(const mx::array& x, mx::Stream s) const;
   virtual Array gelu_gate(const mx::array& x, mx::Stream s) const;
   virtual Array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                            float eps, mx::Stream s) const;
+  virtual Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const;
   virtual Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const;
   virtual Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const;
   virtual Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const;

@@ -1,5 +1,5 @@
 #pragma once
-// The kernels of NVIDIA GPUs, in bfloat16 and, the mixer's, in float32. Activations are channel-major in the packed blocks,
+// The kernels of NVIDIA GPUs, in bfloat16 and, the mixer's for inference, in float32. Activations are channel-major in the blocks,
 // [H, B, L]: their results are views of that layout in the shape of u, which the next block takes as they are.
 #include "m2bert/ops/backend/backend.h"
 
@@ -9,12 +9,19 @@ class CudaBackend final : public Backend {
  public:
   const char* name() const override { return "cuda"; }
 
+  Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const override;
   Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                      mx::Stream s) const override;
   Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const override;
+  std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const override;
+  Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const override;
+  Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const override;
 
   std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const override;
   std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const override;
+
+  bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const override;
+  std::optional<double> global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const override;
 };
 
 }  // namespace m2bert::ops

@@ -1,7 +1,9 @@
 #include "m2bert/ops/backend/cuda/kernel.h"
 
+#include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <mutex>
 #include <variant>
 
 #include "m2bert/error.h"
@@ -31,13 +33,32 @@ std::string_view best_code(std::string_view gpu, std::initializer_list<Architect
   return best->code;
 }
 
+namespace {
+
+// MLX lets a kernel have the shared memory of its first launch and no more. With another amount it has to be another module to MLX, which
+// tells modules apart by their code: zeros behind a fatbin are no part of it.
+std::string code_of(const Launch& launch, const std::string& fatbin) {
+  constexpr int always_allowed = 48000;
+  if (launch.shared_bytes <= always_allowed) return fatbin;
+  static std::mutex mutex;
+  static auto* all = new std::map<std::string, std::vector<int>>;
+  const std::lock_guard lock(mutex);
+  auto& amounts = (*all)[launch.kernel];
+  const auto found = std::find(amounts.begin(), amounts.end(), launch.shared_bytes);
+  const size_t index = size_t(found - amounts.begin());
+  if (found == amounts.end()) amounts.push_back(launch.shared_bytes);
+  return fatbin + std::string(16 * index, '\0');
+}
+
+}  // namespace
+
 std::vector<mx::array> run(const Launch& launch, const std::vector<mx::array>& inputs, const std::vector<mx::Shape>& shapes,
                            const std::vector<mx::Dtype>& dtypes, const Scalars& scalars, mx::Stream s) {
   const auto code = fatbins().find(launch.fatbin);
   require(code != fatbins().end(), "[cuda] there is no kernel \"", launch.fatbin, "\"");
   const auto threads = std::make_tuple(launch.blocks_x * launch.threads, launch.blocks_y, 1);  // of the whole grid
-  return mx::fast::precompiled_cuda_kernel(launch.kernel, code->second, inputs, shapes, dtypes, scalars, threads, {launch.threads, 1, 1},
-                                           launch.shared_bytes, std::nullopt, true, s);
+  return mx::fast::precompiled_cuda_kernel(launch.kernel, code_of(launch, code->second), inputs, shapes, dtypes, scalars, threads,
+                                           {launch.threads, 1, 1}, launch.shared_bytes, std::nullopt, true, s);
 }
 
 mx::array run(const Launch& launch, const std::vector<mx::array>& inputs, const mx::Shape& shape, mx::Dtype dtype, const Scalars& scalars,

@@ -19,7 +19,7 @@ struct ArchitectureCode {
   std::string_view architecture, code;
 };
 std::string_view best_code(std::string_view gpu, std::initializer_list<ArchitectureCode> all);
-inline std::string code_of(std::initializer_list<ArchitectureCode> all) { return std::string(best_code(architecture(), all)); }
+inline std::string code_for_gpu(std::initializer_list<ArchitectureCode> all) { return std::string(best_code(architecture(), all)); }
 
 // The code of the kernels for this GPU, by their names in CMakeLists.txt. A fatbin may hold several kernels.
 const std::map<std::string, std::string, std::less<>>& fatbins();

@@ -27,12 +27,16 @@ struct Kernel {
     return method == Method::toeplitz ? "mixer_toeplitz" : method == Method::monarch ? "mixer_monarch" : "mixer_fft";
   }
   std::string fatbin() const { return prefix() + ("_" + std::to_string(length)); }
+  // Of a Monarch transform. The longest sequences have two segments, and a filter for each of their distances.
+  MonarchSizes sizes() const { return {std::min(length, 16384) / 128}; }
+  int segments() const { return length / sizes().length(); }
+  int distances() const { return 2 * segments() - 1; }
   bool operator<(const Kernel& o) const { return std::tie(method, length) < std::tie(o.method, o.length); }
 };
 
 Kernel kernel_for(int L, mx::Dtype dtype) {
   const std::vector<int> lengths =
-      dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192} : std::vector{128, 256, 512, 1024, 2048, 4096, 8192, 16384};
+      dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192} : std::vector{128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
   const int length = *std::lower_bound(lengths.begin(), lengths.end(), L);
   return {dtype == mx::float32 ? Method::fft : length <= 512 ? Method::toeplitz : Method::monarch, length};
 }
@@ -65,7 +69,7 @@ struct PackedSize {
 PackedSize packed_size(const Kernel& k, bool residual) {
   switch (k.method) {
     case Method::toeplitz: return {2 * tap_count(k.length), 2};
-    case Method::monarch: return {2 * MonarchSizes{k.length / 128}.size(), 2};
+    case Method::monarch: return {2 * k.distances() * k.sizes().size(), 2 * k.distances()};
     case Method::fft: break;
   }
   return {(residual ? 2 : 1) * 2 * fft_sizes(k.length).transform, 0};
@@ -88,7 +92,7 @@ mx::array constants_of(const Kernel& kernel) {
   auto found = all->find(kernel);
   if (found == all->end()) {
     auto words = [](const std::vector<uint32_t>& w) { return mx::array(w.data(), {int(w.size())}, mx::uint32); };
-    found = all->emplace(kernel, kernel.method == Method::monarch ? words(monarch_constants(kernel.length / 128))
+    found = all->emplace(kernel, kernel.method == Method::monarch ? words(monarch_constants(kernel.sizes().parts))
                                                                   : roots(fft_sizes(kernel.length).transform))
                 .first;
   }
@@ -111,18 +115,32 @@ std::vector<Filter> filters_of(const MixerFilters& f, mx::Stream s) {
   return all;
 }
 
-// The transform of a filter of both directions with its skip term, [n / 2 + 1, H].
-mx::array transform(const Filter& f, int n, mx::Stream s) {
+// The taps of a filter with its skip term by their lag, [2 extent, H] from -extent on.
+mx::array taps(const Filter& f, int extent, mx::Stream s) {
   const int L = f.k.shape(0), H = f.k.shape(1);
-  std::vector<mx::array> parts{mx::add(mx::slice(f.k, {0, 0}, {1, H}, s), mx::reshape(f.D, {1, H}, s), s),
-                               mx::slice(f.k, {1, 0}, {L, H}, s)};
-  if (f.bidirectional) {
-    parts.push_back(mx::zeros({n - 2 * L + 1, H}, mx::float32, s));
-    parts.push_back(mx::slice(f.k_rev, {L - 2, 0}, {-L - 1, H}, {-1, 1}, s));  // without its last row, which is unused
+  auto zeros = [&](int rows) { return mx::zeros({rows, H}, mx::float32, s); };
+  std::vector<mx::array> parts;
+  if (f.bidirectional && L > 1) {
+    parts = {zeros(extent - L + 1), mx::slice(f.k_rev, {L - 2, 0}, {-L - 1, H}, {-1, 1}, s)};  // without its last row, which is unused
   } else {
-    parts.push_back(mx::zeros({n - L, H}, mx::float32, s));
+    parts = {zeros(extent)};
   }
-  return real_fft(mx::concatenate(parts, 0, s), n, 0, s);
+  parts.push_back(mx::add(mx::slice(f.k, {0, 0}, {1, H}, s), mx::reshape(f.D, {1, H}, s), s));
+  parts.push_back(mx::slice(f.k, {1, 0}, {L, H}, s));
+  parts.push_back(zeros(extent - L));
+  return mx::concatenate(parts, 0, s);
+}
+
+// The transforms [n / 2 + 1, H] of a filter between segments of n / 2 positions, by their distance.
+std::vector<mx::array> transforms(const Filter& f, int n, int segments, mx::Stream s) {
+  const auto all = taps(f, segments * n / 2, s);
+  const int H = all.shape(1);
+  std::vector<mx::array> found;
+  for (int first = 0; first + n <= all.shape(0); first += n / 2) {
+    auto rows = [&](int begin) { return mx::slice(all, {first + begin, 0}, {first + begin + n / 2, H}, s); };
+    found.push_back(real_fft(mx::concatenate({rows(n / 2), rows(0)}, 0, s), n, 0, s));
+  }
+  return found;
 }
 
 // The kernels that prepare a filter write into both filters' place; this is the one that filter i wrote.
@@ -133,23 +151,27 @@ mx::array part(const mx::array& written, int i, mx::Stream s) {
 }
 
 struct PackedFilter {
-  mx::array values;                  // [H, 1, ...]
-  std::optional<mx::array> scalars;  // [H, 1] float32
+  mx::array values;                  // [H, 1, ...], or [H, distances, ...]
+  std::optional<mx::array> scalars;  // [H, 1] or [H, distances] float32
 };
 
-PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, mx::Stream s) {
+PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, bool reversed, mx::Stream s) {
   const int L = f.k.shape(0), H = f.k.shape(1);
   switch (kernel.method) {
     case Method::toeplitz: {
       const auto taps = run({"mixer_taps", "mixer_taps", 1, H, 256}, {f.k, f.k_rev}, {H, 2, tap_count(kernel.length)}, mx::uint32,
-                            {H, L, kernel.length, i, f.bidirectional}, s);
+                            {H, L, kernel.length, i, f.bidirectional, reversed}, s);
       return {part(taps, i, s), mx::reshape(f.D, {H, 1}, s)};
     }
     case Method::monarch: {
-      const int n = MonarchSizes{kernel.length / 128}.size();
-      const auto out = run({"mixer_monarch_spectra", "mixer_monarch_spectra", 1, H, 512, 64}, {transform(f, n, s)}, {{H, 2, n}, {H, 2}},
-                           {mx::uint32, mx::float32}, {n, H, 1, i}, s);
-      return {part(out[0], i, s), part(out[1], i, s)};
+      const int n = kernel.sizes().size();
+      std::vector<mx::array> spectra, scales;
+      for (const auto& transform : transforms(f, n, kernel.segments(), s)) {
+        const auto out = run({"mixer_monarch_spectra", "mixer_monarch_spectra", 1, H, 512, 64}, {transform}, {{H, 1, n}, {H, 1}},
+                             {mx::uint32, mx::float32}, {n, H, 1, 0, 1}, s);
+        spectra.push_back(out[0]), scales.push_back(out[1]);
+      }
+      return {mx::concatenate(spectra, 1, s), mx::concatenate(scales, 1, s)};
     }
     case Method::fft: break;
   }
@@ -171,19 +193,21 @@ mx::array beside(std::vector<mx::array> parts, size_t count, mx::Stream s) {
 
 int bias_rows() { return BIAS_ROWS; }
 
-int longest_mixer_core(mx::Dtype dtype) { return dtype == mx::float32 ? 8192 : 16384; }
+int longest_mixer_core(mx::Dtype dtype) { return dtype == mx::float32 ? 8192 : 32768; }
 
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
   const auto size = packed_size(kernel_for(L, dtype), residual);
   return H * (size.filters + size.scalars);
 }
 
-mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s) {
+namespace {
+
+mx::array pack(const MixerFilters& filters, mx::Dtype dtype, bool reversed, mx::Stream s) {
   const Kernel kernel = kernel_for(filters.k.shape(0), dtype);
   const auto all = filters_of(filters, s);
   std::vector<mx::array> values, scalars;
   for (size_t i = 0; i < all.size(); ++i) {
-    const auto packed = pack(kernel, all[i], int(i), int(all.size()), s);
+    const auto packed = pack(kernel, all[i], int(i), int(all.size()), reversed, s);
     values.push_back(packed.values);
     if (packed.scalars) scalars.push_back(*packed.scalars);
   }
@@ -191,18 +215,31 @@ mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::S
   return mx::concatenate({beside(values, 2, s), mx::view(beside(scalars, 2, s), mx::uint32, s)}, 0, s);
 }
 
-mx::array mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
-                     bool residual, bool with_bias_rows, mx::Stream s) {
+}  // namespace
+
+mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s) { return pack(filters, dtype, false, s); }
+
+ReversedFilters pack_reversed_filters(const MixerFilters& filters, const mx::array& packed, mx::Stream s) {
+  if (kernel_for(filters.k.shape(0), mx::bfloat16).method == Method::monarch) return {packed, true};
+  return {pack(filters, mx::bfloat16, true, s), false};
+}
+
+mx::array monarch_tables(int length) { return constants_of({Method::monarch, length}); }
+
+mx::array mixer_core(const MixerRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
+                     const MixerCoreOptions& options, mx::Stream s) {
   const int H = u.shape(0), B = u.shape(1) / L;
   const Kernel kernel = kernel_for(L, u.dtype());
-  const int filters = H * packed_size(kernel, residual).filters;
+  const int filters = H * packed_size(kernel, options.residual).filters;
   const auto spectra = mx::slice(packed, {0}, {filters}, s);
-  std::vector<mx::array> inputs{projected, u, short_filter, spectra};
+  std::vector<mx::array> inputs{mixed.x1, mixed.x2, mixed.v, u, short_filter, spectra};
   if (kernel.method != Method::fft) inputs.push_back(mx::slice(packed, {filters}, {int(packed.size())}, s));
   if (kernel.method != Method::toeplitz) inputs.push_back(constants_of(kernel));
   inputs.push_back(short_filter);  // in place of the lengths, which are not read
-  Scalars scalars{H, B, L, residual, false};
-  const int rows = H + (with_bias_rows ? BIAS_ROWS : 0);
+  Scalars scalars{H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false, options.residual};
+  if (kernel.method != Method::fft) scalars.push_back(options.filter);
+  if (kernel.method == Method::monarch) scalars.push_back(options.conjugate);
+  const int rows = H + (options.with_bias_rows ? BIAS_ROWS : 0);
   Launch launch{"", "", (B + 1) / 2, rows, 0, 0};
   const std::string fatbin = kernel.fatbin();
   launch.fatbin = fatbin;
@@ -216,7 +253,7 @@ mx::array mixer_core(const mx::array& projected, const mx::array& u, const mx::a
     launch.threads = 32 * warps;
     launch.shared_bytes = 4 * tap_count(kernel.length) * 2 + warps * 2 * (kernel.length / 2 + 64) * 4;
   } else if (kernel.method == Method::monarch) {
-    const MonarchSizes sizes{kernel.length / 128};
+    const MonarchSizes sizes = kernel.sizes();
     launch.threads = 32 * sizes.warps();
     launch.shared_bytes = sizes.shared_bytes();
   } else {

@@ -9,12 +9,21 @@ constexpr int SHORT_FILTER = 8;
 // Rows of activations are [channel, sequence, position], positions contiguous.
 template <typename T>
 struct MixerInputs {
-  const T* projected;         // [3 H, B, L]: x1, x2, v before the short convolution
+  const T *x1, *x2, *v;       // [H, B, L] each, before the short convolution
   const T* u;                 // [H, B, L]
-  const float* short_filter;  // [3 H, SHORT_FILTER]: three taps, the bias, and what `projected` has before position 0; the rest is unused
+  const float* short_filter;  // [3 H, SHORT_FILTER]: three taps, the bias, and what the row has before position 0; the rest is unused
   const int* lengths;         // [B]: positions from there on are padding, which neither gives nor gets a value; null: none
   int H, B, L;
 };
+
+// What kernels get: x1, x2 and v may be parts of one array, from a row on.
+#define MIXER_INPUTS(T) const T *x1, const T *x2, const T *v, const T *u, const float *short_filter
+#define MIXER_SIZES int H, int B, int L, int x1_row, int x2_row, int v_row, bool masked
+template <typename T>
+M2BERT_DEVICE MixerInputs<T> mixer_inputs(MIXER_INPUTS(T), const int* lengths, MIXER_SIZES) {
+  const size_t row = size_t(B) * L;
+  return {x1 + x1_row * row, x2 + x2_row * row, v + v_row * row, u, short_filter, masked ? lengths : nullptr, H, B, L};
+}
 
 // y may have BIAS_ROWS rows more than there are channels: ones, then zeros. A matrix with the bias as its column H adds it in the product.
 // One thread of `threads` writes its part of row `channel`.

@@ -127,9 +127,10 @@ struct Monarch {
     return warp_max(maxima[lane % WARPS]);
   }
 
-  // A signal into rows a < PARTS / 2 of the planes, scaled by 2^-e; returns e.
-  template <typename T>
-  __device__ __forceinline__ int stage(const MixerPair<T>& pair, int signal) const {
+  // A signal into rows a < PARTS / 2 of the planes, scaled by 2^-e; returns e. values(b, t, x): x[0 ... 7] from position t on of the real
+  // (b = 0) or imaginary part.
+  template <typename Values>
+  __device__ __forceinline__ int stage(Values values) const {
     uint32_t words[SWEEPS][2][4];
     int own[SWEEPS];
     float largest = 0;
@@ -137,7 +138,7 @@ struct Monarch {
     for (int k = 0; k < SWEEPS; ++k) {
       float x[2][8], most = 0;
 #pragma unroll
-      for (int b = 0; b < 2; ++b) pair.template signal_values<8>(signal, pair.first + b, position(k), x[b]);
+      for (int b = 0; b < 2; ++b) values(b, position(k), x[b]);
 #pragma unroll
       for (int i = 0; i < 8; ++i) most = fmaxf(most, fmaxf(fabsf(x[0][i]), fabsf(x[1][i])));
       largest = fmaxf(largest, most);
@@ -245,26 +246,44 @@ struct Monarch {
     }
   }
 
-  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words.
-  __device__ __forceinline__ void convolve_parts(const uint32_t* spectrum) const {
+  // The transform of 256 values and its constants.
+  struct PartTransform {
     Fragments f;
-    load4(constants + SIZES.fragments() + lane * 4, f.re);
-    load4(constants + SIZES.fragments() + 128 + lane * 4, f.im);
-    load4(constants + SIZES.fragments() + 256 + lane * 4, f.minus_im);
     uint32_t twiddle_re[4], twiddle_im[4];
-    load4(constants + SIZES.twiddles() + lane * 4, twiddle_re), load4(constants + SIZES.twiddles() + 128 + lane * 4, twiddle_im);
+
+    __device__ __forceinline__ explicit PartTransform(const Monarch& m) {
+      load4(m.constants + SIZES.fragments() + m.lane * 4, f.re);
+      load4(m.constants + SIZES.fragments() + 128 + m.lane * 4, f.im);
+      load4(m.constants + SIZES.fragments() + 256 + m.lane * 4, f.minus_im);
+      load4(m.constants + SIZES.twiddles() + m.lane * 4, twiddle_re);
+      load4(m.constants + SIZES.twiddles() + 128 + m.lane * 4, twiddle_im);
+    }
+    // Of part r, which the fold left in the planes. Frequency f1 + 16 f2 is in row f1, column f2.
+    __device__ __forceinline__ Matrix operator()(const Monarch& m, int r) const {
+      uint32_t x_re[4], x_im[4];
+      load_transposed(x_re, m.at(0, r, 2 * (m.lane % 16) + m.lane / 16));
+      load_transposed(x_im, m.at(1, r, 2 * (m.lane % 16) + m.lane / 16));
+      return f.left_times(times<false>(f.template times_columns<false>(x_re, x_im), twiddle_re, twiddle_im));
+    }
+    __device__ __forceinline__ Matrix inverse(const Matrix& x) const {
+      return f.conj_times_transposed(times<true>(f.conj_times_transposed(x), twiddle_re, twiddle_im));
+    }
+  };
+
+  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words;
+  // conjugate: of the reversed filter.
+  __device__ __forceinline__ void convolve_parts(const uint32_t* spectrum, bool conjugate) const {
+    const uint32_t sign = conjugate ? 0x80008000u : 0;
+    const PartTransform transform(*this);
 #pragma unroll 1
     for (int r = warp; r < PARTS; r += WARPS) {
-      uint32_t g_re[4], g_im[4], twist_re[4], twist_im[4], x_re[4], x_im[4];
+      uint32_t g_re[4], g_im[4], twist_re[4], twist_im[4];
       load4(spectrum + r * 256 + lane * 4, g_re), load4(spectrum + r * 256 + 128 + lane * 4, g_im);
       const uint32_t* twist = constants + SIZES.untwists() + r * 256 + lane * 4;
       load4(twist, twist_re), load4(twist + 128, twist_im);
-      load_transposed(x_re, at(0, r, 2 * (lane % 16) + lane / 16));
-      load_transposed(x_im, at(1, r, 2 * (lane % 16) + lane / 16));
-      Matrix x = times<false>(f.times_columns<false>(x_re, x_im), twiddle_re, twiddle_im);
-      x = times<false>(f.left_times(x), g_re, g_im);
-      x = times<true>(f.conj_times_transposed(x), twiddle_re, twiddle_im);
-      x = times<true>(f.conj_times_transposed(x), twist_re, twist_im);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) g_im[i] ^= sign;
+      const Matrix x = times<true>(transform.inverse(times<false>(transform(*this, r), g_re, g_im)), twist_re, twist_im);
       __syncwarp();
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -366,10 +385,10 @@ struct Monarch {
     load4(reinterpret_cast<const uint32_t*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)), words);
   }
 
-  // Stores or loads this thread's words of both sequences where its results will be.
+  // Stores or loads this thread's words of both sequences where its results will be, from position t0 on.
   template <bool store, typename T>
-  __device__ __forceinline__ void exchange_output(const MixerPair<T>& pair, int sweep, T* y, uint32_t (*words)[4]) const {
-    const int t0 = position(sweep), count = min(8, pair.in.L - t0);
+  __device__ __forceinline__ void exchange_output(const MixerPair<T>& pair, int t0, T* y, uint32_t (*words)[4]) const {
+    const int count = min(8, pair.in.L - t0);
 #pragma unroll
     for (int b = 0; b < 2; ++b) {
       if (pair.first + b >= pair.in.B || count <= 0) continue;
@@ -396,30 +415,33 @@ struct Monarch {
     }
   }
 
-  template <typename T>
-  static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
-                                             const uint32_t* constants, T* y, bool residual) {
-    M2BERT_SHARED_MEMORY(shared_memory);
-    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
+  static __device__ __forceinline__ Monarch prepare(char* shared_memory, const uint32_t* constants) {
     const int lane = threadIdx.x % 32;
     char* const fold_table = shared_memory + SIZES.exchange_bytes();
-    const Monarch m{
-        shared_memory, fold_table, reinterpret_cast<uint32_t*>(fold_table + SIZES.fold_bytes()), constants, int(threadIdx.x) / 32, lane,
-        lane / 4,      lane % 4};
     for (int i = threadIdx.x; i < SIZES.fold_bytes() / 16; i += THREADS) {
       reinterpret_cast<uint4*>(fold_table)[i] = reinterpret_cast<const uint4*>(constants + SIZES.fold())[i];
     }
+    return {shared_memory, fold_table, reinterpret_cast<uint32_t*>(fold_table + SIZES.fold_bytes()), constants, int(threadIdx.x) / 32, lane,
+            lane / 4,      lane % 4};
+  }
+
+  template <typename T>
+  static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
+                                             const uint32_t* constants, T* y, bool residual, int filter, bool conjugate) {
+    M2BERT_SHARED_MEMORY(shared_memory);
+    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
+    const Monarch m = prepare(shared_memory, constants);
     const MixerPair<T> pair{in, int(blockIdx.y), int(blockIdx.x) * 2};
     uint32_t kept[KEPT_IN_OUTPUT ? 1 : SWEEPS][2][4];  // the residual convolution
     float residual_scale = 0;
 #pragma unroll 1
     for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
-      const int e = m.stage(pair, signal);
-      const int row = pair.channel * 2 + signal;
+      const int e = m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, t, x); });
+      const int row = pair.channel * 2 + (signal ^ filter);
       __syncthreads();
       m.fold();
       __syncthreads();
-      m.convolve_parts(spectra + size_t(row) * SIZES.size());
+      m.convolve_parts(spectra + size_t(row) * SIZES.size(), conjugate);
       __syncthreads();
       m.unfold();
       __syncthreads();
@@ -430,12 +452,12 @@ struct Monarch {
         for (int k = 0; k < SWEEPS; ++k) {
           uint32_t(*words)[4] = kept[KEPT_IN_OUTPUT ? 0 : k];
           m.read(k, 0, words[0]), m.read(k, 1, words[1]);
-          if constexpr (KEPT_IN_OUTPUT) m.exchange_output<true>(pair, k, y, words);
+          if constexpr (KEPT_IN_OUTPUT) m.exchange_output<true>(pair, m.position(k), y, words);
         }
       } else {
 #pragma unroll
         for (int k = 0; k < SWEEPS; ++k) {
-          if (KEPT_IN_OUTPUT && residual) m.exchange_output<false>(pair, k, y, kept[0]);
+          if (KEPT_IN_OUTPUT && residual) m.exchange_output<false>(pair, m.position(k), y, kept[0]);
 #pragma unroll
           for (int b = 0; b < 2; ++b) {
             uint32_t words[4];
@@ -457,42 +479,190 @@ struct Monarch {
       }
     }
   }
+
+  // Sequences of two segments of SIZES.length() positions: each segment of the result is the sum of two convolutions, by filters for the
+  // segments' distance. spectra, scales [H, 2, 3, ...]: of the distances -1, 0 and 1.
+  template <typename T>
+  static __device__ __forceinline__ void run_segments(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
+                                                      const uint32_t* constants, T* y, bool residual, int filter, bool conjugate) {
+    M2BERT_SHARED_MEMORY(shared_memory);
+    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
+    const Monarch m = prepare(shared_memory, constants);
+    const MixerPair<T> pair{in, int(blockIdx.y), int(blockIdx.x) * 2};
+    float kept_scale = 0;  // of what is kept in y: float16 until the gated convolution is added
+#pragma unroll 1
+    for (int i = residual ? 0 : 2; i < 8; ++i) {
+      if (!residual && i == 4) i = 6;
+      const int to = i / 4, signal = i / 2 % 2 ? 0 : 1, from = i % 2, distance = conjugate ? from - to : to - from;
+      const int e = m.stage(
+          [&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, from * SIZES.length() + t, x); });
+      const int row = (pair.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
+      __syncthreads();
+      m.fold();
+      __syncthreads();
+      m.convolve_parts(spectra + size_t(row) * SIZES.size(), conjugate);
+      __syncthreads();
+      m.unfold();
+      __syncthreads();
+      const float scale = scales[row] * power_of_two(e);
+      const float sum_scale = from ? 2 * fmaxf(scale, kept_scale) : scale;
+#pragma unroll 1
+      for (int k = 0; k < SWEEPS; ++k) {
+        const int t0 = to * SIZES.length() + m.position(k);
+        uint32_t words[2][4], kept[2][4] = {};
+        m.read(k, 0, words[0]), m.read(k, 1, words[1]);
+        if (from || (!signal && residual)) m.exchange_output<false>(pair, t0, y, kept);
+        if (signal) {
+          const uint32_t a = pack_f16(scale / sum_scale, scale / sum_scale), b = pack_f16(kept_scale / sum_scale, kept_scale / sum_scale);
+#pragma unroll
+          for (int j = 0; j < 8; ++j) {
+            if (from) words[j / 4][j % 4] = fma_f16(words[j / 4][j % 4], a, mul_f16(kept[j / 4][j % 4], b));
+          }
+          m.exchange_output<true>(pair, t0, y, words);
+          continue;
+        }
+#pragma unroll
+        for (int b = 0; b < 2; ++b) {
+          float x2[8], out[8];
+          pair.template gate<8>(pair.first + b, t0, x2);
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            const float2 conv = unpack_f16(words[b][j]), half = unpack_f16(kept[b][j]);
+            const float low = from ? to_float(BFloat16{uint16_t(kept[b][j])}) : half.x * kept_scale;
+            const float high = from ? to_float(BFloat16{uint16_t(kept[b][j] >> 16)}) : half.y * kept_scale;
+            out[2 * j] = x2[2 * j] * (conv.x * scale) + low, out[2 * j + 1] = x2[2 * j + 1] * (conv.y * scale) + high;
+          }
+          pair.template store<8>(pair.first + b, t0, out, y);
+        }
+      }
+      kept_scale = signal ? sum_scale : 0;
+    }
+  }
+
+  // The spectrum of a filter's gradient: the sum over all sequences of conj(transform of the convolution's input) times the transform of the
+  // gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next: what is
+  // at least a sequence's length in zeros between them keeps apart what belongs to other sequences.
+  // gradient [SIZES.size()]: of this channel; signal 0: of k; 1: of k2.
+  template <typename T>
+  static __device__ __forceinline__ void filter_gradient(const MixerInputs<T>& in, const T* dy, const uint32_t* constants, int channel,
+                                                         int signal, int slot, float2* gradient) {
+    M2BERT_SHARED_MEMORY(shared_memory);
+    const Monarch m = prepare(shared_memory, constants);
+    const MixerPair<T> pair{in, channel, 0};
+    const int in_signal = SIZES.length() / slot;
+    constexpr int OWN = PARTS / WARPS;
+    float sum[OWN][2][8] = {};
+#pragma unroll 1
+    for (int first = 0; first < in.B; first += 2 * in_signal) {
+      Matrix input[OWN];
+      const int e = m.stage([&](int b, int t, float* x) {
+        pair.template signal_values<8>(signal, first + b * in_signal + t / slot, t % slot, x);
+      });
+      __syncthreads();
+      m.fold();
+      __syncthreads();
+      {
+        const PartTransform transform(m);
+#pragma unroll
+        for (int i = 0; i < OWN; ++i) input[i] = transform(m, m.warp + i * WARPS);
+      }
+      const int e2 = m.stage([&](int b, int t, float* x) {
+        pair.template output_gradient<8>(dy, signal, first + b * in_signal + t / slot, t % slot, x);
+      });
+      __syncthreads();
+      m.fold();
+      __syncthreads();
+      const float scale = power_of_two(e) * power_of_two(e2);
+      const PartTransform transform(m);
+#pragma unroll
+      for (int i = 0; i < OWN; ++i) {
+        const Matrix output = transform(m, m.warp + i * WARPS);
+#pragma unroll
+        for (int word = 0; word < 4; ++word) {
+          const float2 a = unpack_f16(input[i].re[word]), b = unpack_f16(input[i].im[word]);
+          const float2 c = unpack_f16(output.re[word]), d = unpack_f16(output.im[word]);
+          sum[i][0][2 * word] += scale * (a.x * c.x + b.x * d.x), sum[i][0][2 * word + 1] += scale * (a.y * c.y + b.y * d.y);
+          sum[i][1][2 * word] += scale * (a.x * d.x - b.x * c.x), sum[i][1][2 * word + 1] += scale * (a.y * d.y - b.y * c.y);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < OWN; ++i) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        const int word = j / 2, f1 = m.g + 8 * (word % 2), f2 = 2 * m.q + 8 * (word / 2) + j % 2;
+        gradient[m.warp + i * WARPS + PARTS * (f1 + 16 * f2)] = {sum[i][0][j], sum[i][1][j]};
+      }
+    }
+  }
 };
 
 }  // namespace
 
 // Grid: pairs of sequences, rows of y. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
-#define MIXER_MONARCH(parts, length, blocks)                                                                                        \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_monarch_##length(                    \
-      const BFloat16* projected, const BFloat16* u, const float* short_filter, const uint32_t* spectra, const float* scales,        \
-      const uint32_t* constants, const int* lengths, BFloat16* y, int H, int B, int L, bool residual, bool masked) {                \
-    Monarch<parts>::run<BFloat16>({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, spectra, scales, constants, y, \
-                                  residual);                                                                                        \
+// filter: which of the two the gated convolution has; conjugate: the reversed filters.
+#define MIXER_MONARCH(parts, length, blocks, run)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_monarch_##length(                   \
+      MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants, const int* lengths,         \
+      BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                                                       \
+    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked),       \
+                                  spectra, scales, constants, y, residual, filter, conjugate);                                     \
   }
 
-// MIXER_LENGTH: compiles only this kernel; 0: only the spectra.
+// Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
+#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                               \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_filter_gradient_##length(           \
+      MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths, float2* gradients, MIXER_SIZES,   \
+      int slot) {                                                                                                                  \
+    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                           \
+    Monarch<parts>::filter_gradient<BFloat16>(                                                                                     \
+        mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), dy, constants, blockIdx.y,      \
+        blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());                                                   \
+  }
+#ifdef FILTER_GRADIENT
+#if FILTER_GRADIENT == 1024
+MIXER_FILTER_GRADIENT(8, 1024, 3)
+#elif FILTER_GRADIENT == 2048
+MIXER_FILTER_GRADIENT(16, 2048, 2)
+#elif FILTER_GRADIENT == 4096
+MIXER_FILTER_GRADIENT(32, 4096, 1)
+#elif FILTER_GRADIENT == 8192
+MIXER_FILTER_GRADIENT(64, 8192, 1)
+#else
+MIXER_FILTER_GRADIENT(8, 1024, 3)
+MIXER_FILTER_GRADIENT(16, 2048, 2)
+MIXER_FILTER_GRADIENT(32, 4096, 1)
+MIXER_FILTER_GRADIENT(64, 8192, 1)
+#endif
+#endif
+
+// MIXER_LENGTH: compiles only this kernel; 0: only the spectra; -1: nothing. FILTER_GRADIENT: a length; 0: all.
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 1024
-MIXER_MONARCH(8, 1024, 6)
+MIXER_MONARCH(8, 1024, 6, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 2048
-MIXER_MONARCH(16, 2048, 3)
+MIXER_MONARCH(16, 2048, 3, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 4096
-MIXER_MONARCH(32, 4096, 2)
+MIXER_MONARCH(32, 4096, 2, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 8192
-MIXER_MONARCH(64, 8192, 1)
+MIXER_MONARCH(64, 8192, 1, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 16384
-MIXER_MONARCH(128, 16384, 1)
+MIXER_MONARCH(128, 16384, 1, run)
+#endif
+#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 32768
+MIXER_MONARCH(128, 32768, 1, run_segments)
 #endif
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
 // A filter's spectrum as the kernels above take it, and by what their results are multiplied. Grid: 1, channels.
-// transform: of `size` real values, size / 2 + 1 complex ones, `stride` apart; channels are `channel_stride` apart.
+// transform: of `size` real values, size / 2 + 1 complex ones, `stride` apart; channels are `channel_stride` apart. The result is number
+// `index` of a channel's `count`.
 extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32_t* spectra, float* scales, int size, int stride,
-                                                 int channel_stride, int signal) {
+                                                 int channel_stride, int index, int count) {
   M2BERT_SHARED_MEMORY(shared_memory);
   uint32_t* maxima = reinterpret_cast<uint32_t*>(shared_memory);
   const int channel = blockIdx.y, lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = size / 256;
@@ -511,7 +681,7 @@ extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32
   for (int n = 1; n < size; n *= 4) --headroom;
   const int e = PowerOfTwo(bits).e - headroom;
   const float scale = power_of_two(-e);
-  uint32_t* out = spectra + size_t(channel * 2 + signal) * size;
+  uint32_t* out = spectra + size_t(channel * count + index) * size;
   for (int i = threadIdx.x; i < parts * 128; i += blockDim.x) {
     const int part = i / 128, l = i / 4 % 32, word = i % 4;
     const int f1 = l / 4 + 8 * (word % 2), f2 = 2 * (l % 4) + 8 * (word / 2);
@@ -524,7 +694,7 @@ extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32
     out[part * 256 + l * 4 + word] = pack_f16(v[0].x * scale, v[1].x * scale);
     out[part * 256 + 128 + l * 4 + word] = pack_f16(v[0].y * scale, v[1].y * scale);
   }
-  if (threadIdx.x == 0) scales[channel * 2 + signal] = power_of_two(e);
+  if (threadIdx.x == 0) scales[channel * count + index] = power_of_two(e);
 }
 #endif
 

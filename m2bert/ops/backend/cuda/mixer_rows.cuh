@@ -73,10 +73,20 @@ struct MixerPair {
       M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = x[i + 2];
       return;
     }
-    short_convolution<C>(in.projected + row(channel, sequence), in.short_filter + SHORT_FILTER * channel, t0, n, wide(), out);
-    const int v = 2 * in.H + channel;
-    short_convolution<C>(in.projected + row(v, sequence), in.short_filter + SHORT_FILTER * v, t0, n, wide(), x);
+    short_convolution<C>(in.x1 + row(channel, sequence), in.short_filter + SHORT_FILTER * channel, t0, n, wide(), out);
+    short_convolution<C>(in.v + row(channel, sequence), in.short_filter + SHORT_FILTER * (2 * in.H + channel), t0, n, wide(), x);
     M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? out[i] * x[i] : 0.0f;
+  }
+  // Of the convolution: x2 dy, or dy.
+  template <int C>
+  M2BERT_DEVICE void output_gradient(const T* dy, int signal, int sequence, int t0, float* out) const {
+    const int n = length(sequence);
+    float x[C + 2], gates[C];
+    if (t0 < n) {
+      load_positions<C>(dy + row(channel, sequence), t0, n, wide(), nullptr, x);
+      if (!signal) gate<C>(sequence, t0, gates);
+    }
+    M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? (signal ? x[i + 2] : x[i + 2] * gates[i]) : 0.0f;
   }
   template <int C>
   M2BERT_DEVICE void store(int sequence, int t0, const float* values, T* y) const {
@@ -88,8 +98,8 @@ struct MixerPair {
   }
   template <int C>
   M2BERT_DEVICE void gate(int sequence, int t0, float* out) const {
-    const int x2 = in.H + channel, n = length(sequence);
-    if (t0 < n) short_convolution<C>(in.projected + row(x2, sequence), in.short_filter + SHORT_FILTER * x2, t0, n, wide(), out);
+    const int n = length(sequence);
+    if (t0 < n) short_convolution<C>(in.x2 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.H + channel), t0, n, wide(), out);
   }
 };
 

@@ -89,7 +89,7 @@ struct Toeplitz {
   }
 
   static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const BFloat16* taps, const float* D, BFloat16* y,
-                                             bool residual, int per_warp) {
+                                             bool residual, int which, int per_warp) {
     M2BERT_SHARED_MEMORY(shared_memory);
     if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * WARPS * 32 + threadIdx.x, gridDim.x * WARPS * 32, y);
     Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
@@ -108,12 +108,12 @@ struct Toeplitz {
     if constexpr (TAPS_IN_REGISTERS) {
 #pragma unroll
       for (int s = 0; s < 16 * TILES; ++s) {
-        kept[0][s] = tap_fragment(shared.taps[0], lane, s - 8 * TILES);
-        kept[1][s] = tap_fragment(shared.taps[1], lane, s - 8 * TILES);
+        kept[0][s] = tap_fragment(shared.taps[which], lane, s - 8 * TILES);
+        kept[1][s] = tap_fragment(shared.taps[1 ^ which], lane, s - 8 * TILES);
       }
     }
-    auto filter = [&](int f) {
-      return [&, f](int s) {
+    auto filter = [&](int signal) {
+      return [&, f = TAPS_IN_REGISTERS ? signal : signal ^ which](int s) {
         if constexpr (TAPS_IN_REGISTERS) return kept[f][s + 8 * TILES];
         return tap_fragment(shared.taps[f], lane, s);
       };
@@ -122,21 +122,20 @@ struct Toeplitz {
     const float4 w1 = w[2 * h], w2 = w[2 * (in.H + h)], wv = w[2 * (2 * in.H + h)];
     auto before = [&](int c) { return pack_bf16(in.short_filter[SHORT_FILTER * c + 4], in.short_filter[SHORT_FILTER * c + 4]); };
     const uint32_t before1 = before(h), before2 = before(in.H + h), before_v = before(2 * in.H + h);
-    const float D1 = D[2 * h], D2 = D[2 * h + 1];
+    const float D1 = D[2 * h + which], D2 = D[2 * h + (1 ^ which)];
     const bool even = in.L % 2 == 0;
-    const auto* projected = reinterpret_cast<const uint16_t*>(in.projected);
-    const auto* plain = reinterpret_cast<const uint16_t*>(in.u);
+    auto values = [](const BFloat16* x) { return reinterpret_cast<const uint16_t*>(x); };
 
     const int first = (blockIdx.x * WARPS + warp) * per_warp, last = min(first + per_warp, in.B);
     if (first >= last) return;
     uint32_t x1[WORDS], x2[WORDS], v[WORDS], u[WORDS];
     auto fetch_all = [&](int b) {
       const int length = in.lengths ? in.lengths[b] : in.L;
-      auto row = [&](int c) { return (size_t(c) * in.B + b) * in.L; };
-      fetch(projected + row(h), lane, length, even, x1);
-      fetch(projected + row(in.H + h), lane, length, even, x2);
-      fetch(projected + row(2 * in.H + h), lane, length, even, v);
-      fetch(plain + row(h), lane, length, even, u);
+      const size_t row = (size_t(h) * in.B + b) * in.L;
+      fetch(values(in.x1) + row, lane, length, even, x1);
+      fetch(values(in.x2) + row, lane, length, even, x2);
+      fetch(values(in.v) + row, lane, length, even, v);
+      fetch(values(in.u) + row, lane, length, even, u);
     };
     fetch_all(first);
     for (int b = first; b < last; ++b) {
@@ -189,12 +188,14 @@ struct Toeplitz {
 
 }  // namespace
 
-// Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2].
-#define MIXER_TOEPLITZ(length, blocks)                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                     \
-      const BFloat16* projected, const BFloat16* u, const float* short_filter, const BFloat16* taps, const float* D, const int* lengths, \
-      BFloat16* y, int H, int B, int L, bool residual, bool masked, int per_warp) {                                                      \
-    Toeplitz<length / 128>::run({projected, u, short_filter, masked ? lengths : nullptr, H, B, L}, taps, D, y, residual, per_warp);      \
+// Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2]. filter: which of the two the gated
+// convolution has.
+#define MIXER_TOEPLITZ(length, blocks)                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                    \
+      MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* lengths, BFloat16* y, MIXER_SIZES, bool residual,        \
+      int filter, int per_warp) {                                                                                                       \
+    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), taps, D, y,  \
+                                residual, filter, per_warp);                                                                            \
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
@@ -210,12 +211,12 @@ MIXER_TOEPLITZ(512, 2)
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
-// One of two filters as mixer_toeplitz takes them. Grid: 1, channels. k, k_rev [L, H]; LENGTH: of the kernel.
+// One of two filters as mixer_toeplitz takes them, or the reversed filter. Grid: 1, channels. k, k_rev [L, H]; length: of the kernel.
 extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, BFloat16* taps, int H, int L, int length, int filter,
-                                      bool bidirectional) {
+                                      bool bidirectional, bool reversed) {
   const int h = blockIdx.y, size = 2 * length + 16, origin = length + 8;
   for (int i = threadIdx.x; i < 2 * size; i += blockDim.x) {
-    const int lag = origin - (i % size + i / size);
+    const int forward = origin - (i % size + i / size), lag = reversed ? -forward : forward;
     float value = 0;
     if (lag >= 0 && lag < L) value = k[size_t(lag) * H + h];
     if (lag < 0 && -lag < L && bidirectional) value = k_rev[size_t(-lag - 1) * H + h];

@@ -3,6 +3,7 @@
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/mixer_core.h"
+#include "m2bert/ops/backend/cuda/mixer_weights.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/filter_network.h"
 #include "m2bert/ops/linear.h"
@@ -11,31 +12,6 @@ namespace m2bert::ops {
 
 namespace cuda {
 namespace {
-
-mx::array float32(const mx::array& a, mx::Stream s) { return mx::astype(a, mx::float32, s); }
-
-// [3 H, 8] as mixer_core takes it. It takes the product without in_bias b: what the convolution adds up of it is part of the bias, and
-// before position 0, where the convolution reads 0, the product is -b.
-mx::array short_filter(const MixerWeights& w, mx::Stream s) {
-  const int C = w.short_weight.shape(0);
-  const auto taps = mx::reshape(float32(w.short_weight, s), {C, 3}, s);
-  auto bias = mx::reshape(float32(w.short_bias, s), {C, 1}, s), before = mx::zeros({C, 1}, mx::float32, s);
-  if (w.in_bias) {
-    const auto b = mx::reshape(float32(*w.in_bias, s), {C, 1}, s);
-    bias = mx::add(bias, mx::multiply(b, mx::sum(taps, 1, true, s), s), s);
-    before = mx::negative(b, s);
-  }
-  return mx::concatenate({taps, bias, before, mx::zeros({C, 3}, mx::float32, s)}, 1, s);
-}
-
-// [H, H], or with a bias [H, H + bias_rows()]: the bias is the column that meets mixer_core's row of ones.
-mx::array out_weight(const MixerWeights& w, mx::Stream s) {
-  if (!w.out_bias) return w.out_weight.values;
-  const auto dtype = w.out_weight.values.dtype();
-  const int H = w.out_weight.values.shape(0);
-  const auto bias = mx::reshape(mx::astype(*w.out_bias, dtype, s), {H, 1}, s);
-  return mx::concatenate({w.out_weight.values, bias, mx::zeros({H, bias_rows() - 1}, dtype, s)}, 1, s);
-}
 
 // The filters [L, H] that networks compute.
 MixerFilters evaluate(const FilterNetworks& f, mx::Stream s) {
@@ -98,8 +74,8 @@ class PackedBlock final : public PackedMixerBlock {
     const int L = u.shape(1);
     if (L > longest_mixer_core(u.dtype())) return composed(u, filters, s);
     const auto channels = channel_major(u, s);
-    const auto y = mixer_core(mx::matmul(weights_.in_weight.values, channels, s), channels, short_filter_, filters, L, residual_,
-                              weights_.out_bias.has_value(), s);
+    const auto y = mixer_core(MixerRows::of(mx::matmul(weights_.in_weight.values, channels, s)), channels, short_filter_, filters, L,
+                              {residual_, weights_.out_bias.has_value()}, s);
     return position_major(mx::matmul(out_, y, s), u, s);
   }
 

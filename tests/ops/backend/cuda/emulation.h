@@ -199,6 +199,9 @@ inline uint32_t __shfl_up_sync(uint32_t, uint32_t value, int delta) {
   const int lane = emulation::block().current % 32;
   return shuffle(value, lane < delta ? lane : lane - delta);
 }
+inline float __shfl_xor_sync(uint32_t, float value, int mask) {
+  return __uint_as_float(shuffle(__float_as_uint(value), emulation::block().current % 32 ^ mask));
+}
 using std::max;
 using std::min;
 

@@ -1,11 +1,16 @@
 // The CUDA kernels on tensor cores, run on the CPU (emulation.h), against the mixer's definition in double precision.
 #include "tests/ops/backend/cuda/emulation.h"
 //
+#define FILTER_GRADIENT 0
+#include "m2bert/ops/backend/cuda/mixer_local_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cu"
+#include "m2bert/ops/backend/cuda/mixer_outer_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_toeplitz.cu"
 
 #include <gtest/gtest.h>
 
+#include <bit>
+#include <complex>
 #include <random>
 
 namespace m2bert::ops::cuda {
@@ -17,6 +22,7 @@ struct Case {
   int L, B;
   bool bidirectional = true, residual = true, masked = false;
   Signal signal = Signal::noise;
+  bool reversed = false;  // the filters
 };
 
 // One channel, and two rows for a bias.
@@ -72,8 +78,9 @@ struct Mixer {
       for (int t = 0; t < c.L; t += step) {
         double want = 0;
         for (int s = 0; s < lengths[b] && t < lengths[b]; ++s) {
-          want += parts[1][t] * tap(0, t - s) * parts[0][s] * parts[2][s];
-          if (c.residual) want += tap(1, t - s) * to_float(u[size_t(b) * c.L + s]);
+          const int lag = c.reversed ? s - t : t - s;
+          want += parts[1][t] * tap(c.residual ? 0 : 1, lag) * parts[0][s] * parts[2][s];
+          if (c.residual) want += tap(1, lag) * to_float(u[size_t(b) * c.L + s]);
         }
         const double d = want - to_float(y[size_t(b) * c.L + t]);
         difference += d * d, norm += want * want;
@@ -83,32 +90,46 @@ struct Mixer {
   }
 };
 
+using Complexes = std::vector<std::complex<double>>;
+
+// The discrete Fourier transform of 2^k values.
+Complexes transform(const Complexes& x) {
+  const size_t n = x.size();
+  if (n == 1) return x;
+  Complexes halves[2], y(n);
+  for (size_t i = 0; i < n; ++i) halves[i % 2].push_back(x[i]);
+  for (auto& half : halves) half = transform(half);
+  for (size_t i = 0; i < n / 2; ++i) {
+    const auto odd = halves[1][i] * std::polar(1.0, -2 * std::numbers::pi * double(i) / double(n));
+    y[i] = halves[0][i] + odd, y[i + n / 2] = halves[0][i] - odd;
+  }
+  return y;
+}
+
+// segments: of the sequence, each with the filters of its distance to another one.
 template <int PARTS, typename Kernel>
-double monarch_error(Kernel kernel, const Case& c) {
+double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
   Mixer m(c);
   constexpr MonarchSizes sizes{PARTS};
-  const int n = sizes.size();
-  std::vector<uint32_t> spectra(2 * n);
-  std::vector<float> scales(2);
-  for (int f = 0; f <= c.residual; ++f) {
-    std::vector<float2> transform(n / 2 + 1);
-    std::vector<double> cosines(n);
-    for (int i = 0; i < n; ++i) cosines[i] = std::cos(2 * std::numbers::pi * i / n);
-    for (int j = 0; j <= n / 2; ++j) {
-      double re = 0, im = 0;
-      for (int lag = 1 - c.L; lag < c.L; ++lag) {
-        const int phase = int((int64_t(j) * (lag + n)) % n);
-        re += m.tap(f, lag) * cosines[phase];
-        im -= m.tap(f, lag) * cosines[(phase + 3 * n / 4) % n];
-      }
-      transform[j] = {float(re), float(im)};
+  const int n = sizes.size(), distances = 2 * segments - 1;
+  std::vector<uint32_t> spectra(size_t(2 * distances) * n);
+  std::vector<float> scales(2 * distances);
+  for (int i = 0; i < 2 * distances; ++i) {
+    Complexes taps(n);
+    for (int lag = 1 - n / 2; lag < n / 2; ++lag) {
+      const int whole = lag + (i % distances - segments + 1) * sizes.length();
+      if (std::abs(whole) < c.L) taps[(lag + n) % n] = m.tap(i / distances, whole);
     }
-    emulation::launch({1, 1, 1}, 64, 64, [&] { mixer_monarch_spectra(transform.data(), spectra.data(), scales.data(), n, 1, 0, f); });
+    std::vector<float2> spectrum;
+    for (const auto& value : transform(taps)) spectrum.push_back({float(value.real()), float(value.imag())});
+    emulation::launch({1, 1, 1}, 64, 64, [&] {
+      mixer_monarch_spectra(spectrum.data(), spectra.data(), scales.data(), n, 1, 0, i, 2 * distances);
+    });
   }
   const auto constants = monarch_constants(PARTS);
   emulation::launch({unsigned(c.B + 1) / 2, 3, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
-    kernel(m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales.data(), constants.data(), m.lengths.data(), m.y.data(), 1, c.B,
-           c.L, c.residual, c.masked);
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales.data(), constants.data(),
+           m.lengths.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2, c.masked, c.residual, c.residual ? 0 : 1, c.reversed);
   });
   m.check_bias_rows();
   return m.error();
@@ -139,10 +160,19 @@ TEST(CudaMonarch, Options) {
     }
   }
 }
+TEST(CudaMonarch, Reversed) {
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, true, true, false, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, false, false, false, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 1, true, false, false, Signal::noise, true}, 2)), 3e-3);
+}
 TEST(CudaMonarch, Length4096) { EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {2049, 2})), tolerance); }
 TEST(CudaMonarch, Length8192) { EXPECT_LT((monarch_error<64>(mixer_monarch_8192, {4100, 1})), tolerance); }
 // Too few positions for the CPU's time to matter; all of the kernel's 128 parts are computed.
 TEST(CudaMonarch, Length16384) { EXPECT_LT((monarch_error<128>(mixer_monarch_16384, {600, 2})), tolerance); }
+TEST(CudaMonarch, Length32768) {
+  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 601, 1}, 2)), 3e-3);
+  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 2, true, false, true}, 2)), 3e-3);
+}
 
 template <int TILES, typename Kernel>
 double toeplitz_error(Kernel kernel, const Case& c) {
@@ -151,10 +181,11 @@ double toeplitz_error(Kernel kernel, const Case& c) {
   std::vector<BFloat16> taps(4 * size);
   for (int f = 0; f < 2; ++f) {
     emulation::launch({1, 1, 1}, 64, 0,
-                      [&] { mixer_taps(m.k[f].data(), m.k_rev[f].data(), taps.data(), 1, c.L, length, f, c.bidirectional); });
+                      [&] { mixer_taps(m.k[f].data(), m.k_rev[f].data(), taps.data(), 1, c.L, length, f, c.bidirectional, c.reversed); });
   }
   emulation::launch({1, 3, 1}, 128, sizeof(typename Toeplitz<TILES>::Shared), [&] {
-    kernel(m.p.data(), m.u.data(), m.filter.data(), taps.data(), m.D, m.lengths.data(), m.y.data(), 1, c.B, c.L, c.residual, c.masked, 2);
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps.data(), m.D, m.lengths.data(), m.y.data(), 1, c.B, c.L, 0,
+           1, 2, c.masked, c.residual, c.residual ? 0 : 1, 2);
   });
   m.check_bias_rows();
   return m.error();
@@ -171,11 +202,150 @@ TEST(CudaToeplitz, Length256) {
 TEST(CudaToeplitz, Length512) {
   for (const int L : {257, 511, 512}) EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {L, 5})), toeplitz_tolerance) << L;
 }
+TEST(CudaToeplitz, Reversed) {
+  EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, true, true, false, Signal::noise, true})), toeplitz_tolerance);
+  EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {301, 3, false, false, false, Signal::noise, true})), toeplitz_tolerance);
+}
 TEST(CudaToeplitz, Options) {
   for (const bool bidirectional : {false, true}) {
     for (const bool residual : {false, true}) {
       EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, bidirectional, residual, true})), toeplitz_tolerance)
           << bidirectional << residual;
+    }
+  }
+}
+
+std::vector<BFloat16> random_values(size_t n, float scale, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<BFloat16> x;
+  for (size_t i = 0; i < n; ++i) x.push_back(from_float<BFloat16>(normal(random)));
+  return x;
+}
+
+// The relative L2 error of the gradients of both filters, given at each lag modulo n.
+template <typename Lags>
+double gradient_error(const Mixer& m, const std::vector<BFloat16>& dy, int n, Lags lags) {
+  const auto& c = m.c;
+  double difference = 0, norm = 0;
+  for (int f = 0; f < 2; ++f) {
+    std::vector<std::vector<double>> in(c.B), out(c.B);
+    for (int b = 0; b < c.B; ++b) {
+      std::vector<double> parts[3];
+      for (int i = 0; i < 3; ++i) {
+        const BFloat16* row = m.p.data() + (size_t(i) * c.B + b) * c.L;
+        const float* w = m.filter.data() + SHORT_FILTER * i;
+        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
+        for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
+      }
+      for (int t = 0; t < c.L; ++t) {
+        const size_t at = size_t(b) * c.L + t;
+        in[b].push_back(f ? to_float(m.u[at]) : parts[0][t] * parts[2][t]);
+        out[b].push_back(to_float(dy[at]) * (f ? 1 : parts[1][t]));
+      }
+    }
+    const int step = c.L > 600 ? 31 : 1;
+    for (int lag = 1 - c.L; lag < c.L; lag += step) {
+      double want = 0;
+      for (int b = 0; b < c.B; ++b) {
+        for (int t = std::max(0, lag); t < std::min(c.L, c.L + lag); ++t) want += in[b][t - lag] * out[b][t];
+      }
+      const double d = want - lags(f, (lag + n) % n);
+      difference += d * d, norm += want * want;
+    }
+  }
+  return std::sqrt(difference / norm);
+}
+
+template <int PARTS, typename Kernel>
+double filter_gradient_error(Kernel kernel, const Case& c) {
+  Mixer m(c);
+  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
+  constexpr MonarchSizes sizes{PARTS};
+  const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(std::max(2 * c.L, 16)))), sizes.length());
+  std::vector<float2> gradients(2 * n, {777, 777});
+  const auto constants = monarch_constants(PARTS);
+  emulation::launch({2, 1, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.lengths.data(), gradients.data(),
+           1, c.B, c.L, 0, 1, 2, c.masked, slot);
+  });
+  Complexes lags[2];
+  for (int f = 0; f < 2; ++f) {
+    Complexes conjugates;
+    for (int i = 0; i < n; ++i) conjugates.emplace_back(gradients[f * n + i].x, -gradients[f * n + i].y);
+    lags[f] = transform(conjugates);  // the inverse transform's conjugate
+  }
+  return gradient_error(m, dy, n, [&](int f, int lag) { return lags[f][lag].real(); });
+}
+
+double outer_gradient_error(const Case& c) {
+  Mixer m(c);
+  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
+  std::vector<float> lags(2 * 256, 777);
+  emulation::launch({2, 1, 1}, OuterGradient::THREADS, OuterGradient::SHARED_BYTES, [&] {
+    mixer_outer_gradient(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), m.lengths.data(), lags.data(), 1, c.B,
+                         c.L, 0, 1, 2, c.masked);
+  });
+  return gradient_error(m, dy, 256, [&](int f, int lag) { return lags[256 * f + lag]; });
+}
+
+TEST(CudaOuterGradient, EqualsItsDefinition) {
+  for (const Case& c : {Case{1, 5}, Case{3, 40}, Case{17, 33}, Case{127, 19}, Case{128, 16}}) {
+    EXPECT_LT(outer_gradient_error(c), 4e-3) << c.L << " " << c.B;
+  }
+  for (const auto signal : {Signal::offset, Signal::spike}) {
+    EXPECT_LT(outer_gradient_error({100, 9, true, true, false, signal}), 4e-3) << int(signal);
+  }
+}
+
+TEST(CudaFilterGradient, Length1024) {
+  for (const Case& c : {Case{1, 5}, Case{3, 40}, Case{17, 33}, Case{128, 19}, Case{129, 5}, Case{512, 3}, Case{513, 3}, Case{1024, 2}}) {
+    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, c)), 2e-3) << c.L << " " << c.B;
+  }
+  for (const auto signal : {Signal::offset, Signal::spike}) {
+    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, {100, 9, true, true, false, signal})), 2e-3) << int(signal);
+  }
+}
+TEST(CudaFilterGradient, Length2048) { EXPECT_LT((filter_gradient_error<16>(mixer_filter_gradient_2048, {2047, 3})), 2e-3); }
+TEST(CudaFilterGradient, Length4096) { EXPECT_LT((filter_gradient_error<32>(mixer_filter_gradient_4096, {2049, 2})), 2e-3); }
+TEST(CudaFilterGradient, Length8192) { EXPECT_LT((filter_gradient_error<64>(mixer_filter_gradient_8192, {4097, 1})), 2e-3); }
+
+// Against the adjoint of each step, in double precision.
+TEST(CudaLocalGradient, EqualsItsDefinition) {
+  for (const auto& [L, B] : {std::pair{1, 3}, {2, 2}, {7, 5}, {8, 4}, {96, 3}, {130, 9}}) {
+    const Mixer m({L, B});
+    const size_t n = m.u.size();
+    const auto dx2 = random_values(n, 1, 4), ds = random_values(n, 1, 5);
+    std::vector<BFloat16> dp(3 * n, from_float<BFloat16>(777));
+    constexpr int parts = 2;
+    std::vector<float> sums(parts * 3 * SHORT_FILTER, 777);
+    emulation::launch({parts, 1, 1}, 256, 8 * 15 * 4,
+                      [&] { mixer_local_gradient(m.p.data(), dx2.data(), ds.data(), m.filter.data(), dp.data(), sums.data(), 1, B, L); });
+    std::vector<double> want_p(3 * n), want_sums(3 * SHORT_FILTER);
+    for (int b = 0; b < B; ++b) {
+      const size_t begin = size_t(b) * L;
+      auto at = [&](int i, int t) { return t < 0 ? double(m.filter[SHORT_FILTER * i + 4]) : to_float(m.p[i * n + begin + t]); };
+      auto local = [&](int i, int t) {
+        const float* w = m.filter.data() + SHORT_FILTER * i;
+        return w[3] + w[0] * at(i, t - 2) + w[1] * at(i, t - 1) + w[2] * at(i, t);
+      };
+      for (int t = 0; t < L; ++t) {
+        const double s = to_float(ds[begin + t]), d[3] = {s * local(2, t), to_float(dx2[begin + t]), s * local(0, t)};
+        for (int i = 0; i < 3; ++i) {
+          double* sum = want_sums.data() + SHORT_FILTER * i;
+          for (int tap = 0; tap < 3; ++tap) {
+            const double w = m.filter[SHORT_FILTER * i + tap];
+            const int from = t + tap - 2;
+            sum[tap] += d[i] * at(i, from);
+            (from < 0 ? sum[4] : want_p[i * n + begin + from]) += d[i] * w;
+          }
+          sum[3] += d[i];
+        }
+      }
+    }
+    for (size_t i = 0; i < 3 * n; ++i) ASSERT_NEAR(to_float(dp[i]), want_p[i], 4e-3 * std::abs(want_p[i]) + 1e-4) << L << " " << i;
+    for (int i = 0; i < 3 * SHORT_FILTER; ++i) {
+      EXPECT_NEAR(sums[i] + sums[3 * SHORT_FILTER + i], want_sums[i], 1e-4 * (1 + std::abs(want_sums[i]))) << L << " " << i;
     }
   }
 }

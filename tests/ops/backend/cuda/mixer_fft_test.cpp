@@ -147,7 +147,8 @@ double error(const Case& c) {
   auto emulation = std::make_unique<Emulation<Plan>>();
   for (int f = 0; f <= c.residual; ++f) emulation->add_filter(k[f], k_rev[f], D[f]);
   std::vector<T> y(n, from_float<T>(99));
-  emulation->run(MixerInputs<T>{p.data(), u.data(), filter.data(), c.masked ? lengths.data() : nullptr, 1, c.B, c.L}, c.residual, y.data());
+  const auto in = mixer_inputs(p.data(), p.data(), p.data(), u.data(), filter.data(), lengths.data(), 1, c.B, c.L, 0, 1, 2, c.masked);
+  emulation->run(in, c.residual, y.data());
 
   double worst = 0;
   for (int b = 0; b < c.B; ++b) {

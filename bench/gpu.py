@@ -1,0 +1,480 @@
+"""How fast is m2bert on an NVIDIA GPU? Beside PyTorch, in the same run. Called by `script/bench gpu`, or by `run bench gpu` of a bundle.
+
+    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text mixer training two] [--lengths 128 2048] [--limit SECONDS]
+                                                        [--no-compile] [--out bench/results] [--merge RECORD.json]
+
+Stages, in this order; each is written when it is done, and what a limit stops is noted:
+  inference  the 80M encoder in bfloat16 by length, 65,536 tokens a batch; PyTorch with bfloat16 weights and kept filter spectra
+  text       one text: 12 words at the 2k model's padding (2048 tokens), and 128 tokens
+  mixer      one sequence mixer, forward and with backward, 65,536 tokens; its core is what is left without the two products. PyTorch: the
+             core alone, with torch's FFT
+  training   whole steps, 32,768 tokens a batch, amp_bf16: tokens/s and peak memory
+  two        m2bert pretrain with --launch 1 and 2, 32,768 tokens a batch and GPU
+PyTorch runs eager and compiled, and the faster counts. Results are compared with PyTorch in float32 before anything is timed. --merge adds
+the stages of an earlier record, which this run did not measure.
+"""
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import gpu_record
+import harness
+from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_program, write_record
+
+DEVICE = "cuda"
+PEERS = REPOSITORY / "bench" / "peers"
+RECIPE = REPOSITORY / "recipes" / "pretrain" / "m2-bert-80m-128.yaml"
+STAGES = ["inference", "text", "mixer", "training", "two"]
+LENGTHS = [128, 512, 2048, 8192, 32768]
+TRAINED_LENGTHS = [128, 2048]
+TEXT_LENGTHS = [2048, 128]
+TOKENS, TRAINED_TOKENS, CHECKED_TOKENS = 65536, 32768, 8192
+RUNS, TEXT_RUNS, STEPS, REPEATS, BATCHES_OF_TWO = 12, 100, 8, 5, 60
+LEAST_COSINE = 0.999  # of hidden states in bfloat16 to those in float32, on average
+MIXER_TOLERANCE = 0.03  # relative L2 error of a mixer's result and of its gradients in bfloat16
+TRAINING_TOLERANCE = (2e-3, 3e-2)  # relative differences of the first loss and of its gradient's norm
+
+# As in the program itself (cli/runtime.cpp); MLX's CUDA library, which the benchmarks' programs do not choose themselves.
+CUDA_MLX = BUILD / "lib" / "m2bert" / "cuda" / "mlx" / "lib"
+LIBRARIES = os.environ.get("LD_LIBRARY_PATH", "")
+ENVIRONMENT = {**OURS, "MLX_ENABLE_TF32": "0", "LD_LIBRARY_PATH": f"{CUDA_MLX}:{LIBRARIES}".rstrip(":")}
+
+
+STARTED = time.perf_counter()
+
+
+def log(*words):
+    print(f"[{time.perf_counter() - STARTED:5.0f} s]", *words, file=sys.stderr, flush=True)
+
+
+class Failed(Exception):
+    """A part of the benchmark that cannot be measured; the others can."""
+
+
+class Programs:
+    """Starts programs, and kills those that run when the time is up."""
+
+    def __init__(self, seconds):
+        self.sides, self.late = [], False
+        self.timer = threading.Timer(seconds, self.stop)
+        self.timer.daemon = True
+        self.timer.start()
+
+    def stop(self):
+        self.late = True
+        self.kill()
+
+    def kill(self, *sides):
+        for side in sides or self.sides:
+            if side.process.poll() is None:
+                side.process.kill()
+                side.process.wait()
+
+    def start(self, label, command, environment=None):
+        if self.late:
+            raise Failed("the time was up")
+        return Program(label, command, environment, on_start=self.sides.append)
+
+    def ours(self, program, *words):
+        return self.start("m2bert", [find_program(program), *words], ENVIRONMENT)
+
+    def peer(self, script, *words):
+        return self.start("PyTorch", [sys.executable, PEERS / script, *words, "--device", DEVICE])
+
+    def run(self, command, environment=None):
+        """The standard output of a program that ends by itself."""
+        if self.late:
+            raise Failed("the time was up")
+        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env={**os.environ, **(environment or {})})
+        self.sides.append(argparse.Namespace(process=process))
+        out, err = process.communicate()
+        if process.returncode != 0:
+            raise Failed(f"{Path(str(command[0])).name} ended with {process.returncode}: {err.strip()[-500:]}")
+        return out
+
+
+def times(seconds):
+    return {"best": min(seconds), "median": statistics.median(seconds), "runs": len(seconds)}
+
+
+def fastest(peers):
+    """The kind of PyTorch with the least time; None if none ran."""
+    timed = {kind: peer["best"] for kind, peer in peers.items() if "best" in peer}
+    return min(timed, key=timed.get) if timed else None
+
+
+# ---- inference ----
+
+def make_model(programs, folder, length):
+    from omegaconf import OmegaConf
+    recipe = OmegaConf.load(RECIPE)
+    recipe.max_seq_len = length
+    OmegaConf.save(recipe, folder / "recipe.yaml")
+    programs.run([sys.executable, PEERS / "torch_inference.py", folder, "--make", folder / "recipe.yaml"])
+
+
+def write_ids(folder, batch, length):
+    import numpy
+    from safetensors.numpy import save_file
+    ids = numpy.random.default_rng(1).integers(1000, 30000, (batch, length))
+    ids[:, 0] = 101  # [CLS]
+    save_file({"input_ids": ids}, folder / "inputs.safetensors")
+
+
+def hidden_states(side, folder):
+    from safetensors.numpy import load_file
+    file = folder / "states.safetensors"
+    side.ask(f"save {file}")
+    states = load_file(file)["sequence_output"]
+    file.unlink()
+    return states
+
+
+def agreement(states, expected):
+    """Mean cosine over the tokens, and relative L2 error."""
+    import numpy
+    if states.shape != expected.shape or not numpy.isfinite(states).all():
+        raise Failed(f"hidden states {states.shape} are not finite, or not {expected.shape}")
+    lengths = numpy.sqrt((states * states).sum(-1) * (expected * expected).sum(-1))
+    cosine = float(((states * expected).sum(-1) / lengths).mean())
+    return {"cosine": cosine, "error": float(numpy.linalg.norm(states - expected) / numpy.linalg.norm(expected))}
+
+
+def float32_states(programs, folder):
+    side = programs.peer("torch_inference.py", folder, "--dtype", "float32")
+    states = hidden_states(side, folder)
+    programs.kill(side)
+    return states
+
+
+def time_side(side, folder, expected, runs):
+    found = agreement(hidden_states(side, folder), expected)
+    if not found["cosine"] >= LEAST_COSINE:
+        raise Failed(f"{side.label}: mean cosine to float32 {found['cosine']:.5f}, less than {LEAST_COSINE}; not timed")
+    for _ in range(3):
+        side.run()
+    side.times.clear()
+    for _ in range(runs):
+        side.run()
+    return {**times(side.times), **found, "memory": int(side.ask("memory")), "version": side.version}
+
+
+def time_encoder(programs, folder, runs, kinds):
+    expected = float32_states(programs, folder)
+    side = programs.ours("m2bert-bench-inference", folder, "bfloat16")
+    result = {"ours": time_side(side, folder, expected, runs), "peers": {}}
+    programs.kill(side)
+    for kind in kinds:
+        try:
+            side = programs.peer("torch_inference.py", folder, "--dtype", "bfloat16", *(["--compile"] if kind == "compiled" else []))
+            result["peers"][kind] = time_side(side, folder, expected, runs)
+            programs.kill(side)
+        except (Failed, SystemExit, RequestFailed) as error:
+            result["peers"][kind] = {"failed": str(error)[:300]}
+    return result
+
+
+def encoder_case(programs, length, batch, runs, kinds):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(programs, folder, length)
+        write_ids(folder, batch, length)
+        return {"batch": batch, "length": length, **time_encoder(programs, folder, runs, kinds)}
+
+
+def measure_inference(programs, options, keep):
+    for length in options.lengths:
+        batch = max(1, TOKENS // length)
+        keep(length, lambda: encoder_case(programs, length, batch, RUNS, options.kinds))
+
+
+def measure_text(programs, options, keep):
+    for length in TEXT_LENGTHS:
+        keep(length, lambda: encoder_case(programs, length, 1, TEXT_RUNS, options.kinds))
+
+
+# ---- the mixer ----
+
+def mixer_inputs(name, length, tokens):
+    import torch
+
+    import operations
+    operations.TOKENS = tokens
+    draw = operations.Draw(name, length, torch.bfloat16)
+    case = next(case for case in operations.CASES if case.name == name)
+    return {key: value.contiguous() for key, value in case.inputs(draw).items()}, case.gradients
+
+
+def write_tensors(folder, name, tensors):
+    from safetensors.torch import save_file
+    file = folder / f"{name}.safetensors"
+    save_file(tensors, file)
+    return file
+
+
+def largest_error(mine, exact):
+    errors = {name: float((mine[name].double() - exact[name].double()).norm() / exact[name].double().norm()) for name in exact}
+    worst = max(errors, key=errors.get)
+    if not errors[worst] <= MIXER_TOLERANCE:
+        raise Failed(f"the mixer's {worst} differs by {errors[worst]:.1e} in L2, {MIXER_TOLERANCE} are allowed; not timed")
+    return errors[worst]
+
+
+def check_mixer(ours, peer, folder, length):
+    """Worst relative L2 error of the block's result and gradients to PyTorch's in float32, with few texts."""
+    import torch
+    from safetensors.torch import load_file
+    inputs, wanted = mixer_inputs("mixer_block", length, max(length, CHECKED_TOKENS))
+    cotangent = write_tensors(folder, "narrow_cotangent", {"cotangent": torch.randn_like(inputs["u"])})
+    wide = write_tensors(folder, "wide", {name: t.float() for name, t in inputs.items()})
+    wide_cotangent = write_tensors(folder, "wide_cotangent", {"cotangent": load_file(cotangent)["cotangent"].float()})
+    narrow = write_tensors(folder, "narrow", inputs)
+    results = []  # of files of their own: load_file maps them
+    for name, side, file, by in (("exact", peer, wide, wide_cotangent), ("ours", ours, narrow, cotangent)):
+        side.ask(f"load mixer_block {file} {wanted}")
+        side.ask(f"gradients {by} {folder / name}.safetensors")
+        results.append(load_file(folder / f"{name}.safetensors"))
+    ours.ask(f"load mixer_block_packed {narrow}")
+    ours.ask(f"forward {folder / 'packed.safetensors'}")
+    packed = load_file(folder / "packed.safetensors")
+    return {"error": largest_error(results[1], results[0]), "error_packed": largest_error(packed, {"output": results[0]["output"]})}
+
+
+def case_of(folder, name, length, backward):
+    """The operation's name, the file of its inputs, which both programs read, the inputs to differentiate by, and the shape of its output."""
+    source = {"monarch_mix_with_spectra": "monarch_mix", "mixer_block_packed": "mixer_block"}.get(name, name)
+    width = int(name.removeprefix("linear")) if name.startswith("linear") else 0
+    source = "linear" if width else source
+    inputs, wanted = mixer_inputs(source, length, TOKENS)
+    if width:
+        inputs |= {"weight": inputs["weight"][:width].contiguous(), "bias": inputs["bias"][:width].contiguous()}
+    shape = (*inputs["x"].shape[:-1], width) if width else inputs["u"].shape
+    return source if width else name, write_tensors(folder, f"{name}_{backward}", inputs), wanted if backward else "", shape
+
+
+def time_operation(side, folder, case, backward):
+    """Seconds of an operation's pass, forward alone or with its gradients."""
+    import torch
+    name, file, wanted, shape = case
+    side.ask(f"load {name} {file} {wanted}".strip())
+    what = "gradients" if backward else "forward"
+    if backward:
+        cotangent = write_tensors(folder, "cotangent", {"cotangent": torch.randn(shape, dtype=torch.bfloat16)})
+        side.ask(f"gradients {cotangent} {folder / 'ignored.safetensors'}")
+    for _ in range(2):
+        side.ask(f"run {what} {REPEATS}")
+    return min(float(side.ask(f"run {what} {REPEATS}")) for _ in range(4))
+
+
+def time_mixer(programs, folder, length, kinds):
+    import operations
+    hidden = operations.HIDDEN
+    ours = programs.ours("m2bert-bench-operations")
+    peers = {kind: programs.peer("torch_operations.py", *(["--compile"] if kind == "compiled" else [])) for kind in kinds}
+    result = {"length": length, "batch": max(1, TOKENS // length), **check_mixer(ours, next(iter(peers.values())), folder, length)}
+    for backward, block, core in ((False, "mixer_block_packed", "monarch_mix_with_spectra"), (True, "mixer_block", "monarch_mix")):
+        block, *products = (time_operation(ours, folder, case_of(folder, name, length, backward), backward)
+                            for name in (block, f"linear{3 * hidden}", f"linear{hidden}"))
+        found = {"block": block, "products": sum(products), "core": block - sum(products), "peers": {}}
+        case = case_of(folder, core, length, backward)
+        for kind, peer in peers.items():
+            try:
+                found["peers"][kind] = {"best": time_operation(peer, folder, case, backward)}
+            except (Failed, SystemExit, RequestFailed) as error:
+                found["peers"][kind] = {"failed": str(error)[:300]}
+        result["with_backward" if backward else "forward"] = found
+    programs.kill(ours, *peers.values())
+    return result
+
+
+def measure_mixer(programs, options, keep):
+    def case(length):
+        with tempfile.TemporaryDirectory() as name:
+            return time_mixer(programs, Path(name), length, options.kinds)
+    for length in options.lengths:
+        keep(length, lambda: case(length))
+
+
+# ---- training ----
+
+def write_training_recipe(folder, length, rows, exact):
+    from omegaconf import OmegaConf
+    recipe = OmegaConf.load(RECIPE)
+    recipe.max_seq_len = length
+    recipe.train_loader = {"name": "batches", "file": str(folder / "batches.safetensors")}
+    recipe.callbacks = {"speed_monitor": {"window_size": 40}}
+    for key in ("eval_loader", "eval_interval", "loggers"):
+        recipe.pop(key, None)
+    recipe.update({"load_path": str(folder / "model.safetensors"), "load_weights_only": True, "global_train_batch_size": rows,
+                   "device_train_microbatch_size": rows, "precision": "amp_bf16", "save_folder": str(folder / "run"), "autoresume": False})
+    if exact:
+        recipe.model.model_config.hidden_dropout_prob = 0.0
+    path = folder / ("exact.yaml" if exact else "recipe.yaml")
+    OmegaConf.save(recipe, path)
+    return path
+
+
+def first_step(programs, side):
+    side.run()
+    loss, norm = json.loads(side.ask("losses"))[0]
+    programs.kill(side)
+    return loss, norm
+
+
+def check_training(programs, exact):
+    ours = first_step(programs, programs.ours("m2bert-bench-training", exact))
+    theirs = first_step(programs, programs.peer("torch_training.py", exact, "--mode", "fp32"))
+    differences = [abs(a - b) / abs(b) for a, b in zip(ours, theirs)]
+    if not all(d <= allowed for d, allowed in zip(differences, TRAINING_TOLERANCE)):
+        raise Failed(f"[loss, gradient norm] of the first step: {ours} and in float32 {theirs}; not timed")
+    return differences
+
+
+def time_steps(programs, side):
+    for _ in range(3):
+        side.run()
+    side.times.clear()
+    for _ in range(STEPS):
+        side.run()
+    result = {**times(side.times), "memory": int(side.ask("memory")), "parts": json.loads(side.ask("parts")), "version": side.version}
+    programs.kill(side)
+    return result
+
+
+def training_case(programs, length, kinds):
+    rows = max(1, TRAINED_TOKENS // length)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        exact, recipe = (write_training_recipe(folder, length, rows, exact) for exact in (True, False))
+        programs.run([sys.executable, PEERS / "torch_training.py", exact, "--make", 4, rows])
+        result = {"length": length, "rows": rows, "differences": check_training(programs, exact), "peers": {}}
+        result["ours"] = time_steps(programs, programs.ours("m2bert-bench-training", recipe))
+        for kind in kinds:
+            try:
+                side = programs.peer("torch_training.py", recipe, "--mode", "amp", *(["--compile"] if kind == "compiled" else []))
+                result["peers"][kind] = time_steps(programs, side)
+            except (Failed, SystemExit, RequestFailed) as error:
+                result["peers"][kind] = {"failed": str(error)[:300]}
+        return result
+
+
+def measure_training(programs, options, keep):
+    for length in [n for n in TRAINED_LENGTHS if n in options.lengths]:
+        keep(length, lambda: training_case(programs, length, options.kinds))
+
+
+# ---- two GPUs ----
+
+def pretrain_rate(programs, folder, length, rows, processes):
+    """Tokens/s of all processes together over the last batches, and the last loss."""
+    folder.mkdir()
+    recipe = write_training_recipe(folder, length, rows * processes, False)
+    programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", 4, rows * processes])
+    programs.run([find_program("m2bert"), "pretrain", recipe, "--device", "gpu" if DEVICE == "cuda" else DEVICE, "--quiet",
+                  *(["--launch", processes] if processes > 1 else []), f"max_duration={BATCHES_OF_TWO}ba",
+                  f"device_train_microbatch_size={rows}", "save_interval=1000ba"])
+    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates, losses = ([line[key] for line in lines if key in line] for key in ("throughput/tokens_per_sec", "loss/train/total"))
+    return {"tokens_s": rates[-1], "loss": losses[-1]}
+
+
+def two_case(programs, length):
+    rows = max(1, TRAINED_TOKENS // length)
+    with tempfile.TemporaryDirectory() as name:
+        one, two = (pretrain_rate(programs, Path(name) / str(count), length, rows, count) for count in (1, 2))
+    return {"length": length, "rows": rows, "one": one, "two": two, "ratio": two["tokens_s"] / one["tokens_s"]}
+
+
+def measure_two(programs, options, keep):
+    for length in [n for n in TRAINED_LENGTHS if n in options.lengths]:
+        keep(length, lambda: two_case(programs, length))
+
+
+# ---- the run ----
+
+def gpus():
+    done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"], capture_output=True, text=True)
+    return [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
+
+
+def machine():
+    found = gpus()
+    if not found:
+        sys.exit("nvidia-smi shows no GPU")
+    name, driver, memory = found[0]
+    return {**harness.hardware(), "gpu": name, "gpus": len(found), "driver": driver, "gpu_memory": memory}
+
+
+def run_stage(name, results, options, write):
+    """Measures the cases of a stage one after another. Each is written when it is done, and why one could not be measured is noted."""
+    log(f"stage {name}, at most {options.limit} s")
+    programs = Programs(options.limit)
+
+    def keep(length, case):
+        try:
+            if programs.late:
+                raise Failed("the time was up")
+            results.setdefault(name, {})[str(length)] = case()
+            log(f"  {name}, length {length}: {gpu_record.short(name, results[name][str(length)])}")
+        except (Failed, SystemExit, RequestFailed, subprocess.SubprocessError, OSError, KeyError, ValueError, IndexError) as error:
+            why = f"{options.limit} s were over" if programs.late else str(error) or type(error).__name__
+            results.setdefault("notes", []).append(f"{name}, length {length}: not measured: {why}")
+            log("  " + results["notes"][-1])
+            if not isinstance(error, (Failed, SystemExit)):
+                traceback.print_exc()
+            programs.kill()
+        write()
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(programs.kill)
+        stack.callback(programs.timer.cancel)
+        globals()[f"measure_{name}"](programs, options, keep)
+
+
+def merged(files):
+    results = {}
+    for file in files:
+        for stage, cases in json.loads(file.read_text())["results"].items():
+            if stage == "notes":
+                results.setdefault("notes", []).extend(cases)
+            else:
+                results.setdefault(stage, {}).update(cases)
+    return results
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    arguments.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    arguments.add_argument("--limit", type=int, default=280, help="seconds for each stage")
+    arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")
+    arguments.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    arguments.add_argument("--merge", type=Path, nargs="+", default=[], metavar="RECORD.json")
+    options = arguments.parse_args()
+    options.kinds = ["eager"] if options.no_compile else ["eager", "compiled"]
+    here, today, results = machine(), datetime.date.today().isoformat(), merged(options.merge)
+    command = "script/bench " + " ".join(["gpu", *sys.argv[1:]])
+
+    def write():
+        write_record(options.out, "gpu", here, today, gpu_record.report(results, here, command, today, harness.commit()), results)
+    for stage in [stage for stage in STAGES if stage in options.stages]:
+        if stage == "two" and here["gpus"] < 2:
+            log("stage two: there is one GPU")
+            continue
+        run_stage(stage, results, options, write)
+    print(gpu_record.report(results, here, command, today, harness.commit()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+// AdamW's update, and the sums of squares of gradients, float32. See m2bert/ops/adamw.h. A launch does several arrays, since most of a
+// model's are small: those of index blockIdx.y. Arrays that are not there have size 0.
+#include "m2bert/ops/backend/cuda/scalar.cuh"
+#include "m2bert/ops/backend/cuda/tensor_core.cuh"
+
+namespace m2bert::ops::cuda {
+
+namespace {
+
+// One array. keep: 1 - weight decay; rate: the learning rate over the correction of m.
+struct Parameter {
+  const float *value, *gradient, *m, *v;
+  float *new_value, *new_m, *new_v;
+  int n;
+  float keep, rate;
+};
+
+}  // namespace
+
+#define ADAMW_INPUTS(i) const float *value##i, const float *gradient##i, const float *m##i, const float *v##i
+#define ADAMW_OUTPUTS(i) float *new_value##i, float *new_m##i, float *new_v##i
+#define ADAMW_SCALARS(i) int n##i, float keep##i, float rate##i
+#define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, new_value##i, new_m##i, new_v##i, n##i, keep##i, rate##i}
+#define ADAMW_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)
+
+// scale, limit: clipping by norm and by value; root: 1 over the root of the correction of v.
+extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS), ADAMW_EACH(ADAMW_OUTPUTS), float scale, float limit,
+                                                         float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+  Parameter p ADAMW_PARAMETER(0);
+#define ADAMW_PICK(i) \
+  if (blockIdx.y == i) p = Parameter ADAMW_PARAMETER(i)
+  ADAMW_PICK(1);
+  ADAMW_PICK(2);
+  ADAMW_PICK(3);
+  ADAMW_PICK(4);
+  ADAMW_PICK(5);
+  ADAMW_PICK(6);
+  ADAMW_PICK(7);
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += gridDim.x * blockDim.x) {
+    const float scaled = p.gradient[i] * scale, g = scaled > limit ? limit : scaled < -limit ? -limit : scaled;
+    const float a = beta1 * p.m[i] + (1 - beta1) * g, b = beta2 * p.v[i] + (1 - beta2) * (g * g);
+    p.new_m[i] = a;
+    p.new_v[i] = b;
+    p.new_value[i] = p.keep * p.value[i] - p.rate * a / (sqrtf(b) * root + eps);
+  }
+}
+
+#define SQUARES_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
+#define SQUARES_INPUT(i) const float* x##i
+#define SQUARES_SIZE(i) int n##i
+#define SQUARES_PICK(i) \
+  if (blockIdx.y == i) x = x##i, n = n##i
+
+// sums [arrays, gridDim.x]: of squares, each block its share.
+extern "C" __global__ void __launch_bounds__(256) sum_of_squares(SQUARES_EACH(SQUARES_INPUT), float* sums, SQUARES_EACH(SQUARES_SIZE)) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps]
+  const float* x = x0;
+  int n = n0;
+  SQUARES_PICK(1);
+  SQUARES_PICK(2);
+  SQUARES_PICK(3);
+  SQUARES_PICK(4);
+  SQUARES_PICK(5);
+  SQUARES_PICK(6);
+  SQUARES_PICK(7);
+  SQUARES_PICK(8);
+  SQUARES_PICK(9);
+  SQUARES_PICK(10);
+  SQUARES_PICK(11);
+  SQUARES_PICK(12);
+  SQUARES_PICK(13);
+  SQUARES_PICK(14);
+  SQUARES_PICK(15);
+  float sum = 0;
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) sum += x[i] * x[i];
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < int(blockDim.x) / 32; ++i) sum += partial[i];
+  sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+}
+
+}  // namespace m2bert::ops::cuda

@@ -1,0 +1,173 @@
+// The networks of a mixer's filters, all in the same launches: stacked arrays [networks, rows, ...].
+#include "m2bert/ops/filter_network.h"
+
+#include <algorithm>
+
+#include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/kernel.h"
+
+namespace m2bert::ops {
+
+namespace {
+
+using Arrays = std::vector<mx::array>;
+
+constexpr int THREADS = 256, WIDTH = 128, ROWS = 16, TILE = 16, MOST = 4;  // of filter_network.cu
+constexpr int SHARED_BYTES = 4 * (32 * (WIDTH + 1) + ROWS * 32 + ROWS * WIDTH), SUMS_SHARED_BYTES = 4 * 3 * 128 * TILE;
+constexpr int LAYERS = 3;
+
+int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// One array of each network, or all of them as one array.
+struct Four {
+  Arrays arrays;
+  int stride = 0;
+
+  static Four stacked(const mx::array& all) { return {{all}, int(all.size()) / all.shape(0)}; }
+  void append_to(Arrays& inputs) const {
+    for (size_t i = 0; i < MOST; ++i) inputs.push_back(arrays[std::min(i, arrays.size() - 1)]);
+  }
+};
+
+Arrays inputs_of(std::initializer_list<const Four*> fours) {
+  Arrays all;
+  for (const auto* four : fours) four->append_to(all);
+  return all;
+}
+
+mx::array part(const mx::array& stacked, int i, mx::Stream s) {
+  mx::Shape begin(stacked.ndim(), 0), end = stacked.shape(), shape(stacked.shape().begin() + 1, stacked.shape().end());
+  begin[0] = i, end[0] = i + 1;
+  return mx::reshape(mx::slice(stacked, begin, end, s), shape, s);
+}
+
+struct Layer {
+  Four weight, bias;
+  int in() const { return weight.arrays[0].shape(1); }
+  int out() const { return weight.arrays[0].shape(0); }
+};
+
+struct Networks {
+  int count, rows;
+  Four positions, freq, last, times, deltas;
+  Layer layers[LAYERS];
+  mx::Stream s;
+
+  int width() const { return last.arrays[0].shape(0); }
+
+  mx::array sine(const Layer& layer, const Four& x) const {
+    return cuda::run({"filter_network", "sine_linear", ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
+                     inputs_of({&x, &layer.weight, &layer.bias, &freq}), {count, rows, layer.out()}, mx::float32,
+                     {rows, layer.in(), layer.out(), x.stride}, s);
+  }
+
+  // The gradients of x [count, rows, in], weight [count, out, in], bias and freq [count, out].
+  Arrays sine_gradients(const Layer& layer, const Four& x, const mx::array& dy) const {
+    const std::vector dtypes(3, mx::float32);
+    const cuda::Scalars sizes{rows, layer.in(), layer.out(), x.stride};
+    auto inputs = inputs_of({&x, &layer.weight, &layer.bias, &freq});
+    inputs.push_back(dy);
+    const auto by_row =
+        cuda::run({"filter_network", "sine_linear_gradient", ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES}, inputs,
+                  {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
+    inputs = inputs_of({&x});
+    inputs.push_back(by_row[1]), inputs.push_back(by_row[2]);
+    const int tiles = ceil_div(layer.out(), TILE);
+    const auto sums =
+        cuda::run({"filter_network", "sine_linear_sums", ceil_div(layer.in(), TILE), count * tiles, THREADS, SUMS_SHARED_BYTES}, inputs,
+                  {{count, layer.out(), layer.in()}, {count, layer.out()}, {count, layer.out()}}, dtypes, sizes, s);
+    return {by_row[0], sums[0], sums[1], sums[2]};
+  }
+
+  mx::array decay(const Four& x) const {
+    return cuda::run({"filter_network", "exponential_decay", ceil_div(rows * width(), THREADS), count, THREADS},
+                     inputs_of({&x, &times, &deltas}), {count, rows, width()}, mx::float32, {rows, width(), x.stride}, s);
+  }
+
+  // The results of the three layers, then the filters.
+  Arrays forward() const {
+    Arrays all;
+    for (const auto& layer : layers) all.push_back(sine(layer, all.empty() ? positions : Four::stacked(all.back())));
+    const auto product = mx::matmul(all.back(), mx::swapaxes(mx::stack(last.arrays, 0, s), 1, 2, s), s);
+    const auto filters = decay(Four::stacked(product));
+    for (int i = 0; i < count; ++i) all.push_back(part(filters, i, s));
+    return all;
+  }
+
+  // Of flat()'s arrays, from those of the filters and the layers' results.
+  Arrays backward(const Arrays& dfilters, const Arrays& results) const {
+    const auto dproduct = decay({dfilters});
+    const auto dlast = mx::matmul(mx::swapaxes(dproduct, 1, 2, s), results[LAYERS - 1], s);
+    auto dy = mx::matmul(dproduct, mx::stack(last.arrays, 0, s), s);
+    Arrays of_weights, of_biases;
+    std::optional<mx::array> dfreq;
+    for (int i = LAYERS - 1; i >= 0; --i) {
+      const auto found = sine_gradients(layers[i], i == 0 ? positions : Four::stacked(results[size_t(i) - 1]), dy);
+      dy = found[0];
+      of_weights.insert(of_weights.begin(), found[1]), of_biases.insert(of_biases.begin(), found[2]);
+      dfreq = dfreq ? mx::add(*dfreq, found[3], s) : found[3];
+    }
+    Arrays gradients;
+    for (int i = 0; i < count; ++i) {
+      gradients.push_back(part(dy, i, s)), gradients.push_back(part(*dfreq, i, s));
+      for (size_t layer = 0; layer < LAYERS; ++layer) {
+        gradients.push_back(part(of_weights[layer], i, s)), gradients.push_back(part(of_biases[layer], i, s));
+      }
+      gradients.push_back(part(dlast, i, s));
+    }
+    return gradients;
+  }
+};
+
+// The arrays with gradients, those of a network together.
+Arrays flat(const std::vector<SineNetwork>& networks, mx::Stream s) {
+  Arrays all;
+  auto add = [&](const mx::array& a) { all.push_back(mx::astype(a, mx::float32, s)); };
+  for (const auto& n : networks) {
+    add(n.positions), add(n.freq);
+    for (const auto& layer : n.layers) add(layer.weight), add(layer.bias);
+    add(n.last);
+  }
+  return all;
+}
+
+bool supports(const std::vector<SineNetwork>& networks) {
+  const auto& first = networks[0];
+  auto equal = [&](const SineNetwork& n) {
+    bool same = n.positions.shape() == first.positions.shape() && n.last.shape() == first.last.shape();
+    for (size_t i = 0; i < LAYERS; ++i) {
+      const auto& shape = n.layers[i].weight.shape();
+      same = same && shape == first.layers[i].weight.shape() && shape[0] <= WIDTH && shape[1] <= WIDTH;
+    }
+    return same && !n.times.is_tracer() && !n.deltas.is_tracer();  // the decay has no gradient here
+  };
+  return networks.size() <= MOST && first.positions.size() > 0 && std::ranges::all_of(networks, equal);
+}
+
+}  // namespace
+
+std::optional<Arrays> CudaBackend::filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const {
+  if (networks.empty() || !supports(networks)) return {};
+  Four times, deltas;
+  for (const auto& n : networks) {
+    times.arrays.push_back(mx::astype(n.times, mx::float32, s));
+    deltas.arrays.push_back(mx::astype(n.deltas, mx::float32, s));
+  }
+  const int count = int(networks.size()), rows = networks[0].positions.shape(0);
+  auto from = [=](const Arrays& all) {
+    Networks n{count, rows, {}, {}, {}, times, deltas, {}, s};
+    for (size_t at = 0; at < all.size();) {
+      n.positions.arrays.push_back(all[at++]), n.freq.arrays.push_back(all[at++]);
+      for (auto& layer : n.layers) layer.weight.arrays.push_back(all[at++]), layer.bias.arrays.push_back(all[at++]);
+      n.last.arrays.push_back(all[at++]);
+    }
+    return n;
+  };
+  auto backward = [=](const Arrays& all, const Arrays& cotangents, const Arrays& results) {
+    return from(all).backward({cotangents.begin() + LAYERS, cotangents.end()}, results);
+  };
+  const auto results = mx::custom_vjp([=](const Arrays& all) { return from(all).forward(); }, backward)(flat(networks, s));
+  return Arrays(results.begin() + LAYERS, results.end());
+}
+
+}  // namespace m2bert::ops

@@ -1,0 +1,82 @@
+#include <algorithm>
+#include <cmath>
+
+#include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/kernel.h"
+
+namespace m2bert::ops {
+
+namespace {
+
+constexpr int THREADS = 256;
+constexpr size_t UPDATES = 8, SUMS = 16;  // arrays of a launch (adamw.cu)
+
+int blocks_of(size_t n, int most) { return std::clamp(int((n + THREADS - 1) / THREADS), 1, most); }
+
+// Indices of arrays that are not empty, the largest first: those of one launch are of a similar size.
+template <typename Size>
+std::vector<size_t> by_size(size_t count, Size size) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < count; ++i) {
+    if (size(i) > 0) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return size(a) > size(b); });
+  return order;
+}
+
+}  // namespace
+
+bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::Stream s) const {
+  const float root = float(1 / std::sqrt(bias_correction(o.beta2, o.step)));
+  const auto order = by_size(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
+  std::vector<mx::array> made;
+  for (size_t first = 0; first < order.size(); first += UPDATES) {
+    std::vector<mx::array> inputs;
+    std::vector<mx::Shape> shapes;
+    cuda::Scalars scalars{float(o.gradient_scale), float(o.gradient_limit), float(o.beta1), float(o.beta2), float(o.eps), root};
+    for (size_t i = first; i < first + UPDATES; ++i) {
+      const bool there = i < order.size();
+      const auto& p = parameters[order[there ? i : first]];
+      for (const auto* a : {p.value, p.gradient, p.m, p.v}) inputs.push_back(*a);
+      shapes.insert(shapes.end(), 3, there ? p.value->shape() : mx::Shape{1});
+      scalars.insert(scalars.end(), {there ? int(p.value->size()) : 0, float(1 - p.decay),
+                                     float(p.learning_rate / bias_correction(o.beta1, o.step))});
+    }
+    const int blocks = blocks_of(parameters[order[first]].value->size(), 4096);
+    const auto out = cuda::run({"adamw", "adamw", blocks, int(UPDATES), THREADS}, inputs, shapes, std::vector(shapes.size(), mx::float32),
+                               scalars, s);
+    for (size_t i = first; i < std::min(first + UPDATES, order.size()); ++i) {
+      const auto& p = parameters[order[i]];
+      const auto* results = &out[3 * (i - first)];
+      *p.value = results[0], *p.m = results[1], *p.v = results[2];
+      made.insert(made.end(), results, results + 3);
+    }
+  }
+  mx::eval(made);
+  return true;
+}
+
+std::optional<double> CudaBackend::global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const {
+  const auto order = by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
+  std::vector<mx::array> sums;
+  for (size_t first = 0; first < order.size(); first += SUMS) {
+    std::vector<mx::array> inputs;
+    cuda::Scalars sizes;
+    for (size_t i = first; i < first + SUMS; ++i) {
+      inputs.push_back(arrays[order[i < order.size() ? i : first]]);
+      sizes.push_back(i < order.size() ? int(inputs.back().size()) : 0);
+    }
+    const int blocks = blocks_of(inputs[0].size(), 256);
+    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(SUMS), THREADS, THREADS / 8}, inputs, {int(SUMS), blocks},
+                             mx::float32, sizes, s));
+  }
+  mx::eval(sums);
+  mx::synchronize(s);
+  double total = 0;
+  for (const auto& sum : sums) {
+    for (size_t i = 0; i < sum.size(); ++i) total += sum.data<float>()[i];
+  }
+  return std::sqrt(total);
+}
+
+}  // namespace m2bert::ops

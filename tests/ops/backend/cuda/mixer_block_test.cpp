@@ -1,0 +1,99 @@
+// The mixer's training form on NVIDIA GPUs, bfloat16, against the fallback in float32: values and gradients.
+#include "m2bert/ops/mixer_block.h"
+
+#include <gtest/gtest.h>
+
+#include "m2bert/ops/backend/backend.h"
+#include "tests/ops/mixer_case.h"
+
+namespace m2bert {
+namespace {
+
+using namespace testing_ops;
+using Arrays = std::vector<mx::array>;
+
+bool has_cuda_kernels() { return std::string(ops::backend_for({}).name()) == "cuda"; }
+
+// u, in_weight, short_weight, short_bias, out_weight, the filters, and the biases.
+struct Inputs {
+  Mixer m;
+  bool biased;
+
+  Arrays arrays() const {
+    const int H = m.H;
+    const mx::array size(1 / std::sqrt(float(H)));
+    auto rounded = [](const mx::array& a) { return mx::astype(a, mx::bfloat16); };
+    Arrays all{rounded(random({m.B, m.L, H}, 8)),    rounded(random({3 * H, H}, 20) * size), rounded(random({3 * H, 1, 3}, 22)),
+               rounded(random({3 * H}, 23)), rounded(random({H, H}, 24) * size)};
+    const auto f = filters_of(m);
+    for (const auto& a : {std::optional(f.k), std::optional(f.D), f.k_rev, f.k2, f.D2, f.k2_rev}) {
+      if (a) all.push_back(*a);
+    }
+    if (biased) all.push_back(rounded(random({3 * H}, 21))), all.push_back(rounded(random({H}, 25)));
+    return all;
+  }
+
+  template <typename Block>
+  mx::array run(Block block, const Arrays& in) const {
+    size_t at = 5;
+    ops::MixerFilters f{in[at], in[at + 1]};
+    at += 2;
+    if (m.bidirectional) f.k_rev = in[at++];
+    if (m.residual) f.k2 = in[at++], f.D2 = in[at++];
+    if (m.residual && m.bidirectional) f.k2_rev = in[at++];
+    ops::MixerWeights w{{in[1]}, {}, in[2], in[3], {in[4]}, {}};
+    if (biased) w.in_bias = in[at++], w.out_bias = in[at++];
+    return block(in[0], w, f, ops::LongConvOptions{}, mx::StreamOrDevice{});
+  }
+
+  // The value and all gradients for a random cotangent.
+  template <typename Block>
+  Arrays differentiate(Block block, const Arrays& in) const {
+    const auto dy = mx::astype(random({m.B, m.L, m.H}, 99), mx::bfloat16);
+    auto f = [&](const Arrays& in) { return Arrays{run(block, in)}; };
+    auto [y, gradients] = mx::vjp(f, in, {mx::astype(dy, in[0].dtype())});
+    gradients.insert(gradients.begin(), y[0]);
+    return gradients;
+  }
+};
+
+class CudaMixerTraining : public ::testing::TestWithParam<Mixer> {
+ protected:
+  void SetUp() override {
+    if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
+  }
+};
+
+TEST_P(CudaMixerTraining, EqualsTheFallback) {
+  for (const bool biased : {false, true}) {
+    const Inputs inputs{GetParam(), biased};
+    const auto in = inputs.arrays();
+    const auto found = inputs.differentiate(ops::mixer_block, in);
+    Arrays wide;
+    for (const auto& a : in) wide.push_back(mx::astype(a, mx::float32));
+    const auto expected = inputs.differentiate(ops::mixer_block_fallback, wide);
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); ++i) {
+      SCOPED_TRACE(i == 0 ? "value" : "gradient " + std::to_string(i - 1));
+      EXPECT_EQ(found[i].dtype(), i == 0 ? mx::bfloat16 : in[i - 1].dtype());
+      expect_near(found[i], expected[i], 3e-2);
+    }
+  }
+}
+
+TEST_P(CudaMixerTraining, EqualInputsGiveEqualGradients) {
+  const Inputs inputs{GetParam(), true};
+  const auto in = inputs.arrays();
+  const auto first = inputs.differentiate(ops::mixer_block, in), second = inputs.differentiate(ops::mixer_block, in);
+  for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(mx::array_equal(first[i], second[i]).item<bool>()) << i;
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerTraining,
+                         ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
+                                           Mixer{1, 5, 16, true, false}, Mixer{40, 33, 16, true, true}, Mixer{9, 128, 64, true, true},
+                                           Mixer{3, 129, 16, false, false}, Mixer{5, 300, 128, true, true}, Mixer{3, 512, 16, true, true},
+                                           Mixer{3, 513, 16, true, true}, Mixer{5, 1024, 48, true, true}, Mixer{3, 2048, 16, true, true},
+                                           Mixer{2, 4095, 16, true, true}, Mixer{2, 8192, 16, true, true}));
+
+}  // namespace
+}  // namespace m2bert

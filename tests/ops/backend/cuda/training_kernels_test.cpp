@@ -1,0 +1,196 @@
+// The CUDA kernels of the loss, the embeddings and the optimizer, run on the CPU (emulation.h), against their definitions.
+#include "tests/ops/backend/cuda/emulation.h"
+//
+#include "m2bert/ops/backend/cuda/adamw.cu"
+#include "m2bert/ops/backend/cuda/cross_entropy.cu"
+#include "m2bert/ops/backend/cuda/embedding_gradient.cu"
+#include "m2bert/ops/backend/cuda/filter_network.cu"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+namespace m2bert::ops::cuda {
+namespace {
+
+std::vector<float> floats(size_t n, float scale, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> x(n);
+  for (auto& value : x) value = normal(random);
+  return x;
+}
+std::vector<BFloat16> halves(size_t n, float scale, unsigned seed) {
+  std::vector<BFloat16> x;
+  for (const float value : floats(n, scale, seed)) x.push_back(from_float<BFloat16>(value));
+  return x;
+}
+
+// Eight arrays, of which some are empty.
+TEST(CudaAdamW, EqualsItsDefinition) {
+  const double scale = 0.5, limit = 1.2, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, root = 1.7;
+  const int n[8] = {300, 7, 1, 0, 256, 257, 0, 3};
+  std::vector<float> value[8], gradient[8], m[8], v[8], new_value[8], new_m[8], new_v[8];
+  float keep[8], rate[8];
+  for (int a = 0; a < 8; ++a) {
+    const auto size = size_t(std::max(n[a], 1)), seed = size_t(10 * a);
+    value[a] = floats(size, 1, unsigned(seed)), gradient[a] = floats(size, 3, unsigned(seed + 1)), m[a] = floats(size, 1, unsigned(seed + 2));
+    for (const float x : floats(size, 1, unsigned(seed + 3))) v[a].push_back(x * x);
+    for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size, 777);
+    keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a + 1);
+  }
+#define INPUTS(i) value[i].data(), gradient[i].data(), m[i].data(), v[i].data()
+#define OUTPUTS(i) new_value[i].data(), new_m[i].data(), new_v[i].data()
+#define NUMBERS(i) n[i], keep[i], rate[i]
+  emulation::launch({2, 8, 1}, 128, 0, [&] {
+    adamw(ADAMW_EACH(INPUTS), ADAMW_EACH(OUTPUTS), scale, limit, beta1, beta2, eps, root, ADAMW_EACH(NUMBERS));
+  });
+  for (int a = 0; a < 8; ++a) {
+    for (int i = 0; i < n[a]; ++i) {
+      const double g = std::clamp(scale * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
+      const double second = beta2 * v[a][i] + (1 - beta2) * g * g;
+      EXPECT_NEAR(new_m[a][i], first, 1e-6);
+      EXPECT_NEAR(new_v[a][i], second, 1e-6 * (1 + second));
+      EXPECT_NEAR(new_value[a][i], keep[a] * value[a][i] - rate[a] * first / (std::sqrt(second) * root + eps), 1e-5 * (1 + rate[a]));
+    }
+    if (n[a] == 0) {
+      EXPECT_EQ(new_value[a][0], 777);
+    }
+  }
+}
+
+TEST(CudaSumOfSquares, EqualsItsDefinition) {
+  std::vector<std::vector<float>> x;
+  int n[16];
+  for (int i = 0; i < 16; ++i) n[i] = i == 5 ? 0 : 1 + 83 * i, x.push_back(floats(size_t(n[i] + 1), 1, unsigned(i)));
+  std::vector<float> sums(3 * 16, -1);
+#define POINTER(i) x[i].data()
+#define SIZE(i) n[i]
+  emulation::launch({3, 16, 1}, 256, 32, [&] { sum_of_squares(SQUARES_EACH(POINTER), sums.data(), SQUARES_EACH(SIZE)); });
+  for (size_t i = 0; i < 16; ++i) {
+    const double want = std::inner_product(x[i].begin(), x[i].begin() + n[i], x[i].begin(), 0.0);
+    EXPECT_NEAR(sums[3 * i] + sums[3 * i + 1] + sums[3 * i + 2], want, 1e-5 * want) << i;
+  }
+}
+
+TEST(CudaCrossEntropy, EqualsItsDefinition) {
+  for (const int classes : {1, 3, 8, 1000, 4104}) {
+    const int rows = 3;
+    auto x = halves(size_t(rows) * classes, 4, unsigned(classes));
+    if (classes > 8) x[5] = from_float<BFloat16>(300), x[classes] = from_float<BFloat16>(-INFINITY);
+    const std::vector<int> labels{0, classes - 1, classes / 2};
+    const std::vector<float> dlosses{1, -0.5f, 2};
+    std::vector<float> losses(rows), log_sums(rows);
+    std::vector<BFloat16> dx(x.size(), from_float<BFloat16>(777));
+    emulation::launch({unsigned(rows), 1, 1}, 256, 64,
+                      [&] { cross_entropy(x.data(), labels.data(), losses.data(), log_sums.data(), classes); });
+    emulation::launch({unsigned(rows), 1, 1}, 256, 0,
+                      [&] { cross_entropy_gradient(x.data(), labels.data(), log_sums.data(), dlosses.data(), dx.data(), classes); });
+    for (int r = 0; r < rows; ++r) {
+      auto at = [&](int c) { return double(to_float(x[size_t(r) * classes + c])); };
+      double most = -INFINITY, sum = 0;
+      for (int c = 0; c < classes; ++c) most = std::max(most, at(c));
+      for (int c = 0; c < classes; ++c) sum += std::exp(at(c) - most);
+      const double log_sum = most + std::log(sum);
+      EXPECT_NEAR(losses[r], log_sum - at(labels[r]), 1e-5 * (1 + std::abs(log_sum)));
+      for (int c = 0; c < classes; ++c) {
+        const double want = dlosses[r] * (std::exp(at(c) - log_sum) - (c == labels[r]));
+        ASSERT_NEAR(to_float(dx[size_t(r) * classes + c]), want, 4e-3 * std::abs(want) + 1e-5) << classes << " " << r << " " << c;
+      }
+    }
+  }
+}
+
+TEST(CudaCrossEntropy, NanAndWrongLabels) {
+  auto x = halves(3 * 16, 1, 1);
+  x[20] = from_float<BFloat16>(NAN);
+  const std::vector<int> labels{16, 0, -1};
+  std::vector<float> losses(3), log_sums(3);
+  emulation::launch({3, 1, 1}, 256, 64, [&] { cross_entropy(x.data(), labels.data(), losses.data(), log_sums.data(), 16); });
+  for (const float loss : losses) EXPECT_TRUE(std::isnan(loss));
+}
+
+TEST(CudaEmbeddingGradient, EqualsItsDefinition) {
+  const int rows = 7, width = 40, n = 50;
+  const auto dy = halves(size_t(n) * width, 1, 1);
+  std::vector<int> index(n), sorted;
+  for (int i = 0; i < n; ++i) index[i] = i % 3 == 0 ? 2 : i * 5 % rows == 4 ? 3 : i * 5 % rows;  // row 4 has no place
+  std::vector<uint32_t> order(n);
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return index[a] < index[b]; });
+  for (const auto i : order) sorted.push_back(index[i]);
+  std::vector<BFloat16> dtable(size_t(rows) * width, from_float<BFloat16>(777));
+  emulation::launch({unsigned(rows), 1, 1}, 256, 1024,
+                    [&] { embedding_gradient(dy.data(), order.data(), sorted.data(), dtable.data(), n, width); });
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < width; ++c) {
+      double want = 0;
+      for (int i = 0; i < n; ++i) want += index[i] == r ? to_float(dy[size_t(i) * width + c]) : 0;
+      ASSERT_NEAR(to_float(dtable[size_t(r) * width + c]), want, 4e-3 * std::abs(want) + 1e-6) << r << " " << c;
+    }
+  }
+}
+
+// Three networks: their inputs are separate arrays, or one array.
+TEST(CudaSineLinear, EqualsItsDefinition) {
+  constexpr int N = 3;
+  for (const auto& [rows, in, out, stacked] : {std::tuple{1, 1, 1, false}, {33, 5, 128, false}, {40, 128, 128, true}, {300, 40, 24, true}}) {
+    const size_t x_size = size_t(rows) * in, y_size = size_t(rows) * out;
+    const auto x = floats(N * x_size, 1, 1), w = floats(size_t(N) * out * in, 0.3f, 2), b = floats(N * out, 1, 3), freq = floats(N * out, 3, 4);
+    const auto dy = floats(N * y_size, 1, 5);
+    std::vector<float> y(dy.size(), 777), dx(x.size(), 777), da(dy.size(), 777), dfreq_rows(dy.size(), 777), dw(w.size(), 777);
+    std::vector<float> db(b.size(), 777), dfreq(b.size(), 777);
+    const unsigned blocks = unsigned(rows + 15) / 16, shared = sizeof(SineShared), tiles = unsigned(out + 15) / 16;
+    const int stride = stacked ? int(x_size) : 0;
+    const float* xs[4];
+    for (size_t i = 0; i < 4; ++i) xs[i] = x.data() + (stacked ? 0 : std::min<size_t>(i, N - 1) * x_size);
+#define EACH(name, size) name.data(), name.data() + (size), name.data() + 2 * (size), name.data()
+#define SINE_ARRAYS xs[0], xs[1], xs[2], xs[3], EACH(w, size_t(out) * in), EACH(b, out), EACH(freq, out)
+    emulation::launch({blocks, N, 1}, 256, shared, [&] { sine_linear(SINE_ARRAYS, y.data(), rows, in, out, stride); });
+    emulation::launch({blocks, N, 1}, 256, shared, [&] {
+      sine_linear_gradient(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
+    });
+    emulation::launch({unsigned(in + 15) / 16, N * tiles, 1}, 256, 3 * 128 * 16 * 4, [&] {
+      sine_linear_sums(xs[0], xs[1], xs[2], xs[3], da.data(), dfreq_rows.data(), dw.data(), db.data(), dfreq.data(), rows, in, out, stride);
+    });
+    std::vector<double> want_x(x.size()), want_w(w.size()), want_b(b.size()), want_freq(b.size());
+    for (int n = 0; n < N; ++n) {
+      for (int r = 0; r < rows; ++r) {
+        for (int o = 0; o < out; ++o) {
+          const size_t column = size_t(n) * out + o, weights = column * in, row = (size_t(n) * rows + r) * in, at = n * y_size + size_t(r) * out + o;
+          double a = b[column];
+          for (int i = 0; i < in; ++i) a += double(x[row + i]) * w[weights + i];
+          ASSERT_NEAR(y[at], std::sin(freq[column] * a), 1e-4);
+          const double c = dy[at] * std::cos(freq[column] * a);
+          want_b[column] += c * freq[column], want_freq[column] += c * a;
+          for (int i = 0; i < in; ++i) {
+            want_x[row + i] += c * freq[column] * w[weights + i];
+            want_w[weights + i] += c * freq[column] * x[row + i];
+          }
+        }
+      }
+    }
+    auto near = [&](const std::vector<float>& found, const std::vector<double>& want, const char* name) {
+      for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(found[i], want[i], 1e-3 * (1 + std::abs(want[i]))) << name << " " << i;
+    };
+    near(dx, want_x, "dx"), near(dw, want_w, "dweight"), near(db, want_b, "dbias"), near(dfreq, want_freq, "dfreq");
+  }
+}
+
+TEST(CudaExponentialDecay, EqualsItsDefinition) {
+  const int rows = 7, columns = 9, size = rows * columns;
+  const auto x = floats(2 * size, 1, 1), times = floats(2 * rows, 1, 2), deltas = floats(2 * columns, 1, 3);
+  std::vector<float> y(2 * size);
+  emulation::launch({1, 2, 1}, 64, 0, [&] {
+    exponential_decay(x.data(), x.data(), x.data(), x.data(), times.data(), times.data() + rows, times.data(), times.data(), deltas.data(),
+                      deltas.data() + columns, deltas.data(), deltas.data(), y.data(), rows, columns, size);
+  });
+  for (int i = 0; i < 2 * size; ++i) {
+    const int n = i / size, row = n * rows + i % size / columns, column = n * columns + i % columns;
+    EXPECT_NEAR(y[i], x[i] * std::exp(-times[row] * std::abs(deltas[column])), 1e-4 * (1 + std::abs(y[i])));
+  }
+}
+
+}  // namespace
+}  // namespace m2bert::ops::cuda
