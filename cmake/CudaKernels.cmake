@@ -1,5 +1,5 @@
-# CUDA kernels compiled ahead: nvcc makes a fatbin of each, with machine code for M2BERT_CUDA_ARCHITECTURES and PTX of the lowest one behind
-# it, for GPUs that come later. nvcc needs no GPU. A kernel that spills registers fails the build unless it is
+# CUDA kernels compiled ahead: nvcc makes a fatbin of each for each of M2BERT_CUDA_ARCHITECTURES, and one with PTX of the lowest, for GPUs
+# that come later. They are apart since MLX hashes a kernel's code at each launch. nvcc needs no GPU. A kernel that spills registers fails the build unless it is
 # listed with ALLOW_SPILLS.
 option(M2BERT_CUDA "Build the kernels of NVIDIA GPUs (needs nvcc 13)" OFF)
 set(M2BERT_CUDA_ARCHITECTURES "80;90a;100" CACHE STRING "NVIDIA GPUs that the kernels are compiled for")
@@ -30,13 +30,8 @@ endif()
 # The target cuda_kernels compiles them alone.
 # Sets OUTPUT to a C++ source that defines the table of kernel.h, with the fatbin NAME of each SOURCE.
 function(m2bert_cuda_kernels output)
-  set(code "")
-  foreach(architecture ${M2BERT_CUDA_ARCHITECTURES})
-    list(APPEND code -gencode=arch=compute_${architecture},code=sm_${architecture})
-  endforeach()
   list(GET M2BERT_CUDA_ARCHITECTURES 0 lowest)
   string(REGEX REPLACE "[a-z]" "" lowest ${lowest})
-  list(APPEND code -gencode=arch=compute_${lowest},code=compute_${lowest})
   set(fatbins "")
   set(data "")
   set(table "")
@@ -51,15 +46,24 @@ function(m2bert_cuda_kernels output)
     if("-DALLOW_SPILLS" IN_LIST definitions)
       set(spills)
     endif()
-    set(fatbin ${CMAKE_CURRENT_BINARY_DIR}/${name}.fatbin)
-    add_custom_command(OUTPUT ${fatbin} DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source} DEPFILE ${fatbin}.d
-      COMMAND ${NVCC} -std=c++20 -O3 --fatbin --compress-mode=size ${code} ${definitions} -I${PROJECT_SOURCE_DIR}
-              -Xptxas --warn-on-spills${spills} -MD -MF ${fatbin}.d -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
-      COMMENT "nvcc ${name}" VERBATIM)
-    list(APPEND fatbins ${fatbin})
-    string(APPEND data "asm(\".section .rodata\\n.balign 16\\n${name}_begin: .incbin \\\"${fatbin}\\\"\\n${name}_end:\\n.previous\");
-extern \"C\" const char ${name}_begin[] __attribute__((visibility(\"hidden\"))), ${name}_end[] __attribute__((visibility(\"hidden\")));\n")
-    string(APPEND table "      {\"${name}\", std::string(${name}_begin, ${name}_end)},\n")
+    string(APPEND table "      {\"${name}\", code_for_gpu({")
+    foreach(architecture ${M2BERT_CUDA_ARCHITECTURES} ptx)
+      set(code arch=compute_${architecture},code=sm_${architecture})
+      if(architecture STREQUAL "ptx")
+        set(code arch=compute_${lowest},code=compute_${lowest})
+      endif()
+      set(symbol ${name}_${architecture})
+      set(fatbin ${CMAKE_CURRENT_BINARY_DIR}/${symbol}.fatbin)
+      add_custom_command(OUTPUT ${fatbin} DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${source} DEPFILE ${fatbin}.d
+        COMMAND ${NVCC} -std=c++20 -O3 --fatbin --compress-mode=size -gencode=${code} ${definitions} -I${PROJECT_SOURCE_DIR}
+                -Xptxas --warn-on-spills${spills} -MD -MF ${fatbin}.d -o ${fatbin} ${CMAKE_CURRENT_SOURCE_DIR}/${source}
+        COMMENT "nvcc ${symbol}" VERBATIM)
+      list(APPEND fatbins ${fatbin})
+      string(APPEND data "asm(\".section .rodata\\n.balign 16\\n${symbol}_begin: .incbin \\\"${fatbin}\\\"\\n${symbol}_end:\\n.previous\");
+extern \"C\" const char ${symbol}_begin[] __attribute__((visibility(\"hidden\"))), ${symbol}_end[] __attribute__((visibility(\"hidden\")));\n")
+      string(APPEND table "{\"${architecture}\", {${symbol}_begin, ${symbol}_end}}, ")
+    endforeach()
+    string(APPEND table "})},\n")
   endforeach()
   add_custom_target(cuda_kernels DEPENDS ${fatbins})
   set(source ${CMAKE_CURRENT_BINARY_DIR}/cuda_kernels.cpp)

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
-#include <variant>
 
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
@@ -25,16 +24,6 @@ bool drops(const GateDropout& d) { return d.key && d.p > 0; }
 Scalars gate_scalars(int I, int T, const GateDropout& d) {
   if (!drops(d)) return {I, T};
   return {I, T, int(dropout_threshold(d.p)), 1 / (1 - d.p)};
-}
-
-// Such as "sm_90".
-const std::string& architecture() {
-  static const std::string name = [] {
-    const auto& info = mx::device_info(mx::Device::gpu);
-    const auto found = info.find("architecture");
-    return found == info.end() ? std::string() : std::get<std::string>(found->second);
-  }();
-  return name;
 }
 
 // Of the usual GPU of an architecture. Kernels that fill it run anywhere.

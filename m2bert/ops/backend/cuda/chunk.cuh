@@ -34,7 +34,7 @@ __device__ __forceinline__ void store_chunk(BFloat16* to, int count, const Chunk
   }
 }
 
-__device__ __forceinline__ void unpack(const Chunk& v, float* out) {
+__device__ __forceinline__ void unpack(Chunk v, float* out) {
 #pragma unroll
   for (int i = 0; i < CHUNK; ++i) out[i] = to_float(v.values[i]);
 }

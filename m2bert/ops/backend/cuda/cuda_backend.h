@@ -12,6 +12,7 @@ class CudaBackend final : public Backend {
   Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const override;
   Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                      mx::Stream s) const override;
+  Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const override;
   std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const override;
   Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const override;
   std::optional<std::vector<mx::array>> cast(const std::vector<mx::array>& x, mx::Dtype dtype, mx::Stream s) const override;

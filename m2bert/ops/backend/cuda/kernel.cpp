@@ -1,11 +1,37 @@
 #include "m2bert/ops/backend/cuda/kernel.h"
 
 #include <algorithm>
+#include <cctype>
+#include <cstdlib>
 #include <mutex>
+#include <variant>
 
 #include "m2bert/error.h"
 
 namespace m2bert::ops::cuda {
+
+const std::string& architecture() {
+  static const std::string name = [] {
+    const auto& info = mx::device_info(mx::Device::gpu);
+    const auto found = info.find("architecture");
+    return found == info.end() ? std::string() : std::get<std::string>(found->second);
+  }();
+  return name;
+}
+
+std::string_view best_code(std::string_view gpu, std::initializer_list<ArchitectureCode> all) {
+  // Of "sm_86": 86. Machine code runs on its own generation (tens), from its own number on; code with a suffix on its own number alone.
+  auto number = [](std::string_view digits) { return std::atoi(std::string(digits).c_str()); };
+  const int own = gpu.size() > 3 ? number(gpu.substr(3)) : 0;
+  const ArchitectureCode* best = all.end() - 1;
+  for (const auto* c = all.begin(); c < all.end() - 1; ++c) {
+    const int n = number(c->architecture);
+    const bool suffix = std::isalpha(static_cast<unsigned char>(c->architecture.back())) != 0;
+    const bool runs = n == own || (!suffix && n / 10 == own / 10 && n < own);
+    if (runs && (best == all.end() - 1 || n > number(best->architecture))) best = c;
+  }
+  return best->code;
+}
 
 namespace {
 

@@ -1,5 +1,6 @@
 #pragma once
 // Kernels compiled ahead (*.cu in this folder) as MLX operations.
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -9,7 +10,18 @@
 
 namespace m2bert::ops::cuda {
 
-// The code of the kernels, by their names in CMakeLists.txt. A fatbin may hold several kernels.
+// The architecture of the GPU, such as "sm_90".
+const std::string& architecture();
+
+// Of one kernel's code for some architectures ("80", "90a", "ptx"), what fits a GPU ("sm_90") best: machine code of its generation, or PTX,
+// which stands last.
+struct ArchitectureCode {
+  std::string_view architecture, code;
+};
+std::string_view best_code(std::string_view gpu, std::initializer_list<ArchitectureCode> all);
+inline std::string code_for_gpu(std::initializer_list<ArchitectureCode> all) { return std::string(best_code(architecture(), all)); }
+
+// The code of the kernels for this GPU, by their names in CMakeLists.txt. A fatbin may hold several kernels.
 const std::map<std::string, std::string, std::less<>>& fatbins();
 
 struct Launch {

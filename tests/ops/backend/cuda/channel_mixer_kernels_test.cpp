@@ -1,7 +1,8 @@
-// The CUDA kernels of the channel mixer, run on the CPU (emulation.h), against their definitions in double precision.
+// The CUDA kernels of the channel mixer and the embedding, run on the CPU (emulation.h), against their definitions in double precision.
 #include "tests/ops/backend/cuda/emulation.h"
 //
 #include "m2bert/ops/backend/cuda/channel_norm.cu"
+#include "m2bert/ops/backend/cuda/embedding_norm.cu"
 #include "m2bert/ops/backend/cuda/gated_product.cu"
 #include "m2bert/ops/backend/cuda/gated_product_mma.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
@@ -338,6 +339,47 @@ TEST(CudaChannelNorm, GradientEqualsItsDefinition) {
         n.check_saved();
         n.backward(blocks);
         n.check_gradients(blocks);
+      }
+    }
+  }
+}
+
+TEST(CudaEmbeddingNorm, EqualsItsDefinition) {
+  for (const int H : {16, 768, 1000, 2048}) {
+    for (const bool wide_norm : {false, true}) {
+      const int B = 3, L = 5, T = B * L, count[3] = {50, 2, 9};
+      const Values tables[3] = {random_values(size_t(50) * H, 1, 1), random_values(size_t(2) * H, 1, 2),
+                                random_values(size_t(9) * H, 1, 3)};
+      std::vector<int> ids;
+      for (int t = 0; t < T; ++t) ids.push_back(t * 37 % 50);
+      ids[3] = -7, ids[4] = 90;  // the nearest row
+      const std::vector<int64_t> positions{4, 0, 8, 1, 2};
+      const int type = 1;
+      const Values weight = random_values(size_t(H), 1, 4), bias = random_values(size_t(H), 1, 5);
+      std::vector<float> wide_weight, wide_bias;
+      for (const auto w : weight) wide_weight.push_back(to_float(w));
+      for (const auto b : bias) wide_bias.push_back(to_float(b));
+      Values y = unwritten(size_t(T) * H);
+      const void* const w = wide_norm ? static_cast<const void*>(wide_weight.data()) : weight.data();
+      const void* const b = wide_norm ? static_cast<const void*>(wide_bias.data()) : bias.data();
+      emulation::launch({2, 1, 1}, 256, 0, [&] {
+        (H <= 768 ? embedding_norm : embedding_norm_2048)(tables[0].data(), ids.data(), tables[1].data(), &type, tables[2].data(),
+                                                          positions.data(), w, b, y.data(), 3, 4 + 8 * wide_norm, count[0], T, count[1], 1,
+                                                          count[2], L, H, T, 1e-12f);
+      });
+      for (int t = 0; t < T; ++t) {
+        const int rows[3] = {std::clamp(ids[size_t(t)], 0, 49), type, int(positions[size_t(t % L)])};
+        std::vector<double> v(static_cast<size_t>(H));
+        double mean = 0, variance = 0;
+        for (int h = 0; h < H; ++h) {
+          for (int i = 0; i < 3; ++i) v[size_t(h)] += to_float(tables[i][size_t(rows[i]) * H + h]);
+          mean += v[size_t(h)] / H;
+        }
+        for (const double value : v) variance += (value - mean) * (value - mean) / H;
+        for (int h = 0; h < H; ++h) {
+          const double want = (v[size_t(h)] - mean) / std::sqrt(variance) * to_float(weight[size_t(h)]) + to_float(bias[size_t(h)]);
+          expect_rounded(y[size_t(t) * H + h], want, 1e-4, std::to_string(H) + ": " + std::to_string(t) + ", " + std::to_string(h));
+        }
       }
     }
   }

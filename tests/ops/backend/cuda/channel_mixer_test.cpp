@@ -6,6 +6,7 @@
 #include "m2bert/ops/activation.h"
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/backend/cuda/channel_major.h"
+#include "m2bert/ops/backend/cuda/kernel.h"
 #include "tests/ops/near.h"
 
 namespace m2bert::ops::cuda {
@@ -68,6 +69,21 @@ TEST_P(CudaChannelMixer, Norm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Positions, CudaChannelMixer, ::testing::Values(1, 8, 37, 64, 72, 1000, 4104, 20000));
+
+TEST(CudaKernelCode, FitsTheGpu) {
+  auto chosen = [](std::string_view gpu) {
+    return best_code(gpu, {{"80", "A100"}, {"86", "Ampere"}, {"90a", "Hopper"}, {"100", "Blackwell"}, {"ptx", "PTX"}});
+  };
+  EXPECT_EQ(chosen("sm_80"), "A100");
+  EXPECT_EQ(chosen("sm_86"), "Ampere");
+  EXPECT_EQ(chosen("sm_89"), "Ampere");
+  EXPECT_EQ(chosen("sm_90"), "Hopper");
+  EXPECT_EQ(chosen("sm_100"), "Blackwell");
+  EXPECT_EQ(chosen("sm_103"), "Blackwell");
+  EXPECT_EQ(chosen("sm_120"), "PTX");
+  EXPECT_EQ(chosen(""), "PTX");
+  EXPECT_EQ(best_code("sm_91", {{"90a", "Hopper"}, {"ptx", "PTX"}}), "PTX");
+}
 
 }  // namespace
 }  // namespace m2bert::ops::cuda
