@@ -27,6 +27,7 @@ import time
 import traceback
 from pathlib import Path
 
+import chart
 import gpu_record
 import harness
 from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_program, write_record
@@ -467,7 +468,9 @@ def main():
     command = "script/bench " + " ".join(["gpu", *sys.argv[1:]])
 
     def write():
-        write_record(options.out, "gpu", here, today, gpu_record.report(results, here, command, today, harness.commit()), results)
+        stem = write_record(options.out, "gpu", here, today, gpu_record.report(results, here, command, today, harness.commit()), results)
+        if results.get("inference"):
+            Path(f"{stem}.svg").write_text(chart.draw(*gpu_record.chart_lines(results, here)))
     for stage in [stage for stage in STAGES if stage in options.stages]:
         if stage == "two" and here["gpus"] < 2:
             log("stage two: there is one GPU")

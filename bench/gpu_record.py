@@ -66,6 +66,16 @@ def inference_part(results):
             "Errors: relative L2 of the last hidden states to PyTorch's in float32, with random weights."] if rows else []
 
 
+def chart_lines(results, machine):
+    """What chart.draw takes: tokens per second of the encoder by length."""
+    def points(of):
+        return {c["length"]: value for c in cases(results, "inference") if (value := rate(c, of(c))) is not None}
+    return f"Tokens per second, bfloat16, {machine['gpu']}", "length in tokens", [
+        ("m2bert", "#2f81f7", False, points(lambda c: c["ours"])),
+        ("PyTorch, compiled", "#e0652b", True, points(lambda c: c["peers"].get("compiled"))),
+        ("PyTorch, eager", "#c69026", True, points(lambda c: c["peers"].get("eager")))]
+
+
 def text_part(results):
     rows = [[str(c["length"]), f"{1e3 * c['ours']['median']:.2f}", f"{1e3 * c['ours']['best']:.2f}",
              text_of(ms((c["peers"].get("compiled") or {}).get("median"))), text_of(ms((c["peers"].get("eager") or {}).get("median")))]
