@@ -255,7 +255,7 @@ def check_mixer(ours, peer, folder, length):
 
 
 def case_of(folder, name, length, backward):
-    """The operation's name, the file of its inputs, which both programs read, the inputs to differentiate by, and the shape of its output."""
+    """The operation's name, the file of its inputs, the inputs to differentiate by, and the shape of its output."""
     source = {"monarch_mix_with_spectra": "monarch_mix", "mixer_block_packed": "mixer_block"}.get(name, name)
     width = int(name.removeprefix("linear")) if name.startswith("linear") else 0
     source = "linear" if width else source
@@ -409,7 +409,8 @@ def measure_two(programs, options, keep):
 # ---- the run ----
 
 def gpus():
-    done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"], capture_output=True, text=True)
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True)
     return [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
 
 
