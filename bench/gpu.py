@@ -14,6 +14,7 @@ PyTorch runs eager and compiled, and the faster counts. Results are compared wit
 the stages of an earlier record, which this run did not measure.
 """
 import argparse
+import concurrent.futures
 import contextlib
 import datetime
 import json
@@ -27,6 +28,7 @@ import time
 import traceback
 from pathlib import Path
 
+import chart
 import gpu_record
 import harness
 from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_program, write_record
@@ -151,13 +153,6 @@ def agreement(states, expected):
     return {"cosine": cosine, "error": float(numpy.linalg.norm(states - expected) / numpy.linalg.norm(expected))}
 
 
-def float32_states(programs, folder):
-    side = programs.peer("torch_inference.py", folder, "--dtype", "float32")
-    states = hidden_states(side, folder)
-    programs.kill(side)
-    return states
-
-
 def time_side(side, folder, expected, runs):
     found = agreement(hidden_states(side, folder), expected)
     if not found["cosine"] >= LEAST_COSINE:
@@ -170,18 +165,26 @@ def time_side(side, folder, expected, runs):
     return {**times(side.times), **found, "memory": int(side.ask("memory")), "version": side.version}
 
 
+def start_together(starts):
+    """Futures of programs, which take seconds to start."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return {name: pool.submit(start) for name, start in starts.items()}
+
+
 def time_encoder(programs, folder, runs, kinds):
-    expected = float32_states(programs, folder)
-    side = programs.ours("m2bert-bench-inference", folder, "bfloat16")
-    result = {"ours": time_side(side, folder, expected, runs), "peers": {}}
-    programs.kill(side)
+    def peer(dtype, *words):
+        return lambda: programs.peer("torch_inference.py", folder, "--dtype", dtype, *words)
+    sides = start_together({"exact": peer("float32"), "ours": lambda: programs.ours("m2bert-bench-inference", folder, "bfloat16"),
+                            **{kind: peer("bfloat16", *(["--compile"] if kind == "compiled" else [])) for kind in kinds}})
+    expected = hidden_states(sides["exact"].result(), folder)
+    programs.kill(sides["exact"].result())
+    result = {"ours": time_side(sides["ours"].result(), folder, expected, runs), "peers": {}}
     for kind in kinds:
         try:
-            side = programs.peer("torch_inference.py", folder, "--dtype", "bfloat16", *(["--compile"] if kind == "compiled" else []))
-            result["peers"][kind] = time_side(side, folder, expected, runs)
-            programs.kill(side)
+            result["peers"][kind] = time_side(sides[kind].result(), folder, expected, runs)
         except (Failed, SystemExit, RequestFailed) as error:
             result["peers"][kind] = {"failed": str(error)[:300]}
+    programs.kill()
     return result
 
 
@@ -252,7 +255,7 @@ def check_mixer(ours, peer, folder, length):
 
 
 def case_of(folder, name, length, backward):
-    """The operation's name, the file of its inputs, which both programs read, the inputs to differentiate by, and the shape of its output."""
+    """The operation's name, the file of its inputs, the inputs to differentiate by, and the shape of its output."""
     source = {"monarch_mix_with_spectra": "monarch_mix", "mixer_block_packed": "mixer_block"}.get(name, name)
     width = int(name.removeprefix("linear")) if name.startswith("linear") else 0
     source = "linear" if width else source
@@ -280,8 +283,10 @@ def time_operation(side, folder, case, backward):
 def time_mixer(programs, folder, length, kinds):
     import operations
     hidden = operations.HIDDEN
+    peers = start_together({kind: lambda words=(["--compile"] if kind == "compiled" else []): programs.peer("torch_operations.py", *words)
+                            for kind in kinds})
+    peers = {kind: future.result() for kind, future in peers.items()}
     ours = programs.ours("m2bert-bench-operations")
-    peers = {kind: programs.peer("torch_operations.py", *(["--compile"] if kind == "compiled" else [])) for kind in kinds}
     result = {"length": length, "batch": max(1, TOKENS // length), **check_mixer(ours, next(iter(peers.values())), folder, length)}
     for backward, block, core in ((False, "mixer_block_packed", "monarch_mix_with_spectra"), (True, "mixer_block", "monarch_mix")):
         block, *products = (time_operation(ours, folder, case_of(folder, name, length, backward), backward)
@@ -404,7 +409,8 @@ def measure_two(programs, options, keep):
 # ---- the run ----
 
 def gpus():
-    done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"], capture_output=True, text=True)
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True)
     return [[word.strip() for word in line.split(",")] for line in done.stdout.splitlines()]
 
 
@@ -457,7 +463,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     arguments.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    arguments.add_argument("--limit", type=int, default=280, help="seconds for each stage")
+    arguments.add_argument("--limit", type=int, default=540, help="seconds for each stage")
     arguments.add_argument("--no-compile", action="store_true", help="do not try torch.compile")
     arguments.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
     arguments.add_argument("--merge", type=Path, nargs="+", default=[], metavar="RECORD.json")
@@ -467,7 +473,9 @@ def main():
     command = "script/bench " + " ".join(["gpu", *sys.argv[1:]])
 
     def write():
-        write_record(options.out, "gpu", here, today, gpu_record.report(results, here, command, today, harness.commit()), results)
+        stem = write_record(options.out, "gpu", here, today, gpu_record.report(results, here, command, today, harness.commit()), results)
+        if results.get("inference"):
+            Path(f"{stem}.svg").write_text(chart.draw(*gpu_record.chart_lines(results, here)))
     for stage in [stage for stage in STAGES if stage in options.stages]:
         if stage == "two" and here["gpus"] < 2:
             log("stage two: there is one GPU")

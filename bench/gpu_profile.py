@@ -22,7 +22,8 @@ from gpu_record import table
 
 TIME, BYTES = "gpu__time_duration.sum", "dram__bytes.sum"
 MEMORY, ARITHMETIC = "dram__throughput.avg.pct_of_peak_sustained_elapsed", "sm__throughput.avg.pct_of_peak_sustained_elapsed"
-SCALES = {"nsecond": 1e-3, "ns": 1e-3, "usecond": 1, "us": 1, "msecond": 1e3, "ms": 1e3, "byte": 1, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}
+SCALES = {"nsecond": 1e-3, "ns": 1e-3, "usecond": 1, "us": 1, "msecond": 1e3, "ms": 1e3, "byte": 1, "Kbyte": 1e3, "Mbyte": 1e6,
+          "Gbyte": 1e9}
 
 
 def profile(length, tokens, limit):
@@ -34,8 +35,8 @@ def profile(length, tokens, limit):
         OmegaConf.save(recipe, Path(folder) / "recipe.yaml")
         command = ["ncu", "--clock-control", "none", "--profile-from-start", "off", "--target-processes", "all", "--csv", "--page", "raw",
                    "--metrics", ",".join([TIME, BYTES, MEMORY, ARITHMETIC]), harness.find_program("m2bert"), "bench", "forward", "--config",
-                   Path(folder) / "recipe.yaml", "--dtype", "bfloat16", "--length", length, "--batch-size", max(1, tokens // length), "--runs", 1,
-                   "--profile", "--device", "gpu", "--quiet"]
+                   Path(folder) / "recipe.yaml", "--dtype", "bfloat16", "--length", length, "--batch-size", max(1, tokens // length),
+                   "--runs", 1, "--profile", "--device", "gpu", "--quiet"]
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=limit,
                               env={**os.environ, "MLX_USE_CUDA_GRAPHS": "0"})  # ncu sees kernels, not graphs
     if '"Kernel Name"' not in done.stdout:
@@ -52,7 +53,8 @@ def kernels(text):
     def value(row, metric):
         number = row.get(metric)
         return float(number.replace(",", "")) * SCALES.get(units[metric], 1) if number else 0.0
-    return [(row["Kernel Name"], *(value(row, metric) for metric in (TIME, BYTES, MEMORY, ARITHMETIC))) for row in rows if row["Kernel Name"]]
+    metrics = (TIME, BYTES, MEMORY, ARITHMETIC)
+    return [(row["Kernel Name"], *(value(row, metric) for metric in metrics)) for row in rows if row["Kernel Name"]]
 
 
 def short_name(name):
@@ -73,8 +75,8 @@ def summary(found):
     for name, all_values in sorted(groups.items(), key=lambda group: -sum(values[0] for values in group[1])):
         time, moved = sum(v[0] for v in all_values), sum(v[1] for v in all_values)
         memory, arithmetic = (sum(v[0] * v[i] for v in all_values) / time if time else 0 for i in (2, 3))
-        rows.append([f"`{name}`", str(len(all_values)), f"{time:.1f}", f"{time / total:.1%}", f"{moved / time / 1e3 if time else 0:.0f}", f"{memory:.0f}%",
-                     f"{arithmetic:.0f}%"])
+        rows.append([f"`{name}`", str(len(all_values)), f"{time:.1f}", f"{time / total:.1%}", f"{moved / time / 1e3 if time else 0:.0f}",
+                     f"{memory:.0f}%", f"{arithmetic:.0f}%"])
     return total, rows
 
 
@@ -91,9 +93,9 @@ def main():
     arguments.add_argument("--tokens", type=int, default=gpu.TOKENS, help="of the batch")
     arguments.add_argument("--out", type=Path, default=harness.REPOSITORY / "bench" / "results")
     options = arguments.parse_args()
-    here = gpu.machine()
+    here, today = gpu.machine(), datetime.date.today().isoformat()
     lines = [f"# One forward pass of the 80M encoder in bfloat16 on {here['gpu']}, kernel by kernel", "",
-             f"- Command: `bench/gpu_profile.py {' '.join(sys.argv[1:])}` (ncu, without CUDA graphs)", f"- Date: {datetime.date.today().isoformat()}",
+             f"- Command: `bench/gpu_profile.py {' '.join(sys.argv[1:])}` (ncu, without CUDA graphs)", f"- Date: {today}",
              f"- Commit: {harness.commit()}", f"- Driver: {here['driver']}"]
     options.out.mkdir(parents=True, exist_ok=True)
     for length in options.lengths:
@@ -102,7 +104,7 @@ def main():
         except subprocess.TimeoutExpired:
             lines += ["", f"## length {length}: not measured, {options.limit} s were over"]
         text = "\n".join(lines) + "\n"
-        (options.out / f"gpu_profile_{re.sub('[^a-z0-9]+', '-', here['gpu'].lower())}_{datetime.date.today().isoformat()}.md").write_text(text)
+        (options.out / f"gpu-profile_{re.sub('[^a-z0-9]+', '-', here['gpu'].lower())}_{today}.md").write_text(text)
     print(text)
 
 

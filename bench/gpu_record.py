@@ -39,12 +39,14 @@ def rate(case, side):
 
 def short(stage, case):
     if stage == "mixer":
-        f = case["forward"]
-        return f"core {1e3 * f['core']:.3f} ms, PyTorch {text_of(core_peer(f), '{:.3f}')} ms; with backward {1e3 * case['with_backward']['core']:.3f} ms"
+        f, b = case["forward"], case["with_backward"]
+        return (f"core {1e3 * f['core']:.3f} ms, PyTorch {text_of(core_peer(f), '{:.3f}')} ms; with backward {1e3 * b['core']:.3f} ms, "
+                f"PyTorch {text_of(core_peer(b), '{:.3f}')} ms")
     if stage == "two":
         return f"{case['one']['tokens_s']:.0f} and {case['two']['tokens_s']:.0f} tokens/s, ratio {case['ratio']:.2f}"
     kind, peer = best_peer(case["peers"])
-    return f"{rate(case, case['ours']):.0f} tokens/s, {1e3 * case['ours']['best']:.2f} ms; PyTorch {kind} {text_of(rate(case, peer), '{:.0f}')}, ratio {text_of(ratio_of(case))}"
+    return (f"{rate(case, case['ours']):.0f} tokens/s, {1e3 * case['ours']['best']:.2f} ms; PyTorch {kind} "
+            f"{text_of(rate(case, peer), '{:.0f}')}, ratio {text_of(ratio_of(case))}")
 
 
 def core_peer(direction):
@@ -64,6 +66,16 @@ def inference_part(results):
     head = ["length", "texts", "m2bert", "PyTorch, compiled", "PyTorch, eager", "ratio to the faster", "error of m2bert", "of PyTorch", "GiB"]
     return ["", "## Inference, bfloat16, thousand tokens/s", "", *table(head, rows), "",
             "Errors: relative L2 of the last hidden states to PyTorch's in float32, with random weights."] if rows else []
+
+
+def chart_lines(results, machine):
+    """What chart.draw takes: tokens per second of the encoder by length."""
+    def points(of):
+        return {c["length"]: value for c in cases(results, "inference") if (value := rate(c, of(c))) is not None}
+    return f"Tokens per second, bfloat16, {machine['gpu']}", "length in tokens", [
+        ("m2bert", "#2f81f7", False, points(lambda c: c["ours"])),
+        ("PyTorch, compiled", "#e0652b", True, points(lambda c: c["peers"].get("compiled"))),
+        ("PyTorch, eager", "#c69026", True, points(lambda c: c["peers"].get("eager")))]
 
 
 def text_part(results):

@@ -22,8 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What the CUDA wheel of MLX 0.32.4 needs.
-constexpr int kDriverVersion = 13000, kComputeCapability = 75;
+// What the CUDA wheel of MLX 0.32.4 and our kernels need.
+constexpr int kDriverVersion = 13000, kComputeCapability = 80;
 constexpr const char* kLibraries[] = {"libcublasLt.so.13", "libcudnn.so.9",  "libcufft.so.12",
                                       "libcusolver.so.12", "libnvrtc.so.13", "libnccl.so.2"};
 constexpr const char* kHeader = "include/cuda_fp16.h";  // one of those that MLX's run-time compiler includes
@@ -95,7 +95,7 @@ std::string device_problem(const Driver& driver) {
   driver.attribute(&minor, kMinor, device);
   if (10 * major + minor >= kComputeCapability) return "";
   return std::string(name) + " has compute capability " + std::to_string(major) + "." + std::to_string(minor) +
-         ", and MLX needs 7.5 or newer";
+         ", and 8.0 or newer is needed";
 }
 
 std::string driver_problem() {

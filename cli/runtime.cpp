@@ -40,7 +40,8 @@ void set_up_runtime(const Globals& globals) {
 }
 
 void note_unused_gpu(const Globals& globals) {
-  if (globals.device.empty() && has_nvidia_gpu() && !has_gpu()) io::info("the NVIDIA GPU is not used: ", why_no_gpu());
+  const bool wanted = globals.device.empty() && !std::getenv("M2BERT_MLX");
+  if (wanted && has_nvidia_gpu() && !has_gpu()) io::info("the NVIDIA GPU is not used: ", why_no_gpu());
 }
 
 void set_device_of(const train::Recipe& recipe, const Globals& globals) {

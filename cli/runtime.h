@@ -10,7 +10,7 @@ namespace m2bert::cli {
 
 // Applies --threads and --device. Error if --device gpu has no GPU.
 void set_up_runtime(const Globals& globals);
-// Says so if there is an NVIDIA GPU that is not used, and why; nothing if --device cpu is given.
+// Says so if there is an NVIDIA GPU that is not used, and why; nothing if the option or M2BERT_MLX chooses.
 void note_unused_gpu(const Globals& globals);
 // Applies the recipe's `device`, unless --device is given. Error if it is gpu and there is none.
 void set_device_of(const train::Recipe& recipe, const Globals& globals);

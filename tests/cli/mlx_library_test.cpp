@@ -35,7 +35,7 @@ TEST(MlxLibrary, SaysWhatIsWrongWithTheDriver) {
   EXPECT_EQ(
       refusal(with_driver("old driver")),
       "error: M2BERT_MLX=cuda: the NVIDIA driver supports CUDA 12.4, and MLX needs 13.0: update the driver to version 580 or newer\n");
-  EXPECT_EQ(refusal(with_driver("old GPU")), "error: M2BERT_MLX=cuda: Fake GPU has compute capability 7.0, and MLX needs 7.5 or newer\n");
+  EXPECT_EQ(refusal(with_driver("old GPU")), "error: M2BERT_MLX=cuda: Fake GPU has compute capability 7.0, and 8.0 or newer is needed\n");
   auto hidden = with_driver("hidden");
   hidden.environment.emplace_back("CUDA_VISIBLE_DEVICES", "7");
   EXPECT_EQ(refusal(hidden), "error: M2BERT_MLX=cuda: the NVIDIA driver finds no GPU (CUDA_VISIBLE_DEVICES is \"7\")\n");

@@ -1,0 +1,97 @@
+"""bundle_test.py REPOSITORY: script/bundled/unpack puts together parts that come one after another, and script/bundled/run counts tests."""
+import hashlib
+import lzma
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import unittest
+from pathlib import Path
+
+REPOSITORY = Path(sys.argv.pop(1))
+BUNDLED = REPOSITORY / "script" / "bundled"
+
+TESTS = """#!/bin/bash
+if [ "$DEVICE" != gpu ]; then exit 9; fi
+echo '[       OK ] A.passes'
+echo 'x.cpp:3: Failure'
+echo '[  FAILED  ] A.fails'
+echo '[  SKIPPED ] A.is_skipped'
+echo '[----------] Global test environment tear-down'
+echo '[  SKIPPED ] A.is_skipped'
+echo '[  FAILED  ] A.fails'
+exit 1
+"""
+
+
+class Bundle(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = Path(scratch.name)
+
+    def write_parts(self, files):
+        """Folders that each hold one half of a bundle, as script/bundle writes them."""
+        source = self.folder / "source"
+        for archive, names in files.items():
+            for name, content in names.items():
+                path = source / archive / "m2bert-bundle" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content)
+                path.chmod(0o755)
+            with lzma.open(source / f"{archive}.tar.xz", "wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                tar.add(source / archive / "m2bert-bundle", "m2bert-bundle")
+        with tarfile.open(source / "all.tar", "w") as tar:
+            for archive in files:
+                tar.add(source / f"{archive}.tar.xz", f"{archive}.tar.xz")
+        content = (source / "all.tar").read_bytes()
+        halves = {"part.00": content[:5000], "part.01": content[5000:]}
+        sums = "".join(f"{hashlib.sha256(half).hexdigest()}  {name}\n" for name, half in halves.items())
+        folders = []
+        for name, half in halves.items():
+            folders.append(self.folder / f"call-{name}")
+            folders[-1].mkdir()
+            (folders[-1] / name).write_bytes(half)
+            (folders[-1] / "parts.sha256").write_text(sums)
+            (folders[-1] / "unpack").write_text((BUNDLED / "unpack").read_text())
+        return folders
+
+    def unpack(self, folder):
+        return subprocess.run(["bash", folder / "unpack", self.folder / "target"], capture_output=True, text=True)
+
+    def test_parts_come_one_after_another(self):
+        first, second = self.write_parts({"libraries": {"lib/a.so": "a"}, "programs": {"lib/b.so": "b", "run": "c"}})
+        done = self.unpack(second)
+        self.assertEqual((done.returncode, done.stdout), (3, "still missing: part.00\n"), done.stderr)
+        done = self.unpack(first)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual({str(p.relative_to(self.folder / "target")): p.read_text() for p in (self.folder / "target").rglob("*") if p.is_file()},
+                         {"lib/a.so": "a", "lib/b.so": "b", "run": "c"})
+        self.assertFalse((self.folder / "target.parts").exists())
+
+    def test_a_damaged_part_is_an_error(self):
+        first, second = self.write_parts({"libraries": {"lib/a.so": "a"}, "programs": {"run": "c"}})
+        self.unpack(second)
+        (first / "part.00").write_bytes(b"x" + (first / "part.00").read_bytes()[1:])
+        done = self.unpack(first)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("part.00", done.stdout + done.stderr)
+        self.assertFalse((self.folder / "target").exists())
+
+    def test_tests_are_counted(self):
+        for name, content in {"bin/test_ops": TESTS, "run": (BUNDLED / "run").read_text(), "built-in": str(self.folder)}.items():
+            path = self.folder / "bundle" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            path.chmod(0o755)
+        done = subprocess.run([self.folder / "bundle" / "run", "tests", "--limit", "20", "ops"], capture_output=True, text=True,
+                              env={**os.environ, "OUT": str(self.folder / "out")})
+        self.assertRegex(done.stdout, r"^test_ops: exit code 1 in \d+ s, 1 passed, 1 failed, 1 skipped\n")
+        self.assertIn("  | x.cpp:3: Failure\n", done.stdout)
+        self.assertIn("  skipped: A.is_skipped\n", done.stdout)
+        self.assertEqual((self.folder / "out" / "tests.txt").read_text(), done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
