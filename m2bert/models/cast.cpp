@@ -52,7 +52,7 @@ bool cast_weights(Model& model, mx::Dtype dtype, NarrowGemms gemms) {
   auto weights = castable_weights(model);
   nn::Arrays arrays;
   for (const auto& w : weights) arrays.push_back(*w.array);
-  const auto rounded = ops::cast(arrays, dtype);
+  const auto rounded = ops::cast_all(arrays, dtype);
   for (size_t i = 0; i < weights.size(); ++i) *weights[i].array = wide ? ops::cast(rounded[i], mx::float32) : rounded[i];
   return wide;
 }

@@ -9,7 +9,7 @@ namespace m2bert::ops {
 // x [...] as `dtype`, rounded to nearest, ties to even. The gradient has x's dtype. The fallback is MLX's astype.
 mx::array cast(const mx::array& x, mx::Dtype dtype, mx::StreamOrDevice s = {});
 // Each of the arrays. Where the device has a kernel, in a few launches for all of them; their gradients then come together too.
-std::vector<mx::array> cast(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::StreamOrDevice s = {});
+std::vector<mx::array> cast_all(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::StreamOrDevice s = {});
 
 mx::array cast_fallback(const mx::array& x, mx::Dtype dtype, mx::StreamOrDevice s = {});
 

@@ -28,7 +28,6 @@ class CpuBackend final : public Backend {
   Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const override;
   Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const override;
   Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const override;
-  using Backend::cast;
   Array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s) const override;
 
   bool supports_attention() const override { return true; }

@@ -39,7 +39,7 @@ Arrays cast_arrays(const Arrays& x, mx::Dtype dtype, mx::Stream s) {
 
 }  // namespace
 
-std::optional<Arrays> CudaBackend::cast(const Arrays& x, mx::Dtype dtype, mx::Stream s) const {
+std::optional<Arrays> CudaBackend::cast_all(const Arrays& x, mx::Dtype dtype, mx::Stream s) const {
   const bool narrows = dtype == mx::bfloat16;
   const auto from = narrows ? mx::float32 : mx::bfloat16;
   if (x.empty() || (!narrows && dtype != mx::float32) || !std::ranges::all_of(x, [&](const auto& a) { return a.dtype() == from; })) return {};
