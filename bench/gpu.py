@@ -49,7 +49,8 @@ TRAINING_TOLERANCE = (2e-3, 3e-2)  # relative differences of the first loss and 
 # As in the program itself (cli/runtime.cpp); MLX's CUDA library, which the benchmarks' programs do not choose themselves.
 CUDA_MLX = BUILD / "lib" / "m2bert" / "cuda" / "mlx" / "lib"
 LIBRARIES = os.environ.get("LD_LIBRARY_PATH", "")
-ENVIRONMENT = {**OURS, "MLX_ENABLE_TF32": "0", "LD_LIBRARY_PATH": f"{CUDA_MLX}:{LIBRARIES}".rstrip(":")}
+ENVIRONMENT = {**OURS, "MLX_ENABLE_TF32": "0", "MLX_MAX_OPS_PER_BUFFER": "20",
+               "LD_LIBRARY_PATH": f"{CUDA_MLX}:{LIBRARIES}".rstrip(":")}
 
 
 STARTED = time.perf_counter()
