@@ -49,11 +49,10 @@ bool cast_weights(Model& model, mx::Dtype dtype, NarrowGemms gemms) {
   if (dtype == mx::int8) return cast_to_int8(model, gemms);
   const bool on_cpu = mx::default_device() == mx::Device::cpu;
   const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !gemms.bfloat16));
-  auto weights = castable_weights(model);
-  nn::Arrays arrays;
-  for (const auto& w : weights) arrays.push_back(*w.array);
-  const auto rounded = ops::cast_all(arrays, dtype);
-  for (size_t i = 0; i < weights.size(); ++i) *weights[i].array = wide ? ops::cast(rounded[i], mx::float32) : rounded[i];
+  for (auto& w : castable_weights(model)) {
+    const auto rounded = ops::cast(*w.array, dtype);
+    *w.array = wide ? ops::cast(rounded, mx::float32) : rounded;
+  }
   return wide;
 }
 

@@ -1,16 +1,11 @@
 #pragma once
 // Casts between floating dtypes.
-#include <vector>
-
 #include "m2bert/mx.h"
 
 namespace m2bert::ops {
 
 // x [...] as `dtype`, rounded to nearest, ties to even. The gradient has x's dtype. The fallback is MLX's astype.
 mx::array cast(const mx::array& x, mx::Dtype dtype, mx::StreamOrDevice s = {});
-// Each of the arrays. Where the device has a kernel, in a few launches for all of them; their gradients then come together too.
-std::vector<mx::array> cast_all(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::StreamOrDevice s = {});
-
 mx::array cast_fallback(const mx::array& x, mx::Dtype dtype, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

@@ -158,7 +158,9 @@ TEST(Embedder, PoolingsAreConcatenated) {
   for (const auto& [pooling, column] : {std::pair(models::Pooling::mean, size_t{0}), {models::Pooling::cls, size_t{16}}}) {
     one.pooling = models::Poolings{pooling};
     const auto part = vectors_of(folder, one);
-    for (size_t i = 0; i < part.size(); ++i) EXPECT_EQ(both[i / 16 * 32 + column + i % 16], part[i]);
+    // Where only the first states are read, a GPU multiplies matrices of other shapes.
+    const float tolerance = mx::default_device() == mx::Device(mx::Device::gpu) ? 1e-5f : 0;
+    for (size_t i = 0; i < part.size(); ++i) EXPECT_NEAR(both[i / 16 * 32 + column + i % 16], part[i], tolerance);
   }
 }
 

@@ -15,7 +15,6 @@ class CudaBackend final : public Backend {
   Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const override;
   std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const override;
   Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const override;
-  std::optional<std::vector<mx::array>> cast_all(const std::vector<mx::array>& x, mx::Dtype dtype, mx::Stream s) const override;
   Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const override;
   Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const override;
 

@@ -19,12 +19,8 @@ __device__ __forceinline__ int lower_bound(const int* sorted, int n, int value) 
   return first;
 }
 
-}  // namespace
-
-// Grid: rows of the table. 256 threads. dy [n, width] bfloat16; order [n]: places of the batch sorted by their row; sorted [n]: these rows;
-// dtable [rows, width].
-extern "C" __global__ void __launch_bounds__(256) embedding_gradient(const BFloat16* dy, const uint32_t* order, const int* sorted,
-                                                                      BFloat16* dtable, int n, int width) {
+template <typename T>
+__device__ __forceinline__ void sum_rows(const T* dy, const uint32_t* order, const int* sorted, T* dtable, int n, int width) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps][32]
   const int row = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -41,8 +37,20 @@ extern "C" __global__ void __launch_bounds__(256) embedding_gradient(const BFloa
     __syncthreads();
     if (warp != 0 || column >= width) continue;
     for (int i = 1; i < TABLE_WARPS; ++i) sum += partial[i * 32 + lane];
-    dtable[size_t(row) * width + column] = from_float<BFloat16>(sum);
+    dtable[size_t(row) * width + column] = from_float<T>(sum);
   }
 }
+
+}  // namespace
+
+// Grid: rows of the table. 256 threads. dy [n, width]; order [n]: places of the batch sorted by their row; sorted [n]: these rows;
+// dtable [rows, width].
+#define EMBEDDING_GRADIENT(name, T)                                                                                                   \
+  extern "C" __global__ void __launch_bounds__(256) name(const T* dy, const uint32_t* order, const int* sorted, T* dtable, int n,     \
+                                                         int width) {                                                                 \
+    sum_rows(dy, order, sorted, dtable, n, width);                                                                                    \
+  }
+EMBEDDING_GRADIENT(embedding_gradient_bfloat16, BFloat16)
+EMBEDDING_GRADIENT(embedding_gradient_float32, float)
 
 }  // namespace m2bert::ops::cuda

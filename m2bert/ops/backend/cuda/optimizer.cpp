@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "m2bert/ops/backend/cuda/arrays_by_size.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 
@@ -12,13 +11,26 @@ namespace {
 constexpr int THREADS = 256;
 constexpr size_t UPDATES = 8, SUMS = 16;  // arrays of a launch (adamw.cu)
 
+int blocks_of(size_t n, int most) { return std::clamp(int((n + THREADS - 1) / THREADS), 1, most); }
+
+// Indices of arrays that are not empty, the largest first: those of one launch are of a similar size.
+template <typename Size>
+std::vector<size_t> by_size(size_t count, Size size) {
+  std::vector<size_t> order;
+  for (size_t i = 0; i < count; ++i) {
+    if (size(i) > 0) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return size(a) > size(b); });
+  return order;
+}
+
 // Whether a kernel may write the new values over the old ones.
 bool is_own(const mx::array& a) { return a.is_donatable() && a.flags().row_contiguous; }
 
 // Updates all these parameters. In place, their arrays stay the same; otherwise they are new ones.
 void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, bool in_place, mx::Stream s) {
   const float root = float(1 / std::sqrt(bias_correction(o.beta2, o.step)));
-  const auto order = cuda::by_size(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
+  const auto order = by_size(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
   std::vector<mx::array> made;
   for (size_t first = 0; first < order.size(); first += UPDATES) {
     std::vector<mx::array> inputs;
@@ -33,7 +45,7 @@ void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o
                                      float(p.learning_rate / bias_correction(o.beta1, o.step))});
     }
     if (in_place) shapes = {{1}};
-    const int blocks = cuda::blocks_of(parameters[order[first]].value->size(), 4096);
+    const int blocks = blocks_of(parameters[order[first]].value->size(), 4096);
     const auto out = cuda::run({"adamw", in_place ? "adamw_in_place" : "adamw", blocks, int(UPDATES), THREADS}, inputs, shapes,
                                std::vector(shapes.size(), mx::float32), scalars, s);
     made.insert(made.end(), out.begin(), out.end());
@@ -63,7 +75,7 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
 }
 
 std::optional<double> CudaBackend::global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const {
-  const auto order = cuda::by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
+  const auto order = by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
   std::vector<mx::array> sums;
   for (size_t first = 0; first < order.size(); first += SUMS) {
     std::vector<mx::array> inputs;
@@ -72,7 +84,7 @@ std::optional<double> CudaBackend::global_norm(const std::vector<mx::array>& arr
       inputs.push_back(arrays[order[i < order.size() ? i : first]]);
       sizes.push_back(i < order.size() ? int(inputs.back().size()) : 0);
     }
-    const int blocks = cuda::blocks_of(inputs[0].size(), 256);
+    const int blocks = blocks_of(inputs[0].size(), 256);
     sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(SUMS), THREADS, THREADS / 8}, inputs, {int(SUMS), blocks},
                              mx::float32, sizes, s));
   }

@@ -123,7 +123,7 @@ TEST(CudaEmbeddingGradient, EqualsItsDefinition) {
   for (const auto i : order) sorted.push_back(index[i]);
   std::vector<BFloat16> dtable(size_t(rows) * width, from_float<BFloat16>(777));
   emulation::launch({unsigned(rows), 1, 1}, 256, 1024,
-                    [&] { embedding_gradient(dy.data(), order.data(), sorted.data(), dtable.data(), n, width); });
+                    [&] { embedding_gradient_bfloat16(dy.data(), order.data(), sorted.data(), dtable.data(), n, width); });
   for (int r = 0; r < rows; ++r) {
     for (int c = 0; c < width; ++c) {
       double want = 0;
