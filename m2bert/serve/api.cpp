@@ -199,7 +199,7 @@ std::optional<http::Response> Api::refuse(const http::Request& head) {
   }
   if (route->needs_key && !has_key(head))
     return refused(family, ApiError(ErrorKind::unauthorized, "this server wants an API key: Authorization: Bearer KEY"));
-  if (requests_ >= options_.max_requests || request_bytes_ >= options_.max_request_bytes) {
+  if (requests_ >= service_.options().max_requests || request_bytes_ >= options_.max_request_bytes) {
     ApiError error(ErrorKind::overloaded, "too many requests are in progress; try again");
     error.retry_after = 1;
     return refused(family, error);
@@ -291,24 +291,25 @@ void Api::log(Call& call, const Route& route, int status) const {
 std::string Api::metrics_text() const {
   const EngineStats stats = service_.engine().stats();
   Metrics& metrics = service_.metrics();
-  metrics.set("te_queue_size", static_cast<double>(stats.waiting_rows));
-  metrics.set("te_batch_next_size", static_cast<double>(stats.last_batch_rows));
-  metrics.set("te_batch_next_tokens", static_cast<double>(stats.last_batch_tokens));
-  metrics.set("m2bert_queue_tokens", static_cast<double>(stats.waiting_tokens));
-  metrics.set("m2bert_batches_total", static_cast<double>(stats.batches));
-  metrics.set("m2bert_texts_total", static_cast<double>(stats.rows));
-  metrics.set("m2bert_tokens_total", static_cast<double>(stats.tokens));
-  metrics.set("m2bert_padded_tokens_total", static_cast<double>(stats.padded_tokens));
-  metrics.set("m2bert_not_finite_total", static_cast<double>(stats.not_finite));
-  metrics.set("m2bert_deadline_exceeded_total", static_cast<double>(stats.expired));
-  metrics.set("m2bert_abandoned_total", static_cast<double>(stats.abandoned));
-  metrics.set("m2bert_yields_total", static_cast<double>(stats.yields));
-  metrics.set("m2bert_busy_seconds_total", stats.busy_seconds);
-  metrics.set("m2bert_tokens_per_second", stats.tokens_per_second);
-  metrics.set("m2bert_request_bytes", static_cast<double>(request_bytes_.load()));
-  metrics.set("m2bert_ready", state_ == State::ready ? 1 : 0);
-  metrics.set("m2bert_resident_bytes", static_cast<double>(resident_bytes()));
-  if (connections_) metrics.set("m2bert_connections", static_cast<double>(connections_()));
+  const auto set = [&](const char* name, auto value) { metrics.set(name, static_cast<double>(value)); };
+  set("te_queue_size", stats.waiting_rows);
+  set("te_batch_next_size", stats.last_batch_rows);
+  set("te_batch_next_tokens", stats.last_batch_tokens);
+  set("m2bert_queue_tokens", stats.waiting_tokens);
+  set("m2bert_batches_total", stats.batches);
+  set("m2bert_texts_total", stats.rows);
+  set("m2bert_tokens_total", stats.tokens);
+  set("m2bert_padded_tokens_total", stats.padded_tokens);
+  set("m2bert_not_finite_total", stats.not_finite);
+  set("m2bert_deadline_exceeded_total", stats.expired);
+  set("m2bert_abandoned_total", stats.abandoned);
+  set("m2bert_yields_total", stats.yields);
+  set("m2bert_busy_seconds_total", stats.busy_seconds);
+  set("m2bert_tokens_per_second", stats.tokens_per_second);
+  set("m2bert_request_bytes", request_bytes_.load());
+  set("m2bert_ready", state_ == State::ready);
+  set("m2bert_resident_bytes", resident_bytes());
+  if (connections_) set("m2bert_connections", connections_());
   return metrics.text();
 }
 

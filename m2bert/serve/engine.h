@@ -45,12 +45,17 @@ struct Row {
   std::vector<float> logits;  // of a classifier
 };
 
-// The work of one request: rows for batches, or a task that runs alone.
+// A task that runs alone, and what it costs.
+struct Task {
+  std::function<void()> run;  // on the engine's thread; computes through `model`. It may throw infer::NotFiniteError
+  const ServedModel* model = nullptr;
+  int64_t texts = 0, tokens = 0, padded_tokens = 0;
+};
+
+// The work of one request: rows for batches, or a task.
 struct Work {
   std::vector<Row> rows;
-  std::function<void()> task;  // runs on the engine's thread; computes through `model`
-  const ServedModel* model = nullptr;
-  int64_t task_tokens = 0;     // what the task costs
+  std::optional<Task> task;
 
   Clock::time_point deadline = Clock::time_point::max();
   std::function<bool()> gone;  // nobody waits for the result; asked before its rows are computed
@@ -67,6 +72,7 @@ struct Work {
   State state = State::waiting;
   size_t rows_left = 0;
   int64_t waiting_tokens = 0;
+  std::optional<std::multimap<Clock::time_point, std::weak_ptr<Work>>::iterator> in_deadlines;
 };
 
 struct EngineOptions {
@@ -79,6 +85,7 @@ struct EngineOptions {
 // What the engine has done so far, for /metrics.
 struct EngineStats {
   uint64_t batches = 0, rows = 0, tokens = 0, padded_tokens = 0, not_finite = 0, expired = 0, abandoned = 0, yields = 0;
+  uint64_t watched = 0;  // requests whose deadline is watched
   int64_t waiting_rows = 0, waiting_tokens = 0, last_batch_rows = 0, last_batch_tokens = 0;
   double tokens_per_second = 0;  // with padding, while computing; 0: unknown
   double busy_seconds = 0;
@@ -87,7 +94,7 @@ struct EngineStats {
 class Engine {
  public:
   explicit Engine(const EngineOptions& options);
-  ~Engine();  // ends what runs after its layer's end, and fails what waits (ErrorKind::unavailable)
+  ~Engine();  // stops
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
@@ -96,6 +103,8 @@ class Engine {
   // Throws ApiError (overloaded, with retry_after) if the queue is full or its end cannot be reached within the timeout: for requests of one
   // text and of many alike. A request that finds the queue empty is never refused.
   void submit(std::shared_ptr<Work> work);
+  // Ends what runs after its layer's end, and fails what waits and what is still submitted (ErrorKind::unavailable).
+  void stop();
   EngineStats stats() const;
   const EngineOptions& options() const { return options_; }
 
@@ -113,6 +122,7 @@ class Engine {
   void run_task(const std::shared_ptr<Work>& work);
   void drop_ended(std::deque<Entry>& entries);
   void count_time(int64_t tokens, Clock::time_point start);
+  void count_computed(int64_t texts, int64_t tokens, int64_t padded, Clock::time_point start);
   Batch take_batch(int64_t most_tokens, bool small_only);
   void compute(const Batch& batch);
   void compute_vectors(const Batch& batch);

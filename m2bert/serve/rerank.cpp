@@ -1,10 +1,10 @@
 #include "m2bert/serve/rerank.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "m2bert/io/json.h"
+#include "m2bert/search/top_k.h"
 #include "m2bert/serve/text_fields.h"
 
 namespace m2bert::serve {
@@ -32,16 +32,7 @@ std::vector<std::string> documents_of(const io::Tree& list) {
 
 }  // namespace
 
-float cosine(std::span<const float> a, std::span<const float> b) {
-  double dot = 0, aa = 0, bb = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    dot += double{a[i]} * b[i];
-    aa += double{a[i]} * a[i];
-    bb += double{b[i]} * b[i];
-  }
-  const double lengths = std::sqrt(aa * bb);
-  return lengths > 0 ? static_cast<float>(dot / lengths) : 0.0f;
-}
+float cosine(std::span<const float> a, std::span<const float> b) { return search::pairwise(a, b, a.size()).front(); }
 
 void require_reranker(const ServedModel& model) {
   if (model.is_reranker()) return;
@@ -88,8 +79,8 @@ size_t top_of(const io::Tree& body) {
 }
 
 void rerank_documents(const CallPtr& call) {
-  call->require_known({"query", "documents", "model", "top_n", "return_documents", "truncate", "truncate_prompt_tokens", "max_tokens_per_doc",
-                       "rank_fields", "user", "priority"});
+  call->require_known({"query", "documents", "model", "top_n", "return_documents", "truncate", "truncate_prompt_tokens", "padding",
+                       "max_tokens_per_doc", "rank_fields", "user", "priority"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);

@@ -73,7 +73,8 @@ io::Tree model_tree(const ServedModel& model) {
                 {"created", created},
                 {"owned_by", "m2bert"},
                 {"max_model_len", model.max_length()},
-                {"task", model.task() == ModelTask::embed ? "embed" : "classify"},
+                {"task", name(model.task())},
+                {"task_reason", model.task_reason()},
                 {"padding", model.padding_name()},
                 {"pooling", model.pooling_name()},
                 {"dtype", checkpoint::dtype_name(model.pretrained().dtype)}};

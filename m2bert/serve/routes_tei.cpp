@@ -83,10 +83,10 @@ void similarity(const CallPtr& call) {
   const io::Tree* parameters = body.find("parameters");
   static const io::Tree none = io::Tree::map();
   if (parameters && !parameters->is_null())
-    if (const auto unknown = parameters->unknown({"truncate", "truncation_direction", "prompt_name"}); !unknown.empty())
+    if (const auto unknown = parameters->unknown({"truncate", "truncation_direction", "prompt_name", "padding"}); !unknown.empty())
       throw ApiError(ErrorKind::invalid, "parameters: unknown field \"" + unknown.front()->key + "\"", "parameters");
   const TextSettings settings = settings_of(parameters && parameters->is_map() ? *parameters : none, model);
-  call->service().embed(call, model, texts, settings, true, std::nullopt, [call, &model, settings](Vectors&& result) {
+  call->service().embed(call, model, texts, settings, std::nullopt, std::nullopt, [call, &model, settings](Vectors&& result) {
     call->tell(model, result, settings);
     std::vector<float> cosines;
     for (size_t i = 1; i < result.texts.size(); ++i) cosines.push_back(cosine(result.vector(0), result.vector(i)));
@@ -166,7 +166,7 @@ void predict(const CallPtr& call) {
 // {"query", "texts"} is TEI's form; {"query", "documents"} that of Jina and Cohere.
 void rerank_route(const CallPtr& call) {
   if (call->body().contains("documents")) return rerank_documents(call);
-  call->require_known({"query", "texts", "model", "truncate", "truncation_direction", "raw_scores", "return_text", "top_n"});
+  call->require_known({"query", "texts", "model", "truncate", "truncation_direction", "raw_scores", "return_text", "top_n", "padding"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
@@ -276,7 +276,7 @@ void info(const CallPtr& call) {
                 {"model_sha", nullptr},
                 {"model_dtype", checkpoint::dtype_name(model.pretrained().dtype)},
                 {"model_type", type},
-                {"max_concurrent_requests", 0},
+                {"max_concurrent_requests", service.options().max_requests},
                 {"max_input_length", model.max_length()},
                 {"max_batch_tokens", engine.max_batch_tokens},
                 {"max_batch_requests", engine.max_batch_rows},
@@ -286,6 +286,8 @@ void info(const CallPtr& call) {
                 {"version", M2BERT_VERSION},
                 {"sha", nullptr},
                 {"docker_label", nullptr},
+                {"task", name(model.task())},
+                {"task_reason", model.task_reason()},
                 {"pooling", model.pooling_name()},
                 {"padding", model.padding_name()},
                 {"prompts", prompts},

@@ -341,11 +341,10 @@ void append(std::vector<T>& all, const std::vector<T>& part) {
 template <class Result>
 void Service::run_alone(const CallerPtr& caller, const ServedModel& model, Clock::time_point start, int64_t padded_tokens,
                         std::shared_ptr<Result> result, std::function<void()> task, Then<Result> then) {
+  const auto texts = static_cast<int64_t>(result->texts.size());
   auto work = std::make_shared<Work>();
-  work->model = &model;
-  work->task_tokens = padded_tokens;
-  work->task = std::move(task);
-  metrics_.count("te_embed_count", {}, static_cast<double>(result->texts.size()));
+  work->task = Task{std::move(task), &model, texts, result->tokens(), padded_tokens};
+  metrics_.count("te_embed_count", {}, static_cast<double>(texts));
   submit(caller, work, seconds(Clock::now() - start), [this, result, &model, then = std::move(then)](const Timing& timing) {
     result->timing = timing;
     metrics_.count("te_embed_success", {}, static_cast<double>(result->texts.size()));

@@ -20,6 +20,7 @@ namespace m2bert::serve {
 struct ServiceOptions {
   bool auto_truncate = false;        // texts that are too long are truncated unless a request says otherwise; else they are errors
   bool accept_token_ids = false;     // inputs may be token ids of the model's vocabulary
+  size_t max_requests = 4096;        // in progress; further ones get 429
   size_t max_inputs = 2048;          // texts a request
   size_t max_input_chars = 4 << 20;  // bytes of a text
 };

@@ -11,9 +11,7 @@ using Done = std::promise<std::exception_ptr>;
 // A piece of work that runs `function` on the engine's thread.
 std::shared_ptr<Work> task(const ServedModel& model, std::function<void()> function, Done& done) {
   auto work = std::make_shared<Work>();
-  work->model = &model;
-  work->task = std::move(function);
-  work->task_tokens = 100;
+  work->task = Task{std::move(function), &model, 0, 0, 100};
   work->done = [&done](std::exception_ptr error) { done.set_value(error); };
   return work;
 }
@@ -111,6 +109,27 @@ TEST(Engine, ALateRequestEndsWhileTheEngineIsBusy) {
   }
   EXPECT_EQ(a.embed(model, {"a"}).values.size(), 16u);
   EXPECT_EQ(a.engine.stats().waiting_rows, 0);
+}
+
+TEST(Engine, KeepsNothingOfARequestThatHasEnded) {
+  AService a;
+  const ServedModel& model = a.add(tiny_models().m2);
+  std::weak_ptr<Work> ended;
+  {
+    Done done;
+    const auto work = rows(model, {32}, done);
+    ended = work;
+    a.engine.submit(work);
+    EXPECT_EQ(done.get_future().get(), nullptr);
+    EXPECT_EQ(a.engine.stats().watched, 0u);
+  }
+}
+
+TEST(Engine, AStoppedEngineRefuses) {
+  AService a;
+  const ServedModel& model = a.add(tiny_models().m2);
+  a.engine.stop();
+  EXPECT_EQ(kind_of([&] { a.embed(model, {"a"}); }), ErrorKind::unavailable);
 }
 
 TEST(Engine, AFullQueueRefusesOneTextAndManyAlike) {
