@@ -72,6 +72,8 @@ std::vector<ModelArgument> model_arguments(const ServeCommand& command) {
   std::vector<ModelArgument> all;
   for (const std::string& text : command.models) all.push_back(model_argument(text));
   if (all.empty()) throw UsageError("no model: m2bert serve MODEL, or --model NAME=MODEL for each of several");
+  if (all.size() > 1 && (!command.model.config.empty() || !command.model.tokenizer.empty()))
+    throw UsageError("--config and --tokenizer are for one model; make folders of checkpoints first: m2bert convert FILE FOLDER --config RECIPE");
   if (!command.served_names.empty()) {
     if (all.size() > 1) throw UsageError("--served-model-name is for one model; several are named by --model NAME=MODEL");
     all.front().names.insert(all.front().names.begin(), command.served_names.begin(), command.served_names.end());
@@ -308,11 +310,17 @@ class RunningServer {
   std::thread serving_;
 };
 
+// Options that a file and the environment may give: all but those that only print something.
+bool is_setting(const CLI::Option& option) {
+  const auto& names = option.get_lnames();
+  return !names.empty() && names.front() != "help" && names.front() != "version";
+}
+
 // The option of this name, of serve or of every command; nullptr: there is none.
 CLI::Option* find_option(const ServeCommand& command, const std::string& name) {
-  if (CLI::Option* option = command.app->get_option_no_throw("--" + name)) return option;
-  if (name == "help" || name == "version") return nullptr;
-  return command.app->get_parent()->get_option_no_throw("--" + name);
+  for (CLI::App* app : {command.app, command.app->get_parent()})
+    if (CLI::Option* option = app->get_option_no_throw("--" + name); option && is_setting(*option)) return option;
+  return nullptr;
 }
 
 // The options of a YAML file that neither the command line nor the environment gives. Keys are the names of the options.
@@ -345,11 +353,6 @@ std::string variable_of(const CLI::Option& option) {
   std::string name = "M2BERT_" + option.get_lnames().front();
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return c == '-' ? '_' : static_cast<char>(std::toupper(c)); });
   return name;
-}
-
-bool is_setting(const CLI::Option& option) {
-  const auto& names = option.get_lnames();
-  return !names.empty() && names.front() != "help" && names.front() != "version";
 }
 
 // The options of every command, such as --threads: they have variables in `serve` only.

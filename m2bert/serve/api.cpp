@@ -199,6 +199,8 @@ std::optional<http::Response> Api::refuse(const http::Request& head) {
   }
   if (route->needs_key && !has_key(head))
     return refused(family, ApiError(ErrorKind::unauthorized, "this server wants an API key: Authorization: Bearer KEY"));
+  if (const std::string* encoding = head.header("Content-Encoding"); encoding && *encoding != "identity")
+    return refused(family, ApiError(ErrorKind::encoding, "Content-Encoding: the body is read as it is, and not " + *encoding));
   if (requests_ >= service_.options().max_requests || request_bytes_ >= options_.max_request_bytes) {
     ApiError error(ErrorKind::overloaded, "too many requests are in progress; try again");
     error.retry_after = 1;

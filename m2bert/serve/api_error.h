@@ -15,6 +15,7 @@ enum class ErrorKind {
   method,        // 405: the route wants another method
   timeout,       // 408: the request came too slowly
   too_large,     // 413: the body, or the number of inputs
+  encoding,      // 415: a Content-Encoding
   unprocessable,  // 422: a text is longer than the model takes, and truncation was not asked for
   backend,       // 424: the model gave values that are not finite
   overloaded,    // 429: the queue is full

@@ -211,6 +211,15 @@ TEST(Api, Cors) {
   EXPECT_EQ(closed.ask("OPTIONS", "/v1/embeddings", "", {{"Origin", "https://a.example"}}).status, 405);
 }
 
+TEST(Api, CompressedBodiesAreRefused) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  const http::Response response = a.ask("POST", "/embed", R"({"inputs": "a"})", {{"Content-Encoding", "gzip"}});
+  EXPECT_EQ(response.status, 415);
+  EXPECT_PRED2(has, response.body, "gzip");
+  EXPECT_EQ(a.ask("POST", "/embed", R"({"inputs": "a"})", {{"Content-Encoding", "identity"}}).status, 200);
+}
+
 TEST(Api, RequestIds) {
   AnApi a;
   a.add(tiny_models().m2);
