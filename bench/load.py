@@ -81,7 +81,7 @@ class Connection:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
 
     async def ask(self, method, path, body=None):
-        if self.writer is None:
+        if self.writer is None or self.reader.at_eof():  # the server closes idle connections
             await self.open()
         data = b"" if body is None else json.dumps(body).encode()
         self.writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)

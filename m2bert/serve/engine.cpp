@@ -135,9 +135,13 @@ void Engine::run(const std::function<void()>& function) {
 }
 
 int Engine::retry_after() const {
-  if (stats_.tokens_per_second <= 0) return 1;
-  const double wait = static_cast<double>(stats_.waiting_tokens) / stats_.tokens_per_second;
-  return static_cast<int>(std::clamp(std::ceil(wait), 1.0, double{most_retry_seconds}));
+  return static_cast<int>(std::clamp(std::ceil(expected_wait()), 1.0, double{most_retry_seconds}));
+}
+
+// Seconds until what waits now is computed; 0: unknown. The lock is held.
+double Engine::expected_wait() const {
+  if (large_seconds_ <= 0) return 0;
+  return static_cast<double>(stats_.waiting_tokens) * large_seconds_ / large_tokens_;
 }
 
 void Engine::submit(std::shared_ptr<Work> work) {
@@ -147,8 +151,7 @@ void Engine::submit(std::shared_ptr<Work> work) {
   {
     const std::lock_guard lock(mutex_);
     if (stop_) std::rethrow_exception(shutting_down());
-    const double wait = stats_.tokens_per_second > 0 ? static_cast<double>(stats_.waiting_tokens) / stats_.tokens_per_second : 0;
-    const bool too_late = options_.queue_timeout.count() > 0 && wait > seconds(options_.queue_timeout);
+    const bool too_late = options_.queue_timeout.count() > 0 && expected_wait() > seconds(options_.queue_timeout);
     if (stats_.waiting_tokens > 0 && (too_late || stats_.waiting_tokens + tokens > options_.max_queue_tokens)) {
       ApiError error(ErrorKind::overloaded, "the queue is full: " + std::to_string(stats_.waiting_tokens) +
                                                 " tokens are waiting, padding included; try again in " + std::to_string(retry_after()) + " s");
@@ -417,10 +420,14 @@ void Engine::count_time(int64_t tokens, Clock::time_point start) {
   }
   constexpr double kept = 0.9;
   const double took = seconds(Clock::now() - start);
+  const auto all = static_cast<double>(tokens + std::exchange(inner_tokens_, 0));
   stats_.busy_seconds += took;
-  recent_tokens_ = kept * recent_tokens_ + static_cast<double>(tokens + std::exchange(inner_tokens_, 0));
+  recent_tokens_ = kept * recent_tokens_ + all;
   recent_seconds_ = kept * recent_seconds_ + took;
   stats_.tokens_per_second = recent_tokens_ / std::max(recent_seconds_, 1e-9);
+  if (all < static_cast<double>(long_batch)) return;
+  large_tokens_ = kept * large_tokens_ + all;
+  large_seconds_ = kept * large_seconds_ + took;
 }
 
 // The lock is held.

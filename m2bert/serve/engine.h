@@ -131,6 +131,7 @@ class Engine {
   void settle(const Batch& batch, Clock::time_point start);
   void expire(Clock::time_point now);
   int retry_after() const;
+  double expected_wait() const;
 
   EngineOptions options_;
   mutable std::mutex mutex_;
@@ -147,6 +148,7 @@ class Engine {
   int64_t running_tokens_ = 0, running_layers_ = 1, inner_tokens_ = 0;
   Clock::time_point layer_began_;
   double recent_tokens_ = 0, recent_seconds_ = 0;
+  double large_tokens_ = 0, large_seconds_ = 0;  // of large batches alone: a long queue is computed in such, and small ones are slower
   std::thread thread_, watcher_;
 };
 

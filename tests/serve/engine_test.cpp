@@ -155,6 +155,42 @@ TEST(Engine, AFullQueueRefusesOneTextAndManyAlike) {
   EXPECT_EQ(done.get_future().get(), nullptr);
 }
 
+// What a few tokens took says little about how long a long queue takes.
+TEST(Engine, SmallBatchesDoNotMakeItRefuse) {
+  EngineOptions options;
+  options.queue_timeout = std::chrono::seconds(2);
+  AService a(options);
+  const ServedModel& model = a.add(tiny_models().m2);
+  Done slow, many, one;
+  const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); };
+  auto work = task(model, sleep, slow);
+  work->task->padded_tokens = 8;
+  a.engine.submit(work);
+  EXPECT_EQ(slow.get_future().get(), nullptr);  // 80 tokens a second
+  {
+    const Block block(a, model);
+    a.engine.submit(rows(model, std::vector<int>(100, 32), many));
+    EXPECT_NO_THROW(a.engine.submit(rows(model, {32}, one)));
+  }
+  EXPECT_EQ(many.get_future().get(), nullptr);
+  EXPECT_EQ(one.get_future().get(), nullptr);
+}
+
+TEST(Engine, RefusesWhatLargeBatchesSayComesTooLate) {
+  EngineOptions options;
+  options.queue_timeout = std::chrono::seconds(2);
+  AService a(options);
+  const ServedModel& model = a.add(tiny_models().m2);
+  Done slow, many;
+  auto work = task(model, [] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }, slow);
+  work->task->padded_tokens = 1024;
+  a.engine.submit(work);
+  EXPECT_EQ(slow.get_future().get(), nullptr);  // some 10,000 tokens a second
+  const Block block(a, model);
+  a.engine.submit(rows(model, std::vector<int>(1000, 32), many));
+  EXPECT_EQ(kind_of([&] { a.embed(model, {"a"}); }), ErrorKind::overloaded);
+}
+
 TEST(Engine, TextsOfAClientThatHasGoneAreNotComputed) {
   AService a;
   const ServedModel& model = a.add(tiny_models().m2);
