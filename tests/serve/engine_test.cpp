@@ -186,9 +186,12 @@ TEST(Engine, RefusesWhatLargeBatchesSayComesTooLate) {
   work->task->padded_tokens = 1024;
   a.engine.submit(work);
   EXPECT_EQ(slow.get_future().get(), nullptr);  // some 10,000 tokens a second
-  const Block block(a, model);
-  a.engine.submit(rows(model, std::vector<int>(1000, 32), many));
-  EXPECT_EQ(kind_of([&] { a.embed(model, {"a"}); }), ErrorKind::overloaded);
+  {
+    const Block block(a, model);
+    a.engine.submit(rows(model, std::vector<int>(1000, 32), many));
+    EXPECT_EQ(kind_of([&] { a.embed(model, {"a"}); }), ErrorKind::overloaded);
+  }
+  many.get_future().wait();
 }
 
 TEST(Engine, TextsOfAClientThatHasGoneAreNotComputed) {
