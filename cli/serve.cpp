@@ -20,6 +20,7 @@
 #include "m2bert/io/file.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/temporaries.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/serve/api.h"
 #include "m2bert/serve/service.h"
@@ -73,7 +74,8 @@ std::vector<ModelArgument> model_arguments(const ServeCommand& command) {
   for (const std::string& text : command.models) all.push_back(model_argument(text));
   if (all.empty()) throw UsageError("no model: m2bert serve MODEL, or --model NAME=MODEL for each of several");
   if (all.size() > 1 && (!command.model.config.empty() || !command.model.tokenizer.empty()))
-    throw UsageError("--config and --tokenizer are for one model; make folders of checkpoints first: m2bert convert FILE FOLDER --config RECIPE");
+    throw UsageError(
+        "--config and --tokenizer are for one model; make folders of checkpoints first: m2bert convert FILE FOLDER --config RECIPE");
   if (!command.served_names.empty()) {
     if (all.size() > 1) throw UsageError("--served-model-name is for one model; several are named by --model NAME=MODEL");
     all.front().names.insert(all.front().names.begin(), command.served_names.begin(), command.served_names.end());
@@ -110,12 +112,13 @@ std::optional<std::string> default_prompt(const ServeCommand& command, const mod
 std::string what_it_does(const serve::ServedModel& model) {
   if (model.task() == serve::ModelTask::embed)
     return "embeds, " + std::to_string(model.embedder().dim()) + " dimensions, pooling " + model.pooling_name();
-  return "classifies, " + std::to_string(model.classifier().labels().size()) + " labels";
+  const size_t labels = model.classifier().labels().size();
+  return "classifies, " + std::to_string(labels) + (labels == 1 ? " label" : " labels");
 }
 
 void log_model(const serve::ServedModel& model, int64_t max_batch_tokens) {
-  io::info(model.name(), ": ", what_it_does(model), ", at most ", model.max_length(), " tokens, padding ", model.padding_name(), ". Task: ",
-           model.task_reason());
+  io::info(model.name(), ": ", what_it_does(model), ", at most ", model.max_length(), " tokens, padding ", model.padding_name(),
+           ". Task: ", model.task_reason());
   if (model.max_length() > max_batch_tokens)
     io::info(model.name(), ": a text of ", model.max_length(), " tokens is more than --max-batch-tokens ", max_batch_tokens,
              ", so it runs alone");
@@ -180,10 +183,11 @@ serve::EngineOptions engine_options(const ServeCommand& command) {
   return options;
 }
 
-// Waits for signals: SIGTERM and SIGINT drain, the second one ends at once; SIGHUP reads keys and certificates again.
+// Waits for signals: SIGTERM and SIGINT drain, the second one ends at once, as does the first if drain() returns false; SIGHUP reads keys
+// and certificates again.
 class SignalThread {
  public:
-  SignalThread(std::function<void()> drain, std::function<void()> reload) {
+  SignalThread(std::function<bool()> drain, std::function<void()> reload) {
     thread_ = std::thread([this, drain = std::move(drain), reload = std::move(reload)] {
       for (int stops = 0;;) {
         int signal = 0;
@@ -192,8 +196,7 @@ class SignalThread {
         if (signal == SIGUSR2 && ended_) return;
         if (signal == SIGHUP) reload();
         if (signal != SIGTERM && signal != SIGINT) continue;
-        if (++stops > 1) ::_exit(128 + signal);
-        drain();
+        if (++stops > 1 || !drain()) end_by(signal);
       }
     });
   }
@@ -213,6 +216,11 @@ class SignalThread {
   }
 
  private:
+  [[noreturn]] static void end_by(int signal) {
+    io::remove_temporaries();
+    ::_exit(128 + signal);
+  }
+
   std::atomic<bool> ended_{false};
   std::thread thread_;
 };
@@ -246,25 +254,23 @@ class RunningServer {
   void load(const std::vector<ModelArgument>& arguments) {
     engine_.run([&] {
       set_up_runtime(globals_);
-      for (const ModelArgument& argument : arguments) {
-        if (draining_) return;
+      for (const ModelArgument& argument : arguments)
         service_.add(load_served(command_, argument), {argument.names.begin() + 1, argument.names.end()});
-      }
     });
-    if (draining_) return;
     api_->set_state(serve::Api::State::ready);
-    if (draining_) api_->set_state(serve::Api::State::draining);
     print_ready();
   }
   // Until it has drained.
   void wait() {
     if (serving_.joinable()) serving_.join();
   }
-  void drain() {
+  // False before the models are loaded: there is nothing to wait for.
+  bool drain() {
+    if (api_->state() == serve::Api::State::starting) return false;
     io::info("draining: no new connections, and requests in progress have ", command_.drain_timeout, " s");
-    draining_ = true;
-    if (api_->state() == serve::Api::State::ready) api_->set_state(serve::Api::State::draining);
+    api_->set_state(serve::Api::State::draining);
     server_->drain(milliseconds(command_.drain_timeout));
+    return true;
   }
   // Reads API keys and certificates again.
   void reload() {
@@ -300,7 +306,6 @@ class RunningServer {
 
   const ServeCommand& command_;
   const Globals& globals_;
-  std::atomic<bool> draining_{false};
   std::unique_ptr<http::Server> server_;  // outlives the others, which hold responses to its connections
   serve::Metrics metrics_;
   serve::Engine engine_;
@@ -390,7 +395,7 @@ void run_serve(ServeCommand& command, const Globals& globals) {
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);  // in all threads: SignalThread waits for them
   ::signal(SIGPIPE, SIG_IGN);
   RunningServer server(command, globals, keys);
-  const SignalThread signal_thread([&] { server.drain(); }, [&] { server.reload(); });
+  const SignalThread signal_thread([&] { return server.drain(); }, [&] { server.reload(); });
   server.load(arguments);
   server.wait();
 }
@@ -402,7 +407,8 @@ void name_environment(CLI::App& app) {
 }
 
 void add_model_group(CLI::App& app, ServeCommand& command) {
-  app.add_option("model,--model,--model-id", command.models, "Model folder, checkpoint or ORG/NAME on the hub; NAME=MODEL gives it a name. Several with --model NAME=MODEL for each")
+  app.add_option("model,--model,--model-id", command.models,
+                 "Model folder, checkpoint or ORG/NAME on the hub; NAME=MODEL gives it a name. Several with --model NAME=MODEL for each")
       ->type_name("MODEL")
       ->take_all();
   app.add_option("--served-model-name", command.served_names, "Name of the model in requests and responses; several are aliases")
@@ -424,43 +430,64 @@ void add_model_group(CLI::App& app, ServeCommand& command) {
              "with other vectors. Requests may ask for either. Never the length of the neighbours in a batch.");
   add_number(app, "--max-length", command.max_length, 3, 1 << 24, "The most tokens of a text (default: the model's)");
   add_truncation_side_option(app, command.truncation_side);
-  app.add_flag("--auto-truncate", command.service.auto_truncate, "Truncate texts that are too long unless a request says otherwise; else they are errors");
+  app.add_flag("--auto-truncate", command.service.auto_truncate,
+               "Truncate texts that are too long unless a request says otherwise; else they are errors");
   app.add_flag("--accept-token-ids", command.service.accept_token_ids, "Accept token ids of the model's vocabulary as inputs");
   add_calibration_option(app, command.calibration, "Vectors (embed's .npy or .safetensors) whose ranges scale int8 and uint8 vectors");
 }
 
 void add_server_group(CLI::App& app, ServeCommand& command) {
-  app.add_option("--host,--hostname", command.host, "Address to listen on; 0.0.0.0 or :: for all, \"\" for none")->type_name("HOST")->capture_default_str();
+  app.add_option("--host,--hostname", command.host, "Address to listen on; 0.0.0.0 or :: for all, \"\" for none")
+      ->type_name("HOST")
+      ->capture_default_str();
   add_number(app, "-p,--port", command.port, 0, 65535, "Port; 0: any free one")->capture_default_str();
   app.add_option("--unix-socket,--uds-path", command.unix_socket, "Unix socket to listen on, beside the port")->type_name("FILE");
-  app.add_option("--api-key-file", command.key_file, "API keys, one a line; requests bring one (Authorization: Bearer KEY)")->type_name("FILE");
-  app.add_option("--api-key", command.key, "An API key; better in M2BERT_API_KEY or --api-key-file, which other users do not see")->type_name("KEY");
+  app.add_option("--api-key-file", command.key_file, "API keys, one a line; requests bring one (Authorization: Bearer KEY)")
+      ->type_name("FILE");
+  app.add_option("--api-key", command.key, "An API key; better in M2BERT_API_KEY or --api-key-file, which other users do not see")
+      ->type_name("KEY");
   app.add_option("--tls-cert", command.tls_cert, "Certificate chain (PEM)")->type_name("FILE");
   app.add_option("--tls-key", command.tls_key, "Its private key (PEM)")->type_name("FILE");
-  app.add_option("--cors-allow-origin", command.cors, "Web origins that may ask; \"*\" for any (default: none)")->type_name("ORIGIN")->take_all();
+  app.add_option("--cors-allow-origin", command.cors, "Web origins that may ask; \"*\" for any (default: none)")
+      ->type_name("ORIGIN")
+      ->take_all();
   add_choice(app, "--log-format", command.log_format, {"text", "json"}, "Form of the log on stderr");
   app.add_flag("--json-output", command.json_log, "The same as --log-format json");
   app.add_flag("--no-request-log", command.no_request_log, "No line for each request");
-  app.add_option("--settings", command.settings, "YAML file of options: port: 8080. The command line and the environment come first")->type_name("FILE");
+  app.add_option("--settings", command.settings, "YAML file of options: port: 8080. The command line and the environment come first")
+      ->type_name("FILE");
 }
 
 void add_limit_group(CLI::App& app, ServeCommand& command) {
   constexpr int64_t most = int64_t{1} << 40;
-  add_number(app, "--max-batch-tokens", command.max_batch_tokens, int64_t{1}, most, "Tokens of a batch, padding included; a longer text runs alone")->capture_default_str();
+  add_number(app, "--max-batch-tokens", command.max_batch_tokens, int64_t{1}, most,
+             "Tokens of a batch, padding included; a longer text runs alone")
+      ->capture_default_str();
   add_number(app, "--max-batch-requests", command.max_batch_rows, int64_t{1}, most, "Texts of a batch")->capture_default_str();
-  add_number(app, "--max-client-batch-size", command.service.max_inputs, size_t{1}, size_t{1} << 20, "Texts of a request")->capture_default_str();
-  add_number(app, "--max-input-bytes", command.service.max_input_chars, size_t{1}, size_t{1} << 32, "Bytes of a text")->capture_default_str();
+  add_number(app, "--max-client-batch-size", command.service.max_inputs, size_t{1}, size_t{1} << 20, "Texts of a request")
+      ->capture_default_str();
+  add_number(app, "--max-input-bytes", command.service.max_input_chars, size_t{1}, size_t{1} << 32, "Bytes of a text")
+      ->capture_default_str();
   add_number(app, "--payload-limit", command.payload_limit, int64_t{1}, most, "Bytes of a request's body")->capture_default_str();
-  add_number(app, "--max-queue-tokens", command.max_queue_tokens, int64_t{1}, most, "Tokens that may wait, padding included; further requests get 429")->capture_default_str();
-  add_number(app, "--max-concurrent-requests", command.service.max_requests, size_t{1}, size_t{1} << 24, "Requests in progress; further ones get 429")->capture_default_str();
-  add_number(app, "--max-connections", command.max_connections, int64_t{1}, int64_t{1} << 20, "Open connections; further ones get 503")->capture_default_str();
-  add_number(app, "--queue-timeout", command.queue_timeout, 0.0, 1e6, "Seconds that a request may wait before it is computed, then 504; 0: no limit")->capture_default_str();
-  add_number(app, "--drain-timeout", command.drain_timeout, 0.0, 1e6, "Seconds that requests in progress have after SIGTERM")->capture_default_str();
+  add_number(app, "--max-queue-tokens", command.max_queue_tokens, int64_t{1}, most,
+             "Tokens that may wait, padding included; further requests get 429")
+      ->capture_default_str();
+  add_number(app, "--max-concurrent-requests", command.service.max_requests, size_t{1}, size_t{1} << 24,
+             "Requests in progress; further ones get 429")
+      ->capture_default_str();
+  add_number(app, "--max-connections", command.max_connections, int64_t{1}, int64_t{1} << 20, "Open connections; further ones get 503")
+      ->capture_default_str();
+  add_number(app, "--queue-timeout", command.queue_timeout, 0.0, 1e6,
+             "Seconds that a request may wait before it is computed, then 504; 0: no limit")
+      ->capture_default_str();
+  add_number(app, "--drain-timeout", command.drain_timeout, 0.0, 1e6, "Seconds that requests in progress have after SIGTERM")
+      ->capture_default_str();
   add_number(app, "--header-timeout", command.header_timeout, 0.001, 1e6, "Seconds for a request's header")->capture_default_str();
   add_number(app, "--body-timeout", command.body_timeout, 0.001, 1e6, "Seconds for its body")->capture_default_str();
   add_number(app, "--idle-timeout", command.idle_timeout, 0.001, 1e6, "Seconds that a connection may be idle")->capture_default_str();
   add_number(app, "--write-timeout", command.write_timeout, 0.001, 1e6, "Seconds for a response")->capture_default_str();
-  add_number(app, "--tokenization-workers", command.workers, 1, 1024, "Threads that read requests and tokenize (default: half the cores, at least 2)");
+  add_number(app, "--tokenization-workers", command.workers, 1, 1024,
+             "Threads that read requests and tokenize (default: half the cores, at least 2)");
   add_number(app, "--io-threads", command.io_threads, 1, 256, "Threads of the sockets")->capture_default_str();
 }
 

@@ -134,9 +134,7 @@ void Engine::run(const std::function<void()>& function) {
   if (error) std::rethrow_exception(error);
 }
 
-int Engine::retry_after() const {
-  return static_cast<int>(std::clamp(std::ceil(expected_wait()), 1.0, double{most_retry_seconds}));
-}
+int Engine::retry_after() const { return static_cast<int>(std::clamp(std::ceil(expected_wait()), 1.0, double{most_retry_seconds})); }
 
 // Seconds until what waits now is computed; 0: unknown. The lock is held.
 double Engine::expected_wait() const {
@@ -154,7 +152,8 @@ void Engine::submit(std::shared_ptr<Work> work) {
     const bool too_late = options_.queue_timeout.count() > 0 && expected_wait() > seconds(options_.queue_timeout);
     if (stats_.waiting_tokens > 0 && (too_late || stats_.waiting_tokens + tokens > options_.max_queue_tokens)) {
       ApiError error(ErrorKind::overloaded, "the queue is full: " + std::to_string(stats_.waiting_tokens) +
-                                                " tokens are waiting, padding included; try again in " + std::to_string(retry_after()) + " s");
+                                                " tokens are waiting, padding included; try again in " + std::to_string(retry_after()) +
+                                                " s");
       error.retry_after = retry_after();
       throw error;
     }
@@ -222,8 +221,9 @@ void Engine::expire(Clock::time_point now) {
     const double waited = seconds(now - work->queued);
     std::string text = std::to_string(waited);
     text.resize(text.find('.') + 2);
-    finish(work, std::make_exception_ptr(ApiError(ErrorKind::deadline, "the request waited " + text + " s in the queue, the most that "
-                                                                       "--queue-timeout allows")));
+    finish(work, std::make_exception_ptr(ApiError(ErrorKind::deadline, "the request waited " + text +
+                                                                           " s in the queue, the most that "
+                                                                           "--queue-timeout allows")));
   }
 }
 

@@ -31,8 +31,8 @@ inline double seconds(Clock::duration duration) { return std::chrono::duration<d
 // What a batch has in common.
 struct BatchClass {
   const ServedModel* model = nullptr;
-  int length = 0;         // padded; with masked padding, of the class, and batches are padded to their longest text
-  int prompt_tokens = 0;  // as in infer::Window
+  int length = 0;          // padded; with masked padding, of the class, and batches are padded to their longest text
+  int prompt_tokens = 0;   // as in infer::Window
   infer::VectorForm form;  // for models that embed
   auto operator<=>(const BatchClass&) const = default;
 };
@@ -76,9 +76,9 @@ struct Work {
 };
 
 struct EngineOptions {
-  int64_t max_batch_tokens = 16384;      // with padding; a longer text runs alone
+  int64_t max_batch_tokens = 16384;  // with padding; a longer text runs alone
   int64_t max_batch_rows = 1024;
-  int64_t max_queue_tokens = 16 << 20;   // waiting, with padding
+  int64_t max_queue_tokens = 16 << 20;              // waiting, with padding
   std::chrono::milliseconds queue_timeout{60'000};  // 0: none
 };
 
@@ -100,8 +100,8 @@ class Engine {
 
   // Runs `function` on the thread that owns MLX, and returns when it has returned. Rethrows what it throws. For loading models.
   void run(const std::function<void()>& function);
-  // Throws ApiError (overloaded, with retry_after) if the queue is full or its end cannot be reached within the timeout: for requests of one
-  // text and of many alike. A request that finds the queue empty is never refused.
+  // Throws ApiError (overloaded, with retry_after) if the queue is full or its end cannot be reached within the timeout: for requests of
+  // one text and of many alike. A request that finds the queue empty is never refused.
   void submit(std::shared_ptr<Work> work);
   // Ends what runs after its layer's end, and fails what waits and what is still submitted (ErrorKind::unavailable).
   void stop();

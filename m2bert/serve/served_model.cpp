@@ -31,7 +31,8 @@ std::string ServedModel::padding_name(const std::optional<infer::PadMode>& asked
 std::string ServedModel::pooling_name() const { return embedder_ ? models::name(embedder_->pooling()) : "classifier"; }
 
 infer::Embedder& ServedModel::embedder() const {
-  require(embedder_ != nullptr, "the model ", name_, " classifies texts and gives no vectors: use /predict or /classify, or serve it with --task embed");
+  require(embedder_ != nullptr, "the model ", name_,
+          " classifies texts and gives no vectors: use /predict or /classify, or serve it with --task embed");
   return *embedder_;
 }
 

@@ -67,15 +67,17 @@ struct TextResults {
 struct Vectors : TextResults {
   int dim = 0;
   std::vector<float> values;  // [n, dim]
-  std::span<const float> vector(size_t i) const { return std::span(values).subspan(i * static_cast<size_t>(dim), static_cast<size_t>(dim)); }
+  std::span<const float> vector(size_t i) const {
+    return std::span(values).subspan(i * static_cast<size_t>(dim), static_cast<size_t>(dim));
+  }
 };
 
 // The passages of late chunking, in the order of the texts.
 struct Passages : TextResults {
   int dim = 0;
-  std::vector<float> values;         // [passages, dim]
-  std::vector<uint32_t> inputs;      // [passages], the text of each
-  std::vector<infer::Span> spans;    // [passages], in characters
+  std::vector<float> values;       // [passages, dim]
+  std::vector<uint32_t> inputs;    // [passages], the text of each
+  std::vector<infer::Span> spans;  // [passages], in characters
 };
 
 struct TokenStates : TextResults {

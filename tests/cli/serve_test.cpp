@@ -88,13 +88,14 @@ void expect_refused(Strings arguments, int code, const std::string& part, HowToR
 const std::string one_text = R"({"inputs": "a"})";
 
 TEST(Serve, TheReadyLineSaysWhereAndWhat) {
-  const Outcome outcome = serve({"one=" + tiny_models().m2, "--model", "two=" + tiny_models().classifier, "--port", "0"}, [](const Serving& s) {
-    EXPECT_EQ(s.ready, "ready: http://127.0.0.1:" + std::to_string(s.port) + " serves one (embed), two (classify)\n");
-    const io::Tree models = s.json("/v1/models").at("data");
-    ASSERT_EQ(models.items().size(), 2u);
-    EXPECT_EQ(models.items()[1].at("id").string(), "two");
-    EXPECT_EQ(s.ask(post("/predict", R"({"inputs": "a", "model": "two"})")).status, 200);
-  });
+  const Outcome outcome =
+      serve({"one=" + tiny_models().m2, "--model", "two=" + tiny_models().classifier, "--port", "0"}, [](const Serving& s) {
+        EXPECT_EQ(s.ready, "ready: http://127.0.0.1:" + std::to_string(s.port) + " serves one (embed), two (classify)\n");
+        const io::Tree models = s.json("/v1/models").at("data");
+        ASSERT_EQ(models.items().size(), 2u);
+        EXPECT_EQ(models.items()[1].at("id").string(), "two");
+        EXPECT_EQ(s.ask(post("/predict", R"({"inputs": "a", "model": "two"})")).status, 200);
+      });
   EXPECT_EQ(outcome.code, 0);
   EXPECT_PRED2(has, outcome.err, "one: embeds, 16 dimensions");
   EXPECT_PRED2(has, outcome.err, "Task: it has no classification head");
@@ -113,17 +114,21 @@ TEST(Serve, TheReadyLineAsJson) {
 
 TEST(Serve, TheCommandLineComesBeforeTheEnvironmentAndThatBeforeTheFile) {
   const Scratch scratch;
-  const std::string settings = scratch.put("serve.yaml", "max-client-batch-size: 3\nqueue-timeout: 7.5\nthreads: 1\nauto-truncate: true\n").string();
+  const std::string settings =
+      scratch.put("serve.yaml", "max-client-batch-size: 3\nqueue-timeout: 7.5\nthreads: 1\nauto-truncate: true\n").string();
   HowToRun with_variable;
   with_variable.environment = {{"M2BERT_MAX_CLIENT_BATCH_SIZE", "4"}};
   const auto largest = [&](Strings arguments, const HowToRun& how) {
     int64_t found = 0;
     arguments.insert(arguments.end(), {"--settings", settings});
-    serve_tiny(arguments, [&](const Serving& s) {
-      const io::Tree info = s.json("/info");
-      found = info.at("max_client_batch_size").integer();
-      EXPECT_TRUE(info.at("auto_truncate").boolean());
-    }, how);
+    serve_tiny(
+        arguments,
+        [&](const Serving& s) {
+          const io::Tree info = s.json("/info");
+          found = info.at("max_client_batch_size").integer();
+          EXPECT_TRUE(info.at("auto_truncate").boolean());
+        },
+        how);
     return found;
   };
   EXPECT_EQ(largest({}, {}), 3);
@@ -133,23 +138,56 @@ TEST(Serve, TheCommandLineComesBeforeTheEnvironmentAndThatBeforeTheFile) {
 
 TEST(Serve, EverythingFromAFileOrTheEnvironment) {
   const Scratch scratch;
-  const std::string settings = scratch.put("serve.yaml", "model: [one=" + tiny_models().m2 + ", two=" + tiny_models().m2_other + "]\nport: 0\n").string();
+  const std::string settings =
+      scratch.put("serve.yaml", "model: [one=" + tiny_models().m2 + ", two=" + tiny_models().m2_other + "]\nport: 0\n").string();
   HowToRun how;
-  how.environment = {{"M2BERT_SETTINGS", settings}, {"M2BERT_THREADS", "1"}, {"M2BERT_LOG_FORMAT", "json"}, {"M2BERT_AUTO_TRUNCATE", "true"}};
-  const Outcome outcome = serve({}, [](const Serving& s) {
-    EXPECT_EQ(s.json("/info").at("served_models").as<Strings>(), (Strings{"one", "two"}));
-    EXPECT_EQ(s.ask(post("/embed", one_text)).status, 200);
-  }, how);
+  how.environment = {
+      {"M2BERT_SETTINGS", settings}, {"M2BERT_THREADS", "1"}, {"M2BERT_LOG_FORMAT", "json"}, {"M2BERT_AUTO_TRUNCATE", "true"}};
+  const Outcome outcome = serve(
+      {},
+      [](const Serving& s) {
+        EXPECT_EQ(s.json("/info").at("served_models").as<Strings>(), (Strings{"one", "two"}));
+        EXPECT_EQ(s.ask(post("/embed", one_text)).status, 200);
+      },
+      how);
   EXPECT_PRED2(has, outcome.err, R"("path":"/embed","status":200)");
 }
 
 TEST(Serve, OptionsOfTei) {
   const Scratch scratch;
   const std::string socket = (scratch / "socket").string();
-  const Strings arguments = {"--model-id", tiny_models().m2, "--hostname", "127.0.0.1", "--port", "0", "--uds-path", socket, "--served-model-name", "name",
-                             "--dtype", "float32", "--pooling", "mean", "--auto-truncate", "--default-prompt", "a ", "--tokenization-workers", "3",
-                             "--max-concurrent-requests", "9", "--max-batch-tokens", "100", "--max-batch-requests", "5", "--max-client-batch-size", "6",
-                             "--payload-limit", "1000", "--json-output", "--cors-allow-origin", "https://a.example"};
+  const Strings arguments = {"--model-id",
+                             tiny_models().m2,
+                             "--hostname",
+                             "127.0.0.1",
+                             "--port",
+                             "0",
+                             "--uds-path",
+                             socket,
+                             "--served-model-name",
+                             "name",
+                             "--dtype",
+                             "float32",
+                             "--pooling",
+                             "mean",
+                             "--auto-truncate",
+                             "--default-prompt",
+                             "a ",
+                             "--tokenization-workers",
+                             "3",
+                             "--max-concurrent-requests",
+                             "9",
+                             "--max-batch-tokens",
+                             "100",
+                             "--max-batch-requests",
+                             "5",
+                             "--max-client-batch-size",
+                             "6",
+                             "--payload-limit",
+                             "1000",
+                             "--json-output",
+                             "--cors-allow-origin",
+                             "https://a.example"};
   const Outcome outcome = serve(arguments, [&](const Serving& s) {
     const io::Tree info = s.json("/info");
     EXPECT_EQ(info.at("model_id").string(), "name");
@@ -222,7 +260,9 @@ TEST(Serve, ApiKeys) {
   const Scratch scratch;
   const fs::path keys = scratch.put("keys.txt", "# ours\n\nfirst key\r\nkestrel\n");
   fs::permissions(keys, fs::perms::owner_read | fs::perms::owner_write);
-  const auto status = [](const Serving& s, const std::string& key) { return s.ask(post("/embed", one_text, "Authorization: Bearer " + key + "\r\n")).status; };
+  const auto status = [](const Serving& s, const std::string& key) {
+    return s.ask(post("/embed", one_text, "Authorization: Bearer " + key + "\r\n")).status;
+  };
   const Outcome outcome = serve_tiny({"--api-key-file", keys.string(), "--api-key", "third"}, [&](const Serving& s) {
     EXPECT_EQ(s.ask(post("/embed", one_text)).status, 401);
     EXPECT_EQ(status(s, "wrong"), 401);
@@ -240,7 +280,8 @@ TEST(Serve, ApiKeys) {
     EXPECT_EQ(status(s, "fourth"), 200);
   });
   EXPECT_EQ(outcome.code, 0);
-  for (const char* secret : {"first key", "kestrel", "third", "fourth", "wrong", "every user"}) EXPECT_FALSE(has(outcome.err, secret)) << secret;
+  for (const char* secret : {"first key", "kestrel", "third", "fourth", "wrong", "every user"})
+    EXPECT_FALSE(has(outcome.err, secret)) << secret;
 }
 
 TEST(Serve, KeyFilesThatCannotBe) {
@@ -349,6 +390,24 @@ TEST(Serve, ASecondSigtermEndsAtOnce) {
     EXPECT_TRUE(eventually([&] { return s.process.has_ended(); }));
   });
   EXPECT_EQ(outcome.code, 128 + SIGTERM);
+}
+
+// Loading, which may be a download, is not waited for.
+TEST(Serve, SigtermEndsAServerThatIsLoading) {
+  const Scratch scratch;
+  const std::string socket = (scratch / "socket").string(), recipe = (scratch / "recipe.yaml").string();
+  ASSERT_EQ(::mkfifo(recipe.c_str(), 0600), 0);  // nobody writes into it, so reading it does not end
+  HowToRun how;
+  how.meanwhile = [&](const Running& process) {
+    EXPECT_TRUE(eventually([&] { return fs::exists(socket); }));
+    ::kill(process.pid, SIGTERM);
+    EXPECT_TRUE(eventually([&] { return process.has_ended(); }));
+    ::kill(process.pid, SIGKILL);
+  };
+  const Outcome outcome =
+      run({"serve", tiny_models().checkpoint + "/checkpoint.pt", "--config", recipe, "--host", "", "--unix-socket", socket}, how);
+  EXPECT_EQ(outcome.code, 128 + SIGTERM) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
 }
 
 TEST(Serve, TheDrainHasALimit) {

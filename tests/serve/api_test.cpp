@@ -101,7 +101,8 @@ TEST(Api, ValuesThatAreNotFinite) {
   a.add(with_nan_states(scratch), "tiny", mean);
   const std::string message = "NaN or infinite";
   EXPECT_PRED2(has, a.json("/v1/embeddings", R"({"input": "a"})", 424).at("error").at("message").string(), message);
-  EXPECT_PRED2(has, a.json("/v1/embeddings", R"({"input": "a", "chunking": {"tokens": 3}})", 424).at("error").at("message").string(), message);
+  EXPECT_PRED2(has, a.json("/v1/embeddings", R"({"input": "a", "chunking": {"tokens": 3}})", 424).at("error").at("message").string(),
+               message);
   EXPECT_EQ(a.json("/embed_all", R"({"inputs": "a"})", 424).at("error_type").string(), "Backend");
   EXPECT_EQ(a.json("/pooling", R"({"input": "a"})", 424).at("error").at("type").string(), "server_error");
 }
@@ -166,7 +167,9 @@ TEST(Api, Keys) {
   AnApi a;
   a.add(tiny_models().m2);
   a.api.set_keys({"right", "other"});
-  const auto status = [&](std::vector<http::Header> headers) { return a.ask("POST", "/embed", R"({"inputs": "a"})", std::move(headers)).status; };
+  const auto status = [&](std::vector<http::Header> headers) {
+    return a.ask("POST", "/embed", R"({"inputs": "a"})", std::move(headers)).status;
+  };
   EXPECT_EQ(status({}), 401);
   EXPECT_EQ(status({{"authorization", "Bearer wrong"}}), 401);
   EXPECT_EQ(status({{"Authorization", "Bearer rightx"}}), 401);
@@ -182,7 +185,8 @@ TEST(Api, ProbesSayWhetherTheServerIsReady) {
   a.add(tiny_models().m2);
   const auto statuses = [&](Api::State state) {
     a.api.set_state(state);
-    return std::vector<int>{a.ask("GET", "/livez").status, a.ask("GET", "/readyz").status, a.ask("POST", "/embed", R"({"inputs": "a"})").status};
+    return std::vector<int>{a.ask("GET", "/livez").status, a.ask("GET", "/readyz").status,
+                            a.ask("POST", "/embed", R"({"inputs": "a"})").status};
   };
   EXPECT_EQ(statuses(Api::State::starting), (std::vector<int>{200, 503, 503}));
   EXPECT_EQ(statuses(Api::State::ready), (std::vector<int>{200, 200, 200}));

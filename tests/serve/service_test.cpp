@@ -142,7 +142,8 @@ TEST(Service, PassagesAndTokensWithNanAreNoFaultOfTheClient) {
   const auto passages = [&] {
     const auto caller = std::make_shared<TestCaller>();
     std::promise<Passages> result;
-    a.service.embed_passages(caller, broken, inputs_of_texts({"a b c"}), {}, by_tokens, [&](Passages&& p) { result.set_value(std::move(p)); });
+    a.service.embed_passages(caller, broken, inputs_of_texts({"a b c"}), {}, by_tokens,
+                             [&](Passages&& p) { result.set_value(std::move(p)); });
     AService::wait(result, *caller);
   };
   const auto tokens = [&] {
@@ -165,7 +166,8 @@ TEST(Service, PassagesCountAsComputedTokens) {
   by_tokens.size.tokens = 2;
   const auto caller = std::make_shared<TestCaller>();
   std::promise<Passages> result;
-  a.service.embed_passages(caller, model, inputs_of_texts({"a b c", "d"}), {}, by_tokens, [&](Passages&& p) { result.set_value(std::move(p)); });
+  a.service.embed_passages(caller, model, inputs_of_texts({"a b c", "d"}), {}, by_tokens,
+                           [&](Passages&& p) { result.set_value(std::move(p)); });
   AService::wait(result, *caller);
   EXPECT_EQ(a.engine.stats().rows, 2u);
   EXPECT_EQ(a.engine.stats().tokens, 8u);
@@ -178,7 +180,8 @@ TEST(Service, PassagesAreThoseOfLateChunks) {
   const auto passages = [&](const Chunking& chunking) {
     const auto caller = std::make_shared<TestCaller>();
     std::promise<Passages> result;
-    a.service.embed_passages(caller, model, inputs_of_texts({text, "f"}), {}, chunking, [&](Passages&& p) { result.set_value(std::move(p)); });
+    a.service.embed_passages(caller, model, inputs_of_texts({text, "f"}), {}, chunking,
+                             [&](Passages&& p) { result.set_value(std::move(p)); });
     return AService::wait(result, *caller);
   };
   Chunking by_tokens;
