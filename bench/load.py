@@ -4,7 +4,7 @@ Called by `script/load`.
 
     python3 bench/load.py [--model DIR] [--short] [--only connections slow throughput latency steady memory drain long] [--threads N]
         [--steady-seconds N] [--short-requests N] [--long-requests N] [--memory-model DIR] [--drains N] [--long-model DIR [--long-config FILE]]
-        [--out bench/results] [--no-record]
+        [--out bench/results] [--update RECORD.json] [--no-record]
 
 connections  5,000 open connections, of which each asks once
 slow         1,000 clients that send a byte now and then, and GET /health beside them
@@ -265,20 +265,22 @@ async def send_all(port, requests, concurrency=64):
 
 
 async def memory(options):
-    """Grows over the second half of the requests, when every cache is warm."""
-    short, long = (2000, 50) if options.short else (options.short_requests, options.long_requests)
+    """Grows over so many requests, which follow a warm-up of a quarter as many, but at least 20,000."""
+    short, long = (20_000, 50) if options.short else (options.short_requests, options.long_requests)
     state = random.Random(3)
     server = Server(options.memory_model or options.model, options.threads)
     found = {"model": Path(options.memory_model or options.model).name} if options.memory_model else {}
     for name, count, words in (("short", short, (3, 40)), ("long", long, (150, 150))):
         texts = [request_of(text_of(state, state.randint(*words))) for _ in range(500)]
-        resident = []
+        warm_up = max(count // 4, 20_000)
+        await send_all(server.port, itertools.islice(itertools.cycle(texts), warm_up))
+        resident = [server.resident()]
         begin = time.monotonic()
-        for _ in range(2):
-            await send_all(server.port, itertools.islice(itertools.cycle(texts), count // 2))
+        for _ in range(10):
+            await send_all(server.port, itertools.islice(itertools.cycle(texts), count // 10))
             resident.append(server.resident())
-        found[name] = {"requests": count, "requests_per_s": count / (time.monotonic() - begin), "resident_mib": resident[1] / 2**20,
-                       "growth": resident[1] / resident[0] - 1}
+        found[name] = {"warm_up": warm_up, "requests": count, "requests_per_s": count / (time.monotonic() - begin),
+                       "resident_mib": [round(bytes / 2**20, 1) for bytes in resident], "growth": resident[-1] / resident[0] - 1}
     server.stop()
     found["held"] = all(found[name]["growth"] < 0.02 for name in ("short", "long"))
     return found
@@ -390,12 +392,12 @@ def shown(value):
 
 
 def record_text(options, machine, when, results):
-    lines = ["# The server under load", "", f"- Command: `{' '.join(['python3', 'bench/load.py', *sys.argv[1:]])}`",
+    lines = ["# The server under load", "", *(f"- Command: `{command}`" for command in dict.fromkeys(found["command"] for found in results.values())),
              f"- Hardware: {machine['cpu']}, {machine['cores']} cores; the clients run on the same cores as the server.",
              f"- Model: {Path(options.model).parent.name}, {options.threads} threads.", f"- Date: {when}.", ""]
     for name, found in results.items():
         lines += [f"## {name}: {'held' if found['held'] else 'NOT HELD'}", ""]
-        lines += [f"- {key}: {shown(value)}" for key, value in found.items() if key != "held"] + [""]
+        lines += [f"- {key}: {shown(value)}" for key, value in found.items() if key not in ("held", "command")] + [""]
     return "\n".join(lines)
 
 
@@ -413,6 +415,7 @@ def main():
     parser.add_argument("--long-config", help="its recipe")
     parser.add_argument("--drains", type=int, default=100)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    parser.add_argument("--update", type=Path, help="the .json of a record whose other results are kept")
     parser.add_argument("--no-record", action="store_true")
     options = parser.parse_args()
     if options.only and "long" in options.only and not options.long_model:
@@ -421,11 +424,13 @@ def main():
     results = {}
     for name in options.only:
         begin = time.monotonic()
-        results[name] = asyncio.run(TESTS[name](options))
+        results[name] = {**asyncio.run(TESTS[name](options)), "command": " ".join(["python3", "bench/load.py", *sys.argv[1:]])}
         print(f"{name}: {'held' if results[name]['held'] else 'NOT HELD'} ({time.monotonic() - begin:.0f} s)  {shown(results[name])}", flush=True)
     if not options.no_record:
         when = datetime.date.today().isoformat()
         machine = hardware()
+        if options.update:
+            results = {**json.loads(options.update.read_text())["results"], **results}
         write_record(options.out, "load", machine, when, record_text(options, machine, when, results), results)
     sys.exit(0 if all(found["held"] for found in results.values()) else 1)
 
