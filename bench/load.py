@@ -421,17 +421,14 @@ def main():
     if options.only and "long" in options.only and not options.long_model:
         parser.error("long wants --long-model")
     options.only = options.only or [name for name in TESTS if name != "long" or options.long_model]
-    results = {}
+    results = json.loads(options.update.read_text())["results"] if options.update else {}
+    when, machine = datetime.date.today().isoformat(), hardware()
     for name in options.only:
         begin = time.monotonic()
         results[name] = {**asyncio.run(TESTS[name](options)), "command": " ".join(["python3", "bench/load.py", *sys.argv[1:]])}
         print(f"{name}: {'held' if results[name]['held'] else 'NOT HELD'} ({time.monotonic() - begin:.0f} s)  {shown(results[name])}", flush=True)
-    if not options.no_record:
-        when = datetime.date.today().isoformat()
-        machine = hardware()
-        if options.update:
-            results = {**json.loads(options.update.read_text())["results"], **results}
-        write_record(options.out, "load", machine, when, record_text(options, machine, when, results), results)
+        if not options.no_record:  # after each test: a later one may fail
+            write_record(options.out, "load", machine, when, record_text(options, machine, when, results), results)
     sys.exit(0 if all(found["held"] for found in results.values()) else 1)
 
 

@@ -134,22 +134,37 @@ void Engine::run(const std::function<void()>& function) {
   if (error) std::rethrow_exception(error);
 }
 
-int Engine::retry_after() const { return static_cast<int>(std::clamp(std::ceil(expected_wait()), 1.0, double{most_retry_seconds})); }
+// Seconds in which so many tokens are computed; 0: unknown. The lock is held.
+double Engine::time_of(int64_t tokens) const {
+  return large_seconds_ > 0 ? static_cast<double>(tokens) * large_seconds_ / large_tokens_ : 0;
+}
 
-// Seconds until what waits now is computed; 0: unknown. The lock is held.
-double Engine::expected_wait() const {
-  if (large_seconds_ <= 0) return 0;
-  return static_cast<double>(stats_.waiting_tokens) * large_seconds_ / large_tokens_;
+int Engine::retry_after() const {
+  return static_cast<int>(std::clamp(std::ceil(time_of(stats_.waiting_tokens)), 1.0, double{most_retry_seconds}));
+}
+
+// The waiting tokens that hold up a text of this cost: those of much longer ones do not. The lock is held.
+int64_t Engine::tokens_before(int64_t cost) const {
+  const auto holds_up = [&](int64_t other) { return cost * much_smaller > other; };
+  int64_t tokens = 0;
+  for (const auto& [of, entries] : classes_)
+    if (holds_up(of.length)) tokens += static_cast<int64_t>(entries.size()) * of.length;
+  for (const Entry& entry : tasks_)
+    if (holds_up(entry.work->task->padded_tokens)) tokens += entry.work->waiting_tokens;
+  return tokens;
 }
 
 void Engine::submit(std::shared_ptr<Work> work) {
-  int64_t tokens = work->task ? work->task->padded_tokens : 0;
-  for (const Row& row : work->rows) tokens += cost_of(row);
+  int64_t tokens = work->task ? work->task->padded_tokens : 0, largest = tokens;
+  for (const Row& row : work->rows) {
+    tokens += cost_of(row);
+    largest = std::max<int64_t>(largest, row.batch_class.length);
+  }
   const Clock::time_point now = Clock::now();
   {
     const std::lock_guard lock(mutex_);
     if (stop_) std::rethrow_exception(shutting_down());
-    const bool too_late = options_.queue_timeout.count() > 0 && expected_wait() > seconds(options_.queue_timeout);
+    const bool too_late = options_.queue_timeout.count() > 0 && time_of(tokens_before(largest)) > seconds(options_.queue_timeout);
     if (stats_.waiting_tokens > 0 && (too_late || stats_.waiting_tokens + tokens > options_.max_queue_tokens)) {
       ApiError error(ErrorKind::overloaded, "the queue is full: " + std::to_string(stats_.waiting_tokens) +
                                                 " tokens are waiting, padding included; try again in " + std::to_string(retry_after()) +

@@ -101,7 +101,7 @@ class Engine {
   // Runs `function` on the thread that owns MLX, and returns when it has returned. Rethrows what it throws. For loading models.
   void run(const std::function<void()>& function);
   // Throws ApiError (overloaded, with retry_after) if the queue is full or its end cannot be reached within the timeout: for requests of
-  // one text and of many alike. A request that finds the queue empty is never refused.
+  // one text and of many alike. Much longer texts in the queue hold up no short one. A request that finds the queue empty is never refused.
   void submit(std::shared_ptr<Work> work);
   // Ends what runs after its layer's end, and fails what waits and what is still submitted (ErrorKind::unavailable).
   void stop();
@@ -131,7 +131,8 @@ class Engine {
   void settle(const Batch& batch, Clock::time_point start);
   void expire(Clock::time_point now);
   int retry_after() const;
-  double expected_wait() const;
+  double time_of(int64_t tokens) const;
+  int64_t tokens_before(int64_t cost) const;
 
   EngineOptions options_;
   mutable std::mutex mutex_;

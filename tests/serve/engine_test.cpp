@@ -155,6 +155,27 @@ TEST(Engine, AFullQueueRefusesOneTextAndManyAlike) {
   EXPECT_EQ(done.get_future().get(), nullptr);
 }
 
+TEST(Engine, ALongTextInTheQueueMakesItRefuseNoShortOne) {
+  EngineOptions options;
+  options.queue_timeout = std::chrono::seconds(2);
+  AService a(options);
+  const ServedModel& model = a.add(tiny_models().m2);
+  Done slow, large, one;
+  auto work = task(model, [] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }, slow);
+  work->task->padded_tokens = 1024;
+  a.engine.submit(work);
+  EXPECT_EQ(slow.get_future().get(), nullptr);  // some 10,000 tokens a second
+  {
+    const Block block(a, model);
+    auto waits = task(model, [] {}, large);
+    waits->task->padded_tokens = 100'000;
+    a.engine.submit(waits);
+    EXPECT_NO_THROW(a.engine.submit(rows(model, {32}, one)));
+  }
+  EXPECT_EQ(large.get_future().get(), nullptr);
+  EXPECT_EQ(one.get_future().get(), nullptr);
+}
+
 // What a few tokens took says little about how long a long queue takes.
 TEST(Engine, SmallBatchesDoNotMakeItRefuse) {
   EngineOptions options;
