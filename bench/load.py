@@ -425,8 +425,9 @@ def main():
     when, machine = datetime.date.today().isoformat(), hardware()
     for name in options.only:
         begin = time.monotonic()
-        results[name] = {**asyncio.run(TESTS[name](options)), "command": " ".join(["python3", "bench/load.py", *sys.argv[1:]])}
-        print(f"{name}: {'held' if results[name]['held'] else 'NOT HELD'} ({time.monotonic() - begin:.0f} s)  {shown(results[name])}", flush=True)
+        found = asyncio.run(TESTS[name](options))
+        results[name] = {**found, "command": " ".join(["python3", "bench/load.py", *sys.argv[1:]])}
+        print(f"{name}: {'held' if found['held'] else 'NOT HELD'} ({time.monotonic() - begin:.0f} s)  {shown(found)}", flush=True)
         if not options.no_record:  # after each test: a later one may fail
             write_record(options.out, "load", machine, when, record_text(options, machine, when, results), results)
     sys.exit(0 if all(found["held"] for found in results.values()) else 1)
