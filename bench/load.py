@@ -2,19 +2,22 @@
 
 Called by `script/load`.
 
-    python3 bench/load.py [--model DIR] [--short] [--only connections slow throughput latency steady memory drain] [--threads N]
-        [--steady-seconds N] [--short-requests N] [--long-requests N] [--drains N] [--out bench/results] [--no-record]
+    python3 bench/load.py [--model DIR] [--short] [--only connections slow throughput latency steady memory drain long] [--threads N]
+        [--steady-seconds N] [--short-requests N] [--long-requests N] [--memory-model DIR] [--drains N] [--long-model DIR [--long-config FILE]]
+        [--out bench/results] [--update RECORD.json] [--no-record]
 
 connections  5,000 open connections, of which each asks once
 slow         1,000 clients that send a byte now and then, and GET /health beside them
 throughput   texts a second at concurrency 8, beside `m2bert embed` with the same texts
 latency      what the server adds to the computation of one text
 steady       80% of that rate for ten minutes: no failure but 429
-memory       resident memory over many short and many long requests
-drain        SIGTERM under load: no request that was accepted is lost"""
+memory       resident memory over many short and many long requests; --memory-model: a small model, for a million of them
+drain        SIGTERM under load: no request that was accepted is lost
+long         how long one text of the maximum length delays the short ones beside it; with --long-model, an M2-BERT of long texts"""
 import argparse
 import asyncio
 import datetime
+import itertools
 import json
 import os
 import random
@@ -78,7 +81,7 @@ class Connection:
         self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 24)
 
     async def ask(self, method, path, body=None):
-        if self.writer is None:
+        if self.writer is None or self.reader.at_eof():  # the server closes idle connections
             await self.open()
         data = b"" if body is None else json.dumps(body).encode()
         self.writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
@@ -241,20 +244,43 @@ async def steady(options):
             "p99_ms": percentile(times, 0.99) * 1000, "held": failures == 0 and statuses.get(200, 0) > 0}
 
 
+def request_of(text):
+    data = json.dumps({"input": [text], "encoding_format": "base64"}).encode()
+    return f"POST /v1/embeddings HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+async def send_all(port, requests, concurrency=64):
+    """As server_rate, with little work for each request; all must be answered."""
+    at = iter(requests)
+
+    async def work():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+        for request in at:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 "), head
+            await reader.readexactly(int(re.search(rb"content-length: (\d+)", head, re.I).group(1)))
+        writer.close()
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+
+
 async def memory(options):
-    """Grows over the second half of the requests, when every cache is warm."""
-    short, long = (2000, 50) if options.short else (options.short_requests, options.long_requests)
+    """Grows over so many requests, which follow a warm-up of a quarter as many, but at least 20,000."""
+    short, long = (20_000, 50) if options.short else (options.short_requests, options.long_requests)
     state = random.Random(3)
-    server = Server(options.model, options.threads)
-    found = {}
-    for name, count, texts in (("short", short, [text_of(state, state.randint(3, 40)) for _ in range(500)]),
-                               ("long", long, [text_of(state, 150) for _ in range(50)])):
-        half = [texts[i % len(texts)] for i in range(count // 2)]
-        _, statuses = await server_rate(server.port, half, 1, 8)
-        middle = server.resident()
-        _, more = await server_rate(server.port, half, 1, 8)
-        assert set(statuses + more) == {200}
-        found[name] = {"requests": count, "resident_mib": server.resident() / 2**20, "growth": server.resident() / middle - 1}
+    server = Server(options.memory_model or options.model, options.threads)
+    found = {"model": Path(options.memory_model or options.model).name} if options.memory_model else {}
+    for name, count, words in (("short", short, (3, 40)), ("long", long, (150, 150))):
+        texts = [request_of(text_of(state, state.randint(*words))) for _ in range(500)]
+        warm_up = max(count // 4, 20_000)
+        await send_all(server.port, itertools.islice(itertools.cycle(texts), warm_up))
+        resident = [server.resident()]
+        begin = time.monotonic()
+        for _ in range(10):
+            await send_all(server.port, itertools.islice(itertools.cycle(texts), count // 10))
+            resident.append(server.resident())
+        found[name] = {"warm_up": warm_up, "requests": count, "requests_per_s": count / (time.monotonic() - begin),
+                       "resident_mib": [round(bytes / 2**20, 1) for bytes in resident], "growth": resident[-1] / resident[0] - 1}
     server.stop()
     found["held"] = all(found[name]["growth"] < 0.02 for name in ("short", "long"))
     return found
@@ -310,7 +336,49 @@ async def drain(options):
     return {"sigterms": count, "answered": answered, "lost": lost, "exit_codes": sorted(codes), "held": lost == 0 and codes == {0} and answered > 0}
 
 
-TESTS = {"connections": connections, "slow": slow, "throughput": throughput, "latency": latency, "steady": steady, "memory": memory, "drain": drain}
+async def long(options):
+    """Short texts on 16 connections, padded to a bucket; then the same beside one text of the maximum length."""
+    extra = ["--padding", "bucket", "--config", options.long_config] if options.long_config else ["--padding", "bucket"]
+    server = Server(options.long_model, options.threads, *extra)
+    state = random.Random(5)
+    done = asyncio.Event()
+
+    async def ask_short(most, times):
+        connection = Connection(server.port)
+        for _ in range(most):
+            begin = time.perf_counter()
+            status, _, _ = await connection.ask("POST", "/embed", {"inputs": text_of(state, 8)})
+            times.append(time.perf_counter() - begin)
+            assert status == 200, status
+            if done.is_set():
+                break
+        connection.close()
+
+    async def ask_long(text):
+        connection, begin = Connection(server.port), time.perf_counter()
+        status, head, content = await connection.ask("POST", "/embed", {"inputs": text, "truncate": True})
+        done.set()
+        assert status == 200, content
+        return time.perf_counter() - begin, int(re.search(r"x-compute-tokens: (\d+)", head, re.I).group(1)), content
+    text, alone, beside = text_of(state, 40_000), [], []
+    await ask_long(text)  # what a model computes once for a length
+    long_alone, tokens, vector = await ask_long(text)
+    done.clear()
+    begin = time.perf_counter()
+    await asyncio.gather(*(ask_short(20 if options.short else 100, alone) for _ in range(16)))
+    rate_alone = len(alone) / (time.perf_counter() - begin)
+    (long_beside, _, same), *_ = await asyncio.gather(ask_long(text), *(ask_short(10**9, beside) for _ in range(16)))
+    server.stop()
+    worst = max(beside)
+    return {"model": Path(options.long_model).parent.name, "tokens": tokens, "long_alone_s": long_alone, "long_beside_short_ones_s": long_beside,
+            "same_bits": same == vector, "short_alone_per_s": rate_alone, "short_alone_p50_ms": percentile(alone, 0.5) * 1000,
+            "short_alone_worst_ms": max(alone) * 1000, "short_beside": len(beside), "short_beside_per_s": len(beside) / long_beside,
+            "short_beside_p50_ms": percentile(beside, 0.5) * 1000, "short_beside_p99_ms": percentile(beside, 0.99) * 1000,
+            "short_beside_worst_ms": worst * 1000, "worst_share_of_the_long_ones_time": worst / long_alone,
+            "held": same == vector and worst < long_alone / 4}
+
+
+TESTS = {"connections": connections, "slow": slow, "throughput": throughput, "latency": latency, "steady": steady, "memory": memory, "drain": drain, "long": long}
 
 
 def shown(value):
@@ -324,12 +392,12 @@ def shown(value):
 
 
 def record_text(options, machine, when, results):
-    lines = ["# The server under load", "", f"- Command: `{' '.join(['python3', 'bench/load.py', *sys.argv[1:]])}`",
+    lines = ["# The server under load", "", *(f"- Command: `{command}`" for command in dict.fromkeys(found["command"] for found in results.values())),
              f"- Hardware: {machine['cpu']}, {machine['cores']} cores; the clients run on the same cores as the server.",
              f"- Model: {Path(options.model).parent.name}, {options.threads} threads.", f"- Date: {when}.", ""]
     for name, found in results.items():
         lines += [f"## {name}: {'held' if found['held'] else 'NOT HELD'}", ""]
-        lines += [f"- {key}: {shown(value)}" for key, value in found.items() if key != "held"] + [""]
+        lines += [f"- {key}: {shown(value)}" for key, value in found.items() if key not in ("held", "command")] + [""]
     return "\n".join(lines)
 
 
@@ -337,24 +405,31 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default=str(MINILM))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--only", nargs="+", choices=TESTS, default=list(TESTS))
+    parser.add_argument("--only", nargs="+", choices=TESTS, help="default: all; long with --long-model only")
     parser.add_argument("--short", action="store_true", help="fewer and shorter, for a look")
     parser.add_argument("--steady-seconds", type=int, default=600)
     parser.add_argument("--short-requests", type=int, default=1_000_000)
     parser.add_argument("--long-requests", type=int, default=10_000)
+    parser.add_argument("--memory-model", help="a smaller model for the requests of `memory`")
+    parser.add_argument("--long-model", help="the model of `long`, which the Monarch Mixer makes: M2-BERT with 32,768 tokens")
+    parser.add_argument("--long-config", help="its recipe")
     parser.add_argument("--drains", type=int, default=100)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "bench" / "results")
+    parser.add_argument("--update", type=Path, help="the .json of a record whose other results are kept")
     parser.add_argument("--no-record", action="store_true")
     options = parser.parse_args()
-    results = {}
+    if options.only and "long" in options.only and not options.long_model:
+        parser.error("long wants --long-model")
+    options.only = options.only or [name for name in TESTS if name != "long" or options.long_model]
+    results = json.loads(options.update.read_text())["results"] if options.update else {}
+    when, machine = datetime.date.today().isoformat(), hardware()
     for name in options.only:
         begin = time.monotonic()
-        results[name] = asyncio.run(TESTS[name](options))
-        print(f"{name}: {'held' if results[name]['held'] else 'NOT HELD'} ({time.monotonic() - begin:.0f} s)  {shown(results[name])}", flush=True)
-    if not options.no_record:
-        when = datetime.date.today().isoformat()
-        machine = hardware()
-        write_record(options.out, "load", machine, when, record_text(options, machine, when, results), results)
+        found = asyncio.run(TESTS[name](options))
+        results[name] = {**found, "command": " ".join(["python3", "bench/load.py", *sys.argv[1:]])}
+        print(f"{name}: {'held' if found['held'] else 'NOT HELD'} ({time.monotonic() - begin:.0f} s)  {shown(found)}", flush=True)
+        if not options.no_record:  # after each test: a later one may fail
+            write_record(options.out, "load", machine, when, record_text(options, machine, when, results), results)
     sys.exit(0 if all(found["held"] for found in results.values()) else 1)
 
 

@@ -13,7 +13,7 @@ namespace {
 
 void require_finite(std::span<const float> vector, uint64_t text, const models::Pretrained& pretrained) {
   const bool finite = std::all_of(vector.begin(), vector.end(), [](float v) { return std::isfinite(v); });
-  if (!finite) fail("text ", text + 1, " gets a vector with NaN or infinite values", why_not_finite(pretrained));
+  if (!finite) throw NotFiniteError(text, pretrained);
 }
 
 int length_limit(const models::Pretrained& pretrained, const std::optional<int>& asked) {
@@ -69,6 +69,9 @@ std::string why_not_finite(const models::Pretrained& pretrained) {
   const std::string text = " in " + dtype + ": the model's weights are broken";
   return pretrained.dtype == mx::float16 ? text + ", or its values leave the range of float16; try float32" : text;
 }
+
+NotFiniteError::NotFiniteError(uint64_t text, const models::Pretrained& pretrained)
+    : Error("text " + std::to_string(text + 1) + " gets a vector with NaN or infinite values" + why_not_finite(pretrained)), text(text) {}
 
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options) {
   BatchOptions batching;

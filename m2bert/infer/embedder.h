@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "m2bert/error.h"
 #include "m2bert/infer/batches.h"
 #include "m2bert/models/pretrained.h"
 
@@ -48,6 +49,13 @@ std::string prompt_text(const models::Pretrained& pretrained, const std::optiona
 
 // The end of the error for values that are NaN or infinite: the dtype in use, and what to do.
 std::string why_not_finite(const models::Pretrained& pretrained);
+
+// "text 3 gets a vector with NaN or infinite values in float16: ...".
+class NotFiniteError : public Error {
+ public:
+  NotFiniteError(uint64_t text, const models::Pretrained& pretrained);
+  uint64_t text;  // its index, from 0
+};
 
 // The batching for a model under these options. Error: a maximum length above what the model can take.
 BatchOptions batch_options(const models::Pretrained& pretrained, const EmbedOptions& options);

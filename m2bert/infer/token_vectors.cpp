@@ -189,7 +189,7 @@ void require_finite(std::span<const float> vectors, std::span<const uint32_t> te
   const auto bad = std::find_if(vectors.begin(), vectors.end(), [](float value) { return !std::isfinite(value); });
   if (bad == vectors.end()) return;
   const size_t row = static_cast<size_t>(bad - vectors.begin()) / (vectors.size() / texts.size());
-  fail("text ", first + texts[row] + 1, " gets a vector with NaN or infinite values", why_not_finite(pretrained));
+  throw NotFiniteError(first + texts[row], pretrained);
 }
 
 }  // namespace

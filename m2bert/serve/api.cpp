@@ -17,7 +17,8 @@ namespace {
 bool equal_in_constant_time(std::string_view key, std::string_view given) {
   unsigned difference = key.size() == given.size() ? 0 : 1;
   for (size_t i = 0; i < given.size(); ++i)
-    difference |= static_cast<unsigned>(static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key.empty() ? 0 : key[i % key.size()]));
+    difference |=
+        static_cast<unsigned>(static_cast<unsigned char>(given[i]) ^ static_cast<unsigned char>(key.empty() ? 0 : key[i % key.size()]));
   return difference == 0;
 }
 
@@ -97,7 +98,8 @@ const Route* Api::find(const std::string& method, const std::string& path, std::
   for (const Route& route : routes_) {
     const std::string_view pattern = route.path;
     const bool prefix = pattern.ends_with('*');
-    const bool matches = prefix ? path.starts_with(pattern.substr(0, pattern.size() - 1)) && path.size() >= pattern.size() : path == pattern;
+    const bool matches =
+        prefix ? path.starts_with(pattern.substr(0, pattern.size() - 1)) && path.size() >= pattern.size() : path == pattern;
     if (!matches) continue;
     if (method == route.method || (method == "HEAD" && std::string_view(route.method) == "GET")) return &route;
     if (other_methods) *other_methods += (other_methods->empty() ? "" : ", ") + std::string(route.method);
@@ -155,24 +157,25 @@ std::optional<http::Response> Api::probe(const http::Request& request) {
   }
   if (path == "/metrics") return text_response(200, metrics_text(), "text/plain; version=0.0.4; charset=utf-8");
   if (path == "/openapi.json" || path == "/api-doc/openapi.json") return text_response(200, openapi_json(), "application/json");
-  if (path == "/") {
-    if (accepts(request, "text/html")) {
-      http::Response response = text_response(200, std::string(page_html()), "text/html; charset=utf-8");
-      response.headers.insert(response.headers.end(), {{"Content-Security-Policy", page_policy()},
-                                                       {"X-Content-Type-Options", "nosniff"},
-                                                       {"Cache-Control", "no-cache"},
-                                                       {"Vary", "Accept"}});
-      return response;
-    }
-    if (accepts(request, "application/json")) {
-      io::Tree models = io::Tree::list();
-      for (const auto& model : service_.models()) models.push_back(model->name());
-      const io::Tree tree{{"name", "m2bert"}, {"version", M2BERT_VERSION}, {"models", models}, {"openapi", "/openapi.json"}};
-      return text_response(200, io::to_json(tree), "application/json");
-    }
-    return text_response(200, "m2bert is running\n");
-  }
+  if (path == "/") return root(request);
   return std::nullopt;
+}
+
+// The page for browsers, JSON for clients that ask for it, and text for all others.
+http::Response Api::root(const http::Request& request) const {
+  if (accepts(request, "text/html")) {
+    http::Response response = text_response(200, std::string(page_html()), "text/html; charset=utf-8");
+    response.headers.insert(response.headers.end(), {{"Content-Security-Policy", page_policy()},
+                                                     {"X-Content-Type-Options", "nosniff"},
+                                                     {"Cache-Control", "no-cache"},
+                                                     {"Vary", "Accept"}});
+    return response;
+  }
+  if (!accepts(request, "application/json")) return text_response(200, "m2bert is running\n");
+  io::Tree models = io::Tree::list();
+  for (const auto& model : service_.models()) models.push_back(model->name());
+  const io::Tree tree{{"name", "m2bert"}, {"version", M2BERT_VERSION}, {"models", models}, {"openapi", "/openapi.json"}};
+  return text_response(200, io::to_json(tree), "application/json");
 }
 
 std::optional<http::Response> Api::refuse(const http::Request& head) {
@@ -199,7 +202,9 @@ std::optional<http::Response> Api::refuse(const http::Request& head) {
   }
   if (route->needs_key && !has_key(head))
     return refused(family, ApiError(ErrorKind::unauthorized, "this server wants an API key: Authorization: Bearer KEY"));
-  if (requests_ >= options_.max_requests || request_bytes_ >= options_.max_request_bytes) {
+  if (const std::string* encoding = head.header("Content-Encoding"); encoding && *encoding != "identity")
+    return refused(family, ApiError(ErrorKind::encoding, "Content-Encoding: the body is read as it is, and not " + *encoding));
+  if (requests_ >= service_.options().max_requests || request_bytes_ >= options_.max_request_bytes) {
     ApiError error(ErrorKind::overloaded, "too many requests are in progress; try again");
     error.retry_after = 1;
     return refused(family, error);
@@ -248,7 +253,8 @@ http::Response Api::failed(int status, const std::string& message, const http::R
   const Route* route = find(head.method, head.path);
   http::Response response = error_response(route ? route->family : Family::openai, ApiError(kind, message));
   response.status = status;
-  service_.metrics().count("m2bert_requests_total", Metrics::label("route", route ? route->path : "") + ",status=\"" + std::to_string(status) + "\"");
+  service_.metrics().count("m2bert_requests_total",
+                           Metrics::label("route", route ? route->path : "") + ",status=\"" + std::to_string(status) + "\"");
   return response;
 }
 
@@ -259,16 +265,15 @@ void Api::log(Call& call, const Route& route, int status) const {
   metrics.count("m2bert_requests_total", of_route + ",status=\"" + std::to_string(status) + "\"");
   metrics.observe("te_request_duration", of_route, took);
   if (status < 400) metrics.count("te_request_success", of_route);
-  else metrics.count("te_request_failure", Metrics::label("err", status == 429 ? "overloaded" : status >= 500 || status == 424 ? "inference" : "validation"));
+  else
+    metrics.count("te_request_failure", Metrics::label("err", status == 429                    ? "overloaded"
+                                                              : status >= 500 || status == 424 ? "inference"
+                                                                                               : "validation"));
   if (!options_.log_requests) return;
   const CallFacts& facts = call.facts();
   const auto ms = [](double seconds) { return std::round(seconds * 1e5) / 100; };
-  io::Tree line{{"request", call.id()},
-                {"method", call.request().method},
-                {"path", call.request().path},
-                {"status", status},
-                {"peer", call.request().peer},
-                {"milliseconds", ms(took)}};
+  io::Tree line{{"request", call.id()}, {"method", call.request().method}, {"path", call.request().path},
+                {"status", status},     {"peer", call.request().peer},     {"milliseconds", ms(took)}};
   if (!facts.model.empty()) line.set("model", facts.model);
   if (facts.texts > 0) {
     line.set("texts", facts.texts);
@@ -291,24 +296,25 @@ void Api::log(Call& call, const Route& route, int status) const {
 std::string Api::metrics_text() const {
   const EngineStats stats = service_.engine().stats();
   Metrics& metrics = service_.metrics();
-  metrics.set("te_queue_size", static_cast<double>(stats.waiting_rows));
-  metrics.set("te_batch_next_size", static_cast<double>(stats.last_batch_rows));
-  metrics.set("te_batch_next_tokens", static_cast<double>(stats.last_batch_tokens));
-  metrics.set("m2bert_queue_tokens", static_cast<double>(stats.waiting_tokens));
-  metrics.set("m2bert_batches_total", static_cast<double>(stats.batches));
-  metrics.set("m2bert_texts_total", static_cast<double>(stats.rows));
-  metrics.set("m2bert_tokens_total", static_cast<double>(stats.tokens));
-  metrics.set("m2bert_padded_tokens_total", static_cast<double>(stats.padded_tokens));
-  metrics.set("m2bert_not_finite_total", static_cast<double>(stats.not_finite));
-  metrics.set("m2bert_deadline_exceeded_total", static_cast<double>(stats.expired));
-  metrics.set("m2bert_abandoned_total", static_cast<double>(stats.abandoned));
-  metrics.set("m2bert_yields_total", static_cast<double>(stats.yields));
-  metrics.set("m2bert_busy_seconds_total", stats.busy_seconds);
-  metrics.set("m2bert_tokens_per_second", stats.tokens_per_second);
-  metrics.set("m2bert_request_bytes", static_cast<double>(request_bytes_.load()));
-  metrics.set("m2bert_ready", state_ == State::ready ? 1 : 0);
-  metrics.set("m2bert_resident_bytes", static_cast<double>(resident_bytes()));
-  if (connections_) metrics.set("m2bert_connections", static_cast<double>(connections_()));
+  const auto set = [&](const char* name, auto value) { metrics.set(name, static_cast<double>(value)); };
+  set("te_queue_size", stats.waiting_rows);
+  set("te_batch_next_size", stats.last_batch_rows);
+  set("te_batch_next_tokens", stats.last_batch_tokens);
+  set("m2bert_queue_tokens", stats.waiting_tokens);
+  set("m2bert_batches_total", stats.batches);
+  set("m2bert_texts_total", stats.rows);
+  set("m2bert_tokens_total", stats.tokens);
+  set("m2bert_padded_tokens_total", stats.padded_tokens);
+  set("m2bert_not_finite_total", stats.not_finite);
+  set("m2bert_deadline_exceeded_total", stats.expired);
+  set("m2bert_abandoned_total", stats.abandoned);
+  set("m2bert_yields_total", stats.yields);
+  set("m2bert_busy_seconds_total", stats.busy_seconds);
+  set("m2bert_tokens_per_second", stats.tokens_per_second);
+  set("m2bert_request_bytes", request_bytes_.load());
+  set("m2bert_ready", state_ == State::ready);
+  set("m2bert_resident_bytes", resident_bytes());
+  if (connections_) set("m2bert_connections", connections_());
   return metrics.text();
 }
 

@@ -14,8 +14,7 @@
 namespace m2bert::serve {
 
 struct ApiOptions {
-  std::vector<std::string> cors_origins;       // allowed origins; "*": any; empty: no CORS
-  size_t max_requests = 4096;                  // in progress; further ones get 429
+  std::vector<std::string> cors_origins;         // allowed origins; "*": any; empty: no CORS
   size_t max_request_bytes = size_t{256} << 20;  // bodies in progress
   bool json_log = false;
   bool log_requests = true;
@@ -35,6 +34,7 @@ class Api : public http::Handler {
   // arrives on open connections is answered. /livez does not care.
   enum class State { starting, ready, draining };
   void set_state(State state) { state_ = state; }
+  State state() const { return state_; }
   // For /metrics.
   void set_connections(std::function<size_t()> connections) { connections_ = std::move(connections); }
   const std::vector<Route>& routes() const { return routes_; }
@@ -45,6 +45,7 @@ class Api : public http::Handler {
   bool has_key(const http::Request& request) const;
   void add_common_headers(const http::Request& request, http::Response& response, const std::string& id) const;
   std::optional<http::Response> probe(const http::Request& request);
+  http::Response root(const http::Request& request) const;
   http::Response preflight(const http::Request& request) const;
   std::string metrics_text() const;
   void log(Call& call, const Route& route, int status) const;

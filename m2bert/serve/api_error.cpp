@@ -12,6 +12,7 @@ int status_of(ErrorKind kind) {
     case ErrorKind::method: return 405;
     case ErrorKind::timeout: return 408;
     case ErrorKind::too_large: return 413;
+    case ErrorKind::encoding: return 415;
     case ErrorKind::unprocessable: return 422;
     case ErrorKind::backend: return 424;
     case ErrorKind::overloaded: return 429;
@@ -33,6 +34,7 @@ const char* name_of(ErrorKind kind) {
     case ErrorKind::method: return "method";
     case ErrorKind::timeout: return "timeout";
     case ErrorKind::too_large: return "too_large";
+    case ErrorKind::encoding: return "encoding";
     case ErrorKind::unprocessable: return "too_long";
     case ErrorKind::backend: return "not_finite";
     case ErrorKind::overloaded: return "overloaded";

@@ -59,7 +59,9 @@ io::Tree error_tree(Family family, const ApiError& error) {
   switch (family) {
     case Family::openai: {
       const io::Tree param = error.param.empty() ? io::Tree(nullptr) : io::Tree(error.param);
-      return {{"error", io::Tree{{"message", error.what()}, {"type", openai_type(error.kind)}, {"param", param}, {"code", openai_code(error.kind)}}}};
+      return {
+          {"error",
+           io::Tree{{"message", error.what()}, {"type", openai_type(error.kind)}, {"param", param}, {"code", openai_code(error.kind)}}}};
     }
     case Family::tei: return {{"error", error.what()}, {"error_type", tei_type(error.kind)}};
     case Family::cohere: return {{"message", error.what()}};

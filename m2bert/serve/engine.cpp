@@ -57,6 +57,17 @@ bool is_finite(const std::vector<float>& values) {
   return std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
 }
 
+std::exception_ptr not_finite(uint64_t input, const ServedModel& model) {
+  return std::make_exception_ptr(ApiError(ErrorKind::backend, "input " + std::to_string(input) + " gets values that are NaN or infinite" +
+                                                                  infer::why_not_finite(model.pretrained())));
+}
+
+std::exception_ptr client_gone() {
+  return std::make_exception_ptr(ApiError(ErrorKind::unavailable, "the client has closed the connection"));
+}
+
+std::exception_ptr shutting_down() { return std::make_exception_ptr(ApiError(ErrorKind::unavailable, "the server is shutting down")); }
+
 }  // namespace
 
 // During its lifetime, the model's passes make room for small batches after each layer.
@@ -86,15 +97,17 @@ Engine::Engine(const EngineOptions& options) : options_(options) {
   watcher_ = std::thread([this] { watch(); });
 }
 
-Engine::~Engine() {
+Engine::~Engine() { stop(); }
+
+void Engine::stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   changed_.notify_all();
   deadline_changed_.notify_all();
-  thread_.join();
-  watcher_.join();
+  if (thread_.joinable()) thread_.join();
+  if (watcher_.joinable()) watcher_.join();
 }
 
 void Engine::run(const std::function<void()>& function) {
@@ -121,24 +134,41 @@ void Engine::run(const std::function<void()>& function) {
   if (error) std::rethrow_exception(error);
 }
 
+// Seconds in which so many tokens are computed; 0: unknown. The lock is held.
+double Engine::time_of(int64_t tokens) const {
+  return large_seconds_ > 0 ? static_cast<double>(tokens) * large_seconds_ / large_tokens_ : 0;
+}
+
 int Engine::retry_after() const {
-  if (stats_.tokens_per_second <= 0) return 1;
-  const double wait = static_cast<double>(stats_.waiting_tokens) / stats_.tokens_per_second;
-  return static_cast<int>(std::clamp(std::ceil(wait), 1.0, double{most_retry_seconds}));
+  return static_cast<int>(std::clamp(std::ceil(time_of(stats_.waiting_tokens)), 1.0, double{most_retry_seconds}));
+}
+
+// The waiting tokens that hold up a text of this cost: those of much longer ones do not. The lock is held.
+int64_t Engine::tokens_before(int64_t cost) const {
+  const auto holds_up = [&](int64_t other) { return cost * much_smaller > other; };
+  int64_t tokens = 0;
+  for (const auto& [of, entries] : classes_)
+    if (holds_up(of.length)) tokens += static_cast<int64_t>(entries.size()) * of.length;
+  for (const Entry& entry : tasks_)
+    if (holds_up(entry.work->task->padded_tokens)) tokens += entry.work->waiting_tokens;
+  return tokens;
 }
 
 void Engine::submit(std::shared_ptr<Work> work) {
-  int64_t tokens = work->task ? work->task_tokens : 0;
-  for (const Row& row : work->rows) tokens += cost_of(row);
+  int64_t tokens = work->task ? work->task->padded_tokens : 0, largest = tokens;
+  for (const Row& row : work->rows) {
+    tokens += cost_of(row);
+    largest = std::max<int64_t>(largest, row.batch_class.length);
+  }
   const Clock::time_point now = Clock::now();
   {
     const std::lock_guard lock(mutex_);
-    if (stop_) throw ApiError(ErrorKind::unavailable, "the server is shutting down");
-    const double wait = stats_.tokens_per_second > 0 ? static_cast<double>(stats_.waiting_tokens) / stats_.tokens_per_second : 0;
-    const bool too_late = options_.queue_timeout.count() > 0 && wait > seconds(options_.queue_timeout);
+    if (stop_) std::rethrow_exception(shutting_down());
+    const bool too_late = options_.queue_timeout.count() > 0 && time_of(tokens_before(largest)) > seconds(options_.queue_timeout);
     if (stats_.waiting_tokens > 0 && (too_late || stats_.waiting_tokens + tokens > options_.max_queue_tokens)) {
       ApiError error(ErrorKind::overloaded, "the queue is full: " + std::to_string(stats_.waiting_tokens) +
-                                                " tokens are waiting, padding included; try again in " + std::to_string(retry_after()) + " s");
+                                                " tokens are waiting, padding included; try again in " + std::to_string(retry_after()) +
+                                                " s");
       error.retry_after = retry_after();
       throw error;
     }
@@ -150,7 +180,7 @@ void Engine::submit(std::shared_ptr<Work> work) {
     stats_.waiting_rows += static_cast<int64_t>(work->rows_left);
     if (work->task) tasks_.push_back({work, 0, arrivals_++});
     for (size_t row = 0; row < work->rows.size(); ++row) classes_[work->rows[row].batch_class].push_back({work, row, arrivals_++});
-    if (work->deadline != Clock::time_point::max()) deadlines_.emplace(work->deadline, work);
+    if (work->deadline != Clock::time_point::max()) work->in_deadlines = deadlines_.emplace(work->deadline, work);
   }
   changed_.notify_one();
   deadline_changed_.notify_one();
@@ -158,7 +188,9 @@ void Engine::submit(std::shared_ptr<Work> work) {
 
 EngineStats Engine::stats() const {
   const std::lock_guard lock(mutex_);
-  return stats_;
+  EngineStats stats = stats_;
+  stats.watched = deadlines_.size();
+  return stats;
 }
 
 void Engine::loop() {
@@ -183,7 +215,7 @@ void Engine::loop() {
   classes_.clear();
   tasks_.clear();
   lock.unlock();
-  for (const auto& work : left) finish(work, std::make_exception_ptr(ApiError(ErrorKind::unavailable, "the server is shutting down")));
+  for (const auto& work : left) finish(work, shutting_down());
 }
 
 // Ends the works whose deadline has passed while none of their rows was computed.
@@ -192,28 +224,33 @@ void Engine::expire(Clock::time_point now) {
   {
     const std::lock_guard lock(mutex_);
     while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
-      if (auto work = deadlines_.begin()->second.lock(); work && work->state == Work::State::waiting) late.push_back(std::move(work));
+      const auto work = deadlines_.begin()->second.lock();
       deadlines_.erase(deadlines_.begin());
+      if (!work) continue;
+      work->in_deadlines.reset();
+      if (work->state == Work::State::waiting) late.push_back(work);
     }
-  }
-  {
-    const std::lock_guard lock(mutex_);
     stats_.expired += late.size();
   }
   for (const auto& work : late) {
     const double waited = seconds(now - work->queued);
     std::string text = std::to_string(waited);
     text.resize(text.find('.') + 2);
-    finish(work, std::make_exception_ptr(ApiError(ErrorKind::deadline, "the request waited " + text + " s in the queue, the most that "
-                                                                       "--queue-timeout allows")));
+    finish(work, std::make_exception_ptr(ApiError(ErrorKind::deadline, "the request waited " + text +
+                                                                           " s in the queue, the most that "
+                                                                           "--queue-timeout allows")));
   }
 }
 
 void Engine::watch() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (deadlines_.empty()) deadline_changed_.wait(lock);
-    else deadline_changed_.wait_until(lock, deadlines_.begin()->first);
+    if (deadlines_.empty()) {
+      deadline_changed_.wait(lock);
+    } else {
+      const Clock::time_point next = deadlines_.begin()->first;  // a copy: the entry may go meanwhile
+      deadline_changed_.wait_until(lock, next);
+    }
     if (stop_) return;
     lock.unlock();
     expire(Clock::now());
@@ -286,20 +323,30 @@ void Engine::run_next(std::unique_lock<std::mutex>& lock) {
 }
 
 void Engine::run_task(const std::shared_ptr<Work>& work) {
+  const Task& task = *work->task;
+  if (work->gone && work->gone()) {
+    {
+      const std::lock_guard lock(mutex_);
+      stats_.abandoned += static_cast<uint64_t>(task.texts);
+    }
+    return finish(work, client_gone());
+  }
   const auto start = Clock::now();
   std::exception_ptr error;
   try {
-    if (work->gone && work->gone()) throw ApiError(ErrorKind::unavailable, "the client has closed the connection");
-    const LongBatch running(*this, *work->model, work->task_tokens);
-    work->task();
+    const LongBatch running(*this, *task.model, task.padded_tokens);
+    task.run();
   } catch (const Stopped&) {
-    error = std::make_exception_ptr(ApiError(ErrorKind::unavailable, "the server is shutting down"));
+    return finish(work, shutting_down());
+  } catch (const infer::NotFiniteError& found) {
+    error = not_finite(found.text, *task.model);
   } catch (...) {
-    error = std::current_exception();
+    return finish(work, std::current_exception());
   }
   {
     const std::lock_guard lock(mutex_);
-    if (!error) count_time(work->task_tokens, start);
+    count_computed(task.texts, task.tokens, task.padded_tokens, start);
+    stats_.not_finite += error ? 1 : 0;
   }
   finish(work, error);
 }
@@ -312,14 +359,13 @@ void Engine::compute(const Batch& taken) {
     const std::lock_guard lock(mutex_);
     stats_.abandoned += abandoned.size();
   }
-  for (const Entry& entry : abandoned)
-    finish(entry.work, std::make_exception_ptr(ApiError(ErrorKind::unavailable, "the client has closed the connection")));
+  for (const Entry& entry : abandoned) finish(entry.work, client_gone());
   if (batch.empty()) return;
   const auto start = Clock::now();
   try {
     compute_vectors(batch);
   } catch (const Stopped&) {
-    for (const Entry& entry : batch) finish(entry.work, std::make_exception_ptr(ApiError(ErrorKind::unavailable, "the server is shutting down")));
+    for (const Entry& entry : batch) finish(entry.work, shutting_down());
     return;
   } catch (...) {
     if (batch.size() == 1) {
@@ -389,10 +435,22 @@ void Engine::count_time(int64_t tokens, Clock::time_point start) {
   }
   constexpr double kept = 0.9;
   const double took = seconds(Clock::now() - start);
+  const auto all = static_cast<double>(tokens + std::exchange(inner_tokens_, 0));
   stats_.busy_seconds += took;
-  recent_tokens_ = kept * recent_tokens_ + static_cast<double>(tokens + std::exchange(inner_tokens_, 0));
+  recent_tokens_ = kept * recent_tokens_ + all;
   recent_seconds_ = kept * recent_seconds_ + took;
   stats_.tokens_per_second = recent_tokens_ / std::max(recent_seconds_, 1e-9);
+  if (all < static_cast<double>(long_batch)) return;
+  large_tokens_ = kept * large_tokens_ + all;
+  large_seconds_ = kept * large_seconds_ + took;
+}
+
+// The lock is held.
+void Engine::count_computed(int64_t texts, int64_t tokens, int64_t padded, Clock::time_point start) {
+  count_time(padded, start);
+  stats_.rows += static_cast<uint64_t>(texts);
+  stats_.tokens += static_cast<uint64_t>(tokens);
+  stats_.padded_tokens += static_cast<uint64_t>(padded);
 }
 
 // Counts a computed batch, and ends the works that are complete.
@@ -406,20 +464,15 @@ void Engine::settle(const Batch& batch, Clock::time_point start) {
   std::vector<std::pair<std::shared_ptr<Work>, std::exception_ptr>> ended;
   {
     const std::lock_guard lock(mutex_);
-    count_time(padded, start);
+    count_computed(static_cast<int64_t>(batch.size()), tokens, padded, start);
     ++stats_.batches;
-    stats_.rows += batch.size();
-    stats_.tokens += static_cast<uint64_t>(tokens);
-    stats_.padded_tokens += static_cast<uint64_t>(padded);
     stats_.last_batch_rows = static_cast<int64_t>(batch.size());
     stats_.last_batch_tokens = padded;
     for (const Entry& entry : batch) {
       const Row& row = entry.work->rows[entry.row];
       if (!is_finite(row.values)) {
         ++stats_.not_finite;
-        ended.emplace_back(entry.work, std::make_exception_ptr(ApiError(
-                                           ErrorKind::backend, "input " + std::to_string(entry.row) + " gets values that are NaN or infinite" +
-                                                                   infer::why_not_finite(row.batch_class.model->pretrained()))));
+        ended.emplace_back(entry.work, not_finite(entry.row, *row.batch_class.model));
       } else if (--entry.work->rows_left == 0) {
         ended.emplace_back(entry.work, nullptr);
       }
@@ -437,6 +490,8 @@ void Engine::finish(const std::shared_ptr<Work>& work, std::exception_ptr error)
     if (work->started == Clock::time_point{}) work->started = work->finished;
     stats_.waiting_tokens -= work->waiting_tokens;
     work->waiting_tokens = 0;
+    if (work->in_deadlines) deadlines_.erase(*work->in_deadlines);
+    work->in_deadlines.reset();
   }
   const auto done = std::move(work->done);
   done(error);

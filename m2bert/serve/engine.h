@@ -31,8 +31,8 @@ inline double seconds(Clock::duration duration) { return std::chrono::duration<d
 // What a batch has in common.
 struct BatchClass {
   const ServedModel* model = nullptr;
-  int length = 0;         // padded; with masked padding, of the class, and batches are padded to their longest text
-  int prompt_tokens = 0;  // as in infer::Window
+  int length = 0;          // padded; with masked padding, of the class, and batches are padded to their longest text
+  int prompt_tokens = 0;   // as in infer::Window
   infer::VectorForm form;  // for models that embed
   auto operator<=>(const BatchClass&) const = default;
 };
@@ -45,12 +45,17 @@ struct Row {
   std::vector<float> logits;  // of a classifier
 };
 
-// The work of one request: rows for batches, or a task that runs alone.
+// A task that runs alone, and what it costs.
+struct Task {
+  std::function<void()> run;  // on the engine's thread; computes through `model`. It may throw infer::NotFiniteError
+  const ServedModel* model = nullptr;
+  int64_t texts = 0, tokens = 0, padded_tokens = 0;
+};
+
+// The work of one request: rows for batches, or a task.
 struct Work {
   std::vector<Row> rows;
-  std::function<void()> task;  // runs on the engine's thread; computes through `model`
-  const ServedModel* model = nullptr;
-  int64_t task_tokens = 0;     // what the task costs
+  std::optional<Task> task;
 
   Clock::time_point deadline = Clock::time_point::max();
   std::function<bool()> gone;  // nobody waits for the result; asked before its rows are computed
@@ -67,18 +72,20 @@ struct Work {
   State state = State::waiting;
   size_t rows_left = 0;
   int64_t waiting_tokens = 0;
+  std::optional<std::multimap<Clock::time_point, std::weak_ptr<Work>>::iterator> in_deadlines;
 };
 
 struct EngineOptions {
-  int64_t max_batch_tokens = 16384;      // with padding; a longer text runs alone
+  int64_t max_batch_tokens = 16384;  // with padding; a longer text runs alone
   int64_t max_batch_rows = 1024;
-  int64_t max_queue_tokens = 16 << 20;   // waiting, with padding
+  int64_t max_queue_tokens = 16 << 20;              // waiting, with padding
   std::chrono::milliseconds queue_timeout{60'000};  // 0: none
 };
 
 // What the engine has done so far, for /metrics.
 struct EngineStats {
   uint64_t batches = 0, rows = 0, tokens = 0, padded_tokens = 0, not_finite = 0, expired = 0, abandoned = 0, yields = 0;
+  uint64_t watched = 0;  // requests whose deadline is watched
   int64_t waiting_rows = 0, waiting_tokens = 0, last_batch_rows = 0, last_batch_tokens = 0;
   double tokens_per_second = 0;  // with padding, while computing; 0: unknown
   double busy_seconds = 0;
@@ -87,15 +94,17 @@ struct EngineStats {
 class Engine {
  public:
   explicit Engine(const EngineOptions& options);
-  ~Engine();  // ends what runs after its layer's end, and fails what waits (ErrorKind::unavailable)
+  ~Engine();  // stops
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
   // Runs `function` on the thread that owns MLX, and returns when it has returned. Rethrows what it throws. For loading models.
   void run(const std::function<void()>& function);
-  // Throws ApiError (overloaded, with retry_after) if the queue is full or its end cannot be reached within the timeout: for requests of one
-  // text and of many alike. A request that finds the queue empty is never refused.
+  // Throws ApiError (overloaded, with retry_after) if the queue is full or its end cannot be reached within the timeout: for requests of
+  // one text and of many alike. Much longer texts in the queue hold up no short one. A request that finds the queue empty is never refused.
   void submit(std::shared_ptr<Work> work);
+  // Ends what runs after its layer's end, and fails what waits and what is still submitted (ErrorKind::unavailable).
+  void stop();
   EngineStats stats() const;
   const EngineOptions& options() const { return options_; }
 
@@ -113,6 +122,7 @@ class Engine {
   void run_task(const std::shared_ptr<Work>& work);
   void drop_ended(std::deque<Entry>& entries);
   void count_time(int64_t tokens, Clock::time_point start);
+  void count_computed(int64_t texts, int64_t tokens, int64_t padded, Clock::time_point start);
   Batch take_batch(int64_t most_tokens, bool small_only);
   void compute(const Batch& batch);
   void compute_vectors(const Batch& batch);
@@ -121,6 +131,8 @@ class Engine {
   void settle(const Batch& batch, Clock::time_point start);
   void expire(Clock::time_point now);
   int retry_after() const;
+  double time_of(int64_t tokens) const;
+  int64_t tokens_before(int64_t cost) const;
 
   EngineOptions options_;
   mutable std::mutex mutex_;
@@ -137,6 +149,7 @@ class Engine {
   int64_t running_tokens_ = 0, running_layers_ = 1, inner_tokens_ = 0;
   Clock::time_point layer_began_;
   double recent_tokens_ = 0, recent_seconds_ = 0;
+  double large_tokens_ = 0, large_seconds_ = 0;  // of large batches alone: a long queue is computed in such, and small ones are slower
   std::thread thread_, watcher_;
 };
 

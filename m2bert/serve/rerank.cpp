@@ -1,10 +1,10 @@
 #include "m2bert/serve/rerank.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "m2bert/io/json.h"
+#include "m2bert/search/top_k.h"
 #include "m2bert/serve/text_fields.h"
 
 namespace m2bert::serve {
@@ -32,16 +32,7 @@ std::vector<std::string> documents_of(const io::Tree& list) {
 
 }  // namespace
 
-float cosine(std::span<const float> a, std::span<const float> b) {
-  double dot = 0, aa = 0, bb = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    dot += double{a[i]} * b[i];
-    aa += double{a[i]} * a[i];
-    bb += double{b[i]} * b[i];
-  }
-  const double lengths = std::sqrt(aa * bb);
-  return lengths > 0 ? static_cast<float>(dot / lengths) : 0.0f;
-}
+float cosine(std::span<const float> a, std::span<const float> b) { return search::pairwise(a, b, a.size()).front(); }
 
 void require_reranker(const ServedModel& model) {
   if (model.is_reranker()) return;
@@ -53,8 +44,9 @@ void embed_both(const CallPtr& call, const ServedModel& model, const std::vector
   call->service().embed(call, model, inputs_of_texts(first), for_first, std::nullopt, std::nullopt,
                         [call, &model, second, for_second, then = std::move(then)](Vectors&& result) {
                           auto of_first = std::make_shared<Vectors>(std::move(result));
-                          call->service().embed(call, model, inputs_of_texts(second), for_second, std::nullopt, std::nullopt,
-                                                [of_first, then](Vectors&& of_second) { then(std::move(*of_first), std::move(of_second)); });
+                          call->service().embed(
+                              call, model, inputs_of_texts(second), for_second, std::nullopt, std::nullopt,
+                              [of_first, then](Vectors&& of_second) { then(std::move(*of_first), std::move(of_second)); });
                         });
 }
 
@@ -87,9 +79,36 @@ size_t top_of(const io::Tree& body) {
   return static_cast<size_t>(top);
 }
 
+namespace {
+
+// documents: nullptr leaves their texts out.
+std::string documents_response(Call& call, const ServedModel& model, const std::vector<Ranked>& all,
+                               const std::vector<std::string>* documents) {
+  std::string out = "{\"id\":";
+  io::append_json_string(out, call.id());
+  out += ",\"model\":";
+  io::append_json_string(out, model.name());
+  out += ",\"results\":[";
+  for (size_t i = 0; i < all.size(); ++i) {
+    out += (i > 0 ? ",{\"index\":" : "{\"index\":") + std::to_string(all[i].index) + ",\"relevance_score\":";
+    io::append_json_number(out, all[i].score);
+    if (documents) {
+      out += ",\"document\":{\"text\":";
+      io::append_json_string(out, (*documents)[all[i].index]);
+      out += '}';
+    }
+    out += '}';
+  }
+  out += "],";
+  append_usage(out, call.facts().tokens);
+  return out + R"(,"meta":{"api_version":{"version":"2"},"billed_units":{"search_units":1}}})";
+}
+
+}  // namespace
+
 void rerank_documents(const CallPtr& call) {
-  call->require_known({"query", "documents", "model", "top_n", "return_documents", "truncate", "truncate_prompt_tokens", "max_tokens_per_doc",
-                       "rank_fields", "user", "priority"});
+  call->require_known({"query", "documents", "model", "top_n", "return_documents", "truncate", "truncate_prompt_tokens", "padding",
+                       "max_tokens_per_doc", "rank_fields", "user", "priority"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
@@ -99,29 +118,11 @@ void rerank_documents(const CallPtr& call) {
       throw ApiError(ErrorKind::invalid, std::string(name) + " is not supported; truncate_prompt_tokens limits the length of a text", name);
   const size_t top = top_of(body);
   const bool with_text = body.get<bool>("return_documents", false);
-  rerank(call, model, body.at("query").string(), *documents, settings, false, [call, &model, documents, top, with_text](std::vector<Ranked> all) {
-    all.resize(std::min(all.size(), top));
-    std::string out = "{\"id\":";
-    io::append_json_string(out, call->id());
-    out += ",\"model\":";
-    io::append_json_string(out, model.name());
-    out += ",\"results\":[";
-    for (size_t i = 0; i < all.size(); ++i) {
-      out += (i > 0 ? ",{\"index\":" : "{\"index\":") + std::to_string(all[i].index) + ",\"relevance_score\":";
-      io::append_json_number(out, all[i].score);
-      if (with_text) {
-        out += ",\"document\":{\"text\":";
-        io::append_json_string(out, (*documents)[all[i].index]);
-        out += '}';
-      }
-      out += '}';
-    }
-    out += "],";
-    append_usage(out, call->facts().tokens);
-    out += ",\"meta\":{\"api_version\":{\"version\":\"2\"},"
-           "\"billed_units\":{\"search_units\":1}}}";
-    call->reply(std::move(out));
-  });
+  rerank(call, model, body.at("query").string(), *documents, settings, false,
+         [call, &model, documents, top, with_text](std::vector<Ranked> all) {
+           all.resize(std::min(all.size(), top));
+           call->reply(documents_response(*call, model, all, with_text ? documents.get() : nullptr));
+         });
 }
 
 }  // namespace m2bert::serve

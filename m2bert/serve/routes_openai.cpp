@@ -9,9 +9,12 @@
 namespace m2bert::serve {
 namespace {
 
-const std::vector<std::string> embedding_fields = {
-    "input", "model", "encoding_format", "dimensions", "user", "priority", "request_id", "truncate", "truncate_prompt_tokens",
-    "truncation_side", "padding", "add_special_tokens", "prompt_name", "prompt", "normalize", "chunking"};
+const std::vector<std::string> embedding_fields = {"input",           "model",    "encoding_format",
+                                                   "dimensions",      "user",     "priority",
+                                                   "request_id",      "truncate", "truncate_prompt_tokens",
+                                                   "truncation_side", "padding",  "add_special_tokens",
+                                                   "prompt_name",     "prompt",   "normalize",
+                                                   "chunking"};
 
 void append_embedding(std::string& out, size_t index, std::span<const float> vector, bool as_base64) {
   out += (index > 0 ? "," : "");
@@ -73,7 +76,8 @@ io::Tree model_tree(const ServedModel& model) {
                 {"created", created},
                 {"owned_by", "m2bert"},
                 {"max_model_len", model.max_length()},
-                {"task", model.task() == ModelTask::embed ? "embed" : "classify"},
+                {"task", name(model.task())},
+                {"task_reason", model.task_reason()},
                 {"padding", model.padding_name()},
                 {"pooling", model.pooling_name()},
                 {"dtype", checkpoint::dtype_name(model.pretrained().dtype)}};
@@ -102,10 +106,8 @@ void one_model(const CallPtr& call) {
 }
 
 constexpr Route routes[] = {
-    {"POST", "/v1/embeddings", Family::openai, true, embeddings},
-    {"POST", "/embeddings", Family::openai, true, embeddings},
-    {"POST", "/api/v1/embeddings", Family::openai, true, embeddings},
-    {"GET", "/v1/models", Family::openai, true, list_models},
+    {"POST", "/v1/embeddings", Family::openai, true, embeddings},     {"POST", "/embeddings", Family::openai, true, embeddings},
+    {"POST", "/api/v1/embeddings", Family::openai, true, embeddings}, {"GET", "/v1/models", Family::openai, true, list_models},
     {"GET", "/v1/models/*", Family::openai, true, one_model},
 };
 

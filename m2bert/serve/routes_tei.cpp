@@ -78,15 +78,16 @@ void similarity(const CallPtr& call) {
   if (const auto unknown = inputs.unknown({"source_sentence", "sentences"}); !unknown.empty())
     throw ApiError(ErrorKind::invalid, "inputs: unknown field \"" + unknown.front()->key + "\"", "inputs");
   std::vector<Input> texts = {{field_of(inputs, "source_sentence").string(), std::nullopt, {}, false}};
-  for (const std::string& sentence : field_of(inputs, "sentences").as<std::vector<std::string>>()) texts.push_back({sentence, std::nullopt, {}, false});
+  for (const std::string& sentence : field_of(inputs, "sentences").as<std::vector<std::string>>())
+    texts.push_back({sentence, std::nullopt, {}, false});
   if (texts.size() == 1) throw ApiError(ErrorKind::empty, "sentences is empty", "sentences");
   const io::Tree* parameters = body.find("parameters");
   static const io::Tree none = io::Tree::map();
   if (parameters && !parameters->is_null())
-    if (const auto unknown = parameters->unknown({"truncate", "truncation_direction", "prompt_name"}); !unknown.empty())
+    if (const auto unknown = parameters->unknown({"truncate", "truncation_direction", "prompt_name", "padding"}); !unknown.empty())
       throw ApiError(ErrorKind::invalid, "parameters: unknown field \"" + unknown.front()->key + "\"", "parameters");
   const TextSettings settings = settings_of(parameters && parameters->is_map() ? *parameters : none, model);
-  call->service().embed(call, model, texts, settings, true, std::nullopt, [call, &model, settings](Vectors&& result) {
+  call->service().embed(call, model, texts, settings, std::nullopt, std::nullopt, [call, &model, settings](Vectors&& result) {
     call->tell(model, result, settings);
     std::vector<float> cosines;
     for (size_t i = 1; i < result.texts.size(); ++i) cosines.push_back(cosine(result.vector(0), result.vector(i)));
@@ -111,7 +112,8 @@ void root(const CallPtr& call) {
 Input text_or_pair(const io::Tree& item) {
   if (item.is_string()) return {item.string(), std::nullopt, {}, false};
   const auto texts = item.as<std::vector<std::string>>();
-  if (texts.empty() || texts.size() > 2) throw ApiError(ErrorKind::invalid, "inputs wants a text or a pair of texts in each list", "inputs");
+  if (texts.empty() || texts.size() > 2)
+    throw ApiError(ErrorKind::invalid, "inputs wants a text or a pair of texts in each list", "inputs");
   Input input{texts.front(), std::nullopt, {}, false};
   if (texts.size() == 2) input.second = texts.back();
   return input;
@@ -166,7 +168,7 @@ void predict(const CallPtr& call) {
 // {"query", "texts"} is TEI's form; {"query", "documents"} that of Jina and Cohere.
 void rerank_route(const CallPtr& call) {
   if (call->body().contains("documents")) return rerank_documents(call);
-  call->require_known({"query", "texts", "model", "truncate", "truncation_direction", "raw_scores", "return_text", "top_n"});
+  call->require_known({"query", "texts", "model", "truncate", "truncation_direction", "raw_scores", "return_text", "top_n", "padding"});
   const io::Tree& body = call->body();
   const ServedModel& model = call->model();
   const TextSettings settings = settings_of(body, model);
@@ -236,47 +238,50 @@ void decode(const CallPtr& call) {
   const bool skip = body.get<bool>("skip_special_tokens", true);
   const io::Tree& ids = field_of(body, "ids");
   std::vector<std::vector<int32_t>> lists;
-  if (!ids.items().empty() && ids.items().front().is_list()) lists = [&] {
-    std::vector<std::vector<int32_t>> all;
-    for (const io::Tree& list : ids.items()) all.push_back(list.as<std::vector<int32_t>>());
-    return all;
-  }();
+  if (!ids.items().empty() && ids.items().front().is_list())
+    lists = [&] {
+      std::vector<std::vector<int32_t>> all;
+      for (const io::Tree& list : ids.items()) all.push_back(list.as<std::vector<int32_t>>());
+      return all;
+    }();
   else lists.push_back(ids.as<std::vector<int32_t>>());
   io::Tree texts = io::Tree::list();
   for (const auto& list : lists) {
     for (const int32_t id : list)
-      if (!model.tokenizer().has(id)) throw ApiError(ErrorKind::invalid, "the token id " + std::to_string(id) + " is not in the vocabulary", "ids");
+      if (!model.tokenizer().has(id))
+        throw ApiError(ErrorKind::invalid, "the token id " + std::to_string(id) + " is not in the vocabulary", "ids");
     texts.push_back(model.tokenizer().decode(list, skip));
   }
   call->reply(io::to_json(texts));
+}
+
+// {"embedding": {"pooling"}}, {"classifier": {"id2label", "label2id"}}, or the same as "reranker".
+io::Tree model_type(const ServedModel& model) {
+  if (model.task() == ModelTask::embed) {
+    // Clients of TEI know no other poolings: the true name is in `pooling`.
+    return io::Tree{{"embedding", io::Tree{{"pooling", model.pooling_name() == "mean" ? "mean" : "cls"}}}};
+  }
+  io::Tree labels = io::Tree::map(), ids = io::Tree::map();
+  const auto& names = model.classifier().labels();
+  for (size_t i = 0; i < names.size(); ++i) {
+    labels.set(std::to_string(i), names[i]);
+    ids.set(names[i], i);
+  }
+  return io::Tree{{model.is_reranker() ? "reranker" : "classifier", io::Tree{{"id2label", labels}, {"label2id", ids}}}};
 }
 
 void info(const CallPtr& call) {
   Service& service = call->service();
   const ServedModel& model = service.model("");
   const EngineOptions& engine = service.engine().options();
-  io::Tree type;
-  if (model.task() == ModelTask::classify) {
-    io::Tree labels = io::Tree::map(), ids = io::Tree::map();
-    const auto& names = model.classifier().labels();
-    for (size_t i = 0; i < names.size(); ++i) {
-      labels.set(std::to_string(i), names[i]);
-      ids.set(names[i], i);
-    }
-    type = io::Tree{{model.is_reranker() ? "reranker" : "classifier", io::Tree{{"id2label", labels}, {"label2id", ids}}}};
-  } else {
-    // Clients of TEI know no other poolings: the true name is in `pooling`.
-    const std::string name = model.pooling_name();
-    type = io::Tree{{"embedding", io::Tree{{"pooling", name == "mean" ? "mean" : "cls"}}}};
-  }
   io::Tree models = io::Tree::list(), prompts = io::Tree::list();
   for (const auto& served : service.models()) models.push_back(served->name());
   for (const auto& [name, text] : model.pretrained().prompts) prompts.push_back(name);
   io::Tree tree{{"model_id", model.name()},
                 {"model_sha", nullptr},
                 {"model_dtype", checkpoint::dtype_name(model.pretrained().dtype)},
-                {"model_type", type},
-                {"max_concurrent_requests", 0},
+                {"model_type", model_type(model)},
+                {"max_concurrent_requests", service.options().max_requests},
                 {"max_input_length", model.max_length()},
                 {"max_batch_tokens", engine.max_batch_tokens},
                 {"max_batch_requests", engine.max_batch_rows},
@@ -286,6 +291,8 @@ void info(const CallPtr& call) {
                 {"version", M2BERT_VERSION},
                 {"sha", nullptr},
                 {"docker_label", nullptr},
+                {"task", name(model.task())},
+                {"task_reason", model.task_reason()},
                 {"pooling", model.pooling_name()},
                 {"padding", model.padding_name()},
                 {"prompts", prompts},

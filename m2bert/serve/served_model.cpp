@@ -4,14 +4,17 @@
 
 namespace m2bert::serve {
 
-ModelTask task_of(const models::Pretrained& pretrained) {
-  const bool classifies = pretrained.model->head() == models::Head::classification && !pretrained.labels.empty();
-  return classifies ? ModelTask::classify : ModelTask::embed;
+const char* name(ModelTask task) { return task == ModelTask::embed ? "embed" : "classify"; }
+
+TaskChoice choose_task(const models::Pretrained& pretrained) {
+  if (pretrained.model->head() != models::Head::classification) return {ModelTask::embed, "it has no classification head"};
+  if (pretrained.labels.empty()) return {ModelTask::embed, "its classification head names no labels"};
+  return {ModelTask::classify, "it has a classification head with named labels; --task embed gives its vectors"};
 }
 
-ServedModel::ServedModel(std::string name, models::Pretrained pretrained, ModelTask task, const infer::EmbedOptions& options)
-    : name_(std::move(name)) {
-  if (task == ModelTask::embed) embedder_ = std::make_unique<infer::Embedder>(std::move(pretrained), options);
+ServedModel::ServedModel(std::string name, models::Pretrained pretrained, const TaskChoice& task, const infer::EmbedOptions& options)
+    : name_(std::move(name)), task_reason_(task.reason) {
+  if (task.task == ModelTask::embed) embedder_ = std::make_unique<infer::Embedder>(std::move(pretrained), options);
   else classifier_ = std::make_unique<infer::Classifier>(std::move(pretrained), options);
 }
 
@@ -28,7 +31,8 @@ std::string ServedModel::padding_name(const std::optional<infer::PadMode>& asked
 std::string ServedModel::pooling_name() const { return embedder_ ? models::name(embedder_->pooling()) : "classifier"; }
 
 infer::Embedder& ServedModel::embedder() const {
-  require(embedder_ != nullptr, "the model ", name_, " classifies texts and gives no vectors: use /predict or /classify, or serve it with --task embed");
+  require(embedder_ != nullptr, "the model ", name_,
+          " classifies texts and gives no vectors: use /predict or /classify, or serve it with --task embed");
   return *embedder_;
 }
 

@@ -12,18 +12,26 @@
 namespace m2bert::serve {
 
 enum class ModelTask { embed, classify };
+const char* name(ModelTask task);
 
-// Whether the model of this folder or file classifies or embeds: it classifies if it has a classification head and names its labels.
-ModelTask task_of(const models::Pretrained& pretrained);
+// What a model does for the requests, and why: "it has no classification head".
+struct TaskChoice {
+  ModelTask task = ModelTask::embed;
+  std::string reason;
+};
+
+// It classifies if it has a classification head and names its labels; otherwise it embeds.
+TaskChoice choose_task(const models::Pretrained& pretrained);
 
 class ServedModel {
  public:
   // Error: the task does not fit the weights. options: for every request that does not say otherwise. pad is max or bucket; it is ignored
   // for models that mask their padding.
-  ServedModel(std::string name, models::Pretrained pretrained, ModelTask task, const infer::EmbedOptions& options);
+  ServedModel(std::string name, models::Pretrained pretrained, const TaskChoice& task, const infer::EmbedOptions& options);
 
   const std::string& name() const { return name_; }
   ModelTask task() const { return embedder_ ? ModelTask::embed : ModelTask::classify; }
+  const std::string& task_reason() const { return task_reason_; }
   const models::Pretrained& pretrained() const { return embedder_ ? embedder_->pretrained() : classifier_->pretrained(); }
   const infer::BatchOptions& batching() const { return embedder_ ? embedder_->batcher().options() : classifier_->batcher().options(); }
   const tokenize::WordPiece& tokenizer() const { return pretrained().tokenizer; }
@@ -50,7 +58,7 @@ class ServedModel {
   int padded_length(int tokens, const std::optional<infer::PadMode>& asked) const;
 
  private:
-  std::string name_;
+  std::string name_, task_reason_;
   std::unique_ptr<infer::Embedder> embedder_;
   std::unique_ptr<infer::Classifier> classifier_;
   search::Ranges ranges_;

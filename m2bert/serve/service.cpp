@@ -158,8 +158,7 @@ Service::Encoded Service::encode_rows(const ServedModel& model, const std::vecto
       facts.all_tokens = static_cast<int>(encoding.truncated ? encode(model, input, settings).ids.size() : encoding.ids.size());
     }
     if (encoding.truncated && !truncates) throw too_long(i, static_cast<size_t>(facts.all_tokens), most);
-    if (encoding.ids.empty())
-      throw ApiError(ErrorKind::invalid, "input " + std::to_string(i) + " has no tokens", "input");
+    if (encoding.ids.empty()) throw ApiError(ErrorKind::invalid, "input " + std::to_string(i) + " has no tokens", "input");
     facts.truncated = encoding.truncated;
     facts.tokens = static_cast<int>(encoding.ids.size());
     facts.padded = model.masks_padding() ? facts.tokens : model.padded_length(facts.tokens, settings.pad);
@@ -341,11 +340,10 @@ void append(std::vector<T>& all, const std::vector<T>& part) {
 template <class Result>
 void Service::run_alone(const CallerPtr& caller, const ServedModel& model, Clock::time_point start, int64_t padded_tokens,
                         std::shared_ptr<Result> result, std::function<void()> task, Then<Result> then) {
+  const auto texts = static_cast<int64_t>(result->texts.size());
   auto work = std::make_shared<Work>();
-  work->model = &model;
-  work->task_tokens = padded_tokens;
-  work->task = std::move(task);
-  metrics_.count("te_embed_count", {}, static_cast<double>(result->texts.size()));
+  work->task = Task{std::move(task), &model, texts, result->tokens(), padded_tokens};
+  metrics_.count("te_embed_count", {}, static_cast<double>(texts));
   submit(caller, work, seconds(Clock::now() - start), [this, result, &model, then = std::move(then)](const Timing& timing) {
     result->timing = timing;
     metrics_.count("te_embed_success", {}, static_cast<double>(result->texts.size()));
@@ -361,10 +359,10 @@ void Service::embed_passages(const CallerPtr& caller, const ServedModel& model, 
   const infer::Embedder& embedder = model.embedder();
   infer::require_mean_pooling(embedder);
   if (chunking.spans && chunking.spans->size() != inputs.size())
-    throw ApiError(ErrorKind::invalid,
-                   "chunking has the spans of " + std::to_string(chunking.spans->size()) + " inputs, and there are " +
-                       std::to_string(inputs.size()),
-                   "chunking");
+    throw ApiError(
+        ErrorKind::invalid,
+        "chunking has the spans of " + std::to_string(chunking.spans->size()) + " inputs, and there are " + std::to_string(inputs.size()),
+        "chunking");
   const bool overlaps = !settings.truncate.value_or(options_.auto_truncate);
   const auto how = alone(model, settings, prompt_of(model, settings), engine_.options().max_batch_tokens, overlaps);
   const auto windows = std::make_shared<const Windows>(windows_of(infer::Batcher(model.tokenizer(), how), inputs));

@@ -20,6 +20,7 @@ namespace m2bert::serve {
 struct ServiceOptions {
   bool auto_truncate = false;        // texts that are too long are truncated unless a request says otherwise; else they are errors
   bool accept_token_ids = false;     // inputs may be token ids of the model's vocabulary
+  size_t max_requests = 4096;        // in progress; further ones get 429
   size_t max_inputs = 2048;          // texts a request
   size_t max_input_chars = 4 << 20;  // bytes of a text
 };
@@ -66,15 +67,17 @@ struct TextResults {
 struct Vectors : TextResults {
   int dim = 0;
   std::vector<float> values;  // [n, dim]
-  std::span<const float> vector(size_t i) const { return std::span(values).subspan(i * static_cast<size_t>(dim), static_cast<size_t>(dim)); }
+  std::span<const float> vector(size_t i) const {
+    return std::span(values).subspan(i * static_cast<size_t>(dim), static_cast<size_t>(dim));
+  }
 };
 
 // The passages of late chunking, in the order of the texts.
 struct Passages : TextResults {
   int dim = 0;
-  std::vector<float> values;         // [passages, dim]
-  std::vector<uint32_t> inputs;      // [passages], the text of each
-  std::vector<infer::Span> spans;    // [passages], in characters
+  std::vector<float> values;       // [passages, dim]
+  std::vector<uint32_t> inputs;    // [passages], the text of each
+  std::vector<infer::Span> spans;  // [passages], in characters
 };
 
 struct TokenStates : TextResults {

@@ -96,7 +96,8 @@ TextSettings settings_of(const io::Tree& body, const ServedModel& model) {
     if (*most == -1) settings.truncate = true;
     else settings.max_tokens = *most;
     if (*most > model.max_length())
-      throw ApiError(ErrorKind::invalid, "truncate_prompt_tokens: the model takes at most " + std::to_string(model.max_length()) + " tokens",
+      throw ApiError(ErrorKind::invalid,
+                     "truncate_prompt_tokens: the model takes at most " + std::to_string(model.max_length()) + " tokens",
                      "truncate_prompt_tokens");
   }
   settings.add_special_tokens = body.get<bool>("add_special_tokens", true);
@@ -126,7 +127,8 @@ std::optional<Chunking> chunking_of(const io::Tree& body, size_t inputs) {
   if (!field->is_map()) field->wants("an object, such as {\"tokens\": 256}");
   const std::vector<std::string> known = {"tokens", "overlap", "sentences", "spans", "token_spans"};
   if (const auto unknown = field->unknown(known); !unknown.empty())
-    throw ApiError(ErrorKind::invalid, "chunking: unknown field \"" + unknown.front()->key + "\"; it knows tokens, overlap, sentences, spans and token_spans",
+    throw ApiError(ErrorKind::invalid,
+                   "chunking: unknown field \"" + unknown.front()->key + "\"; it knows tokens, overlap, sentences, spans and token_spans",
                    "chunking");
   Chunking chunking;
   chunking.size.tokens = field->get<int>("tokens", 0);
@@ -138,7 +140,8 @@ std::optional<Chunking> chunking_of(const io::Tree& body, size_t inputs) {
   const io::Tree* token_spans = field->find("token_spans");
   const bool sized = chunking.size.tokens > 0 || chunking.size.sentences;
   if ((spans != nullptr) + (token_spans != nullptr) + (sized ? 1 : 0) != 1)
-    throw ApiError(ErrorKind::invalid, "chunking wants one of: tokens (with overlap), sentences (with tokens), spans, token_spans", "chunking");
+    throw ApiError(ErrorKind::invalid, "chunking wants one of: tokens (with overlap), sentences (with tokens), spans, token_spans",
+                   "chunking");
   if (spans || token_spans) chunking.spans = spans_of_inputs(spans ? *spans : *token_spans, inputs);
   chunking.spans_of_tokens = token_spans != nullptr;
   return chunking;

@@ -92,11 +92,17 @@ size_t most_threads(pid_t child) {
 }
 }  // namespace
 
+bool Running::has_ended() const { return ended(pid); }
+
 Outcome run(const std::vector<std::string>& arguments, const HowToRun& how) {
   const Scratch scratch;
   scratch.put("in", how.input);
   const pid_t child = ::fork();
   if (child == 0) become_program(arguments, how, scratch);
+  if (how.meanwhile) {
+    const std::string out = how.output_file.empty() ? (scratch / "out").string() : how.output_file;
+    how.meanwhile({child, out, (scratch / "err").string()});
+  }
   if (how.signal_after) {
     std::this_thread::sleep_for(std::chrono::duration<double>(*how.signal_after));
     ::kill(child, how.signal);

@@ -17,6 +17,13 @@ struct Outcome {
   size_t peak_threads = 0;  // most threads at once, if count_threads is set
 };
 
+// The program while it runs.
+struct Running {
+  int pid = 0;
+  std::string out_file, err_file;
+  bool has_ended() const;
+};
+
 struct HowToRun {
   std::string program = M2BERT_PROGRAM;
   std::string input;                   // on stdin
@@ -24,6 +31,7 @@ struct HowToRun {
   std::optional<double> signal_after;  // seconds until `signal` is sent
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
+  std::function<void(const Running&)> meanwhile;  // called while the program runs; run() waits for the end behind it
   std::optional<int> ignored;                                    // a signal that the program is started with ignored, as by nohup(1)
   std::string output_file;                                       // stdout goes there instead of into Outcome::out
   bool closed_streams = false;                                   // stdin, stdout and stderr are closed

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <limits>
 #include <memory>
 
+#include "m2bert/checkpoint/safetensors.h"
+#include "m2bert/checkpoint/weights.h"
 #include "m2bert/serve/service.h"
+#include "tests/support/scratch.h"
 #include "tests/support/tiny_models.h"
 
 namespace m2bert::serve {
@@ -21,6 +25,16 @@ class TestCaller : public Caller {
   std::atomic<bool> is_gone{false};
 };
 
+// Writes a model whose states are all NaN.
+inline std::string with_nan_states(const test::Scratch& scratch) {
+  const std::string folder = test::write_folder((scratch / "nan").string(), test::tiny_bert_config(), models::Head::embedding);
+  checkpoint::TensorMap weights = checkpoint::load_weights(folder);
+  for (auto& [name, array] : weights)
+    if (name.ends_with("embeddings.LayerNorm.bias")) array = mx::full(array.shape(), std::numeric_limits<float>::quiet_NaN());
+  checkpoint::save_safetensors(folder + "/model.safetensors", weights);
+  return folder;
+}
+
 inline std::vector<Input> inputs_of_texts(const std::vector<std::string>& texts) {
   std::vector<Input> inputs;
   for (const std::string& text : texts) inputs.push_back({text, std::nullopt, {}, false});
@@ -34,7 +48,7 @@ struct AService {
   const ServedModel& add(const std::string& folder, const std::string& name = "tiny", const infer::EmbedOptions& options = {}) {
     engine.run([&] {
       models::Pretrained pretrained = models::load_pretrained(folder);
-      const ModelTask task = task_of(pretrained);
+      const TaskChoice task = choose_task(pretrained);
       service.add(std::make_unique<ServedModel>(name, std::move(pretrained), task, options));
     });
     return service.model(name);

@@ -16,9 +16,13 @@ inline ApiOptions without_log() {
 }
 
 struct AnApi : AService {
-  explicit AnApi(const ApiOptions& options = without_log()) : api(options, service) { api.set_state(Api::State::ready); }
+  explicit AnApi(const ApiOptions& options = without_log(), const ServiceOptions& of_service = {})
+      : AService({}, of_service), api(options, service) {
+    api.set_state(Api::State::ready);
+  }
 
-  http::Response ask(const std::string& method, const std::string& path, const std::string& body = "", std::vector<http::Header> headers = {}) {
+  http::Response ask(const std::string& method, const std::string& path, const std::string& body = "",
+                     std::vector<http::Header> headers = {}) {
     auto request = std::make_shared<http::Request>();
     request->method = method;
     request->path = path;

@@ -1,7 +1,9 @@
 #include "m2bert/serve/api.h"
 
+#include <algorithm>
 #include <numeric>
 
+#include "m2bert/search/top_k.h"
 #include "tests/serve/an_api.h"
 
 namespace m2bert::serve {
@@ -91,11 +93,83 @@ TEST(Api, Chunking) {
   a.json("/v1/embeddings", R"({"input": "a b c", "chunking": {"size": 3}})", 400);
 }
 
+TEST(Api, ValuesThatAreNotFinite) {
+  const test::Scratch scratch;
+  AnApi a;
+  infer::EmbedOptions mean;
+  mean.pooling = models::Poolings{models::Pooling::mean};
+  a.add(with_nan_states(scratch), "tiny", mean);
+  const std::string message = "NaN or infinite";
+  EXPECT_PRED2(has, a.json("/v1/embeddings", R"({"input": "a"})", 424).at("error").at("message").string(), message);
+  EXPECT_PRED2(has, a.json("/v1/embeddings", R"({"input": "a", "chunking": {"tokens": 3}})", 424).at("error").at("message").string(),
+               message);
+  EXPECT_EQ(a.json("/embed_all", R"({"inputs": "a"})", 424).at("error_type").string(), "Backend");
+  EXPECT_EQ(a.json("/pooling", R"({"input": "a"})", 424).at("error").at("type").string(), "server_error");
+}
+
+// The same bits as `m2bert similarity`, which computes them with search::top_k().
+TEST(Api, CosinesAreThoseOfTheSearch) {
+  AnApi a;
+  const ServedModel& model = a.add(tiny_models().attention);
+  const std::vector<std::string> texts = {sentence(1, 5), sentence(2, 7), sentence(3, 3)};
+  const Vectors vectors = a.embed(model, texts);
+  const auto dim = static_cast<size_t>(vectors.dim);
+  auto hits = search::top_k(vectors.vector(0), std::span(vectors.values).subspan(dim), dim).front();
+  std::ranges::sort(hits, {}, &search::Hit::index);
+  const io::Tree sentences = io::Tree::list({texts[1], texts[2]});
+  const std::string score = io::to_json(io::Tree{{"text_1", texts[0]}, {"text_2", sentences}});
+  const std::string inputs = io::to_json(io::Tree{{"inputs", io::Tree{{"source_sentence", texts[0]}, {"sentences", sentences}}}});
+  const io::Tree cosines = a.json("/similarity", inputs), scores = a.json("/score", score);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(cosines.items()[i].as<float>(), hits[i].score) << i;
+    EXPECT_EQ(scores.at("data").items()[i].at("score").as<float>(), hits[i].score) << i;
+  }
+}
+
+TEST(Api, PaddingOfEveryRouteThatComputes) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  const std::pair<const char*, const char*> requests[] = {
+      {"/v1/embeddings", R"({"input": "a", "padding": "bucket"})"},
+      {"/embed", R"({"inputs": "a", "padding": "bucket"})"},
+      {"/embed_all", R"({"inputs": "a", "padding": "bucket"})"},
+      {"/similarity", R"({"inputs": {"source_sentence": "a", "sentences": ["b"]}, "parameters": {"padding": "bucket"}})"},
+      {"/rerank", R"({"query": "a", "texts": ["b"], "padding": "bucket"})"},
+      {"/v1/rerank", R"({"query": "a", "documents": ["b"], "padding": "bucket"})"},
+      {"/score", R"({"text_1": "a", "text_2": "b", "padding": "bucket"})"},
+      {"/v2/embed", R"({"texts": ["a"], "padding": "bucket"})"},
+      {"/api/embed", R"({"input": "a", "padding": "bucket"})"},
+  };
+  for (const auto& [path, body] : requests) {
+    const http::Response response = a.ask("POST", path, body);
+    EXPECT_EQ(response.status, 200) << path << response.body;
+    EXPECT_EQ(header(response, "X-M2bert-Padding"), "bucket") << path;
+  }
+  const io::Tree whole = a.json("/rerank", R"({"query": "a", "texts": ["b c"]})");
+  const io::Tree bucket = a.json("/rerank", R"({"query": "a", "texts": ["b c"], "padding": "bucket"})");
+  EXPECT_NE(whole.items()[0].at("score").number(), bucket.items()[0].at("score").number());
+}
+
+TEST(Api, InfoSaysWhichTaskAndWhy) {
+  AnApi embeds, classifies;
+  embeds.add(tiny_models().m2);
+  classifies.add(tiny_models().classifier);
+  const auto info = [](AnApi& a) { return io::parse_json(a.ask("GET", "/info").body, "info"); };
+  EXPECT_EQ(info(embeds).at("task").string(), "embed");
+  EXPECT_EQ(info(embeds).at("max_concurrent_requests").integer(), 4096);
+  EXPECT_EQ(info(classifies).at("task").string(), "classify");
+  EXPECT_PRED2(has, info(classifies).at("task_reason").string(), "--task embed");
+  const io::Tree models = io::parse_json(classifies.ask("GET", "/v1/models").body, "models");
+  EXPECT_PRED2(has, models.at("data").items()[0].at("task_reason").string(), "named labels");
+}
+
 TEST(Api, Keys) {
   AnApi a;
   a.add(tiny_models().m2);
   a.api.set_keys({"right", "other"});
-  const auto status = [&](std::vector<http::Header> headers) { return a.ask("POST", "/embed", R"({"inputs": "a"})", std::move(headers)).status; };
+  const auto status = [&](std::vector<http::Header> headers) {
+    return a.ask("POST", "/embed", R"({"inputs": "a"})", std::move(headers)).status;
+  };
   EXPECT_EQ(status({}), 401);
   EXPECT_EQ(status({{"authorization", "Bearer wrong"}}), 401);
   EXPECT_EQ(status({{"Authorization", "Bearer rightx"}}), 401);
@@ -111,7 +185,8 @@ TEST(Api, ProbesSayWhetherTheServerIsReady) {
   a.add(tiny_models().m2);
   const auto statuses = [&](Api::State state) {
     a.api.set_state(state);
-    return std::vector<int>{a.ask("GET", "/livez").status, a.ask("GET", "/readyz").status, a.ask("POST", "/embed", R"({"inputs": "a"})").status};
+    return std::vector<int>{a.ask("GET", "/livez").status, a.ask("GET", "/readyz").status,
+                            a.ask("POST", "/embed", R"({"inputs": "a"})").status};
   };
   EXPECT_EQ(statuses(Api::State::starting), (std::vector<int>{200, 503, 503}));
   EXPECT_EQ(statuses(Api::State::ready), (std::vector<int>{200, 200, 200}));
@@ -140,6 +215,15 @@ TEST(Api, Cors) {
   EXPECT_EQ(closed.ask("OPTIONS", "/v1/embeddings", "", {{"Origin", "https://a.example"}}).status, 405);
 }
 
+TEST(Api, CompressedBodiesAreRefused) {
+  AnApi a;
+  a.add(tiny_models().m2);
+  const http::Response response = a.ask("POST", "/embed", R"({"inputs": "a"})", {{"Content-Encoding", "gzip"}});
+  EXPECT_EQ(response.status, 415);
+  EXPECT_PRED2(has, response.body, "gzip");
+  EXPECT_EQ(a.ask("POST", "/embed", R"({"inputs": "a"})", {{"Content-Encoding", "identity"}}).status, 200);
+}
+
 TEST(Api, RequestIds) {
   AnApi a;
   a.add(tiny_models().m2);
@@ -148,9 +232,9 @@ TEST(Api, RequestIds) {
 }
 
 TEST(Api, TooManyRequestsGet429) {
-  ApiOptions options = without_log();
+  ServiceOptions options;
   options.max_requests = 0;
-  AnApi a(options);
+  AnApi a(without_log(), options);
   a.add(tiny_models().m2);
   const http::Response response = a.ask("POST", "/embed", R"({"inputs": "a"})");
   EXPECT_EQ(response.status, 429);

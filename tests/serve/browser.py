@@ -89,6 +89,8 @@ class Browser:
 
     # ---- what tests do ----
     def open(self, url):
+        self.send("Page.navigate", url="about:blank")  # ends what the page before still asks for
+        self.wait_for("document.readyState === 'complete' && location.href === 'about:blank'")
         self.events.clear()
         self.send("Page.navigate", url=url)
         self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")

@@ -11,9 +11,7 @@ using Done = std::promise<std::exception_ptr>;
 // A piece of work that runs `function` on the engine's thread.
 std::shared_ptr<Work> task(const ServedModel& model, std::function<void()> function, Done& done) {
   auto work = std::make_shared<Work>();
-  work->model = &model;
-  work->task = std::move(function);
-  work->task_tokens = 100;
+  work->task = Task{std::move(function), &model, 0, 0, 100};
   work->done = [&done](std::exception_ptr error) { done.set_value(error); };
   return work;
 }
@@ -113,6 +111,27 @@ TEST(Engine, ALateRequestEndsWhileTheEngineIsBusy) {
   EXPECT_EQ(a.engine.stats().waiting_rows, 0);
 }
 
+TEST(Engine, KeepsNothingOfARequestThatHasEnded) {
+  AService a;
+  const ServedModel& model = a.add(tiny_models().m2);
+  std::weak_ptr<Work> ended;
+  {
+    Done done;
+    const auto work = rows(model, {32}, done);
+    ended = work;
+    a.engine.submit(work);
+    EXPECT_EQ(done.get_future().get(), nullptr);
+    EXPECT_EQ(a.engine.stats().watched, 0u);
+  }
+}
+
+TEST(Engine, AStoppedEngineRefuses) {
+  AService a;
+  const ServedModel& model = a.add(tiny_models().m2);
+  a.engine.stop();
+  EXPECT_EQ(kind_of([&] { a.embed(model, {"a"}); }), ErrorKind::unavailable);
+}
+
 TEST(Engine, AFullQueueRefusesOneTextAndManyAlike) {
   EngineOptions options;
   options.max_queue_tokens = 100;
@@ -134,6 +153,66 @@ TEST(Engine, AFullQueueRefusesOneTextAndManyAlike) {
     }
   }
   EXPECT_EQ(done.get_future().get(), nullptr);
+}
+
+TEST(Engine, ALongTextInTheQueueMakesItRefuseNoShortOne) {
+  EngineOptions options;
+  options.queue_timeout = std::chrono::seconds(2);
+  AService a(options);
+  const ServedModel& model = a.add(tiny_models().m2);
+  Done slow, large, one;
+  auto work = task(model, [] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }, slow);
+  work->task->padded_tokens = 1024;
+  a.engine.submit(work);
+  EXPECT_EQ(slow.get_future().get(), nullptr);  // some 10,000 tokens a second
+  {
+    const Block block(a, model);
+    auto waits = task(model, [] {}, large);
+    waits->task->padded_tokens = 100'000;
+    a.engine.submit(waits);
+    EXPECT_NO_THROW(a.engine.submit(rows(model, {32}, one)));
+  }
+  EXPECT_EQ(large.get_future().get(), nullptr);
+  EXPECT_EQ(one.get_future().get(), nullptr);
+}
+
+// What a few tokens took says little about how long a long queue takes.
+TEST(Engine, SmallBatchesDoNotMakeItRefuse) {
+  EngineOptions options;
+  options.queue_timeout = std::chrono::seconds(2);
+  AService a(options);
+  const ServedModel& model = a.add(tiny_models().m2);
+  Done slow, many, one;
+  const auto sleep = [] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); };
+  auto work = task(model, sleep, slow);
+  work->task->padded_tokens = 8;
+  a.engine.submit(work);
+  EXPECT_EQ(slow.get_future().get(), nullptr);  // 80 tokens a second
+  {
+    const Block block(a, model);
+    a.engine.submit(rows(model, std::vector<int>(100, 32), many));
+    EXPECT_NO_THROW(a.engine.submit(rows(model, {32}, one)));
+  }
+  EXPECT_EQ(many.get_future().get(), nullptr);
+  EXPECT_EQ(one.get_future().get(), nullptr);
+}
+
+TEST(Engine, RefusesWhatLargeBatchesSayComesTooLate) {
+  EngineOptions options;
+  options.queue_timeout = std::chrono::seconds(2);
+  AService a(options);
+  const ServedModel& model = a.add(tiny_models().m2);
+  Done slow, many;
+  auto work = task(model, [] { std::this_thread::sleep_for(std::chrono::milliseconds(100)); }, slow);
+  work->task->padded_tokens = 1024;
+  a.engine.submit(work);
+  EXPECT_EQ(slow.get_future().get(), nullptr);  // some 10,000 tokens a second
+  {
+    const Block block(a, model);
+    a.engine.submit(rows(model, std::vector<int>(1000, 32), many));
+    EXPECT_EQ(kind_of([&] { a.embed(model, {"a"}); }), ErrorKind::overloaded);
+  }
+  many.get_future().wait();
 }
 
 TEST(Engine, TextsOfAClientThatHasGoneAreNotComputed) {

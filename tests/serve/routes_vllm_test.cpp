@@ -36,7 +36,7 @@ TEST(Vllm, ScoresPairsByTheModelsOnlyLabel) {
   a.engine.run([&] {
     models::Pretrained pretrained = models::load_pretrained(tiny_models().regression);
     pretrained.labels = {"score"};
-    a.service.add(std::make_unique<ServedModel>("tiny", std::move(pretrained), ModelTask::classify, infer::EmbedOptions{}));
+    a.service.add(std::make_unique<ServedModel>("tiny", std::move(pretrained), TaskChoice{ModelTask::classify, ""}, infer::EmbedOptions{}));
   });
   const io::Tree scores = a.json("/score", R"({"queries": "a", "documents": ["b", "c"]})");
   const io::Tree predictions = a.json("/predict", R"({"inputs": [["a", "b"], ["a", "c"]]})");

@@ -133,6 +133,46 @@ TEST(Service, ATextWithNanFailsAlone) {
   EXPECT_EQ(a.engine.stats().not_finite, 1u);
 }
 
+TEST(Service, PassagesAndTokensWithNanAreNoFaultOfTheClient) {
+  const test::Scratch scratch;
+  AService a;
+  const ServedModel& broken = a.add(with_nan_states(scratch), "broken", mean_pooling());
+  Chunking by_tokens;
+  by_tokens.size.tokens = 2;
+  const auto passages = [&] {
+    const auto caller = std::make_shared<TestCaller>();
+    std::promise<Passages> result;
+    a.service.embed_passages(caller, broken, inputs_of_texts({"a b c"}), {}, by_tokens,
+                             [&](Passages&& p) { result.set_value(std::move(p)); });
+    AService::wait(result, *caller);
+  };
+  const auto tokens = [&] {
+    const auto caller = std::make_shared<TestCaller>();
+    std::promise<TokenStates> result;
+    a.service.embed_tokens(caller, broken, inputs_of_texts({"a b c"}), {}, [&](TokenStates&& t) { result.set_value(std::move(t)); });
+    AService::wait(result, *caller);
+  };
+  std::string message;
+  EXPECT_EQ(kind_of(passages, &message), ErrorKind::backend);
+  EXPECT_PRED2(test::has, message, "input 0 gets values that are NaN or infinite in float32");
+  EXPECT_EQ(kind_of(tokens, &message), ErrorKind::backend);
+  EXPECT_EQ(a.engine.stats().not_finite, 2u);
+}
+
+TEST(Service, PassagesCountAsComputedTokens) {
+  AService a;
+  const ServedModel& model = a.add(tiny_models().attention, "tiny", mean_pooling());
+  Chunking by_tokens;
+  by_tokens.size.tokens = 2;
+  const auto caller = std::make_shared<TestCaller>();
+  std::promise<Passages> result;
+  a.service.embed_passages(caller, model, inputs_of_texts({"a b c", "d"}), {}, by_tokens,
+                           [&](Passages&& p) { result.set_value(std::move(p)); });
+  AService::wait(result, *caller);
+  EXPECT_EQ(a.engine.stats().rows, 2u);
+  EXPECT_EQ(a.engine.stats().tokens, 8u);
+}
+
 TEST(Service, PassagesAreThoseOfLateChunks) {
   AService a;
   const ServedModel& model = a.add(tiny_models().attention, "tiny", mean_pooling());
@@ -140,7 +180,8 @@ TEST(Service, PassagesAreThoseOfLateChunks) {
   const auto passages = [&](const Chunking& chunking) {
     const auto caller = std::make_shared<TestCaller>();
     std::promise<Passages> result;
-    a.service.embed_passages(caller, model, inputs_of_texts({text, "f"}), {}, chunking, [&](Passages&& p) { result.set_value(std::move(p)); });
+    a.service.embed_passages(caller, model, inputs_of_texts({text, "f"}), {}, chunking,
+                             [&](Passages&& p) { result.set_value(std::move(p)); });
     return AService::wait(result, *caller);
   };
   Chunking by_tokens;
