@@ -29,13 +29,6 @@ Scalars gate_scalars(int I, int T, const GateDropout& d) {
 // Of the usual GPU of an architecture. Kernels that fill it run anywhere.
 int multiprocessors() { return architecture() == "sm_80" ? 108 : architecture() == "sm_100" ? 148 : 132; }
 
-// The most shared memory that a block may have.
-int shared_memory_limit() {
-  const auto& name = architecture();
-  const int KiB = name == "sm_80" || name == "sm_87" ? 163 : name == "sm_90" || name == "sm_100" || name == "sm_103" ? 227 : 99;
-  return KiB * 1024;
-}
-
 // The layout of channel_norm.cu: tiles of 32 positions, or of 16 if the channels are too many for shared memory.
 struct NormTiles {
   int H, T;

@@ -19,6 +19,12 @@ const std::string& architecture() {
   return name;
 }
 
+int shared_memory_limit() {
+  const auto& name = architecture();
+  const int KiB = name == "sm_80" || name == "sm_87" ? 163 : name == "sm_90" || name == "sm_100" || name == "sm_103" ? 227 : 99;
+  return KiB * 1024;
+}
+
 std::string_view best_code(std::string_view gpu, std::initializer_list<ArchitectureCode> all) {
   // Of "sm_86": 86. Machine code runs on its own generation (tens), from its own number on; code with a suffix on its own number alone.
   auto number = [](std::string_view digits) { return std::atoi(std::string(digits).c_str()); };

@@ -13,6 +13,9 @@ namespace m2bert::ops::cuda {
 // The architecture of the GPU, such as "sm_90".
 const std::string& architecture();
 
+// The most shared memory that a block may have on this GPU, in bytes.
+int shared_memory_limit();
+
 // Of one kernel's code for some architectures ("80", "90a", "ptx"), what fits a GPU ("sm_90") best: machine code of its generation, or PTX,
 // which stands last.
 struct ArchitectureCode {

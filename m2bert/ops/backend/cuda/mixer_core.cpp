@@ -34,9 +34,13 @@ struct Kernel {
   bool operator<(const Kernel& o) const { return std::tie(method, length) < std::tie(o.method, o.length); }
 };
 
+std::vector<int> lengths_of(mx::Dtype dtype) {
+  if (dtype == mx::float32) return {256, 512, 1024, 2048, 4096, 8192};
+  return {128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+}
+
 Kernel kernel_for(int L, mx::Dtype dtype) {
-  const std::vector<int> lengths =
-      dtype == mx::float32 ? std::vector{256, 512, 1024, 2048, 4096, 8192} : std::vector{128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+  const auto lengths = lengths_of(dtype);
   const int length = *std::lower_bound(lengths.begin(), lengths.end(), L);
   return {dtype == mx::float32 ? Method::fft : length <= 512 ? Method::toeplitz : Method::monarch, length};
 }
@@ -61,6 +65,17 @@ FftSizes fft_sizes(int length) {
 }
 
 int tap_count(int length) { return 2 * length + 16; }
+
+constexpr int TOEPLITZ_WARPS = 4;
+
+int shared_bytes(const Kernel& k) {
+  switch (k.method) {
+    case Method::toeplitz: return 4 * tap_count(k.length) * 2 + TOEPLITZ_WARPS * 2 * (k.length / 2 + 64) * 4;
+    case Method::monarch: return k.sizes().shared_bytes();
+    case Method::fft: break;
+  }
+  return fft_sizes(k.length).bytes;
+}
 
 // Words of the packed filters of a channel: the filters, then scales or skip terms.
 struct PackedSize {
@@ -193,7 +208,17 @@ mx::array beside(std::vector<mx::array> parts, size_t count, mx::Stream s) {
 
 int bias_rows() { return BIAS_ROWS; }
 
-int longest_mixer_core(mx::Dtype dtype) { return dtype == mx::float32 ? 8192 : 32768; }
+int longest_mixer_core(mx::Dtype dtype) {
+  auto longest = [](mx::Dtype dtype) {
+    int found = 0;
+    for (const int length : lengths_of(dtype)) {
+      if (shared_bytes(kernel_for(length, dtype)) <= shared_memory_limit()) found = length;
+    }
+    return found;
+  };
+  static const int float32 = longest(mx::float32), bfloat16 = longest(mx::bfloat16);
+  return dtype == mx::float32 ? float32 : bfloat16;
+}
 
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
   const auto size = packed_size(kernel_for(L, dtype), residual);
@@ -240,25 +265,22 @@ mx::array mixer_core(const MixerRows& mixed, const mx::array& u, const mx::array
   if (kernel.method != Method::fft) scalars.push_back(options.filter);
   if (kernel.method == Method::monarch) scalars.push_back(options.conjugate);
   const int rows = H + (options.with_bias_rows ? BIAS_ROWS : 0);
-  Launch launch{"", "", (B + 1) / 2, rows, 0, 0};
+  Launch launch{"", "", (B + 1) / 2, rows, 0, shared_bytes(kernel)};
   const std::string fatbin = kernel.fatbin();
   launch.fatbin = fatbin;
   launch.kernel = fatbin;
   if (kernel.method == Method::toeplitz) {
     // Enough sequences a warp that the taps are read seldom, and enough blocks to fill a large GPU.
-    constexpr int warps = 4, enough_blocks = 132 * 16;
+    constexpr int warps = TOEPLITZ_WARPS, enough_blocks = 132 * 16;
     const int per_warp = int(std::clamp<size_t>(size_t(B) * H / (warps * enough_blocks), 1, 16));
     scalars.push_back(per_warp);
     launch.blocks_x = (B + warps * per_warp - 1) / (warps * per_warp);
     launch.threads = 32 * warps;
-    launch.shared_bytes = 4 * tap_count(kernel.length) * 2 + warps * 2 * (kernel.length / 2 + 64) * 4;
   } else if (kernel.method == Method::monarch) {
     const MonarchSizes sizes = kernel.sizes();
     launch.threads = 32 * sizes.warps();
-    launch.shared_bytes = sizes.shared_bytes();
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
-    launch.shared_bytes = fft_sizes(kernel.length).bytes;
   }
   return run(launch, inputs, {rows, u.shape(1)}, u.dtype(), scalars, s);
 }

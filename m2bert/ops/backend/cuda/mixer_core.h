@@ -5,7 +5,7 @@
 
 namespace m2bert::ops::cuda {
 
-// The longest sequence that a kernel reaches: 32768 in bfloat16, 8192 in float32.
+// The longest sequence that a kernel reaches: 32768 in bfloat16, 8192 in float32; less on GPUs whose blocks have less shared memory.
 int longest_mixer_core(mx::Dtype dtype);
 
 // Filters for sequences of `dtype`, bfloat16 or float32, and of a length up to the longest one: one array [n] of uint32 or float32.
