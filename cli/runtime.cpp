@@ -26,7 +26,7 @@ bool has_gpu() { return mx::is_available(mx::Device::gpu); }
 }  // namespace
 
 void set_up_runtime(const Globals& globals) {
-  setenv("MLX_ENABLE_TF32", "0", 0);  // otherwise MLX multiplies float32 on an NVIDIA GPU with 10 bits of mantissa
+  setenv("MLX_ENABLE_TF32", "0", 0);          // otherwise MLX multiplies float32 on an NVIDIA GPU with 10 bits of mantissa
   setenv("MLX_MAX_OPS_PER_BUFFER", "20", 0);  // the GPU starts while the rest of a pass is still being encoded, and keeps less memory
   keep_freed_memory();
   io::set_quiet(globals.quiet);

@@ -30,8 +30,8 @@ mx::array mixer_block(const mx::array& u, const MixerWeights& w, const MixerFilt
   check(u, w);
   if (!options.gelu && !options.dropout_mask) {
     check_filters("mixer_block", f);
-    require(f.k.shape() == mx::Shape({u.shape(1), u.shape(2)}), "[mixer_block] k has shape ", f.k.shape(), ", wants [L, H] = [", u.shape(1), ", ",
-            u.shape(2), "]");
+    require(f.k.shape() == mx::Shape({u.shape(1), u.shape(2)}), "[mixer_block] k has shape ", f.k.shape(), ", wants [L, H] = [", u.shape(1),
+            ", ", u.shape(2), "]");
     require(w.short_weight.ndim() == 3 && w.short_weight.shape(0) == 3 * u.shape(2) && w.short_bias.size() == size_t(3 * u.shape(2)),
             "[mixer_block] short_weight has shape ", w.short_weight.shape(), ", wants [", 3 * u.shape(2), ", 1, K] and a bias of as many");
     if (auto y = backend_for(s).mixer_block(u, w, f, mx::to_stream(s))) return *y;

@@ -31,7 +31,7 @@ struct HowToRun {
   std::optional<double> signal_after;  // seconds until `signal` is sent
   std::function<bool()> signal_when;   // the same as soon as this is true; asked until the program ends
   int signal = 9;
-  std::function<void(const Running&)> meanwhile;  // called while the program runs; run() waits for the end behind it
+  std::function<void(const Running&)> meanwhile;                 // called while the program runs; run() waits for the end behind it
   std::optional<int> ignored;                                    // a signal that the program is started with ignored, as by nohup(1)
   std::string output_file;                                       // stdout goes there instead of into Outcome::out
   bool closed_streams = false;                                   // stdin, stdout and stderr are closed

@@ -36,9 +36,7 @@ TEST(EmbeddingRows, EqualTakeWithDeterministicGradients) {
   for (const auto dtype : {mx::float32, mx::bfloat16}) {
     const auto table = random({37, 40}, 1, dtype), index = mx::random::randint(0, 20, {5, 33}, mx::int32, mx::random::key(3));
     const auto cotangent = random({5, 33, 40}, 2);
-    auto gradient = [&](auto take) {
-      return gradients([&](const auto& in) { return take(in[0]); }, {table}, cotangent)[0];
-    };
+    auto gradient = [&](auto take) { return gradients([&](const auto& in) { return take(in[0]); }, {table}, cotangent)[0]; };
     auto ours = [&](const mx::array& table) { return ops::embedding_rows(table, index); };
     EXPECT_TRUE(mx::array_equal(ours(table), mx::take(table, index, 0)).item<bool>());
     const auto found = gradient(ours), wide = mx::astype(table, mx::float32);

@@ -55,7 +55,9 @@ TEST(SineLinear, GradientsEqualFallback) {
 std::vector<mx::array> network_inputs(int networks, int rows, int in, int order, int H) {
   std::vector<mx::array> all;
   for (int n = 0; n < networks; ++n) {
-    auto scaled = [&](const mx::Shape& shape, int seed) { return random(shape, 20 * n + seed) * mx::array(1 / std::sqrt(float(shape[1]))); };
+    auto scaled = [&](const mx::Shape& shape, int seed) {
+      return random(shape, 20 * n + seed) * mx::array(1 / std::sqrt(float(shape[1])));
+    };
     all.insert(all.end(), {random({rows, in}, 20 * n + 1), random({order}, 20 * n + 2), scaled({order, in}, 3), random({order}, 20 * n + 4),
                            scaled({order, order}, 5), random({order}, 20 * n + 6), scaled({order, order}, 7), random({order}, 20 * n + 8),
                            scaled({H, order}, 9), mx::abs(random({rows}, 20 * n + 10)), random({H}, 20 * n + 11)});

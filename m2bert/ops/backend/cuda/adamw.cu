@@ -25,14 +25,14 @@ struct Parameter {
 
 #define ADAMW_PICK(i) \
   if (blockIdx.y == i) p = Parameter ADAMW_PARAMETER(i)
-#define ADAMW_PICK_PARAMETER        \
-  Parameter p ADAMW_PARAMETER(0);   \
-  ADAMW_PICK(1);                    \
-  ADAMW_PICK(2);                    \
-  ADAMW_PICK(3);                    \
-  ADAMW_PICK(4);                    \
-  ADAMW_PICK(5);                    \
-  ADAMW_PICK(6);                    \
+#define ADAMW_PICK_PARAMETER      \
+  Parameter p ADAMW_PARAMETER(0); \
+  ADAMW_PICK(1);                  \
+  ADAMW_PICK(2);                  \
+  ADAMW_PICK(3);                  \
+  ADAMW_PICK(4);                  \
+  ADAMW_PICK(5);                  \
+  ADAMW_PICK(6);                  \
   ADAMW_PICK(7)
 
 namespace {
@@ -55,7 +55,7 @@ __device__ __forceinline__ void update(const Parameter& p, const Step& s) {
 }  // namespace
 
 extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS), ADAMW_EACH(ADAMW_OUTPUTS), float scale, float limit,
-                                                         float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+                                                        float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
@@ -66,7 +66,7 @@ extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS)
 #define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, value##i, m##i, v##i, n##i, keep##i, rate##i}
 extern "C" __global__ void __launch_bounds__(256) adamw_in_place(ADAMW_EACH(ADAMW_INPUTS), float*, float scale, float limit, float beta1,
-                                                                  float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+                                                                 float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }

@@ -36,8 +36,8 @@ struct ExpSum {
 }  // namespace
 
 // Grid: rows. x [rows, classes], labels [rows]; losses, log_sums [rows]. A label that is no class has the loss NaN.
-extern "C" __global__ void __launch_bounds__(256) cross_entropy(const BFloat16* x, const int* labels, float* losses, float* log_sums,
-                                                                 int classes) {
+extern "C" __global__ void __launch_bounds__(256)
+    cross_entropy(const BFloat16* x, const int* labels, float* losses, float* log_sums, int classes) {
   M2BERT_SHARED_MEMORY(shared_memory);
   ExpSum* const partial = reinterpret_cast<ExpSum*>(shared_memory);  // [warps]
   const BFloat16* row = x + size_t(blockIdx.x) * classes;
@@ -64,8 +64,8 @@ extern "C" __global__ void __launch_bounds__(256) cross_entropy(const BFloat16* 
 }
 
 // Grid: rows. dlosses [rows]; dx [rows, classes].
-extern "C" __global__ void __launch_bounds__(256) cross_entropy_gradient(const BFloat16* x, const int* labels, const float* log_sums,
-                                                                          const float* dlosses, BFloat16* dx, int classes) {
+extern "C" __global__ void __launch_bounds__(256)
+    cross_entropy_gradient(const BFloat16* x, const int* labels, const float* log_sums, const float* dlosses, BFloat16* dx, int classes) {
   const BFloat16* row = x + size_t(blockIdx.x) * classes;
   BFloat16* out = dx + size_t(blockIdx.x) * classes;
   const int label = labels[blockIdx.x];

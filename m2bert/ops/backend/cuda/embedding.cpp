@@ -18,10 +18,10 @@ Backend::Array CudaBackend::embedding_rows(const mx::array& table, const mx::arr
     const auto index = mx::reshape(mx::astype(in[1], mx::int32, s), {-1}, s);
     const auto order = mx::argsort(index, 0, s);
     constexpr int threads = 256;
-    const auto dtable = cuda::run({"embedding_gradient", dtype == mx::bfloat16 ? "embedding_gradient_bfloat16" : "embedding_gradient_float32",
-                                   rows, 1, threads, threads * 4},
-                                  {mx::reshape(cotangents[0], {n, width}, s), order, mx::take(index, order, 0, s)}, in[0].shape(), dtype,
-                                  {n, width}, s);
+    const auto dtable =
+        cuda::run({"embedding_gradient", dtype == mx::bfloat16 ? "embedding_gradient_bfloat16" : "embedding_gradient_float32", rows, 1,
+                   threads, threads * 4},
+                  {mx::reshape(cotangents[0], {n, width}, s), order, mx::take(index, order, 0, s)}, in[0].shape(), dtype, {n, width}, s);
     return Arrays{dtable, mx::zeros_like(in[1], s)};
   };
   return mx::custom_vjp(forward, backward)({table, index})[0];

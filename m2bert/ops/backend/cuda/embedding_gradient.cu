@@ -45,10 +45,10 @@ __device__ __forceinline__ void sum_rows(const T* dy, const uint32_t* order, con
 
 // Grid: rows of the table. 256 threads. dy [n, width]; order [n]: places of the batch sorted by their row; sorted [n]: these rows;
 // dtable [rows, width].
-#define EMBEDDING_GRADIENT(name, T)                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(256) name(const T* dy, const uint32_t* order, const int* sorted, T* dtable, int n,     \
-                                                         int width) {                                                                 \
-    sum_rows(dy, order, sorted, dtable, n, width);                                                                                    \
+#define EMBEDDING_GRADIENT(name, T)                                                              \
+  extern "C" __global__ void __launch_bounds__(256)                                              \
+      name(const T* dy, const uint32_t* order, const int* sorted, T* dtable, int n, int width) { \
+    sum_rows(dy, order, sorted, dtable, n, width);                                               \
   }
 EMBEDDING_GRADIENT(embedding_gradient_bfloat16, BFloat16)
 EMBEDDING_GRADIENT(embedding_gradient_float32, float)

@@ -67,9 +67,8 @@ struct Networks {
     const cuda::Scalars sizes{rows, layer.in(), layer.out(), x.stride};
     auto inputs = inputs_of({&x, &layer.weight, &layer.bias, &freq});
     inputs.push_back(dy);
-    const auto by_row =
-        cuda::run({"filter_network", "sine_linear_gradient", ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES}, inputs,
-                  {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
+    const auto by_row = cuda::run({"filter_network", "sine_linear_gradient", ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES}, inputs,
+                                  {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
     inputs = inputs_of({&x});
     inputs.push_back(by_row[1]), inputs.push_back(by_row[2]);
     const int tiles = ceil_div(layer.out(), TILE);

@@ -59,8 +59,7 @@ __device__ __forceinline__ T* pick(int i, T* a, T* b, T* c, T* d) {
 #define FOUR(name) const float *name##0, const float *name##1, const float *name##2, const float *name##3
 #define FOUR_OF(name, i) pick(i, name##0, name##1, name##2, name##3)
 #define SINE_INPUTS FOUR(x), FOUR(weight), FOUR(bias), FOUR(freq)
-#define SINE_INPUTS_OF(i) \
-  { FOUR_OF(x, i) + size_t(i) * x_stride, FOUR_OF(weight, i), FOUR_OF(bias, i), FOUR_OF(freq, i), rows, in, out }
+#define SINE_INPUTS_OF(i) {FOUR_OF(x, i) + size_t(i) * x_stride, FOUR_OF(weight, i), FOUR_OF(bias, i), FOUR_OF(freq, i), rows, in, out}
 
 // Grid: blocks of 16 rows, networks. x_stride: from one network's x to the next one's where they are one array, else 0.
 // y [networks, rows, out].
@@ -81,8 +80,8 @@ extern "C" __global__ void __launch_bounds__(256) sine_linear(SINE_INPUTS, float
 
 // Grid: as above. dy [networks, rows, out]. dx [networks, rows, in], and what the gradients of the weights are made of, both
 // [networks, rows, out]: da, the gradient of a = x weight^T + bias, and dy cos(freq a) a.
-extern "C" __global__ void __launch_bounds__(256) sine_linear_gradient(SINE_INPUTS, const float* dy, float* dx, float* da,
-                                                                        float* dfreq_rows, int rows, int in, int out, int x_stride) {
+extern "C" __global__ void __launch_bounds__(256)
+    sine_linear_gradient(SINE_INPUTS, const float* dy, float* dx, float* da, float* dfreq_rows, int rows, int in, int out, int x_stride) {
   M2BERT_SHARED_MEMORY(shared_memory);
   auto& shared = *reinterpret_cast<SineShared*>(shared_memory);
   const int column = threadIdx.x % WIDTH, row = threadIdx.x / WIDTH * OWN_ROWS, network = blockIdx.y;
@@ -120,9 +119,9 @@ extern "C" __global__ void __launch_bounds__(256) sine_linear_gradient(SINE_INPU
 
 // The sums over rows: dweight [networks, out, in] = da^T x, dbias and dfreq [networks, out].
 // Grid: tiles of 16 inputs, of 16 outputs of each network. A thread does 2 x 2 of a tile for every fourth row.
-extern "C" __global__ void __launch_bounds__(256) sine_linear_sums(FOUR(x), const float* all_da, const float* all_dfreq_rows,
-                                                                    float* dweight, float* dbias, float* dfreq, int rows, int in, int out,
-                                                                    int x_stride) {
+extern "C" __global__ void __launch_bounds__(256)
+    sine_linear_sums(FOUR(x), const float* all_da, const float* all_dfreq_rows, float* dweight, float* dbias, float* dfreq, int rows,
+                     int in, int out, int x_stride) {
   constexpr int TILE = 16, CHUNK = 128, LOADS = CHUNK * TILE / 256;
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const left = reinterpret_cast<float*>(shared_memory);  // [CHUNK][TILE] of da

@@ -10,7 +10,8 @@ namespace m2bert::ops::cuda {
 
 namespace {
 
-constexpr int POSITIONS = 8, LOCAL_THREADS = 256, SUMS = 5;  // of a row of the short filter: three taps, the bias, what is before position 0
+constexpr int POSITIONS = 8, LOCAL_THREADS = 256,
+              SUMS = 5;  // of a row of the short filter: three taps, the bias, what is before position 0
 
 // Positions t0 - 2 ... t0 + POSITIONS + 1 of a row; zeros from L on.
 __device__ __forceinline__ void load_around(const BFloat16* row, int t0, int L, bool wide, const float* before, float* x) {
@@ -45,9 +46,9 @@ __device__ __forceinline__ float warp_sum(float x) {
 
 // Grid: parts of a channel, channels. projected, dprojected [3 H, B, L]: x1, x2, v; dx2, ds [H, B, L]: gradients of x2 and of s, after the
 // short convolution; sums [parts, 3 H, SHORT_FILTER].
-extern "C" __global__ void __launch_bounds__(256, 2) mixer_local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds,
-                                                                           const float* short_filter, BFloat16* dprojected, float* sums,
-                                                                           int H, int B, int L) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    mixer_local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
+                         BFloat16* dprojected, float* sums, int H, int B, int L) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps][3 SUMS]
   const int h = blockIdx.y, chunks = (L + POSITIONS - 1) / POSITIONS;

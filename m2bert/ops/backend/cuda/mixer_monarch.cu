@@ -494,8 +494,8 @@ struct Monarch {
     for (int i = residual ? 0 : 2; i < 8; ++i) {
       if (!residual && i == 4) i = 6;
       const int to = i / 4, signal = i / 2 % 2 ? 0 : 1, from = i % 2, distance = conjugate ? from - to : to - from;
-      const int e = m.stage(
-          [&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, from * SIZES.length() + t, x); });
+      const int e =
+          m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, from * SIZES.length() + t, x); });
       const int row = (pair.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
       __syncthreads();
       m.fold();
@@ -539,10 +539,10 @@ struct Monarch {
     }
   }
 
-  // The spectrum of a filter's gradient: the sum over all sequences of conj(transform of the convolution's input) times the transform of the
-  // gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next: what is
-  // at least a sequence's length in zeros between them keeps apart what belongs to other sequences.
-  // gradient [SIZES.size()]: of this channel; signal 0: of k; 1: of k2.
+  // The spectrum of a filter's gradient: the sum over all sequences of conj(transform of the convolution's input) times the transform of
+  // the gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next:
+  // what is at least a sequence's length in zeros between them keeps apart what belongs to other sequences. gradient [SIZES.size()]: of
+  // this channel; signal 0: of k; 1: of k2.
   template <typename T>
   static __device__ __forceinline__ void filter_gradient(const MixerInputs<T>& in, const T* dy, const uint32_t* constants, int channel,
                                                          int signal, int slot, float2* gradient) {
@@ -555,9 +555,8 @@ struct Monarch {
 #pragma unroll 1
     for (int first = 0; first < in.B; first += 2 * in_signal) {
       Matrix input[OWN];
-      const int e = m.stage([&](int b, int t, float* x) {
-        pair.template signal_values<8>(signal, first + b * in_signal + t / slot, t % slot, x);
-      });
+      const int e =
+          m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, first + b * in_signal + t / slot, t % slot, x); });
       __syncthreads();
       m.fold();
       __syncthreads();
@@ -566,9 +565,8 @@ struct Monarch {
 #pragma unroll
         for (int i = 0; i < OWN; ++i) input[i] = transform(m, m.warp + i * WARPS);
       }
-      const int e2 = m.stage([&](int b, int t, float* x) {
-        pair.template output_gradient<8>(dy, signal, first + b * in_signal + t / slot, t % slot, x);
-      });
+      const int e2 = m.stage(
+          [&](int b, int t, float* x) { pair.template output_gradient<8>(dy, signal, first + b * in_signal + t / slot, t % slot, x); });
       __syncthreads();
       m.fold();
       __syncthreads();
@@ -601,23 +599,23 @@ struct Monarch {
 
 // Grid: pairs of sequences, rows of y. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
 // filter: which of the two the gated convolution has; conjugate: the reversed filters.
-#define MIXER_MONARCH(parts, length, blocks, run)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_monarch_##length(                   \
-      MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants, const int* lengths,         \
-      BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                                                       \
-    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked),       \
-                                  spectra, scales, constants, y, residual, filter, conjugate);                                     \
+#define MIXER_MONARCH(parts, length, blocks, run)                                                                                     \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                              \
+      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,         \
+                             const int* lengths, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {               \
+    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), spectra, \
+                                  scales, constants, y, residual, filter, conjugate);                                                 \
   }
 
 // Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
-#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                               \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks) mixer_filter_gradient_##length(           \
-      MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths, float2* gradients, MIXER_SIZES,   \
-      int slot) {                                                                                                                  \
-    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                           \
-    Monarch<parts>::filter_gradient<BFloat16>(                                                                                     \
-        mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), dy, constants, blockIdx.y,      \
-        blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());                                                   \
+#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                     \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                                 \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths,          \
+                                     float2* gradients, MIXER_SIZES, int slot) {                                                         \
+    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                                 \
+    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), \
+                                              dy, constants, blockIdx.y, blockIdx.x, slot,                                               \
+                                              gradients + size_t(row) * MonarchSizes{parts}.size());                                     \
   }
 #ifdef FILTER_GRADIENT
 #if FILTER_GRADIENT == 1024

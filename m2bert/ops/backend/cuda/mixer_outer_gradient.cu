@@ -33,7 +33,7 @@ struct OuterGradient {
     const MixerPair<T> rows{in, channel, 0};
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int sequence = threadIdx.x / 16, t0 = threadIdx.x % 16 * 8;  // that this thread stages
-    float sum[16][4] = {};  // rows 16 warp + (0 ... 15) by tiles of 8 columns
+    float sum[16][4] = {};                                             // rows 16 warp + (0 ... 15) by tiles of 8 columns
     int turn = 0;
 #pragma unroll 1
     for (int first = 0; first < in.B; first += SEQUENCES, turn ^= 1) {
@@ -74,8 +74,8 @@ struct OuterGradient {
 }  // namespace
 
 // Grid: filters (1 or 2), channels. dy [H, B, L], L <= 128; lags [H, filters, 256].
-extern "C" __global__ void __launch_bounds__(256, 2) mixer_outer_gradient(MIXER_INPUTS(BFloat16), const BFloat16* dy, const int* lengths,
-                                                                           float* lags, MIXER_SIZES) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    mixer_outer_gradient(MIXER_INPUTS(BFloat16), const BFloat16* dy, const int* lengths, float* lags, MIXER_SIZES) {
   OuterGradient::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), dy, blockIdx.y,
                                blockIdx.x, lags + (size_t(blockIdx.y) * gridDim.x + blockIdx.x) * 256);
 }

@@ -190,12 +190,12 @@ struct Toeplitz {
 
 // Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2]. filter: which of the two the gated
 // convolution has.
-#define MIXER_TOEPLITZ(length, blocks)                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(128, blocks) mixer_toeplitz_##length(                                                    \
-      MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* lengths, BFloat16* y, MIXER_SIZES, bool residual,        \
-      int filter, int per_warp) {                                                                                                       \
-    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), taps, D, y,  \
-                                residual, filter, per_warp);                                                                            \
+#define MIXER_TOEPLITZ(length, blocks)                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(128, blocks)                                                                               \
+      mixer_toeplitz_##length(MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* lengths, BFloat16* y, MIXER_SIZES, \
+                              bool residual, int filter, int per_warp) {                                                                  \
+    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), taps, D, y,    \
+                                residual, filter, per_warp);                                                                              \
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.

@@ -66,7 +66,8 @@ struct Core {
     const auto identity = identity_taps(H, s), one = one_taps(H, s);
     const auto dx2 = convolve({projected, dy, projected, 0, 0, 2 * H}, dy, {taps(0), identity, taps(2)}, packed);
     const auto ds = convolve({projected, dy, dy, H, 0, 0}, dy, {taps(1), one, identity}, reversed.packed, 0, reversed.conjugate);
-    const auto du = residual ? convolve({dy, dy, dy}, dy, {identity, one, one}, reversed.packed, 1, reversed.conjugate) : mx::zeros_like(u, s);
+    const auto du =
+        residual ? convolve({dy, dy, dy}, dy, {identity, one, one}, reversed.packed, 1, reversed.conjugate) : mx::zeros_like(u, s);
     auto [dprojected, dshort_filter] = local_gradient(projected, dx2, ds, short_filter);
     Arrays gradients{std::move(dprojected), du, std::move(dshort_filter)};
     const auto lags = filter_gradients(projected, u, short_filter, dy);
@@ -81,8 +82,9 @@ struct Core {
     constexpr int threads = 256, positions = 8, shared_bytes = threads / 32 * 15 * 4;
     const int H = dx2.shape(0), B = dx2.shape(1) / L, items = B * ((L + positions - 1) / positions);
     const int parts = std::clamp(items / (4 * threads), 1, 16);
-    const auto out = run({"mixer_local_gradient", "mixer_local_gradient", parts, H, threads, shared_bytes}, {projected, dx2, ds, short_filter},
-                         {projected.shape(), {parts, 3 * H, 8}}, {mx::bfloat16, mx::float32}, {H, B, L}, s);
+    const auto out =
+        run({"mixer_local_gradient", "mixer_local_gradient", parts, H, threads, shared_bytes}, {projected, dx2, ds, short_filter},
+            {projected.shape(), {parts, 3 * H, 8}}, {mx::bfloat16, mx::float32}, {H, B, L}, s);
     return {out[0], mx::sum(out[1], 0, false, s)};
   }
 
@@ -95,8 +97,8 @@ struct Core {
     if (L <= 128) {
       constexpr int threads = 256, shared_bytes = 128 * 132 * 4;
       inputs.push_back(short_filter);  // in place of the lengths, which are not read
-      return run({"mixer_outer_gradient", "mixer_outer_gradient", filters, H, threads, shared_bytes}, inputs, {H, filters, 256}, mx::float32,
-                 scalars, s);
+      return run({"mixer_outer_gradient", "mixer_outer_gradient", filters, H, threads, shared_bytes}, inputs, {H, filters, 256},
+                 mx::float32, scalars, s);
     }
     const int length = std::max(1024, int(std::bit_ceil(unsigned(L))));
     const int slot = std::min(length, int(std::bit_ceil(unsigned(std::max(2 * L, 16)))));

@@ -41,8 +41,8 @@ void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o
       const auto& p = parameters[order[there ? i : first]];
       for (const auto* a : {p.value, p.gradient, p.m, p.v}) inputs.push_back(*a);
       shapes.insert(shapes.end(), 3, there ? p.value->shape() : mx::Shape{1});
-      scalars.insert(scalars.end(), {there ? int(p.value->size()) : 0, float(1 - p.decay),
-                                     float(p.learning_rate / bias_correction(o.beta1, o.step))});
+      scalars.insert(scalars.end(),
+                     {there ? int(p.value->size()) : 0, float(1 - p.decay), float(p.learning_rate / bias_correction(o.beta1, o.step))});
     }
     if (in_place) shapes = {{1}};
     const int blocks = blocks_of(parameters[order[first]].value->size(), 4096);
@@ -85,8 +85,8 @@ std::optional<double> CudaBackend::global_norm(const std::vector<mx::array>& arr
       sizes.push_back(i < order.size() ? int(inputs.back().size()) : 0);
     }
     const int blocks = blocks_of(inputs[0].size(), 256);
-    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(SUMS), THREADS, THREADS / 8}, inputs, {int(SUMS), blocks},
-                             mx::float32, sizes, s));
+    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(SUMS), THREADS, THREADS / 8}, inputs, {int(SUMS), blocks}, mx::float32,
+                             sizes, s));
   }
   mx::eval(sums);
   mx::synchronize(s);

@@ -122,9 +122,8 @@ double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
     }
     std::vector<float2> spectrum;
     for (const auto& value : transform(taps)) spectrum.push_back({float(value.real()), float(value.imag())});
-    emulation::launch({1, 1, 1}, 64, 64, [&] {
-      mixer_monarch_spectra(spectrum.data(), spectra.data(), scales.data(), n, 1, 0, i, 2 * distances);
-    });
+    emulation::launch({1, 1, 1}, 64, 64,
+                      [&] { mixer_monarch_spectra(spectrum.data(), spectra.data(), scales.data(), n, 1, 0, i, 2 * distances); });
   }
   const auto constants = monarch_constants(PARTS);
   emulation::launch({unsigned(c.B + 1) / 2, 3, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {

@@ -23,7 +23,7 @@ struct Inputs {
     const int H = m.H;
     const mx::array size(1 / std::sqrt(float(H)));
     auto rounded = [](const mx::array& a) { return mx::astype(a, mx::bfloat16); };
-    Arrays all{rounded(random({m.B, m.L, H}, 8)),    rounded(random({3 * H, H}, 20) * size), rounded(random({3 * H, 1, 3}, 22)),
+    Arrays all{rounded(random({m.B, m.L, H}, 8)), rounded(random({3 * H, H}, 20) * size), rounded(random({3 * H, 1, 3}, 22)),
                rounded(random({3 * H}, 23)), rounded(random({H, H}, 24) * size)};
     const auto f = filters_of(m);
     for (const auto& a : {std::optional(f.k), std::optional(f.D), f.k_rev, f.k2, f.D2, f.k2_rev}) {

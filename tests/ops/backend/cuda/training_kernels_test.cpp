@@ -36,7 +36,8 @@ TEST(CudaAdamW, EqualsItsDefinition) {
   float keep[8], rate[8];
   for (int a = 0; a < 8; ++a) {
     const auto size = size_t(std::max(n[a], 1)), seed = size_t(10 * a);
-    value[a] = floats(size, 1, unsigned(seed)), gradient[a] = floats(size, 3, unsigned(seed + 1)), m[a] = floats(size, 1, unsigned(seed + 2));
+    value[a] = floats(size, 1, unsigned(seed)), gradient[a] = floats(size, 3, unsigned(seed + 1)),
+    m[a] = floats(size, 1, unsigned(seed + 2));
     for (const float x : floats(size, 1, unsigned(seed + 3))) v[a].push_back(x * x);
     for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size, 777);
     keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a + 1);
@@ -44,9 +45,8 @@ TEST(CudaAdamW, EqualsItsDefinition) {
 #define INPUTS(i) value[i].data(), gradient[i].data(), m[i].data(), v[i].data()
 #define OUTPUTS(i) new_value[i].data(), new_m[i].data(), new_v[i].data()
 #define NUMBERS(i) n[i], keep[i], rate[i]
-  emulation::launch({2, 8, 1}, 128, 0, [&] {
-    adamw(ADAMW_EACH(INPUTS), ADAMW_EACH(OUTPUTS), scale, limit, beta1, beta2, eps, root, ADAMW_EACH(NUMBERS));
-  });
+  emulation::launch({2, 8, 1}, 128, 0,
+                    [&] { adamw(ADAMW_EACH(INPUTS), ADAMW_EACH(OUTPUTS), scale, limit, beta1, beta2, eps, root, ADAMW_EACH(NUMBERS)); });
   for (int a = 0; a < 8; ++a) {
     for (int i = 0; i < n[a]; ++i) {
       const double g = std::clamp(scale * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
@@ -155,9 +155,11 @@ TEST(CudaDropout, DropsWhatTheDefinitionDrops) {
 // Three networks: their inputs are separate arrays, or one array.
 TEST(CudaSineLinear, EqualsItsDefinition) {
   constexpr int N = 3;
-  for (const auto& [rows, in, out, stacked] : {std::tuple{1, 1, 1, false}, {33, 5, 128, false}, {40, 128, 128, true}, {300, 40, 24, true}}) {
+  for (const auto& [rows, in, out, stacked] :
+       {std::tuple{1, 1, 1, false}, {33, 5, 128, false}, {40, 128, 128, true}, {300, 40, 24, true}}) {
     const size_t x_size = size_t(rows) * in, y_size = size_t(rows) * out;
-    const auto x = floats(N * x_size, 1, 1), w = floats(size_t(N) * out * in, 0.3f, 2), b = floats(N * out, 1, 3), freq = floats(N * out, 3, 4);
+    const auto x = floats(N * x_size, 1, 1), w = floats(size_t(N) * out * in, 0.3f, 2), b = floats(N * out, 1, 3),
+               freq = floats(N * out, 3, 4);
     const auto dy = floats(N * y_size, 1, 5);
     std::vector<float> y(dy.size(), 777), dx(x.size(), 777), da(dy.size(), 777), dfreq_rows(dy.size(), 777), dw(w.size(), 777);
     std::vector<float> db(b.size(), 777), dfreq(b.size(), 777);
@@ -178,7 +180,8 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
     for (int n = 0; n < N; ++n) {
       for (int r = 0; r < rows; ++r) {
         for (int o = 0; o < out; ++o) {
-          const size_t column = size_t(n) * out + o, weights = column * in, row = (size_t(n) * rows + r) * in, at = n * y_size + size_t(r) * out + o;
+          const size_t column = size_t(n) * out + o, weights = column * in, row = (size_t(n) * rows + r) * in,
+                       at = n * y_size + size_t(r) * out + o;
           double a = b[column];
           for (int i = 0; i < in; ++i) a += double(x[row + i]) * w[weights + i];
           ASSERT_NEAR(y[at], std::sin(freq[column] * a), 1e-4);
