@@ -111,12 +111,6 @@ def times(seconds):
     return {"best": min(seconds), "median": statistics.median(seconds), "runs": len(seconds)}
 
 
-def fastest(peers):
-    """The kind of PyTorch with the least time; None if none ran."""
-    timed = {kind: peer["best"] for kind, peer in peers.items() if "best" in peer}
-    return min(timed, key=timed.get) if timed else None
-
-
 # ---- inference ----
 
 def make_model(programs, folder, length):

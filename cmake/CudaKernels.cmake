@@ -1,6 +1,6 @@
 # CUDA kernels compiled ahead: nvcc makes a fatbin of each for each of M2BERT_CUDA_ARCHITECTURES, and one with PTX of the lowest, for GPUs
-# that come later. They are apart since MLX hashes a kernel's code at each launch. nvcc needs no GPU. A kernel that spills registers fails the build unless it is
-# listed with ALLOW_SPILLS.
+# that come later. One for each architecture, because MLX hashes a kernel's whole code at each launch. nvcc needs no GPU. A kernel that
+# spills registers fails the build unless it is listed with ALLOW_SPILLS.
 option(M2BERT_CUDA "Build the kernels of NVIDIA GPUs (needs nvcc 13)" OFF)
 set(M2BERT_CUDA_ARCHITECTURES "80;90a;100" CACHE STRING "NVIDIA GPUs that the kernels are compiled for")
 

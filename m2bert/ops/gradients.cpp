@@ -19,6 +19,7 @@ void check(const std::vector<mx::array*>& y, const std::vector<mx::array>& x) {
 }  // namespace
 
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
+  for (const auto& a : arrays) require(a.dtype() == mx::float32, "[global_norm] an array has dtype ", a.dtype(), ", wants float32");
   if (const auto norm = backend_for(s).global_norm(arrays, mx::to_stream(s))) return *norm;
   return global_norm_fallback(arrays, s);
 }

@@ -7,7 +7,7 @@
 namespace m2bert::ops {
 
 // The square root of the sum of all squares of float32 arrays. Runs immediately. NaN or infinite if a value is, or if the sum overflows.
-// The result does not depend on the number of threads.
+// The result does not depend on the number of threads. Throws Error if a dtype is not float32.
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
 double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
 

@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS)
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
 
-// The new values take the place of the old ones. done [1]: what the launch is known by, nothing is written.
+// The new values take the place of the old ones. The unnamed output [1] is there for MLX to evaluate; nothing is written to it.
 #undef ADAMW_INPUTS
 #undef ADAMW_PARAMETER
 #define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i

@@ -109,6 +109,7 @@ std::optional<mx::array> gated_product(const mx::array& weight, const mx::array&
   if (!sizes.supported()) return std::nullopt;
   if (kernel == ProductKernel::automatic) kernel = is_hopper() ? ProductKernel::warpgroups : ProductKernel::warps;
   if (kernel == ProductKernel::warps && WARP_BYTES > shared_memory_limit()) return std::nullopt;
+  if (kernel == ProductKernel::warpgroups && !is_hopper()) return std::nullopt;
   const auto [launch, tile] =
       kernel == ProductKernel::warpgroups
           ? std::pair{sizes.launch("gated_product", WARPGROUP_TILE, WARPGROUP_THREADS, WARPGROUP_BYTES), WARPGROUP_TILE}

@@ -22,7 +22,7 @@ __device__ __forceinline__ void each_logit(const BFloat16* row, int classes, F f
   }
 }
 
-// The sum of exp(x - most) of two sets together.
+// The largest of some logits, and the sum of exp(x - most); add() joins another set.
 struct ExpSum {
   float most, sum;
   __device__ __forceinline__ void add(const ExpSum& o) {

@@ -15,7 +15,8 @@ Backend::Array CudaBackend::embedding_rows(const mx::array& table, const mx::arr
   auto forward = [s](const Arrays& in) { return Arrays{mx::take(in[0], in[1], 0, s)}; };
   auto backward = [s, dtype](const Arrays& in, const Arrays& cotangents, const Arrays&) {
     const int rows = in[0].shape(0), width = in[0].shape(1), n = int(in[1].size());
-    const auto index = mx::reshape(mx::astype(in[1], mx::int32, s), {-1}, s);
+    const auto given = mx::reshape(mx::astype(in[1], mx::int32, s), {-1}, s);
+    const auto index = mx::where(mx::less(given, mx::array(0), s), mx::add(given, mx::array(rows), s), given, s);
     const auto order = mx::argsort(index, 0, s);
     constexpr int threads = 256;
     const auto dtable =

@@ -1,5 +1,6 @@
-// The channel mixer with gradients: kernels for the gate and the norm, products by cuBLAS. The gradient keeps the input and the norm's
-// input and computes the rest again: the result of up would be four times their size.
+// The channel mixer with gradients: the first product with its gate in one kernel where there is one, the other products by cuBLAS, and a
+// kernel for the norm. The gradient keeps the input and the norm's input and computes the rest again: the result of up would be four times
+// their size.
 #include "m2bert/ops/feed_forward.h"
 
 #include "m2bert/ops/backend/cuda/channel_major.h"

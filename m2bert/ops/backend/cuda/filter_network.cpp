@@ -2,6 +2,7 @@
 #include "m2bert/ops/filter_network.h"
 
 #include <algorithm>
+#include <climits>
 
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
@@ -23,7 +24,7 @@ struct Four {
   Arrays arrays;
   int stride = 0;
 
-  static Four stacked(const mx::array& all) { return {{all}, int(all.size()) / all.shape(0)}; }
+  static Four stacked(const mx::array& all) { return {{all}, int(all.size() / size_t(all.shape(0)))}; }
   void append_to(Arrays& inputs) const {
     for (size_t i = 0; i < MOST; ++i) inputs.push_back(arrays[std::min(i, arrays.size() - 1)]);
   }
@@ -140,7 +141,8 @@ bool supports(const std::vector<SineNetwork>& networks) {
     }
     return same && !n.times.is_tracer() && !n.deltas.is_tracer();  // the decay has no gradient here
   };
-  return networks.size() <= MOST && first.positions.size() > 0 && std::ranges::all_of(networks, equal);
+  const bool fits = int64_t(first.positions.shape(0)) * first.last.shape(0) <= INT_MAX - THREADS;
+  return networks.size() <= MOST && first.positions.size() > 0 && fits && std::ranges::all_of(networks, equal);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <climits>
 #include <cstdlib>
 #include <mutex>
 #include <variant>
@@ -62,6 +63,8 @@ std::vector<mx::array> run(const Launch& launch, const std::vector<mx::array>& i
                            const std::vector<mx::Dtype>& dtypes, const Scalars& scalars, mx::Stream s) {
   const auto code = fatbins().find(launch.fatbin);
   require(code != fatbins().end(), "[cuda] there is no kernel \"", launch.fatbin, "\"");
+  require(int64_t(launch.blocks_x) * launch.threads <= INT_MAX && launch.blocks_y <= 65535, "[cuda] ", launch.kernel, " would take ",
+          launch.blocks_x, " x ", launch.blocks_y, " blocks; use smaller batches");
   const auto threads = std::make_tuple(launch.blocks_x * launch.threads, launch.blocks_y, 1);  // of the whole grid
   return mx::fast::precompiled_cuda_kernel(launch.kernel, code_of(launch, code->second), inputs, shapes, dtypes, scalars, threads,
                                            {launch.threads, 1, 1}, launch.shared_bytes, std::nullopt, true, s);

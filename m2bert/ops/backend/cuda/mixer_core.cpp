@@ -198,7 +198,7 @@ PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, bool 
   return {part(spectra, i, s), std::nullopt};
 }
 
-// The filters one beside the other, flat. A filter that is not there takes the first one's place twice: it is never read.
+// The filters side by side, flat. Without a second filter the first one fills its place, which is never read.
 mx::array beside(std::vector<mx::array> parts, size_t count, mx::Stream s) {
   while (parts.size() < count) parts.push_back(parts[0]);
   return mx::reshape(mx::concatenate(parts, 1, s), {-1}, s);

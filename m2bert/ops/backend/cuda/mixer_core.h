@@ -32,14 +32,15 @@ struct MixerRows {
   }
 };
 
-// monarch_mix for u [H, B L]; returns [H, B L], or [H + bias_rows(), B L] with one row of ones and then zeros, for a product that adds a
-// bias.
-// short_filter [3 H, 8] float32, for x1, x2 and v: three taps, the bias and what the row has before position 0; the rest is unused.
 struct MixerCoreOptions {
   bool residual = false, with_bias_rows = false;
   int filter = 0;  // of the gated convolution: 1 is k2; bfloat16
   bool conjugate = false;
 };
+
+// monarch_mix for u [H, B L]; returns [H, B L], or [H + bias_rows(), B L] with one row of ones and then zeros, for a product that adds a
+// bias.
+// short_filter [3 H, 8] float32, for x1, x2 and v: three taps, the bias and what the row has before position 0; the rest is unused.
 mx::array mixer_core(const MixerRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
 int bias_rows();

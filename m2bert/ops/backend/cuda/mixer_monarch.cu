@@ -540,8 +540,8 @@ struct Monarch {
   }
 
   // The spectrum of a filter's gradient: the sum over all sequences of conj(transform of the convolution's input) times the transform of
-  // the gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next:
-  // what is at least a sequence's length in zeros between them keeps apart what belongs to other sequences. gradient [SIZES.size()]: of
+  // the gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next: at
+  // least as many zeros as a sequence has positions lie between two of them, so that their lags do not mix. gradient [SIZES.size()]: of
   // this channel; signal 0: of k; 1: of k2.
   template <typename T>
   static __device__ __forceinline__ void filter_gradient(const MixerInputs<T>& in, const T* dy, const uint32_t* constants, int channel,

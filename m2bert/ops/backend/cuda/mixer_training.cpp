@@ -14,7 +14,7 @@ using Arrays = std::vector<mx::array>;
 
 mx::array rows(const mx::array& a, int begin, int end, mx::Stream s) { return mx::slice(a, {begin, 0}, {end, a.shape(1)}, s); }
 
-// Rows of a short filter that do nothing, and that are 1.
+// Rows of a short filter whose result is the input, and whose result is 1.
 mx::array constant_taps(int H, std::vector<float> taps, mx::Stream s) {
   taps.resize(8);
   return mx::broadcast_to(mx::array(taps.data(), {1, 8}, mx::float32), {H, 8}, s);

@@ -66,6 +66,7 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
     for (const auto* a : {p.value, p.gradient, p.m, p.v}) needed.push_back(*a);
   }
   mx::eval(needed);
+  mx::synchronize(s);  // until MLX lets go of what its kernels have read: is_own() looks at that
   needed.clear();
   std::vector<AdamWParameter> own, shared;
   for (const auto& p : parameters) (is_own(*p.value) && is_own(*p.m) && is_own(*p.v) ? own : shared).push_back(p);
