@@ -31,7 +31,7 @@ from pathlib import Path
 import chart
 import gpu_record
 import harness
-from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_program, write_record
+from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_program, write_record, hidden_states, random_ids, write_ids
 
 DEVICE = "cuda"
 PEERS = REPOSITORY / "bench" / "peers"
@@ -121,23 +121,6 @@ def make_model(programs, folder, length):
     programs.run([sys.executable, PEERS / "torch_inference.py", folder, "--make", folder / "recipe.yaml"])
 
 
-def write_ids(folder, batch, length):
-    import numpy
-    from safetensors.numpy import save_file
-    ids = numpy.random.default_rng(1).integers(1000, 30000, (batch, length))
-    ids[:, 0] = 101  # [CLS]
-    save_file({"input_ids": ids}, folder / "inputs.safetensors")
-
-
-def hidden_states(side, folder):
-    from safetensors.numpy import load_file
-    file = folder / "states.safetensors"
-    side.ask(f"save {file}")
-    states = load_file(file)["sequence_output"]
-    file.unlink()
-    return states
-
-
 def agreement(states, expected):
     """Mean cosine over the tokens, and relative L2 error."""
     import numpy
@@ -187,7 +170,7 @@ def encoder_case(programs, length, batch, runs, kinds):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_model(programs, folder, length)
-        write_ids(folder, batch, length)
+        write_ids(folder, random_ids(batch, length))
         return {"batch": batch, "length": length, **time_encoder(programs, folder, runs, kinds)}
 
 

@@ -99,3 +99,27 @@ def write_record(folder, what, machine, when, text, results):
     (folder / f"{stem}.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"written to {folder / stem}.md and .json", file=sys.stderr)
     return folder / stem
+
+
+# ---- inputs and results of the inference programs ----
+
+def random_ids(batch, length):
+    import numpy
+    ids = numpy.random.default_rng(1).integers(1000, 30000, (batch, length))
+    ids[:, 0] = 101  # [CLS]
+    return ids
+
+
+def write_ids(folder, ids):
+    import numpy
+    from safetensors.numpy import save_file
+    save_file({"input_ids": numpy.asarray(ids, dtype=numpy.int64)}, folder / "inputs.safetensors")
+
+
+def hidden_states(side, folder):
+    from safetensors.numpy import load_file
+    file = folder / "states.safetensors"
+    side.ask(f"save {file}")
+    states = load_file(file)["sequence_output"]
+    file.unlink()
+    return states

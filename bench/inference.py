@@ -24,11 +24,11 @@ from typing import NamedTuple
 
 import numpy
 from omegaconf import OmegaConf
-from safetensors.numpy import load_file, save_file
 
 import chart
 import inference_record
-from harness import MALLOC, OURS, REPOSITORY, SHARED, Exited, Program, RequestFailed, commit, find_program, hardware, write_record
+from harness import (MALLOC, OURS, REPOSITORY, SHARED, Exited, Program, RequestFailed, commit, find_program, hardware, hidden_states,
+                     random_ids, write_ids, write_record)
 
 PEER = REPOSITORY / "bench" / "peers" / "torch_inference.py"
 
@@ -98,25 +98,11 @@ def make_model(recipe, folder):
     subprocess.run([sys.executable, PEER, folder, "--make", source], check=True)
 
 
-def write_ids(folder, ids):
-    save_file({"input_ids": numpy.asarray(ids, dtype=numpy.int64)}, folder / "inputs.safetensors")
-
-
 def write_random_ids(folder, case):
-    ids = numpy.random.default_rng(1).integers(1000, 30000, (case.batch, case.length))
-    ids[:, 0] = 101  # [CLS]
-    write_ids(folder, ids)
+    write_ids(folder, random_ids(case.batch, case.length))
 
 
 # ---- results first ----
-
-def hidden_states(side, folder):
-    file = folder / "states.safetensors"
-    side.ask(f"save {file}")
-    states = load_file(file)["sequence_output"]
-    file.unlink()
-    return states
-
 
 def same_shape(label, states, expected):
     if states.shape != expected.shape:

@@ -72,13 +72,14 @@ mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std
 }
 
 std::vector<ops::SineNetwork> HyenaFilter::networks(int L) const {
-  std::vector<ops::SineNetwork> all;
-  for (const auto* net : {&network, &network_rev}) {
-    if (net->empty()) continue;
-    auto layer = [&](size_t i) { return ops::SineNetwork::Layer{(*net)[i].weight, *(*net)[i].bias}; };
-    all.push_back({positions(L), frequencies(), {layer(0), layer(1), layer(2)}, last_layer(*net), times(L), mx::reshape(deltas, {-1})});
-  }
+  std::vector<ops::SineNetwork> all{sine_network(network, L)};
+  if (!network_rev.empty()) all.push_back(sine_network(network_rev, L));
   return all;
+}
+
+ops::SineNetwork HyenaFilter::sine_network(const std::vector<Linear>& net, int L) const {
+  auto layer = [&](size_t i) { return ops::SineNetwork::Layer{net[i].weight, *net[i].bias}; };
+  return {positions(L), frequencies(), {layer(0), layer(1), layer(2)}, last_layer(net), times(L), mx::reshape(deltas, {-1})};
 }
 
 mx::array HyenaFilter::times(int L) const { return mx::slice(mx::reshape(mx::astype(t, mx::float32), {-1}), {0}, {L}); }
@@ -92,11 +93,11 @@ std::optional<ops::FilterNetwork> HyenaFilter::filter_network_rev(int L, const s
   return ops::FilterNetwork{features(network_rev, L, after), last_layer(network_rev)};
 }
 
-mx::array HyenaFilter::filter(int L) const { return ops::filters_of_networks({networks(L)[0]})[0]; }
+mx::array HyenaFilter::filter(int L) const { return ops::filters_of_networks({sine_network(network, L)})[0]; }
 
 std::optional<mx::array> HyenaFilter::filter_rev(int L) const {
   if (network_rev.empty()) return std::nullopt;
-  return ops::filters_of_networks({networks(L)[1]})[0];
+  return ops::filters_of_networks({sine_network(network_rev, L)})[0];
 }
 
 void HyenaFilter::visit(Visitor& v) {

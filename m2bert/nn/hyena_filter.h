@@ -54,6 +54,7 @@ class HyenaFilter : public Module {
 
  private:
   mx::array features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after = {}) const;
+  ops::SineNetwork sine_network(const std::vector<Linear>& net, int L) const;
   mx::array positions(int L) const;
   mx::array frequencies() const;
 

@@ -1,8 +1,13 @@
 #pragma once
-// Activations as channels by positions. No values move if they are in that layout already.
+// Activations as channels by positions, and dtypes of what goes with them. No values move if they are in that layout already.
 #include "m2bert/mx.h"
+#include "m2bert/ops/quantized.h"
 
 namespace m2bert::ops::cuda {
+
+inline mx::array float32(const mx::array& a, mx::Stream s) { return mx::astype(a, mx::float32, s); }
+
+inline bool is_bfloat16(const Weight& w) { return !w.scale && w.values.dtype() == mx::bfloat16; }
 
 // x [..., H] as [H, positions].
 inline mx::array channel_major(const mx::array& x, mx::Stream s) {

@@ -12,8 +12,6 @@ namespace m2bert::ops::cuda {
 
 namespace {
 
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
-
 // 256 positions by 32 channels a block (gelu_gate.cu).
 Launch gate_launch(std::string_view fatbin, std::string kernel, int I, int T) {
   return {fatbin, std::move(kernel), ceil_div(T, 256), ceil_div(I, 32), 256};

@@ -4,6 +4,7 @@
 #include <functional>
 #include <numeric>
 
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 
@@ -15,10 +16,9 @@ constexpr size_t kTables = 3;  // of the kernel
 constexpr int kWidest = 2048;
 
 bool supports(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype) {
-  auto is_bfloat16 = [](const EmbeddingRows& r) { return !r.table.scale && r.table.values.dtype() == mx::bfloat16; };
   const int H = int(norm.weight.size());
-  return rows.size() <= kTables && dtype == mx::bfloat16 && H % 8 == 0 && H <= kWidest && std::ranges::all_of(rows, is_bfloat16) &&
-         std::ranges::all_of(rows, [](const EmbeddingRows& r) { return r.table.values.size() > 0; });
+  return rows.size() <= kTables && dtype == mx::bfloat16 && H % 8 == 0 && H <= kWidest &&
+         std::ranges::all_of(rows, [](const EmbeddingRows& r) { return cuda::is_bfloat16(r.table) && r.table.values.size() > 0; });
 }
 
 mx::Shape broadcast_shape(const std::vector<EmbeddingRows>& rows) {

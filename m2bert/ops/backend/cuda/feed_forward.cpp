@@ -15,8 +15,6 @@ namespace {
 
 using Arrays = std::vector<mx::array>;
 
-mx::array float32(const mx::array& a, mx::Stream s) { return mx::astype(a, mx::float32, s); }
-
 // [C, T] in the blocks of a weight [nb, out, in].
 mx::array blocks_of(const mx::array& x, const mx::array& weight, mx::Stream s) {
   const int nb = weight.ndim() == 3 ? weight.shape(0) : 1;

@@ -1,5 +1,6 @@
 #pragma once
 // Which channel mixers have kernels.
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/channel_mixer.h"
 #include "m2bert/ops/feed_forward.h"
 
@@ -7,7 +8,6 @@ namespace m2bert::ops::cuda {
 
 // Gated GELU without a bias before it, in bfloat16, for inputs of H channels.
 inline bool supports_feed_forward(const FeedForwardWeights& w, int H) {
-  auto is_bfloat16 = [](const Weight& a) { return !a.scale && a.values.dtype() == mx::bfloat16; };
   if (!w.gated || w.activation != Activation::gelu || w.up_bias || !is_bfloat16(w.up) || !is_bfloat16(w.down)) return false;
   auto inputs = [](const mx::array& a) { return a.ndim() == 3 ? a.shape(0) * a.shape(2) : a.shape(1); };
   auto outputs = [](const mx::array& a) { return a.ndim() == 3 ? a.shape(0) * a.shape(1) : a.shape(0); };

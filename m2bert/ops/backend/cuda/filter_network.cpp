@@ -17,8 +17,6 @@ constexpr int THREADS = 256, WIDTH = 128, ROWS = 16, TILE = 16, MOST = 4;  // of
 constexpr int SHARED_BYTES = 4 * (32 * (WIDTH + 1) + ROWS * 32 + ROWS * WIDTH), SUMS_SHARED_BYTES = 4 * 3 * 128 * TILE;
 constexpr int LAYERS = 3;
 
-int ceil_div(int a, int b) { return (a + b - 1) / b; }
-
 // One array of each network, or all of them as one array.
 struct Four {
   Arrays arrays;
@@ -57,7 +55,7 @@ struct Networks {
   int width() const { return last.arrays[0].shape(0); }
 
   mx::array sine(const Layer& layer, const Four& x) const {
-    return cuda::run({"filter_network", "sine_linear", ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
+    return cuda::run({"filter_network", "sine_linear", cuda::ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
                      inputs_of({&x, &layer.weight, &layer.bias, &freq}), {count, rows, layer.out()}, mx::float32,
                      {rows, layer.in(), layer.out(), x.stride}, s);
   }
@@ -68,19 +66,19 @@ struct Networks {
     const cuda::Scalars sizes{rows, layer.in(), layer.out(), x.stride};
     auto inputs = inputs_of({&x, &layer.weight, &layer.bias, &freq});
     inputs.push_back(dy);
-    const auto by_row = cuda::run({"filter_network", "sine_linear_gradient", ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES}, inputs,
-                                  {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
+    const auto by_row = cuda::run({"filter_network", "sine_linear_gradient", cuda::ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
+                                  inputs, {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
     inputs = inputs_of({&x});
     inputs.push_back(by_row[1]), inputs.push_back(by_row[2]);
-    const int tiles = ceil_div(layer.out(), TILE);
+    const int tiles = cuda::ceil_div(layer.out(), TILE);
     const auto sums =
-        cuda::run({"filter_network", "sine_linear_sums", ceil_div(layer.in(), TILE), count * tiles, THREADS, SUMS_SHARED_BYTES}, inputs,
-                  {{count, layer.out(), layer.in()}, {count, layer.out()}, {count, layer.out()}}, dtypes, sizes, s);
+        cuda::run({"filter_network", "sine_linear_sums", cuda::ceil_div(layer.in(), TILE), count * tiles, THREADS, SUMS_SHARED_BYTES},
+                  inputs, {{count, layer.out(), layer.in()}, {count, layer.out()}, {count, layer.out()}}, dtypes, sizes, s);
     return {by_row[0], sums[0], sums[1], sums[2]};
   }
 
   mx::array decay(const Four& x) const {
-    return cuda::run({"filter_network", "exponential_decay", ceil_div(rows * width(), THREADS), count, THREADS},
+    return cuda::run({"filter_network", "exponential_decay", cuda::ceil_div(rows * width(), THREADS), count, THREADS},
                      inputs_of({&x, &times, &deltas}), {count, rows, width()}, mx::float32, {rows, width(), x.stride}, s);
   }
 

@@ -1,6 +1,5 @@
 #include "m2bert/ops/backend/cuda/kernel.h"
 
-#include <algorithm>
 #include <cctype>
 #include <climits>
 #include <cstdlib>
@@ -44,17 +43,17 @@ namespace {
 
 // MLX lets a kernel have the shared memory of its first launch and no more. With another amount it has to be another module to MLX, which
 // tells modules apart by their code: zeros behind a fatbin are no part of it.
-std::string code_of(const Launch& launch, const std::string& fatbin) {
+const std::string& code_of(const Launch& launch, const std::string& fatbin) {
   constexpr int always_allowed = 48000;
   if (launch.shared_bytes <= always_allowed) return fatbin;
   static std::mutex mutex;
-  static auto* all = new std::map<std::string, std::vector<int>>;
+  static auto* all = new std::map<std::string, std::map<int, std::string>>;  // by kernel and amount
   const std::lock_guard lock(mutex);
   auto& amounts = (*all)[launch.kernel];
-  const auto found = std::find(amounts.begin(), amounts.end(), launch.shared_bytes);
-  const size_t index = size_t(found - amounts.begin());
-  if (found == amounts.end()) amounts.push_back(launch.shared_bytes);
-  return fatbin + std::string(16 * (index + 1), '\0');
+  const size_t zeros = 16 * (amounts.size() + 1);
+  const auto [found, is_new] = amounts.try_emplace(launch.shared_bytes);
+  if (is_new) found->second = fatbin + std::string(zeros, '\0');
+  return found->second;
 }
 
 }  // namespace

@@ -27,6 +27,8 @@ inline std::string code_for_gpu(std::initializer_list<ArchitectureCode> all) { r
 // The code of the kernels for this GPU, by their names in CMakeLists.txt. A fatbin may hold several kernels.
 const std::map<std::string, std::string, std::less<>>& fatbins();
 
+inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
 struct Launch {
   std::string_view fatbin;
   std::string kernel;

@@ -10,11 +10,10 @@ namespace m2bert::ops {
 
 namespace {
 
-bool is_bfloat16(const Weight& w) { return !w.scale && w.values.dtype() == mx::bfloat16; }
-
 bool supports(const mx::array& u, const MixerWeights& w, const MixerFilters& f) {
-  return u.size() > 0 && u.dtype() == mx::bfloat16 && is_bfloat16(w.in_weight) && is_bfloat16(w.out_weight) && u.shape(2) % 16 == 0 &&
-         u.shape(1) <= cuda::LONGEST_TRAINED && w.short_weight.ndim() == 3 && w.short_weight.shape(2) == 3 && !f.spectrum && !f.spectrum2;
+  return u.size() > 0 && u.dtype() == mx::bfloat16 && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
+         u.shape(2) % 16 == 0 && u.shape(1) <= cuda::LONGEST_TRAINED && w.short_weight.ndim() == 3 && w.short_weight.shape(2) == 3 &&
+         !f.spectrum && !f.spectrum2;
 }
 
 }  // namespace

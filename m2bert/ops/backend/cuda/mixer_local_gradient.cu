@@ -36,12 +36,6 @@ __device__ __forceinline__ void convolve_back(const float* x, const float* w, co
   if (t0 == 0) sums[4] += d[0] * (w[0] + w[1]) + d[1] * w[0];
 }
 
-__device__ __forceinline__ float warp_sum(float x) {
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
-  return x;
-}
-
 }  // namespace
 
 // Grid: parts of a channel, channels. projected, dprojected [3 H, B, L]: x1, x2, v; dx2, ds [H, B, L]: gradients of x2 and of s, after the

@@ -380,6 +380,17 @@ struct Monarch {
     }
   }
 
+  // What stage() left becomes its convolution. Has a barrier before and after.
+  __device__ __forceinline__ void convolve(const uint32_t* spectrum, bool conjugate) const {
+    __syncthreads();
+    fold();
+    __syncthreads();
+    convolve_parts(spectrum, conjugate);
+    __syncthreads();
+    unfold();
+    __syncthreads();
+  }
+
   // This thread's positions of the convolution, still scaled.
   __device__ __forceinline__ void read(int sweep, int b, uint32_t* words) const {
     load4(reinterpret_cast<const uint32_t*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)), words);
@@ -438,13 +449,7 @@ struct Monarch {
     for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
       const int e = m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, t, x); });
       const int row = pair.channel * 2 + (signal ^ filter);
-      __syncthreads();
-      m.fold();
-      __syncthreads();
-      m.convolve_parts(spectra + size_t(row) * SIZES.size(), conjugate);
-      __syncthreads();
-      m.unfold();
-      __syncthreads();
+      m.convolve(spectra + size_t(row) * SIZES.size(), conjugate);
       const float scale = scales[row] * power_of_two(e);
       if (signal == 1) {
         residual_scale = scale;
@@ -497,13 +502,7 @@ struct Monarch {
       const int e =
           m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, from * SIZES.length() + t, x); });
       const int row = (pair.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
-      __syncthreads();
-      m.fold();
-      __syncthreads();
-      m.convolve_parts(spectra + size_t(row) * SIZES.size(), conjugate);
-      __syncthreads();
-      m.unfold();
-      __syncthreads();
+      m.convolve(spectra + size_t(row) * SIZES.size(), conjugate);
       const float scale = scales[row] * power_of_two(e);
       const float sum_scale = from ? 2 * fmaxf(scale, kept_scale) : scale;
 #pragma unroll 1

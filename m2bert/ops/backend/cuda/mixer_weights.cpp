@@ -1,10 +1,9 @@
 #include "m2bert/ops/backend/cuda/mixer_weights.h"
 
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/mixer_core.h"
 
 namespace m2bert::ops::cuda {
-
-mx::array float32(const mx::array& a, mx::Stream s) { return mx::astype(a, mx::float32, s); }
 
 // What the convolution adds up of in_bias b is part of its bias; before position 0, where it reads 0, the product without b is -b.
 mx::array short_filter(const MixerWeights& w, mx::Stream s) {

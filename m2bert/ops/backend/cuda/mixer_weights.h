@@ -4,8 +4,6 @@
 
 namespace m2bert::ops::cuda {
 
-mx::array float32(const mx::array& a, mx::Stream s);
-
 // [3 H, 8] float32, for the product without in_bias: see mixer_core.h.
 mx::array short_filter(const MixerWeights& weights, mx::Stream s);
 

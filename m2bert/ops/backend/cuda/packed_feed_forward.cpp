@@ -10,9 +10,8 @@ namespace cuda {
 namespace {
 
 NormParameters norm_parameters(const FeedForwardWeights& w, mx::Stream s) {
-  auto float32 = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };
-  return {w.down_bias ? float32(*w.down_bias) : mx::zeros({int(w.norm_weight.size())}, mx::float32, s), float32(w.norm_weight),
-          float32(w.norm_bias), w.eps};
+  return {w.down_bias ? float32(*w.down_bias, s) : mx::zeros({int(w.norm_weight.size())}, mx::float32, s), float32(w.norm_weight, s),
+          float32(w.norm_bias, s), w.eps};
 }
 
 class PackedGatedFeedForward final : public PackedFeedForward {

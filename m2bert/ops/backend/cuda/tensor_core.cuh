@@ -62,6 +62,13 @@ __device__ __forceinline__ uint32_t warp_max(uint32_t x) { return __reduce_max_s
 
 #endif
 
+// Of all lanes.
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
+  return x;
+}
+
 __device__ __forceinline__ uint32_t negated(uint32_t word) { return word ^ 0x80008000u; }
 
 }  // namespace m2bert::ops::cuda
