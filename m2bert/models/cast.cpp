@@ -1,5 +1,8 @@
 #include "m2bert/models/cast.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "m2bert/checkpoint/quantize.h"
 #include "m2bert/error.h"
 #include "m2bert/ops/cast.h"
@@ -23,6 +26,13 @@ NarrowGemms narrow_gemms() {
 }
 
 namespace {
+
+// "bert.encoder.layer.3" of a weight in that layer; otherwise nothing.
+std::string_view layer_of(std::string_view name) {
+  constexpr std::string_view layer = ".layer.";
+  const size_t at = name.find(layer);
+  return at == name.npos ? std::string_view() : name.substr(0, name.find('.', at + layer.size()));
+}
 
 bool cast_to_int8(Model& model, NarrowGemms gemms) {
   const bool mixer = model.config().monarch_mixer_sequence_mixing;
@@ -49,9 +59,16 @@ bool cast_weights(Model& model, mx::Dtype dtype, NarrowGemms gemms) {
   if (dtype == mx::int8) return cast_to_int8(model, gemms);
   const bool on_cpu = mx::default_device() == mx::Device::cpu;
   const bool wide = on_cpu && (dtype == mx::float16 || (dtype == mx::bfloat16 && !gemms.bfloat16));
-  for (auto& w : castable_weights(model)) {
-    const auto rounded = ops::cast(*w.array, dtype);
-    *w.array = wide ? ops::cast(rounded, mx::float32) : rounded;
+  // Layer by layer: a layer's gradients need not wait for those of the whole model.
+  const auto weights = castable_weights(model);
+  for (auto first = weights.begin(); first != weights.end();) {
+    const auto last =
+        std::find_if(first, weights.end(), [&](const nn::NamedArray& w) { return layer_of(w.name) != layer_of(first->name); });
+    std::vector<mx::array> arrays;
+    for (auto w = first; w != last; ++w) arrays.push_back(*w->array);
+    arrays = ops::cast_arrays(arrays, dtype);
+    if (wide) arrays = ops::cast_arrays(arrays, mx::float32);
+    for (size_t i = 0; first != last; ++first, ++i) *first->array = arrays[i];
   }
   return wide;
 }

@@ -60,7 +60,10 @@ mx::array HyenaFilter::positions(int L) const {
   return mx::reshape(mx::slice(mx::astype(z, mx::float32), {0, 0, 0}, {1, L, z.shape(2)}), {L, z.shape(2)});
 }
 
-mx::array HyenaFilter::frequencies() const { return mx::reshape(mx::astype(freq, mx::float32) * mx::array(options_.w_mod), {-1}); }
+mx::array HyenaFilter::frequencies() const {
+  const auto f = mx::reshape(mx::astype(freq, mx::float32), {-1});
+  return options_.w_mod == 1 ? f : f * mx::array(options_.w_mod);
+}
 
 // The input of the network's last layer, [L, order] float32.
 mx::array HyenaFilter::features(const std::vector<Linear>& net, int L, const std::optional<mx::array>& after) const {

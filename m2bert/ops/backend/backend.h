@@ -60,6 +60,7 @@ class Backend {
   virtual Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const;
   virtual Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const;
   virtual Array cast(const mx::array& x, mx::Dtype dtype, mx::Stream s) const;
+  virtual std::optional<std::vector<mx::array>> cast_arrays(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::Stream s) const;
 
   // Streaming attention (streaming_attention.h). forward returns y and the softmax's row maxima and sums; backward computes dq, dk, dv from
   // these results. Call them only if supports_attention().

@@ -6,6 +6,7 @@
 
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
+#include "m2bert/ops/backend/cuda/scalar_dtype.h"
 #include "m2bert/ops/dropout_mask.h"
 
 namespace m2bert::ops::cuda {
@@ -19,9 +20,9 @@ Launch gate_launch(std::string_view fatbin, std::string kernel, int I, int T) {
 
 bool drops(const GateDropout& d) { return d.key && d.p > 0; }
 
-Scalars gate_scalars(int I, int T, const GateDropout& d) {
-  if (!drops(d)) return {I, T};
-  return {I, T, int(dropout_threshold(d.p)), 1 / (1 - d.p)};
+Scalars with_dropout(Scalars scalars, const GateDropout& d) {
+  if (drops(d)) scalars.insert(scalars.end(), {int(dropout_threshold(d.p)), 1 / (1 - d.p)});
+  return scalars;
 }
 
 // Of the usual GPU of an architecture. Kernels that fill it run anywhere.
@@ -98,27 +99,28 @@ constexpr int WARP_TILE = 128, WARP_THREADS = 256, WARP_BYTES = 128 * 1024;
 
 mx::array gelu_gate(const mx::array& x, const GateDropout& d, mx::Stream s) {
   const int I = x.shape(0) / 2, T = x.shape(1);
-  if (!drops(d)) return run(gate_launch("gelu_gate", "gelu_gate", I, T), {x}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
-  return run(gate_launch("gelu_gate_dropout", "gelu_gate_dropout", I, T), {x, *d.key}, {I, T}, x.dtype(), gate_scalars(I, T, d), s);
+  if (!drops(d)) return run(gate_launch("gelu_gate", "gelu_gate", I, T), {x}, {I, T}, x.dtype(), with_dropout({I, T}, d), s);
+  return run(gate_launch("gelu_gate_dropout", "gelu_gate_dropout", I, T), {x, *d.key}, {I, T}, x.dtype(), with_dropout({I, T}, d), s);
 }
 
-std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s, ProductKernel kernel) {
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, const GateDropout& d, mx::Stream s,
+                                       ProductKernel kernel) {
   const ProductSizes sizes(weight, x);
   if (!sizes.supported()) return std::nullopt;
   if (kernel == ProductKernel::automatic) kernel = is_hopper() ? ProductKernel::warpgroups : ProductKernel::warps;
-  if (kernel == ProductKernel::warps && WARP_BYTES > shared_memory_limit()) return std::nullopt;
-  if (kernel == ProductKernel::warpgroups && !is_hopper()) return std::nullopt;
-  const auto [launch, tile] =
-      kernel == ProductKernel::warpgroups
-          ? std::pair{sizes.launch("gated_product", WARPGROUP_TILE, WARPGROUP_THREADS, WARPGROUP_BYTES), WARPGROUP_TILE}
-          : std::pair{sizes.launch("gated_product_mma", WARP_TILE, WARP_THREADS, WARP_BYTES), WARP_TILE};
-  return run(launch, {x, weight}, {sizes.I(), sizes.T}, x.dtype(), sizes.scalars(tile), s);
+  const bool warps = kernel == ProductKernel::warps;
+  if (warps ? WARP_BYTES > shared_memory_limit() : !is_hopper()) return std::nullopt;
+  const int tile = warps ? WARP_TILE : WARPGROUP_TILE;
+  const std::string_view fatbin = warps ? "gated_product_mma" : drops(d) ? "gated_product_dropout" : "gated_product";
+  auto launch = sizes.launch(fatbin, tile, warps ? WARP_THREADS : WARPGROUP_THREADS, warps ? WARP_BYTES : WARPGROUP_BYTES);
+  if (warps && drops(d)) launch.kernel += "_dropout";
+  std::vector<mx::array> inputs{x, weight};
+  if (drops(d)) inputs.push_back(*d.key);
+  return run(launch, inputs, {sizes.I(), sizes.T}, x.dtype(), with_dropout(sizes.scalars(tile), d), s);
 }
 
 mx::array gated_up(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s) {
-  if (!drops(dropout)) {
-    if (const auto h = gated_product(weight, x, s)) return *h;
-  }
+  if (const auto h = gated_product(weight, x, dropout, s)) return *h;
   return gelu_gate(multiply(weight, x, s), dropout, s);
 }
 
@@ -127,19 +129,22 @@ GateGradient gelu_gate_gradient(const mx::array& x, const mx::array& dh, const G
   std::vector<mx::array> inputs{x, dh};
   if (drops(d)) inputs.push_back(*d.key);
   const auto launch = gate_launch("gelu_gate_gradient", drops(d) ? "gelu_gate_gradient_dropout" : "gelu_gate_gradient", I, T);
-  const auto out = run(launch, inputs, {x.shape(), {I, T}}, {x.dtype(), x.dtype()}, gate_scalars(I, T, d), s);
+  const auto out = run(launch, inputs, {x.shape(), {I, T}}, {x.dtype(), x.dtype()}, with_dropout({I, T}, d), s);
   return {out[1], out[0]};
 }
 
 GateGradient gated_up_gradient(const mx::array& weight, const mx::array& x, const mx::array& down, const mx::array& dy,
                                const GateDropout& dropout, mx::Stream s) {
   const ProductSizes sizes(weight, x);
-  if (drops(dropout) || !sizes.supports_gradient(down) || !is_hopper()) {
+  if (!sizes.supports_gradient(down) || !is_hopper()) {
     return gelu_gate_gradient(multiply(weight, x, s), multiply(mx::swapaxes(down, -1, -2, s), dy, s), dropout, s);
   }
-  const auto launch = sizes.launch("gated_product_gradient", WARPGROUP_TILE, WARPGROUP_THREADS, WARPGROUP_BYTES);
-  const auto out = run(launch, {x, weight, dy, down}, {{sizes.I(), sizes.T}, {2 * sizes.I(), sizes.T}}, {x.dtype(), x.dtype()},
-                       sizes.scalars(WARPGROUP_TILE), s);
+  const auto launch = sizes.launch(drops(dropout) ? "gated_product_gradient_dropout" : "gated_product_gradient", WARPGROUP_TILE,
+                                   WARPGROUP_THREADS, WARPGROUP_BYTES);
+  std::vector<mx::array> inputs{x, weight, dy, down};
+  if (drops(dropout)) inputs.push_back(*dropout.key);
+  const auto out = run(launch, inputs, {{sizes.I(), sizes.T}, {2 * sizes.I(), sizes.T}}, {x.dtype(), x.dtype()},
+                       with_dropout(sizes.scalars(WARPGROUP_TILE), dropout), s);
   return {out[0], out[1]};
 }
 
@@ -164,7 +169,44 @@ NormGradient channel_norm_gradient(const mx::array& dy, const mx::array& sum, co
   const NormTiles tiles{H, T};
   const auto out = run(tiles.gradient_launch("channel_norm_gradient"), {dy, sum, statistics, weight}, {{H, T}, {tiles.blocks(), 3, H}},
                        {sum.dtype(), mx::float32}, {H, T}, s);
-  return {out[0], mx::sum(out[1], 0, false, s)};
+  return {out[0], out[1]};
+}
+
+namespace {
+
+// As the kernels take them; the weight in the place of a bias that is not there.
+struct NormArrays {
+  mx::array bias, weight, norm_bias;
+
+  NormArrays(const std::optional<mx::array>& b, const mx::array& w, const mx::array& nb, mx::Stream s)
+      : bias(scalars(b.value_or(w), s)), weight(scalars(w, s)), norm_bias(scalars(nb, s)) {}
+  int H() const { return int(weight.size()); }
+  int wide() const { return wide_bits({bias, weight, norm_bias}); }
+};
+
+}  // namespace
+
+NormParameters norm_parameters(const std::optional<mx::array>& bias, const mx::array& weight, const mx::array& norm_bias, float eps,
+                               mx::Stream s) {
+  const NormArrays in(bias, weight, norm_bias, s);
+  constexpr int threads = 256;
+  const auto all = run({"norm_parameters", "norm_parameters", ceil_div(in.H(), threads), 1, threads}, {in.bias, in.weight, in.norm_bias},
+                       {3, in.H()}, mx::float32, {in.H(), in.wide(), bias.has_value()}, s);
+  auto row = [&](int i) { return mx::reshape(mx::slice(all, {i, 0}, {i + 1, in.H()}, s), {in.H()}, s); };
+  return {row(0), row(1), row(2), eps};
+}
+
+std::vector<mx::array> norm_parameter_gradients(const mx::array& parameters, const std::optional<mx::array>& bias, const mx::array& weight,
+                                                const mx::array& norm_bias, mx::Stream s) {
+  const NormArrays in(bias, weight, norm_bias, s);
+  constexpr int threads = 256;
+  const auto out =
+      run({"norm_parameters", "norm_parameter_gradients", ceil_div(in.H(), 32), 1, threads, 8 * 3 * 32 * 4}, {parameters},
+          {in.bias.shape(), in.weight.shape(), in.norm_bias.shape()}, {in.bias.dtype(), in.weight.dtype(), in.norm_bias.dtype()},
+          {in.H(), parameters.shape(0), in.wide(), bias.has_value()}, s);
+  std::vector<mx::array> gradients{mx::astype(out[1], weight.dtype(), s), mx::astype(out[2], norm_bias.dtype(), s)};
+  if (bias) gradients.push_back(mx::astype(out[0], bias->dtype(), s));
+  return gradients;
 }
 
 }  // namespace m2bert::ops::cuda

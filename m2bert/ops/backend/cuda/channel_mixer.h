@@ -18,9 +18,9 @@ mx::array gelu_gate(const mx::array& x, const GateDropout& dropout, mx::Stream s
 // Warpgroups: for Hopper. Warps: for any GPU.
 enum class ProductKernel { automatic, warpgroups, warps };
 
-// gelu(a) * b for the halves a, b of weight x, in one kernel; weight [nb, 2 I / nb, 192], x [nb 192, T]. Null if the kernel does not take
-// these shapes, or not on this GPU: it wants blocks of a multiple of 128 rows, and a multiple of 8 positions.
-std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, mx::Stream s,
+// dropout(gelu(a) * b) for the halves a, b of weight x, in one kernel; weight [nb, 2 I / nb, 192], x [nb 192, T]. Null if the kernel does
+// not take these shapes, or not on this GPU: it wants blocks of a multiple of 128 rows, and a multiple of 8 positions.
+std::optional<mx::array> gated_product(const mx::array& weight, const mx::array& x, const GateDropout& dropout, mx::Stream s,
                                        ProductKernel kernel = ProductKernel::automatic);
 
 // dropout(gelu(a) * b) for the halves a, b of weight x, the fastest way; weight [out, in] or [nb, out / nb, in / nb].
@@ -42,6 +42,9 @@ struct NormParameters {
   mx::array bias, weight, norm_bias;
   float eps;
 };
+// Of arrays of any dtype; zeros where there is no bias.
+NormParameters norm_parameters(const std::optional<mx::array>& bias, const mx::array& weight, const mx::array& norm_bias, float eps,
+                               mx::Stream s);
 
 // Whether the norm kernels take H channels.
 bool supports_channel_norm(int H);
@@ -60,11 +63,14 @@ struct TrainingNorm {
 TrainingNorm channel_norm_training(const mx::array& x, const mx::array& residual, const NormParameters& p, mx::Stream s,
                                    NormKernel kernel = NormKernel::automatic);
 
-// The gradient of sum, and those of weight, norm_bias and bias as the rows of parameters, float32 [3, H]. Deterministic.
+// The gradient of sum, and those of weight, norm_bias and bias as the rows of parameters, float32 [parts, 3, H] to add up. Deterministic.
 struct NormGradient {
   mx::array sum, parameters;
 };
 NormGradient channel_norm_gradient(const mx::array& dy, const mx::array& sum, const mx::array& statistics, const mx::array& weight,
                                    mx::Stream s);
+// From these, the gradients of norm_parameters()'s arrays: weight, norm_bias and, if there is one, bias.
+std::vector<mx::array> norm_parameter_gradients(const mx::array& parameters, const std::optional<mx::array>& bias, const mx::array& weight,
+                                                const mx::array& norm_bias, mx::Stream s);
 
 }  // namespace m2bert::ops::cuda

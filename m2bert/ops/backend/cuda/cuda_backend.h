@@ -17,6 +17,7 @@ class CudaBackend final : public Backend {
   std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const override;
   Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const override;
   Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const override;
+  std::optional<std::vector<mx::array>> cast_arrays(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::Stream s) const override;
   Array cross_entropy_rows(const mx::array& x, const mx::array& labels, mx::Stream s) const override;
 
   std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const override;

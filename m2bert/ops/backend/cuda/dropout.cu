@@ -11,14 +11,26 @@ constexpr int VALUES = 8;  // of a thread
 
 template <typename T>
 __device__ __forceinline__ void drop(const T* x, const uint32_t* key, T* y, int64_t n, uint32_t threshold, float scale) {
+  constexpr int V = Vector<T>::size;
   const int64_t first = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * VALUES;
+  if (first >= n) return;
   const Dropout dropout{key, threshold, scale};
-  DropoutFactors factors;
+  DropoutLine line(dropout, uint64_t(first));
+  auto drop_one = [&](T value) {
+    const float factor = line.next(dropout);
+    return from_float<T>(factor == 0 ? 0.0f : to_float(value) * factor);
+  };
+  const bool aligned = (reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y)) % 16 == 0;
+  if (!aligned || first + VALUES > n) {
+    for (int i = 0; i < VALUES && first + i < n; ++i) y[first + i] = drop_one(x[first + i]);
+    return;
+  }
 #pragma unroll
-  for (int i = 0; i < VALUES; ++i) {
-    if (first + i >= n) return;
-    const float factor = factors(dropout, uint64_t(first + i), i == 0);
-    y[first + i] = from_float<T>(factor == 0 ? 0.0f : to_float(x[first + i]) * factor);
+  for (int i = 0; i < VALUES; i += V) {
+    Vector<T> v = *reinterpret_cast<const Vector<T>*>(x + first + i);
+#pragma unroll
+    for (int j = 0; j < V; ++j) v.values[j] = drop_one(v.values[j]);
+    *reinterpret_cast<Vector<T>*>(y + first + i) = v;
   }
 }
 

@@ -18,21 +18,28 @@ struct Dropout {
   float scale;  // of what is kept
 };
 
-// The factors of values with consecutive indices: the constants of a line are computed once.
-class DropoutFactors {
+// The factors of values with consecutive indices, from `index` on: the constants of a line are computed once.
+class DropoutLine {
  public:
-  __device__ __forceinline__ float operator()(const Dropout& dropout, uint64_t index, bool first) {
-    const uint32_t place = uint32_t(index % kDropoutLine);
-    if (first || place == 0) {
-      const uint32_t line = uint32_t(index / kDropoutLine);
-      first_ = hash_mix(dropout.key[0] + line);
-      step_ = hash_mix(dropout.key[1] + line) | 1;
+  DropoutLine() = default;
+  __device__ __forceinline__ DropoutLine(const Dropout& dropout, uint64_t index)
+      : place_(uint32_t(index % kDropoutLine)), line_(uint32_t(index / kDropoutLine)) {
+    begin(dropout);
+  }
+  __device__ __forceinline__ float next(const Dropout& dropout) {
+    if (place_ == kDropoutLine) {
+      place_ = 0, ++line_;
+      begin(dropout);
     }
-    return hash_mix(place * step_ + first_) >= dropout.threshold ? dropout.scale : 0.0f;
+    return hash_mix(place_++ * step_ + first_) >= dropout.threshold ? dropout.scale : 0.0f;
   }
 
  private:
-  uint32_t first_ = 0, step_ = 0;
+  __device__ __forceinline__ void begin(const Dropout& dropout) {
+    first_ = hash_mix(dropout.key[0] + line_);
+    step_ = hash_mix(dropout.key[1] + line_) | 1;
+  }
+  uint32_t place_ = 0, line_ = 0, first_ = 0, step_ = 0;
 };
 
 }  // namespace m2bert::ops::cuda

@@ -32,7 +32,7 @@ mx::array input_gradient(const mx::array& weight, const mx::array& dy, const mx:
   return mx::reshape(mx::addmm(blocks_of(plus, w, s), transposed(w, s), blocks_of(dy, w, s), 1.0f, 1.0f, s), plus.shape(), s);
 }
 
-// Inputs: x [H, T], up, down, norm_weight, norm_bias, and maybe down_bias. Outputs: y [H, T], the norm's input and statistics.
+// Inputs: x [H, T], up, down, norm_weight, norm_bias, and maybe down_bias. Outputs: y [H, T], the norm's input, statistics and weight.
 struct TrainingFeedForward {
   float eps;
   GateDropout dropout;
@@ -40,22 +40,25 @@ struct TrainingFeedForward {
 
   Arrays operator()(const Arrays& in) const {
     const auto &x = in[0], &up = in[1], &down = in[2];
-    const auto bias = in.size() > 5 ? float32(in[5], s) : mx::zeros({x.shape(0)}, mx::float32, s);
     const auto h = gated_up(up, x, dropout, s);
-    const auto norm = channel_norm_training(multiply(down, h, s), x, {bias, float32(in[3], s), float32(in[4], s), eps}, s);
-    return {norm.y, norm.sum, norm.statistics};
+    const auto parameters = norm_parameters(down_bias(in), in[3], in[4], eps, s);
+    const auto norm = channel_norm_training(multiply(down, h, s), x, parameters, s);
+    return {norm.y, norm.sum, norm.statistics, parameters.weight};
   }
 
-  Arrays gradients(const Arrays& in, const mx::array& dy, const mx::array& sum, const mx::array& statistics) const {
+  static std::optional<mx::array> down_bias(const Arrays& in) { return in.size() > 5 ? std::optional(in[5]) : std::nullopt; }
+
+  // made: what operator() returned.
+  Arrays gradients(const Arrays& in, const mx::array& dy, const Arrays& made) const {
     const auto &x = in[0], &up = in[1], &down = in[2];
-    const auto norm = channel_norm_gradient(dy, sum, statistics, float32(in[3], s), s);
+    const auto norm = channel_norm_gradient(dy, made[1], made[2], made[3], s);
     const auto [h, dg] = gated_up_gradient(up, x, down, norm.sum, dropout, s);
-    Arrays result{input_gradient(up, dg, norm.sum, s), weight_gradient(up, x, dg, s), weight_gradient(down, h, norm.sum, s)};
-    for (size_t i = 3; i < in.size(); ++i) {
-      const int row = int(i) - 3;  // of norm.parameters
-      result.push_back(
-          mx::astype(mx::reshape(mx::slice(norm.parameters, {row, 0}, {row + 1, x.shape(0)}, s), in[i].shape(), s), in[i].dtype(), s));
-    }
+    const Arrays of_weights{weight_gradient(up, x, dg, s), weight_gradient(down, h, norm.sum, s)};
+    // The rest of the backward pass waits for them, so that h and dg are freed first.
+    Arrays result = mx::depends({input_gradient(up, dg, norm.sum, s)}, of_weights);
+    result.insert(result.end(), of_weights.begin(), of_weights.end());
+    const auto parameters = norm_parameter_gradients(norm.parameters, down_bias(in), in[3], in[4], s);
+    result.insert(result.end(), parameters.begin(), parameters.end());
     return result;
   }
 };
@@ -69,8 +72,8 @@ Backend::Array CudaBackend::feed_forward(const mx::array& x, const FeedForwardWe
   const cuda::TrainingFeedForward f{w.eps, {p, key}, s};
   cuda::Arrays in{cuda::channel_major(x, s), w.up.values, w.down.values, w.norm_weight, w.norm_bias};
   if (w.down_bias) in.push_back(*w.down_bias);
-  auto gradients = [f](const cuda::Arrays& in, const cuda::Arrays& cotangents, const cuda::Arrays& out) {
-    return f.gradients(in, cotangents[0], out[1], out[2]);
+  auto gradients = [f](const cuda::Arrays& in, const cuda::Arrays& cotangents, const cuda::Arrays& made) {
+    return f.gradients(in, cotangents[0], made);
   };
   return cuda::position_major(mx::custom_function(f, gradients)(in)[0], x, s);
 }

@@ -15,7 +15,7 @@ using Arrays = std::vector<mx::array>;
 
 constexpr int THREADS = 256, WIDTH = 128, ROWS = 16, TILE = 16, MOST = 4;  // of filter_network.cu
 constexpr int SHARED_BYTES = 4 * (32 * (WIDTH + 1) + ROWS * 32 + ROWS * WIDTH), SUMS_SHARED_BYTES = 4 * 3 * 128 * TILE;
-constexpr int LAYERS = 3;
+constexpr int LAYERS = 3, KEPT = LAYERS + 1;  // arrays that the backward pass reads
 
 // One array of each network, or all of them as one array.
 struct Four {
@@ -60,16 +60,17 @@ struct Networks {
                      {rows, layer.in(), layer.out(), x.stride}, s);
   }
 
-  // The gradients of x [count, rows, in], weight [count, out, in], bias and freq [count, out].
-  Arrays sine_gradients(const Layer& layer, const Four& x, const mx::array& dy) const {
+  // The gradients of x [count, rows, in], weight [count, out, in], bias and freq [count, out]; that of freq added to dfreq.
+  Arrays sine_gradients(const Layer& layer, const Four& x, const mx::array& dy, const std::optional<mx::array>& dfreq) const {
     const std::vector dtypes(3, mx::float32);
-    const cuda::Scalars sizes{rows, layer.in(), layer.out(), x.stride};
+    cuda::Scalars sizes{rows, layer.in(), layer.out(), x.stride};
     auto inputs = inputs_of({&x, &layer.weight, &layer.bias, &freq});
     inputs.push_back(dy);
     const auto by_row = cuda::run({"filter_network", "sine_linear_gradient", cuda::ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
                                   inputs, {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
     inputs = inputs_of({&x});
-    inputs.push_back(by_row[1]), inputs.push_back(by_row[2]);
+    inputs.insert(inputs.end(), {by_row[1], by_row[2], dfreq.value_or(by_row[2])});
+    sizes.push_back(dfreq.has_value());
     const int tiles = cuda::ceil_div(layer.out(), TILE);
     const auto sums =
         cuda::run({"filter_network", "sine_linear_sums", cuda::ceil_div(layer.in(), TILE), count * tiles, THREADS, SUMS_SHARED_BYTES},
@@ -82,11 +83,20 @@ struct Networks {
                      inputs_of({&x, &times, &deltas}), {count, rows, width()}, mx::float32, {rows, width(), x.stride}, s);
   }
 
-  // The results of the three layers, then the filters.
+  mx::array last_layers() const {
+    const auto& shape = last.arrays[0].shape();
+    const int n = shape[0] * shape[1];
+    return cuda::run({"filter_network", "stack_arrays", cuda::ceil_div(n, THREADS), count, THREADS}, inputs_of({&last}),
+                     {count, shape[0], shape[1]}, mx::float32, {n}, s);
+  }
+
+  // The results of the three layers, the last layers as one array, then the filters.
   Arrays forward() const {
     Arrays all;
     for (const auto& layer : layers) all.push_back(sine(layer, all.empty() ? positions : Four::stacked(all.back())));
-    const auto product = mx::matmul(all.back(), mx::swapaxes(mx::stack(last.arrays, 0, s), 1, 2, s), s);
+    const auto weights = last_layers();
+    const auto product = mx::matmul(all.back(), mx::swapaxes(weights, 1, 2, s), s);
+    all.push_back(weights);
     const auto filters = decay(Four::stacked(product));
     for (int i = 0; i < count; ++i) all.push_back(part(filters, i, s));
     return all;
@@ -96,14 +106,14 @@ struct Networks {
   Arrays backward(const Arrays& dfilters, const Arrays& results) const {
     const auto dproduct = decay({dfilters});
     const auto dlast = mx::matmul(mx::swapaxes(dproduct, 1, 2, s), results[LAYERS - 1], s);
-    auto dy = mx::matmul(dproduct, mx::stack(last.arrays, 0, s), s);
+    auto dy = mx::matmul(dproduct, results[LAYERS], s);
     Arrays of_weights, of_biases;
     std::optional<mx::array> dfreq;
     for (int i = LAYERS - 1; i >= 0; --i) {
-      const auto found = sine_gradients(layers[i], i == 0 ? positions : Four::stacked(results[size_t(i) - 1]), dy);
+      const auto found = sine_gradients(layers[i], i == 0 ? positions : Four::stacked(results[size_t(i) - 1]), dy, dfreq);
       dy = found[0];
       of_weights.insert(of_weights.begin(), found[1]), of_biases.insert(of_biases.begin(), found[2]);
-      dfreq = dfreq ? mx::add(*dfreq, found[3], s) : found[3];
+      dfreq = found[3];
     }
     Arrays gradients;
     for (int i = 0; i < count; ++i) {
@@ -163,10 +173,10 @@ std::optional<Arrays> CudaBackend::filters_of_networks(const std::vector<SineNet
     return n;
   };
   auto backward = [=](const Arrays& all, const Arrays& cotangents, const Arrays& results) {
-    return from(all).backward({cotangents.begin() + LAYERS, cotangents.end()}, results);
+    return from(all).backward({cotangents.begin() + KEPT, cotangents.end()}, results);
   };
   const auto results = mx::custom_vjp([=](const Arrays& all) { return from(all).forward(); }, backward)(flat(networks, s));
-  return Arrays(results.begin() + LAYERS, results.end());
+  return Arrays(results.begin() + KEPT, results.end());
 }
 
 }  // namespace m2bert::ops

@@ -117,11 +117,11 @@ extern "C" __global__ void __launch_bounds__(256)
   }
 }
 
-// The sums over rows: dweight [networks, out, in] = da^T x, dbias and dfreq [networks, out].
+// The sums over rows: dweight [networks, out, in] = da^T x, dbias and dfreq [networks, out], the latter added to `before`, if it adds.
 // Grid: tiles of 16 inputs, of 16 outputs of each network. A thread does 2 x 2 of a tile for every fourth row.
 extern "C" __global__ void __launch_bounds__(256)
-    sine_linear_sums(FOUR(x), const float* all_da, const float* all_dfreq_rows, float* dweight, float* dbias, float* dfreq, int rows,
-                     int in, int out, int x_stride) {
+    sine_linear_sums(FOUR(x), const float* all_da, const float* all_dfreq_rows, const float* before, float* dweight, float* dbias,
+                     float* dfreq, int rows, int in, int out, int x_stride, bool adds) {
   constexpr int TILE = 16, CHUNK = 128, LOADS = CHUNK * TILE / 256;
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const left = reinterpret_cast<float*>(shared_memory);  // [CHUNK][TILE] of da
@@ -175,10 +175,17 @@ extern "C" __global__ void __launch_bounds__(256)
     dweight[(size_t(network) * out + own_o) * in + own_i] = total;
   }
   if (!with_columns || threadIdx.x >= TILE || first_o + int(threadIdx.x) >= out) return;
-  float bias_total = 0, freq_total = 0;
+  const int place = network * out + first_o + threadIdx.x;
+  float bias_total = 0, freq_total = adds ? before[place] : 0.0f;
   for (int k = 0; k < 16; ++k) bias_total += right[k * TILE + threadIdx.x], freq_total += extra[k * TILE + threadIdx.x];
-  dbias[network * out + first_o + threadIdx.x] = bias_total;
-  dfreq[network * out + first_o + threadIdx.x] = freq_total;
+  dbias[place] = bias_total;
+  dfreq[place] = freq_total;
+}
+
+// y [networks, n]: the arrays as one. Grid: blocks of 256 elements, networks.
+extern "C" __global__ void stack_arrays(FOUR(x), float* y, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x, network = blockIdx.y;
+  if (i < n) y[size_t(network) * n + i] = FOUR_OF(x, network)[i];
 }
 
 // y = x exp(-times |deltas|), y [networks, rows, columns]. Grid: blocks of 256 elements, networks.

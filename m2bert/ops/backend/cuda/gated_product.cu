@@ -1,5 +1,5 @@
-// h = gelu(W_p x_p) * (W_q x_q) for the blocks p < nb / 2 and q = p + nb / 2 of a block-diagonal weight: the channel mixer's first product
-// with its gate, on channel-major activations. And its gradient, with the second product's before it. For Hopper.
+// h = dropout(gelu(W_p x_p) * (W_q x_q)) for the blocks p < nb / 2 and q = p + nb / 2 of a block-diagonal weight: the channel mixer's first
+// product with its gate, on channel-major activations. And its gradient, with the second product's before it. For Hopper.
 //
 // A block keeps 128 rows of W_p and W_q in registers, as the left operands of two warpgroups of 64 rows each, and goes through a range of
 // the positions in tiles of 64. A third warpgroup copies the tiles of x_p and x_q to shared memory, ahead in a ring of stages. The two
@@ -31,12 +31,13 @@ struct ProductInputs {
   const BFloat16 *x, *weight;  // [nb 192, T], [nb, rows, 192]
   const BFloat16 *dy, *down;   // [nb 192, T], [nb, 192, rows / 2], or null
 };
-template <bool GRADIENT>
+template <bool GRADIENT, bool DROPOUT>
 struct GatedProduct {
   static constexpr int MATRICES = GRADIENT ? 3 : 2, STAGES = GRADIENT ? 2 : 4, STAGE_BYTES = MATRICES * MATRIX_BYTES;
 
   ProductInputs in;
   GateOutputs out;
+  Dropout dropout;
   int nb, rows, T;
   // The work of this block: 128 rows of every gridDim.y-th pair of blocks, for the tiles of one zone of the positions.
   int row, first_tile, tiles;
@@ -44,9 +45,9 @@ struct GatedProduct {
   char *stages, *left;
   ArrivalBarrier *full, *empty;  // [STAGES]
 
-  __device__ __forceinline__ GatedProduct(const ProductInputs& in, const GateOutputs& out, int nb, int rows, int T, int zones,
-                                          char* shared_memory)
-      : in(in), out(out), nb(nb), rows(rows), T(T) {
+  __device__ __forceinline__ GatedProduct(const ProductInputs& in, const GateOutputs& out, const Dropout& dropout, int nb, int rows, int T,
+                                          int zones, char* shared_memory)
+      : in(in), out(out), dropout(dropout), nb(nb), rows(rows), T(T) {
     const int row_tiles = rows / BLOCK_ROWS, zone = blockIdx.x / row_tiles, all = (T + POSITIONS - 1) / POSITIONS;
     row = blockIdx.x % row_tiles * BLOCK_ROWS;
     first_tile = int(int64_t(all) * zone / zones);
@@ -192,10 +193,11 @@ struct GatedProduct {
         pin(value);
         if constexpr (GRADIENT) pin(dh);
         const int t = (first_tile + tile) * POSITIONS;
+        const TileFactors<DROPOUT> factors(dropout, p * rows + first_row - lane / 4, t, nb / 2 * rows);
         if constexpr (GRADIENT) {
-          store_gate_gradient({gate, value, dh}, out, size_t(p * rows + first_row) * T, size_t(nb / 2) * rows * T, t, T);
+          store_gate_gradient({gate, value, dh}, factors, out, size_t(p * rows + first_row) * T, size_t(nb / 2) * rows * T, t, T);
         } else {
-          store_gate(gate, value, out.h + size_t(p * rows + first_row) * T, t, T);
+          store_gate(gate, value, factors, out.h + size_t(p * rows + first_row) * T, t, T);
         }
       }
     }
@@ -214,7 +216,21 @@ extern "C" __global__ void __launch_bounds__(384, 1)
     gated_product(const BFloat16* x, const BFloat16* weight, BFloat16* h, int nb, int rows, int T, int zones) {
 #ifdef M2BERT_WARPGROUPS
   M2BERT_SHARED_MEMORY(shared_memory);
-  GatedProduct<false>({x, weight, nullptr, nullptr}, {h, nullptr}, nb, rows, T, zones, shared_memory).run();
+  GatedProduct<false, false>({x, weight, nullptr, nullptr}, {h, nullptr}, {}, nb, rows, T, zones, shared_memory).run();
+#endif
+}
+#endif
+
+#if !defined(PRODUCT_KERNELS) || PRODUCT_KERNELS == 2
+// With dropout, which counts the values of h as [T, I]. See dropout_mask.h for key [2] and threshold; scale is 1 / (1 - p).
+extern "C" __global__ void __launch_bounds__(384, 1)
+    gated_product_dropout(const BFloat16* x, const BFloat16* weight, const uint32_t* key, BFloat16* h, int nb, int rows, int T, int zones,
+                          int threshold, float scale) {
+#ifdef M2BERT_WARPGROUPS
+  M2BERT_SHARED_MEMORY(shared_memory);
+  GatedProduct<false, true>({x, weight, nullptr, nullptr}, {h, nullptr}, {key, uint32_t(threshold), scale}, nb, rows, T, zones,
+                            shared_memory)
+      .run();
 #endif
 }
 #endif
@@ -227,7 +243,18 @@ extern "C" __global__ void __launch_bounds__(384, 1)
                            int nb, int rows, int T, int zones) {
 #ifdef M2BERT_WARPGROUPS
   M2BERT_SHARED_MEMORY(shared_memory);
-  GatedProduct<true>({x, weight, dy, down}, {h, dg}, nb, rows, T, zones, shared_memory).run();
+  GatedProduct<true, false>({x, weight, dy, down}, {h, dg}, {}, nb, rows, T, zones, shared_memory).run();
+#endif
+}
+#endif
+
+#if !defined(PRODUCT_KERNELS) || PRODUCT_KERNELS == 3
+extern "C" __global__ void __launch_bounds__(384, 1)
+    gated_product_gradient_dropout(const BFloat16* x, const BFloat16* weight, const BFloat16* dy, const BFloat16* down, const uint32_t* key,
+                                   BFloat16* h, BFloat16* dg, int nb, int rows, int T, int zones, int threshold, float scale) {
+#ifdef M2BERT_WARPGROUPS
+  M2BERT_SHARED_MEMORY(shared_memory);
+  GatedProduct<true, true>({x, weight, dy, down}, {h, dg}, {key, uint32_t(threshold), scale}, nb, rows, T, zones, shared_memory).run();
 #endif
 }
 #endif

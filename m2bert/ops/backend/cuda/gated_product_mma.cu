@@ -1,5 +1,5 @@
-// The same as gated_product.cu's first kernel, h = gelu(W_p x_p) * (W_q x_q), by the warp's matrix products that every GPU from sm_80 on
-// has.
+// The same as gated_product.cu's forward kernels, h = dropout(gelu(W_p x_p) * (W_q x_q)), by the warp's matrix products that every GPU from
+// sm_80 on has.
 //
 // A block keeps 128 rows of W_p and W_q in shared memory and goes through a range of the positions in tiles of 128. A warp has 32 rows by
 // 64 positions of both products in registers. The inputs come 16 at a time, copied to a ring of stages.
@@ -10,6 +10,7 @@ namespace m2bert::ops::cuda {
 
 namespace {
 
+template <bool DROPOUT>
 struct WarpGatedProduct {
   static constexpr int INPUTS = 192, ROWS = 128, POSITIONS = 128, THREADS = 256, STEP = 16, STEPS = INPUTS / STEP, STAGES = 4;
   static constexpr int ROW_CHUNKS = INPUTS / 8, POSITION_CHUNKS = POSITIONS / 8;  // of 16 bytes
@@ -17,6 +18,7 @@ struct WarpGatedProduct {
 
   const BFloat16 *x, *weight;
   BFloat16* h;
+  Dropout dropout;
   int nb, rows, T;
   char* shared_memory;  // two weights, then the stages
   int row, first_tile, tiles;
@@ -94,8 +96,9 @@ struct WarpGatedProduct {
         }
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          const size_t r = size_t(p * rows + row + warp_row + 16 * i + lane / 4);
-          store_gate(d[0][i], d[1][i], h + r * T, (first_tile + tile) * POSITIONS + warp_position, T);
+          const int r = p * rows + row + warp_row + 16 * i, t = (first_tile + tile) * POSITIONS + warp_position;
+          const TileFactors<DROPOUT> factors(dropout, r, t, nb / 2 * rows);
+          store_gate(d[0][i], d[1][i], factors, h + size_t(r + lane / 4) * T, t, T);
         }
       }
     }
@@ -106,10 +109,20 @@ struct WarpGatedProduct {
 
 // x [nb 192, T], weight [nb, rows, 192], h [nb / 2 rows, T]; nb is even, rows a multiple of 128, T a multiple of 8. Grid: rows / 128 times
 // zones (ranges of positions, at most one for 128), by up to nb / 2; 256 threads, 128 KiB of shared memory.
-extern "C" __global__ void __launch_bounds__(WarpGatedProduct::THREADS, 1)
+extern "C" __global__ void __launch_bounds__(256, 1)
     gated_product_mma(const BFloat16* x, const BFloat16* weight, BFloat16* h, int nb, int rows, int T, int zones) {
   M2BERT_SHARED_MEMORY(shared_memory);
-  WarpGatedProduct g{x, weight, h, nb, rows, T, shared_memory, 0, 0, 0};
+  WarpGatedProduct<false> g{x, weight, h, {}, nb, rows, T, shared_memory, 0, 0, 0};
+  g.place(zones);
+  g.run();
+}
+
+// With dropout: see gated_product.cu.
+extern "C" __global__ void __launch_bounds__(256, 1)
+    gated_product_mma_dropout(const BFloat16* x, const BFloat16* weight, const uint32_t* key, BFloat16* h, int nb, int rows, int T,
+                              int zones, int threshold, float scale) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  WarpGatedProduct<true> g{x, weight, h, {key, uint32_t(threshold), scale}, nb, rows, T, shared_memory, 0, 0, 0};
   g.place(zones);
   g.run();
 }

@@ -11,23 +11,26 @@ namespace {
 
 constexpr int GATE_ROWS = 4, GATE_THREADS = 256;
 
-// f(i, offset in [I, T], existing positions, their dropout factors) for the chunks of this thread.
+// f(offset in [I, T], existing positions, their dropout factors) for the chunks of this thread.
 template <bool DROPOUT, typename F>
 __device__ __forceinline__ void each_chunk(int I, int T, const Dropout& dropout, F f) {
   const int t = (blockIdx.x * 32 + threadIdx.x % 32) * CHUNK, count = min(CHUNK, T - t);
   if (count <= 0) return;
   const int first = (blockIdx.y * (GATE_THREADS / 32) + threadIdx.x / 32) * GATE_ROWS;
-  DropoutFactors factors[DROPOUT ? CHUNK : 1];
+  DropoutLine lines[DROPOUT ? CHUNK : 1];
+  if constexpr (DROPOUT) {
+#pragma unroll
+    for (int j = 0; j < CHUNK; ++j) lines[j] = DropoutLine(dropout, uint64_t(t + j) * I + first);
+  }
 #pragma unroll 1
   for (int k = 0; k < GATE_ROWS; ++k) {
-    const int i = first + k;
-    if (i >= I) break;
+    if (first + k >= I) break;
     float factor[CHUNK];
     if constexpr (DROPOUT) {
 #pragma unroll
-      for (int j = 0; j < CHUNK; ++j) factor[j] = factors[j](dropout, uint64_t(t + j) * I + i, k == 0);
+      for (int j = 0; j < CHUNK; ++j) factor[j] = lines[j].next(dropout);
     }
-    f(size_t(i) * T + t, count, factor);
+    f(size_t(first + k) * T + t, count, factor);
   }
 }
 

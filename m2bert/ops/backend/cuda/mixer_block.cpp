@@ -1,10 +1,9 @@
-// The Monarch Mixer with its projections for training: two products by cuBLAS around the core, channel-major.
+// Which mixers are trained by kernels.
 #include "m2bert/ops/mixer_block.h"
 
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/mixer_training.h"
-#include "m2bert/ops/backend/cuda/mixer_weights.h"
 
 namespace m2bert::ops {
 
@@ -20,10 +19,7 @@ bool supports(const mx::array& u, const MixerWeights& w, const MixerFilters& f) 
 
 Backend::Array CudaBackend::mixer_block(const mx::array& u, const MixerWeights& w, const MixerFilters& f, mx::Stream s) const {
   if (!supports(u, w, f)) return {};
-  const auto channels = cuda::channel_major(u, s);
-  const auto projected = mx::matmul(w.in_weight.values, channels, s);
-  const auto y = cuda::differentiable_mixer_core(projected, channels, cuda::short_filter(w, s), f, u.shape(1), w.out_bias.has_value(), s);
-  return cuda::position_major(mx::matmul(cuda::out_weight(w, s), y, s), u, s);
+  return cuda::position_major(cuda::differentiable_mixer_block(cuda::channel_major(u, s), w, f, u.shape(1), s), u, s);
 }
 
 }  // namespace m2bert::ops

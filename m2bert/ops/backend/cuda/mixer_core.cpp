@@ -6,11 +6,10 @@
 #include <mutex>
 #include <numbers>
 
-#include "m2bert/error.h"
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/backend/cuda/mixer_fft.cuh"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
-#include "m2bert/ops/real_fft.h"
 
 namespace m2bert::ops::cuda {
 
@@ -114,94 +113,54 @@ mx::array constants_of(const Kernel& kernel) {
   return found->second;
 }
 
-// One of the two filters in the time domain; k_rev is k if there is none.
-struct Filter {
-  mx::array k, k_rev, D;
+// Both filters in the time domain, float32; the first one takes the place of a second one that is not there.
+struct Filters {
+  mx::array k, k_rev, k2, k2_rev, D, D2;
   bool bidirectional;
+  int count;
+
+  Filters(const MixerFilters& f, mx::Stream s)
+      : k(float32(f.k, s)),
+        k_rev(f.k_rev ? float32(*f.k_rev, s) : k),
+        k2(f.k2 ? float32(*f.k2, s) : k),
+        k2_rev(f.k2_rev ? float32(*f.k2_rev, s)
+               : f.k2   ? k2
+                        : k_rev),
+        D(float32(f.D, s)),
+        D2(f.D2 ? float32(*f.D2, s) : D),
+        bidirectional(f.k_rev.has_value()),
+        count(f.k2 ? 2 : 1) {}
+  int L() const { return k.shape(0); }
+  int H() const { return k.shape(1); }
+  std::vector<mx::array> arrays() const { return {k, k_rev, k2, k2_rev, D, D2}; }
 };
 
-std::vector<Filter> filters_of(const MixerFilters& f, mx::Stream s) {
-  auto filter = [&](const mx::array& k, const std::optional<mx::array>& k_rev, const mx::array& D) {
-    return Filter{mx::astype(k, mx::float32, s), mx::astype(k_rev.value_or(k), mx::float32, s),
-                  mx::reshape(mx::astype(D, mx::float32, s), {-1}, s), k_rev.has_value()};
-  };
-  std::vector<Filter> all{filter(f.k, f.k_rev, f.D)};
-  if (f.k2) all.push_back(filter(*f.k2, f.k2_rev, *f.D2));
-  return all;
+std::vector<mx::array> pack_taps(const Kernel& kernel, const Filters& f, mx::Stream s) {
+  const int n = f.H() * 2 * (tap_count(kernel.length) + 1);
+  return run({"mixer_taps", "mixer_taps", 2, f.H(), 256}, f.arrays(), {{n}, {n}}, {mx::uint32, mx::uint32},
+             {f.H(), f.L(), kernel.length, f.bidirectional}, s);
 }
 
-// The taps of a filter with its skip term by their lag, [2 extent, H] from -extent on.
-mx::array taps(const Filter& f, int extent, mx::Stream s) {
-  const int L = f.k.shape(0), H = f.k.shape(1);
-  auto zeros = [&](int rows) { return mx::zeros({rows, H}, mx::float32, s); };
-  std::vector<mx::array> parts;
-  if (f.bidirectional && L > 1) {
-    parts = {zeros(extent - L + 1), mx::slice(f.k_rev, {L - 2, 0}, {-L - 1, H}, {-1, 1}, s)};  // without its last row, which is unused
-  } else {
-    parts = {zeros(extent)};
-  }
-  parts.push_back(mx::add(mx::slice(f.k, {0, 0}, {1, H}, s), mx::reshape(f.D, {1, H}, s), s));
-  parts.push_back(mx::slice(f.k, {1, 0}, {L, H}, s));
-  parts.push_back(zeros(extent - L));
-  return mx::concatenate(parts, 0, s);
+mx::array pack_spectra(const Kernel& kernel, const Filters& f, mx::Stream s) {
+  const int H = f.H(), n = kernel.sizes().size(), count = 2 * kernel.distances();
+  const Launch lags{"mixer_monarch_spectra", "mixer_lags", n / 32, count * ceil_div(H, 32), 256, 32 * 33 * 4};
+  const auto signals = run(lags, f.arrays(), {H, count, n}, mx::float32, {H, f.L(), n, kernel.distances(), f.bidirectional}, s);
+  return run({"mixer_monarch_spectra", "mixer_monarch_spectra", count, H, 512, 64},
+             {mx::fft::rfft(signals, n, 2, mx::fft::FFTNorm::Backward, s)}, {H * count * (n + 1)}, mx::uint32, {n, count}, s);
 }
 
-// The transforms [n / 2 + 1, H] of a filter between segments of n / 2 positions, by their distance.
-std::vector<mx::array> transforms(const Filter& f, int n, int segments, mx::Stream s) {
-  const auto all = taps(f, segments * n / 2, s);
-  const int H = all.shape(1);
-  std::vector<mx::array> found;
-  for (int first = 0; first + n <= all.shape(0); first += n / 2) {
-    auto rows = [&](int begin) { return mx::slice(all, {first + begin, 0}, {first + begin + n / 2, H}, s); };
-    found.push_back(real_fft(mx::concatenate({rows(n / 2), rows(0)}, 0, s), n, 0, s));
-  }
-  return found;
-}
-
-// The kernels that prepare a filter write into both filters' place; this is the one that filter i wrote.
-mx::array part(const mx::array& written, int i, mx::Stream s) {
-  mx::Shape begin(written.ndim(), 0), end = written.shape();
-  begin[1] = i, end[1] = i + 1;
-  return mx::slice(written, begin, end, s);
-}
-
-struct PackedFilter {
-  mx::array values;                  // [H, 1, ...], or [H, distances, ...]
-  std::optional<mx::array> scalars;  // [H, 1] or [H, distances] float32
-};
-
-PackedFilter pack(const Kernel& kernel, const Filter& f, int i, int count, bool reversed, mx::Stream s) {
-  const int L = f.k.shape(0), H = f.k.shape(1);
-  switch (kernel.method) {
-    case Method::toeplitz: {
-      const auto taps = run({"mixer_taps", "mixer_taps", 1, H, 256}, {f.k, f.k_rev}, {H, 2, tap_count(kernel.length)}, mx::uint32,
-                            {H, L, kernel.length, i, f.bidirectional, reversed}, s);
-      return {part(taps, i, s), mx::reshape(f.D, {H, 1}, s)};
-    }
-    case Method::monarch: {
-      const int n = kernel.sizes().size();
-      std::vector<mx::array> spectra, scales;
-      for (const auto& transform : transforms(f, n, kernel.segments(), s)) {
-        const auto out = run({"mixer_monarch_spectra", "mixer_monarch_spectra", 1, H, 512, 64}, {transform}, {{H, 1, n}, {H, 1}},
-                             {mx::uint32, mx::float32}, {n, H, 1, 0, 1}, s);
-        spectra.push_back(out[0]), scales.push_back(out[1]);
-      }
-      return {mx::concatenate(spectra, 1, s), mx::concatenate(scales, 1, s)};
-    }
-    case Method::fft: break;
-  }
+// One filter at a time, into its place; the other one's is undefined.
+mx::array pack_fft(const Kernel& kernel, const Filters& f, mx::Stream s) {
   const auto sizes = fft_sizes(kernel.length);
-  const auto spectra =
-      run({kernel.fatbin(), "mixer_spectra_" + std::to_string(kernel.length), sizes.spectra_parts, H, sizes.spectra_threads,
-           sizes.spectra_bytes},
-          {f.k, f.k_rev, f.D, constants_of(kernel)}, {H, count, 2 * sizes.transform}, mx::float32, {H, L, count, i, f.bidirectional}, s);
-  return {part(spectra, i, s), std::nullopt};
-}
-
-// The filters side by side, flat. Without a second filter the first one fills its place, which is never read.
-mx::array beside(std::vector<mx::array> parts, size_t count, mx::Stream s) {
-  while (parts.size() < count) parts.push_back(parts[0]);
-  return mx::reshape(mx::concatenate(parts, 1, s), {-1}, s);
+  std::vector<mx::array> spectra;
+  for (int i = 0; i < f.count; ++i) {
+    const auto written = run({kernel.fatbin(), "mixer_spectra_" + std::to_string(kernel.length), sizes.spectra_parts, f.H(),
+                              sizes.spectra_threads, sizes.spectra_bytes},
+                             {i ? f.k2 : f.k, i ? f.k2_rev : f.k_rev, i ? f.D2 : f.D, constants_of(kernel)},
+                             {f.H(), f.count, 2 * sizes.transform}, mx::float32, {f.H(), f.L(), f.count, i, f.bidirectional}, s);
+    spectra.push_back(mx::slice(written, {0, i, 0}, {f.H(), i + 1, 2 * sizes.transform}, s));
+  }
+  return mx::reshape(mx::concatenate(spectra, 1, s), {-1}, s);
 }
 
 }  // namespace
@@ -225,43 +184,47 @@ int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
   return H * (size.filters + size.scalars);
 }
 
-namespace {
-
-mx::array pack(const MixerFilters& filters, mx::Dtype dtype, bool reversed, mx::Stream s) {
-  const Kernel kernel = kernel_for(filters.k.shape(0), dtype);
-  const auto all = filters_of(filters, s);
-  std::vector<mx::array> values, scalars;
-  for (size_t i = 0; i < all.size(); ++i) {
-    const auto packed = pack(kernel, all[i], int(i), int(all.size()), reversed, s);
-    values.push_back(packed.values);
-    if (packed.scalars) scalars.push_back(*packed.scalars);
+mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s) {
+  const Filters f(filters, s);
+  const Kernel kernel = kernel_for(f.L(), dtype);
+  switch (kernel.method) {
+    case Method::toeplitz: return pack_taps(kernel, f, s)[0];
+    case Method::monarch: return pack_spectra(kernel, f, s);
+    case Method::fft: break;
   }
-  if (scalars.empty()) return beside(values, all.size(), s);
-  return mx::concatenate({beside(values, 2, s), mx::view(beside(scalars, 2, s), mx::uint32, s)}, 0, s);
+  return pack_fft(kernel, f, s);
 }
 
-}  // namespace
-
-mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s) { return pack(filters, dtype, false, s); }
-
-ReversedFilters pack_reversed_filters(const MixerFilters& filters, const mx::array& packed, mx::Stream s) {
-  if (kernel_for(filters.k.shape(0), mx::bfloat16).method == Method::monarch) return {packed, true};
-  return {pack(filters, mx::bfloat16, true, s), false};
+TrainingFilters pack_training_filters(const MixerFilters& filters, mx::Stream s) {
+  const Filters f(filters, s);
+  const Kernel kernel = kernel_for(f.L(), mx::bfloat16);
+  if (reverses_by_conjugate(f.L())) {
+    const auto packed = pack_spectra(kernel, f, s);
+    return {packed, packed};
+  }
+  const auto both = pack_taps(kernel, f, s);
+  return {both[0], both[1]};
 }
+
+bool reverses_by_conjugate(int L) { return kernel_for(L, mx::bfloat16).method == Method::monarch; }
 
 mx::array monarch_tables(int length) { return constants_of({Method::monarch, length}); }
 
-mx::array mixer_core(const MixerRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
+mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
                      const MixerCoreOptions& options, mx::Stream s) {
   const int H = u.shape(0), B = u.shape(1) / L;
   const Kernel kernel = kernel_for(L, u.dtype());
   const int filters = H * packed_size(kernel, options.residual).filters;
   const auto spectra = mx::slice(packed, {0}, {filters}, s);
-  std::vector<mx::array> inputs{mixed.x1, mixed.x2, mixed.v, u, short_filter, spectra};
+  auto inputs = mixed.arrays();
+  inputs.insert(inputs.end(), {u, short_filter, spectra});
   if (kernel.method != Method::fft) inputs.push_back(mx::slice(packed, {filters}, {int(packed.size())}, s));
   if (kernel.method != Method::toeplitz) inputs.push_back(constants_of(kernel));
   inputs.push_back(short_filter);  // in place of the lengths, which are not read
-  Scalars scalars{H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false, options.residual};
+  Scalars scalars{H, B, L};
+  const auto places = mixed.places();
+  scalars.insert(scalars.end(), places.begin(), places.end());
+  scalars.push_back(options.residual);
   if (kernel.method != Method::fft) scalars.push_back(options.filter);
   if (kernel.method == Method::monarch) scalars.push_back(options.conjugate);
   const int rows = H + (options.with_bias_rows ? BIAS_ROWS : 0);

@@ -11,25 +11,32 @@ int longest_mixer_core(mx::Dtype dtype);
 // Filters for sequences of `dtype`, bfloat16 or float32, and of a length up to the longest one: one array [n] of uint32 or float32.
 mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s);
 
-// The same of the reversed filters, k[-t], which gradients go through, bfloat16: `packed` are the filters themselves.
-struct ReversedFilters {
-  mx::array packed;
-  bool conjugate;  // they are the filters, and mixer_core takes the conjugates of their spectra
+// The same, and the reversed filters, k[-t], which gradients go through, bfloat16. At some lengths these are the filters themselves, of
+// whose spectra mixer_core takes the conjugates.
+struct TrainingFilters {
+  mx::array packed, reversed;
 };
-ReversedFilters pack_reversed_filters(const MixerFilters& filters, const mx::array& packed, mx::Stream s);
+TrainingFilters pack_training_filters(const MixerFilters& filters, mx::Stream s);
+bool reverses_by_conjugate(int L);
 
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype);
 
-// What the short convolutions of x1, x2 and v read: rows of channels, [H, B L] of each array from a row on.
+// What a short convolution reads: [H, B L] of an array from a row on, and H rows of short_filter (below) from a row on.
 struct MixerRows {
-  mx::array x1, x2, v;
-  int x1_row = 0, x2_row = 0, v_row = 0;
+  mx::array values;
+  int row, taps;
+};
+struct MixerInputRows {
+  MixerRows x1, x2, v;
 
   // projected [3 H, B L]
-  static MixerRows of(const mx::array& projected) {
+  static MixerInputRows of(const mx::array& projected) {
     const int H = projected.shape(0) / 3;
-    return {projected, projected, projected, 0, H, 2 * H};
+    return {{projected, 0, 0}, {projected, H, H}, {projected, 2 * H, 2 * H}};
   }
+  std::vector<mx::array> arrays() const { return {x1.values, x2.values, v.values}; }
+  // After the sizes: the kernels' scalars for what is read where, and that no lengths are given.
+  std::vector<mx::fast::ScalarArg> places() const { return {x1.row, x2.row, v.row, x1.taps, x2.taps, v.taps, false}; }
 };
 
 struct MixerCoreOptions {
@@ -40,8 +47,9 @@ struct MixerCoreOptions {
 
 // monarch_mix for u [H, B L]; returns [H, B L], or [H + bias_rows(), B L] with one row of ones and then zeros, for a product that adds a
 // bias.
-// short_filter [3 H, 8] float32, for x1, x2 and v: three taps, the bias and what the row has before position 0; the rest is unused.
-mx::array mixer_core(const MixerRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
+// short_filter [5 H, 8] float32: the rows of x1, x2 and v, three taps, the bias and what the channel has before position 0 (the rest is
+// unused); then H rows whose result is the input, then H rows whose result is 1.
+mx::array mixer_core(const MixerInputRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
 int bias_rows();
 

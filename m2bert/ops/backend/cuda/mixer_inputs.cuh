@@ -4,25 +4,40 @@
 
 namespace m2bert::ops::cuda {
 
-constexpr int SHORT_FILTER = 8;
+// A row of short filters: three taps, the bias, and what the channel has before position 0; the rest is unused. There are the rows of x1,
+// x2 and v, then H whose result is the input, then H whose result is 1.
+constexpr int SHORT_FILTER = 8, SHORT_FILTER_ROWS = 5;
 
 // Rows of activations are [channel, sequence, position], positions contiguous.
 template <typename T>
 struct MixerInputs {
-  const T *x1, *x2, *v;       // [H, B, L] each, before the short convolution
-  const T* u;                 // [H, B, L]
-  const float* short_filter;  // [3 H, SHORT_FILTER]: three taps, the bias, and what the row has before position 0; the rest is unused
-  const int* lengths;         // [B]: positions from there on are padding, which neither gives nor gets a value; null: none
+  const T *x1, *x2, *v;          // [H, B, L] each, before the short convolution
+  const T* u;                    // [H, B, L]
+  const float* short_filter;     // [SHORT_FILTER_ROWS H, SHORT_FILTER], see below
+  int x1_taps, x2_taps, v_taps;  // the rows of their filters: those of channels from there on
+  const int* lengths;            // [B]: positions from there on are padding, which neither gives nor gets a value; null: none
   int H, B, L;
 };
 
 // What kernels get: x1, x2 and v may be parts of one array, from a row on.
 #define MIXER_INPUTS(T) const T *x1, const T *x2, const T *v, const T *u, const float *short_filter
-#define MIXER_SIZES int H, int B, int L, int x1_row, int x2_row, int v_row, bool masked
+#define MIXER_SIZES int H, int B, int L, int x1_row, int x2_row, int v_row, int x1_taps, int x2_taps, int v_taps, bool masked
+#define MIXER_SIZES_GIVEN H, B, L, x1_row, x2_row, v_row, x1_taps, x2_taps, v_taps, masked
 template <typename T>
 M2BERT_DEVICE MixerInputs<T> mixer_inputs(MIXER_INPUTS(T), const int* lengths, MIXER_SIZES) {
   const size_t row = size_t(B) * L;
-  return {x1 + x1_row * row, x2 + x2_row * row, v + v_row * row, u, short_filter, masked ? lengths : nullptr, H, B, L};
+  return {x1 + x1_row * row,
+          x2 + x2_row * row,
+          v + v_row * row,
+          u,
+          short_filter,
+          x1_taps,
+          x2_taps,
+          v_taps,
+          masked ? lengths : nullptr,
+          H,
+          B,
+          L};
 }
 
 // y may have BIAS_ROWS rows more than there are channels: ones, then zeros. A matrix with the bias as its column H adds it in the product.

@@ -596,25 +596,24 @@ struct Monarch {
 
 }  // namespace
 
-// Grid: pairs of sequences, rows of y. spectra, scales [H, 2, ...] from mixer_monarch_spectra; constants: monarch_constants(parts).
-// filter: which of the two the gated convolution has; conjugate: the reversed filters.
-#define MIXER_MONARCH(parts, length, blocks, run)                                                                                     \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                              \
-      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,         \
-                             const int* lengths, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {               \
-    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), spectra, \
-                                  scales, constants, y, residual, filter, conjugate);                                                 \
+// Grid: pairs of sequences, rows of y. spectra, scales [H, 2 distances, ...] from mixer_monarch_spectra; constants:
+// monarch_constants(parts). filter: which of the two the gated convolution has; conjugate: the reversed filters.
+#define MIXER_MONARCH(parts, length, blocks, run)                                                                                      \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                               \
+      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,          \
+                             const int* lengths, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                \
+    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), spectra, scales, constants, y, \
+                                  residual, filter, conjugate);                                                                        \
   }
 
 // Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
-#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                     \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                                 \
-      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths,          \
-                                     float2* gradients, MIXER_SIZES, int slot) {                                                         \
-    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                                 \
-    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), \
-                                              dy, constants, blockIdx.y, blockIdx.x, slot,                                               \
-                                              gradients + size_t(row) * MonarchSizes{parts}.size());                                     \
+#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                               \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                           \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths,    \
+                                     float2* gradients, MIXER_SIZES, int slot) {                                                   \
+    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                           \
+    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), dy, constants, \
+                                              blockIdx.y, blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size()); \
   }
 #ifdef FILTER_GRADIENT
 #if FILTER_GRADIENT == 1024
@@ -655,18 +654,45 @@ MIXER_MONARCH(128, 32768, 1, run_segments)
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
-// A filter's spectrum as the kernels above take it, and by what their results are multiplied. Grid: 1, channels.
-// transform: of `size` real values, size / 2 + 1 complex ones, `stride` apart; channels are `channel_stride` apart. The result is number
-// `index` of a channel's `count`.
-extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32_t* spectra, float* scales, int size, int stride,
-                                                 int channel_stride, int index, int count) {
+// The taps of both filters by their lag, [H, 2 distances, size]: what mixer_monarch_spectra takes the transform of. Between segments of
+// size / 2 positions there is a filter for each distance. Grid: tiles of 32 lags, of 32 channels of each filter and distance.
+// k, k_rev, k2, k2_rev [L, H]; D, D2 [H].
+extern "C" __global__ void __launch_bounds__(256)
+    mixer_lags(const float* k, const float* k_rev, const float* k2, const float* k2_rev, const float* D, const float* D2, float* lags,
+               int H, int L, int size, int distances, bool bidirectional) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  float* const tile = reinterpret_cast<float*>(shared_memory);  // [32 lags][33]
+  const int channel_tiles = (H + 31) / 32, signal = blockIdx.y / channel_tiles, lane = threadIdx.x % 32, row = threadIdx.x / 32;
+  const int first_channel = blockIdx.y % channel_tiles * 32, first_lag = blockIdx.x * 32, filter = signal / distances;
+  const float *forward = filter ? k2 : k, *backward = filter ? k2_rev : k_rev;
+  const int origin = (signal % distances - distances / 2) * (size / 2), h = first_channel + lane;
+  for (int i = row; i < 32; i += 8) {
+    const int place = first_lag + i, lag = origin + (place < size / 2 ? place : place - size);
+    float value = 0;
+    if (h < H && lag >= 0 && lag < L) value = forward[size_t(lag) * H + h];
+    if (h < H && lag == 0) value += (filter ? D2 : D)[h];
+    if (h < H && lag < 0 && -lag < L && bidirectional) value = backward[size_t(-lag - 1) * H + h];
+    tile[i * 33 + lane] = value;
+  }
+  __syncthreads();
+  for (int i = row; i < 32; i += 8) {
+    const int channel = first_channel + i;
+    if (channel < H && first_lag + lane < size)
+      lags[(size_t(channel) * 2 * distances + signal) * size + first_lag + lane] = tile[lane * 33 + i];
+  }
+}
+
+// The filters' spectra as the kernels above take them, and by what their results are multiplied: packed [H, count, size], then [H, count]
+// float32. Grid: count, channels. transform [H, count, size / 2 + 1] of real values.
+extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32_t* packed, int size, int count) {
   M2BERT_SHARED_MEMORY(shared_memory);
   uint32_t* maxima = reinterpret_cast<uint32_t*>(shared_memory);
-  const int channel = blockIdx.y, lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = size / 256;
-  const float2* in = transform + size_t(channel) * channel_stride;
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = size / 256;
+  const size_t row = size_t(blockIdx.y) * count + blockIdx.x;
+  const float2* in = transform + row * (size / 2 + 1);
   float largest = 0;
   for (int k = threadIdx.x; k <= size / 2; k += blockDim.x) {
-    const float2 v = in[size_t(k) * stride];
+    const float2 v = in[k];
     largest = fmaxf(largest, fmaxf(fabsf(v.x), fabsf(v.y)));
   }
   const uint32_t own = warp_max(__float_as_uint(largest));
@@ -678,20 +704,20 @@ extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32
   for (int n = 1; n < size; n *= 4) --headroom;
   const int e = PowerOfTwo(bits).e - headroom;
   const float scale = power_of_two(-e);
-  uint32_t* out = spectra + size_t(channel * count + index) * size;
+  uint32_t* out = packed + row * size;
   for (int i = threadIdx.x; i < parts * 128; i += blockDim.x) {
     const int part = i / 128, l = i / 4 % 32, word = i % 4;
     const int f1 = l / 4 + 8 * (word % 2), f2 = 2 * (l % 4) + 8 * (word / 2);
     float2 v[2];
     for (int j = 0; j < 2; ++j) {
       const int k = part + parts * (f1 + 16 * (f2 + j));
-      v[j] = in[size_t(k <= size / 2 ? k : size - k) * stride];
+      v[j] = in[k <= size / 2 ? k : size - k];
       if (k > size / 2) v[j].y = -v[j].y;
     }
     out[part * 256 + l * 4 + word] = pack_f16(v[0].x * scale, v[1].x * scale);
     out[part * 256 + 128 + l * 4 + word] = pack_f16(v[0].y * scale, v[1].y * scale);
   }
-  if (threadIdx.x == 0) scales[channel * count + index] = power_of_two(e);
+  if (threadIdx.x == 0) packed[size_t(gridDim.y) * count * size + row] = __float_as_uint(power_of_two(e));
 }
 #endif
 

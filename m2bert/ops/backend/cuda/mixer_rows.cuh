@@ -73,8 +73,8 @@ struct MixerPair {
       M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = x[i + 2];
       return;
     }
-    short_convolution<C>(in.x1 + row(channel, sequence), in.short_filter + SHORT_FILTER * channel, t0, n, wide(), out);
-    short_convolution<C>(in.v + row(channel, sequence), in.short_filter + SHORT_FILTER * (2 * in.H + channel), t0, n, wide(), x);
+    short_convolution<C>(in.x1 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.x1_taps + channel), t0, n, wide(), out);
+    short_convolution<C>(in.v + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.v_taps + channel), t0, n, wide(), x);
     M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? out[i] * x[i] : 0.0f;
   }
   // Of the convolution: x2 dy, or dy.
@@ -99,7 +99,8 @@ struct MixerPair {
   template <int C>
   M2BERT_DEVICE void gate(int sequence, int t0, float* out) const {
     const int n = length(sequence);
-    if (t0 < n) short_convolution<C>(in.x2 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.H + channel), t0, n, wide(), out);
+    if (t0 < n)
+      short_convolution<C>(in.x2 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.x2_taps + channel), t0, n, wide(), out);
   }
 };
 

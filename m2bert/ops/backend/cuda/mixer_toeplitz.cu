@@ -119,9 +119,10 @@ struct Toeplitz {
       };
     };
     const float4* w = reinterpret_cast<const float4*>(in.short_filter);
-    const float4 w1 = w[2 * h], w2 = w[2 * (in.H + h)], wv = w[2 * (2 * in.H + h)];
+    const int c1 = in.x1_taps + h, c2 = in.x2_taps + h, cv = in.v_taps + h;
+    const float4 w1 = w[2 * c1], w2 = w[2 * c2], wv = w[2 * cv];
     auto before = [&](int c) { return pack_bf16(in.short_filter[SHORT_FILTER * c + 4], in.short_filter[SHORT_FILTER * c + 4]); };
-    const uint32_t before1 = before(h), before2 = before(in.H + h), before_v = before(2 * in.H + h);
+    const uint32_t before1 = before(c1), before2 = before(c2), before_v = before(cv);
     const float D1 = D[2 * h + which], D2 = D[2 * h + (1 ^ which)];
     const bool even = in.L % 2 == 0;
     auto values = [](const BFloat16* x) { return reinterpret_cast<const uint16_t*>(x); };
@@ -194,8 +195,8 @@ struct Toeplitz {
   extern "C" __global__ void __launch_bounds__(128, blocks)                                                                               \
       mixer_toeplitz_##length(MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* lengths, BFloat16* y, MIXER_SIZES, \
                               bool residual, int filter, int per_warp) {                                                                  \
-    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, H, B, L, x1_row, x2_row, v_row, masked), taps, D, y,    \
-                                residual, filter, per_warp);                                                                              \
+    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), taps, D, y, residual, filter,       \
+                                per_warp);                                                                                                \
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
@@ -211,17 +212,27 @@ MIXER_TOEPLITZ(512, 2)
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
-// One of two filters as mixer_toeplitz takes them, or the reversed filter. Grid: 1, channels. k, k_rev [L, H]; length: of the kernel.
-extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, BFloat16* taps, int H, int L, int length, int filter,
-                                      bool bidirectional, bool reversed) {
-  const int h = blockIdx.y, size = 2 * length + 16, origin = length + 8;
-  for (int i = threadIdx.x; i < 2 * size; i += blockDim.x) {
-    const int forward = origin - (i % size + i / size), lag = reversed ? -forward : forward;
+// Both filters and the reversed ones as mixer_toeplitz takes them, each one array: taps [H, 2, 2, TAPS], then D [H, 2]. Grid: 2, channels.
+// k, k_rev, k2, k2_rev [L, H]; D, D2 [H]; length: of the kernel.
+extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, const float* k2, const float* k2_rev, const float* D,
+                                      const float* D2, uint32_t* packed, uint32_t* reversed, int H, int L, int length, bool bidirectional) {
+  const int filter = blockIdx.x, h = blockIdx.y, size = 2 * length + 16, origin = length + 8;
+  const float *forward = filter ? k2 : k, *backward = filter ? k2_rev : k_rev;
+  auto tap = [&](int lag) {
     float value = 0;
-    if (lag >= 0 && lag < L) value = k[size_t(lag) * H + h];
-    if (lag < 0 && -lag < L && bidirectional) value = k_rev[size_t(-lag - 1) * H + h];
-    taps[(size_t(h) * 2 + filter) * 2 * size + i] = from_float<BFloat16>(value);
+    if (lag >= 0 && lag < L) value = forward[size_t(lag) * H + h];
+    if (lag < 0 && -lag < L && bidirectional) value = backward[size_t(-lag - 1) * H + h];
+    return from_float<BFloat16>(value);
+  };
+  const size_t first = (size_t(h) * 2 + filter) * 2 * size;
+  for (int i = threadIdx.x; i < 2 * size; i += blockDim.x) {
+    const int lag = origin - (i % size + i / size);
+    reinterpret_cast<BFloat16*>(packed)[first + i] = tap(lag);
+    reinterpret_cast<BFloat16*>(reversed)[first + i] = tap(-lag);
   }
+  if (threadIdx.x) return;
+  const size_t place = size_t(2) * H * size + 2 * h + filter;
+  packed[place] = reversed[place] = __float_as_uint((filter ? D2 : D)[h]);
 }
 #endif
 

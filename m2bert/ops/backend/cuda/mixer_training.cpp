@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <bit>
 
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
+#include "m2bert/ops/backend/cuda/mixer_core.h"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
+#include "m2bert/ops/backend/cuda/mixer_weights.h"
 
 namespace m2bert::ops::cuda {
 
@@ -12,71 +15,89 @@ namespace {
 
 using Arrays = std::vector<mx::array>;
 
-mx::array rows(const mx::array& a, int begin, int end, mx::Stream s) { return mx::slice(a, {begin, 0}, {end, a.shape(1)}, s); }
+mx::array transposed(const mx::array& a, mx::Stream s) { return mx::transpose(a, s); }
 
-// Rows of a short filter whose result is the input, and whose result is 1.
-mx::array constant_taps(int H, std::vector<float> taps, mx::Stream s) {
-  taps.resize(8);
-  return mx::broadcast_to(mx::array(taps.data(), {1, 8}, mx::float32), {H, 8}, s);
-}
-mx::array identity_taps(int H, mx::Stream s) { return constant_taps(H, {0, 0, 1}, s); }
-mx::array one_taps(int H, mx::Stream s) { return constant_taps(H, {0, 0, 0, 1}, s); }
-
-// The core as a function of a list of arrays.
-struct Core {
+// The block as a function of a list of arrays.
+struct Block {
   int L;
-  bool bidirectional, residual, with_bias_rows;
+  bool bidirectional, residual, in_biased, out_biased;
   mx::Stream s;
 
-  static Arrays flat(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const MixerFilters& f) {
-    Arrays all{projected, u, short_filter, f.k, f.D};
-    for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev}) {
+  enum { U, IN_WEIGHT, SHORT_WEIGHT, SHORT_BIAS, OUT_WEIGHT, FILTERS };  // then in_bias and out_bias
+  enum { Y, PROJECTED, CORE, SHORT, PACKED, REVERSED };
+
+  Block(const MixerWeights& w, const MixerFilters& f, int length, mx::Stream stream)
+      : L(length),
+        bidirectional(f.k_rev.has_value()),
+        residual(f.k2.has_value()),
+        in_biased(w.in_bias.has_value()),
+        out_biased(w.out_bias.has_value()),
+        s(stream) {}
+
+  static Arrays flat(const mx::array& u, const MixerWeights& w, const MixerFilters& f) {
+    Arrays all{u, w.in_weight.values, w.short_weight, w.short_bias, w.out_weight.values, f.k, f.D};
+    for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev, &w.in_bias, &w.out_bias}) {
       if (*a) all.push_back(**a);
     }
     return all;
   }
   MixerFilters filters(const Arrays& all) const {
-    MixerFilters f{all[3], all[4]};
-    size_t at = 5;
+    MixerFilters f{all[FILTERS], all[FILTERS + 1]};
+    size_t at = FILTERS + 2;
     if (bidirectional) f.k_rev = all[at++];
     if (residual) f.k2 = all[at++], f.D2 = all[at++];
     if (residual && bidirectional) f.k2_rev = all[at++];
     return f;
   }
+  MixerWeights weights(const Arrays& all) const {
+    MixerWeights w{{all[IN_WEIGHT]}, {}, all[SHORT_WEIGHT], all[SHORT_BIAS], {all[OUT_WEIGHT]}, {}};
+    if (in_biased) w.in_bias = all[all.size() - (out_biased ? 2 : 1)];
+    if (out_biased) w.out_bias = all.back();
+    return w;
+  }
 
-  // The result, and the packed filters for the backward pass.
+  // The result, and what the backward pass reads.
   Arrays forward(const Arrays& in) const {
-    const auto packed = pack_mixer_filters(filters(in), mx::bfloat16, s);
-    return {mixer_core(MixerRows::of(in[0]), in[1], in[2], packed, L, {residual, with_bias_rows}, s), packed};
+    const auto w = weights(in);
+    const auto f = pack_training_filters(filters(in), s);
+    const auto short_filter = cuda::short_filter(w, s), out = out_weight(w, s);
+    const auto projected = mx::matmul(in[IN_WEIGHT], in[U], s);
+    const auto core = mixer_core(MixerInputRows::of(projected), in[U], short_filter, f.packed, L, {residual, out_biased}, s);
+    return {mx::matmul(out, core, s), projected, core, short_filter, f.packed, f.reversed};
   }
 
-  // x1 v through a filter, times x2; of u only the shape matters.
-  mx::array convolve(const MixerRows& mixed, const mx::array& u, const Arrays& taps, const mx::array& packed, int filter = 0,
-                     bool conjugate = false) const {
-    return mixer_core(mixed, u, mx::concatenate(taps, 0, s), packed, L, {false, false, filter, conjugate}, s);
-  }
-
-  // Of y = x2 conv(s; k) + conv(u; k2) with s = x1 v, where dy [H, B L].
-  Arrays backward(const Arrays& in, const mx::array& dy, const mx::array& packed) const {
-    const auto &projected = in[0], &u = in[1], &short_filter = in[2];
-    const auto f = filters(in);
+  Arrays backward(const Arrays& in, const mx::array& dy, const Arrays& made) const {
+    const auto w = weights(in);
+    const auto &u = in[U], &projected = made[PROJECTED], &short_filter = made[SHORT];
     const int H = u.shape(0);
-    auto taps = [&](int i) { return rows(short_filter, i * H, (i + 1) * H, s); };
-    const auto reversed = pack_reversed_filters(f, packed, s);
-    const auto identity = identity_taps(H, s), one = one_taps(H, s);
-    const auto dx2 = convolve({projected, dy, projected, 0, 0, 2 * H}, dy, {taps(0), identity, taps(2)}, packed);
-    const auto ds = convolve({projected, dy, dy, H, 0, 0}, dy, {taps(1), one, identity}, reversed.packed, 0, reversed.conjugate);
-    const auto du =
-        residual ? convolve({dy, dy, dy}, dy, {identity, one, one}, reversed.packed, 1, reversed.conjugate) : mx::zeros_like(u, s);
-    auto [dprojected, dshort_filter] = local_gradient(projected, dx2, ds, short_filter);
-    Arrays gradients{std::move(dprojected), du, std::move(dshort_filter)};
-    const auto lags = filter_gradients(projected, u, short_filter, dy);
-    add_filter_gradient(lags, 0, f.k, f.D, f.k_rev, gradients);
-    if (residual) add_filter_gradient(lags, 1, *f.k2, *f.D2, f.k2_rev, gradients);
+    const auto dcore = mx::matmul(transposed(in[OUT_WEIGHT], s), dy, s);
+    const auto of_out = mx::matmul(dy, transposed(made[CORE], s), s);
+    const auto out = out_weight_gradient(w, of_out, s);
+    // With s = x1 v: core = x2 conv(s; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v).
+    const int identity = 3 * H, one = 4 * H;
+    auto convolve = [&](const MixerInputRows& rows, const mx::array& packed, int filter, bool reversed) {
+      return mixer_core(rows, dcore, short_filter, packed, L, {false, false, filter, reversed && reverses_by_conjugate(L)}, s);
+    };
+    const MixerRows gradient{dcore, 0, identity}, ones{dcore, 0, one};
+    const auto rows = MixerInputRows::of(projected);
+    const auto dx2 = convolve({rows.x1, gradient, rows.v}, made[PACKED], 0, false);
+    const auto ds = convolve({rows.x2, ones, gradient}, made[REVERSED], 0, true);
+    const auto [dprojected, sums] = local_gradient(projected, dx2, ds, short_filter);
+    const auto back = transposed(in[IN_WEIGHT], s);
+    const auto du = residual ? mx::addmm(convolve({gradient, ones, ones}, made[REVERSED], 1, true), back, dprojected, 1.0f, 1.0f, s)
+                             : mx::matmul(back, dprojected, s);
+    const auto shorts = short_filter_gradient(w, sums, s);
+    const auto of_in = mx::matmul(dprojected, transposed(u, s), s), lags = filter_gradients(projected, u, short_filter, dcore);
+    // The rest of the backward pass waits for what reads large arrays, so that these are freed first.
+    Arrays gradients = mx::depends({du}, {of_out, of_in, lags});
+    gradients.insert(gradients.end(), {of_in, shorts.weight, shorts.bias, out.weight});
+    add_filter_gradients(lags, filters(in), gradients);
+    if (in_biased) gradients.push_back(*shorts.in_bias);
+    if (out_biased) gradients.push_back(*out.bias);
     return gradients;
   }
 
-  // Of the projected rows, and of the short filter.
+  // Of the projected rows; and of the short filter, [parts, 3 H, 8] to add up.
   std::pair<mx::array, mx::array> local_gradient(const mx::array& projected, const mx::array& dx2, const mx::array& ds,
                                                  const mx::array& short_filter) const {
     constexpr int threads = 256, positions = 8, shared_bytes = threads / 32 * 15 * 4;
@@ -85,15 +106,18 @@ struct Core {
     const auto out =
         run({"mixer_local_gradient", "mixer_local_gradient", parts, H, threads, shared_bytes}, {projected, dx2, ds, short_filter},
             {projected.shape(), {parts, 3 * H, 8}}, {mx::bfloat16, mx::float32}, {H, B, L}, s);
-    return {out[0], mx::sum(out[1], 0, false, s)};
+    return {out[0], out[1]};
   }
 
-  // Of the filters at each lag: [H, filters, n] float32, lag t in place t modulo n.
+  // Of the filters at each lag: [H, filters, n] float32, or complex64 with what counts as its real part; lag t in place t modulo n.
   mx::array filter_gradients(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& dy) const {
     const int H = u.shape(0), B = u.shape(1) / L, filters = residual ? 2 : 1;
-    const auto mixed = MixerRows::of(projected);
-    Arrays inputs{mixed.x1, mixed.x2, mixed.v, u, short_filter, dy};
-    Scalars scalars{H, B, L, mixed.x1_row, mixed.x2_row, mixed.v_row, false};
+    const auto mixed = MixerInputRows::of(projected);
+    auto inputs = mixed.arrays();
+    inputs.insert(inputs.end(), {u, short_filter, dy});
+    Scalars scalars{H, B, L};
+    const auto places = mixed.places();
+    scalars.insert(scalars.end(), places.begin(), places.end());
     if (L <= 128) {
       constexpr int threads = 256, shared_bytes = 128 * 132 * 4;
       inputs.push_back(short_filter);  // in place of the lengths, which are not read
@@ -109,39 +133,32 @@ struct Core {
     inputs.push_back(monarch_tables(length)), inputs.push_back(short_filter);
     scalars.push_back(slot);
     const auto spectra = run(launch, inputs, {H, filters, 2 * n}, mx::float32, scalars, s);
-    const auto lags = mx::fft::ifft(mx::view(spectra, mx::complex64, s), n, 2, mx::fft::FFTNorm::Forward, s);
-    return mx::real(lags, s);
+    return mx::fft::ifft(mx::view(spectra, mx::complex64, s), n, 2, mx::fft::FFTNorm::Forward, s);
   }
 
-  // Appends those of k, D and k_rev, or of k2, D2 and k2_rev, in the order of flat().
-  void add_filter_gradient(const mx::array& lags, int filter, const mx::array& k, const mx::array& D, const std::optional<mx::array>& k_rev,
-                           Arrays& gradients) const {
-    const int H = lags.shape(0), n = lags.shape(2);
-    auto part = [&](int begin, int end, int stride) {
-      const auto found = mx::slice(lags, {0, filter, begin}, {H, filter + 1, end}, {1, 1, stride}, s);
-      return mx::transpose(mx::reshape(found, {H, -1}, s), s);
+  // Appends those of the filters, in the order of flat().
+  void add_filter_gradients(const mx::array& lags, const MixerFilters& f, Arrays& gradients) const {
+    const int H = lags.shape(0), n = lags.shape(2), count = residual ? 2 : 1, stride = lags.dtype() == mx::complex64 ? 2 : 1;
+    const mx::Shape none{1}, filter{L, H}, skip{H};
+    const auto out = run({"mixer_weights", "mixer_filter_gradients", ceil_div(L, 32), count * ceil_div(H, 32), 256, 32 * 33 * 4}, {lags},
+                         {filter, skip, bidirectional ? filter : none, residual ? filter : none, residual ? skip : none,
+                          residual && bidirectional ? filter : none},
+                         std::vector(6, mx::float32), {H, L, n, stride, count, bidirectional}, s);
+    auto add = [&](const mx::array& gradient, const std::optional<mx::array>& of) {
+      if (of) gradients.push_back(mx::astype(mx::reshape(gradient, of->shape(), s), of->dtype(), s));
     };
-    const auto dk = mx::astype(part(0, L, 1), k.dtype(), s);
-    const auto dD = mx::astype(mx::reshape(part(0, 1, 1), D.shape(), s), D.dtype(), s);
-    gradients.push_back(dk), gradients.push_back(dD);
-    if (!k_rev) return;
-    Arrays behind;
-    if (L > 1) behind.push_back(part(n - 1, n - L, -1));
-    behind.push_back(mx::zeros({1, H}, mx::float32, s));
-    gradients.push_back(mx::astype(mx::concatenate(behind, 0, s), k_rev->dtype(), s));
+    add(out[0], f.k), add(out[1], f.D), add(out[2], f.k_rev), add(out[3], f.k2), add(out[4], f.D2), add(out[5], f.k2_rev);
   }
 };
 
 }  // namespace
 
-mx::array differentiable_mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_filter,
-                                    const MixerFilters& filters, int L, bool with_bias_rows, mx::Stream s) {
-  const Core core{L, filters.k_rev.has_value(), filters.k2.has_value(), with_bias_rows, s};
-  auto vjp = [core](const Arrays& in, const Arrays& cotangents, const Arrays& results) {
-    return core.backward(in, rows(cotangents[0], 0, in[1].shape(0), core.s), results[1]);
+mx::array differentiable_mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, int L, mx::Stream s) {
+  const Block block(weights, filters, L, s);
+  auto backward = [block](const Arrays& in, const Arrays& cotangents, const Arrays& made) {
+    return block.backward(in, cotangents[0], made);
   };
-  auto function = mx::custom_vjp([core](const Arrays& in) { return core.forward(in); }, vjp);
-  return function(Core::flat(projected, u, short_filter, filters))[0];
+  return mx::custom_vjp([block](const Arrays& in) { return block.forward(in); }, backward)(Block::flat(u, weights, filters))[Block::Y];
 }
 
 }  // namespace m2bert::ops::cuda

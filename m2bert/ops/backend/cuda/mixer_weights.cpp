@@ -1,30 +1,64 @@
 #include "m2bert/ops/backend/cuda/mixer_weights.h"
 
-#include "m2bert/ops/backend/cuda/channel_major.h"
+#include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/backend/cuda/mixer_core.h"
+#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
+#include "m2bert/ops/backend/cuda/scalar_dtype.h"
 
 namespace m2bert::ops::cuda {
 
-// What the convolution adds up of in_bias b is part of its bias; before position 0, where it reads 0, the product without b is -b.
+namespace {
+
+constexpr int THREADS = 128;
+
+// The small arrays as the kernels take them; in_bias: short_bias in its place where there is none.
+struct ShortWeights {
+  mx::array weight, bias, in_bias;
+  int H;
+
+  ShortWeights(const MixerWeights& w, mx::Stream s)
+      : weight(scalars(w.short_weight, s)),
+        bias(scalars(w.short_bias, s)),
+        in_bias(w.in_bias ? scalars(*w.in_bias, s) : bias),
+        H(w.short_weight.shape(0) / 3) {}
+  int wide() const { return wide_bits({weight, bias, in_bias}); }
+};
+
+}  // namespace
+
 mx::array short_filter(const MixerWeights& w, mx::Stream s) {
-  const int C = w.short_weight.shape(0);
-  const auto taps = mx::reshape(float32(w.short_weight, s), {C, 3}, s);
-  auto bias = mx::reshape(float32(w.short_bias, s), {C, 1}, s), before = mx::zeros({C, 1}, mx::float32, s);
-  if (w.in_bias) {
-    const auto b = mx::reshape(float32(*w.in_bias, s), {C, 1}, s);
-    bias = mx::add(bias, mx::multiply(b, mx::sum(taps, 1, true, s), s), s);
-    before = mx::negative(b, s);
-  }
-  return mx::concatenate({taps, bias, before, mx::zeros({C, 3}, mx::float32, s)}, 1, s);
+  const ShortWeights in(w, s);
+  const int rows = SHORT_FILTER_ROWS * in.H;
+  return run({"mixer_weights", "mixer_short_filter", ceil_div(rows, THREADS), 1, THREADS}, {in.weight, in.bias, in.in_bias},
+             {rows, SHORT_FILTER}, mx::float32, {in.H, in.wide(), w.in_bias.has_value()}, s);
 }
 
-// The bias is the column that meets mixer_core's row of ones.
+ShortFilterGradient short_filter_gradient(const MixerWeights& w, const mx::array& sums, mx::Stream s) {
+  const ShortWeights in(w, s);
+  const auto out =
+      run({"mixer_weights", "mixer_short_filter_gradient", ceil_div(3 * in.H, THREADS), 1, THREADS}, {sums, in.weight, in.in_bias},
+          {in.weight.shape(), in.bias.shape(), in.in_bias.shape()}, {in.weight.dtype(), in.bias.dtype(), in.in_bias.dtype()},
+          {in.H, sums.shape(0), in.wide(), w.in_bias.has_value()}, s);
+  ShortFilterGradient gradient{mx::astype(out[0], w.short_weight.dtype(), s), mx::astype(out[1], w.short_bias.dtype(), s), {}};
+  if (w.in_bias) gradient.in_bias = mx::astype(out[2], w.in_bias->dtype(), s);
+  return gradient;
+}
+
 mx::array out_weight(const MixerWeights& w, mx::Stream s) {
   if (!w.out_bias) return w.out_weight.values;
-  const auto dtype = w.out_weight.values.dtype();
-  const int H = w.out_weight.values.shape(0);
-  const auto bias = mx::reshape(mx::astype(*w.out_bias, dtype, s), {H, 1}, s);
-  return mx::concatenate({w.out_weight.values, bias, mx::zeros({H, bias_rows() - 1}, dtype, s)}, 1, s);
+  const auto x = scalars(w.out_weight.values, s), bias = scalars(*w.out_bias, s);
+  const int rows = x.shape(0), columns = x.shape(1);
+  return run({"mixer_weights", "mixer_out_weight", 1, rows, 256}, {x, bias}, {rows, columns + bias_rows()}, x.dtype(),
+             {columns, wide_bits({x, bias})}, s);
+}
+
+OutWeightGradient out_weight_gradient(const MixerWeights& w, const mx::array& gradient, mx::Stream s) {
+  if (!w.out_bias) return {gradient, {}};
+  const auto bias = scalars(*w.out_bias, s);
+  const int rows = gradient.shape(0), columns = w.out_weight.values.shape(1);
+  const auto out = run({"mixer_weights", "mixer_out_weight_gradient", 1, rows, 256}, {gradient}, {{rows, columns}, bias.shape()},
+                       {gradient.dtype(), bias.dtype()}, {columns, wide_bits({gradient, bias})}, s);
+  return {out[0], mx::astype(out[1], w.out_bias->dtype(), s)};
 }
 
 }  // namespace m2bert::ops::cuda

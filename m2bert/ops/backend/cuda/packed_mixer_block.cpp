@@ -74,7 +74,7 @@ class PackedBlock final : public PackedMixerBlock {
     const int L = u.shape(1);
     if (L > longest_mixer_core(u.dtype())) return composed(u, filters, s);
     const auto channels = channel_major(u, s);
-    const auto y = mixer_core(MixerRows::of(mx::matmul(weights_.in_weight.values, channels, s)), channels, short_filter_, filters, L,
+    const auto y = mixer_core(MixerInputRows::of(mx::matmul(weights_.in_weight.values, channels, s)), channels, short_filter_, filters, L,
                               {residual_, weights_.out_bias.has_value()}, s);
     return position_major(mx::matmul(out_, y, s), u, s);
   }

@@ -33,20 +33,13 @@ void expect_rounded(BFloat16 x, double want, double slack, const std::string& at
   ASSERT_NEAR(to_float(x), want, 4e-3 * std::abs(want) + slack) << at;
 }
 
-// A gate of I channels and T positions, with or without dropout.
-struct Gate {
-  int I, T;
-  bool drops = false;
-  Values x = random_values(size_t(2) * I * T, 2, 1), dh = random_values(size_t(I) * T, 1, 2);
-  Values h = unwritten(dh.size()), dx = unwritten(x.size());
-  std::vector<uint32_t> key{12345, 0xfedcba98u};
+// Dropout of values [T, I] by the definition in dropout_mask.h.
+struct TestDropout {
+  static constexpr float p = 0.3f, scale = 1 / (1 - p);
+  uint32_t key[2] = {12345, 0xfedcba98u};
 
-  static constexpr float p = 0.3f;
-  emulation::Index grid() const { return {unsigned(T + 255) / 256, unsigned(I + 31) / 32, 1}; }
   int threshold() const { return int(dropout_threshold(p)); }
-  // By the definition in dropout_mask.h.
-  double factor(int i, int t) const {
-    if (!drops) return 1;
+  double factor(int i, int t, int I) const {
     auto mix = [](uint32_t x) {
       x = (x ^ (x >> 16)) * 0x85ebca6bu;
       x = (x ^ (x >> 13)) * 0xc2b2ae35u;
@@ -56,11 +49,23 @@ struct Gate {
     const uint32_t hash = mix(index % kDropoutLine * (mix(key[1] + line) | 1) + mix(key[0] + line));
     return hash >= dropout_threshold(p) ? 1 / (1.0 - p) : 0;
   }
+};
+
+// A gate of I channels and T positions, with or without dropout.
+struct Gate {
+  int I, T;
+  bool drops = false;
+  Values x = random_values(size_t(2) * I * T, 2, 1), dh = random_values(size_t(I) * T, 1, 2);
+  Values h = unwritten(dh.size()), dx = unwritten(x.size());
+  TestDropout dropout;
+
+  emulation::Index grid() const { return {unsigned(T + 255) / 256, unsigned(I + 31) / 32, 1}; }
+  double factor(int i, int t) const { return drops ? dropout.factor(i, t, I) : 1; }
 
   void forward() {
     emulation::launch(grid(), 256, 0, [&] {
       if (drops) {
-        gelu_gate_dropout(x.data(), key.data(), h.data(), I, T, threshold(), 1 / (1 - p));
+        gelu_gate_dropout(x.data(), dropout.key, h.data(), I, T, dropout.threshold(), dropout.scale);
       } else {
         gelu_gate(x.data(), h.data(), I, T);
       }
@@ -69,7 +74,7 @@ struct Gate {
   void backward() {
     emulation::launch(grid(), 256, 0, [&] {
       if (drops) {
-        gelu_gate_gradient_dropout(x.data(), dh.data(), key.data(), dx.data(), h.data(), I, T, threshold(), 1 / (1 - p));
+        gelu_gate_gradient_dropout(x.data(), dh.data(), dropout.key, dx.data(), h.data(), I, T, dropout.threshold(), dropout.scale);
       } else {
         gelu_gate_gradient(x.data(), dh.data(), dx.data(), h.data(), I, T);
       }
@@ -126,6 +131,8 @@ TEST(CudaGeluGate, TakesLargeValues) {
 struct GatedBlocks {
   static constexpr int K = 192;
   int nb, rows, T, zones, passes;
+  bool drops = false;
+  TestDropout dropout{};
   Values x = random_values(size_t(nb) * K * T, 1, 1), weight = random_values(size_t(nb) * rows * K, 0.1f, 2);
   Values dy = random_values(x.size(), 1, 3), down = random_values(size_t(nb) * K * rows / 2, 0.1f, 4);
   Values h = unwritten(size_t(nb) / 2 * rows * T), dg = unwritten(2 * h.size());
@@ -157,9 +164,10 @@ struct GatedBlocks {
           const double a = product(p, row, t), b = product(p + nb / 2, row, t), cdf = 0.5 * (1 + std::erf(a / std::numbers::sqrt2));
           const size_t at = size_t(p * rows + row) * T + t;
           const auto name = std::to_string(p) + ", " + std::to_string(row) + ", " + std::to_string(t);
-          expect_rounded(h[at], a * cdf * b, 1e-4 * (std::abs(a) + std::abs(b)), name + ": h");
+          const double factor = drops ? dropout.factor(p * rows + row, t, nb / 2 * rows) : 1;
+          expect_rounded(h[at], a * cdf * b * factor, 1e-4 * (std::abs(a) + std::abs(b)), name + ": h");
           if (!gradients) continue;
-          const double d = down_gradient(p * rows + row, t);
+          const double d = down_gradient(p * rows + row, t) * factor;
           const double derivative = cdf + a * std::exp(-a * a / 2) / std::sqrt(2 * std::numbers::pi);
           expect_rounded(dg[at], d * b * derivative, 2e-4 * (std::abs(d) + std::abs(b)), name + ": da");
           expect_rounded(dg[h.size() + at], d * a * cdf, 2e-4 * (std::abs(d) + std::abs(a)), name + ": db");
@@ -173,6 +181,36 @@ TEST(CudaGatedProduct, EqualsItsDefinition) {
   for (auto c : {GatedBlocks{2, 128, 8, 1, 1}, {4, 256, 72, 2, 2}, {4, 128, 712, 2, 1}, {6, 128, 200, 3, 2}}) {
     c.launch([&] { gated_product(c.x.data(), c.weight.data(), c.h.data(), c.nb, c.rows, c.T, c.zones); });
     c.check(false);
+  }
+}
+
+TEST(CudaGatedProduct, Dropout) {
+  for (auto c : {GatedBlocks{2, 128, 8, 1, 1, true}, {4, 256, 72, 2, 2, true}, {6, 128, 200, 3, 2, true}}) {
+    c.launch([&] {
+      gated_product_dropout(c.x.data(), c.weight.data(), c.dropout.key, c.h.data(), c.nb, c.rows, c.T, c.zones, c.dropout.threshold(),
+                            c.dropout.scale);
+    });
+    c.check(false);
+  }
+}
+
+TEST(CudaGatedProduct, DropoutByWarps) {
+  for (auto c : {GatedBlocks{2, 128, 8, 1, 1, true}, {6, 128, 200, 2, 2, true}}) {
+    emulation::launch({unsigned(c.rows / 128 * c.zones), unsigned(c.passes), 1}, 256, 128 * 1024, [&] {
+      gated_product_mma_dropout(c.x.data(), c.weight.data(), c.dropout.key, c.h.data(), c.nb, c.rows, c.T, c.zones, c.dropout.threshold(),
+                                c.dropout.scale);
+    });
+    c.check(false);
+  }
+}
+
+TEST(CudaGatedProduct, DropoutGradient) {
+  for (auto c : {GatedBlocks{2, 256, 8, 1, 1, true}, {4, 256, 392, 2, 1, true}}) {
+    c.launch([&] {
+      gated_product_gradient_dropout(c.x.data(), c.weight.data(), c.dy.data(), c.down.data(), c.dropout.key, c.h.data(), c.dg.data(), c.nb,
+                                     c.rows, c.T, c.zones, c.dropout.threshold(), c.dropout.scale);
+    });
+    c.check(true);
   }
 }
 

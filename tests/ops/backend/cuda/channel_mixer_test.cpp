@@ -35,7 +35,7 @@ class CudaChannelMixer : public ::testing::TestWithParam<int> {  // of positions
 TEST_P(CudaChannelMixer, GatedProduct) {
   const auto expected = gated(wide(x));
   for (const auto kernel : {ProductKernel::automatic, ProductKernel::warps}) {
-    const auto h = gated_product(up, x, s, kernel);
+    const auto h = gated_product(up, x, {}, s, kernel);
     if (T % 8 != 0) {
       EXPECT_FALSE(h.has_value());
     } else if (h) {

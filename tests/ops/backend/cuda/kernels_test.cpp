@@ -29,7 +29,7 @@ struct Case {
 struct Mixer {
   Case c;
   std::vector<BFloat16> p, u, y;
-  std::vector<float> filter = std::vector<float>(3 * SHORT_FILTER), k[2], k_rev[2];
+  std::vector<float> filter = std::vector<float>(SHORT_FILTER_ROWS * SHORT_FILTER), k[2], k_rev[2];
   float D[2] = {0.7f, -1.3f};
   std::vector<int> lengths;
 
@@ -47,7 +47,8 @@ struct Mixer {
     fill(p, size_t(3) * c.B * c.L);
     fill(u, size_t(c.B) * c.L);
     y.assign(3 * u.size(), from_float<BFloat16>(777));
-    for (auto& w : filter) w = to_float(from_float<BFloat16>(0.5f * normal(random)));
+    for (int i = 0; i < 3 * SHORT_FILTER; ++i) filter[i] = to_float(from_float<BFloat16>(0.5f * normal(random)));
+    filter[3 * SHORT_FILTER + 2] = filter[4 * SHORT_FILTER + 3] = 1;
     for (int f = 0; f < 2; ++f) {
       for (auto* side : {&k[f], &k_rev[f]}) {
         for (int t = 0; t < c.L; ++t) side->push_back(normal(random) * std::exp(-4.0f * t / c.L) * 0.1f);
@@ -112,23 +113,30 @@ double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
   Mixer m(c);
   constexpr MonarchSizes sizes{PARTS};
   const int n = sizes.size(), distances = 2 * segments - 1;
-  std::vector<uint32_t> spectra(size_t(2 * distances) * n);
-  std::vector<float> scales(2 * distances);
-  for (int i = 0; i < 2 * distances; ++i) {
+  const int count = 2 * distances;
+  std::vector<float> lags(size_t(count) * n, 777);
+  emulation::launch({unsigned(n) / 32, unsigned(count), 1}, 256, 32 * 33 * 4, [&] {
+    mixer_lags(m.k[0].data(), m.k_rev[0].data(), m.k[1].data(), m.k_rev[1].data(), &m.D[0], &m.D[1], lags.data(), 1, c.L, n, distances,
+               c.bidirectional);
+  });
+  std::vector<float2> spectrum;
+  for (int i = 0; i < count; ++i) {
     Complexes taps(n);
-    for (int lag = 1 - n / 2; lag < n / 2; ++lag) {
-      const int whole = lag + (i % distances - segments + 1) * sizes.length();
-      if (std::abs(whole) < c.L) taps[(lag + n) % n] = m.tap(i / distances, whole);
+    for (int j = 0; j < n; ++j) {
+      const int lag = (j < n / 2 ? j : j - n) + (i % distances - segments + 1) * sizes.length();
+      taps[j] = std::abs(lag) < c.L ? m.tap(i / distances, lag) : 0;
+      EXPECT_NEAR(lags[size_t(i) * n + j], taps[j].real(), 1e-6) << i << " " << j;
     }
-    std::vector<float2> spectrum;
-    for (const auto& value : transform(taps)) spectrum.push_back({float(value.real()), float(value.imag())});
-    emulation::launch({1, 1, 1}, 64, 64,
-                      [&] { mixer_monarch_spectra(spectrum.data(), spectra.data(), scales.data(), n, 1, 0, i, 2 * distances); });
+    const auto values = transform(taps);
+    for (int j = 0; j <= n / 2; ++j) spectrum.push_back({float(values[j].real()), float(values[j].imag())});
   }
+  std::vector<uint32_t> spectra(size_t(count) * (n + 1));
+  emulation::launch({unsigned(count), 1, 1}, 64, 64, [&] { mixer_monarch_spectra(spectrum.data(), spectra.data(), n, count); });
+  const auto* scales = reinterpret_cast<const float*>(spectra.data() + size_t(count) * n);
   const auto constants = monarch_constants(PARTS);
   emulation::launch({unsigned(c.B + 1) / 2, 3, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
-    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales.data(), constants.data(),
-           m.lengths.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2, c.masked, c.residual, c.residual ? 0 : 1, c.reversed);
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales, constants.data(), m.lengths.data(),
+           m.y.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2, c.masked, c.residual, c.residual ? 0 : 1, c.reversed);
   });
   m.check_bias_rows();
   return m.error();
@@ -176,13 +184,15 @@ template <int TILES, typename Kernel>
 double toeplitz_error(Kernel kernel, const Case& c) {
   Mixer m(c);
   const int length = 128 * TILES, size = 2 * length + 16;
-  std::vector<BFloat16> taps(4 * size);
-  for (int f = 0; f < 2; ++f) {
-    emulation::launch({1, 1, 1}, 64, 0,
-                      [&] { mixer_taps(m.k[f].data(), m.k_rev[f].data(), taps.data(), 1, c.L, length, f, c.bidirectional, c.reversed); });
-  }
+  std::vector<uint32_t> packed(2 * size + 2), reversed(2 * size + 2);
+  emulation::launch({2, 1, 1}, 64, 0, [&] {
+    mixer_taps(m.k[0].data(), m.k_rev[0].data(), m.k[1].data(), m.k_rev[1].data(), &m.D[0], &m.D[1], packed.data(), reversed.data(), 1, c.L,
+               length, c.bidirectional);
+  });
+  const auto* taps = reinterpret_cast<const BFloat16*>((c.reversed ? reversed : packed).data());
+  const auto* D = reinterpret_cast<const float*>((c.reversed ? reversed : packed).data() + 2 * size);
   emulation::launch({1, 3, 1}, 128, sizeof(typename Toeplitz<TILES>::Shared), [&] {
-    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps.data(), m.D, m.lengths.data(), m.y.data(), 1, c.B, c.L, 0,
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps, D, m.lengths.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2, 0,
            1, 2, c.masked, c.residual, c.residual ? 0 : 1, 2);
   });
   m.check_bias_rows();
@@ -265,7 +275,7 @@ double filter_gradient_error(Kernel kernel, const Case& c) {
   const auto constants = monarch_constants(PARTS);
   emulation::launch({2, 1, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.lengths.data(), gradients.data(),
-           1, c.B, c.L, 0, 1, 2, c.masked, slot);
+           1, c.B, c.L, 0, 1, 2, 0, 1, 2, c.masked, slot);
   });
   Complexes lags[2];
   for (int f = 0; f < 2; ++f) {
@@ -282,7 +292,7 @@ double outer_gradient_error(const Case& c) {
   std::vector<float> lags(2 * 256, 777);
   emulation::launch({2, 1, 1}, OuterGradient::THREADS, OuterGradient::SHARED_BYTES, [&] {
     mixer_outer_gradient(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), m.lengths.data(), lags.data(), 1, c.B,
-                         c.L, 0, 1, 2, c.masked);
+                         c.L, 0, 1, 2, 0, 1, 2, c.masked);
   });
   return gradient_error(m, dy, 256, [&](int f, int lag) { return lags[256 * f + lag]; });
 }

@@ -147,7 +147,8 @@ double error(const Case& c) {
   auto emulation = std::make_unique<Emulation<Plan>>();
   for (int f = 0; f <= c.residual; ++f) emulation->add_filter(k[f], k_rev[f], D[f]);
   std::vector<T> y(n, from_float<T>(99));
-  const auto in = mixer_inputs(p.data(), p.data(), p.data(), u.data(), filter.data(), lengths.data(), 1, c.B, c.L, 0, 1, 2, c.masked);
+  const auto in =
+      mixer_inputs(p.data(), p.data(), p.data(), u.data(), filter.data(), lengths.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2, c.masked);
   emulation->run(in, c.residual, y.data());
 
   double worst = 0;

@@ -174,9 +174,11 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
       sine_linear_gradient(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
     });
     emulation::launch({unsigned(in + 15) / 16, N * tiles, 1}, 256, 3 * 128 * 16 * 4, [&] {
-      sine_linear_sums(xs[0], xs[1], xs[2], xs[3], da.data(), dfreq_rows.data(), dw.data(), db.data(), dfreq.data(), rows, in, out, stride);
+      sine_linear_sums(xs[0], xs[1], xs[2], xs[3], da.data(), dfreq_rows.data(), freq.data(), dw.data(), db.data(), dfreq.data(), rows, in,
+                       out, stride, stacked);
     });
     std::vector<double> want_x(x.size()), want_w(w.size()), want_b(b.size()), want_freq(b.size());
+    for (size_t i = 0; stacked && i < freq.size(); ++i) want_freq[i] = freq[i];  // what the sums are added to
     for (int n = 0; n < N; ++n) {
       for (int r = 0; r < rows; ++r) {
         for (int o = 0; o < out; ++o) {
@@ -199,6 +201,14 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
     };
     near(dx, want_x, "dx"), near(dw, want_w, "dweight"), near(db, want_b, "dbias"), near(dfreq, want_freq, "dfreq");
   }
+}
+
+TEST(CudaStackArrays, PutsThemSideBySide) {
+  const auto x = floats(4 * 300, 1, 1);
+  std::vector<float> y(4 * 300, 777);
+  emulation::launch({2, 4, 1}, 256, 0, [&] { stack_arrays(EACH(x, 300), y.data(), 300); });
+  for (size_t i = 0; i < 3 * 300; ++i) EXPECT_EQ(y[i], x[i]);
+  for (size_t i = 0; i < 300; ++i) EXPECT_EQ(y[3 * 300 + i], x[i]);
 }
 
 TEST(CudaExponentialDecay, EqualsItsDefinition) {

@@ -1,0 +1,58 @@
+#include "m2bert/ops/cast.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/kernel.h"
+
+namespace m2bert::ops {
+
+namespace {
+
+using Arrays = std::vector<mx::array>;
+constexpr size_t MOST = 16;  // arrays of a launch (cast_arrays.cu)
+
+// At most MOST arrays, all of them float32 or all bfloat16, as the other one.
+Arrays cast_some(const Arrays& in, mx::Dtype dtype, mx::Stream s) {
+  constexpr int threads = 256, most_blocks = 1024;
+  Arrays inputs;
+  std::vector<mx::Shape> shapes;
+  cuda::Scalars scalars{dtype == mx::float32};
+  int largest = 1;
+  for (size_t i = 0; i < MOST; ++i) {
+    const bool there = i < in.size();
+    inputs.push_back(there ? mx::contiguous(in[i], false, s) : inputs[0]);
+    shapes.push_back(there ? in[i].shape() : mx::Shape{1});
+    scalars.push_back(there ? int(in[i].size()) : 0);
+    if (there) largest = std::max(largest, int(in[i].size()));
+  }
+  const int blocks = std::min(cuda::ceil_div(largest, threads), most_blocks);
+  auto out = cuda::run({"cast_arrays", "cast_arrays", blocks, int(MOST), threads}, inputs, shapes, std::vector(MOST, dtype), scalars, s);
+  out.resize(in.size(), in[0]);
+  return out;
+}
+
+bool supports(const Arrays& arrays, mx::Dtype dtype) {
+  return dtype == mx::bfloat16 && std::ranges::all_of(arrays, [](const mx::array& a) {
+           return a.dtype() == mx::float32 && a.size() > 0 && a.size() <= size_t(INT_MAX);
+         });
+}
+
+}  // namespace
+
+std::optional<Arrays> CudaBackend::cast_arrays(const Arrays& arrays, mx::Dtype dtype, mx::Stream s) const {
+  if (!supports(arrays, dtype)) return {};
+  auto forward = [=](const Arrays& in) { return cast_some(in, mx::bfloat16, s); };
+  auto backward = [=](const Arrays&, const Arrays& cotangents, const Arrays&) { return cast_some(cotangents, mx::float32, s); };
+  const auto function = mx::custom_vjp(forward, backward);
+  Arrays all;
+  for (size_t first = 0; first < arrays.size(); first += MOST) {
+    const auto end = arrays.begin() + std::ptrdiff_t(std::min(first + MOST, arrays.size()));
+    const auto some = function({arrays.begin() + std::ptrdiff_t(first), end});
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
+}  // namespace m2bert::ops
