@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -75,9 +76,9 @@ class Bench {
  private:
   // Seconds of the gradient, and of clipping and the update.
   std::pair<double, double> step() {
-    const auto batch = next();
+    const auto batch = ahead_ ? *std::exchange(ahead_, std::nullopt) : next();
     const double start = now();
-    auto gradient = *step_.gradient(batch, number_++);
+    auto gradient = *step_.gradient(batch, number_++, [this] { return &ahead_.emplace(next()); });
     const double middle = now();
     step_.update(gradient, 1);
     const double end = now();
@@ -107,6 +108,7 @@ class Bench {
   tasks::MaskedLM task_;
   Step step_;
   BatchStream data_;
+  std::optional<data::Batch> ahead_;  // the next batch, which a run knows before its turn
   int64_t number_ = 0;
   double operations_ = 0;
   std::vector<std::pair<double, double>> losses_;

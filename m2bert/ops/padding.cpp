@@ -6,23 +6,41 @@
 
 namespace m2bert::ops {
 
+namespace {
+
+// Whether each value of the mask is not 0. Values that are there already are read without an operation: on a GPU one would wait behind all
+// work that was given to it before.
+std::vector<uint8_t> is_token(const mx::array& mask) {
+  if (mask.dtype() == mx::int32 && mask.flags().row_contiguous && mask.is_available()) {
+    std::vector<uint8_t> on(mask.size());
+    std::transform(mask.data<int32_t>(), mask.data<int32_t>() + mask.size(), on.begin(), [](int32_t value) { return value != 0; });
+    return on;
+  }
+  auto m = mx::contiguous(mx::astype(mx::not_equal(mask, mx::array(0, mask.dtype())), mx::uint8));
+  m.eval();
+  return {m.data<uint8_t>(), m.data<uint8_t>() + m.size()};
+}
+
+}  // namespace
+
 Unpadding unpadding(const mx::array& mask) {
   require(mask.ndim() == 2, "[unpadding] mask has shape ", mask.shape(), ", wants [B, S]");
   require(!mask.is_tracer(), "[unpadding] mask is traced; it is read on the host, so take it from outside the function");
-  auto m = mx::contiguous(mx::astype(mx::not_equal(mask, mx::array(0, mask.dtype())), mx::uint8));
-  m.eval();
-  const int B = m.shape(0), S = m.shape(1);
-  const auto* on = m.data<uint8_t>();
+  return unpadding(is_token(mask), mask.shape(0), mask.shape(1));
+}
+
+Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S) {
+  require(on.size() == size_t(B) * size_t(S), "[unpadding] the mask has ", on.size(), " values, wants ", B, " x ", S);
   std::vector<int> indices;
   Unpadding u{mx::array(0), {0}, 0, S, true, true};
   for (int b = 0; b < B; ++b) {
     for (int t = 0; t < S; ++t) {
-      if (!on[b * S + t]) continue;
+      if (!on[size_t(b * S + t)]) continue;
       const bool first = int(indices.size()) == u.cu_seqlens.back();
       u.contiguous = u.contiguous && (first || indices.back() == b * S + t - 1);
       indices.push_back(b * S + t);
     }
-    u.begins_with_tokens = u.begins_with_tokens && S > 0 && on[b * S];
+    u.begins_with_tokens = u.begins_with_tokens && S > 0 && on[size_t(b * S)];
     u.max_seqlen = std::max(u.max_seqlen, int(indices.size()) - u.cu_seqlens.back());
     u.cu_seqlens.push_back(int(indices.size()));
   }

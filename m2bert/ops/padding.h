@@ -1,5 +1,6 @@
 #pragma once
 // Converts between padded batches [B, S, ...] and rows without padding [nnz, ...]. Source: upstream's bert_padding and ops/bert_padding.
+#include <cstdint>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct Unpadding {
 // Reads the mask [B, S] (any dtype; non-zero: a real token) on the host. Holes and empty sequences are allowed. Evaluates mask; throws
 // Error if it is traced or has another shape.
 Unpadding unpadding(const mx::array& mask);
+// The same of a mask on the host, row-major.
+Unpadding unpadding(const std::vector<uint8_t>& mask, int B, int S);
 
 // x[indices] along the first axis: x [n, ...], indices [m] of an integer dtype -> [m, ...]. Differentiable in x: the gradients of a
 // repeated index are added (upstream keeps one of them, whichever it writes last). The gradient of an x that is neither floating point nor

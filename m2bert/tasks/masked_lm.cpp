@@ -20,14 +20,21 @@ struct Predictions {
   mx::array labels;  // [n] int32
 };
 
-Predictions predict(const models::Model& model, const models::Inputs& inputs, const mx::array& labels, nn::Pass& pass) {
-  require(labels.shape() == inputs.input_ids.shape(), "[masked_lm] labels have shape ", labels.shape(), ", input_ids ",
-          inputs.input_ids.shape());
+// rows: where the labels are that count.
+Predictions predict(const models::Model& model, const models::Inputs& inputs, const mx::array& labels, const ops::Unpadding& rows,
+                    nn::Pass& pass) {
   const auto hidden = model.hidden_states(inputs, pass);
-  const auto counted = mx::greater_equal(labels, mx::array(min_label(model.config()), labels.dtype()));
-  const auto rows = ops::unpadding(counted);
   const auto logits = model.masked_lm_logits(ops::unpad_input(hidden, rows), pass);
   return {logits, mx::take(mx::reshape(mx::astype(labels, mx::int32), {-1}), rows.indices, 0)};
+}
+
+// Of rows of a batch. The labels are read on the host, so that the device need not be waited for.
+Predictions predict(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) {
+  const auto labels = models::labels_of(batch, first, rows);
+  const auto* begin = batch.labels.data() + size_t(first) * size_t(batch.length);
+  std::vector<uint8_t> counted(labels.size());
+  std::transform(begin, begin + counted.size(), counted.begin(), [min = min_label(model.config())](int32_t label) { return label >= min; });
+  return predict(model, models::inputs_of(batch, first, rows), labels, ops::unpadding(counted, rows, batch.length), pass);
 }
 
 // The entries of MetricSums::counts.
@@ -42,12 +49,16 @@ metrics::LanguageCrossEntropy cross_entropy_of(const MetricSums& sums) {
 }  // namespace
 
 mx::array masked_lm_loss(const models::Model& model, const models::Inputs& inputs, const mx::array& labels, nn::Pass& pass) {
-  const auto predictions = predict(model, inputs, labels, pass);
+  require(labels.shape() == inputs.input_ids.shape(), "[masked_lm] labels have shape ", labels.shape(), ", input_ids ",
+          inputs.input_ids.shape());
+  const auto counted = mx::greater_equal(labels, mx::array(min_label(model.config()), labels.dtype()));
+  const auto predictions = predict(model, inputs, labels, ops::unpadding(counted), pass);
   return nn::cross_entropy(predictions.logits, predictions.labels);
 }
 
 mx::array MaskedLM::loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const {
-  return masked_lm_loss(model, models::inputs_of(batch, first, rows), models::labels_of(batch, first, rows), pass);
+  const auto predictions = predict(model, batch, first, rows, pass);
+  return nn::cross_entropy(predictions.logits, predictions.labels);
 }
 
 int64_t MaskedLM::weight(const data::Batch& batch, int first, int rows) const {
@@ -76,7 +87,7 @@ void MaskedLM::add_sums(MetricSums& sums, const models::Model& model, const data
   const int64_t count = weight(batch, first, rows);
   if (count == 0) return;
   nn::Pass pass;
-  const auto predictions = predict(model, models::inputs_of(batch, first, rows), models::labels_of(batch, first, rows), pass);
+  const auto predictions = predict(model, batch, first, rows, pass);
   const auto logits = mx::astype(predictions.logits, mx::float32);
   const auto labels = mx::expand_dims(predictions.labels, -1);
   auto loss = mx::sum(mx::expand_dims(mx::logsumexp(logits, -1), -1) - mx::take_along_axis(logits, labels, -1));

@@ -1,7 +1,9 @@
 #include "m2bert/train/step.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #include "m2bert/io/interrupt.h"
 #include "m2bert/models/cast.h"
@@ -43,51 +45,112 @@ mx::array Step::key_of(const data::Batch& batch, int first, int64_t number) cons
   return mx::random::key(mix(mix(options_.seed, uint64_t(number)), place));
 }
 
-nn::ValueAndGrad Step::microbatch(const data::Batch& batch, int first, int rows, double share, int64_t number) {
-  const auto key = key_of(batch, first, number);
-  auto result = nn::value_and_grad(optimizer_.parameters(), [&] {
-    const models::ScopedCast cast(model_, options_.compute);  // of frozen weights too, which value_and_grad does not restore
-    auto pass = nn::Pass::training(key);
-    auto loss = task_.loss(model_, batch, first, rows, pass);
-    return share == 1 ? loss : loss * mx::array(float(share));
-  });
-  auto all = result.grads;
-  all.push_back(result.value);
-  mx::eval(all);
-  return result;
+// The first microbatch from row `first` on that has a weight.
+std::optional<Step::Microbatch> Step::microbatch(const data::Batch& batch, int64_t number, int first) const {
+  const int piece = tasks::microbatch_rows(task_, batch, options_.microbatch_rows);
+  for (; first < batch.rows; first += piece) {
+    const int rows = std::min(piece, batch.rows - first);
+    if (const int64_t weight = task_.weight(batch, first, rows); weight != 0) return Microbatch{&batch, number, first, rows, weight};
+  }
+  return std::nullopt;
 }
 
-std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number) {
-  const int piece = tasks::microbatch_rows(task_, batch, options_.microbatch_rows), per_sample = task_.rows_per_sample();
-  const auto totals = processes_.sum_counts(
-      {batch.rows / per_sample, int64_t(batch.rows) * batch.length, task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0});
+double Step::share_of(const Microbatch& m, const Gradient& whole) const {
+  if (options_.weighting == Weighting::task) return double(m.weight) / double(whole.weight);
+  return double(m.rows / task_.rows_per_sample()) / double(whole.samples);
+}
+
+mx::array Step::loss(const Microbatch& m, const mx::array& share) {
+  const models::ScopedCast cast(model_, options_.compute);  // of frozen weights too, which value_and_grad does not restore
+  auto pass = nn::Pass::training(key_of(*m.batch, m.first, m.number));
+  return task_.loss(model_, *m.batch, m.first, m.rows, pass) * share;
+}
+
+// The loss and gradient of a microbatch, not evaluated. Its graph may be there already.
+nn::ValueAndGrad Step::graph(const Microbatch& m, double share) {
+  auto ahead = std::exchange(ahead_, std::nullopt);
+  const mx::array value(static_cast<float>(share));
+  if (ahead && ahead->number == m.number && ahead->first == m.first && ahead->rows == m.rows && ahead->length == m.batch->length) {
+    nn::bind(ahead->share, value);
+    return std::move(ahead->gradient).bind();
+  }
+  return nn::value_and_grad(optimizer_.parameters(), [&] { return loss(m, value); });
+}
+
+// Without effect for a task that reads weights while the graph is built: its graph is built when they are known. Whatever else is wrong
+// shows up then too.
+void Step::build_ahead(const std::function<std::optional<Microbatch>()>& next) {
+  try {
+    const auto m = next();
+    if (!m) return;
+    const auto share = nn::placeholder({}, mx::float32);
+    nn::DeferredGrad gradient(optimizer_.parameters(), [&] { return loss(*m, share); });
+    ahead_.emplace(GraphAhead{m->number, m->first, m->rows, m->batch->length, share, std::move(gradient)});
+  } catch (const std::exception&) {
+    ahead_.reset();
+  }
+}
+
+// Builds a graph until get() returns. It is for the streams of this thread, where it will be evaluated. The arrays that are not trained are
+// in the graphs of both threads, and evaluating one that is lazy would change it.
+std::future<void> Step::building(std::function<void()> build) {
+  const bool on_gpu = mx::default_device() == mx::Device(mx::Device::gpu);
+  if (!options_.builds_on_thread.value_or(on_gpu)) return std::async(std::launch::deferred, std::move(build));
+  nn::Arrays lazy;
+  for (const auto& a : nn::named_arrays(model_)) {
+    if (a.array->status() == mx::array::unscheduled) lazy.push_back(*a.array);
+  }
+  mx::eval(std::move(lazy));
+  const std::array streams{mx::default_stream(mx::Device::cpu), mx::default_stream(mx::default_device())};
+  return std::async(std::launch::async, [build = std::move(build), streams] {
+    for (const auto stream : streams) mx::set_default_stream(stream);
+    build();
+  });
+}
+
+std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
+  const auto totals = processes_.sum_counts({batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length,
+                                             task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0});
   if (totals[3] > 0) return std::nullopt;
   Gradient g{0, 0, totals[0], totals[1], totals[2], {}};
   if (const auto* whole = task_.whole_batch()) return whole_batch_gradient(*whole, batch, number, std::move(g));
   bool stop = false;
-  for (int first = 0; first < batch.rows && !stop; first += piece) {
-    const int rows = std::min(piece, batch.rows - first);
-    const int64_t weight = task_.weight(batch, first, rows);
-    if (weight == 0) continue;
-    const bool by_task = options_.weighting == Weighting::task;
-    const double share = by_task ? double(weight) / double(g.weight) : double(rows / per_sample) / double(g.samples);
-    auto part = microbatch(batch, first, rows, share, number);
+  std::optional<mx::array> sum_of_squares;
+  for (auto now = microbatch(batch, number, 0); now && !stop;) {
+    const auto following = microbatch(batch, number, now->first + now->rows);
+    auto part = graph(*now, share_of(*now, g));
+    auto all = part.grads;
+    all.push_back(part.value);
+    const bool is_whole = !following && g.arrays.empty() && processes_.size() == 1;
+    if (is_whole) sum_of_squares = ops::sum_of_squares(part.grads);
+    if (sum_of_squares) all.push_back(*sum_of_squares);
+    auto ahead = building([&] {
+      build_ahead([&] {
+        const data::Batch* next_batch = following || !next ? nullptr : next();
+        return next_batch ? microbatch(*next_batch, number + 1, 0) : following;
+      });
+    });
+    mx::async_eval(all);
+    ahead.get();
+    mx::eval(all);
     g.loss += part.value.item<float>();
+    all.clear();
     accumulate(g.arrays, std::move(part.grads));
     stop = io::interrupted();
+    now = following;
   }
   if (processes_.any(stop)) return std::nullopt;
   if (g.arrays.empty()) {
     for (const auto& p : optimizer_.parameters()) g.arrays.push_back(mx::zeros_like(*p.array));
   }
   g.loss = processes_.sum_value(g.loss);
-  finish(g);
+  finish(g, sum_of_squares);
   return g;
 }
 
-void Step::finish(Gradient& gradient) const {
+void Step::finish(Gradient& gradient, std::optional<mx::array> sum_of_squares) const {
   processes_.sum_arrays(gradient.arrays);
-  gradient.norm = ops::global_norm(gradient.arrays);
+  gradient.norm = sum_of_squares ? std::sqrt(double(sum_of_squares->item<float>())) : ops::global_norm(gradient.arrays);
 }
 
 // Labels and targets of the batches of all processes, without their tokens.
@@ -154,7 +217,9 @@ void Step::dry_run(int rows, int length) {
   const auto batch = task_.dummy_batch(rows, length);
   const auto* whole = task_.whole_batch();
   if (!whole) {
-    microbatch(batch, 0, rows, 1, 0);
+    auto found = graph({&batch, 0, 0, rows, 0}, 1);
+    found.grads.push_back(found.value);
+    mx::eval(found.grads);
     return;
   }
   auto found = nn::value_and_grad(optimizer_.parameters(), [&] {

@@ -1,8 +1,11 @@
 #pragma once
 // One step of training: the loss and its gradient over the microbatches of all processes, then the update.
+#include <functional>
+#include <future>
 #include <optional>
 
 #include "m2bert/models/model.h"
+#include "m2bert/nn/placeholder.h"
 #include "m2bert/optim/adamw.h"
 #include "m2bert/tasks/task.h"
 #include "m2bert/train/processes.h"
@@ -21,6 +24,9 @@ struct StepOptions {
   mx::Dtype compute = mx::float32;  // of the forward and backward pass; parameters and their update stay float32
   uint64_t seed = 17;               // of the dropout masks
   int microbatch_rows = 0;          // 0: the whole batch at once
+  // Whether the graph of the next microbatch is built on another thread while this one launches the kernels of the present one, or after
+  // that. nullopt: on a GPU, where launching takes long.
+  std::optional<bool> builds_on_thread = {};
 };
 
 struct Gradient {
@@ -38,7 +44,9 @@ class Step {
 
   // The gradient of this process's share of batch `number` (counted from 0), summed over all processes. nullopt if a process was asked to
   // stop: the step is abandoned. A batch of weight 0 has loss 0 and gradient 0.
-  std::optional<Gradient> gradient(const data::Batch& batch, int64_t number);
+  // next: the batch of the following call, whose number is then one higher; null if it is not known. It is asked for while the device
+  // works. What of the following call needs no weights is done then too, so that the device does not wait for it.
+  std::optional<Gradient> gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
   // Clips the gradient and updates the parameters. factor: the schedule's.
   void update(Gradient& gradient, double factor);
 
@@ -48,18 +56,39 @@ class Step {
   StepOptions& options() { return options_; }
 
  private:
+  // Rows of a batch whose gradient is computed at once.
+  struct Microbatch {
+    const data::Batch* batch;
+    int64_t number;
+    int first, rows;
+    int64_t weight;
+  };
+  // The graph of a microbatch, built before its share of the batch and the weights are known.
+  struct GraphAhead {
+    int64_t number;
+    int first, rows, length;
+    mx::array share;  // a placeholder
+    nn::DeferredGrad gradient;
+  };
+
   mx::array key_of(const data::Batch& batch, int first, int64_t number) const;
-  nn::ValueAndGrad microbatch(const data::Batch& batch, int first, int rows, double share, int64_t number);
+  std::optional<Microbatch> microbatch(const data::Batch& batch, int64_t number, int first) const;
+  double share_of(const Microbatch& m, const Gradient& whole) const;
+  mx::array loss(const Microbatch& m, const mx::array& share);
+  nn::ValueAndGrad graph(const Microbatch& m, double share);
+  void build_ahead(const std::function<std::optional<Microbatch>()>& next);
+  std::future<void> building(std::function<void()> build);
   mx::array embed(const tasks::BatchLoss& task, const data::Batch& batch, int piece, int64_t number);
   std::optional<Gradient> whole_batch_gradient(const tasks::BatchLoss& task, const data::Batch& batch, int64_t number, Gradient gradient);
   data::Batch labels_of_all(const data::Batch& batch) const;
-  void finish(Gradient& gradient) const;
+  void finish(Gradient& gradient, std::optional<mx::array> sum_of_squares = {}) const;
 
   models::Model& model_;
   const tasks::Task& task_;
   optim::AdamW& optimizer_;
   const Processes& processes_;
   StepOptions options_;
+  std::optional<GraphAhead> ahead_;
 };
 
 }  // namespace m2bert::train

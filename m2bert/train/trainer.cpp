@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
@@ -51,6 +52,7 @@ void Trainer::resume(const RunState& state) {
 TrainingEnd Trainer::fit() {
   start_ = Clock::now();
   paused_ = 0;
+  ahead_.reset();
   parts_.data.seek(position_);
   try {
     return loop();
@@ -64,7 +66,7 @@ TrainingEnd Trainer::loop() {
   if (evaluation_due_) evaluate();
   while (!finished()) {
     const auto batch = next_batch();
-    auto gradient = parts_.step.gradient(batch, attempts_);
+    auto gradient = parts_.step.gradient(batch, attempts_, [this] { return look_ahead(); });
     if (!gradient) {
       save();
       return TrainingEnd::stopped;
@@ -83,13 +85,33 @@ TrainingEnd Trainer::loop() {
 
 data::Batch Trainer::next_batch() {
   try {
-    auto batch = parts_.data.next();
-    require(batch.has_value(), "the training data ended after ", position_.samples, " samples of epoch ", position_.epoch,
+    auto fetched = ahead_ ? *std::exchange(ahead_, std::nullopt) : fetch();
+    if (fetched.error) std::rethrow_exception(fetched.error);
+    require(fetched.batch.has_value(), "the training data ended after ", position_.samples, " samples of epoch ", position_.epoch,
             ", which should have ", options_.samples_per_epoch);
-    return std::move(*batch);
+    return std::move(*fetched.batch);
   } catch (const Error&) {
     if (io::interrupted()) return {};  // the step that follows informs the other processes
     throw;
+  }
+}
+
+// The batch after this one. Null if there is none, at the end of the run and of an epoch, where the data begin anew. Errors wait for the
+// batch's turn.
+const data::Batch* Trainer::look_ahead() {
+  const bool ends_epoch = int64_t(position_.samples) + options_.global_batch >= options_.samples_per_epoch;
+  auto then = time_;
+  ++then.batch;
+  if (ends_epoch || options_.length.reached(then)) return nullptr;
+  ahead_ = fetch();
+  return ahead_->batch ? &*ahead_->batch : nullptr;
+}
+
+Trainer::Fetched Trainer::fetch() {
+  try {
+    return {parts_.data.next(), nullptr};
+  } catch (...) {
+    return {std::nullopt, std::current_exception()};
   }
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // The training loop.
 #include <chrono>
+#include <exception>
 #include <memory>
 
 #include "m2bert/optim/schedule.h"
@@ -77,8 +78,16 @@ class Trainer {
   double seconds() const;  // of training, over all sessions
 
  private:
+  // What the data source gave.
+  struct Fetched {
+    std::optional<data::Batch> batch;
+    std::exception_ptr error;
+  };
+
   TrainingEnd loop();
   data::Batch next_batch();
+  const data::Batch* look_ahead();
+  Fetched fetch();
   bool passes_guard(const Gradient& gradient);
   void update(Gradient& gradient);
   void advance_data();
@@ -100,8 +109,9 @@ class Trainer {
   optim::Timestamp time_;
   data::DataPosition position_;
   int64_t attempts_ = 0;
-  double seconds_before_ = 0;  // of earlier sessions
-  double paused_ = 0;          // seconds of this session spent on evaluations and checkpoints
+  std::optional<Fetched> ahead_;  // the next batch, fetched before its turn
+  double seconds_before_ = 0;     // of earlier sessions
+  double paused_ = 0;             // seconds of this session spent on evaluations and checkpoints
   std::chrono::steady_clock::time_point start_;
   std::optional<optim::Timestamp> saved_at_, evaluated_at_;
   bool evaluation_due_ = false;

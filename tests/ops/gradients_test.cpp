@@ -28,6 +28,15 @@ TEST(GlobalNorm, EqualsDouble) {
   EXPECT_EQ(ops::global_norm({}), 0);
 }
 
+TEST(SumOfSquares, IsTheSquareOfTheNorm) {
+  const auto all = arrays(1);
+  auto sum = ops::sum_of_squares(all), nothing = ops::sum_of_squares({});
+  if (!sum) GTEST_SKIP() << "the norm is computed at once on this device";
+  const double norm = ops::global_norm_fallback(all);
+  EXPECT_NEAR(sum->item<float>(), norm * norm, 2e-5 * norm * norm);
+  EXPECT_EQ(nothing->item<float>(), 0);
+}
+
 TEST(GlobalNorm, IsTheSameForEveryNumberOfThreads) {
   const int before = threads();
   const auto all = arrays(5);
@@ -47,7 +56,7 @@ TEST(GlobalNorm, ShowsNaNAndInfinity) {
 }
 
 TEST(Axpby, EqualsFallback) {
-  for (const auto& [a, b] : {std::pair{1.0, 0.25}, std::pair{0.999, 0.001}, std::pair{0.0, 1.0}}) {
+  for (const auto& [a, b] : {std::pair{1.0, 0.25}, std::pair{0.999, 0.001}, std::pair{0.0, 1.0}, std::pair{1.0, 1.0}}) {
     auto ours = arrays(1), theirs = arrays(1);
     const auto x = arrays(100);
     std::vector<mx::array*> our_y, their_y;

@@ -5,6 +5,7 @@
 #include "m2bert/checkpoint/match.h"
 #include "m2bert/checkpoint/weights.h"
 #include "m2bert/models/pretrained.h"
+#include "m2bert/ops/backend/backend.h"
 #include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/fixed_batches.h"
 #include "tiny_run.h"
@@ -36,6 +37,20 @@ StepOptions rows(int count, Weighting weighting = Weighting::task) {
   o.microbatch_rows = count;
   o.weighting = weighting;
   return o;
+}
+
+std::vector<data::Batch> batches(int count) {
+  FixedBatches source(trainlog() / "inputs.safetensors", 0, 1);
+  std::vector<data::Batch> all;
+  while (int(all.size()) < count) all.push_back(*source.next());
+  return all;
+}
+
+void expect_same(const Gradient& a, const Gradient& b) {
+  EXPECT_EQ(a.loss, b.loss);
+  EXPECT_EQ(a.norm, b.norm);
+  ASSERT_EQ(a.arrays.size(), b.arrays.size());
+  for (size_t i = 0; i < a.arrays.size(); ++i) EXPECT_TRUE(mx::array_equal(a.arrays[i], b.arrays[i]).item<bool>());
 }
 
 data::Batch first_batch() { return *FixedBatches(trainlog() / "inputs.safetensors", 0, 1).next(); }
@@ -115,6 +130,110 @@ TEST(Step, MixedPrecision) {
   for (const auto& g : b.arrays) EXPECT_EQ(g.dtype(), mx::float32);
   mixed.step.update(b, 1);
   for (const auto& p : nn::parameters(mixed.model)) EXPECT_EQ(p.array->dtype(), mx::float32);
+}
+
+// The graph of the next microbatch is built while the device works on this one: not a bit changes.
+TEST(Step, IsTheSameWhereTheNextBatchIsKnown) {
+  auto all = batches(4);
+  std::fill(all[1].labels.begin(), all[1].labels.begin() + 3 * all[1].length, -100);  // its first microbatch has no weight
+  for (const auto dtype : {mx::float32, mx::bfloat16}) {
+    for (const auto& [count, on_thread] : {std::pair{0, false}, {3, false}, {0, true}, {3, true}}) {
+      auto options = rows(count);
+      options.compute = dtype;
+      Made plain(options, 0.1);
+      options.builds_on_thread = on_thread;
+      Made ahead(options, 0.1);
+      int asked = 0;
+      for (size_t i = 0; i < all.size(); ++i) {
+        auto a = *plain.step.gradient(all[i], int64_t(i));
+        auto b = *ahead.step.gradient(all[i], int64_t(i), [&]() -> const data::Batch* {
+          ++asked;
+          return i + 1 < all.size() ? &all[i + 1] : nullptr;
+        });
+        expect_same(a, b);
+        plain.step.update(a, 1), ahead.step.update(b, 1);
+      }
+      EXPECT_EQ(asked, 4);
+      const auto x = nn::parameters(plain.model), y = nn::parameters(ahead.model);
+      for (size_t i = 0; i < x.size(); ++i) EXPECT_TRUE(mx::array_equal(*x[i].array, *y[i].array).item<bool>()) << x[i].name;
+    }
+  }
+}
+
+// Another batch than the announced one gets its own graph.
+TEST(Step, UsesWhatWasBuiltAheadForThatBatchAlone) {
+  const auto all = batches(3);
+  for (const int64_t number : {0, 2}) {
+    Made plain(rows(0), 0.1), ahead(rows(0), 0.1);
+    const auto a = *plain.step.gradient(all[2], number);
+    ahead.step.gradient(all[0], 0, [&] { return &all[1]; });
+    expect_same(a, *ahead.step.gradient(all[2], number));
+  }
+}
+
+struct CountsGraphs : tasks::MaskedLM {
+  using MaskedLM::MaskedLM;
+  mx::array loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const override {
+    ++graphs;
+    return MaskedLM::loss(model, batch, first, rows, pass);
+  }
+  mutable int graphs = 0;
+};
+
+TEST(Step, BuildsEachGraphOnce) {
+  const auto all = batches(2);
+  Made made(rows(0));
+  const CountsGraphs task(made.model.config());
+  Step step(made.model, task, made.optimizer, made.processes, rows(3));  // 3 microbatches
+  step.gradient(all[0], 0, [&] { return &all[1]; });
+  EXPECT_EQ(task.graphs, 4);
+  step.gradient(all[1], 1);
+  EXPECT_EQ(task.graphs, 6);
+}
+
+// A task whose loss needs the weights while its graph is built.
+struct ReadsWeights : tasks::MaskedLM {
+  using MaskedLM::MaskedLM;
+  mx::array loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const override {
+    auto loss = MaskedLM::loss(model, batch, first, rows, pass);
+    ++(loss.item<float>() > 0 ? positive : other);
+    return loss;
+  }
+  mutable int positive = 0, other = 0;
+};
+
+TEST(Step, BuildsNothingAheadForATaskThatReadsWeights) {
+  const auto all = batches(2);
+  Made plain(rows(0)), made(rows(0));
+  const ReadsWeights task(made.model.config());
+  Step step(made.model, task, made.optimizer, made.processes, rows(0));
+  expect_same(*plain.step.gradient(all[0], 0), *step.gradient(all[0], 0, [&] { return &all[1]; }));
+  expect_same(*plain.step.gradient(all[1], 1), *step.gradient(all[1], 1));
+  EXPECT_EQ(task.positive, 2);
+}
+
+// The graph that was built ahead does not hold the parameters, and the one that was evaluated is gone.
+TEST(Step, UpdatesInPlace) {
+  if (!ops::has_kernels({})) GTEST_SKIP() << "without kernels";
+  const auto all = batches(4);
+  for (const int count : {0, 3}) {
+    auto options = rows(count);
+    options.builds_on_thread = count > 0;
+    Made made(options);
+    auto step = [&](size_t i) {
+      auto gradient = *made.step.gradient(all[i], int64_t(i), [&] { return i + 1 < all.size() ? &all[i + 1] : nullptr; });
+      made.step.update(gradient, 1);
+    };
+    step(0);  // takes the arrays out of the file
+    std::vector<std::pair<std::uintptr_t, void*>> before;
+    auto trained = nn::parameters(made.model);
+    for (const auto& p : made.optimizer.state()) trained.push_back(p);
+    for (const auto& p : trained) before.emplace_back(p.array->id(), p.array->buffer().ptr());
+    for (size_t i = 1; i < all.size(); ++i) step(i);
+    for (size_t i = 0; i < trained.size(); ++i) {
+      EXPECT_EQ(std::pair(trained[i].array->id(), trained[i].array->buffer().ptr()), before[i]) << trained[i].name;
+    }
+  }
 }
 
 TEST(Step, DryRunsLeaveNoTrace) {

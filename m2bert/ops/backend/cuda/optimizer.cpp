@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
@@ -27,7 +28,13 @@ std::vector<size_t> by_size(size_t count, Size size) {
 // Whether a kernel may write the new values over the old ones.
 bool is_own(const mx::array& a) { return a.is_donatable() && a.flags().row_contiguous; }
 
-// Updates all these parameters. In place, their arrays stay the same; otherwise they are new ones.
+// The values of an array that a kernel overwrites are there once the kernel's other results are: whoever reads them waits for these.
+void wait_with(const mx::array& made, const mx::array& a) {
+  a.attach_event(made.event());
+  a.set_status(mx::array::evaluated);
+}
+
+// Starts the update of all these parameters. In place, their arrays stay the same; otherwise they are new ones.
 void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, bool in_place, mx::Stream s) {
   const float root = float(1 / std::sqrt(bias_correction(o.beta2, o.step)));
   const auto order = by_size(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
@@ -55,18 +62,23 @@ void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o
       *p.value = results[0], *p.m = results[1], *p.v = results[2];
     }
   }
-  mx::eval(made);
+  mx::async_eval(made);
+  for (size_t i = 0; i < order.size() && in_place; ++i) {
+    const auto& p = parameters[order[i]];
+    for (const auto* a : {p.value, p.m, p.v}) wait_with(made[0], *a);
+  }
 }
 
 }  // namespace
 
+// Nothing waits for the kernels: what is launched after them comes after them on the stream.
 bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const {
   std::vector<mx::array> needed;
   for (const auto& p : parameters) {
     for (const auto* a : {p.value, p.gradient, p.m, p.v}) needed.push_back(*a);
   }
   mx::eval(needed);
-  mx::synchronize(s);  // until MLX lets go of what its kernels have read: is_own() looks at that
+  mx::synchronize(s);  // until MLX's thread lets go of what finished kernels have read, some time after they have: is_own() looks at that
   needed.clear();
   std::vector<AdamWParameter> own, shared;
   for (const auto& p : parameters) (is_own(*p.value) && is_own(*p.m) && is_own(*p.v) ? own : shared).push_back(p);
@@ -75,7 +87,17 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
   return true;
 }
 
-std::optional<double> CudaBackend::global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const {
+bool CudaBackend::axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const {
+  auto times = [s](double factor, const mx::array& values) {
+    return factor == 1 ? values : mx::multiply(mx::array(float(factor)), values, s);
+  };
+  std::vector<mx::array> made;
+  for (size_t i = 0; i < y.size(); ++i) made.push_back(*y[i] = mx::add(times(a, *y[i]), times(b, x[i]), s));
+  mx::async_eval(made);
+  return true;
+}
+
+Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const {
   const auto order = by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
   std::vector<mx::array> sums;
   for (size_t first = 0; first < order.size(); first += SUMS) {
@@ -89,13 +111,8 @@ std::optional<double> CudaBackend::global_norm(const std::vector<mx::array>& arr
     sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(SUMS), THREADS, THREADS / 8}, inputs, {int(SUMS), blocks}, mx::float32,
                              sizes, s));
   }
-  mx::eval(sums);
-  mx::synchronize(s);
-  double total = 0;
-  for (const auto& sum : sums) {
-    for (size_t i = 0; i < sum.size(); ++i) total += sum.data<float>()[i];
-  }
-  return std::sqrt(total);
+  if (sums.empty()) return mx::array(0.0f);
+  return mx::sum(mx::concatenate(sums, 1, s), s);
 }
 
 }  // namespace m2bert::ops

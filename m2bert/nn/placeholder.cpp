@@ -1,0 +1,52 @@
+#include "m2bert/nn/placeholder.h"
+
+#include <utility>
+
+#include "m2bert/error.h"
+
+namespace m2bert::nn {
+
+namespace {
+
+// Puts other arrays in the place of parameters while it lives.
+class Swapped {
+ public:
+  Swapped(const std::vector<NamedArray>& params, const Arrays& others) : params_(params) {
+    for (size_t i = 0; i < params.size(); ++i) originals_.push_back(std::exchange(*params[i].array, others[i]));
+  }
+  ~Swapped() {
+    for (size_t i = 0; i < params_.size(); ++i) *params_[i].array = std::move(originals_[i]);
+  }
+  Swapped(const Swapped&) = delete;
+  Swapped& operator=(const Swapped&) = delete;
+
+ private:
+  const std::vector<NamedArray>& params_;
+  Arrays originals_;
+};
+
+}  // namespace
+
+mx::array placeholder(const mx::Shape& shape, mx::Dtype dtype) { return mx::array(shape, dtype, nullptr, Arrays()); }
+
+void bind(mx::array& placeholder, const mx::array& values) {
+  require(placeholder.shape() == values.shape() && placeholder.dtype() == values.dtype(), "[bind] the placeholder is ", placeholder.dtype(),
+          " ", placeholder.shape(), ", the values are ", values.dtype(), " ", values.shape());
+  mx::async_eval({values});
+  placeholder.copy_shared_buffer(values);
+  if (values.event().valid()) placeholder.attach_event(values.event());  // whoever reads them waits for the same event
+  placeholder.set_status(values.status());
+}
+
+DeferredGrad::DeferredGrad(std::vector<NamedArray> params, const std::function<mx::array()>& loss) : params_(std::move(params)) {
+  for (const auto& p : params_) placeholders_.push_back(placeholder(p.array->shape(), p.array->dtype()));
+  const Swapped swapped(params_, placeholders_);
+  graph_ = value_and_grad(params_, loss);
+}
+
+ValueAndGrad DeferredGrad::bind() && {
+  for (size_t i = 0; i < params_.size(); ++i) nn::bind(placeholders_[i], *params_[i].array);
+  return std::move(*graph_);
+}
+
+}  // namespace m2bert::nn
