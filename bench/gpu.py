@@ -51,6 +51,7 @@ CUDA_MLX = BUILD / "lib" / "m2bert" / "cuda" / "mlx" / "lib"
 LIBRARIES = os.environ.get("LD_LIBRARY_PATH", "")
 ENVIRONMENT = {**OURS, "MLX_ENABLE_TF32": "0", "MLX_MAX_OPS_PER_BUFFER": "20",
                "LD_LIBRARY_PATH": f"{CUDA_MLX}:{LIBRARIES}".rstrip(":")}
+TRAINING_ENVIRONMENT = {**ENVIRONMENT, "MLX_MAX_OPS_PER_BUFFER": "60"}
 
 
 STARTED = time.perf_counter()
@@ -88,8 +89,8 @@ class Programs:
             raise Failed("the time was up")
         return Program(label, command, environment, on_start=self.sides.append)
 
-    def ours(self, program, *words):
-        return self.start("m2bert", [find_program(program), *words], ENVIRONMENT)
+    def ours(self, program, *words, environment=ENVIRONMENT):
+        return self.start("m2bert", [find_program(program), *words], environment)
 
     def peer(self, script, *words):
         return self.start("PyTorch", [sys.executable, PEERS / script, *words, "--device", DEVICE])
@@ -316,7 +317,7 @@ def first_step(programs, side):
 
 
 def check_training(programs, exact):
-    ours = first_step(programs, programs.ours("m2bert-bench-training", exact))
+    ours = first_step(programs, programs.ours("m2bert-bench-training", exact, environment=TRAINING_ENVIRONMENT))
     theirs = first_step(programs, programs.peer("torch_training.py", exact, "--mode", "fp32"))
     differences = [abs(a - b) / abs(b) for a, b in zip(ours, theirs)]
     if not all(d <= allowed for d, allowed in zip(differences, TRAINING_TOLERANCE)):
@@ -342,7 +343,7 @@ def training_case(programs, length, kinds):
         exact, recipe = (write_training_recipe(folder, length, rows, exact) for exact in (True, False))
         programs.run([sys.executable, PEERS / "torch_training.py", exact, "--make", 4, rows])
         result = {"length": length, "rows": rows, "differences": check_training(programs, exact), "peers": {}}
-        result["ours"] = time_steps(programs, programs.ours("m2bert-bench-training", recipe))
+        result["ours"] = time_steps(programs, programs.ours("m2bert-bench-training", recipe, environment=TRAINING_ENVIRONMENT))
         for kind in kinds:
             try:
                 side = programs.peer("torch_training.py", recipe, "--mode", "amp", *(["--compile"] if kind == "compiled" else []))

@@ -12,6 +12,8 @@ namespace m2bert::cli {
 void set_up_runtime(const Globals& globals);
 // Says so if there is an NVIDIA GPU that is not used, and why; nothing if the option or M2BERT_MLX chooses.
 void note_unused_gpu(const Globals& globals);
+// What training wants of the GPU, before anything is computed.
+void set_up_training();
 // Applies the recipe's `device`, unless --device is given. Error if it is gpu and there is none.
 void set_device_of(const train::Recipe& recipe, const Globals& globals);
 

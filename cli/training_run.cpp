@@ -137,6 +137,7 @@ void run_training(const TrainingCommand& command, const Globals& globals) {
   }
   io::install_interrupt_handlers();
   train::handle_process_lost_signal();
+  set_up_training();
   set_device_of(recipe, globals);
   const WithoutRingMessages no_ring_messages;
   const auto processes = join(command.options, recipe.dist_timeout);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/host_array.h"
 
 namespace m2bert::models {
 
@@ -12,7 +13,7 @@ namespace {
 mx::array rows_of(const data::Batch& batch, const char* field, const std::vector<int32_t>& values, int width, int first, int rows) {
   require(first >= 0 && rows >= 0 && first + rows <= batch.rows && values.size() == size_t(batch.rows) * size_t(width), "[Batch] ", field,
           " has ", values.size(), " values, wants ", batch.rows, " rows of ", width, " for rows ", first, " to ", first + rows);
-  return mx::array(values.data() + size_t(first) * size_t(width), {rows, width}, mx::int32);
+  return ops::host_array(values.data() + size_t(first) * size_t(width), {rows, width});
 }
 
 }  // namespace
@@ -38,7 +39,7 @@ mx::array targets_of(const data::Batch& batch, int first, int rows) {
           batch.rows, " rows");
   require(first >= 0 && rows >= 0 && first + rows <= batch.rows, "[Batch] has ", batch.rows, " rows, not rows ", first, " to ",
           first + rows);
-  return mx::array(batch.targets.data() + size_t(first) * width, {rows, int(width)}, mx::float32);
+  return ops::host_array(batch.targets.data() + size_t(first) * width, {rows, int(width)});
 }
 
 std::vector<float> to_floats(const mx::array& a) {

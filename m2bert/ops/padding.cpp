@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/host_array.h"
 
 namespace m2bert::ops {
 
@@ -44,7 +45,7 @@ Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S) {
     u.max_seqlen = std::max(u.max_seqlen, int(indices.size()) - u.cu_seqlens.back());
     u.cu_seqlens.push_back(int(indices.size()));
   }
-  u.indices = mx::array(indices.data(), {int(indices.size())}, mx::int32);
+  u.indices = host_array(indices.data(), {int(indices.size())});
   return u;
 }
 

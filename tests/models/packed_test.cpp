@@ -105,7 +105,9 @@ TEST_P(Packed, HasTheGradientsOfTheModelItself) {
   mx::eval(loss());
   const auto found = nn::value_and_grad(nn::parameters(model_), loss);
   ASSERT_EQ(found.grads.size(), expected.grads.size());
-  for (size_t i = 0; i < found.grads.size(); ++i) EXPECT_EQ(largest(found.grads[i] - expected.grads[i]), 0);
+  // Without its kernels a GPU adds up gradients of embeddings in any order.
+  const float tolerance = std::string(GetParam()) == "mixer_without_kernels" && mx::default_device() == mx::Device::gpu ? 1e-6f : 0;
+  for (size_t i = 0; i < found.grads.size(); ++i) EXPECT_LE(largest(found.grads[i] - expected.grads[i]), tolerance);
 }
 
 TEST_P(Packed, PassesWithDropoutOrHooksUseTheWeightsThemselves) {

@@ -10,6 +10,8 @@ class CudaBackend final : public Backend {
  public:
   const char* name() const override { return "cuda"; }
 
+  Array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::Stream s) const override;
+  Array gelu(const mx::array& x, mx::Stream s) const override;
   Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const override;
   Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                      mx::Stream s) const override;

@@ -5,6 +5,7 @@
 #include "m2bert/ops/backend/cuda/embedding_norm.cu"
 #include "m2bert/ops/backend/cuda/gated_product.cu"
 #include "m2bert/ops/backend/cuda/gated_product_mma.cu"
+#include "m2bert/ops/backend/cuda/gelu.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
 
 #include <gtest/gtest.h>
@@ -113,6 +114,22 @@ TEST(CudaGeluGate, GradientEqualsItsDefinition) {
       Gate g{I, T, drops};
       g.backward();
       g.check(true);
+    }
+  }
+}
+
+TEST(CudaGelu, EqualsItsDefinition) {
+  for (const int n : {1, 8, 2500}) {
+    auto x = random_values(size_t(n), 3, 1);
+    if (n > 4) x[1] = rounded(3e4f), x[2] = rounded(-3e4f);
+    const auto dy = random_values(size_t(n), 1, 2);
+    auto y = unwritten(size_t(n)), dx = y;
+    emulation::launch({2, 1, 1}, 256, 0, [&] { gelu_values(x.data(), y.data(), n); });
+    emulation::launch({2, 1, 1}, 256, 0, [&] { gelu_values_gradient(x.data(), dy.data(), dx.data(), n); });
+    for (size_t i = 0; i < size_t(n); ++i) {
+      const double a = to_float(x[i]), d = to_float(dy[i]), cdf = 0.5 * (1 + std::erf(a / std::numbers::sqrt2));
+      expect_rounded(y[i], a * 0.5 * std::erfc(-a / std::numbers::sqrt2), 1e-12, std::to_string(i));
+      expect_rounded(dx[i], d * (cdf + a * std::exp(-a * a / 2) / std::sqrt(2 * std::numbers::pi)), 2e-4 * std::abs(d), std::to_string(i));
     }
   }
 }

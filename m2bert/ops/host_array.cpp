@@ -1,0 +1,55 @@
+#include "m2bert/ops/host_array.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace m2bert::ops {
+
+namespace {
+
+constexpr size_t MOST = 32;  // arrays that are kept
+
+// Kept arrays of sizes that are powers of 2, those that were used last at the end. Never freed: MLX's allocator may go first.
+template <typename T>
+mx::array kept_array(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
+  static std::mutex mutex;
+  static auto* kept = new std::deque<mx::array>;
+  mx::array result(shape, dtype, nullptr, {});
+  const std::lock_guard lock(mutex);
+  const int capacity = int(std::bit_ceil(result.size()));
+  auto found =
+      std::ranges::find_if(*kept, [&](const mx::array& a) { return a.shape(0) == capacity && a.data_shared_ptr().use_count() == 1; });
+  if (found != kept->end()) {
+    auto array = *found;
+    kept->erase(found);
+    kept->push_back(std::move(array));
+  } else {
+    kept->emplace_back(std::vector<T>(size_t(capacity)).data(), mx::Shape{capacity}, dtype);
+    if (kept->size() > MOST) kept->pop_front();
+  }
+  std::memcpy(kept->back().template data<T>(), values, result.nbytes());
+  const bool is_vector = std::ranges::any_of(shape, [&](int n) { return size_t(n) == result.size(); });
+  result.copy_shared_buffer(kept->back(), result.strides(), {true, true, is_vector}, result.size());
+  result.set_status(mx::array::available);
+  return result;
+}
+
+template <typename T>
+mx::array make(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
+  const bool on_gpu = mx::default_device() == mx::Device(mx::Device::gpu);
+  mx::array empty(shape, dtype, nullptr, {});
+  if (!on_gpu || empty.size() == 0) return mx::array(values, shape, dtype);
+  return kept_array(values, shape, dtype);
+}
+
+}  // namespace
+
+mx::array host_array(const int32_t* values, const mx::Shape& shape) { return make(values, shape, mx::int32); }
+mx::array host_array(const float* values, const mx::Shape& shape) { return make(values, shape, mx::float32); }
+
+}  // namespace m2bert::ops
