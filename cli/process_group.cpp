@@ -45,7 +45,7 @@ void all_or_none(const train::Processes& processes, const std::function<void()>&
   failed = without_message_of_loss([&] { return processes.sum_counts(failed); });
   const auto first = std::ranges::find(failed, 1) - failed.begin();
   if (error && first == processes.rank()) std::rethrow_exception(error);
-  if (first < processes.size()) throw QuietExit{kProcessLost};
+  if (first < processes.size()) throw QuietExit{is_launched() ? kProcessLost : 1};
 }
 
 }  // namespace m2bert::cli

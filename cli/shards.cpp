@@ -81,8 +81,8 @@ io::Tree finished_state(const fs::path& file) {
 
 class ShardReader {
  public:
-  ShardReader(const fs::path& out, const Shard& shard, const io::Tree& settings, double patience) : path_(shard_file(out, shard)) {
-    const io::Tree state = wait_for_state(patience);
+  ShardReader(const fs::path& out, const Shard& shard, const io::Tree& settings) : path_(shard_file(out, shard)) {
+    const io::Tree state = finished_state(path_);
     require(!state.is_null(), path_.string(), ": this shard is missing or not finished; ", how_to_compute(shard));
     const std::string changed = differences(state.at("settings"), shard_settings(settings, shard));
     require(changed.empty(), path_.string(), ": this shard was made with other settings: ", changed, ". ", how_to_compute(shard),
@@ -105,16 +105,6 @@ class ShardReader {
   }
 
  private:
-  io::Tree wait_for_state(double patience) const {
-    const auto start = std::chrono::steady_clock::now();
-    while (true) {
-      if (io::Tree state = finished_state(path_); !state.is_null()) return state;
-      if (std::chrono::steady_clock::now() - start >= std::chrono::duration<double>(patience)) return {};
-      io::throw_if_interrupted();
-      std::this_thread::sleep_for(std::chrono::milliseconds(200));
-    }
-  }
-
   std::string take(uint64_t size) {
     require(size <= file_->size() - offset_, path_.string(), ": this shard is damaged");
     std::string bytes(size, '\0');
@@ -180,10 +170,23 @@ void check_other_shards(const fs::path& out, uint64_t count, bool resume, bool o
   }
 }
 
-Done join_shards(ResumableFile& out, const fs::path& name, uint64_t count, const io::Tree& settings, double patience) {
+bool wait_for_shards(const fs::path& out, uint64_t count, const io::Tree& settings, const std::function<bool()>& stop) {
+  for (uint64_t index = 0; index < count; ++index) {
+    const Shard shard{index, count};
+    const io::Tree wanted = shard_settings(settings, shard);
+    while (true) {
+      const io::Tree state = finished_state(shard_file(out, shard));
+      if (!state.is_null() && differences(state.at("settings"), wanted).empty()) break;
+      if (stop()) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
+  }
+  return true;
+}
+
+Done join_shards(ResumableFile& out, const fs::path& name, uint64_t count, const io::Tree& settings) {
   std::vector<std::unique_ptr<ShardReader>> shards;
-  for (uint64_t index = 0; index < count; ++index)
-    shards.push_back(std::make_unique<ShardReader>(name, Shard{index, count}, settings, patience));
+  for (uint64_t index = 0; index < count; ++index) shards.push_back(std::make_unique<ShardReader>(name, Shard{index, count}, settings));
   Done done;
   for (uint64_t window = 0;; ++window) {
     const std::optional<Frame> frame = shards[window % count]->next();

@@ -6,6 +6,7 @@
 // settings it was made.
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -36,10 +37,13 @@ std::string frame_of(const Done& window, std::string_view rows, std::string_view
 // the others instead.
 void check_other_shards(const std::filesystem::path& out, uint64_t count, bool resume, bool overwrite);
 
+// Waits until all shards are finished. Looks at one file now and then, so that neither a processor nor a file server is kept busy. Returns
+// false if `stop` became true before.
+bool wait_for_shards(const std::filesystem::path& out, uint64_t count, const io::Tree& settings, const std::function<bool()>& stop);
+
 // Appends the windows of all shards in the order of the input, beginning behind those that the output already has. Returns the progress of
-// the output. patience: seconds to wait for finished shards to show up, which takes some time on network file systems. Error: a shard is
-// missing, unfinished, damaged, or was made with other settings.
-Done join_shards(ResumableFile& out, const std::filesystem::path& name, uint64_t count, const io::Tree& settings, double patience);
+// the output. Error: a shard is missing, unfinished, damaged, or was made with other settings.
+Done join_shards(ResumableFile& out, const std::filesystem::path& name, uint64_t count, const io::Tree& settings);
 
 void remove_shards(const std::filesystem::path& out, uint64_t count);
 

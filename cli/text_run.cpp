@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <stdexcept>
 
@@ -303,8 +302,8 @@ std::optional<Done> write_one_shard(const TextRun& run, const Globals& globals, 
 }
 
 // Joins the shards, of which all are finished, and removes them.
-Done join(const TextRun& run, const TextSummary& input, const io::Tree& settings, ResumableFile& out, uint64_t count, double patience) {
-  Done done = join_shards(out, run.output.file, count, settings, patience);
+Done join(const TextRun& run, const TextSummary& input, const io::Tree& settings, ResumableFile& out, uint64_t count) {
+  Done done = join_shards(out, run.output.file, count, settings);
   require(done.texts == input.texts, run.output.file, ": its shards have ", done.texts, " texts, and the input ", input.texts,
           "; start over with --overwrite");
   out.finish(header_of(run, done), done);
@@ -319,8 +318,11 @@ std::optional<Done> write_joined(const TextRun& run, const Globals& globals, con
   const io::Progress progress(run.command, progress_options(input));
   check_other_shards(run.output.file, run.shared.join, true, false);
   ResumableFile out(run.output.file, settings, resumable_options(run));
-  if (out.complete()) return report_complete(run, globals, run.output.file);
-  const Done done = join(run, input, settings, out, run.shared.join, 0);
+  if (out.complete()) {
+    remove_shards(run.output.file, run.shared.join);
+    return report_complete(run, globals, run.output.file);
+  }
+  const Done done = join(run, input, settings, out, run.shared.join);
   report(run, globals, done, progress.seconds(), more);
   return done;
 }
@@ -338,7 +340,6 @@ void require_same_settings(const train::Processes& processes, const io::Tree& se
 // The run of each process that a launcher started.
 std::optional<Done> write_together(const TextRun& run, const Globals& globals, const TextSummary& input, const io::Tree& settings,
                                    const io::Tree& more) {
-  constexpr double patience = 90;  // longer than a network file system keeps what it knows of a folder
   const train::Processes& processes = run.shared.processes;
   const auto count = static_cast<uint64_t>(processes.size());
   require_same_settings(processes, settings);
@@ -357,9 +358,9 @@ std::optional<Done> write_together(const TextRun& run, const Globals& globals, c
   }
   const io::Progress progress(run.command, progress_options(input));
   write_shard(run, input, settings, {static_cast<uint64_t>(processes.rank()), count});
-  without_message_of_loss([&] { return processes.any(false); });  // until all shards are complete
   if (!processes.first()) return std::nullopt;
-  const Done done = join(run, input, settings, *out, count, patience);
+  if (!wait_for_shards(run.output.file, count, settings, is_stopped)) stop_shard(run, "its shards");
+  const Done done = join(run, input, settings, *out, count);
   report(run, globals, done, progress.seconds(), more);
   return done;
 }

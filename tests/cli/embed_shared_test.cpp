@@ -184,7 +184,7 @@ TEST_F(EmbedShared, KilledAtRandomMomentsTheFileIsByteIdentical) {
 
 #ifdef __linux__
 TEST_F(EmbedShared, AKilledProcessStopsAllAndTheRunResumes) {
-  write_texts(6000);
+  write_texts(4000);
   ASSERT_EQ(run(command("whole.npy")).code, 0);
   for (const int rank : {0, 1}) {
     const Outcome outcome = signal_to("shared.npy", rank, SIGKILL, {"--resume", "--overwrite"});
@@ -214,7 +214,7 @@ TEST_F(EmbedShared, AKilledProcessStopsAllAndTheRunResumes) {
 }
 
 TEST_F(EmbedShared, CtrlCKeepsTheShards) {
-  write_texts(6000);
+  write_texts(4000);
   HowToRun how;
   how.signal = SIGINT;
   how.signal_when = [&] { return all_begun("shared.npy", 2); };
@@ -337,7 +337,7 @@ TEST_F(EmbedShared, UnderMpirun) {
 // One process is killed; mpirun ends the other, and both shards resume.
 TEST_F(EmbedShared, UnderMpirunAKilledRunResumes) {
   if (std::system("mpirun --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "mpirun is not installed";
-  write_texts(6000);
+  write_texts(4000);
   ASSERT_EQ(run(command("whole.npy")).code, 0);
   std::thread killer([&] {
     for (int i = 0; i < 1200 && !all_begun("shared.npy", 2); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
