@@ -1,4 +1,4 @@
-// m2bert embed: texts to vectors, in constant memory, and resumable.
+// m2bert embed: texts to vectors, in constant memory, resumable, and shared by several processes.
 #include <CLI/CLI.hpp>
 #include <limits>
 #include <map>
