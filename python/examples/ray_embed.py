@@ -57,9 +57,13 @@ def main() -> None:
     parser.add_argument("--actors", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="cores of an actor (default: 1)")
     parser.add_argument("--gpus", type=float, default=0, help="GPUs of an actor (default: 0)")
+    parser.add_argument("--cpus", type=int, help="cores of the cluster that is started if there is none (default: those of this machine)")
     parser.add_argument("--batch-size", type=int, default=1024, help="rows given to an actor at once")
     arguments = parser.parse_args()
-    ray.init()
+    ray.init(num_cpus=arguments.cpus)
+    cores = int(ray.cluster_resources().get("CPU", 0))
+    if arguments.actors * arguments.threads >= cores:  # the tasks that read would wait for ever
+        parser.error(f"{arguments.actors} actors of {arguments.threads} cores leave none of the {cores} cores of the cluster for reading")
     read = ray.data.read_parquet if arguments.input.rstrip("/").endswith("parquet") else ray.data.read_json
     options = {"model": arguments.model, "config": arguments.config, "dtype": arguments.dtype, "threads": arguments.threads,
                "device": "gpu" if arguments.gpus else "cpu"}

@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -115,8 +116,8 @@ def check(output, rows, expected):
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "an actor is killed"])
 def test_ray(kill, texts, rows, expected, m2, tmp_path):
     # A driver that knows no cluster starts a local one.
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_TMPDIR": "/tmp"}
-    arguments = [m2["model"], texts, tmp_path / "out", "--config", m2["config"], "--actors", 2, "--batch-size", 50]
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "200"}
+    arguments = [m2["model"], texts, tmp_path / "out", "--config", m2["config"], "--actors", 2, "--cpus", 4, "--batch-size", 50]
     run("ray_embed.py", arguments, environment, kill)
     check(tmp_path / "out", rows, expected)
 
