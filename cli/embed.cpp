@@ -1,11 +1,14 @@
-// m2bert embed: texts to vectors, in constant memory, and resumable.
+// m2bert embed: texts to vectors, in constant memory, resumable, and shared by several processes.
 #include <CLI/CLI.hpp>
+#include <limits>
 #include <map>
 #include <memory>
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/launch.h"
 #include "cli/model_option.h"
+#include "cli/process_group.h"
 #include "cli/quantizer_option.h"
 #include "cli/text_option.h"
 #include "cli/text_run.h"
@@ -33,7 +36,10 @@ struct EmbedCommand {
   std::string output_format, pooling, prompt;
   bool normalize = false, no_normalize = false, prompt_given = false, tokens = false, late_chunking = false;
   infer::ChunkOptions chunks;
-  int dimensions = 0, window_overlap = -1;
+  int dimensions = 0, window_overlap = -1, launch = 1;
+  std::string shard;
+  uint64_t join = 0;
+  const CLI::App* app = nullptr;
 };
 
 Unit unit_of(const EmbedCommand& command) { return command.tokens ? Unit::token : command.late_chunking ? Unit::passage : Unit::text; }
@@ -120,7 +126,7 @@ struct Embedding {
   VectorFormat format;
 
   Rows rows_of_texts(const TextWindow& read, uint64_t first) const {
-    const infer::Embeddings texts = embedder.embed(read.window, first, io::interrupted);
+    const infer::Embeddings texts = embedder.embed(read.window, first, is_stopped);
     std::vector<io::Tree> heads;
     for (size_t text = 0; text < read.texts.size(); ++text) heads.push_back(head_of(read, text));
     return {vector_rows(format, quantizer, texts.vectors, heads), "", heads.size()};
@@ -140,8 +146,8 @@ struct Embedding {
   }
 
   Rows rows_of_passages(const TextWindow& read, uint64_t first) const {
-    const infer::PassageVectors passages = infer::late_chunks(
-        embedder, read.window, read.texts, [&](uint32_t text) { return passages_of(read, text); }, first, io::interrupted);
+    const infer::PassageVectors passages =
+        infer::late_chunks(embedder, read.window, read.texts, [&](uint32_t text) { return passages_of(read, text); }, first, is_stopped);
     Rows rows;
     std::vector<io::Tree> heads;
     for (size_t i = 0; i < passages.spans.size(); ++i) {
@@ -177,7 +183,7 @@ struct Embedding {
   }
 
   Rows rows_of_tokens(const TextWindow& read, uint64_t first) const {
-    const infer::TokenVectors tokens = infer::token_vectors(embedder, read.window, read.texts, first, io::interrupted);
+    const infer::TokenVectors tokens = infer::token_vectors(embedder, read.window, read.texts, first, is_stopped);
     Rows rows;
     rows.rows = tokens.ids.size();
     if (format != VectorFormat::jsonl) rows.bytes = vector_rows(format, quantizer, tokens.vectors, {});
@@ -197,7 +203,7 @@ struct Embedding {
     Rows rows = unit == Unit::text      ? rows_of_texts(read, first)
                 : unit == Unit::passage ? rows_of_passages(read, first)
                                         : rows_of_tokens(read, first);
-    if (io::interrupted()) return std::nullopt;
+    if (is_stopped()) return std::nullopt;
     return rows;
   }
 };
@@ -255,7 +261,7 @@ std::vector<std::string> own_names(const EmbedCommand& command) {
   return {};
 }
 
-void run_embed(const EmbedCommand& command, const Globals& globals) {
+void check(const EmbedCommand& command, const SharedRun& shared, const Globals& globals) {
   check_texts(command.input);
   check_output(command.output,
                {command.input.file, command.model.model, command.model.config, command.model.tokenizer, command.quantizer.calibration});
@@ -266,11 +272,50 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
     throw UsageError(std::string("--json prints JSON alone on stdout, and ") + name_of(format) + " is binary: name a file with --output");
   check_option_text("--prompt", command.prompt);
   check_keep(command.input, format == VectorFormat::jsonl, own_names(command));
+  check_shared(shared, command.launch, command.input, command.output);
+}
+
+// Starts the processes of --launch.
+void launch_embed(const EmbedCommand& command, const Globals& globals) {
+  std::vector<std::string> words = words_of(*command.app);
+  const std::vector<std::string> global = words_of(globals);
+  words.insert(words.end(), global.begin(), global.end());
+  const int code = launch(command.launch, words, globals, "The same command with --resume continues it");
+  if (code != 0) throw QuietExit{code};
+}
+
+// The processes that share the run, if there are several.
+SharedRun join_run(const EmbedCommand& command) {
+  SharedRun shared;
+  if (!command.shard.empty()) shared.shard = shard_named(command.shard);
+  shared.join = command.join;
+  if (train::backend_of_environment().empty()) return shared;
+  train::handle_process_lost_signal();
+  shared.processes = join_process_group(std::numeric_limits<double>::infinity());  // their launcher notices when one is gone
+  return shared;
+}
+
+void run_embed(const EmbedCommand& command, const Globals& globals) {
+  if (command.launch > 1 && !is_launched()) {
+    check(command, {}, globals);
+    return launch_embed(command, globals);
+  }
   io::install_interrupt_handlers();
-  const Embedder embedder = make_embedder(command);
-  if (command.late_chunking) infer::require_mean_pooling(embedder);
-  const int dim = command.tokens ? embedder.pretrained().config.hidden_size : embedder.dim();
-  const search::Quantizer quantizer = make_quantizer(command.quantizer, static_cast<size_t>(dim));
+  std::optional<WithoutRingMessages> no_ring_messages;
+  if (is_launched()) no_ring_messages.emplace();
+  const SharedRun shared = join_run(command);
+  std::optional<Embedder> made;
+  std::optional<search::Quantizer> made_quantizer;
+  all_or_none(shared.processes, [&] {
+    check(command, shared, globals);
+    made.emplace(make_embedder(command));
+    if (command.late_chunking) infer::require_mean_pooling(*made);
+    const int dim = command.tokens ? made->pretrained().config.hidden_size : made->dim();
+    made_quantizer.emplace(make_quantizer(command.quantizer, static_cast<size_t>(dim)));
+  });
+  const Embedder& embedder = *made;
+  const search::Quantizer& quantizer = *made_quantizer;
+  const VectorFormat format = format_of(command);
   TextRun run{"embed",        name_of(format),    command.input,
               command.output, embedder.batcher(), settings_of(command, embedder, quantizer, format)};
   const VectorIndex index = index_of(unit_of(command), format);
@@ -279,7 +324,19 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   run.header = [&](uint64_t rows) { return header.text(rows); };
   run.has_index = !index.name.empty();
   run.rows = Embedding{command, embedder, quantizer, format};
-  run_texts(run, globals, {{"dim", dim}, {"precision", search::name_of(quantizer.precision())}});
+  run.shared = shared;
+  run_texts(run, globals, {{"dim", quantizer.dim()}, {"precision", search::name_of(quantizer.precision())}});
+}
+
+void add_sharing_options(CLI::App& app, EmbedCommand& command) {
+  add_number(app, "--launch", command.launch, 1, 1024,
+             "Processes to start on this machine, which share the texts. mpirun -n N does the same\non several machines")
+      ->capture_default_str();
+  app.add_option("--shard", command.shard,
+                 "Compute one of N shards, I from 0 to N-1, on a machine of its own, as a job of a batch\nsystem does")
+      ->type_name("I/N");
+  add_number(app, "--join", command.join, uint64_t{1}, uint64_t{1} << 20,
+             "Join N shards, once all of them are complete, into the output. Give the other options\nas for the shards");
 }
 
 void add_chunk_options(CLI::App& app, EmbedCommand& command) {
@@ -318,6 +375,8 @@ Run embed_command(CLI::App& app, const Globals& globals) {
           ->type_name("TEXT");
   app.add_flag("--tokens", command->tokens, "A vector for each token: its last hidden state");
   add_chunk_options(app, *command);
+  add_sharing_options(app, *command);
+  command->app = &app;
   return [command, prompt, &globals] {
     command->prompt_given = prompt->count() > 0;
     run_embed(*command, globals);

@@ -8,6 +8,7 @@
 
 #include "cli/choice.h"
 #include "cli/finetune.h"
+#include "cli/launch.h"
 #include "cli/training_run.h"
 #include "m2bert/checkpoint/run_checkpoints.h"
 #include "m2bert/data/labelled_batches.h"

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "cli/finetune.h"
+#include "cli/launch.h"
 #include "cli/training_run.h"
 #include "m2bert/io/file.h"
 #include "m2bert/io/log.h"

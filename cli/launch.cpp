@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <iostream>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <streambuf>
 #include <thread>
 
@@ -197,9 +199,19 @@ class Crew {
   bool first_spoke_ = false, told_ = false, killing_ = false;
 };
 
+// An option's values, each behind the option's name. One that begins with a dash is joined to it, so that it is not read as an option.
+void append_values(std::vector<std::string>& words, const CLI::Option& option) {
+  for (const std::string& value : option.results()) {
+    const bool joined = !option.get_positional() && value.starts_with("-");
+    if (joined) words.push_back(option.get_name() + "=" + value);
+    if (!joined && !option.get_positional()) words.push_back(option.get_name());
+    if (!joined) words.push_back(value);
+  }
+}
+
 }  // namespace
 
-int launch(int count, const std::vector<std::string>& arguments, const Globals& globals) {
+int launch(int count, const std::vector<std::string>& arguments, const Globals& globals, const std::string& advice) {
   for (const int signal : kPassedSignals) set_handler(signal, remember_signal);
   auto ports = free_ports(count + 1);
   const int nccl_port = ports.back();
@@ -222,12 +234,32 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
   }
   Crew crew(std::move(pids));
   crew.wait();
-  constexpr const char* advice =
-      "; the run stopped. The same command with autoresume=true resumes from its last checkpoint, if it has saved one";
-  require(crew.problem().empty(), crew.problem(), advice);
-  require(crew.code() != kProcessLost, "the processes of the run have lost each other", advice);
+  require(crew.problem().empty(), crew.problem(), "; the run stopped. ", advice);
+  require(crew.code() != kProcessLost, "the processes of the run have lost each other; the run stopped. ", advice);
   if (crew.culprit() > 0) std::cerr << "process " << crew.culprit() << ": " << said[size_t(crew.culprit())]->content();
   return crew.code();
+}
+
+std::vector<std::string> words_of(const CLI::App& app) {
+  std::vector<std::string> words;
+  for (const CLI::App* level = &app; level->get_parent(); level = level->get_parent()) words.insert(words.begin(), level->get_name());
+  for (const CLI::Option* option : app.get_options()) {
+    static const std::set<std::string> ours = {"overrides", "--allow-unknown", "--launch", "--hostfile", "--rank", "--help"};
+    if (option->count() == 0 || ours.contains(option->get_name())) continue;
+    const bool has_value = option->get_positional() || option->get_items_expected_max() > 0;
+    if (!has_value) words.push_back(option->get_name());
+    else append_values(words, *option);
+  }
+  return words;
+}
+
+std::vector<std::string> words_of(const Globals& globals) {
+  std::vector<std::string> words;
+  if (globals.json) words.emplace_back("--json");
+  if (globals.quiet) words.emplace_back("--quiet");
+  if (!globals.device.empty()) words.insert(words.end(), {"--device", globals.device});
+  if (globals.threads > 0) words.insert(words.end(), {"--threads", std::to_string(globals.threads)});
+  return words;
 }
 
 bool is_launched() { return std::getenv(kLaunched) != nullptr; }

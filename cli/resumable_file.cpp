@@ -53,7 +53,8 @@ std::string read_mark(const fs::path& file) {
 
 std::string shown(const io::Tree* value) { return value == nullptr ? "not set" : value->shown(); }
 
-// "batch_size was 32, is 16" for every setting that differs.
+}  // namespace
+
 std::string differences(const io::Tree& before, const io::Tree& after) {
   std::string text;
   const auto note = [&](const std::string& key) {
@@ -71,14 +72,14 @@ Done done_of(const io::Tree& state) {
           state.at("without_result").as<uint64_t>(), state.at("rows").as<uint64_t>(),   state.at("input_hash").string()};
 }
 
-}  // namespace
+fs::path state_file(const fs::path& out) { return with_ending(io::writable_path(out), ".part.state"); }
 
 ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOptions& options)
     : name_(out.string()),
       out_(io::writable_path(out)),
       part_(with_ending(out_, ".part")),
       index_part_(with_ending(out_, ".part.index")),
-      state_(with_ending(out_, ".part.state")),
+      state_(state_file(out_)),
       settings_(std::move(settings)),
       options_(options) {
   const bool unfinished = is_there(state_) || is_there(part_);
@@ -167,7 +168,7 @@ bool ResumableFile::continue_from(const io::Tree& state) {
     if (is_there(part_)) fs::rename(part_, out_);
     fs::remove(index_part_);
     require(is_there(out_), state_.string(), " says that ", out_.string(), " is finished, but it is not there; --overwrite starts over");
-    fs::remove(state_);
+    if (!options_.keep_state) fs::remove(state_);
     saved_ = before;
     return true;
   }
@@ -241,7 +242,7 @@ void ResumableFile::finish(std::string_view header, const Done& done) {
   index_.reset();
   saved_ = done;
   if (options_.has_index) fs::remove(index_part_);
-  fs::remove(state_);
+  if (!options_.keep_state) fs::remove(state_);
 }
 
 }  // namespace m2bert::cli

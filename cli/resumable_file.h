@@ -33,7 +33,17 @@ struct ResumableOptions {
   double save_seconds = 1;  // between two saves of the state
   size_t header_size = 0;   // bytes reserved at the start for finish()
   bool has_index = false;   // an index follows the rows
+  bool keep_state = false;  // the state stays beside the finished OUT and says how it was made
 };
+
+// "batch_size was 32, is 16" for every setting that differs.
+std::string differences(const io::Tree& before, const io::Tree& after);
+
+// The progress in a state file.
+Done done_of(const io::Tree& state);
+
+// OUT.part.state.
+std::filesystem::path state_file(const std::filesystem::path& out);
 
 class ResumableFile {
  public:

@@ -217,6 +217,8 @@ TextSummary summarize(Texts& texts) {
   TextSummary summary;
   for (std::string text; texts.next(text); ++summary.texts) add_text(hasher, text, texts);
   summary.hash = hasher.hash128();
+  summary.skipped = texts.skipped();
+  summary.first_skipped = texts.first_skipped();
   return summary;
 }
 

@@ -91,10 +91,12 @@ bool can_reread(const TextOption& option);
 // Warns of texts that were passed over.
 void report_skipped(uint64_t skipped, const std::string& first);
 
-// The number of texts and the hash of all of them.
+// The number of texts and the hash of all of them, and what --skip-bad passed over.
 struct TextSummary {
   uint64_t texts = 0;
   std::string hash;
+  uint64_t skipped = 0;
+  std::string first_skipped;
 };
 TextSummary summarize(Texts& texts);
 

@@ -10,6 +10,7 @@
 
 #include "cli/choice.h"
 #include "cli/output_path.h"
+#include "cli/process_group.h"
 #include "cli/row_stream.h"
 #include "m2bert/error.h"
 #include "m2bert/infer/read_ahead.h"
@@ -26,21 +27,26 @@ namespace {
 
 class WindowReader {
  public:
-  explicit WindowReader(const TextRun& run) : texts_(open_texts(run.input)), batcher_(run.batcher), pairs_(run.pairs) {}
+  // Reads the windows of a shard.
+  explicit WindowReader(const TextRun& run, Shard shard = {})
+      : texts_(open_texts(run.input)), batcher_(run.batcher), pairs_(run.pairs), shard_(shard) {}
 
   // Skips the texts of an earlier run. Error if they differ.
   void skip(const Done& done) {
     std::string text;
-    for (uint64_t i = 0; i < done.texts; ++i) {
-      require(texts_->next(text), "cannot resume: the input ends after ", i, " texts, the earlier run had read ", done.texts);
-      add_text(hasher_, text, *texts_);
+    while (read_ < done.texts) {
+      const bool there = shard_.count > 1 ? skip_window() : next_text(text);
+      require(there, "cannot resume: the input ends after ", read_, " texts, the earlier run had read ", done.texts);
     }
     require(done.texts == 0 || hasher_.hash128() == done.input_hash, "cannot resume: the first ", done.texts,
             " texts of the input are not those of the earlier run. Put them back, or start over with --overwrite");
   }
 
   std::optional<TextWindow> next() {
+    while (window_ % shard_.count != shard_.index)
+      if (!skip_window()) return std::nullopt;
     TextWindow read;
+    read.first = read_;
     const auto next_text = [&](std::string& text) { return next_into(read, text); };
     const auto next_pair = [&](std::string& first, std::string& second) {
       const bool there = next_into(read, first);
@@ -49,16 +55,33 @@ class WindowReader {
     };
     read.window = pairs_ ? batcher_.next_pairs(next_pair) : batcher_.next(next_text);
     if (read.window.texts() == 0) return std::nullopt;
+    ++window_;
     read.input_hash = hasher_.hash128();
     return read;
   }
 
   const Texts& texts() const { return *texts_; }
+  // The texts so far, and their hash.
+  uint64_t read() const { return read_; }
+  std::string input_hash() const { return hasher_.hash128(); }
 
  private:
-  bool next_into(TextWindow& read, std::string& text) {
+  bool next_text(std::string& text) {
     if (!texts_->next(text)) return false;
     add_text(hasher_, text, *texts_);
+    ++read_;
+    return true;
+  }
+
+  // Passes over a window of another shard. False at the end of the input.
+  bool skip_window() {
+    io::throw_if_interrupted();
+    ++window_;
+    return batcher_.skip([&](std::string& text) { return next_text(text); }) > 0;
+  }
+
+  bool next_into(TextWindow& read, std::string& text) {
+    if (!next_text(text)) return false;
     read.texts.push_back(text);
     io::Tree head = {{"index", texts_->index()}};
     const io::Tree kept = texts_->kept();
@@ -71,34 +94,52 @@ class WindowReader {
   std::unique_ptr<Texts> texts_;
   infer::Batcher batcher_;
   bool pairs_;
+  Shard shard_;
+  uint64_t window_ = 0, read_ = 0;
   io::Hasher hasher_;
 };
 
-void add(Done& done, const TextWindow& read, const Rows& rows) {
-  done.texts += read.window.texts();
-  for (const int32_t tokens : read.window.tokens) done.tokens += static_cast<uint64_t>(tokens);
-  for (const uint8_t cut : read.window.truncated) done.truncated += cut;
-  done.without_result += rows.without_result;
-  done.rows += rows.rows;
-  done.input_hash = read.input_hash;
+// What a window counts.
+Done counts_of(const TextWindow& read, const Rows& rows) {
+  Done window;
+  window.texts = read.window.texts();
+  for (const int32_t tokens : read.window.tokens) window.tokens += static_cast<uint64_t>(tokens);
+  for (const uint8_t cut : read.window.truncated) window.truncated += cut;
+  window.without_result = rows.without_result;
+  window.rows = rows.rows;
+  window.input_hash = read.input_hash;
+  return window;
 }
 
-// Receives the rows of a window, and the progress including them.
-using Sink = std::function<void(const Rows& rows, const Done& done)>;
+// The texts of other shards count as read.
+void add(Done& done, const TextWindow& read, const Done& window) {
+  done.texts = read.first + window.texts;
+  done.tokens += window.tokens;
+  done.truncated += window.truncated;
+  done.without_result += window.without_result;
+  done.rows += window.rows;
+  done.input_hash = window.input_hash;
+}
+
+// Receives the rows of a window, what the window counts, and the progress including it.
+using Sink = std::function<void(const Rows& rows, const Done& window, const Done& done)>;
 
 // The loop: read a window, compute its rows, write them. Returns the progress; a signal stops it early.
 Done write_rows(const TextRun& run, std::shared_ptr<WindowReader> reader, Done done, io::Progress* progress, const Sink& sink) {
   {
     infer::ReadAhead<TextWindow> windows([reader] { return reader->next(); }, 2);
-    while (const auto read = windows.next(io::interrupted)) {
-      const std::optional<Rows> rows = run.rows(*read, done.texts);
-      if (!rows || io::interrupted()) break;
-      add(done, *read, *rows);
-      sink(*rows, done);
+    while (const auto read = windows.next(is_stopped)) {
+      const std::optional<Rows> rows = run.rows(*read, read->first);
+      if (!rows || is_stopped()) break;
+      const Done window = counts_of(*read, *rows);
+      add(done, *read, window);
+      sink(*rows, window, done);
       if (progress != nullptr) progress->update(done.texts);
     }
   }
-  if (io::interrupted()) return done;  // the reader may be blocked in a pipe
+  if (is_stopped()) return done;  // the reader may be blocked in a pipe
+  done.texts = reader->read();
+  done.input_hash = reader->input_hash();
   done.skipped = reader->texts().skipped();
   done.first_skipped = reader->texts().first_skipped();
   return done;
@@ -131,7 +172,7 @@ Done write_stream(const TextRun& run, const Globals& globals, const io::Tree& mo
   const bool on_screen = on_stdout && ::isatty(STDOUT_FILENO) != 0;  // a bar would be drawn over the rows
   auto reader = std::make_shared<WindowReader>(run);
   std::string index;
-  const Done done = write_rows(run, reader, {}, on_screen ? nullptr : &progress, [&](const Rows& rows, const Done&) {
+  const Done done = write_rows(run, reader, {}, on_screen ? nullptr : &progress, [&](const Rows& rows, const Done&, const Done&) {
     out.write(rows.bytes);
     index += rows.index;
   });
@@ -150,16 +191,19 @@ std::string kept_text(const ResumableFile& out) {
          "; the same command with --resume continues there";
 }
 
-Done write_resumable(const TextRun& run, const std::optional<TextSummary>& input, ResumableFile& out, io::Progress& progress) {
+// Writes the rows of a shard, or of all texts.
+Done write_resumable(const TextRun& run, const std::optional<TextSummary>& input, const Shard& shard, ResumableFile& out,
+                     io::Progress& progress) {
   Done done = out.before();
   try {
-    auto reader = std::make_shared<WindowReader>(run);
+    auto reader = std::make_shared<WindowReader>(run, shard);
     reader->skip(done);
-    done = write_rows(run, reader, done, &progress, [&](const Rows& rows, const Done& so_far) {
-      out.append(rows.bytes, rows.index, so_far);
+    done = write_rows(run, reader, done, &progress, [&](const Rows& rows, const Done& window, const Done& so_far) {
+      if (run.shared.is_shared()) out.append(frame_of(window, rows.bytes, rows.index), "", so_far);
+      else out.append(rows.bytes, rows.index, so_far);
       done = so_far;
     });
-    require(io::interrupted() || !input || done.input_hash == input->hash || done.texts == 0, "the input changed while it was read");
+    require(is_stopped() || !input || done.input_hash == input->hash || done.texts == 0, "the input changed while it was read");
   } catch (const std::runtime_error& e) {
     try {
       out.save(done);
@@ -181,20 +225,27 @@ io::Tree settings_with_input(const TextRun& run, const std::optional<TextSummary
   return settings;
 }
 
+ResumableOptions resumable_options(const TextRun& run) {
+  const OutputOption& output = run.output;
+  return {output.resume, output.overwrite, output.save_seconds, run.header_size, run.has_index};
+}
+
+std::optional<Done> report_complete(const TextRun& run, const Globals& globals, const std::string& file) {
+  io::info(file, " is complete already");
+  if (globals.json) std::cout << io::to_json(io::Tree{{"output", file}, {"format", run.format}, {"complete", true}}) << "\n";
+  return std::nullopt;
+}
+
 std::optional<Done> write_file(const TextRun& run, const Globals& globals, const io::Tree& more) {
   std::optional<TextSummary> input;
   if (can_reread(run.input)) input = summarize(*open_texts(run.input));
   const OutputOption& output = run.output;
-  ResumableFile out(output.file, settings_with_input(run, input),
-                    {output.resume, output.overwrite, output.save_seconds, run.header_size, run.has_index});
-  if (out.complete()) {
-    io::info(output.file, " is complete already");
-    if (globals.json) std::cout << io::to_json(io::Tree{{"output", output.file}, {"format", run.format}, {"complete", true}}) << "\n";
-    return std::nullopt;
-  }
+  check_other_shards(output.file, 1, output.resume, output.overwrite);
+  ResumableFile out(output.file, settings_with_input(run, input), resumable_options(run));
+  if (out.complete()) return report_complete(run, globals, output.file);
   if (out.before().texts > 0) io::info("resuming after ", out.before().texts, " texts");
   io::Progress progress(run.command, progress_options(input), out.before().texts);
-  const Done done = write_resumable(run, input, out, progress);
+  const Done done = write_resumable(run, input, {}, out, progress);
   if (io::interrupted()) {
     out.save(done);
     fail("stopped after ", done.texts, " texts: ", kept_text(out));
@@ -205,7 +256,138 @@ std::optional<Done> write_file(const TextRun& run, const Globals& globals, const
   return done;
 }
 
+// Ends a process of a shared run that was stopped. Only the first one says so.
+[[noreturn]] void stop_shard(const TextRun& run, const std::string& shard) {
+  const std::string text =
+      "stopped; what was done is kept beside " + run.output.file + " (" + shard + "); the same command with --resume continues there";
+  if (run.shared.processes.first() && io::interrupted()) fail(text);
+  io::info(text);
+  throw QuietExit{io::interrupted() ? 128 + io::interrupt_signal() : kProcessLost};
+}
+
+// Computes a shard, unless it is complete. Returns the seconds that it took.
+double write_shard(const TextRun& run, const TextSummary& input, const io::Tree& settings, const Shard& shard) {
+  const std::filesystem::path file = shard_file(run.output.file, shard);
+  ResumableOptions options = resumable_options(run);
+  options.header_size = 0;
+  options.has_index = false;
+  options.keep_state = true;
+  ResumableFile out(file, shard_settings(settings, shard), options);
+  io::Progress progress(run.command, progress_options(input), out.before().texts);
+  if (out.complete()) {
+    io::info("shard ", name_of(shard), " is complete already");
+    return 0;
+  }
+  if (out.before().texts > 0) io::info("resuming shard ", name_of(shard), " after ", out.before().texts, " texts");
+  const Done done = write_resumable(run, input, shard, out, progress);
+  if (is_stopped()) {
+    out.save(done);
+    stop_shard(run, file.filename().string());
+  }
+  out.finish("", done);
+  progress.finish();
+  return progress.seconds();
+}
+
+std::optional<Done> write_one_shard(const TextRun& run, const Globals& globals, const TextSummary& input, const io::Tree& settings) {
+  const Shard& shard = *run.shared.shard;
+  check_other_shards(run.output.file, shard.count, true, run.output.overwrite);
+  require_free(run.output.file, run.output.overwrite);
+  const double seconds = write_shard(run, input, settings, shard);
+  const std::string file = shard_file(run.output.file, shard).string();
+  io::info(file, " is complete; once all shards are, --join ", shard.count, " makes ", run.output.file, " of them");
+  if (globals.json)
+    std::cout << io::to_json(io::Tree{{"output", file}, {"shard", shard.index}, {"shards", shard.count}, {"seconds", seconds}}) << "\n";
+  return std::nullopt;
+}
+
+// Joins the shards, of which all are finished, and removes them.
+Done join(const TextRun& run, const TextSummary& input, const io::Tree& settings, ResumableFile& out, uint64_t count) {
+  Done done = join_shards(out, run.output.file, count, settings);
+  require(done.texts == input.texts, run.output.file, ": its shards have ", done.texts, " texts, and the input ", input.texts,
+          "; start over with --overwrite");
+  out.finish(header_of(run, done), done);
+  remove_shards(run.output.file, count);
+  done.skipped = input.skipped;
+  done.first_skipped = input.first_skipped;
+  return done;
+}
+
+std::optional<Done> write_joined(const TextRun& run, const Globals& globals, const TextSummary& input, const io::Tree& settings,
+                                 const io::Tree& more) {
+  const io::Progress progress(run.command, progress_options(input));
+  check_other_shards(run.output.file, run.shared.join, true, false);
+  ResumableFile out(run.output.file, settings, resumable_options(run));
+  if (out.complete()) {
+    remove_shards(run.output.file, run.shared.join);
+    return report_complete(run, globals, run.output.file);
+  }
+  const Done done = join(run, input, settings, out, run.shared.join);
+  report(run, globals, done, progress.seconds(), more);
+  return done;
+}
+
+// Error if the processes do not see the same input, model and options.
+void require_same_settings(const train::Processes& processes, const io::Tree& settings) {
+  const std::string first = processes.broadcast(io::to_json(settings));
+  all_or_none(processes, [&] {
+    const std::string other = differences(io::parse_json(first, "the settings of process 0"), settings);
+    require(other.empty(), "process ", processes.rank(), " does not see what process 0 sees: ", other,
+            ". All processes need the same command, and the same files on every machine");
+  });
+}
+
+// The run of each process that a launcher started.
+std::optional<Done> write_together(const TextRun& run, const Globals& globals, const TextSummary& input, const io::Tree& settings,
+                                   const io::Tree& more) {
+  const train::Processes& processes = run.shared.processes;
+  const auto count = static_cast<uint64_t>(processes.size());
+  require_same_settings(processes, settings);
+  std::optional<ResumableFile> out;  // of the first process
+  bool complete = false;
+  all_or_none(processes, [&] {
+    if (!processes.first()) return;
+    check_other_shards(run.output.file, count, run.output.resume, run.output.overwrite);
+    out.emplace(run.output.file, settings, resumable_options(run));
+    complete = out->complete();
+  });
+  if (processes.any(complete)) {
+    if (!processes.first()) return std::nullopt;
+    remove_shards(run.output.file, count);
+    return report_complete(run, globals, run.output.file);
+  }
+  const io::Progress progress(run.command, progress_options(input));
+  write_shard(run, input, settings, {static_cast<uint64_t>(processes.rank()), count});
+  if (!processes.first()) return std::nullopt;
+  if (!wait_for_shards(run.output.file, count, settings, is_stopped)) stop_shard(run, "its shards");
+  const Done done = join(run, input, settings, *out, count);
+  report(run, globals, done, progress.seconds(), more);
+  return done;
+}
+
+std::optional<Done> write_shared(const TextRun& run, const Globals& globals, const io::Tree& more) {
+  TextSummary input;
+  all_or_none(run.shared.processes, [&] { input = summarize(*open_texts(run.input)); });
+  const io::Tree settings = settings_with_input(run, input);
+  if (run.shared.shard) return write_one_shard(run, globals, input, settings);
+  if (run.shared.join > 0) return write_joined(run, globals, input, settings, more);
+  return write_together(run, globals, input, settings, more);
+}
+
 }  // namespace
+
+bool is_stopped() { return io::interrupted() || train::is_process_lost(); }
+
+void check_shared(const SharedRun& shared, int launch, const TextOption& input, const OutputOption& output) {
+  const bool several = launch > 1 || shared.processes.size() > 1;
+  if (several && shared.shard) throw UsageError("--shard is for processes on their own; it does not go with --launch or mpirun");
+  if (several && shared.join > 0) throw UsageError("--join is for one process; it does not go with --launch or mpirun");
+  if (shared.shard && shared.join > 0) throw UsageError("--join puts shards together, --shard computes one: give one of them");
+  if (!several && !shared.is_shared()) return;
+  if (is_stream(output.file)) throw UsageError("several processes share a run through files beside its output: name a file with --output");
+  if (!can_reread(input))
+    throw UsageError("several processes share the input, each reads all of it, and a pipe can be read only once: give a file");
+}
 
 void add_output_options(CLI::App& app, OutputOption& option, const std::string& what) {
   const auto dash_of_stdout = [](const std::string& file) { return file == "/dev/stdout" ? std::string("-") : file; };
@@ -252,6 +434,7 @@ void check_output(const OutputOption& output, const std::vector<std::string>& re
 }
 
 std::optional<Done> run_texts(const TextRun& run, const Globals& globals, const io::Tree& more) {
+  if (run.shared.is_shared()) return write_shared(run, globals, more);
   if (is_stream(run.output.file)) return write_stream(run, globals, more);
   return write_file(run, globals, more);
 }

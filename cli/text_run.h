@@ -8,9 +8,11 @@
 #include "cli/command.h"
 #include "cli/model_option.h"
 #include "cli/resumable_file.h"
+#include "cli/shards.h"
 #include "cli/text_option.h"
 #include "m2bert/infer/batches.h"
 #include "m2bert/io/tree.h"
+#include "m2bert/train/processes.h"
 
 namespace m2bert::cli {
 
@@ -36,8 +38,25 @@ bool is_stream(const std::string& output);
 // The options that the rows of every command depend on, apart from the input. Differences between two runs are reported by these keys.
 io::Tree row_settings(const std::string& command, const models::Pretrained& pretrained, const infer::BatchOptions& batching);
 
+// How several processes share a run.
+struct SharedRun {
+  train::Processes processes;  // that a launcher started: each computes a shard, and the first one joins them
+  std::optional<Shard> shard;  // computes this shard alone
+  uint64_t join = 0;           // joins that many shards, which are there already
+
+  bool is_shared() const { return processes.size() > 1 || shard || join > 0; }
+};
+
+// UsageError if several processes cannot share a run: one option excludes another, the output is not a file, or the input cannot be read
+// by each of them. launch: how many processes are to be started.
+void check_shared(const SharedRun& shared, int launch, const TextOption& input, const OutputOption& output);
+
+// Whether this process has to stop: a signal came, or a launcher says that another process of the run is gone.
+bool is_stopped();
+
 // A window of the input.
 struct TextWindow {
+  uint64_t first = 0;  // the number of texts before it
   infer::Window window;
   std::vector<std::string> texts;
   std::vector<io::Tree> heads;  // what the row of each text begins with in JSON: {"index": 3} and its kept fields. See Texts::index
@@ -63,6 +82,7 @@ struct TextRun {
   std::function<std::string(uint64_t rows)> header;  // needed if header_size > 0
   bool has_index = false;                            // the bytes of Rows::index follow the last row
   bool pairs = false;                                // the input has pairs of texts
+  SharedRun shared;
   // The rows of a window; first: the number of texts before it. nullopt if a signal stopped it.
   std::function<std::optional<Rows>(const TextWindow& window, uint64_t first)> rows;
 };

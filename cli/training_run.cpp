@@ -12,6 +12,7 @@
 #include "cli/choice.h"
 #include "cli/evaluation_text.h"
 #include "cli/launch.h"
+#include "cli/process_group.h"
 #include "cli/runtime.h"
 #include "m2bert/error.h"
 #include "m2bert/io/interrupt.h"
@@ -24,6 +25,8 @@
 
 namespace m2bert::cli {
 namespace {
+
+constexpr const char* kTrainingAdvice = "The same command with autoresume=true resumes from its last checkpoint, if it has saved one";
 
 std::string result_text(const train::RunResult& r) {
   std::string text = (r.was_finished ? "nothing was left to do: the run had trained " : "trained ") +
@@ -40,45 +43,14 @@ std::vector<std::string> arguments_of(const TrainingCommand& command, const Glob
   std::vector<std::string> all = command.words;
   all.insert(all.end(), command.options.overrides.begin(), command.options.overrides.end());
   if (command.options.allow_unknown) all.emplace_back("--allow-unknown");
-  if (globals.json) all.emplace_back("--json");
-  if (globals.quiet) all.emplace_back("--quiet");
-  if (!globals.device.empty()) all.insert(all.end(), {"--device", globals.device});
-  if (globals.threads > 0) all.insert(all.end(), {"--threads", std::to_string(globals.threads)});
+  const std::vector<std::string> global = words_of(globals);
+  all.insert(all.end(), global.begin(), global.end());
   return all;
-}
-
-// Only the first process prints.
-void silence() {
-  io::set_quiet(true);
-  io::set_log_level(io::LogLevel::off);
-}
-
-// A launcher reports lost processes, but does not know which one another waits for.
-template <class Body>
-auto without_message_of_loss(Body&& body) {
-  try {
-    return body();
-  } catch (const train::ProcessTimeout&) {
-    throw;
-  } catch (const train::ProcessLost&) {
-    if (is_launched()) throw QuietExit{kProcessLost};
-    throw;
-  }
-}
-
-// Removes the launcher's hostfile once every process has read it, so that it does not stay even if the launcher is killed.
-void forget_hostfile(const train::Processes& processes) {
-  without_message_of_loss([&] { return processes.any(false); });
-  const char* hostfile = std::getenv("MLX_HOSTFILE");
-  if (processes.first() && hostfile) std::remove(hostfile);
 }
 
 train::Processes join(const TrainingOptions& options, double timeout) {
   if (!options.hostfile.empty()) train::use_hostfile(options.hostfile, options.rank);
-  auto processes = without_message_of_loss([&] { return train::join_processes(timeout); });
-  if (!processes.first()) silence();
-  if (is_launched()) forget_hostfile(processes);
-  return processes;
+  return join_process_group(timeout);
 }
 
 void print_recipe(const TrainingCommand& command, const train::Recipe& recipe) {
@@ -131,7 +103,7 @@ void run_training(const TrainingCommand& command, const Globals& globals) {
   ::signal(SIGPIPE, SIG_IGN);  // a run goes on when nobody reads its output, and saves when another process is gone
   auto recipe = command.read({.allow_unknown = command.options.allow_unknown});
   if (command.options.launch > 1 && !is_launched()) {
-    const int code = launch(command.options.launch, arguments_of(command, globals), globals);
+    const int code = launch(command.options.launch, arguments_of(command, globals), globals, kTrainingAdvice);
     if (code != 0) throw QuietExit{code};
     return;
   }
@@ -152,19 +124,6 @@ void run_training(const TrainingCommand& command, const Globals& globals) {
   if (command.finish) command.finish(recipe, *task, result);
   if (globals.json) std::cout << io::to_json(result_tree(result)) << "\n";
   else std::cout << result_text(result) << "\n";
-}
-
-std::vector<std::string> words_of(const CLI::App& app) {
-  std::vector<std::string> words;
-  for (const CLI::App* level = &app; level->get_parent(); level = level->get_parent()) words.insert(words.begin(), level->get_name());
-  for (const CLI::Option* option : app.get_options()) {
-    static const std::set<std::string> ours = {"overrides", "--allow-unknown", "--launch", "--hostfile", "--rank", "--help"};
-    if (option->count() == 0 || ours.contains(option->get_name())) continue;
-    if (!option->get_positional()) words.push_back(option->get_name());
-    if (option->get_positional() || option->get_items_expected_max() > 0)
-      for (const auto& value : option->results()) words.push_back(value);
-  }
-  return words;
 }
 
 void add_training_options(CLI::App& app, TrainingOptions& options) {

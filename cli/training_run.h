@@ -23,9 +23,6 @@ struct TrainingOptions {
 // Adds KEY=VALUE..., --allow-unknown, --launch, --hostfile and --rank.
 void add_training_options(CLI::App& app, TrainingOptions& options);
 
-// The words of a command line that give this command's options and arguments, without those of add_training_options.
-std::vector<std::string> words_of(const CLI::App& app);
-
 struct TrainingCommand {
   TrainingOptions options;
   // The words of this command without its training options, by which --launch starts its processes: {"pretrain", "recipe.yaml"}.

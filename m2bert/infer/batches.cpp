@@ -115,7 +115,7 @@ Batcher::Encodings Batcher::read_pairs(const NextPair& next_pair) const {
   return encodings;
 }
 
-Window Batcher::next_window(const std::function<Encodings()>& read) const {
+Batcher::Encodings Batcher::read_window(const std::function<Encodings()>& read) const {
   Encodings encodings;
   size_t tokens = 0;
   while (encodings.empty() || !full(encodings.size(), tokens)) {
@@ -127,16 +127,23 @@ Window Batcher::next_window(const std::function<Encodings()>& read) const {
     }
     if (last) break;
   }
-  return window_of(std::move(encodings));
+  return encodings;
 }
 
 Window Batcher::next(const NextText& next_text) const {
-  return next_window([&] { return read_texts(next_text); });
+  return window_of(read_window([&] { return read_texts(next_text); }));
+}
+
+size_t Batcher::skip(const NextText& next_text) const {
+  if (!one_batch_a_window()) return read_window([&] { return read_texts(next_text); }).size();
+  size_t texts = 0;
+  for (std::string text; texts < static_cast<size_t>(options_.batch_size) && next_text(text);) ++texts;
+  return texts;
 }
 
 Window Batcher::next_pairs(const NextPair& next_pair) const {
   require(options_.prompt.empty() && !options_.overlap, "pairs of texts have no prompt, and are not read in overlapping rows");
-  return next_window([&] { return read_pairs(next_pair); });
+  return window_of(read_window([&] { return read_pairs(next_pair); }));
 }
 
 uint64_t Batcher::for_each_window(const NextText& next_text, const std::function<void(const Window&, uint64_t)>& use) const {
@@ -148,9 +155,10 @@ uint64_t Batcher::for_each_window(const NextText& next_text, const std::function
   return first;
 }
 
+bool Batcher::one_batch_a_window() const { return options_.pad == PadMode::max || (options_.pad == PadMode::longest && !options_.sort); }
+
 bool Batcher::full(size_t texts, size_t tokens) const {
-  if (options_.pad == PadMode::max || (options_.pad == PadMode::longest && !options_.sort)) return true;
-  return texts >= window_batches * static_cast<size_t>(options_.batch_size) || tokens >= window_tokens;
+  return one_batch_a_window() || texts >= window_batches * static_cast<size_t>(options_.batch_size) || tokens >= window_tokens;
 }
 
 int Batcher::padded_length(int tokens) const {

@@ -77,7 +77,10 @@ class Batcher {
   // Reads texts until a window is full: with PadMode::max one batch, otherwise up to 16 batches or about 32,768 tokens, so that texts of
   // similar length meet. The window is empty at the end of the texts.
   Window next(const NextText& next_text) const;
-  // The same for pairs: [CLS] first [SEP] second [SEP], truncated longest first, as Transformers does. Error with a prompt or overlap.
+  // Reads the texts of a window and drops them. Returns their number. With PadMode::max it does not tokenize.
+  size_t skip(const NextText& next_text) const;
+  // The same as next() for pairs: [CLS] first [SEP] second [SEP], truncated longest first, as Transformers does. Error with a prompt or
+  // overlap.
   Window next_pairs(const NextPair& next_pair) const;
   // Calls `use` with each window up to the end of the texts, and the number of texts before it. Returns the number of texts.
   uint64_t for_each_window(const NextText& next_text, const std::function<void(const Window& window, uint64_t first)>& use) const;
@@ -95,7 +98,8 @@ class Batcher {
   using Encodings = std::vector<tokenize::Encoding>;
   Encodings read_texts(const NextText& next_text) const;
   Encodings read_pairs(const NextPair& next_pair) const;
-  Window next_window(const std::function<Encodings()>& read) const;
+  Encodings read_window(const std::function<Encodings()>& read) const;
+  bool one_batch_a_window() const;
   bool full(size_t texts, size_t tokens) const;
   Window window_of(Encodings encodings) const;
   std::vector<Row> rows_of(const Encodings& encodings) const;

@@ -51,6 +51,17 @@ TEST(BucketLength, PowersOfTwoAndTheirMiddles) {
   EXPECT_EQ(bucket_length(3, 5), 5);
 }
 
+TEST(Batcher, SkippingReadsTheTextsOfAWindow) {
+  const std::vector<std::string> texts = some_texts(1000);
+  for (const auto& [pad, sort] : std::vector<std::pair<PadMode, bool>>{
+           {PadMode::max, true}, {PadMode::longest, false}, {PadMode::longest, true}, {PadMode::bucket, true}}) {
+    const Batcher some = batcher(pad, 8, sort);
+    const NextText next_text = each_of(texts);
+    for (const Window& window : all_windows(some, texts)) EXPECT_EQ(some.skip(next_text), window.texts());
+    EXPECT_EQ(some.skip(next_text), 0U);
+  }
+}
+
 TEST(Batcher, EveryTextIsThereOnceWithItsTokens) {
   const std::vector<std::string> texts = some_texts(101);
   const tokenize::WordPiece tokenizer = tokenize::WordPiece::builtin();
