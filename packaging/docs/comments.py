@@ -1,0 +1,44 @@
+"""comments.py HEADER: prints a C++ header for Doxygen, with its plain comments turned into descriptions.
+
+`//` on a line of its own becomes `///`, behind a declaration `///<`; the comment at the top describes the file. Lines keep their numbers.
+"""
+import re
+import sys
+
+OWN_LINE = re.compile(r"(\s*)//(?!/)\s?(.*)$")
+TRAILING = re.compile(r"(.*[\w;,})\]])(\s+)//(?!/)\s?(.*)$")  # behind code, but not behind an opening brace
+
+
+def escaped(comment: str) -> str:
+    """The comment without what Doxygen takes for commands, tags and links; code in backticks stays as it is."""
+    parts = comment.split("`")
+    if len(parts) % 2 == 0:
+        return re.sub(r"([\\@<>&#%$])", r"\\\1", comment)
+    parts[::2] = [re.sub(r"([\\@<>&#%$])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
+def converted(lines: list[str]) -> list[str]:
+    out: list[str] = []
+    column = -1  # of a comment behind code, which may continue below
+    for number, line in enumerate(lines):
+        own, trailing = OWN_LINE.match(line), TRAILING.match(line)
+        if own and len(own[1]) == column:
+            out.append(f"{own[1]}///< {escaped(own[2])}")
+            continue
+        column = -1
+        if own:
+            out.append(f"{own[1]}/// {escaped(own[2])}")
+        elif line == "#pragma once" and lines[number + 1:number + 2] and OWN_LINE.match(lines[number + 1]):
+            out.append("/// \\file")
+        elif trailing and trailing[1].count('"') % 2 == 0 and trailing[1].strip() not in ("}", "};"):
+            column = len(trailing[1] + trailing[2])
+            out.append(f"{trailing[1]}{trailing[2]}///< {escaped(trailing[3])}")
+        else:
+            out.append(line)
+    return out
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="utf-8") as header:
+        print("\n".join(converted(header.read().splitlines())))
