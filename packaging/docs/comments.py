@@ -1,9 +1,10 @@
-"""comments.py HEADER: prints a C++ header for Doxygen, with its plain comments turned into descriptions.
+"""comments.py OUT HEADER...: writes C++ headers for Doxygen into the folder OUT, with their plain comments turned into descriptions.
 
 `//` on a line of its own becomes `///`, behind a declaration `///<`; the comment at the top describes the file. Lines keep their numbers.
 """
 import re
 import sys
+from pathlib import Path
 
 OWN_LINE = re.compile(r"(\s*)//(?!/)\s?(.*)$")
 TRAILING = re.compile(r"(.*[\w;,})\]])(\s+)//(?!/)\s?(.*)$")  # behind code, but not behind an opening brace
@@ -13,7 +14,7 @@ def escaped(comment: str) -> str:
     """The comment without what Doxygen takes for commands, tags and links; code in backticks stays as it is."""
     parts = comment.split("`")
     if len(parts) % 2 == 0:
-        return re.sub(r"([\\@<>&#%$])", r"\\\1", comment)
+        parts = [comment]
     parts[::2] = [re.sub(r"([\\@<>&#%$])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)
 
@@ -39,6 +40,13 @@ def converted(lines: list[str]) -> list[str]:
     return out
 
 
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for header in sys.argv[2:]:
+        file = folder / header
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(converted(Path(header).read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    with open(sys.argv[1], encoding="utf-8") as header:
-        print("\n".join(converted(header.read().splitlines())))
+    main()
