@@ -35,7 +35,7 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME m2bert)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "text embeddings with Monarch Mixer BERT${about}The program embeds, classifies, compares and searches texts, \
 serves models over HTTP, pretrains, fine-tunes and evaluates models, and inspects and converts checkpoints.")
-set(CPACK_DEBIAN_PROGRAM_PACKAGE_DEPENDS "${library_package} ${version}")
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_DEPENDS "${library_package} ${version}, ca-certificates, libcurl4 | libcurl3-gnutls")  # libcurl is loaded when a download begins
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "openmpi-bin")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
 
