@@ -36,11 +36,26 @@ using Setup = Run (*)(CLI::App& app, const Globals& globals);
 
 struct Command {
   const char* name;
-  const char* summary;  // one line, for the overview and the completions
+  const char* summary;  // one line, for the overview, the completions and the man pages
   const char* example;  // shown under the help
   Setup setup;
   bool computes = true;  // with a model, so on a GPU if there is one
 };
+
+// Shown under the help of each command.
+inline constexpr const char* global_options_text = R"(
+With every command:
+  --json               results as JSON on stdout, nothing else there
+  --quiet              no progress and no notes
+  --threads N          processor threads (default: OMP_NUM_THREADS, else all cores)
+  --device cpu|gpu     where to compute (default: the GPU if there is one)
+)";
+
+// What every command takes for MODEL.
+inline constexpr const char* model_text =
+    R"(MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, an M2-BERT checkpoint (.pt) with its --config YAML,
+or the name of a model on Hugging Face's hub, ORG/NAME or ORG/NAME@REVISION, which is downloaded once.
+)";
 
 Run embed_command(CLI::App& app, const Globals& globals);
 Run classify_command(CLI::App& app, const Globals& globals);
@@ -58,6 +73,7 @@ Run serve_command(CLI::App& app, const Globals& globals);
 Run report_command(CLI::App& app, const Globals& globals);
 Run bench_command(CLI::App& app, const Globals& globals);
 Run completion_command(CLI::App& app, const Globals& globals);
+Run man_command(CLI::App& app, const Globals& globals);
 
 // Version, MLX's version, device and CPU features, as lines or as one JSON document.
 std::string version_text(const Globals& globals);

@@ -7,16 +7,11 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/command_tree.h"
 #include "cli/suggest.h"
 
 namespace m2bert::cli {
 namespace {
-
-const CLI::App& program_of(const CLI::App& app) { return app.get_parent() == nullptr ? app : program_of(*app.get_parent()); }
-
-std::vector<const CLI::App*> commands_of(const CLI::App& program) {
-  return program.get_subcommands([](const CLI::App*) { return true; });
-}
 
 // The long options of a command, of its subcommands and of the program.
 std::vector<const CLI::Option*> options_of(const CLI::App& command, const CLI::App& program) {
@@ -34,23 +29,7 @@ std::vector<const CLI::Option*> options_of(const CLI::App& command, const CLI::A
   return options;
 }
 
-// The words that an option allows, which its type lists as "max|longest|bucket"; none for a file or any text.
-std::vector<std::string> choices_of(const CLI::Option& option) {
-  std::vector<std::string> choices;
-  const std::string type = option.get_type_name();
-  if (type.find('|') == std::string::npos) return choices;
-  std::istringstream words(type);
-  for (std::string word; std::getline(words, word, '|');) choices.push_back(word);
-  return choices;
-}
-
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
-
-std::string joined(const std::vector<std::string>& words, const std::string& between) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : between) + word;
-  return text;
-}
 
 // Quotes text for a shell script.
 std::string shell_quoted(const std::string& text) {
@@ -116,7 +95,8 @@ std::string zsh_script(const CLI::App& program) {
     if (const auto inner = command_names(*command); !inner.empty()) out << " \\\n          '1:what:(" << joined(inner, " ") << ")'";
     out << " \\\n          '*:file:_files' ;;\n";
   }
-  out << "      esac ;;\n  esac\n}\ncompdef _m2bert m2bert\n";
+  // zsh reads a file of its fpath at the first completion, as the body of the function that completes.
+  out << "      esac ;;\n  esac\n}\ncompdef _m2bert m2bert\nif [ \"$funcstack[1]\" = _m2bert ]; then _m2bert; fi\n";
   return out.str();
 }
 

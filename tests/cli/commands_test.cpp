@@ -12,8 +12,8 @@
 namespace m2bert::test {
 namespace {
 
-const char* const all_commands[] = {"embed",   "classify", "fill-mask", "similarity", "tokenize",
-                                    "inspect", "convert",  "download",  "completion", "bench"};
+const char* const all_commands[] = {"embed",   "classify", "fill-mask",  "similarity", "tokenize", "inspect",
+                                    "convert", "download", "completion", "man",        "bench"};
 
 io::Tree only_line(const Outcome& outcome) {
   const auto lines = json_lines(outcome.out);
