@@ -8,6 +8,9 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 void bind_runtime(nb::module_& m);
+void bind_classifier(nb::module_& m);
 void bind_embedder(nb::module_& m);
+void bind_fill_mask(nb::module_& m);
+void bind_tokenizer(nb::module_& m);
 
 }  // namespace m2bert::python

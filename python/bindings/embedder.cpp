@@ -9,6 +9,8 @@
 #include <cmath>
 
 #include "m2bert/checkpoint/tensor_file.h"
+#include "m2bert/error.h"
+#include "m2bert/search/quantize.h"
 #include "python/bindings/bind.h"
 #include "python/bindings/model.h"
 #include "python/bindings/runtime.h"
@@ -22,36 +24,33 @@ class Embedder {
   Embedder(const std::string& model, const nb::dict& arguments)
       : device_(device_named(Options(arguments).get<std::string>("device"))), embedder_(load(model, Options(arguments))) {}
 
-  // How the vectors of one call are made, where it differs from the model's options.
-  struct Call {
-    std::optional<std::string> prompt;
-    std::optional<int> batch_size, dimensions;
-    std::optional<bool> normalize;
-  };
-
-  // Vectors [n, dim]. texts_hint: n, if it is known.
-  nb::object embed(nb::iterator texts, const Call& call, size_t texts_hint, const nb::object& progress) const {
-    const infer::VectorForm form = embedder_->form(call.normalize, call.dimensions);
+  // Vectors [n, dim]. options: of this call, by the names of Call. texts_hint: n, if it is known.
+  nb::object embed(nb::iterator texts, const nb::dict& options, size_t texts_hint, const nb::object& progress) const {
+    const Call call = call_of(Options(options));
+    infer::VectorForm form = embedder_->form(call.normalize, call.dimensions);
+    if (call.normalize_cut) form.normalize_last = *call.normalize_cut;
     const auto width = static_cast<size_t>(form.dim);
     std::vector<float> vectors;
     vectors.reserve(texts_hint * width);
     each_window(std::move(texts), call, progress, [&](const infer::Window& window, uint64_t first, const Stop& stop) {
       vectors.resize((first + window.texts()) * width);
-      embed(window, first, form, stop, vectors.data() + first * width);
+      embed_window(window, first, form, stop, vectors.data() + first * width);
     });
     const size_t rows = vectors.size() / width;
     return to_numpy(std::move(vectors), rows, width);
   }
 
   // The states of each text's tokens: a list of arrays [tokens, hidden].
-  nb::list token_embeddings(nb::iterator texts, const Call& call, const nb::object& progress) const {
+  nb::list token_embeddings(nb::iterator texts, const nb::dict& options, const nb::object& progress) const {
+    const Call call = call_of(Options(options));
     std::vector<std::vector<float>> states;
     each_window(std::move(texts), call, progress, [&](const infer::Window& window, uint64_t first, const Stop& stop) {
       states.resize(first + window.texts());
       for (const infer::TextBatch& batch : window.batches) {
         if (stop()) return;
-        embedder_->each_row_of_states(
-            batch, [&](size_t row, std::span<const float> values) { states[first + batch.texts[row]].assign(values.begin(), values.end()); });
+        embedder_->each_row_of_states(batch, [&](size_t row, std::span<const float> values) {
+          states[first + batch.texts[row]].assign(values.begin(), values.end());
+        });
       }
     });
     const auto hidden = static_cast<size_t>(pretrained().config.hidden_size);
@@ -63,6 +62,7 @@ class Embedder {
     return arrays;
   }
 
+  const char* device() const { return device_ == mx::Device::gpu ? "gpu" : "cpu"; }
   int dim() const { return embedder_->dim(); }
   int max_length() const { return embedder_->batcher().options().max_length; }
   int batch_size() const { return embedder_->batcher().options().batch_size; }
@@ -72,25 +72,31 @@ class Embedder {
   const models::Pretrained& pretrained() const { return embedder_->pretrained(); }
 
  private:
+  // How the vectors of one call are made, where it differs from the model's options.
+  struct Call {
+    std::optional<std::string> prompt;
+    std::optional<int> batch_size, dimensions;
+    std::optional<bool> normalize, normalize_cut;  // the whole vector, and again its first values (`dimensions`)
+  };
+
+  static Call call_of(const Options& options) {
+    return {options.get<std::string>("prompt"), options.get<int>("batch_size"), options.get<int>("dimensions"),
+            options.get<bool>("normalize"), options.get<bool>("normalize_cut")};
+  }
+
   std::unique_ptr<infer::Embedder> load(const std::string& model, const Options& options) const {
     const models::LoadOptions loading = load_options(options);
     const infer::EmbedOptions embedding = embed_options(options);
     return computed(device_, [&](const Stop&) { return std::make_unique<infer::Embedder>(load_model(model, loading), embedding); });
   }
 
-  template <class Use>
-  void each_window(nb::iterator texts, const Call& call, const nb::object& progress, Use use) const {
+  void each_window(nb::iterator texts, const Call& call, const nb::object& progress, const UseWindow& use) const {
     TextWindows windows(batcher_with(embedder_->batcher(), call.prompt, call.batch_size), std::move(texts));
-    uint64_t first = 0;
-    while (const auto window = windows.next()) {
-      compute(device_, [&](const Stop& stop) { use(*window, first, stop); });
-      first += window->texts();
-      report_progress(progress, first);
-    }
+    for_each_window(windows, device_, progress, use);
   }
 
   // Writes the vectors of the window's texts [texts, form.dim]; stops early if it is told to.
-  void embed(const infer::Window& window, uint64_t first, const infer::VectorForm& form, const Stop& stop, float* vectors) const {
+  void embed_window(const infer::Window& window, uint64_t first, const infer::VectorForm& form, const Stop& stop, float* vectors) const {
     const auto width = static_cast<std::ptrdiff_t>(form.dim);
     for (const infer::TextBatch& batch : window.batches) {
       if (stop()) return;
@@ -108,23 +114,34 @@ class Embedder {
   std::unique_ptr<infer::Embedder> embedder_;
 };
 
+// float32 [n, dim] -> int8 or uint8 [n, bytes]. The ranges of int8 and uint8 are [2, dim], lowest and highest; without them, the vectors'.
+nb::object quantize(const nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>& vectors, const std::string& precision,
+                    const std::optional<nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>>& ranges) {
+  const size_t rows = vectors.shape(0), dim = vectors.shape(1);
+  const std::span<const float> values(vectors.data(), rows * dim);
+  const search::Precision kind = search::precision_named(precision);
+  search::Ranges ends;
+  if (ranges) {
+    require(ranges->shape(0) == 2 && ranges->shape(1) == dim, "ranges: wants an array of shape (2, ", dim, ")");
+    ends = {{ranges->data(), ranges->data() + dim}, {ranges->data() + dim, ranges->data() + 2 * dim}};
+  } else if (search::is_scalar(kind)) {
+    search::widen(ends, values, dim);
+  }
+  const search::Quantizer quantizer(kind, dim, ends);
+  std::vector<uint8_t> bytes = quantizer.encode(values);
+  if (kind == search::Precision::uint8 || kind == search::Precision::ubinary)
+    return to_numpy(std::move(bytes), rows, quantizer.row_bytes());
+  return to_numpy(std::vector<int8_t>(bytes.begin(), bytes.end()), rows, quantizer.row_bytes());
+}
+
 }  // namespace
 
 void bind_embedder(nb::module_& m) {
   nb::class_<Embedder>(m, "Embedder")
       .def(nb::init<const std::string&, const nb::dict&>(), "model"_a, "options"_a)
-      .def(
-          "embed",
-          [](const Embedder& self, nb::iterator texts, size_t texts_hint, std::optional<std::string> prompt, std::optional<int> batch_size,
-             std::optional<bool> normalize, std::optional<int> dimensions,
-             const nb::object& progress) { return self.embed(std::move(texts), {prompt, batch_size, dimensions, normalize}, texts_hint, progress); },
-          "texts"_a, "texts_hint"_a = 0, "prompt"_a = nb::none(), "batch_size"_a = nb::none(), "normalize"_a = nb::none(),
-          "dimensions"_a = nb::none(), "progress"_a = nb::none())
-      .def(
-          "token_embeddings",
-          [](const Embedder& self, nb::iterator texts, std::optional<std::string> prompt, std::optional<int> batch_size,
-             const nb::object& progress) { return self.token_embeddings(std::move(texts), {prompt, batch_size, {}, {}}, progress); },
-          "texts"_a, "prompt"_a = nb::none(), "batch_size"_a = nb::none(), "progress"_a = nb::none())
+      .def("embed", &Embedder::embed, "texts"_a, "call"_a, "texts_hint"_a, "progress"_a.none())
+      .def("token_embeddings", &Embedder::token_embeddings, "texts"_a, "call"_a, "progress"_a.none())
+      .def_prop_ro("device", &Embedder::device)
       .def_prop_ro("dim", &Embedder::dim)
       .def_prop_ro("max_length", &Embedder::max_length)
       .def_prop_ro("batch_size", &Embedder::batch_size)
@@ -135,7 +152,9 @@ void bind_embedder(nb::module_& m) {
       .def_prop_ro("dtype", [](const Embedder& self) { return checkpoint::dtype_name(self.pretrained().dtype); })
       .def_prop_ro("prompts", [](const Embedder& self) { return self.pretrained().prompts; })
       .def_prop_ro("default_prompt", [](const Embedder& self) { return self.pretrained().default_prompt; })
+      .def_prop_ro("tokenizer", [](const Embedder& self) { return self.pretrained().tokenizer; })
       .def_prop_ro("similarity", [](const Embedder& self) { return self.pretrained().similarity; });
+  m.def("quantize", &quantize, "vectors"_a, "precision"_a, "ranges"_a = nb::none());
 }
 
 }  // namespace m2bert::python

@@ -14,12 +14,6 @@ infer::PadMode pad_named(const std::string& name) {
   fail("pad '", name, "': it can be 'max', 'longest' or 'bucket'");
 }
 
-tokenize::TruncationSide truncation_side_named(const std::string& name) {
-  if (name == "right") return tokenize::TruncationSide::right;
-  if (name == "left") return tokenize::TruncationSide::left;
-  fail("truncation_side '", name, "': it can be 'right' or 'left'");
-}
-
 }  // namespace
 
 void Options::wrong_type(const char* name, nb::handle value) {
@@ -59,15 +53,17 @@ infer::EmbedOptions embed_options(const Options& options) {
   return how;
 }
 
+tokenize::TruncationSide truncation_side_named(const std::string& name) {
+  if (name == "right") return tokenize::TruncationSide::right;
+  if (name == "left") return tokenize::TruncationSide::left;
+  fail("truncation_side '", name, "': it can be 'right' or 'left'");
+}
+
 infer::Batcher batcher_with(const infer::Batcher& batcher, const std::optional<std::string>& prompt, std::optional<int> batch_size) {
   infer::BatchOptions options = batcher.options();
   if (prompt) options.prompt = *prompt;
   if (batch_size) options.batch_size = *batch_size;
   return {batcher.tokenizer(), std::move(options)};
-}
-
-void report_progress(nb::handle progress, uint64_t texts_done) {
-  if (!progress.is_none()) progress(texts_done);
 }
 
 }  // namespace m2bert::python

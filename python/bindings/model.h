@@ -1,8 +1,10 @@
 #pragma once
 // Loading models with options that Python gives, and what all models have in common.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -46,27 +48,20 @@ models::Pretrained load_model(const std::string& path, const models::LoadOptions
 // pad, max_length, batch_size, truncation_side, reference_cut, pooling, normalize, dimensions, prompt.
 infer::EmbedOptions embed_options(const Options& options);
 
+// "right" or "left".
+tokenize::TruncationSide truncation_side_named(const std::string& name);
+
 // The batcher with another prompt or batch size where they are given.
 infer::Batcher batcher_with(const infer::Batcher& batcher, const std::optional<std::string>& prompt, std::optional<int> batch_size);
 
-// progress(texts_done), unless it is None.
-void report_progress(nb::handle progress, uint64_t texts_done);
-
 // A numpy array [rows, columns], or [rows] if columns is absent, that owns the values.
 template <class T>
-nb::object to_numpy(std::vector<T> values, size_t rows, std::optional<size_t> columns = std::nullopt);
-
-}  // namespace m2bert::python
-
-#include <nanobind/ndarray.h>
-
-#include <memory>
-
-template <class T>
-nanobind::object m2bert::python::to_numpy(std::vector<T> values, size_t rows, std::optional<size_t> columns) {
+nb::object to_numpy(std::vector<T> values, size_t rows, std::optional<size_t> columns = std::nullopt) {
   auto owned = std::make_unique<std::vector<T>>(std::move(values));
   T* data = owned->data();
   const nb::capsule owner(owned.release(), [](void* all) noexcept { delete static_cast<std::vector<T>*>(all); });
   const size_t shape[2] = {rows, columns.value_or(1)};
   return nb::cast(nb::ndarray<nb::numpy, T>(data, columns ? 2 : 1, shape, owner));
 }
+
+}  // namespace m2bert::python

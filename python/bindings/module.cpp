@@ -11,5 +11,8 @@ NB_MODULE(_core, m) {
   nb::exception<m2bert::Error>(m, "Error", PyExc_ValueError);
   m.attr("__version__") = M2BERT_VERSION;
   bind_runtime(m);
+  bind_tokenizer(m);
+  bind_classifier(m);
   bind_embedder(m);
+  bind_fill_mask(m);
 }

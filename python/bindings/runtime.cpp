@@ -142,8 +142,9 @@ void compute(const mx::Device& device, const std::function<void(const Stop&)>& w
 
 void bind_runtime(nb::module_& m) {
   m.def("set_threads", &set_threads, "n"_a,
-        "Sets the number of threads that compute, for all models of the process; 0: all that the process may use.");
-  m.def("threads", &threads, "The number of threads that compute.");
+        "Sets the number of threads that compute, for all models of the process; 0: all that the process may use.\n\n"
+        ">>> m2bert.set_threads(0)");
+  m.def("threads", &threads, "The number of threads that compute.\n\n>>> m2bert.threads() >= 1\nTrue");
   m.def("shares_arrays", [](const mx::array&) {}, "array"_a);
   nb::module_::import_("atexit").attr("register")(nb::cpp_function(&stop_computer));
 }

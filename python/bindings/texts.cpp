@@ -1,7 +1,5 @@
 #include "python/bindings/texts.h"
 
-#include "python/bindings/runtime.h"
-
 namespace m2bert::python {
 namespace {
 
@@ -86,6 +84,15 @@ std::optional<infer::Window> TextWindows::next() {
   });
   if (window) returned_ += window->texts();
   return window;
+}
+
+void for_each_window(TextWindows& windows, const mx::Device& device, const nb::object& progress, const UseWindow& use) {
+  uint64_t first = 0;
+  while (const auto window = windows.next()) {
+    compute(device, [&](const Stop& stop) { use(*window, first, stop); });
+    first += window->texts();
+    if (!progress.is_none()) progress(first);
+  }
 }
 
 std::string text_of(nb::handle value, const std::string& what) {

@@ -12,13 +12,14 @@
 
 #include "m2bert/infer/batches.h"
 #include "m2bert/infer/read_ahead.h"
+#include "python/bindings/runtime.h"
 
 namespace m2bert::python {
 
 namespace nb = nanobind;
 
-// Reads str, or pairs of str, from a Python iterator. Python runs on the calling thread alone; a thread of its own tokenizes and batches ahead.
-// The batches are those of Batcher::for_each_window.
+// Reads str, or pairs of str, from a Python iterator. Python runs on the calling thread alone; a thread of its own tokenizes and batches
+// ahead. The batches are those of Batcher::for_each_window.
 class TextWindows {
  public:
   // pairs: the iterator yields (first, second).
@@ -57,6 +58,10 @@ class TextWindows {
   std::shared_ptr<Queue> queue_;
   std::unique_ptr<infer::ReadAhead<infer::Window>> ahead_;
 };
+
+// Calls `use` through compute() with each window, and the number of texts before it; after each, progress(texts_done) unless it is None.
+using UseWindow = std::function<void(const infer::Window& window, uint64_t first, const Stop& stop)>;
+void for_each_window(TextWindows& windows, const mx::Device& device, const nb::object& progress, const UseWindow& use);
 
 // The UTF-8 of a str. UnicodeEncodeError for a lone surrogate; TypeError, which starts with `what`, unless it is a str.
 std::string text_of(nb::handle value, const std::string& what);

@@ -68,4 +68,5 @@ def import_core() -> ModuleType:
             f"m2bert and this build of MLX {MLX_VERSION} cannot share arrays, because they use different versions of nanobind; run: "
             f"pip install --force-reinstall m2bert mlx=={MLX_VERSION}") from error
     core.Error.__module__ = "m2bert"
+    core.Error.__doc__ = "Bad input, a bad option or a broken file; the message says what to do. A ValueError."
     return core

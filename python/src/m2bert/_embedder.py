@@ -12,6 +12,7 @@ import numpy.typing as npt
 from . import _core
 from ._model import Model
 from ._texts import Progress, Reporter, Source, Texts
+from ._tokenizer import Tokenizer
 
 Vectors = npt.NDArray[np.float32]
 Precision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -107,11 +108,171 @@ class Embedder(Model["_core.Embedder"]):
         >>> embedder.embed(f"Butterfly {i}" for i in range(3)).shape
         (3, 384)
         """
-        literal = None if prompt is None else self.prompts.get(prompt, prompt)
-        return self._embed(Source(texts), prompt=literal, progress=progress)
+        return self._embed(Source(texts), progress, prompt=self._literal(prompt))
+
+    def encode(self, sentences: Texts, prompt_name: str | None = None, prompt: str | None = None, batch_size: int | None = None,
+               show_progress_bar: bool | None = None, output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+               precision: Precision = "float32", convert_to_numpy: bool = True, convert_to_tensor: bool = False, device: str | None = None,
+               normalize_embeddings: bool = False, truncate_dim: int | None = None) -> Any:
+        """The vectors of sentences, with the arguments of sentence-transformers' encode.
+
+        Args:
+            sentences: A str or any iterable of str.
+            prompt_name: One of the model's prompts.
+            prompt: A text put in front of each sentence; `prompt_name` is ignored then.
+            batch_size: Default: that of the constructor.
+            show_progress_bar: Default: shown if the logger "m2bert" shows INFO.
+            output_value: "token_embeddings": a list of arrays [tokens, hidden size], the states of each sentence's tokens.
+            precision: Of the values: "float32", "int8", "uint8", "binary" or "ubinary". int8 and uint8 divide the range of these vectors.
+            convert_to_numpy: False returns a list of torch tensors.
+            convert_to_tensor: Returns one torch tensor.
+            device: Only the model's own; a model computes where it was loaded.
+            normalize_embeddings: Scales vectors to length 1, also where the model does not.
+            truncate_dim: The first values only.
+
+        Returns:
+            float32 [n, dim], or [dim] for one str.
+
+        >>> embedder.encode(["Monarchs migrate south."], normalize_embeddings=True, truncate_dim=64).shape
+        (1, 64)
+        """
+        if device is not None and device != self._device:
+            raise ValueError(f"device={device!r}: the model computes on {self._device!r}; Embedder(device=...) chooses")
+        if show_progress_bar is None:
+            show_progress_bar = _logger.isEnabledFor(logging.INFO)
+        literal = prompt if prompt is not None else self._named(prompt_name)
+        source = Source(sentences, "sentences")
+        result: Any
+        if output_value == "token_embeddings":
+            result = self._token_embeddings(source, show_progress_bar, precision, literal, batch_size, normalize_embeddings, truncate_dim)
+            to_torch = convert_to_tensor or not convert_to_numpy
+            if to_torch:
+                result = [_tensor(states) for states in result]
+            return result[0] if source.single else result
+        if output_value != "sentence_embedding":
+            raise ValueError(f"output_value={output_value!r}: it can be 'sentence_embedding' or 'token_embeddings'")
+        result = self._embed(source, show_progress_bar, prompt=literal, batch_size=batch_size, dimensions=truncate_dim,
+                             normalize=True if normalize_embeddings and truncate_dim is None else None,
+                             normalize_cut=None if truncate_dim is None else normalize_embeddings)
+        if precision != "float32":
+            result = quantize(result[None], precision)[0] if source.single else quantize(result, precision)
+        if convert_to_tensor:
+            return _tensor(result)
+        return result if convert_to_numpy else _tensor(result) if source.single else list(_tensor(result))
+
+    def encode_query(self, sentences: Texts, **arguments: Any) -> Any:
+        """encode() with the model's prompt "query", if it has one.
+
+        >>> embedder.encode_query("Where do monarchs go?").shape
+        (384,)
+        """
+        return self._encode_as(("query",), sentences, arguments)
+
+    def encode_document(self, sentences: Texts, **arguments: Any) -> Any:
+        """encode() with the model's prompt "document", "passage" or "corpus", if it has one.
+
+        >>> embedder.encode_document(["Monarchs migrate south."]).shape
+        (1, 384)
+        """
+        return self._encode_as(("document", "passage", "corpus"), sentences, arguments)
+
+    def _encode_as(self, names: tuple[str, ...], sentences: Texts, arguments: dict[str, Any]) -> Any:
+        if arguments.get("prompt") is None and arguments.get("prompt_name") is None:
+            arguments["prompt"] = next((self.prompts[name] for name in names if name in self.prompts), "")
+        return self.encode(sentences, **arguments)
+
+    def similarity(self, a: npt.ArrayLike, b: npt.ArrayLike) -> Vectors:
+        """How similar each vector of `a` [n, dim] is to each of `b` [m, dim], by the model's measure: cosine unless its folder says dot,
+        euclidean or manhattan (distances, negated).
+
+        Returns:
+            float32 [n, m].
+
+        >>> vectors = embedder.embed(["A king.", "A queen.", "A tractor."])
+        >>> similarity = embedder.similarity(vectors, vectors)
+        >>> bool(similarity[0, 1] > similarity[0, 2])
+        True
+        """
+        return _similarity(self._model.similarity or "cosine", _rows(a), _rows(b))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.
+
+        >>> embedder.tokenizer("Monarchs").tokens
+        ['[CLS]', 'monarchs', '[SEP]']
+        """
+        return Tokenizer._of(self._model.tokenizer)
+
+    @property
+    def _device(self) -> str:
+        return self._model.device
+
+    def _literal(self, prompt: str | None) -> str | None:
+        return None if prompt is None else self.prompts.get(prompt, prompt)
+
+    def _named(self, prompt_name: str | None) -> str | None:
+        if prompt_name is not None and prompt_name not in self.prompts:
+            raise ValueError(f"prompt_name={prompt_name!r}: the model's prompts are {sorted(self.prompts)}")
+        return None if prompt_name is None else self.prompts[prompt_name]
 
     def _embed(self, source: Source, progress: Progress, **call: Any) -> Vectors:
         model = self._model
         with Reporter(progress, source.count) as reporter:
-            vectors = model.embed(iter(source), source.count or 0, progress=reporter.function, **call)
+            vectors = model.embed(iter(source), call, source.count or 0, reporter.function)
         return vectors[0] if source.single else vectors
+
+    def _token_embeddings(self, source: Source, progress: Progress, precision: Precision, prompt: str | None, batch_size: int | None,
+                          normalize: bool, dimensions: int | None) -> list[Vectors]:
+        if precision != "float32" or normalize or dimensions is not None:
+            raise ValueError("token_embeddings are the states of tokens as they are: precision, normalize_embeddings and truncate_dim do not "
+                             "go with them")
+        model = self._model
+        with Reporter(progress, source.count) as reporter:
+            return model.token_embeddings(iter(source), {"prompt": prompt, "batch_size": batch_size}, reporter.function)
+
+
+def quantize(vectors: Vectors, precision: Precision, ranges: Vectors | None = None) -> npt.NDArray[Any]:
+    """float32 vectors [n, dim] in fewer bytes, as sentence-transformers' quantize_embeddings makes them.
+
+    Args:
+        vectors: float32 [n, dim].
+        precision: "int8" or "uint8": [n, dim]; "binary" or "ubinary": a bit a value, [n, dim / 8].
+        ranges: For int8 and uint8 the lowest and highest value of each dimension, [2, dim]. Default: those of the vectors.
+
+    >>> m2bert.quantize(embedder.embed(["Monarchs migrate south."]), "binary").shape
+    (1, 48)
+    """
+    if precision == "float32":
+        return vectors
+    if precision in ("int8", "uint8") and ranges is None and len(vectors) < 100:
+        _logger.warning("%s values divide the range of %d vectors, which is little to go by; quantize(ranges=...) gives another",
+                        precision, len(vectors))
+    floats = None if ranges is None else np.ascontiguousarray(ranges, np.float32)
+    return _core.quantize(np.ascontiguousarray(vectors, np.float32), precision, floats)
+
+
+def _rows(vectors: npt.ArrayLike) -> Vectors:
+    array = np.asarray(vectors, np.float32)
+    return array[None] if array.ndim == 1 else array
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+
+
+def _similarity(measure: str, a: Vectors, b: Vectors) -> Vectors:
+    if measure == "cosine":
+        return _unit(a) @ _unit(b).T
+    if measure == "dot":
+        return a @ b.T
+    order = {"euclidean": 2, "manhattan": 1}[measure]
+    return -np.stack([np.linalg.norm(b - row, ord=order, axis=1) for row in a])
+
+
+def _tensor(array: npt.NDArray[Any]) -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("tensors need torch, which is not installed; convert_to_numpy=True returns numpy arrays") from None
+    return torch.from_numpy(array)
