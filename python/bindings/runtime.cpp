@@ -1,6 +1,5 @@
 #include "python/bindings/runtime.h"
 
-#include <nanobind/nanobind.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -51,7 +50,7 @@ class Computer {
     jobs_.push_back(job);
     changed_.notify_one();
   }
-  void stop() {
+  void join() {
     if (getpid() != process_) return;
     add(nullptr);
     thread_.join();
@@ -85,6 +84,13 @@ class Computer {
   std::thread thread_;
 };
 
+// Python ends: work stops, and threads that wait for it no longer return to Python.
+std::atomic<bool> ending = false;
+
+void stay_if_ending() {
+  while (ending) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
 // Never freed: a forked process could not join its thread. The GIL protects it.
 Computer* computer = nullptr;
 
@@ -99,17 +105,20 @@ Computer& started_computer() {
 
 // What Python's handlers of signals raise; null: nothing.
 std::exception_ptr raised_by_signal() {
+  stay_if_ending();
   const nb::gil_scoped_acquire gil;
   return PyErr_CheckSignals() == 0 ? nullptr : std::make_exception_ptr(nb::python_error());
 }
 
-void stop_computer() {
-  if (!computer) return;
+void end() {
+  ending = true;
   const nb::gil_scoped_release released;
-  computer->stop();
+  if (computer) computer->join();
 }
 
 }  // namespace
+
+WithoutGil::~WithoutGil() { stay_if_ending(); }
 
 void check_signals() {
   if (const auto raised = raised_by_signal()) std::rethrow_exception(raised);
@@ -128,10 +137,10 @@ void compute(const mx::Device& device, const std::function<void(const Stop&)>& w
   std::exception_ptr raised;
   const auto job = std::make_shared<Job>([&] {
     mx::set_default_device(device);
-    work([&] { return stop.load(); });
+    work([&] { return stop || ending; });
   });
   started_computer().add(job);
-  const nb::gil_scoped_release released;
+  const WithoutGil released;
   while (!job->wait(std::chrono::milliseconds(50))) {
     if (!raised) raised = raised_by_signal();
     if (raised) stop = true;
@@ -146,7 +155,7 @@ void bind_runtime(nb::module_& m) {
         ">>> m2bert.set_threads(0)");
   m.def("threads", &threads, "The number of threads that compute.\n\n>>> m2bert.threads() >= 1\nTrue");
   m.def("shares_arrays", [](const mx::array&) {}, "array"_a);
-  nb::module_::import_("atexit").attr("register")(nb::cpp_function(&stop_computer));
+  nb::module_::import_("atexit").attr("register")(nb::cpp_function(&end));
 }
 
 }  // namespace m2bert::python

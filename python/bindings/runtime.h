@@ -1,5 +1,7 @@
 #pragma once
 // The thread that computes with MLX for Python, and signals.
+#include <nanobind/nanobind.h>
+
 #include <functional>
 #include <optional>
 #include <string>
@@ -27,6 +29,19 @@ auto computed(const mx::Device& device, Work&& work) {
   compute(device, [&](const Stop& stop) { result.emplace(work(stop)); });
   return *std::move(result);
 }
+
+// Releases the GIL for its lifetime. When Python ends, a daemon thread that is in it stays there: taking the GIL would end that thread in
+// the middle of C++ code.
+class WithoutGil {
+ public:
+  WithoutGil() : released_(std::in_place) {}
+  ~WithoutGil();
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  std::optional<nanobind::gil_scoped_release> released_;
+};
 
 // Runs Python's handlers of signals, takes the GIL for it, and throws what they raise.
 void check_signals();

@@ -50,7 +50,7 @@ TextWindows::TextWindows(infer::Batcher batcher, nb::iterator texts, bool pairs)
 
 TextWindows::~TextWindows() {
   queue_->end();
-  const nb::gil_scoped_release released;
+  const WithoutGil released;
   ahead_.reset();
 }
 
@@ -77,7 +77,7 @@ void TextWindows::read() {
 
 std::optional<infer::Window> TextWindows::next() {
   read();
-  const nb::gil_scoped_release released;
+  const WithoutGil released;
   auto window = ahead_->next([] {
     check_signals();
     return false;

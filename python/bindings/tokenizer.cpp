@@ -6,12 +6,15 @@
 #include <nanobind/stl/string_view.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
+
 #include "m2bert/error.h"
 #include "m2bert/threads.h"
 #include "m2bert/tokenize/characters.h"
 #include "m2bert/tokenize/wordpiece.h"
 #include "python/bindings/bind.h"
 #include "python/bindings/model.h"
+#include "python/bindings/runtime.h"
 #include "python/bindings/texts.h"
 
 namespace m2bert::python {
@@ -82,7 +85,7 @@ nb::list encode_batch(const WordPiece& tokenizer, nb::handle texts, const nb::ob
   options.truncation_side = truncation_side ? truncation_side_named(*truncation_side) : tokenizer.settings().truncation_side;
   options.add_special_tokens = add_special_tokens;
   auto encodings = [&] {
-    const nb::gil_scoped_release released;
+    const WithoutGil released;
     return encode(tokenizer, inputs, options, pairs);
   }();
   nb::list results;

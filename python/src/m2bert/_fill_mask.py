@@ -14,7 +14,7 @@ from ._tokenizer import Tokenizer
 class FillMask(Model["_core.FillMask"]):
     """Predictions for the tokens at [MASK], with a model that has a masked-LM head. The arguments are those of Embedder.
 
-    >>> fill_mask = m2bert.FillMask(masked_lm_model)
+    >>> fill_mask = m2bert.FillMask(checkpoint, config=recipe)
     >>> masks = fill_mask("Monarchs [MASK] south.", top_k=3)
     >>> len(masks), len(masks[0]["guesses"])
     (1, 3)

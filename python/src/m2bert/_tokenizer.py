@@ -83,8 +83,8 @@ class Tokenizer:
     def decode(self, ids: Iterable[int] | npt.NDArray[np.integer], skip_special_tokens: bool = True) -> str:
         """The text of ids.
 
-        >>> tokenizer.decode([101, 2630, 8897, 102])
-        'blue butterfly'
+        >>> tokenizer.decode(tokenizer("Blue butterflies!").ids)
+        'blue butterflies!'
         """
         return self._tokenizer.decode([int(id) for id in ids], skip_special_tokens)
 
