@@ -90,8 +90,8 @@ function(m2bert_shared_library)
   set_target_properties(m2bert_shared PROPERTIES OUTPUT_NAME m2bert LINKER_LANGUAGE CXX)
   m2bert_installed_library(m2bert_shared m2bert)
   target_link_libraries(m2bert_shared PRIVATE ${folders})  # for their dependencies; all their objects are already in
-  if(NOT APPLE)  # a program with another version of Boost must not share its symbols
-    target_link_options(m2bert_shared PRIVATE LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/hide_boost.map)
+  if(NOT APPLE)  # a program must not share symbols of Boost, spdlog and others, whose versions may be others
+    target_link_options(m2bert_shared PRIVATE LINKER:--version-script=${PROJECT_SOURCE_DIR}/cmake/exports.map)
   endif()
   if(TARGET m2bert_ops)
     target_link_libraries(m2bert_shared PUBLIC m2bert_ops)

@@ -1,10 +1,13 @@
-# Finds MLX (MLX_ROOT, then the Python wheel of M2BERT_PYTHON, then Homebrew) and defines the target m2bert_mlx.
+# Finds MLX (MLX_ROOT, then the Python wheel of M2BERT_PYTHON, of the Python that builds m2bert's wheel or of .venv, then Homebrew) and defines the target m2bert_mlx.
 # The wheel's own CMake package is not used, because the CUDA wheel's requires the CUDA toolkit, which a build does not need.
 set(MLX_ROOT "" CACHE PATH "Folder that holds MLX's include/ and lib/")
 set(M2BERT_PYTHON "" CACHE FILEPATH "Python that has the mlx wheel installed")
 
 if(NOT MLX_ROOT)
   set(candidates ${M2BERT_PYTHON} ${PROJECT_SOURCE_DIR}/.venv/bin/python $ENV{VIRTUAL_ENV}/bin/python python3)
+  if(SKBUILD)
+    list(PREPEND candidates ${Python_EXECUTABLE})
+  endif()
   foreach(python ${candidates})
     execute_process(COMMAND ${python} -c "import importlib.util as u; print(u.find_spec('mlx').submodule_search_locations[0])"
                     OUTPUT_VARIABLE found OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
@@ -39,8 +42,11 @@ add_library(mlx SHARED IMPORTED GLOBAL)
 set_target_properties(mlx PROPERTIES IMPORTED_LOCATION ${MLX_LIBRARY})
 target_include_directories(mlx SYSTEM INTERFACE ${MLX_ROOT}/include)
 
+option(M2BERT_OPENBLAS "Put OpenBLAS in front of the BLAS of MLX's Linux wheel" ON)
+
 add_library(m2bert_mlx INTERFACE)
-if(NOT APPLE)
+set(M2BERT_BLAS_RPATH "")
+if(M2BERT_OPENBLAS AND NOT APPLE)
   # The Linux wheel contains netlib's slow reference BLAS. A library linked before libmlx overrides its cblas symbols.
   # The OpenMP build of OpenBLAS shares one thread pool with oneDNN and our kernels.
   find_library(OPENBLAS_LIBRARY NAMES openblas PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp NO_DEFAULT_PATH)

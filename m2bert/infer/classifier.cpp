@@ -46,10 +46,11 @@ Classifier::BatchScores Classifier::scores(const data::Batch& batch) const {
   return {models::to_floats(logits), models::to_floats(scores_of(logits, task_))};
 }
 
-Classes Classifier::classify(const Window& window, uint64_t first) const {
+Classes Classifier::classify(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
   const size_t width = labels_.size();
   Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
   for (const TextBatch& batch : window.batches) {
+    if (stop && stop()) return {};
     const std::vector<float> rows = scores(batch).scores;
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);

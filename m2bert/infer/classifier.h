@@ -29,7 +29,8 @@ class Classifier {
   // The scores of pairs, as of a cross-encoder: texts [n] with seconds [n]. Error if their numbers differ.
   Classes operator()(std::span<const std::string> texts, std::span<const std::string> seconds) const;
   // The scores of a window's texts. first: the number of texts before it, for errors.
-  Classes classify(const Window& window, uint64_t first) const;
+  // stop is called before each batch: true aborts and returns an empty result.
+  Classes classify(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
   // The logits [rows, labels] of one batch, and the scores. Call it from the thread that owns MLX.
   struct BatchScores {
     std::vector<float> logits, scores;

@@ -46,10 +46,12 @@ std::vector<FilledMask> FillMask::fill(const mx::array& logits_of_masks, std::sp
   return filled;
 }
 
-std::vector<std::vector<FilledMask>> FillMask::fill(const Window& window, uint64_t first, int top_k) const {
+std::vector<std::vector<FilledMask>> FillMask::fill(const Window& window, uint64_t first, int top_k,
+                                                    const std::function<bool()>& stop) const {
   require(top_k >= 1, "top_k ", top_k, ": wants at least 1");
   std::vector<std::vector<FilledMask>> results(window.texts());
   for (const TextBatch& batch : window.batches) {
+    if (stop && stop()) return {};
     std::vector<std::vector<int>> masks;
     for (int row = 0; row < batch.rows; ++row) masks.push_back(masks_of(batch, row, pretrained_.tokenizer.mask_id()));
     if (std::all_of(masks.begin(), masks.end(), [](const auto& positions) { return positions.empty(); })) continue;

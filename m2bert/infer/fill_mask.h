@@ -27,7 +27,8 @@ class FillMask {
   // The masks of every text, in order; none for a text without [MASK] within the maximum length.
   std::vector<std::vector<FilledMask>> operator()(std::span<const std::string> texts, int top_k) const;
   // Those of a window's texts. first: the number of texts before it, for errors.
-  std::vector<std::vector<FilledMask>> fill(const Window& window, uint64_t first, int top_k) const;
+  // stop is called before each batch: true aborts and returns an empty result.
+  std::vector<std::vector<FilledMask>> fill(const Window& window, uint64_t first, int top_k, const std::function<bool()>& stop = {}) const;
 
   const Batcher& batcher() const { return batcher_; }
   const models::Pretrained& pretrained() const { return pretrained_; }

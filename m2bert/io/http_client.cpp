@@ -1,7 +1,5 @@
 #include "m2bert/io/http_client.h"
 
-#include <curl/curl.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -9,6 +7,7 @@
 #include <exception>
 #include <thread>
 
+#include "m2bert/io/net/curl_library.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/progress.h"
@@ -25,8 +24,12 @@ class BrokenConnection : public HttpError {
   using HttpError::HttpError;
 };
 
-using CurlUrl = std::unique_ptr<CURLU, decltype(&curl_url_cleanup)>;
-using CurlList = std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)>;
+struct CurlFree {
+  void operator()(CURLU* url) const { curl().url_cleanup(url); }
+  void operator()(curl_slist* list) const { curl().slist_free_all(list); }
+};
+using CurlUrl = std::unique_ptr<CURLU, CurlFree>;
+using CurlList = std::unique_ptr<curl_slist, CurlFree>;
 
 std::string lowered(std::string_view text) {
   std::string out(text);
@@ -47,16 +50,16 @@ bool has_control(std::string_view text) {
 
 std::string part(CURLU* url, CURLUPart what, unsigned flags = 0) {
   char* text = nullptr;
-  if (curl_url_get(url, what, &text, flags) != CURLUE_OK || !text) return "";
+  if (curl().url_get(url, what, &text, flags) != CURLUE_OK || !text) return "";
   std::string out = text;
-  curl_free(text);
+  curl().free(text);
   return out;
 }
 
 CurlUrl parse_url(const std::string& url) {
-  CurlUrl parts(curl_url(), curl_url_cleanup);
+  CurlUrl parts(curl().url());
   require(parts != nullptr, "out of memory for a URL");
-  const bool good = !has_control(url) && curl_url_set(parts.get(), CURLUPART_URL, url.c_str(), CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+  const bool good = !has_control(url) && curl().url_set(parts.get(), CURLUPART_URL, url.c_str(), CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
   require(good, "'", shown_url(url), "' is not a URL");
   return parts;
 }
@@ -122,7 +125,7 @@ std::string redirect_target(const std::string& from, const std::string& location
   const std::string before = part(parts.get(), CURLUPART_SCHEME);
   const std::string shown = shown_url(location);
   const bool good =
-      !has_control(location) && curl_url_set(parts.get(), CURLUPART_URL, location.c_str(), CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+      !has_control(location) && curl().url_set(parts.get(), CURLUPART_URL, location.c_str(), CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
   require(good, shown_url(from), ": redirects to '", shown, "', which is not a URL");
   const std::string after = part(parts.get(), CURLUPART_SCHEME);
   require(after == "http" || after == "https", shown_url(from), ": redirects to '", shown, "'; only http and https are followed");
@@ -163,13 +166,13 @@ std::optional<uint64_t> header_number(const std::string* value) {
 }
 
 struct HttpClient::Handle {
-  CURL* curl = nullptr;
+  CURL* easy = nullptr;
   Handle() {
-    static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
-    if (ready == CURLE_OK) curl = curl_easy_init();
-    require(curl != nullptr, "libcurl cannot be started");
+    static const CURLcode ready = curl().global_init(CURL_GLOBAL_DEFAULT);
+    if (ready == CURLE_OK) easy = curl().easy_init();
+    require(easy != nullptr, "libcurl cannot be started");
   }
-  ~Handle() { curl_easy_cleanup(curl); }
+  ~Handle() { curl().easy_cleanup(easy); }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
 };
@@ -246,14 +249,15 @@ HttpClient::HttpClient(HttpOptions options) : options_(std::move(options)), hand
 HttpClient::~HttpClient() = default;
 
 HttpResponse HttpClient::one_hop(const HttpRequest& request, const std::string& url, HttpHeaders first) {
-  CURL* curl = handle_->curl;
+  const CurlLibrary& library = curl();
+  CURL* easy = handle_->easy;
   Hop hop{.request = request};
   hop.response.url = url;
   hop.response.first_headers = std::move(first);
   char error[CURL_ERROR_SIZE] = "";
-  CurlList headers(nullptr, curl_slist_free_all);
+  CurlList headers;
   const auto add = [&](const std::string& line) {
-    curl_slist* longer = curl_slist_append(headers.get(), line.c_str());
+    curl_slist* longer = library.slist_append(headers.get(), line.c_str());
     require(longer != nullptr, "out of memory for a request");
     if (!headers) headers.reset(longer);  // otherwise it was appended to the list
   };
@@ -261,37 +265,37 @@ HttpResponse HttpClient::one_hop(const HttpRequest& request, const std::string& 
   if (!options_.token.empty() && origin_of(url) == options_.token_origin) add("Authorization: Bearer " + options_.token);
   const std::string range = std::to_string(request.sink ? request.sink->offset() : 0) + "-";
 
-  curl_easy_reset(curl);  // keeps open connections
-  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-  curl_easy_setopt(curl, CURLOPT_NOBODY, request.head ? 1L : 0L);
-  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
-  curl_easy_setopt(curl, CURLOPT_USERAGENT, options_.user_agent.c_str());
-  curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  if (range != "0-") curl_easy_setopt(curl, CURLOPT_RANGE, range.c_str());
-  if (const char* file = certificates()) curl_easy_setopt(curl, CURLOPT_CAINFO, file);
-  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options_.connect_timeout.count()));
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 32L);  // bytes a second: slower counts as stalled
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall_timeout.count()));
-  curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
-  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, &Hop::on_header);
-  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &hop);
-  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &Hop::on_body);
-  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &hop);
-  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Hop::on_progress);
-  const CURLcode code = curl_easy_perform(curl);
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, nullptr);
+  library.easy_reset(easy);  // keeps open connections
+  library.easy_setopt(easy, CURLOPT_URL, url.c_str());
+  library.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  library.easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  library.easy_setopt(easy, CURLOPT_NOBODY, request.head ? 1L : 0L);
+  library.easy_setopt(easy, CURLOPT_HTTPHEADER, headers.get());
+  library.easy_setopt(easy, CURLOPT_USERAGENT, options_.user_agent.c_str());
+  library.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  if (range != "0-") library.easy_setopt(easy, CURLOPT_RANGE, range.c_str());
+  if (const char* file = certificates()) library.easy_setopt(easy, CURLOPT_CAINFO, file);
+  library.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  library.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, static_cast<long>(options_.connect_timeout.count()));
+  library.easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 32L);  // bytes a second: slower counts as stalled
+  library.easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall_timeout.count()));
+  library.easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L << 10);
+  library.easy_setopt(easy, CURLOPT_ERRORBUFFER, error);
+  library.easy_setopt(easy, CURLOPT_HEADERFUNCTION, &Hop::on_header);
+  library.easy_setopt(easy, CURLOPT_HEADERDATA, &hop);
+  library.easy_setopt(easy, CURLOPT_WRITEFUNCTION, &Hop::on_body);
+  library.easy_setopt(easy, CURLOPT_WRITEDATA, &hop);
+  library.easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+  library.easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, &Hop::on_progress);
+  const CURLcode code = library.easy_perform(easy);
+  library.easy_setopt(easy, CURLOPT_ERRORBUFFER, nullptr);
   if (hop.thrown) std::rethrow_exception(hop.thrown);
   throw_if_interrupted();
   if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && hop.enough)) {
     hop.begin();
     return std::move(hop.response);
   }
-  const std::string what = shown_url(url) + ": " + (*error ? error : curl_easy_strerror(code));
+  const std::string what = shown_url(url) + ": " + (*error ? error : library.easy_strerror(code));
   if (is_transient(code)) throw BrokenConnection(what);
   throw HttpError(what);
 }
@@ -317,7 +321,7 @@ void HttpClient::wait(const HttpResponse* response, int failures, const std::str
   milliseconds pause = std::min<milliseconds>(options_.first_wait * (1 << std::min(failures - 1, 10)), std::chrono::seconds(8));
   if (const std::string* asked = response ? response->header("retry-after") : nullptr) {
     const auto number = header_number(asked);
-    const time_t date = number ? -1 : curl_getdate(asked->c_str(), nullptr);
+    const time_t date = number ? -1 : curl().getdate(asked->c_str(), nullptr);
     const double seconds = number ? static_cast<double>(*number) : date >= 0 ? std::difftime(date, std::time(nullptr)) : 0;
     const auto most = static_cast<double>(options_.longest_wait.count());
     require(seconds <= most, why, "; the server asks to wait ", show_duration(seconds), ", try again then");

@@ -1,0 +1,49 @@
+"""The examples of the docstrings, and that everything public has one."""
+import doctest
+import inspect
+
+import m2bert
+import pytest
+
+PUBLIC = [getattr(m2bert, name) for name in m2bert.__all__ if name not in ("__version__", "Error")]
+
+
+@pytest.fixture(scope="module")
+def names(models, minilm):
+    """What the examples use without saying where it comes from."""
+    checkpoint, recipe = models / "pretrained.pt", models / "pretrain.yaml"
+    return {
+        "m2bert": m2bert,
+        "model": minilm,
+        "embedder": m2bert.Embedder(minilm),
+        "tokenizer": m2bert.Tokenizer(),
+        "classification_model": str(models / "sentiment"),
+        "classifier": m2bert.Classifier(models / "sentiment"),
+        "checkpoint": checkpoint,
+        "recipe": recipe,
+        "fill_mask": m2bert.FillMask(checkpoint, config=recipe),
+    }
+
+
+def members(thing):
+    """The thing and, of a class, its public methods and properties."""
+    yield thing.__name__, thing
+    if inspect.isclass(thing):
+        for name, member in vars(thing).items():
+            if not name.startswith("_") or name == "__call__":
+                yield f"{thing.__name__}.{name}", member
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=lambda thing: thing.__name__)
+def test_examples(thing, names):
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for name, member in members(thing):
+        test = doctest.DocTestParser().get_doctest(inspect.getdoc(member) or "", dict(names), name, None, 0)
+        runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("thing", [thing for thing in PUBLIC if thing is not m2bert.Encoding], ids=lambda thing: thing.__name__)
+def test_everything_public_has_an_example(thing):
+    without = [name for name, member in members(thing) if ">>>" not in (inspect.getdoc(member) or "")]
+    assert [name for name in without if name.split(".")[-1] not in ("close",)] == []
