@@ -7,7 +7,8 @@ mv "$tree.first" "$tree"
 test -x "$tree/bin/m2bert"
 test -f "$tree/include/m2bert/error.h"
 test -f "$tree/share/doc/m2bert/LICENSE"
-if [ "$(uname)" = Linux ] && nm -DC --defined-only "$tree"/lib*/libm2bert.so | grep 'boost::'; then
-  echo 'libm2bert shares symbols of Boost with the programs that use it'
+others='^[0-9a-f]+ . ((typeinfo|vtable|typeinfo name|guard variable) for )?(boost|spdlog|fmt|YAML|nlohmann)(::|$)'
+if [ "$(uname)" = Linux ] && nm -DC --defined-only "$tree"/lib*/libm2bert.so | grep -E "$others"; then
+  echo 'libm2bert shares symbols of other libraries with the programs that use it'
   exit 1
 fi
