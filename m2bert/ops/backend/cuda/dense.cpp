@@ -39,7 +39,8 @@ Backend::Array CudaBackend::blockdiag_multiply(const mx::array& x, const mx::arr
     const auto dx = mx::reshape(mx::matmul(dy, mx::reshape(in[1], {out_size, in_size}, s), s), in[0].shape(), s);
     const auto dweight = mx::reshape(mx::matmul(mx::transpose(dy, s), flat, s), in[1].shape(), s);
     const auto dbias = mx::reshape(mx::matmul(mx::ones({1, rows}, mx::bfloat16, s), dy, s), {out_size}, s);
-    return Arrays{dx, dweight, dbias};
+    const auto first = mx::depends({dx}, {dweight, dbias});  // so that dy is freed before the rest of the backward pass
+    return Arrays{first[0], dweight, dbias};
   };
   return mx::custom_vjp(forward, backward)({x, weight, *bias})[0];
 }

@@ -87,11 +87,13 @@ struct Block {
     const auto du = residual ? mx::addmm(convolve({gradient, ones, ones}, made[REVERSED], 1, true), back, dprojected, 1.0f, 1.0f, s)
                              : mx::matmul(back, dprojected, s);
     const auto shorts = short_filter_gradient(w, sums, s);
-    const auto of_in = mx::matmul(dprojected, transposed(u, s), s), lags = filter_gradients(projected, u, short_filter, dcore);
+    const auto of_in = mx::matmul(dprojected, transposed(u, s), s);
+    Arrays of_filters;
+    add_filter_gradients(filter_gradients(projected, u, short_filter, dcore), filters(in), of_filters);
     // The rest of the backward pass waits for what reads large arrays, so that these are freed first.
-    Arrays gradients = mx::depends({du}, {of_out, of_in, lags});
+    Arrays gradients = mx::depends({du}, {of_out, of_in, of_filters[0]});
     gradients.insert(gradients.end(), {of_in, shorts.weight, shorts.bias, out.weight});
-    add_filter_gradients(lags, filters(in), gradients);
+    gradients.insert(gradients.end(), of_filters.begin(), of_filters.end());
     if (in_biased) gradients.push_back(*shorts.in_bias);
     if (out_biased) gradients.push_back(*out.bias);
     return gradients;
