@@ -98,7 +98,7 @@ def run(script, arguments, environment, kill):
         killer = Killer(program)
         if kill:
             killer.start()
-        said = program.communicate(timeout=540)[0]
+        said = program.communicate(timeout=900)[0]
     assert program.returncode == 0, said
     if kill:
         killer.join()
