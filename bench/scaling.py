@@ -81,7 +81,7 @@ def main():
     when, machine = datetime.date.today().isoformat(), hardware()
     text = f"""# `m2bert embed` by two processes
 
-- Command: `script/bench scaling`
+- Command: `{" ".join(["script/bench scaling", *sys.argv[1:]])}`
 - Date: {when}
 - Commit: {commit()}
 - Hardware: {machine["cpu"]}, {machine["cores"]} cores, {" ".join(machine["features"])}

@@ -329,7 +329,7 @@ std::optional<Done> write_joined(const TextRun& run, const Globals& globals, con
 
 // Error if the processes do not see the same input, model and options.
 void require_same_settings(const train::Processes& processes, const io::Tree& settings) {
-  const std::string first = processes.broadcast(io::to_json(settings));
+  const std::string first = without_message_of_loss([&] { return processes.broadcast(io::to_json(settings)); });
   all_or_none(processes, [&] {
     const std::string other = differences(io::parse_json(first, "the settings of process 0"), settings);
     require(other.empty(), "process ", processes.rank(), " does not see what process 0 sees: ", other,
@@ -351,7 +351,7 @@ std::optional<Done> write_together(const TextRun& run, const Globals& globals, c
     out.emplace(run.output.file, settings, resumable_options(run));
     complete = out->complete();
   });
-  if (processes.any(complete)) {
+  if (without_message_of_loss([&] { return processes.any(complete); })) {
     if (!processes.first()) return std::nullopt;
     remove_shards(run.output.file, count);
     return report_complete(run, globals, run.output.file);

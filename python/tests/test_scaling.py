@@ -82,8 +82,11 @@ class Killer(threading.Thread):
         while self.program.poll() is None and self.killed is None:
             for pid in descendants(self.program.pid):
                 if computes(pid):
-                    time.sleep(1)  # in the middle
-                    os.kill(pid, signal.SIGKILL)
+                    time.sleep(0.3)  # in the middle
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:  # it had ended
+                        continue
                     self.killed = pid
                     return
             time.sleep(0.05)
@@ -95,7 +98,7 @@ def run(script, arguments, environment, kill):
         killer = Killer(program)
         if kill:
             killer.start()
-        said = program.communicate(timeout=540)[0]
+        said = program.communicate(timeout=900)[0]
     assert program.returncode == 0, said
     if kill:
         killer.join()
