@@ -25,16 +25,20 @@ set(CPACK_DEBIAN_PACKAGE_SOURCE m2bert)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 set(version "(= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "")  # CPack would put it before the descriptions
 set(about "
-Monarch Mixer BERT (M2-BERT) is a text encoder like BERT, but with long convolutions in place of attention: its cost grows with L log L in
-the sequence length L, not with L squared. m2bert runs and trains these models, and attention models with BERT's architecture.
+Monarch Mixer BERT (M2-BERT) is a text encoder like BERT, but with long
+convolutions in place of attention: its cost grows with L log L in the
+sequence length L, not with L squared. m2bert runs and trains these models,
+and attention models with BERT's architecture.
 .
 ")
 
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME m2bert)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
-set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "text embeddings with Monarch Mixer BERT${about}The program embeds, classifies, compares and searches texts, \
-serves models over HTTP, pretrains, fine-tunes and evaluates models, and inspects and converts checkpoints.")
+set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "text embeddings with Monarch Mixer BERT${about}The program embeds, classifies, compares and searches texts,
+serves models over HTTP, pretrains, fine-tunes and evaluates models, and
+inspects and converts checkpoints.")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_DEPENDS "${library_package} ${version}, ca-certificates, libcurl4 | libcurl3-gnutls")  # libcurl is loaded when a download begins
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "openmpi-bin")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
@@ -54,7 +58,7 @@ set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${PROJECT_BINARY_DIR}/debian/trig
 
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libm2bert-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
-set(CPACK_DEBIAN_DEV_DESCRIPTION "Monarch Mixer BERT, headers${about}These are the headers, those of MLX among them, and what CMake's \
+set(CPACK_DEBIAN_DEV_DESCRIPTION "Monarch Mixer BERT, headers${about}These are the headers, those of MLX among them, and what CMake's
 find_package(m2bert) reads.")
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "${library_package} ${version}")
 
