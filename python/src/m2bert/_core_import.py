@@ -25,7 +25,7 @@ def _import_mlx() -> ModuleType:
         import mlx.core
     except ImportError as error:
         raise ImportError(f"m2bert needs MLX {MLX_VERSION}, and mlx.core cannot be imported ({error}); run: {_INSTALL}") from error
-    version = mlx.core.__version__
+    version = getattr(mlx.core, "__version__")
     if version != MLX_VERSION:
         raise ImportError(f"m2bert needs MLX {MLX_VERSION}, and this is MLX {version}; run: {_INSTALL}")
     return mlx.core

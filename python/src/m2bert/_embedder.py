@@ -1,6 +1,7 @@
 """Embedder: texts to vectors."""
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Mapping
@@ -258,7 +259,8 @@ def _rows(vectors: npt.ArrayLike) -> Vectors:
 
 
 def _unit(vectors: Vectors) -> Vectors:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
 def _similarity(measure: str, a: Vectors, b: Vectors) -> Vectors:
@@ -272,7 +274,7 @@ def _similarity(measure: str, a: Vectors, b: Vectors) -> Vectors:
 
 def _tensor(array: npt.NDArray[Any]) -> Any:
     try:
-        import torch
+        torch = importlib.import_module("torch")
     except ImportError:
         raise ImportError("tensors need torch, which is not installed; convert_to_numpy=True returns numpy arrays") from None
     return torch.from_numpy(array)
