@@ -39,6 +39,10 @@ m2bert.Tokenizer()(["a"]).ids
 '''
 
 
+# Their libraries are not in this environment.
+ADAPTERS = {"langchain.py", "mteb.py", "sentence_transformers.py"}
+
+
 def checker(name):
     if name == "mypy":
         pytest.importorskip("mypy")
@@ -63,7 +67,7 @@ def test_a_users_program(name, tmp_path):
 def test_the_package(name, tmp_path):
     command = checker(name)
     shutil.copytree(Path(m2bert.__file__).parent, tmp_path / "m2bert", ignore=shutil.ignore_patterns("*.so", "lib", "bin", "__pycache__"))
-    files = sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "m2bert").glob("*.py"))
+    files = sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "m2bert").glob("*.py") if file.name not in ADAPTERS)
     done = subprocess.run([*command, *files], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
