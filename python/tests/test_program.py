@@ -19,7 +19,7 @@ def command():
 
 
 def test_the_command_is_the_program(command, bert, tmp_path):
-    said = subprocess.run([command, "version"], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
     assert m2bert.__version__ in said and "0.32.4" in said
     done = subprocess.run([command, "embed", "--model", bert, "--text", "x", "-o", tmp_path / "x.npy"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "x.npy").is_file(), done.stderr
