@@ -37,8 +37,8 @@ class Tokenizer:
         return made
 
     @overload  # a str is an iterable of str too, but the first overload comes first
-    def __call__(self, text: str, text_pair: str | None = None, *,  # type: ignore[overload-overlap] # pyright: ignore[reportOverlappingOverload]
-                 max_length: int | None = None,
+    def __call__(  # type: ignore[overload-overlap] # pyright: ignore[reportOverlappingOverload]
+                 self, text: str, text_pair: str | None = None, *, max_length: int | None = None,
                  truncation_side: Literal["right", "left"] | None = None, add_special_tokens: bool = True) -> Encoding: ...
 
     @overload
