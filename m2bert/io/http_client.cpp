@@ -7,9 +7,9 @@
 #include <exception>
 #include <thread>
 
-#include "m2bert/io/net/curl_library.h"
 #include "m2bert/io/interrupt.h"
 #include "m2bert/io/log.h"
+#include "m2bert/io/net/curl_library.h"
 #include "m2bert/io/progress.h"
 
 namespace m2bert::io {

@@ -89,6 +89,7 @@ std::optional<infer::Window> TextWindows::next() {
 void for_each_window(TextWindows& windows, const mx::Device& device, const nb::object& progress, const UseWindow& use) {
   uint64_t first = 0;
   while (const auto window = windows.next()) {
+    check_signals();  // compute() looks only while it waits long
     compute(device, [&](const Stop& stop) { use(*window, first, stop); });
     first += window->texts();
     if (!progress.is_none()) progress(first);

@@ -30,9 +30,9 @@ struct Encoding {
 
 constexpr const char* kEncoding = R"(The tokens of a text, or of a pair of texts.
 
-Numpy arrays: `ids`, `type_ids` (1: second text of a pair), `attention_mask` and `special_tokens_mask` [tokens]; `offsets` [tokens, 2], the
-characters [begin, end) of each token in its text, (0, 0) for special tokens. `tokens` is a list of str; `truncated` says whether tokens were
-cut off.
+Numpy arrays: `ids`, `type_ids` (1: second text of a pair), `attention_mask` and `special_tokens_mask` [tokens]; `offsets` [tokens, 2],
+the characters [begin, end) of each token in its text, (0, 0) for special tokens. `tokens` is a list of str; `truncated` says whether
+tokens were cut off.
 
 >>> encoding = m2bert.Tokenizer()("one two")
 >>> len(encoding), encoding.tokens, encoding.truncated

@@ -37,7 +37,8 @@ def models(tmp_path_factory):
 def program():
     """The program m2bert."""
     beside = Path(sys.executable).parent / "m2bert"
-    found = os.environ.get("M2BERT_PROGRAM") or (beside if beside.exists() else _build() / "cli/m2bert" if _build() else shutil.which("m2bert"))
+    build = _build()
+    found = os.environ.get("M2BERT_PROGRAM") or (beside if beside.exists() else build / "cli/m2bert" if build else shutil.which("m2bert"))
     if not found:
         pytest.skip("there is no program m2bert")
     return str(found)
@@ -74,8 +75,8 @@ def python(tmp_path):
     """Runs code in a new Python as `python -X dev -W error`, and returns what it prints; it must end well, and say nothing on stderr."""
 
     def run(code, *arguments, env=None, timeout=300, expect=0):
-        done = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", code, *map(str, arguments)], capture_output=True, text=True,
-                              timeout=timeout, cwd=tmp_path, env={**os.environ, **(env or {})})
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=tmp_path, env={**os.environ, **(env or {})})
         assert done.returncode == expect, done.stdout + done.stderr
         if expect == 0:
             assert done.stderr == "", done.stderr

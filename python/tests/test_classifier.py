@@ -11,7 +11,8 @@ from conftest import TEXTS
 def said(program, folder, texts, pairs=None):
     options = [option for i, text in enumerate(texts)
                for option in ["--text", text, *(["--text-pair", pairs[i]] if pairs else [])]]
-    output = subprocess.run([program, "classify", "--model", folder, "--json", "--quiet", *options], check=True, capture_output=True, text=True).stdout
+    command = [program, "classify", "--model", folder, "--json", "--quiet", *options]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     results = [json.loads(line) for line in output.splitlines()]
     for result in results:
         del result["index"]
@@ -62,7 +63,8 @@ def test_scores(sentiment):
     assert sentiment([]) == [] and sentiment.scores([]).shape == (0, len(sentiment.labels))
 
 
-@pytest.mark.parametrize("problem, keys", [("multi_label_classification", ["truncated", "labels", "probabilities"]), ("regression", ["truncated", "values"])])
+@pytest.mark.parametrize("problem, keys", [("multi_label_classification", ["truncated", "labels", "probabilities"]),
+                                           ("regression", ["truncated", "values"])])
 def test_other_tasks(problem, keys, models, program, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()

@@ -9,7 +9,7 @@ import pytest
 from m2bert import _core_import
 
 
-def import_error(monkeypatch, tmp_path, prepare=""):
+def import_error(tmp_path, prepare):
     """The last line of a new Python's import of m2bert, after `prepare`."""
     done = subprocess.run([sys.executable, "-c", f"import sys\n{prepare}\nimport m2bert"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1, done
@@ -25,24 +25,25 @@ sys.meta_path.insert(0, Hide())
 """
 
 
-def test_without_mlx(monkeypatch, tmp_path):
-    said = import_error(monkeypatch, tmp_path, "import importlib.util as u; f = u.find_spec\nu.find_spec = lambda n, p=None: None if n == 'mlx' else f(n, p)")
+def test_without_mlx(tmp_path):
+    said = import_error(tmp_path, "import importlib.util as u; f = u.find_spec\n"
+                                               "u.find_spec = lambda n, p=None: None if n == 'mlx' else f(n, p)")
     assert said.startswith("ImportError: m2bert needs MLX 0.32.4, which is not installed; run: pip install mlx==0.32.4")
 
 
-def test_another_mlx(monkeypatch, tmp_path):
-    said = import_error(monkeypatch, tmp_path, "import types\nm = types.ModuleType('mlx.core'); m.__version__ = '0.33.0'\nimport mlx\n"
+def test_another_mlx(tmp_path):
+    said = import_error(tmp_path, "import types\nm = types.ModuleType('mlx.core'); m.__version__ = '0.33.0'\nimport mlx\n"
                                                "mlx.core = m; sys.modules['mlx.core'] = m")
     assert said.startswith("ImportError: m2bert needs MLX 0.32.4, and this is MLX 0.33.0; run: pip install")
 
 
-def test_without_its_library(monkeypatch, tmp_path):
-    said = import_error(monkeypatch, tmp_path, HIDE.format("mlx.core"))
+def test_without_its_library(tmp_path):
+    said = import_error(tmp_path, HIDE.format("mlx.core"))
     assert "mlx.core cannot be imported (No module named mlx.core); run: pip install" in said
 
 
-def test_without_the_backend(monkeypatch, tmp_path):
-    said = import_error(monkeypatch, tmp_path, HIDE.format("nanobind_backend") + "import importlib.metadata as m; v = m.version\n"
+def test_without_the_backend(tmp_path):
+    said = import_error(tmp_path, HIDE.format("nanobind_backend") + "import importlib.metadata as m; v = m.version\n"
                         "def version(name):\n    if name == 'nanobind-backend': raise m.PackageNotFoundError(name)\n    return v(name)\n"
                         "m.version = version")
     assert said == "ImportError: m2bert needs nanobind-backend, which is not installed; run: pip install nanobind-backend"

@@ -19,9 +19,9 @@ def command():
 
 
 def test_the_command_is_the_program(command, bert, tmp_path):
-    said = subprocess.run([command, "version"], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
     assert m2bert.__version__ in said and "0.32.4" in said
-    done = subprocess.run([command, "embed", "--model", bert, "--text", "x", "-o", tmp_path / "x.npy"], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([command, "embed", "--model", bert, "--text", "x", "-o", "x.npy"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and (tmp_path / "x.npy").is_file(), done.stderr
 
 
@@ -36,8 +36,8 @@ def test_mlx_in_another_folder(command, bert, tmp_path):
     for name in ("m2bert", "m2bert_program", "m2bert.libs"):
         if (site / name).exists():
             shutil.copytree(site / name, tmp_path / name)
-    done = subprocess.run([sys.executable, "-c", "import m2bert_program, sys; sys.argv[0] = 'm2bert'; m2bert_program.main()", "embed", "--model", bert,
-                           "--text", "x"], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    done = subprocess.run([sys.executable, "-c", "import m2bert_program; m2bert_program.main()", "embed", "--model", bert, "--text", "x"],
+                          capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 0 and done.stdout.startswith('{"index":0'), done.stderr
 
 

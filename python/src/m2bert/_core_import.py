@@ -25,7 +25,7 @@ def _import_mlx() -> ModuleType:
         import mlx.core
     except ImportError as error:
         raise ImportError(f"m2bert needs MLX {MLX_VERSION}, and mlx.core cannot be imported ({error}); run: {_INSTALL}") from error
-    version = mlx.core.__version__
+    version = getattr(mlx.core, "__version__")
     if version != MLX_VERSION:
         raise ImportError(f"m2bert needs MLX {MLX_VERSION}, and this is MLX {version}; run: {_INSTALL}")
     return mlx.core
@@ -50,7 +50,7 @@ def _load() -> ModuleType:
 def import_core() -> ModuleType:
     """m2bert._core, after mlx.core, whose arrays it shares."""
     mx = _import_mlx()
-    # GNU's OpenMP lets idle threads spin for milliseconds, which stalls other programs and later work alike. It reads this when it is loaded.
+    # GNU's OpenMP lets idle threads spin for milliseconds, which stalls other programs. It reads this variable when it is loaded.
     spins = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ)
     if not spins:
         os.environ["GOMP_SPINCOUNT"] = "5000"

@@ -1,6 +1,7 @@
 """Embedder: texts to vectors."""
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Mapping
@@ -111,7 +112,8 @@ class Embedder(Model["_core.Embedder"]):
         return self._embed(Source(texts), progress, prompt=self._literal(prompt))
 
     def encode(self, sentences: Texts, prompt_name: str | None = None, prompt: str | None = None, batch_size: int | None = None,
-               show_progress_bar: bool | None = None, output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
+               show_progress_bar: bool | None = None,
+               output_value: Literal["sentence_embedding", "token_embeddings"] = "sentence_embedding",
                precision: Precision = "float32", convert_to_numpy: bool = True, convert_to_tensor: bool = False, device: str | None = None,
                normalize_embeddings: bool = False, truncate_dim: int | None = None) -> Any:
         """The vectors of sentences, with the arguments of sentence-transformers' encode.
@@ -225,8 +227,8 @@ class Embedder(Model["_core.Embedder"]):
     def _token_embeddings(self, source: Source, progress: Progress, precision: Precision, prompt: str | None, batch_size: int | None,
                           normalize: bool, dimensions: int | None) -> list[Vectors]:
         if precision != "float32" or normalize or dimensions is not None:
-            raise ValueError("token_embeddings are the states of tokens as they are: precision, normalize_embeddings and truncate_dim do not "
-                             "go with them")
+            raise ValueError("token_embeddings are the states of tokens as they are: precision, normalize_embeddings and truncate_dim do "
+                             "not go with them")
         model = self._model
         with Reporter(progress, source.count) as reporter:
             return model.token_embeddings(iter(source), {"prompt": prompt, "batch_size": batch_size}, reporter.function)
@@ -258,7 +260,8 @@ def _rows(vectors: npt.ArrayLike) -> Vectors:
 
 
 def _unit(vectors: Vectors) -> Vectors:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
 def _similarity(measure: str, a: Vectors, b: Vectors) -> Vectors:
@@ -272,7 +275,7 @@ def _similarity(measure: str, a: Vectors, b: Vectors) -> Vectors:
 
 def _tensor(array: npt.NDArray[Any]) -> Any:
     try:
-        import torch
+        torch = importlib.import_module("torch")
     except ImportError:
         raise ImportError("tensors need torch, which is not installed; convert_to_numpy=True returns numpy arrays") from None
     return torch.from_numpy(array)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 from types import TracebackType
@@ -28,7 +29,7 @@ def find_model(model: str | os.PathLike[str]) -> str:
     if os.path.exists(text) or not _HUB_NAME.fullmatch(text):
         return existing(text)
     try:
-        from huggingface_hub import snapshot_download
+        snapshot_download = importlib.import_module("huggingface_hub").snapshot_download
     except ImportError:
         raise FileNotFoundError(
             errno.ENOENT, "No such file or folder. If it is a model on Hugging Face's hub, run: pip install 'm2bert[hub]'", text) from None

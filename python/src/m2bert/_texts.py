@@ -1,6 +1,7 @@
 """Texts in the forms in which users have them, and the progress of work on them."""
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,7 +55,7 @@ class _Lines:
 
 def _bar(total: int | None) -> Any:
     try:
-        from tqdm.auto import tqdm
+        tqdm = importlib.import_module("tqdm.auto").tqdm
     except ImportError:
         return _Lines(total)
     return tqdm(total=total, unit="text")
@@ -65,7 +66,7 @@ class Reporter:
 
     def __init__(self, progress: Progress, total: int | None) -> None:
         self._function = progress if callable(progress) else None
-        self._bar = _bar(total) if progress is True else None
+        self._bar: Any = _bar(total) if progress is True else None
         self._done = 0
 
     @property

@@ -36,8 +36,9 @@ class Tokenizer:
         made._tokenizer = tokenizer
         return made
 
-    @overload
-    def __call__(self, text: str, text_pair: str | None = None, *, max_length: int | None = None,
+    @overload  # a str is an iterable of str too, but the first overload comes first
+    def __call__(  # type: ignore[overload-overlap] # pyright: ignore[reportOverlappingOverload]
+                 self, text: str, text_pair: str | None = None, *, max_length: int | None = None,
                  truncation_side: Literal["right", "left"] | None = None, add_special_tokens: bool = True) -> Encoding: ...
 
     @overload
