@@ -44,7 +44,7 @@ def load_checkpoint(path: str | os.PathLike[str], *, numpy: bool = False, stored
 
     >>> weights = m2bert.load_checkpoint(checkpoint)
     >>> weights["bert.embeddings.word_embeddings.weight"].shape
-    (30528, 64)
+    (30528, 16)
     """
     if stored_names and copy:
         raise ValueError("copy chooses among the names of the model, and stored_names reads them all; give one of them")
@@ -79,7 +79,7 @@ def read_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         overrides: Values in place of the recipe's: ["max_seq_len=512"].
 
     >>> m2bert.read_config(recipe)["hidden_size"]
-    64
+    16
     """
     fields: dict[str, Any] = json.loads(_core.read_config(existing(path), list(overrides)))
     return fields
