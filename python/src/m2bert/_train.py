@@ -71,10 +71,10 @@ def train(recipe: str | os.PathLike[str] | Mapping[str, Any], *, overrides: Mapp
     Ctrl-C saves a checkpoint after the current batch and raises KeyboardInterrupt. With autoresume: true in the recipe, the same call goes
     on from the checkpoint.
 
-    >>> losses = []
-    >>> result = m2bert.train(training_recipe, callback=lambda record: losses.append(record["loss/train/total"]))
-    >>> len(losses), result.batches
-    (2, 2)
+    >>> records = []
+    >>> result = m2bert.train(training_recipe, callback=records.append)
+    >>> result.batches, [record["batch"] for record in records if "loss/train/total" in record]
+    (2, [1, 2])
     """
     if isinstance(recipe, Mapping):
         text, name = _text_of(recipe), "recipe"
