@@ -58,7 +58,8 @@ metrics::ConfusionMatrix confusion(const Classes& labels, const Classes& predict
 }
 
 void require_same_shape(const Matrix<int32_t>& labels, const Matrix<int32_t>& predictions) {
-  require(labels.shape(0) == predictions.shape(0) && labels.shape(1) == predictions.shape(1), "labels and predictions have different shapes");
+  require(labels.shape(0) == predictions.shape(0) && labels.shape(1) == predictions.shape(1),
+          "labels and predictions have different shapes");
 }
 
 metrics::MultiLabelCounts multi_label(const Matrix<int32_t>& labels, const Matrix<int32_t>& predictions) {
@@ -69,14 +70,18 @@ metrics::MultiLabelCounts multi_label(const Matrix<int32_t>& labels, const Matri
 std::tuple<double, double, double> tuple_of(const metrics::PrecisionRecallF1& p) { return {p.precision, p.recall, p.f1}; }
 
 void bind_classes(nb::module_& m) {
-  m.def("accuracy_score", [](const Classes& l, const Classes& p) { return metrics::accuracy_score(confusion(l, p)); }, "labels"_a,
-        "predictions"_a);
-  m.def("accuracy_score", [](const Matrix<int32_t>& l, const Matrix<int32_t>& p) { return metrics::accuracy_score(multi_label(l, p)); },
-        "labels"_a, "predictions"_a);
-  m.def("balanced_accuracy_score", [](const Classes& l, const Classes& p) { return metrics::balanced_accuracy_score(confusion(l, p)); },
-        "labels"_a, "predictions"_a);
-  m.def("matthews_corrcoef", [](const Classes& l, const Classes& p) { return metrics::matthews_corrcoef(confusion(l, p)); }, "labels"_a,
-        "predictions"_a);
+  m.def(
+      "accuracy_score", [](const Classes& l, const Classes& p) { return metrics::accuracy_score(confusion(l, p)); }, "labels"_a,
+      "predictions"_a);
+  m.def(
+      "accuracy_score", [](const Matrix<int32_t>& l, const Matrix<int32_t>& p) { return metrics::accuracy_score(multi_label(l, p)); },
+      "labels"_a, "predictions"_a);
+  m.def(
+      "balanced_accuracy_score", [](const Classes& l, const Classes& p) { return metrics::balanced_accuracy_score(confusion(l, p)); },
+      "labels"_a, "predictions"_a);
+  m.def(
+      "matthews_corrcoef", [](const Classes& l, const Classes& p) { return metrics::matthews_corrcoef(confusion(l, p)); }, "labels"_a,
+      "predictions"_a);
   m.def(
       "precision_recall_f1",
       [](const Classes& l, const Classes& p, const std::string& average) {
@@ -89,11 +94,13 @@ void bind_classes(nb::module_& m) {
         return tuple_of(metrics::precision_recall_f1(multi_label(l, p), average_named(average)));
       },
       "labels"_a, "predictions"_a, "average"_a);
-  m.def("roc_auc_score", [](const Classes& l, const Numbers& s) { return metrics::roc_auc_score(values_of(l), values_of(s)); }, "labels"_a,
-        "scores"_a);
-  m.def("average_precision_score",
-        [](const Classes& l, const Numbers& s) { return metrics::average_precision_score(values_of(l), values_of(s)); }, "labels"_a,
-        "scores"_a);
+  m.def(
+      "roc_auc_score", [](const Classes& l, const Numbers& s) { return metrics::roc_auc_score(values_of(l), values_of(s)); }, "labels"_a,
+      "scores"_a);
+  m.def(
+      "average_precision_score",
+      [](const Classes& l, const Numbers& s) { return metrics::average_precision_score(values_of(l), values_of(s)); }, "labels"_a,
+      "scores"_a);
   m.def(
       "log_loss",
       [](const Classes& l, const Matrix<double>& p) { return metrics::log_loss(values_of(l), values_of(p), static_cast<int>(p.shape(1))); },
@@ -107,23 +114,30 @@ void bind_classes(nb::module_& m) {
 }
 
 void bind_rankings(nb::module_& m) {
-  m.def("ndcg", [](const Classes& r, const Classes& j, const Cutoff& k) { return metrics::ndcg(values_of(r), values_of(j), rank_of(k)); },
-        "ranked"_a, "judged"_a, "k"_a.none());
-  m.def("reciprocal_rank", [](const Classes& r, const Cutoff& k) { return metrics::reciprocal_rank(values_of(r), rank_of(k)); }, "ranked"_a,
-        "k"_a.none());
+  m.def(
+      "ndcg", [](const Classes& r, const Classes& j, const Cutoff& k) { return metrics::ndcg(values_of(r), values_of(j), rank_of(k)); },
+      "ranked"_a, "judged"_a, "k"_a.none());
+  m.def(
+      "reciprocal_rank", [](const Classes& r, const Cutoff& k) { return metrics::reciprocal_rank(values_of(r), rank_of(k)); }, "ranked"_a,
+      "k"_a.none());
   m.def(
       "average_precision",
-      [](const Classes& r, const Classes& j, const Cutoff& k) { return metrics::average_precision(values_of(r), values_of(j), rank_of(k)); },
+      [](const Classes& r, const Classes& j, const Cutoff& k) {
+        return metrics::average_precision(values_of(r), values_of(j), rank_of(k));
+      },
       "ranked"_a, "judged"_a, "k"_a.none());
   m.def("precision", [](const Classes& r, size_t k) { return metrics::precision(values_of(r), k); }, "ranked"_a, "k"_a);
-  m.def("recall", [](const Classes& r, const Classes& j, size_t k) { return metrics::recall(values_of(r), values_of(j), k); }, "ranked"_a,
-        "judged"_a, "k"_a);
-  m.def("r_precision", [](const Classes& r, const Classes& j) { return metrics::r_precision(values_of(r), values_of(j)); }, "ranked"_a,
-        "judged"_a);
+  m.def(
+      "recall", [](const Classes& r, const Classes& j, size_t k) { return metrics::recall(values_of(r), values_of(j), k); }, "ranked"_a,
+      "judged"_a, "k"_a);
+  m.def(
+      "r_precision", [](const Classes& r, const Classes& j) { return metrics::r_precision(values_of(r), values_of(j)); }, "ranked"_a,
+      "judged"_a);
 }
 
 void bind_numbers(nb::module_& m) {
-  const auto def = [&m](const char* name, double (*metric)(std::span<const double>, std::span<const double>), const char* x, const char* y) {
+  const auto def = [&m](const char* name, double (*metric)(std::span<const double>, std::span<const double>), const char* x,
+                        const char* y) {
     m.def(name, [metric](const Numbers& a, const Numbers& b) { return metric(values_of(a), values_of(b)); }, nb::arg(x), nb::arg(y));
   };
   def("pearsonr", &metrics::pearsonr, "x", "y");

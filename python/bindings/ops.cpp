@@ -49,19 +49,21 @@ nb::dict parse_shape(const mx::array& x, const std::string& pattern) {
 
 void bind_patterns(nb::module_& m) {
   const auto stream = stream_argument();
-  m.def("rearrange", &rearrange, "x"_a, "pattern"_a, nb::kw_only(), stream, "axes"_a,
-        "Reorders, splits and merges axes by an einops pattern; every axis is on both sides.\n\n"
-        "x: an array, or a list of arrays of one shape, which are stacked along a new first axis. axes: lengths that do not follow from the\n"
-        "shape, as keywords. Any dtype.\n\n"
-        ">>> x = mx.zeros((2, 5, 12))\n"
-        ">>> m2bert.ops.rearrange(x, \"b l (h d) -> b h l d\", h=3).shape\n"
-        "(2, 3, 5, 4)");
+  m.def(
+      "rearrange", &rearrange, "x"_a, "pattern"_a, nb::kw_only(), stream, "axes"_a,
+      "Reorders, splits and merges axes by an einops pattern; every axis is on both sides.\n\n"
+      "x: an array, or a list of arrays of one shape, which are stacked along a new first axis. axes: lengths that do not follow from the\n"
+      "shape, as keywords. Any dtype.\n\n"
+      ">>> x = mx.zeros((2, 5, 12))\n"
+      ">>> m2bert.ops.rearrange(x, \"b l (h d) -> b h l d\", h=3).shape\n"
+      "(2, 3, 5, 4)");
   m.def("repeat", &repeat, "x"_a, "pattern"_a, nb::kw_only(), stream, "axes"_a,
         "As rearrange, and adds axes that are only on the right, along which x is repeated without a copy.\n\n"
         ">>> m2bert.ops.repeat(mx.array([1, 2]), \"d -> b d\", b=3).tolist()\n"
         "[[1, 2], [1, 2], [1, 2]]");
   m.def("reduce", &reduce, "x"_a, "pattern"_a, "reduction"_a, nb::kw_only(), stream, "axes"_a,
-        "As rearrange, and removes axes that are only on the left. reduction: \"sum\", \"mean\", \"max\", \"min\", \"prod\", \"any\" or \"all\".\n\n"
+        "As rearrange, and removes axes that are only on the left. reduction: \"sum\", \"mean\", \"max\", \"min\", \"prod\", \"any\" or "
+        "\"all\".\n\n"
         "The gradient of max and min is split evenly among equal extremes; that of prod is correct even if x has zeros.\n\n"
         ">>> image = mx.array([[1.0, 2.0], [3.0, 4.0]])\n"
         ">>> m2bert.ops.reduce(image, \"(h 2) w -> h w\", \"max\").tolist()\n"
@@ -73,14 +75,15 @@ void bind_patterns(nb::module_& m) {
 }
 
 void bind_ops(nb::module_& m) {
-  nb::module_ ops = m.def_submodule("ops",
-                                    "Operations on mx.array: einops, convolutions, Monarch matrices, attention, padding.\n\n"
-                                    "They are lazy and differentiable by mx.grad, like MLX's own, and have the same bits as in C++. `stream` is an\n"
-                                    "mx.Stream or mx.Device. X_fallback means the same as X, and is composed of MLX's operations.\n\n"
-                                    ">>> weight = mx.ones((2, 3, 4))\n"
-                                    ">>> loss = lambda x: m2bert.ops.blockdiag_multiply(x, weight).sum()\n"
-                                    ">>> mx.grad(loss)(mx.ones((8,))).tolist()\n"
-                                    "[3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]");
+  nb::module_ ops =
+      m.def_submodule("ops",
+                      "Operations on mx.array: einops, convolutions, Monarch matrices, attention, padding.\n\n"
+                      "They are lazy and differentiable by mx.grad, like MLX's own, and have the same bits as in C++. `stream` is an\n"
+                      "mx.Stream or mx.Device. X_fallback means the same as X, and is composed of MLX's operations.\n\n"
+                      ">>> weight = mx.ones((2, 3, 4))\n"
+                      ">>> loss = lambda x: m2bert.ops.blockdiag_multiply(x, weight).sum()\n"
+                      ">>> mx.grad(loss)(mx.ones((8,))).tolist()\n"
+                      "[3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]");
   ops.attr("__name__") = "m2bert.ops";  // as users import it
   bind_patterns(ops);
   bind_convolutions(ops);

@@ -18,15 +18,14 @@ void def_sdpa(nb::module_& m, const char* name, decltype(&ops::scaled_dot_produc
       name,
       [function](const mx::array& q, const mx::array& k, const mx::array& v, const OptionalArray& bias, const OptionalArray& key_mask,
                  const std::vector<float>& alibi_slopes, bool causal, std::optional<float> scale, float dropout,
-                 const OptionalArray& dropout_key, Stream stream) {
-        return function(q, k, v, {bias, key_mask, alibi_slopes, causal, scale, dropout, dropout_key}, stream);
-      },
+                 const OptionalArray& dropout_key,
+                 Stream stream) { return function(q, k, v, {bias, key_mask, alibi_slopes, causal, scale, dropout, dropout_key}, stream); },
       "q"_a, "k"_a, "v"_a, "bias"_a = nb::none(), "key_mask"_a = nb::none(), "alibi_slopes"_a = std::vector<float>(), "causal"_a = false,
       "scale"_a = nb::none(), "dropout"_a = 0.0f, "dropout_key"_a = nb::none(), nb::kw_only(), stream_argument(), doc);
 }
 
 // The arguments of attention without padding that follow its arrays.
-#define M2BERT_VARLEN_OPTIONS                                                                                                       \
+#define M2BERT_VARLEN_OPTIONS                                                                                                     \
   "bias"_a = nb::none(), "alibi_slopes"_a = std::vector<float>(), "causal"_a = false, "scale"_a = nb::none(), "dropout"_a = 0.0f, \
   "dropout_key"_a = nb::none(), nb::kw_only(), stream_argument()
 
@@ -66,8 +65,8 @@ void bind_flash(nb::module_& m) {
          int max_seqlen_q, int max_seqlen_k, const OptionalArray& bias, const std::vector<float>& alibi_slopes, bool causal,
          std::optional<float> scale, float dropout, const OptionalArray& dropout_key, Stream stream) {
         return ops::flash_attn_unpadded_kvpacked_func(q, kv, cu_seqlens_of(cu_seqlens_q), cu_seqlens_of(cu_seqlens_k), max_seqlen_q,
-                                                      max_seqlen_k,
-                                                      varlen_options(bias, alibi_slopes, causal, scale, dropout, dropout_key), stream);
+                                                      max_seqlen_k, varlen_options(bias, alibi_slopes, causal, scale, dropout, dropout_key),
+                                                      stream);
       },
       "q"_a, "kv"_a, "cu_seqlens_q"_a, "cu_seqlens_k"_a, "max_seqlen_q"_a, "max_seqlen_k"_a, M2BERT_VARLEN_OPTIONS,
       "attention_varlen of q [nnz_q, heads, d] and kv [nnz_k, 2, heads, d].\n\n"
@@ -125,23 +124,26 @@ void bind_self_attention(nb::module_& m) {
 }  // namespace
 
 void bind_attention(nb::module_& m) {
-  def_sdpa(m, "scaled_dot_product_attention", &ops::scaled_dot_product_attention,
-           "softmax(scale q k^T + bias - slope |i - j|) v with a streaming softmax, whose memory grows with Lq + Lk.\n\n"
-           "q [B, heads, Lq, d], k [B, heads, Lk, d], v [B, heads, Lk, dv]; the result is [B, heads, Lq, dv]. bias [B or 1, heads or 1, Lq or 1,\n"
-           "Lk or 1]; key_mask [B, Lk], 0: the key is left out; alibi_slopes: one for each head; scale: 1 / sqrt(d) if None; dropout_key: a\n"
-           "random key, needed if dropout > 0. Differentiable in q, k, v and bias.\n\n"
-           ">>> q = mx.ones((1, 2, 3, 4))\n"
-           ">>> m2bert.ops.scaled_dot_product_attention(q, q, q, causal=True).shape\n"
-           "(1, 2, 3, 4)");
+  def_sdpa(
+      m, "scaled_dot_product_attention", &ops::scaled_dot_product_attention,
+      "softmax(scale q k^T + bias - slope |i - j|) v with a streaming softmax, whose memory grows with Lq + Lk.\n\n"
+      "q [B, heads, Lq, d], k [B, heads, Lk, d], v [B, heads, Lk, dv]; the result is [B, heads, Lq, dv]. bias [B or 1, heads or 1, Lq or "
+      "1,\n"
+      "Lk or 1]; key_mask [B, Lk], 0: the key is left out; alibi_slopes: one for each head; scale: 1 / sqrt(d) if None; dropout_key: a\n"
+      "random key, needed if dropout > 0. Differentiable in q, k, v and bias.\n\n"
+      ">>> q = mx.ones((1, 2, 3, 4))\n"
+      ">>> m2bert.ops.scaled_dot_product_attention(q, q, q, causal=True).shape\n"
+      "(1, 2, 3, 4)");
   def_sdpa(m, "scaled_dot_product_attention_fallback", &ops::scaled_dot_product_attention_fallback,
            "scaled_dot_product_attention, composed of MLX's operations.");
   bind_self_attention(m);
-  def_varlen(m, "attention_varlen", &ops::attention_varlen,
-             "scaled_dot_product_attention of concatenated sequences: q [nnz_q, heads, d], k and v [nnz_k, heads, d] -> [nnz_q, heads, d].\n\n"
-             "cu_seqlens_q, cu_seqlens_k: offsets [n + 1] of the sequences, a list or an int32 array.\n\n"
-             ">>> x = mx.ones((5, 2, 4))\n"
-             ">>> m2bert.ops.attention_varlen(x, x, x, [0, 3, 5], [0, 3, 5]).shape\n"
-             "(5, 2, 4)");
+  def_varlen(
+      m, "attention_varlen", &ops::attention_varlen,
+      "scaled_dot_product_attention of concatenated sequences: q [nnz_q, heads, d], k and v [nnz_k, heads, d] -> [nnz_q, heads, d].\n\n"
+      "cu_seqlens_q, cu_seqlens_k: offsets [n + 1] of the sequences, a list or an int32 array.\n\n"
+      ">>> x = mx.ones((5, 2, 4))\n"
+      ">>> m2bert.ops.attention_varlen(x, x, x, [0, 3, 5], [0, 3, 5]).shape\n"
+      "(5, 2, 4)");
   def_varlen(m, "attention_varlen_fallback", &ops::attention_varlen_fallback, "attention_varlen, composed of MLX's operations.");
   bind_flash(m);
 }
@@ -195,7 +197,9 @@ void bind_padding(nb::module_& m) {
       "[[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]");
   m.def(
       "pad_input",
-      [](const mx::array& rows, const ops::Unpadding& u, int batch, int seqlen, Stream s) { return ops::pad_input(rows, u, batch, seqlen, s); },
+      [](const mx::array& rows, const ops::Unpadding& u, int batch, int seqlen, Stream s) {
+        return ops::pad_input(rows, u, batch, seqlen, s);
+      },
       "rows"_a, "u"_a, "batch"_a, "seqlen"_a, nb::kw_only(), stream);
 }
 

@@ -27,9 +27,8 @@ void def_depthwise(nb::module_& m, const char* name, Conv1d function, const char
   m.def(
       name,
       [function](const mx::array& x, const mx::array& weight, const OptionalArray& bias, int stride, int padding, int dilation,
-                 const std::string& channels, Stream stream) {
-        return function(x, weight, bias, {stride, padding, dilation, 1, channels_named(channels)}, stream);
-      },
+                 const std::string& channels,
+                 Stream stream) { return function(x, weight, bias, {stride, padding, dilation, 1, channels_named(channels)}, stream); },
       "x"_a, "weight"_a, "bias"_a = nb::none(), "stride"_a = 1, "padding"_a = 0, "dilation"_a = 1, "channels"_a = "last", nb::kw_only(),
       stream_argument(), doc);
 }
@@ -71,14 +70,15 @@ void bind_convolutions(nb::module_& m) {
         "u_blc [B, L, C], weight [C, 1, K], bias [C]; the result is [B, L, C].\n\n"
         ">>> m2bert.ops.depthwise_conv1d_causal(mx.ones((1, 4, 1)), mx.ones((1, 1, 3))).flatten().tolist()\n"
         "[1.0, 2.0, 3.0, 3.0]");
-  def_long_conv(m, "long_conv", &ops::long_conv,
-                "Convolution with a filter as long as the sequence, in O(L log L): gelu(conv(u; k, k_rev) + D u) * dropout_mask.\n\n"
-                "u_bld [B, L, d]; k_ld [L, d], weights of the current and earlier positions; k_rev_ld [L, d], those of later positions, or None\n"
-                "for a causal convolution; D_d [d]; dropout_mask [B, d]. The result is [B, L, d].\n\n"
-                ">>> u, k = mx.array([1.0, 0.0, 0.0]).reshape(1, 3, 1), mx.array([[3.0], [2.0], [1.0]])\n"
-                ">>> y = m2bert.ops.long_conv(u, k, None, mx.zeros((1,)))\n"
-                ">>> [round(v, 4) for v in y.flatten().tolist()]\n"
-                "[3.0, 2.0, 1.0]");
+  def_long_conv(
+      m, "long_conv", &ops::long_conv,
+      "Convolution with a filter as long as the sequence, in O(L log L): gelu(conv(u; k, k_rev) + D u) * dropout_mask.\n\n"
+      "u_bld [B, L, d]; k_ld [L, d], weights of the current and earlier positions; k_rev_ld [L, d], those of later positions, or None\n"
+      "for a causal convolution; D_d [d]; dropout_mask [B, d]. The result is [B, L, d].\n\n"
+      ">>> u, k = mx.array([1.0, 0.0, 0.0]).reshape(1, 3, 1), mx.array([[3.0], [2.0], [1.0]])\n"
+      ">>> y = m2bert.ops.long_conv(u, k, None, mx.zeros((1,)))\n"
+      ">>> [round(v, 4) for v in y.flatten().tolist()]\n"
+      "[3.0, 2.0, 1.0]");
   def_long_conv(m, "long_conv_fallback", &ops::long_conv_fallback, "long_conv, composed of MLX's operations.");
   m.def("long_conv_spectrum", &ops::long_conv_spectrum, "k_ld"_a, "k_rev_ld"_a = nb::none(), nb::kw_only(), stream,
         "The spectrum of a filter [L, d] for long_conv_with_spectrum: complex64 [spectrum_rows(L), d].\n\n"

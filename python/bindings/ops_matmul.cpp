@@ -13,8 +13,8 @@ void def_fused_dense_gelu(nb::module_& m, const char* name, decltype(&ops::fused
   m.def(
       name,
       [function](const mx::array& x, const mx::array& weight, const mx::array& bias, const std::string& kind, Stream stream) {
-        return function(x, weight, bias, named<ops::GeluKind>("kind", kind, {{"exact", ops::GeluKind::exact}, {"tanh", ops::GeluKind::tanh}}),
-                        stream);
+        return function(x, weight, bias,
+                        named<ops::GeluKind>("kind", kind, {{"exact", ops::GeluKind::exact}, {"tanh", ops::GeluKind::tanh}}), stream);
       },
       "x"_a, "weight"_a, "bias"_a, "kind"_a = "exact", nb::kw_only(), stream_argument(), doc);
 }
@@ -64,8 +64,9 @@ void bind_matmuls(nb::module_& m) {
       ">>> values.dtype, scale.shape\n"
       "(mlx.core.int8, (2,))");
   m.def(
-      "dequantize_weight", [](const mx::array& values, const OptionalArray& scale, Stream s) { return ops::dequantize_weight({values, scale}, s); },
-      "values"_a, "scale"_a = nb::none(), nb::kw_only(), stream,
+      "dequantize_weight",
+      [](const mx::array& values, const OptionalArray& scale, Stream s) { return ops::dequantize_weight({values, scale}, s); }, "values"_a,
+      "scale"_a = nb::none(), nb::kw_only(), stream,
       "The weight of quantize_weight as float32; one without a scale is returned unchanged.\n\n"
       ">>> m2bert.ops.dequantize_weight(*m2bert.ops.quantize_weight(mx.eye(4))).shape\n"
       "(4, 4)");
@@ -79,7 +80,8 @@ void bind_matmuls(nb::module_& m) {
       ">>> m2bert.ops.weight_matmul(mx.ones((2, 64)), *m2bert.ops.quantize_weight(mx.ones((3, 64)))).shape\n"
       "(2, 3)");
   m.def("low_rank_project", &ops::low_rank_project, "matrix"_a, "rank"_a, nb::kw_only(), stream,
-        "(U, Vt) of the nearest matrix of a rank: matrix [..., m, n] -> [..., m, rank], [..., rank, n]. Evaluates on the CPU; no gradient.\n\n"
+        "(U, Vt) of the nearest matrix of a rank: matrix [..., m, n] -> [..., m, rank], [..., rank, n]. Evaluates on the CPU; no "
+        "gradient.\n\n"
         ">>> U, Vt = m2bert.ops.low_rank_project(mx.eye(4), 2)\n"
         ">>> U.shape, Vt.shape\n"
         "((4, 2), (2, 4))");

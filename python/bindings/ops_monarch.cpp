@@ -132,13 +132,15 @@ void bind_fourier(nb::module_& m) {
       },
       "n"_a, "direction"_a = "fft", "norm"_a = "ortho", "sizes"_a = nb::none(),
       "(permutation, w1, w2): the Fourier transform of n points as a permutation and a Monarch matrix, exactly.\n\n"
-      "direction: \"fft\" or \"ifft\". norm: \"backward\", \"ortho\" or \"forward\". sizes: (r, b) with r b = n; w1 [r, b, b], w2 [b, r, r].\n\n"
+      "direction: \"fft\" or \"ifft\". norm: \"backward\", \"ortho\" or \"forward\". sizes: (r, b) with r b = n; w1 [r, b, b], w2 [b, r, "
+      "r].\n\n"
       ">>> permutation, w1, w2 = m2bert.ops.butterfly_fft_factors(6)\n"
       ">>> permutation.tolist()\n"
       "[0, 3, 1, 4, 2, 5]");
   m.def(
-      "butterfly_fft", [](const mx::array& x, const mx::array& w1, const mx::array& w2, Stream s) { return ops::butterfly_fft(x, w1, w2, s); },
-      "x"_a, "w1"_a, "w2"_a, nb::kw_only(), stream,
+      "butterfly_fft",
+      [](const mx::array& x, const mx::array& w1, const mx::array& w2, Stream s) { return ops::butterfly_fft(x, w1, w2, s); }, "x"_a,
+      "w1"_a, "w2"_a, nb::kw_only(), stream,
       "The Fourier transform of x's last axis by a Monarch matrix: x [..., n] -> complex64 [..., n].\n\n"
       "w1, w2: the factors of butterfly_fft_factors, which can be trained further; or direction, norm and sizes, as there.\n\n"
       ">>> y = m2bert.ops.butterfly_fft(mx.array([1.0, 0.0, 0.0, 0.0]), norm=\"backward\")\n"

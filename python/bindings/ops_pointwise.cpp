@@ -37,7 +37,8 @@ void bind_activations(nb::module_& m) {
 void bind_norm_and_loss(nb::module_& m) {
   const auto stream = stream_argument();
   m.def("layer_norm", &ops::layer_norm, "x"_a, "residual"_a.none(), "weight"_a, "bias"_a, "eps"_a, nb::kw_only(), stream,
-        "(s - mean) / sqrt(var + eps) * weight + bias over the last axis, s = x + residual; x, residual [..., n] (or None), weight, bias [n].\n\n"
+        "(s - mean) / sqrt(var + eps) * weight + bias over the last axis, s = x + residual; x, residual [..., n] (or None), weight, bias "
+        "[n].\n\n"
         ">>> m2bert.ops.layer_norm(mx.ones((2, 4)), None, mx.ones((4,)), mx.zeros((4,)), 1e-12).tolist()[0]\n"
         "[0.0, 0.0, 0.0, 0.0]");
   m.def("layer_norm_fallback", &ops::layer_norm_fallback, "x"_a, "residual"_a.none(), "weight"_a, "bias"_a, "eps"_a, nb::kw_only(), stream,
