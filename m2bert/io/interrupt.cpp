@@ -13,6 +13,7 @@
 #include <string>
 
 #include "m2bert/error.h"
+#include "m2bert/io/host_interrupt.h"
 #include "m2bert/io/temporaries.h"
 
 namespace m2bert::io {
@@ -106,6 +107,13 @@ void install_interrupt_handlers() {
 bool interrupted() { return signal_number.load(std::memory_order_relaxed) != 0; }
 
 int interrupt_signal() { return signal_number; }
+
+void interrupt(int signal) {
+  int none = 0;
+  signal_number.compare_exchange_strong(none, signal);
+}
+
+void clear_interrupt() { signal_number = 0; }
 
 void throw_if_interrupted() {
   if (interrupted()) fail("stopped by ", interrupt_signal() == SIGINT ? "Ctrl-C" : "a signal");

@@ -29,6 +29,16 @@ namespace fs = std::filesystem;
 
 namespace {
 
+// Passes records to a hook.
+class HookLogger : public Logger {
+ public:
+  explicit HookLogger(std::function<void(const Record&)> hook) : hook_(std::move(hook)) {}
+  void write(const Record& record) override { hook_(record); }
+
+ private:
+  std::function<void(const Record&)> hook_;
+};
+
 class Run {
  public:
   Run(const Recipe& recipe, const tasks::Task& task, const Processes& processes, const RunHooks& hooks)
@@ -272,6 +282,7 @@ void Run::add_loggers(TrainerParts& parts, const std::optional<RunState>& state)
   if (recipe_.log.tensorboard) parts.loggers.push_back(std::make_unique<TensorBoard>(*recipe_.log.tensorboard, start.batch + 1));
   const ConsoleOptions console{recipe_.run_name, recipe_.log.progress_bar, recipe_.log.console, recipe_.log.console_interval, length_};
   parts.loggers.push_back(std::make_unique<Console>(console, start));
+  if (hooks_.on_record) parts.loggers.push_back(std::make_unique<HookLogger>(hooks_.on_record));
 }
 
 void Run::add_monitors(TrainerParts& parts, int length) {

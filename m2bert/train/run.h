@@ -7,6 +7,7 @@
 #include "m2bert/checkpoint/folder.h"
 #include "m2bert/tasks/task.h"
 #include "m2bert/train/recipe.h"
+#include "m2bert/train/record.h"
 
 namespace m2bert::train {
 
@@ -37,7 +38,8 @@ struct RunHooks {
   std::function<std::vector<nn::NamedArray>()> state = {};
   // Called with the model once its weights are there, before the first batch.
   std::function<void(models::Model&, const Processes&)> on_model = [](models::Model&, const Processes&) {};
-  std::function<void()> on_start = [] {};  // called once the data and the folder are found to be right
+  std::function<void()> on_start = [] {};             // called once the data and the folder are found to be right
+  std::function<void(const Record&)> on_record = {};  // called with each line of metrics.jsonl, in the first process
   // What the folder of the trained model says beside the configuration.
   std::function<void(checkpoint::FolderDescription&)> describe = [](checkpoint::FolderDescription&) {};
 };

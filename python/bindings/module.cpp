@@ -15,4 +15,8 @@ NB_MODULE(_core, m) {
   bind_classifier(m);
   bind_embedder(m);
   bind_fill_mask(m);
+  bind_checkpoint(m);
+  bind_metrics(m);
+  bind_ops(m);
+  bind_train(m);
 }

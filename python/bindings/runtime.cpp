@@ -56,6 +56,7 @@ class Computer {
     thread_.join();
   }
   pid_t process() const { return process_; }
+  bool is_this_thread() const { return thread_.get_id() == std::this_thread::get_id(); }
 
  private:
   void work() {
@@ -133,6 +134,11 @@ mx::Device device_named(const std::optional<std::string>& name) {
 }
 
 void compute(const mx::Device& device, const std::function<void(const Stop&)>& work) {
+  if (started_computer().is_this_thread()) {  // a callback of the work that runs
+    const WithoutGil released;
+    work([] { return ending.load(); });
+    return;
+  }
   std::atomic<bool> stop = false;
   std::exception_ptr raised;
   const auto job = std::make_shared<Job>([&] {

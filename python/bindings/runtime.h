@@ -19,7 +19,8 @@ mx::Device device_named(const std::optional<std::string>& name);
 
 // Runs the work on the one thread of this process that computes, and waits for it without the GIL; call it with the GIL. MLX's default
 // streams and OpenMP's pools belong to threads, so all models share one. device: where the work runs. Rethrows what the work throws. Ctrl-C
-// raises KeyboardInterrupt once the work has ended. RuntimeError in a process that was forked after the first use.
+// raises KeyboardInterrupt once the work has ended. A call from a callback of the work runs within it, on its device. RuntimeError in a
+// process that was forked after the first use.
 void compute(const mx::Device& device, const std::function<void(const Stop& stop)>& work);
 
 // The same for work that has a result.

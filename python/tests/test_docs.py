@@ -3,17 +3,27 @@ import doctest
 import inspect
 
 import m2bert
+import mlx.core as mx
 import pytest
+from test_evaluate import write_pairs
+from training import recipe_of
 
-PUBLIC = [getattr(m2bert, name) for name in m2bert.__all__ if name not in ("__version__", "Error")]
+PUBLIC = [getattr(m2bert, name) for name in m2bert.__all__ if name not in ("__version__", "Error")]  # of ops and metrics: their own tests
 
 
 @pytest.fixture(scope="module")
-def names(models, minilm):
+def names(models, minilm, tmp_path_factory):
     """What the examples use without saying where it comes from."""
+    folder = tmp_path_factory.mktemp("docs")
+    training_recipe = recipe_of(models, folder)
     checkpoint, recipe = models / "pretrained.pt", models / "pretrain.yaml"
     return {
         "m2bert": m2bert,
+        "mx": mx,
+        "folder": folder,
+        "pairs": write_pairs(folder / "pairs.csv"),
+        "training_recipe": training_recipe,
+        "result": m2bert.train({**training_recipe, "save_folder": folder / "first"}),
         "model": minilm,
         "embedder": m2bert.Embedder(minilm),
         "tokenizer": m2bert.Tokenizer(),
@@ -30,7 +40,7 @@ def members(thing):
     yield thing.__name__, thing
     if inspect.isclass(thing):
         for name, member in vars(thing).items():
-            if not name.startswith("_") or name == "__call__":
+            if (not name.startswith("_") or name == "__call__") and (callable(member) or isinstance(member, (property, staticmethod))):
                 yield f"{thing.__name__}.{name}", member
 
 

@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "m2bert/io/file.h"
+#include "m2bert/io/host_interrupt.h"
 #include "tests/support/scratch.h"
 
 namespace m2bert::io {
@@ -47,6 +48,15 @@ TEST(Interrupt, OneSignalMayComeTwice) {
     ::_exit(interrupt_signal() == SIGHUP ? 42 : 1);
   });
   EXPECT_EQ(code, 42);
+}
+
+TEST(Interrupt, TheHostOfTheWorkMayAskAndBeginAgain) {
+  interrupt(SIGTERM);
+  interrupt(SIGINT);
+  EXPECT_TRUE(interrupted());
+  EXPECT_EQ(interrupt_signal(), SIGTERM);
+  clear_interrupt();
+  EXPECT_FALSE(interrupted());
 }
 
 TEST(Interrupt, WhatNohupIgnoresStaysIgnored) {

@@ -1,11 +1,13 @@
 // Whole runs: recipe, data, loop, checkpoints, output.
 #include "m2bert/train/run.h"
 
+#include <csignal>
 #include <filesystem>
 
 #include "m2bert/checkpoint/safetensors.h"
 #include "m2bert/checkpoint/torch_file.h"
 #include "m2bert/checkpoint/weights.h"
+#include "m2bert/io/host_interrupt.h"
 #include "m2bert/io/yaml.h"
 #include "m2bert/models/pretrained.h"
 #include "m2bert/train/metrics_file.h"
@@ -67,6 +69,26 @@ TEST(Pretrain, RepeatsItselfBitForBit) {
 }
 
 // A run resumed from any of its checkpoints ends the same, with weight averaging and an evaluation on the way.
+TEST(Pretrain, TheHookGetsEveryRecordAndMayInterrupt) {
+  const Scratch scratch;
+  scratch.put("recipe.yaml", trainlog_recipe(scratch / ""));
+  const auto recipe = read_recipe(scratch / "recipe.yaml", kQuick);
+  std::vector<Record> records;
+  RunHooks hooks;
+  hooks.on_record = [&](const Record& record) {
+    records.push_back(record);
+    if (records.size() == 4) io::interrupt(SIGINT);
+  };
+  const auto result = run(recipe, tasks::MaskedLM(recipe.model), Processes(), hooks);
+  io::clear_interrupt();
+  EXPECT_EQ(result.end, TrainingEnd::stopped);
+  const auto written = read_metrics(scratch / "run/metrics.jsonl");
+  ASSERT_EQ(records.size(), 4U);
+  ASSERT_EQ(written.size(), 4U);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(metrics_line(records[i]), metrics_line(written[i]));
+  EXPECT_TRUE(fs::exists(scratch / "run/ep0-ba4.safetensors"));
+}
+
 TEST(Pretrain, ResumesBitForBit) {
   const auto overrides = with({"max_duration=2ep", "train_subset_num_batches=4", "save_interval=3ba", "algorithms.ema.half_life=10ba",
                                "model.model_config.hidden_dropout_prob=0.1", "eval_loader=${train_loader}", "eval_subset_num_batches=1",

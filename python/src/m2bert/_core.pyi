@@ -5,6 +5,11 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+from . import _core_metrics
+from . import ops as ops
+
+metrics = _core_metrics
+
 __version__: str
 
 class Error(ValueError): ...
@@ -123,3 +128,13 @@ class Tokenizer:
     def mask_id(self) -> int: ...
     @property
     def unk_id(self) -> int: ...
+
+# ---- checkpoints and training ----
+def load_checkpoint(path: str, copy: str, stored_names: bool) -> list[tuple[str, mx.array]]: ...
+
+def save_checkpoint(path: str, tensors: list[tuple[str, mx.array]], metadata: dict[str, str]) -> None: ...
+
+def read_config(path: str, overrides: list[str]) -> str: ...
+
+def train(text: str, name: str, overrides: list[str], retrieval: bool, allow_unknown: bool, device: str | None, verbose: bool,
+          callback: Callable[[dict[str, float]], object] | None) -> dict[str, Any]: ...
