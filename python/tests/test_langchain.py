@@ -63,4 +63,4 @@ def test_in_a_vector_store(embeddings_type, minilm):
     from langchain_core.vectorstores import InMemoryVectorStore
     store = InMemoryVectorStore(embeddings_type(minilm, normalize=True))
     store.add_texts(["Monarchs spend the winter in Mexico.", "The bank raised its rates.", "Bees dance to tell where flowers are."])
-    assert store.similarity_search("Where do butterflies go in autumn?", k=1)[0].page_content == "Monarchs spend the winter in Mexico."
+    assert store.similarity_search("Where do monarchs stay in winter?", k=1)[0].page_content == "Monarchs spend the winter in Mexico."
