@@ -150,6 +150,7 @@ void bind_embedder(nb::module_& m) {
       .def_prop_ro("normalize", &Embedder::normalize)
       .def_prop_ro("hidden_size", [](const Embedder& self) { return self.pretrained().config.hidden_size; })
       .def_prop_ro("dtype", [](const Embedder& self) { return checkpoint::dtype_name(self.pretrained().dtype); })
+      .def_prop_ro("dynamic_padding", [](const Embedder& self) { return self.pretrained().dynamic_padding; })
       .def_prop_ro("prompts", [](const Embedder& self) { return self.pretrained().prompts; })
       .def_prop_ro("default_prompt", [](const Embedder& self) { return self.pretrained().default_prompt; })
       .def_prop_ro("tokenizer", [](const Embedder& self) { return self.pretrained().tokenizer; })

@@ -88,7 +88,7 @@ def test_versions_agree():
 
 
 def test_adapters_are_not_imported(tmp_path):
-    code = "import sys, m2bert; print(*[m for m in ('torch', 'sentence_transformers', 'mteb', 'tqdm', 'pandas') if m in sys.modules])"
+    code = "import sys, m2bert; print(*[m for m in ('torch', 'sentence_transformers', 'mteb', 'langchain_core', 'tqdm', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path).stdout == "\n"
 
 
