@@ -349,7 +349,8 @@ TEST_F(EmbedShared, UnderMpirunAKilledRunResumes) {
   EXPECT_FALSE(there("shared.npy"));
   const Outcome resumed = mpirun(2, command("shared.npy", {"--resume"}));
   ASSERT_EQ(resumed.code, 0) << resumed.err;
-  EXPECT_PRED2(has, resumed.err, "resuming shard 0 of 2 after ");
+  // The shard of the process that lived may have been complete by then.
+  EXPECT_TRUE(has(resumed.err, "resuming shard 0 of 2 after ") || has(resumed.err, "shard 0 of 2 is complete already")) << resumed.err;
   EXPECT_TRUE(bytes("shared.npy") == bytes("whole.npy"));
 }
 
