@@ -50,7 +50,8 @@ void note_unused_gpu(const Globals& globals) {
   if (wanted && has_nvidia_gpu() && !has_gpu()) io::info("the NVIDIA GPU is not used: ", why_no_gpu());
 }
 
-// MLX lets ten graphs wait for the GPU and waits itself then. A step has time to fill larger ones, and so gets further ahead.
+// MLX gives a GPU CUDA graphs of so many operations, and waits once ten are under way. A step fills larger ones and gets further ahead. MLX
+// reads the variable when it launches its first operation.
 void set_up_training() {
   if (chooses_graph_size) setenv(kGraphSize, "60", 1);
 }

@@ -62,7 +62,7 @@ mx::array HyenaFilter::positions(int L) const {
 
 mx::array HyenaFilter::frequencies() const {
   const auto f = mx::reshape(mx::astype(freq, mx::float32), {-1});
-  return options_.w_mod == 1 ? f : f * mx::array(options_.w_mod);
+  return options_.w_mod == 1 ? f : f * mx::array(options_.w_mod);  // the usual 1 costs no operation
 }
 
 // The input of the network's last layer, [L, order] float32.

@@ -27,7 +27,7 @@ struct AdamWOptions {
 // 1 - beta^step, the divisor of a moment.
 double bias_correction(double beta, int64_t step);
 
-// Updates all parameters. Runs immediately, outside MLX's graph:
+// Updates all parameters. Starts immediately, outside MLX's graph:
 //   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2,
 //   value = (1 - decay) value - learning_rate / (1 - beta1^step) m / (sqrt(v / (1 - beta2^step)) + eps).
 // Kernels make one pass over each parameter, and write value, m and v in place if nothing else refers to them; copies never change. Throws

@@ -14,6 +14,10 @@ mx::array cast(const mx::array& x, mx::Dtype dtype, mx::StreamOrDevice s) {
 
 std::vector<mx::array> cast_arrays(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::StreamOrDevice s) {
   if (auto all = backend_for(s).cast_arrays(arrays, dtype, mx::to_stream(s))) return *all;
+  return cast_arrays_fallback(arrays, dtype, s);
+}
+
+std::vector<mx::array> cast_arrays_fallback(const std::vector<mx::array>& arrays, mx::Dtype dtype, mx::StreamOrDevice s) {
   std::vector<mx::array> all;
   for (const auto& a : arrays) all.push_back(cast(a, dtype, s));
   return all;

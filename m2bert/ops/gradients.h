@@ -15,8 +15,8 @@ double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = 
 std::optional<mx::array> sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
 double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
 
-// y[i] = a y[i] + b x[i] for each pair of float32 arrays. Starts immediately; kernels write in place if nothing else refers to y[i]. Sums
-// gradients (a = 1) and updates averages of weights (b = 1 - a). Throws Error if shapes differ.
+// y[i] = a y[i] + b x[i] for each pair of float32 arrays. Starts immediately; CPU kernels write in place if nothing else refers to y[i].
+// Sums gradients (a = 1) and updates averages of weights (b = 1 - a). Throws Error if shapes differ.
 void axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s = {});
 void axpby_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s = {});
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "m2bert/io/interrupt.h"
+#include "m2bert/io/log.h"
 #include "m2bert/models/cast.h"
 #include "m2bert/nn/grad_cache.h"
 #include "m2bert/ops/gradients.h"
@@ -70,23 +71,25 @@ mx::array Step::loss(const Microbatch& m, const mx::array& share) {
 nn::ValueAndGrad Step::graph(const Microbatch& m, double share) {
   auto ahead = std::exchange(ahead_, std::nullopt);
   const mx::array value(static_cast<float>(share));
-  if (ahead && ahead->number == m.number && ahead->first == m.first && ahead->rows == m.rows && ahead->length == m.batch->length) {
+  const auto* ids = m.batch->input_ids.data();
+  if (ahead && ahead->input_ids == ids && ahead->number == m.number && ahead->first == m.first && ahead->rows == m.rows) {
     nn::bind(ahead->share, value);
     return std::move(ahead->gradient).bind();
   }
   return nn::value_and_grad(optimizer_.parameters(), [&] { return loss(m, value); });
 }
 
-// Without effect for a task that reads weights while the graph is built: its graph is built when they are known. Whatever else is wrong
-// shows up then too.
+// Without effect for a model or task that evaluates something while the graph is built (a model with mask_padding reads the mask): its
+// graph is built when its turn comes. Whatever else is wrong shows up then too.
 void Step::build_ahead(const std::function<std::optional<Microbatch>()>& next) {
   try {
     const auto m = next();
     if (!m) return;
     const auto share = nn::placeholder({}, mx::float32);
     nn::DeferredGrad gradient(optimizer_.parameters(), [&] { return loss(*m, share); });
-    ahead_.emplace(GraphAhead{m->number, m->first, m->rows, m->batch->length, share, std::move(gradient)});
-  } catch (const std::exception&) {
+    ahead_.emplace(GraphAhead{m->batch->input_ids.data(), m->number, m->first, m->rows, share, std::move(gradient)});
+  } catch (const std::exception& e) {
+    io::debug("the next graph is not built ahead: ", e.what());
     ahead_.reset();
   }
 }

@@ -24,8 +24,8 @@ struct StepOptions {
   mx::Dtype compute = mx::float32;  // of the forward and backward pass; parameters and their update stay float32
   uint64_t seed = 17;               // of the dropout masks
   int microbatch_rows = 0;          // 0: the whole batch at once
-  // Whether the graph of the next microbatch is built on another thread while this one launches the kernels of the present one, or after
-  // that. nullopt: on a GPU, where launching takes long.
+  // Whether another thread builds the graph of the next microbatch while this one launches the kernels of the present one; otherwise this
+  // thread builds it afterwards. nullopt: on a GPU, where launching takes long.
   std::optional<bool> builds_on_thread = {};
 };
 
@@ -44,8 +44,9 @@ class Step {
 
   // The gradient of this process's share of batch `number` (counted from 0), summed over all processes. nullopt if a process was asked to
   // stop: the step is abandoned. A batch of weight 0 has loss 0 and gradient 0.
-  // next: the batch of the following call, whose number is then one higher; null if it is not known. It is asked for while the device
-  // works. What of the following call needs no weights is done then too, so that the device does not wait for it.
+  // next: gives the batch of the following call, whose number is then one higher; null if it is not known. It is called while the device
+  // works, maybe on another thread, and the graph of that batch is built then; not for losses of the whole batch (whole_batch()). What it
+  // throws is ignored.
   std::optional<Gradient> gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
   // Clips the gradient and updates the parameters. factor: the schedule's.
   void update(Gradient& gradient, double factor);
@@ -65,8 +66,9 @@ class Step {
   };
   // The graph of a microbatch, built before its share of the batch and the weights are known.
   struct GraphAhead {
+    const int32_t* input_ids;  // of its batch
     int64_t number;
-    int first, rows, length;
+    int first, rows;
     mx::array share;  // a placeholder
     nn::DeferredGrad gradient;
   };

@@ -29,6 +29,34 @@ TEST(Cast, EqualsFallbackWithGradients) {
   }
 }
 
+// As many arrays as fill no, one or several launches of a GPU's kernel, some of them views; the gradient of some results alone.
+TEST(CastArrays, EqualsFallbackWithGradients) {
+  for (const int count : {0, 1, 15, 16, 17, 40}) {
+    std::vector<mx::array> arrays;
+    for (int i = 0; i < count; ++i) {
+      const auto x = random({3 + i, 7}, i);
+      arrays.push_back(i % 4 == 1 ? mx::transpose(x) : i % 4 == 2 ? mx::slice(x, {1, 0}, {3 + i, 7}) : x);
+    }
+    for (const auto dtype : {mx::bfloat16, mx::float16, mx::float32}) {
+      const auto found = ops::cast_arrays(arrays, dtype), expected = ops::cast_arrays_fallback(arrays, dtype);
+      ASSERT_EQ(found.size(), arrays.size());
+      for (size_t i = 0; i < found.size(); ++i) EXPECT_TRUE(same(found[i], expected[i])) << count << " " << i;
+      if (count == 0) continue;
+      auto gradients_of = [&](auto form) {
+        auto f = [&](const std::vector<mx::array>& in) {
+          auto sum = mx::array(0.0f);
+          const auto out = form(in, dtype, mx::StreamOrDevice{});
+          for (size_t i = 0; i < out.size(); i += 3) sum = sum + mx::sum(mx::square(mx::astype(out[i], mx::float32)));
+          return std::vector<mx::array>{sum};
+        };
+        return mx::vjp(f, arrays, {mx::array(1.0f)}).second;
+      };
+      const auto of_kernel = gradients_of(ops::cast_arrays), of_fallback = gradients_of(ops::cast_arrays_fallback);
+      for (size_t i = 0; i < arrays.size(); ++i) EXPECT_TRUE(same(of_kernel[i], of_fallback[i])) << count << " " << i;
+    }
+  }
+}
+
 TEST(Cast, RoundsToTheNearestTiesToEven) {
   const float infinite = std::numeric_limits<float>::infinity();
   const std::vector<float> values{1,      -1, 1.00390625f, 1.01171875f, 1.0039063f, -1.0039063f, 3.4e38f, infinite, -infinite,

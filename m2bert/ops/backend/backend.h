@@ -75,11 +75,11 @@ class Backend {
   virtual std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const;
   virtual std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const;
 
-  // These run immediately, and in place if nothing else refers to the arrays.
+  // These start immediately, and work in place if nothing else refers to the arrays.
   virtual bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const;
   virtual bool axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const;
   virtual std::optional<double> global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const;
-  // The norm's square, part of MLX's graph.
+  // Lazy: the norm's square.
   virtual Array sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const;
 
   // See cpu_features.h.

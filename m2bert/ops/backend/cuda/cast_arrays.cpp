@@ -19,15 +19,15 @@ Arrays cast_some(const Arrays& in, mx::Dtype dtype, mx::Stream s) {
   Arrays inputs;
   std::vector<mx::Shape> shapes;
   cuda::Scalars scalars{dtype == mx::float32};
-  int largest = 1;
+  size_t largest = 1;
   for (size_t i = 0; i < MOST; ++i) {
     const bool there = i < in.size();
     inputs.push_back(there ? mx::contiguous(in[i], false, s) : inputs[0]);
     shapes.push_back(there ? in[i].shape() : mx::Shape{1});
     scalars.push_back(there ? int(in[i].size()) : 0);
-    if (there) largest = std::max(largest, int(in[i].size()));
+    if (there) largest = std::max(largest, in[i].size());
   }
-  const int blocks = std::min(cuda::ceil_div(largest, threads), most_blocks);
+  const int blocks = int(std::min<size_t>((largest + threads - 1) / threads, most_blocks));
   auto out = cuda::run({"cast_arrays", "cast_arrays", blocks, int(MOST), threads}, inputs, shapes, std::vector(MOST, dtype), scalars, s);
   out.resize(in.size(), in[0]);
   return out;
@@ -44,7 +44,11 @@ bool supports(const Arrays& arrays, mx::Dtype dtype) {
 std::optional<Arrays> CudaBackend::cast_arrays(const Arrays& arrays, mx::Dtype dtype, mx::Stream s) const {
   if (!supports(arrays, dtype)) return {};
   auto forward = [=](const Arrays& in) { return cast_some(in, mx::bfloat16, s); };
-  auto backward = [=](const Arrays&, const Arrays& cotangents, const Arrays&) { return cast_some(cotangents, mx::float32, s); };
+  auto backward = [=](const Arrays&, const Arrays& cotangents, const Arrays&) {
+    Arrays narrow;
+    for (const auto& c : cotangents) narrow.push_back(mx::astype(c, mx::bfloat16, s));
+    return cast_some(narrow, mx::float32, s);
+  };
   const auto function = mx::custom_vjp(forward, backward);
   Arrays all;
   for (size_t first = 0; first < arrays.size(); first += MOST) {

@@ -31,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(256)
   CAST_PICK(13);
   CAST_PICK(14);
   CAST_PICK(15);
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) {
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += int64_t(gridDim.x) * blockDim.x) {
     store_scalar(y, i, widen, load_scalar(x, i, !widen));
   }
 }

@@ -179,7 +179,7 @@ struct NormArrays {
   mx::array bias, weight, norm_bias;
 
   NormArrays(const std::optional<mx::array>& b, const mx::array& w, const mx::array& nb, mx::Stream s)
-      : bias(scalars(b.value_or(w), s)), weight(scalars(w, s)), norm_bias(scalars(nb, s)) {}
+      : bias(float_array(b.value_or(w), s)), weight(float_array(w, s)), norm_bias(float_array(nb, s)) {}
   int H() const { return int(weight.size()); }
   int wide() const { return wide_bits({bias, weight, norm_bias}); }
 };

@@ -1,4 +1,4 @@
-// What surrounds the encoder: GELU, and dense layers with a bias, of which MLX's operations take most of the gradient's time. bfloat16.
+// GELU, and dense layers with a bias, bfloat16, as in the heads around the encoder.
 #include <climits>
 
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
@@ -12,14 +12,14 @@ using Arrays = std::vector<mx::array>;
 
 Backend::Array CudaBackend::gelu(const mx::array& x, mx::Stream s) const {
   if (x.dtype() != mx::bfloat16 || x.size() == 0 || x.size() > size_t(INT_MAX)) return {};
-  constexpr int threads = 256, values = 8;
-  const int n = int(x.size());
-  const cuda::Launch launch{"gelu", "gelu_values", cuda::ceil_div(n, threads * values), 1, threads};
+  constexpr int threads = 256, values = 8;  // of a thread (gelu.cu)
+  const int n = int(x.size()), blocks = int((x.size() + threads * values - 1) / (threads * values));
+  const cuda::Launch launch{"gelu", "gelu_values", blocks, 1, threads};
   auto forward = [=](const Arrays& in) { return Arrays{cuda::run(launch, in, in[0].shape(), mx::bfloat16, {n}, s)}; };
   auto backward = [=](const Arrays& in, const Arrays& cotangents, const Arrays&) {
     auto gradient = launch;
     gradient.kernel = "gelu_values_gradient";
-    return Arrays{cuda::run(gradient, {in[0], cotangents[0]}, in[0].shape(), mx::bfloat16, {n}, s)};
+    return Arrays{cuda::run(gradient, {in[0], mx::astype(cotangents[0], mx::bfloat16, s)}, in[0].shape(), mx::bfloat16, {n}, s)};
   };
   return mx::custom_vjp(forward, backward)({x})[0];
 }

@@ -16,12 +16,8 @@ __device__ __forceinline__ void drop(const T* x, const uint32_t* key, T* y, int6
   if (first >= n) return;
   const Dropout dropout{key, threshold, scale};
   DropoutLine line(dropout, uint64_t(first));
-  auto drop_one = [&](T value) {
-    const float factor = line.next(dropout);
-    return from_float<T>(factor == 0 ? 0.0f : to_float(value) * factor);
-  };
-  const bool aligned = (reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(y)) % 16 == 0;
-  if (!aligned || first + VALUES > n) {
+  auto drop_one = [&](T value) { return from_float<T>(dropped(to_float(value), line.next(dropout))); };
+  if (!are_aligned(x, y) || first + VALUES > n) {
     for (int i = 0; i < VALUES && first + i < n; ++i) y[first + i] = drop_one(x[first + i]);
     return;
   }

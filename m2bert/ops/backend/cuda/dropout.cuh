@@ -12,6 +12,9 @@ __device__ __forceinline__ uint32_t hash_mix(uint32_t x) {
   return x ^ x >> 16;
 }
 
+// A value under its factor: one that is dropped is 0, even NaN.
+__device__ __forceinline__ float dropped(float value, float factor) { return factor == 0 ? 0.0f : value * factor; }
+
 struct Dropout {
   const uint32_t* key;  // [2]
   uint32_t threshold;

@@ -44,7 +44,7 @@ __device__ __forceinline__ void gate(const BFloat16* x, BFloat16* h, int I, int 
 #pragma unroll
     for (int j = 0; j < CHUNK; ++j) {
       a[j] = gelu(a[j]) * b[j];
-      if (DROPOUT) a[j] *= factor[j];
+      if (DROPOUT) a[j] = dropped(a[j], factor[j]);
     }
     store_chunk<ALIGNED>(h + at, count, pack(a));
   });
@@ -64,7 +64,7 @@ __device__ __forceinline__ void gate_gradient(const BFloat16* x, const BFloat16*
     for (int j = 0; j < CHUNK; ++j) {
       const auto [value, derivative] = gelu_with_derivative(a[j]);
       result[j] = value * b[j];
-      if (DROPOUT) result[j] *= factor[j], d[j] *= factor[j];
+      if (DROPOUT) result[j] = dropped(result[j], factor[j]), d[j] = dropped(d[j], factor[j]);
       a[j] = d[j] * b[j] * derivative;
       b[j] = d[j] * value;
     }

@@ -13,8 +13,8 @@ template <typename T>
 struct MixerInputs {
   const T *x1, *x2, *v;          // [H, B, L] each, before the short convolution
   const T* u;                    // [H, B, L]
-  const float* short_filter;     // [SHORT_FILTER_ROWS H, SHORT_FILTER], see below
-  int x1_taps, x2_taps, v_taps;  // the rows of their filters: those of channels from there on
+  const float* short_filter;     // [SHORT_FILTER_ROWS H, SHORT_FILTER], see above
+  int x1_taps, x2_taps, v_taps;  // first row of each one's taps in short_filter, a row for each channel
   const int* lengths;            // [B]: positions from there on are padding, which neither gives nor gets a value; null: none
   int H, B, L;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/backend/cuda/mixer_core.h"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
@@ -74,7 +73,7 @@ struct Block {
     const auto of_out = mx::matmul(dy, transposed(made[CORE], s), s);
     const auto out = out_weight_gradient(w, of_out, s);
     // With s = x1 v: core = x2 conv(s; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v).
-    const int identity = 3 * H, one = 4 * H;
+    const int identity = 3 * H, one = 4 * H;  // rows of short_filter (mixer_core.h)
     auto convolve = [&](const MixerInputRows& rows, const mx::array& packed, int filter, bool reversed) {
       return mixer_core(rows, dcore, short_filter, packed, L, {false, false, filter, reversed && reverses_by_conjugate(L)}, s);
     };

@@ -17,9 +17,9 @@ struct ShortWeights {
   int H;
 
   ShortWeights(const MixerWeights& w, mx::Stream s)
-      : weight(scalars(w.short_weight, s)),
-        bias(scalars(w.short_bias, s)),
-        in_bias(w.in_bias ? scalars(*w.in_bias, s) : bias),
+      : weight(float_array(w.short_weight, s)),
+        bias(float_array(w.short_bias, s)),
+        in_bias(w.in_bias ? float_array(*w.in_bias, s) : bias),
         H(w.short_weight.shape(0) / 3) {}
   int wide() const { return wide_bits({weight, bias, in_bias}); }
 };
@@ -46,7 +46,7 @@ ShortFilterGradient short_filter_gradient(const MixerWeights& w, const mx::array
 
 mx::array out_weight(const MixerWeights& w, mx::Stream s) {
   if (!w.out_bias) return w.out_weight.values;
-  const auto x = scalars(w.out_weight.values, s), bias = scalars(*w.out_bias, s);
+  const auto x = float_array(w.out_weight.values, s), bias = float_array(*w.out_bias, s);
   const int rows = x.shape(0), columns = x.shape(1);
   return run({"mixer_weights", "mixer_out_weight", 1, rows, 256}, {x, bias}, {rows, columns + bias_rows()}, x.dtype(),
              {columns, wide_bits({x, bias})}, s);
@@ -54,7 +54,7 @@ mx::array out_weight(const MixerWeights& w, mx::Stream s) {
 
 OutWeightGradient out_weight_gradient(const MixerWeights& w, const mx::array& gradient, mx::Stream s) {
   if (!w.out_bias) return {gradient, {}};
-  const auto bias = scalars(*w.out_bias, s);
+  const auto bias = float_array(*w.out_bias, s);
   const int rows = gradient.shape(0), columns = w.out_weight.values.shape(1);
   const auto out = run({"mixer_weights", "mixer_out_weight_gradient", 1, rows, 256}, {gradient}, {{rows, columns}, bias.shape()},
                        {gradient.dtype(), bias.dtype()}, {columns, wide_bits({gradient, bias})}, s);

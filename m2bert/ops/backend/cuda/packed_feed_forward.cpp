@@ -9,14 +9,10 @@ namespace m2bert::ops {
 namespace cuda {
 namespace {
 
-NormParameters norm_parameters(const FeedForwardWeights& w, mx::Stream s) {
-  return {w.down_bias ? float32(*w.down_bias, s) : mx::zeros({int(w.norm_weight.size())}, mx::float32, s), float32(w.norm_weight, s),
-          float32(w.norm_bias, s), w.eps};
-}
-
 class PackedGatedFeedForward final : public PackedFeedForward {
  public:
-  PackedGatedFeedForward(const FeedForwardWeights& w, mx::Stream s) : up_(w.up.values), down_(w.down.values), norm_(norm_parameters(w, s)) {
+  PackedGatedFeedForward(const FeedForwardWeights& w, mx::Stream s)
+      : up_(w.up.values), down_(w.down.values), norm_(norm_parameters(w.down_bias, w.norm_weight, w.norm_bias, w.eps, s)) {
     mx::eval(up_, down_, norm_.bias, norm_.weight, norm_.norm_bias);
   }
 

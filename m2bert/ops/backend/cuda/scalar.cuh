@@ -70,4 +70,9 @@ struct alignas(16) Vector {
   T values[size];
 };
 
+// Whether both may be read and written by Vectors.
+M2BERT_DEVICE bool are_aligned(const void* a, const void* b) {
+  return (reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b)) % 16 == 0;
+}
+
 }  // namespace m2bert::ops::cuda

@@ -1,5 +1,5 @@
 #pragma once
-// Small arrays for kernels that take float32 or bfloat16 (scalar_array.cuh).
+// Arrays for kernels that take float32 or bfloat16 (scalar_array.cuh).
 #include <initializer_list>
 
 #include "m2bert/mx.h"
@@ -7,7 +7,7 @@
 namespace m2bert::ops::cuda {
 
 // As it is, or as float32.
-inline mx::array scalars(const mx::array& a, mx::Stream s) { return a.dtype() == mx::bfloat16 ? a : mx::astype(a, mx::float32, s); }
+inline mx::array float_array(const mx::array& a, mx::Stream s) { return a.dtype() == mx::bfloat16 ? a : mx::astype(a, mx::float32, s); }
 
 // Bit i: whether the i-th array is float32.
 inline int wide_bits(std::initializer_list<mx::array> arrays) {

@@ -80,7 +80,7 @@ __device__ __forceinline__ void store_gate(const float (&gate)[32], const float 
       for (int half = 0; half < 2; ++half) {
         const int i = 4 * (4 * part + j) + 2 * half;
         float low = gelu(gate[i]) * value[i], high = gelu(gate[i + 1]) * value[i + 1];
-        if (DROPOUT) low *= dropout.factor(pair, 0, half), high *= dropout.factor(pair, 1, half);
+        if (DROPOUT) low = dropped(low, dropout.factor(pair, 0, half)), high = dropped(high, dropout.factor(pair, 1, half));
         words[half][j] = pack_bf16(low, high);
       }
     }
@@ -114,7 +114,8 @@ __device__ __forceinline__ void store_gate_gradient(const GateGradientInputs& in
         if (DROPOUT) {
           const auto pair = dropout.positions(4 * part + j);  // once more for each half: there are no registers to keep it
           const float of_low = dropout.factor(pair, 0, half), of_high = dropout.factor(pair, 1, half);
-          h_low *= of_low, d_low *= of_low, h_high *= of_high, d_high *= of_high;
+          h_low = dropped(h_low, of_low), d_low = dropped(d_low, of_low);
+          h_high = dropped(h_high, of_high), d_high = dropped(d_high, of_high);
         }
         h[j] = pack_bf16(h_low, h_high);
         da[j] = pack_bf16(d_low * in.value[i] * low.derivative, d_high * in.value[i + 1] * high.derivative);

@@ -53,7 +53,7 @@ TEST(CudaShortFilter, EqualsItsDefinition) {
   }
 }
 
-// The derivative of sum(filter d) by each weight, from differences: the filter is bilinear in its weights.
+// By the chain rule for its taps, bias b + in_bias (w0 + w1 + w2), and what is before position 0, -in_bias.
 TEST(CudaShortFilter, Gradient) {
   constexpr int parts = 3;
   for (const int wide : {0, 7}) {
