@@ -82,7 +82,7 @@ class Killer(threading.Thread):
         while self.program.poll() is None and self.killed is None:
             for pid in descendants(self.program.pid):
                 if computes(pid):
-                    time.sleep(0.3)  # in the middle
+                    time.sleep(1)  # in the middle
                     try:
                         os.kill(pid, signal.SIGKILL)
                     except ProcessLookupError:  # it had ended
