@@ -195,6 +195,28 @@ print(vector.tobytes().hex())
     assert out.strip() == embedder.embed("Monarchs migrate south.").tobytes().hex()
 
 
+@pytest.mark.parametrize("second", ["mlx.core", "numpy", "torch", "sentence_transformers"])
+@pytest.mark.parametrize("last", [False, True], ids=["then m2bert", "m2bert last"])
+def test_import_orders_of_three(second, last, python, bert, embedder):
+    """Each pair of the others in both orders, with m2bert between them and after them; then all are used."""
+    pytest.importorskip("torch")
+    pytest.importorskip("sentence_transformers")
+    for third in {"mlx.core", "numpy", "torch", "sentence_transformers"} - {second}:
+        order = [second, third, "m2bert"] if last else [second, "m2bert", third]
+        out = python(f"""
+import sys, warnings
+warnings.simplefilter("ignore")
+import {', '.join(order)}
+import mlx.core as mx, numpy as np, torch
+vector = m2bert.Embedder(sys.argv[1]).embed("Monarchs migrate south.")
+assert torch.from_numpy(vector) @ torch.from_numpy(vector) > 0 and (torch.ones(64, 64) @ torch.ones(64, 64))[0, 0] == 64
+assert mx.matmul(mx.ones((64, 64)), mx.ones((64, 64)))[0, 0].item() == 64 and (np.ones((64, 64)) @ np.ones((64, 64)))[0, 0] == 64
+assert (m2bert.Embedder(sys.argv[1]).embed("Monarchs migrate south.") == vector).all()
+print(vector.tobytes().hex())
+""", bert)
+        assert out.strip() == embedder.embed("Monarchs migrate south.").tobytes().hex(), order
+
+
 def test_exit_during_work(bert):
     """A daemon thread that computes when Python ends does not make it crash or hang."""
     done = subprocess.run([sys.executable, "-c", """

@@ -20,16 +20,19 @@ def transformer(bert):
     return load(bert)
 
 
-@pytest.fixture(scope="module")
-def prompted(bert, tmp_path_factory):
-    """A folder with prompts and a similarity."""
-    folder = tmp_path_factory.mktemp("prompted") / "model"
-    shutil.copytree(bert, folder)
+def with_prompts(model, folder):
+    """A copy with prompts and a similarity."""
+    shutil.copytree(model, folder)
     settings = folder / "config_sentence_transformers.json"
     values = json.loads(settings.read_text())
     values.update(prompts={"query": "query: ", "passage": "passage: "}, default_prompt_name="passage", similarity_fn_name="dot")
     settings.write_text(json.dumps(values))
     return folder
+
+
+@pytest.fixture(scope="module")
+def prompted(bert, tmp_path_factory):
+    return with_prompts(bert, tmp_path_factory.mktemp("prompted") / "model")
 
 
 @pytest.mark.parametrize("pad", ["max", "bucket", None])
@@ -121,8 +124,9 @@ def test_prompts(prompted, bert):
     assert np.array_equal(SentenceTransformer(modules=[M2Bert(prompted)], device="cpu").encode(["x"]), plain.embed(["passage: x"]))
 
 
-def test_prompts_are_those_of_the_same_folder_in_pytorch(prompted):
-    ours, theirs = load(prompted), SentenceTransformer(str(prompted), device="cpu")
+def test_prompts_are_those_of_the_same_folder_in_pytorch(minilm, tmp_path):
+    folder = with_prompts(minilm, tmp_path / "model")
+    ours, theirs = load(folder), SentenceTransformer(str(folder), device="cpu")
     assert ours.prompts == theirs.prompts and ours.default_prompt_name == theirs.default_prompt_name
     for encode in ("encode", "encode_query", "encode_document"):
         assert np.allclose(getattr(ours, encode)(TEXTS), getattr(theirs, encode)(TEXTS), atol=1e-5), encode

@@ -4,6 +4,7 @@ Needs `pip install 'm2bert[sentence-transformers]'`.
 """
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -51,12 +52,12 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
         if pad not in ("max", "bucket", None):
             raise ValueError(f"pad={pad!r}: it can be 'max' or 'bucket', because SentenceTransformer sorts texts by length")
         embedder = Embedder(model, pad=pad, **options)
-        if pad is None:
-            pad = "bucket" if embedder._model.dynamic_padding else "max"
-            if pad == "bucket":
-                embedder = Embedder(model, pad=pad, **options)
-        self.embedder = embedder
-        self._source, self._pad, self._options = os.fspath(model), pad, {name: value for name, value in options.items() if value is not None}
+        self._pad: Literal["max", "bucket"] = pad or "max"
+        if pad is None and embedder._model.dynamic_padding:
+            self._pad = "bucket"
+            embedder = Embedder(model, pad="bucket", **options)
+        self.embedder, self._source = embedder, os.fspath(model)
+        self._options = {name: value for name, value in options.items() if value is not None}
 
     @property
     def max_seq_length(self) -> int:
@@ -104,14 +105,10 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
         partial.mkdir(parents=True)
         for name, path in files.items():
             values[name] = _copy(Path(path), partial / name)
-        self._write_config(output_path, {**values, "pad": self._pad})
+        settings = json.dumps({**values, "pad": self._pad}, indent=2) + "\n"
+        Path(output_path, self.config_file_name).write_text(settings, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
-
-    def _write_config(self, output_path: str | os.PathLike[str], values: dict[str, Any]) -> None:
-        import json
-
-        Path(output_path, self.config_file_name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", token: bool | str | None = None, cache_folder: str | None = None,
@@ -145,12 +142,15 @@ def load(model: str | os.PathLike[str], *, truncate_dim: int | None = None, **op
         if options:
             raise TypeError(f"{os.fspath(model)} was saved with its options: {', '.join(options)} cannot be given")
         # Its own class, so nothing in the folder is executed.
-        return SentenceTransformer(os.fspath(model), device="cpu", trust_remote_code=True, truncate_dim=truncate_dim, local_files_only=True)
+        return _transformer(os.fspath(model), trust_remote_code=True, truncate_dim=truncate_dim, local_files_only=True)
     module = M2Bert(model, **options)
     core = module.embedder._model
-    default = next((name for name, text in module.prompts.items() if text == core.default_prompt), None) if core.default_prompt else None
-    return SentenceTransformer(modules=[module], device="cpu", prompts=module.prompts, default_prompt_name=default,
-                               similarity_fn_name=core.similarity or None, truncate_dim=truncate_dim)
+    return _transformer(modules=[module], prompts=module.prompts, default_prompt_name=core.default_prompt or None,
+                        similarity_fn_name=core.similarity or None, truncate_dim=truncate_dim)
+
+
+def _transformer(*arguments: Any, **keywords: Any) -> Any:
+    return SentenceTransformer(*arguments, device="cpu", **keywords)  # type: ignore[operator, unused-ignore]
 
 
 class _Features(dict[str, Any]):
