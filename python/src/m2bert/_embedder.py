@@ -261,7 +261,8 @@ def _rows(vectors: npt.ArrayLike) -> Vectors:
 
 def _unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    unit: Vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+    return unit
 
 
 def _similarity(measure: str, a: Vectors, b: Vectors) -> Vectors:
