@@ -160,7 +160,7 @@ void bind_padding(nb::module_& m) {
       .def_ro("seqlen", &ops::Unpadding::seqlen, "S.")
       .def_ro("contiguous", &ops::Unpadding::contiguous, "No sequence has a hole between its rows.")
       .def_ro("begins_with_tokens", &ops::Unpadding::begins_with_tokens, "Position 0 of every sequence is a row.");
-  m.def("unpadding", &ops::unpadding, "mask"_a, nb::call_guard<nb::gil_scoped_release>(),
+  m.def("unpadding", nb::overload_cast<const mx::array&>(&ops::unpadding), "mask"_a, nb::call_guard<nb::gil_scoped_release>(),
         "Reads a mask [B, S], where non-zero is a real token. Evaluates it.\n\n"
         ">>> m2bert.ops.unpadding(mx.array([[1, 1, 0], [1, 0, 0]])).indices.tolist()\n"
         "[0, 1, 3]");
