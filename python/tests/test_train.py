@@ -99,7 +99,8 @@ def test_other_threads_run_meanwhile(models, tmp_path):
 
 
 STOPPED = """
-import json, pathlib, sys, m2bert
+import json, pathlib, signal, sys, m2bert
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
 recipe = json.loads(pathlib.Path(sys.argv[1]).read_text())
 def started(record):
     if record["batch"] == 2:
@@ -118,7 +119,10 @@ def test_ctrl_c_saves_a_checkpoint(models, tmp_path):
                                stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert out == "interrupted\n" and err == ""
     last = lines(tmp_path / "run")[-1]["batch"]
     assert any((tmp_path / "run").glob(f"*ba{last}.safetensors"))
