@@ -277,10 +277,7 @@ void check(const EmbedCommand& command, const SharedRun& shared, const Globals& 
 
 // Starts the processes of --launch.
 void launch_embed(const EmbedCommand& command, const Globals& globals) {
-  std::vector<std::string> words = words_of(*command.app);
-  const std::vector<std::string> global = words_of(globals);
-  words.insert(words.end(), global.begin(), global.end());
-  const int code = launch(command.launch, words, globals, "The same command with --resume continues it");
+  const int code = launch(command.launch, words_of(*command.app), globals, "The same command with --resume continues it");
   if (code != 0) throw QuietExit{code};
 }
 

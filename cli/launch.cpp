@@ -199,6 +199,16 @@ class Crew {
   bool first_spoke_ = false, told_ = false, killing_ = false;
 };
 
+// The words that give the global options.
+std::vector<std::string> global_words(const Globals& globals) {
+  std::vector<std::string> words;
+  if (globals.json) words.emplace_back("--json");
+  if (globals.quiet) words.emplace_back("--quiet");
+  if (!globals.device.empty()) words.insert(words.end(), {"--device", globals.device});
+  if (globals.threads > 0) words.insert(words.end(), {"--threads", std::to_string(globals.threads)});
+  return words;
+}
+
 // An option's values, each behind the option's name. One that begins with a dash is joined to it, so that it is not read as an option.
 void append_values(std::vector<std::string>& words, const CLI::Option& option) {
   for (const std::string& value : option.results()) {
@@ -218,6 +228,8 @@ int launch(int count, const std::vector<std::string>& arguments, const Globals& 
   ports.pop_back();
   const Hostfile hosts(ports);
   std::vector<std::string> all = arguments;
+  const std::vector<std::string> global = global_words(globals);
+  all.insert(all.end(), global.begin(), global.end());
   if (globals.threads == 0 && !std::getenv("OMP_NUM_THREADS"))
     all.insert(all.end(), {"--threads", std::to_string(std::max(1, available_cpus() / count))});
   // Rank 0 prints for all; the output of another process is shown if that process failed first.
@@ -250,15 +262,6 @@ std::vector<std::string> words_of(const CLI::App& app) {
     if (!has_value) words.push_back(option->get_name());
     else append_values(words, *option);
   }
-  return words;
-}
-
-std::vector<std::string> words_of(const Globals& globals) {
-  std::vector<std::string> words;
-  if (globals.json) words.emplace_back("--json");
-  if (globals.quiet) words.emplace_back("--quiet");
-  if (!globals.device.empty()) words.insert(words.end(), {"--device", globals.device});
-  if (globals.threads > 0) words.insert(words.end(), {"--threads", std::to_string(globals.threads)});
   return words;
 }
 

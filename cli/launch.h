@@ -10,15 +10,13 @@ namespace m2bert::cli {
 // The exit code of a process that stopped because another one is gone.
 constexpr int kProcessLost = 75;
 
-// Starts `count` copies of this program with these arguments, their ranks and the addresses of the others, and waits for them. Forwards
-// signals. When one dies, the others are stopped, and one message names it and ends in `advice`. Returns the exit code of the run.
+// Starts `count` copies of this program with these arguments and global options, their ranks and the addresses of the others, and waits.
+// Forwards signals. When one dies, the others are stopped, and one message names it and ends in `advice`. Returns the exit code of the run.
 int launch(int count, const std::vector<std::string>& arguments, const Globals& globals, const std::string& advice);
 
 // The words of a command line that give this command's options and arguments, for launch(): without those that start the processes, and
 // without the recipe values of add_training_options.
 std::vector<std::string> words_of(const CLI::App& app);
-// Those of the global options.
-std::vector<std::string> words_of(const Globals& globals);
 
 // Whether this process was started by launch().
 bool is_launched();

@@ -7,7 +7,6 @@
 #include <cstdlib>
 #include <iostream>
 #include <new>
-#include <set>
 
 #include "cli/choice.h"
 #include "cli/evaluation_text.h"
@@ -39,12 +38,10 @@ std::string result_text(const train::RunResult& r) {
 }
 
 // The arguments of this command, for the processes of launch().
-std::vector<std::string> arguments_of(const TrainingCommand& command, const Globals& globals) {
+std::vector<std::string> arguments_of(const TrainingCommand& command) {
   std::vector<std::string> all = command.words;
   all.insert(all.end(), command.options.overrides.begin(), command.options.overrides.end());
   if (command.options.allow_unknown) all.emplace_back("--allow-unknown");
-  const std::vector<std::string> global = words_of(globals);
-  all.insert(all.end(), global.begin(), global.end());
   return all;
 }
 
@@ -103,7 +100,7 @@ void run_training(const TrainingCommand& command, const Globals& globals) {
   ::signal(SIGPIPE, SIG_IGN);  // a run goes on when nobody reads its output, and saves when another process is gone
   auto recipe = command.read({.allow_unknown = command.options.allow_unknown});
   if (command.options.launch > 1 && !is_launched()) {
-    const int code = launch(command.options.launch, arguments_of(command, globals), globals, kTrainingAdvice);
+    const int code = launch(command.options.launch, arguments_of(command), globals, kTrainingAdvice);
     if (code != 0) throw QuietExit{code};
     return;
   }
