@@ -45,6 +45,12 @@ size_t count_parameters(Module& m) {
 
 ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const std::function<mx::array()>& loss) {
   Arrays now;
+  for (const auto& p : params) now.push_back(*p.array);
+  return value_and_grad(params, now, loss);
+}
+
+ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const Arrays& values, const std::function<mx::array()>& loss) {
+  Arrays now;
   std::vector<int> which;
   for (const auto& p : params) {
     which.push_back(int(now.size()));
@@ -62,7 +68,7 @@ ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const std::fu
     for (size_t i = 0; i < params.size(); ++i) *params[i].array = in[i];
     return Arrays{loss()};
   };
-  auto [value, grads] = mx::value_and_grad(std::function<Arrays(const Arrays&)>(traced), which)(now);
+  auto [value, grads] = mx::value_and_grad(std::function<Arrays(const Arrays&)>(traced), which)(values);
   return {value[0], std::move(grads)};
 }
 

@@ -89,5 +89,7 @@ struct ValueAndGrad {
   Arrays grads;  // in the order of params
 };
 ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const std::function<mx::array()>& loss);
+// The same at other values of params, in their order.
+ValueAndGrad value_and_grad(const std::vector<NamedArray>& params, const Arrays& values, const std::function<mx::array()>& loss);
 
 }  // namespace m2bert::nn

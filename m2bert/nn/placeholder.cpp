@@ -6,27 +6,6 @@
 
 namespace m2bert::nn {
 
-namespace {
-
-// Puts other arrays in the place of parameters while it lives.
-class Swapped {
- public:
-  Swapped(const std::vector<NamedArray>& params, const Arrays& others) : params_(params) {
-    for (size_t i = 0; i < params.size(); ++i) originals_.push_back(std::exchange(*params[i].array, others[i]));
-  }
-  ~Swapped() {
-    for (size_t i = 0; i < params_.size(); ++i) *params_[i].array = std::move(originals_[i]);
-  }
-  Swapped(const Swapped&) = delete;
-  Swapped& operator=(const Swapped&) = delete;
-
- private:
-  const std::vector<NamedArray>& params_;
-  Arrays originals_;
-};
-
-}  // namespace
-
 mx::array placeholder(const mx::Shape& shape, mx::Dtype dtype) { return mx::array(shape, dtype, nullptr, Arrays()); }
 
 void bind(mx::array& placeholder, const mx::array& values) {
@@ -40,8 +19,7 @@ void bind(mx::array& placeholder, const mx::array& values) {
 
 DeferredGrad::DeferredGrad(std::vector<NamedArray> params, const std::function<mx::array()>& loss) : params_(std::move(params)) {
   for (const auto& p : params_) placeholders_.push_back(placeholder(p.array->shape(), p.array->dtype()));
-  const Swapped swapped(params_, placeholders_);
-  graph_ = value_and_grad(params_, loss);
+  graph_ = value_and_grad(params_, placeholders_, loss);
 }
 
 ValueAndGrad DeferredGrad::bind() && {

@@ -45,12 +45,12 @@ void axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, do
 
 void axpby_fallback(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {
   check(y, x);
+  auto times = [s](double factor, const mx::array& values) {
+    return factor == 1 ? values : mx::multiply(mx::array(float(factor)), values, s);
+  };
   std::vector<mx::array> made;
-  for (size_t i = 0; i < y.size(); ++i) {
-    *y[i] = mx::add(mx::multiply(mx::array(float(a)), *y[i], s), mx::multiply(mx::array(float(b)), x[i], s), s);
-    made.push_back(*y[i]);
-  }
-  mx::eval(made);
+  for (size_t i = 0; i < y.size(); ++i) made.push_back(*y[i] = mx::add(times(a, *y[i]), times(b, x[i]), s));
+  mx::async_eval(made);
 }
 
 }  // namespace m2bert::ops

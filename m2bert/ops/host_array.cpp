@@ -14,12 +14,12 @@ namespace {
 
 constexpr size_t MOST = 32;  // arrays that are kept
 
-// Kept arrays of sizes that are powers of 2, those that were used last at the end. Never freed: MLX's allocator may go first.
+// Gives an array without data its values, in the memory of a kept array. These have sizes that are powers of 2, those that were used last
+// stand at the end, and they are never freed: MLX's allocator may go first.
 template <typename T>
-mx::array kept_array(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
+void fill(mx::array& result, const T* values) {
   static std::mutex mutex;
   static auto* kept = new std::deque<mx::array>;
-  mx::array result(shape, dtype, nullptr, {});
   const std::lock_guard lock(mutex);
   const int capacity = int(std::bit_ceil(result.size()));
   auto found =
@@ -29,22 +29,21 @@ mx::array kept_array(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
     kept->erase(found);
     kept->push_back(std::move(array));
   } else {
-    kept->emplace_back(std::vector<T>(size_t(capacity)).data(), mx::Shape{capacity}, dtype);
+    kept->emplace_back(std::vector<T>(size_t(capacity)).data(), mx::Shape{capacity}, result.dtype());
     if (kept->size() > MOST) kept->pop_front();
   }
   std::memcpy(kept->back().template data<T>(), values, result.nbytes());
-  const bool is_vector = std::ranges::any_of(shape, [&](int n) { return size_t(n) == result.size(); });
+  const bool is_vector = std::ranges::any_of(result.shape(), [&](int n) { return size_t(n) == result.size(); });
   result.copy_shared_buffer(kept->back(), result.strides(), {true, true, is_vector}, result.size());
   result.set_status(mx::array::available);
-  return result;
 }
 
 template <typename T>
 mx::array make(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
-  const bool on_gpu = mx::default_device() == mx::Device(mx::Device::gpu);
-  mx::array empty(shape, dtype, nullptr, {});
-  if (!on_gpu || empty.size() == 0) return mx::array(values, shape, dtype);
-  return kept_array(values, shape, dtype);
+  mx::array result(shape, dtype, nullptr, {});
+  if (mx::default_device() == mx::Device::cpu || result.size() == 0) return mx::array(values, shape, dtype);
+  fill(result, values);
+  return result;
 }
 
 }  // namespace

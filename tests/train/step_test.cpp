@@ -2,34 +2,15 @@
 
 #include <cmath>
 
-#include "m2bert/checkpoint/match.h"
-#include "m2bert/checkpoint/weights.h"
-#include "m2bert/models/pretrained.h"
 #include "m2bert/ops/backend/backend.h"
-#include "m2bert/tasks/masked_lm.h"
 #include "m2bert/train/fixed_batches.h"
-#include "tiny_run.h"
+#include "tiny_model.h"
 
 namespace m2bert::train {
 namespace {
 
-struct Made {
-  explicit Made(const StepOptions& options, double dropout = 0)
-      : model(config(dropout), models::Head::masked_lm),
-        optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {}),
-        step(model, task, optimizer, processes, options) {
-    checkpoint::match(model, checkpoint::load_weights(trainlog() / "checkpoint.pt"), {});
-  }
-  static models::Config config(double dropout) {
-    auto c = models::read_config(trainlog() / "config.yaml");
-    c.hidden_dropout_prob = dropout;
-    return c;
-  }
-  models::Model model;
-  optim::AdamW optimizer;
-  tasks::MaskedLM task{model.config()};
-  Processes processes;
-  Step step;
+struct Made : TinyModel {
+  explicit Made(const StepOptions& options, double dropout = 0) : TinyModel(options, dropout) {}
 };
 
 StepOptions rows(int count, Weighting weighting = Weighting::task) {

@@ -1,11 +1,8 @@
 // The loop alone, on the model and batches of tests/golden/trainlog.
 #include "m2bert/train/trainer.h"
 
-#include "m2bert/checkpoint/match.h"
-#include "m2bert/checkpoint/weights.h"
-#include "m2bert/models/pretrained.h"
 #include "m2bert/train/fixed_batches.h"
-#include "tiny_run.h"
+#include "tiny_model.h"
 
 namespace m2bert::train {
 namespace {
@@ -39,24 +36,9 @@ TrainerOptions options_of(const std::string& duration) {
   return o;
 }
 
-struct Made {
+struct Made : TinyModel {
   explicit Made(const std::string& duration, const LossGuardOptions& guard = {})
-      : model(config(), models::Head::masked_lm),
-        optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {}),
-        step(model, task, optimizer, processes, {}),
-        trainer({{model, optimizer}, task, step, source, {}, processes, LossGuard(guard)}, options_of(duration)) {
-    checkpoint::match(model, checkpoint::load_weights(trainlog() / "checkpoint.pt"), {});
-  }
-  static models::Config config() {
-    auto c = models::read_config(trainlog() / "config.yaml");
-    c.hidden_dropout_prob = 0.1;
-    return c;
-  }
-  models::Model model;
-  optim::AdamW optimizer;
-  tasks::MaskedLM task{model.config()};
-  Processes processes;
-  Step step;
+      : TinyModel({}, 0.1), trainer({{model, optimizer}, task, step, source, {}, processes, LossGuard(guard)}, options_of(duration)) {}
   Source source;
   Trainer trainer;
 };

@@ -1,5 +1,6 @@
 // AdamW's update, and the sums of squares of gradients, float32. See m2bert/ops/adamw.h. A launch does several arrays, since most of a
 // model's are small: those of index blockIdx.y. Arrays that are not there have size 0.
+#include "m2bert/ops/backend/cuda/numbered.cuh"
 #include "m2bert/ops/backend/cuda/scalar.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
@@ -21,19 +22,12 @@ struct Parameter {
 #define ADAMW_OUTPUTS(i) float *new_value##i, float *new_m##i, float *new_v##i
 #define ADAMW_SCALARS(i) int n##i, float keep##i, float rate##i
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, new_value##i, new_m##i, new_v##i, n##i, keep##i, rate##i}
-#define ADAMW_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7)
 
 #define ADAMW_PICK(i) \
   if (blockIdx.y == i) p = Parameter ADAMW_PARAMETER(i)
 #define ADAMW_PICK_PARAMETER      \
   Parameter p ADAMW_PARAMETER(0); \
-  ADAMW_PICK(1);                  \
-  ADAMW_PICK(2);                  \
-  ADAMW_PICK(3);                  \
-  ADAMW_PICK(4);                  \
-  ADAMW_PICK(5);                  \
-  ADAMW_PICK(6);                  \
-  ADAMW_PICK(7)
+  OTHERS_OF_8(ADAMW_PICK)
 
 namespace {
 
@@ -54,8 +48,8 @@ __device__ __forceinline__ void update(const Parameter& p, const Step& s) {
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS), ADAMW_EACH(ADAMW_OUTPUTS), float scale, float limit,
-                                                        float beta1, float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+extern "C" __global__ void __launch_bounds__(256) adamw(EACH_OF_8(ADAMW_INPUTS), EACH_OF_8(ADAMW_OUTPUTS), float scale, float limit,
+                                                        float beta1, float beta2, float eps, float root, EACH_OF_8(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
@@ -65,39 +59,24 @@ extern "C" __global__ void __launch_bounds__(256) adamw(ADAMW_EACH(ADAMW_INPUTS)
 #undef ADAMW_PARAMETER
 #define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, value##i, m##i, v##i, n##i, keep##i, rate##i}
-extern "C" __global__ void __launch_bounds__(256) adamw_in_place(ADAMW_EACH(ADAMW_INPUTS), float*, float scale, float limit, float beta1,
-                                                                 float beta2, float eps, float root, ADAMW_EACH(ADAMW_SCALARS)) {
+extern "C" __global__ void __launch_bounds__(256) adamw_in_place(EACH_OF_8(ADAMW_INPUTS), float*, float scale, float limit, float beta1,
+                                                                 float beta2, float eps, float root, EACH_OF_8(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
 
-#define SQUARES_EACH(f) f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7), f(8), f(9), f(10), f(11), f(12), f(13), f(14), f(15)
 #define SQUARES_INPUT(i) const float* x##i
 #define SQUARES_SIZE(i) int n##i
 #define SQUARES_PICK(i) \
   if (blockIdx.y == i) x = x##i, n = n##i
 
 // sums [arrays, gridDim.x]: of squares, each block its share.
-extern "C" __global__ void __launch_bounds__(256) sum_of_squares(SQUARES_EACH(SQUARES_INPUT), float* sums, SQUARES_EACH(SQUARES_SIZE)) {
+extern "C" __global__ void __launch_bounds__(256) sum_of_squares(EACH_OF_16(SQUARES_INPUT), float* sums, EACH_OF_16(SQUARES_SIZE)) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps]
   const float* x = x0;
   int n = n0;
-  SQUARES_PICK(1);
-  SQUARES_PICK(2);
-  SQUARES_PICK(3);
-  SQUARES_PICK(4);
-  SQUARES_PICK(5);
-  SQUARES_PICK(6);
-  SQUARES_PICK(7);
-  SQUARES_PICK(8);
-  SQUARES_PICK(9);
-  SQUARES_PICK(10);
-  SQUARES_PICK(11);
-  SQUARES_PICK(12);
-  SQUARES_PICK(13);
-  SQUARES_PICK(14);
-  SQUARES_PICK(15);
+  OTHERS_OF_16(SQUARES_PICK);
   float sum = 0;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) sum += x[i] * x[i];
   sum = warp_sum(sum);

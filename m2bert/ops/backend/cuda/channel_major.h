@@ -9,6 +9,8 @@ inline mx::array float32(const mx::array& a, mx::Stream s) { return mx::astype(a
 
 inline bool is_bfloat16(const Weight& w) { return !w.scale && w.values.dtype() == mx::bfloat16; }
 
+inline mx::array transposed(const mx::array& a, mx::Stream s) { return mx::swapaxes(a, -1, -2, s); }
+
 // x [..., H] as [H, positions].
 inline mx::array channel_major(const mx::array& x, mx::Stream s) {
   return mx::reshape(mx::moveaxis(x, -1, 0, s), {x.shape(-1), int(x.size() / size_t(x.shape(-1)))}, s);

@@ -26,7 +26,6 @@ class CudaBackend final : public Backend {
   std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const override;
 
   bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const override;
-  bool axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const override;
   Array sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const override;
 };
 

@@ -20,7 +20,6 @@ mx::array blocks_of(const mx::array& x, const mx::array& weight, mx::Stream s) {
   const int nb = weight.ndim() == 3 ? weight.shape(0) : 1;
   return mx::reshape(x, {nb, x.shape(0) / nb, x.shape(1)}, s);
 }
-mx::array transposed(const mx::array& a, mx::Stream s) { return mx::swapaxes(a, -1, -2, s); }
 
 // The gradients of y = weight x.
 mx::array weight_gradient(const mx::array& weight, const mx::array& x, const mx::array& dy, mx::Stream s) {

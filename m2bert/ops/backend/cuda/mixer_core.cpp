@@ -165,8 +165,6 @@ mx::array pack_fft(const Kernel& kernel, const Filters& f, mx::Stream s) {
 
 }  // namespace
 
-int bias_rows() { return BIAS_ROWS; }
-
 int longest_mixer_core(mx::Dtype dtype) {
   auto longest = [](mx::Dtype dtype) {
     int found = 0;

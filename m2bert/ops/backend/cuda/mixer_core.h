@@ -45,13 +45,11 @@ struct MixerCoreOptions {
   bool conjugate = false;
 };
 
-// monarch_mix for u [H, B L]; returns [H, B L], or [H + bias_rows(), B L] with one row of ones and then zeros, for a product that adds a
-// bias.
-// short_filter [5 H, 8] float32: the rows of x1, x2 and v, three taps, the bias and what the channel has before position 0 (the rest is
-// unused); then H rows whose result is the input, then H rows whose result is 1.
+// monarch_mix for u [H, B L]; returns [H, B L], or [H + BIAS_ROWS, B L] (mixer_inputs.cuh) with one row of ones and then zeros, for a
+// product that adds a bias. short_filter [5 H, 8] float32: the rows of x1, x2 and v, three taps, the bias and what the channel has before
+// position 0 (the rest is unused); then H rows whose result is the input, then H rows whose result is 1.
 mx::array mixer_core(const MixerInputRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
-int bias_rows();
 
 // The tables that the kernels by Monarch transform of sequences of up to `length` positions read, shared by all layers.
 mx::array monarch_tables(int length);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/backend/cuda/mixer_core.h"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
@@ -13,8 +14,6 @@ namespace m2bert::ops::cuda {
 namespace {
 
 using Arrays = std::vector<mx::array>;
-
-mx::array transposed(const mx::array& a, mx::Stream s) { return mx::transpose(a, s); }
 
 // The block as a function of a list of arrays.
 struct Block {

@@ -48,7 +48,7 @@ mx::array out_weight(const MixerWeights& w, mx::Stream s) {
   if (!w.out_bias) return w.out_weight.values;
   const auto x = float_array(w.out_weight.values, s), bias = float_array(*w.out_bias, s);
   const int rows = x.shape(0), columns = x.shape(1);
-  return run({"mixer_weights", "mixer_out_weight", 1, rows, 256}, {x, bias}, {rows, columns + bias_rows()}, x.dtype(),
+  return run({"mixer_weights", "mixer_out_weight", 1, rows, 256}, {x, bias}, {rows, columns + BIAS_ROWS}, x.dtype(),
              {columns, wide_bits({x, bias})}, s);
 }
 

@@ -15,7 +15,7 @@ struct ShortFilterGradient {
 };
 ShortFilterGradient short_filter_gradient(const MixerWeights& weights, const mx::array& sums, mx::Stream s);
 
-// [H, H], or with a bias, the column that meets mixer_core's row of ones, [H, H + bias_rows()]. No gradient.
+// [H, H], or with a bias, the column that meets mixer_core's row of ones, [H, H + BIAS_ROWS]. No gradient.
 mx::array out_weight(const MixerWeights& weights, mx::Stream s);
 
 // From that of out_weight().

@@ -87,16 +87,6 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
   return true;
 }
 
-bool CudaBackend::axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const {
-  auto times = [s](double factor, const mx::array& values) {
-    return factor == 1 ? values : mx::multiply(mx::array(float(factor)), values, s);
-  };
-  std::vector<mx::array> made;
-  for (size_t i = 0; i < y.size(); ++i) made.push_back(*y[i] = mx::add(times(a, *y[i]), times(b, x[i]), s));
-  mx::async_eval(made);
-  return true;
-}
-
 Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const {
   const auto order = by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
   std::vector<mx::array> sums;

@@ -46,7 +46,7 @@ TEST(CudaAdamW, EqualsItsDefinition) {
 #define OUTPUTS(i) new_value[i].data(), new_m[i].data(), new_v[i].data()
 #define NUMBERS(i) n[i], keep[i], rate[i]
   emulation::launch({2, 8, 1}, 128, 0,
-                    [&] { adamw(ADAMW_EACH(INPUTS), ADAMW_EACH(OUTPUTS), scale, limit, beta1, beta2, eps, root, ADAMW_EACH(NUMBERS)); });
+                    [&] { adamw(EACH_OF_8(INPUTS), EACH_OF_8(OUTPUTS), scale, limit, beta1, beta2, eps, root, EACH_OF_8(NUMBERS)); });
   for (int a = 0; a < 8; ++a) {
     for (int i = 0; i < n[a]; ++i) {
       const double g = std::clamp(scale * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
@@ -68,7 +68,7 @@ TEST(CudaSumOfSquares, EqualsItsDefinition) {
   std::vector<float> sums(3 * 16, -1);
 #define POINTER(i) x[i].data()
 #define SIZE(i) n[i]
-  emulation::launch({3, 16, 1}, 256, 32, [&] { sum_of_squares(SQUARES_EACH(POINTER), sums.data(), SQUARES_EACH(SIZE)); });
+  emulation::launch({3, 16, 1}, 256, 32, [&] { sum_of_squares(EACH_OF_16(POINTER), sums.data(), EACH_OF_16(SIZE)); });
   for (size_t i = 0; i < 16; ++i) {
     const double want = std::inner_product(x[i].begin(), x[i].begin() + n[i], x[i].begin(), 0.0);
     EXPECT_NEAR(sums[3 * i] + sums[3 * i + 1] + sums[3 * i + 2], want, 1e-5 * want) << i;

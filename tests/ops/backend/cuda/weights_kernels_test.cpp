@@ -143,8 +143,8 @@ TEST(CudaCastArrays, BothWays) {
 #define TO(i) to[i].data()
 #define BACK(i) back[i].data()
 #define SIZE(i) n[i]
-  emulation::launch({2, 16, 1}, 256, 0, [&] { cast_arrays(CAST_EACH(FROM), CAST_EACH(TO), false, CAST_EACH(SIZE)); });
-  emulation::launch({2, 16, 1}, 256, 0, [&] { cast_arrays(CAST_EACH(TO), CAST_EACH(BACK), true, CAST_EACH(SIZE)); });
+  emulation::launch({2, 16, 1}, 256, 0, [&] { cast_arrays(EACH_OF_16(FROM), EACH_OF_16(TO), false, EACH_OF_16(SIZE)); });
+  emulation::launch({2, 16, 1}, 256, 0, [&] { cast_arrays(EACH_OF_16(TO), EACH_OF_16(BACK), true, EACH_OF_16(SIZE)); });
   for (size_t a = 0; a < 16; ++a) {
     for (size_t i = 0; i < size_t(n[a]); ++i) {
       EXPECT_EQ(to[a][i], to_float(from_float<BFloat16>(from[a][i])));
