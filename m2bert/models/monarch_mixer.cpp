@@ -45,10 +45,14 @@ MonarchSequenceMixer::MonarchSequenceMixer(const Config& c)
 // Mixes along the sequence in O(L log L): projection, short convolution, gates around a long convolution, projection. As in upstream, there
 // is no residual or norm around it. Three forms of the same mathematics: packed weights, ops::mixer_block, and step by step with hooks.
 mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const EncoderContext& context, nn::Pass& pass) const {
-  const auto u = layernorm ? pass.hook("u_norm", (*layernorm)(input_bld)) : input_bld;
+  auto u = layernorm ? pass.hook("u_norm", (*layernorm)(input_bld)) : input_bld;
   if (context.unpadding) return mix_rows(u, context, pass);
   if (packed_ && packed_->is_fused() && pass.allows_packed()) return (*packed_)(u);
-  if (!pass.has_hook()) return ops::mixer_block(u, weights(), filters(u.shape(1), pass));
+  if (packed_ && !pass.has_hook()) return ops::mixer_block(u, weights(), filters(u.shape(1), pass));
+  if (!pass.has_hook()) {
+    const auto k = nn::mixer_filters(filter_fn, filter_fn2, u.shape(1), u);
+    return ops::mixer_block(u, weights(), k);
+  }
   const auto projected = pass.hook("in_linear", in_linear(u));
   return out_linear(pass.hook("pre_out", mix_stepwise(projected, u, [](const mx::array& x) { return x; }, pass)));
 }

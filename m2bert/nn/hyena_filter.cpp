@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/interleave.h"
 #include "m2bert/ops/linear.h"
 
 namespace m2bert::nn {
@@ -138,18 +139,42 @@ void HyenaFilter::init(KeySequence& keys) {
   }
 }
 
-ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L) {
+namespace {
+
+std::vector<ops::SineNetwork> networks_of(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L) {
   auto networks = filter.networks(L);
-  const bool bidirectional = networks.size() > 1;
   if (residual) {
     for (auto& network : residual->networks(L)) networks.push_back(std::move(network));
   }
+  return networks;
+}
+
+ops::MixerFilters filters_from(const std::vector<ops::SineNetwork>& networks, const HyenaFilter& filter,
+                               const std::optional<HyenaFilter>& residual) {
+  const bool bidirectional = networks.size() > (residual ? 2 : 1);
   const auto all = ops::filters_of_networks(networks);
   ops::MixerFilters f{all[0], filter.bias};
   if (bidirectional) f.k_rev = all[1];
   if (residual) f.k2 = all[bidirectional ? 2 : 1], f.D2 = residual->bias;
   if (residual && bidirectional) f.k2_rev = all[3];
   return f;
+}
+
+}  // namespace
+
+ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L) {
+  return filters_from(networks_of(filter, residual, L), filter, residual);
+}
+
+// The gradients of positions and freq are the last ones of a network.
+ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L, mx::array& u) {
+  auto networks = networks_of(filter, residual, L);
+  std::vector<mx::array> side;
+  for (const auto& n : networks) side.insert(side.end(), {n.positions, n.freq});
+  const auto ordered = ops::interleave(u, side);
+  u = ordered[0];
+  for (size_t i = 0; auto& n : networks) n.positions = ordered[++i], n.freq = ordered[++i];
+  return filters_from(networks, filter, residual);
 }
 
 ops::FilterNetworks mixer_filter_networks(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L,

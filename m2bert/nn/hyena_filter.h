@@ -63,6 +63,8 @@ class HyenaFilter : public Module {
 
 // The filters of a mixer for sequences of L positions: of the gated convolution, and of the residual convolution if there is one.
 ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L);
+// The same beside a mixer of the input u, which is replaced: see ops::interleave.
+ops::MixerFilters mixer_filters(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L, mx::array& u);
 // The same as networks; after: see HyenaFilter::filter_network.
 ops::FilterNetworks mixer_filter_networks(const HyenaFilter& filter, const std::optional<HyenaFilter>& residual, int L,
                                           const std::optional<mx::array>& after = std::nullopt);

@@ -1,0 +1,14 @@
+#pragma once
+// The order of operations that do not depend on one another.
+#include <vector>
+
+#include "m2bert/mx.h"
+
+namespace m2bert::ops {
+
+// For work beside a path of large operations, such as the networks of a layer's filters: what reads the side arrays waits for x, and in the
+// backward pass what reads the gradient of x waits for the gradients of the side arrays. MLX would otherwise do all such work of a model at
+// the beginning and at the end. Returns x and the side arrays, with their values and without copies.
+std::vector<mx::array> interleave(const mx::array& x, const std::vector<mx::array>& side);
+
+}  // namespace m2bert::ops
