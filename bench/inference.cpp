@@ -120,7 +120,7 @@ int serve(const Bench& bench) {
 
 int main(int count, char** arguments) {
   try {
-    m2bert::keep_freed_memory();
+    if (!m2bert::on_gpu()) m2bert::keep_freed_memory();
     m2bert::require(count >= 2, "usage: m2bert-bench-inference FOLDER [float32|bfloat16|int8]");
     const std::string dtype = count >= 3 ? arguments[2] : "float32";
     const m2bert::Bench bench(arguments[1], m2bert::checkpoint::to_mlx_dtype(dtype, "dtype"));

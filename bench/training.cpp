@@ -76,22 +76,39 @@ class Bench {
  private:
   // Seconds of the gradient, and of clipping and the update.
   std::pair<double, double> step() {
-    const auto batch = ahead_ ? *std::exchange(ahead_, std::nullopt) : next();
-    ahead_ = next();
     const double start = now();
-    auto gradient = *step_.gradient(batch, number_++, [this] { return &*ahead_; });
-    const double middle = now();
-    step_.update(gradient, 1);
+    if (!started_) start_next();
+    const int rows = batch_.rows, length = batch_.length;
+    auto started = *std::exchange(started_, std::nullopt);
+    double update = 0;
+    if (started.is_deferred()) {
+      update -= now();
+      step_.update(started, 1);
+      update += now();
+      start_next();
+    }
+    auto gradient = step_.finish(std::move(started));
+    if (!gradient.updated) {
+      update -= now();
+      step_.update(gradient, 1);
+      update += now();
+    }
     const double end = now();
     losses_.emplace_back(gradient.loss, gradient.norm);
-    operations_ = training_flops(model_.config(), batch.rows, batch.length, task_.head_flops(gradient.weight));
-    return {middle - start, end - middle};
+    operations_ = training_flops(model_.config(), rows, length, task_.head_flops(gradient.weight));
+    return {end - start - update, update};
   }
 
   std::vector<nn::NamedArray> loaded(const Recipe& recipe) {
     model_.init(recipe.seed, recipe.independent_layers);
     checkpoint::match(model_, checkpoint::load_weights(recipe.save.load_path), {.source = recipe.save.load_path});
     return nn::parameters(model_);
+  }
+
+  void start_next() {
+    batch_ = ahead_ ? *std::exchange(ahead_, std::nullopt) : next();
+    ahead_ = next();
+    started_ = step_.start(batch_, number_++, [this] { return &*ahead_; });
   }
 
   data::Batch next() {
@@ -109,7 +126,9 @@ class Bench {
   tasks::MaskedLM task_;
   Step step_;
   BatchStream data_;
-  std::optional<data::Batch> ahead_;  // the next batch, which a run knows before its turn
+  data::Batch batch_;                       // of started_
+  std::optional<data::Batch> ahead_;        // the next batch, which a run knows before its turn
+  std::optional<StartedGradient> started_;  // of the next step
   int64_t number_ = 0;
   double operations_ = 0;
   std::vector<std::pair<double, double>> losses_;
@@ -133,7 +152,7 @@ int serve(Bench& bench) {
 
 int main(int count, char** arguments) {
   try {
-    m2bert::keep_freed_memory();
+    if (m2bert::mx::default_device() == m2bert::mx::Device(m2bert::mx::Device::cpu)) m2bert::keep_freed_memory();
     m2bert::require(count == 2, "usage: m2bert-bench-training RECIPE.yaml");
     m2bert::train::Bench bench(m2bert::train::read_recipe(arguments[1]));
     std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << std::endl;

@@ -166,7 +166,7 @@ void serve() {
 }  // namespace m2bert::bench
 
 int main() {
-  m2bert::keep_freed_memory();
+  if (m2bert::mx::default_device() == m2bert::mx::Device(m2bert::mx::Device::cpu)) m2bert::keep_freed_memory();
   std::cout << "ready m2bert " << M2BERT_VERSION << ", MLX " << M2BERT_MLX_VERSION << ", " << m2bert::threads() << " threads" << std::endl;
   m2bert::bench::serve();
   return 0;
