@@ -13,8 +13,12 @@ void bind(mx::array& placeholder, const mx::array& values) {
           " ", placeholder.shape(), ", the values are ", values.dtype(), " ", values.shape());
   mx::async_eval({values});
   placeholder.copy_shared_buffer(values);
-  if (values.event().valid()) placeholder.attach_event(values.event());  // whoever reads them waits for the same event
-  placeholder.set_status(values.status());
+  // Whoever reads them waits for the same event. On the GPU's stream that makes the values, their place in the stream is enough, and MLX,
+  // which asks for the event of an input at every use, finds none.
+  const auto stream = mx::default_stream(mx::default_device());
+  const bool waits = values.event().valid() && !(stream.device == mx::Device::gpu && values.event().stream() == stream);
+  if (waits) placeholder.attach_event(values.event());
+  placeholder.set_status(waits || !values.event().valid() ? values.status() : mx::array::available);
 }
 
 DeferredGrad::DeferredGrad(std::vector<NamedArray> params, const std::function<mx::array()>& loss) : params_(std::move(params)) {

@@ -20,17 +20,28 @@ void check(const std::vector<AdamWParameter>& parameters) {
   }
 }
 
+AdamWOptions with_scale_of_array(AdamWOptions options) {
+  options.gradient_scale = double(options.scale_array->item<float>());
+  options.scale_array.reset();
+  return options;
+}
+
 }  // namespace
 
 double bias_correction(double beta, int64_t step) { return 1 - std::pow(beta, double(step)); }
 
 void adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::StreamOrDevice s) {
   check(parameters);
-  if (!backend_for(s).adamw_update(parameters, options, mx::to_stream(s))) adamw_update_fallback(parameters, options, s);
+  if (std::isnan(options.gradient_scale)) return;
+  const auto& backend = backend_for(s);
+  if (options.scale_array && !backend.takes_scale_array()) return adamw_update(parameters, with_scale_of_array(options), s);
+  if (!backend.adamw_update(parameters, options, mx::to_stream(s))) adamw_update_fallback(parameters, options, s);
 }
 
 void adamw_update_fallback(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, mx::StreamOrDevice s) {
   check(parameters);
+  if (o.scale_array) return adamw_update_fallback(parameters, with_scale_of_array(o), s);
+  if (std::isnan(o.gradient_scale)) return;
   auto f = [](double x) { return mx::array(float(x)); };
   std::vector<mx::array> made;
   for (const auto& p : parameters) {

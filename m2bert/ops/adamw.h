@@ -1,6 +1,7 @@
 #pragma once
 // The update of AdamW. Source: torch.optim.AdamW; Composer's DecoupledAdamW is the same with another `decay`.
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "m2bert/mx.h"
@@ -20,8 +21,9 @@ struct AdamWParameter {
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   int64_t step = 1;                                                 // counts from 1, for the bias correction of the moments
-  double gradient_scale = 1;                                        // clipping by norm: first multiplies every gradient
+  double gradient_scale = 1;                                        // clipping by norm: first multiplies every gradient; NaN: no update
   double gradient_limit = std::numeric_limits<double>::infinity();  // clipping by value: then clips to [-limit, limit]
+  std::optional<mx::array> scale_array = {};  // takes the place of gradient_scale: a float32 scalar, which the device may still compute
 };
 
 // 1 - beta^step, the divisor of a moment.

@@ -16,15 +16,23 @@ void check(const std::vector<mx::array*>& y, const std::vector<mx::array>& x) {
   }
 }
 
+void check(const std::vector<mx::array>& arrays) {
+  for (const auto& a : arrays) require(a.dtype() == mx::float32, "[global_norm] an array has dtype ", a.dtype(), ", wants float32");
+}
+
 }  // namespace
 
-std::optional<mx::array> sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
-  for (const auto& a : arrays) require(a.dtype() == mx::float32, "[global_norm] an array has dtype ", a.dtype(), ", wants float32");
-  return backend_for(s).sum_of_squares(arrays, mx::to_stream(s));
+mx::array sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
+  check(arrays);
+  if (auto sum = backend_for(s).sum_of_squares(arrays, mx::to_stream(s))) return *sum;
+  auto total = mx::array(0.0f);
+  for (const auto& a : arrays) total = mx::add(total, mx::sum(mx::square(a, s), s), s);
+  return total;
 }
 
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
-  if (auto sum = sum_of_squares(arrays, s)) return std::sqrt(double(sum->item<float>()));
+  check(arrays);
+  if (auto sum = backend_for(s).sum_of_squares(arrays, mx::to_stream(s))) return std::sqrt(double(sum->item<float>()));
   if (const auto norm = backend_for(s).global_norm(arrays, mx::to_stream(s))) return *norm;
   return global_norm_fallback(arrays, s);
 }

@@ -1,6 +1,5 @@
 #pragma once
 // Operations on all gradients of a model at once: their norm, and sums.
-#include <optional>
 #include <vector>
 
 #include "m2bert/mx.h"
@@ -10,9 +9,8 @@ namespace m2bert::ops {
 // The square root of the sum of all squares of float32 arrays. Runs immediately. NaN or infinite if a value is, or if the sum overflows.
 // The result does not depend on the number of threads. Throws Error if a dtype is not float32.
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
-// Its square as a float32 scalar of MLX's graph, which can so be evaluated together with the arrays. nullopt on devices where global_norm()
-// is faster.
-std::optional<mx::array> sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
+// Its square as a float32 scalar of MLX's graph, which can so be evaluated together with the arrays.
+mx::array sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
 double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDevice s = {});
 
 // y[i] = a y[i] + b x[i] for each pair of float32 arrays. Starts immediately; CPU kernels write in place if nothing else refers to y[i].

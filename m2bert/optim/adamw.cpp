@@ -1,7 +1,6 @@
 #include "m2bert/optim/adamw.h"
 
 #include "m2bert/error.h"
-#include "m2bert/ops/adamw.h"
 
 namespace m2bert::optim {
 
@@ -15,15 +14,26 @@ AdamW::AdamW(std::vector<nn::NamedArray> parameters, std::vector<Group> groups, 
 }
 
 void AdamW::step(nn::Arrays& grads, double factor, const Clipping& clipping, double norm) {
+  ops::AdamWOptions how;
+  how.gradient_scale = clip_factor(clipping, norm);
+  how.gradient_limit = clip_limit(clipping);
+  step(grads, factor, how);
+}
+
+void AdamW::step(nn::Arrays& grads, double factor, const Clipping& clipping, const mx::array& sum_of_squares, const mx::array& loss) {
+  ops::AdamWOptions how;
+  how.scale_array = clip_factor(clipping, sum_of_squares, loss);
+  how.gradient_limit = clip_limit(clipping);
+  step(grads, factor, how);
+}
+
+void AdamW::step(nn::Arrays& grads, double factor, ops::AdamWOptions how) {
   require(grads.size() == parameters_.size(), "[AdamW] ", grads.size(), " gradients for ", parameters_.size(), " parameters");
   ++steps_;
-  ops::AdamWOptions how;
   how.beta1 = options_.beta1;
   how.beta2 = options_.beta2;
   how.eps = options_.eps;
   how.step = steps_;
-  how.gradient_scale = clip_factor(clipping, norm);
-  how.gradient_limit = clip_limit(clipping);
   std::vector<ops::AdamWParameter> all;
   for (const auto& group : groups_) {
     const double rate = factor * group.learning_rate;

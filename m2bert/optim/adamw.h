@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "m2bert/ops/adamw.h"
 #include "m2bert/optim/clip.h"
 #include "m2bert/optim/groups.h"
 
@@ -28,6 +29,9 @@ class AdamW {
   // One update. grads: float32, in the order of the parameters; factor: the schedule's; norm: the global norm of the gradients, for
   // clipping.
   void step(nn::Arrays& grads, double factor, const Clipping& clipping, double norm);
+  // The same before the host knows loss and norm, both lazy float32 scalars. Where one of them turns out to be NaN or infinite, parameters
+  // and moments keep their values, and the caller takes back the step (set_steps).
+  void step(nn::Arrays& grads, double factor, const Clipping& clipping, const mx::array& sum_of_squares, const mx::array& loss);
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }
@@ -37,6 +41,8 @@ class AdamW {
   const std::vector<Group>& groups() const { return groups_; }
 
  private:
+  void step(nn::Arrays& grads, double factor, ops::AdamWOptions how);
+
   std::vector<nn::NamedArray> parameters_;
   std::vector<Group> groups_;
   AdamWOptions options_;

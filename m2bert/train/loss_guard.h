@@ -38,6 +38,8 @@ class LossGuard {
   };
   // Error once more than max_skips batches in a row would be skipped.
   Verdict judge(const Gradient& gradient);
+  // Whether the verdict on a finite loss may be against its update.
+  bool may_reject_spikes() const { return options_.on_spike != Reaction::ignore && options_.on_spike != Reaction::warn; }
   // Call when a checkpoint was saved: restarts the count of roll-backs.
   void saved() { roll_backs_ = 0; }
   // Call when the run went back to a checkpoint, with the state saved there. Error after more than max_roll_backs.

@@ -11,7 +11,7 @@ namespace m2bert::train {
 
 struct StepReport {
   optim::Timestamp before, now;
-  Gradient& gradient;  // with its arrays
+  Gradient& gradient;  // with its arrays if a monitor reads them
   double factor;       // of the learning rates
   double seconds;      // of training since the start of the session, without evaluations and checkpoints
 };
@@ -20,6 +20,7 @@ class Monitor {
  public:
   virtual ~Monitor() = default;
   virtual void after_step(const StepReport& step, Record& record) = 0;
+  virtual bool reads_gradient() const { return false; }  // its arrays
 };
 
 // speed_monitor: batches, samples and tokens a second over the last `window` steps, of all processes and of one (throughput/device/...),
@@ -64,6 +65,7 @@ class OptimizerMonitor : public Monitor {
  public:
   OptimizerMonitor(optim::AdamW& optimizer, bool moments) : optimizer_(optimizer), moments_(moments) {}
   void after_step(const StepReport& step, Record& record) override;
+  bool reads_gradient() const override { return true; }
 
  private:
   optim::AdamW& optimizer_;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <numeric>
+#include <ranges>
 #include <thread>
 
 #include "m2bert/io/interrupt.h"
@@ -24,10 +25,9 @@ constexpr double kPatience = 60;
 
 std::atomic<bool> process_lost{false};
 
-// Waits until all arrays are available. Short waits are usual: the first pauses are short too.
+// Waits until all arrays are available. Pauses are short in proportion to the wait, as most waits are.
 void wait_until_available(const nn::Arrays& arrays, double timeout) {
   const auto start = Clock::now();
-  auto pause = std::chrono::microseconds(10);
   while (!std::ranges::all_of(arrays, [](const mx::array& a) { return a.is_available(); })) {
     if (process_lost) throw ProcessLost("another process of this run is gone");
     const double waited = std::chrono::duration<double>(Clock::now() - start).count();
@@ -37,8 +37,7 @@ void wait_until_available(const nn::Arrays& arrays, double timeout) {
       message << "waited " << limit << " s for another process of this run, which hangs, is unreachable or very slow (dist_timeout)";
       throw ProcessTimeout(message.str());
     }
-    std::this_thread::sleep_for(pause);
-    pause = std::min(pause * 2, std::chrono::microseconds(2000));
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::clamp(waited / 16, 1e-5, 2e-3)));
   }
 }
 
@@ -92,6 +91,33 @@ void Processes::sum_arrays(nn::Arrays& arrays) const {
     at += size;
   }
   mx::eval(arrays);
+}
+
+// Each sum depends on the one before: in graphs of the device, operations without a dependency run in any order, which must be the same for
+// all processes.
+void Processes::sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const {
+  if (size() == 1) return;
+  auto next = [&](const mx::array& a) {
+    last = sum(last ? mx::depends({a}, {*last})[0] : a);
+    return *last;
+  };
+  std::vector<mx::array*> small;
+  nn::Arrays flat;
+  for (auto& a : std::views::reverse(arrays)) {
+    if (a.size() >= kSmall || a.dtype() != mx::float32) {
+      a = next(a);
+      continue;
+    }
+    small.push_back(&a);
+    flat.push_back(mx::flatten(a));
+  }
+  if (small.empty()) return;
+  const auto sums = next(mx::concatenate(flat, 0));
+  for (int at = 0; auto* a : small) {
+    const int size = int(a->size());
+    *a = mx::reshape(mx::slice(sums, {at}, {at + size}), a->shape());
+    at += size;
+  }
 }
 
 std::vector<int64_t> Processes::sum_counts(const std::vector<int64_t>& values) const {

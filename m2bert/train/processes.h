@@ -42,6 +42,11 @@ class Processes {
   // Throws ProcessLost when one is gone, and ProcessTimeout after the timeout, or a minute after a signal (io/interrupt.h). Arrays that
   // were evaluated before can still be read and saved then.
   void sum_arrays(nn::Arrays& arrays) const;
+  // The sums in MLX's graph, of arrays that may be lazy. The device computes them one after the other, those of the last arrays first, as a
+  // backward pass makes gradients, and after `last`, which becomes the last one of them. wait_for() waits for sums and throws like
+  // sum_arrays, where reading one would wait without end.
+  void sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const;
+  void wait_for(const nn::Arrays& sums) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;
   double sum_value(double value) const;  // in float32
   // The values of all processes, in the order of their ranks; each may have another number of them.
@@ -59,7 +64,6 @@ class Processes {
   void set_local_size(int count) { local_size_ = count; }
 
  private:
-  void wait_for(const nn::Arrays& sums) const;
   mx::array sum(const mx::array& a) const;
 
   std::optional<mx::distributed::Group> group_;

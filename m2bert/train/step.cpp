@@ -33,6 +33,18 @@ void accumulate(nn::Arrays& sum, nn::Arrays grads) {
   ops::axpby(to, grads, 1, 1);
 }
 
+nn::Arrays values_of(const std::vector<mx::array*>& arrays) {
+  nn::Arrays values;
+  for (const auto* a : arrays) values.push_back(*a);
+  return values;
+}
+
+double sum_of(nn::Arrays& losses) {
+  double sum = 0;
+  for (auto& loss : losses) sum += double(loss.item<float>());
+  return sum;
+}
+
 }  // namespace
 
 bool Gradient::finite() const { return std::isfinite(loss) && std::isfinite(norm); }
@@ -56,9 +68,13 @@ std::optional<Step::Microbatch> Step::microbatch(const data::Batch& batch, int64
   return std::nullopt;
 }
 
-double Step::share_of(const Microbatch& m, const Gradient& whole) const {
-  if (options_.weighting == Weighting::task) return double(m.weight) / double(whole.weight);
-  return double(m.rows / task_.rows_per_sample()) / double(whole.samples);
+// A float32 scalar.
+mx::array Step::share_of(const Microbatch& m, const StartedGradient& whole) const {
+  const bool by_task = options_.weighting == Weighting::task;
+  const int64_t part = by_task ? m.weight : m.rows / task_.rows_per_sample();
+  if (!whole.counts) return mx::array(float(double(part) / double(by_task ? whole.gradient.weight : whole.gradient.samples)));
+  const auto all = mx::take(*whole.counts, by_task ? 2 : 0);
+  return mx::array(float(part)) / mx::astype(all, mx::float32);
 }
 
 mx::array Step::loss(const Microbatch& m, const mx::array& share) {
@@ -68,15 +84,14 @@ mx::array Step::loss(const Microbatch& m, const mx::array& share) {
 }
 
 // The loss and gradient of a microbatch, not evaluated. Its graph may be there already.
-nn::ValueAndGrad Step::graph(const Microbatch& m, double share) {
+nn::ValueAndGrad Step::graph(const Microbatch& m, const mx::array& share) {
   auto ahead = std::exchange(ahead_, std::nullopt);
-  const mx::array value(static_cast<float>(share));
   const auto* ids = m.batch->input_ids.data();
   if (ahead && ahead->input_ids == ids && ahead->number == m.number && ahead->first == m.first && ahead->rows == m.rows) {
-    nn::bind(ahead->share, value);
+    nn::bind(ahead->share, share);
     return std::move(ahead->gradient).bind();
   }
-  return nn::value_and_grad(optimizer_.parameters(), [&] { return loss(m, value); });
+  return nn::value_and_grad(optimizer_.parameters(), [&] { return loss(m, share); });
 }
 
 // Without effect for a model or task that evaluates something while the graph is built (a model with mask_padding reads the mask): its
@@ -111,22 +126,69 @@ std::future<void> Step::building(std::function<void()> build) {
   });
 }
 
-std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
-  const auto totals = processes_.sum_counts({batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length,
-                                             task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0});
+bool Step::defers_loss() const {
+  return !task_.whole_batch() && options_.defers_loss.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
+}
+
+// A gradient with the counts of all processes, which for a deferred one the device adds up. nullopt if a process was asked to stop.
+std::optional<StartedGradient> Step::counted(const data::Batch& batch) {
+  const std::vector<int64_t> own{batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length,
+                                 task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0};
+  StartedGradient started;
+  if (processes_.size() > 1 && defers_loss()) {
+    nn::Arrays counts{mx::array(own.data(), {int(own.size())}, mx::int64)};
+    processes_.sum_lazily(counts, last_sum_);
+    started.counts = counts[0];
+    return started;
+  }
+  const auto totals = processes_.sum_counts(own);
   if (totals[3] > 0) return std::nullopt;
-  Gradient g{0, 0, totals[0], totals[1], totals[2], {}};
-  if (const auto* whole = task_.whole_batch()) return whole_batch_gradient(*whole, batch, number, std::move(g));
+  started.gradient = {.samples = totals[0], .tokens = totals[1], .weight = totals[2]};
+  return started;
+}
+
+// The end of the graph of a deferred gradient: sums over all processes, and the square of the norm.
+void Step::sum_lazily(StartedGradient& started) {
+  if (processes_.size() > 1) {
+    auto loss = mx::array(0.0f);
+    for (const auto& part : started.losses) loss = loss + part;
+    started.losses = {loss};
+    processes_.sum_lazily(started.gradient.arrays, last_sum_);
+    processes_.sum_lazily(started.losses, last_sum_);
+  }
+  started.sum_of_squares = ops::sum_of_squares(started.gradient.arrays);
+}
+
+std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
+  auto started = start(batch, number, next);
+  if (!started) return std::nullopt;
+  return finish(std::move(*started));
+}
+
+std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
+  auto started = counted(batch);
+  if (!started) return std::nullopt;
+  auto& g = started->gradient;
+  if (const auto* whole = task_.whole_batch()) {
+    auto found = whole_batch_gradient(*whole, batch, number, std::move(g));
+    if (!found) return std::nullopt;
+    g = std::move(*found);
+    return started;
+  }
+  const bool defers = defers_loss(), stops_between = !defers || processes_.size() == 1;
   bool stop = false;
-  std::optional<mx::array> sum_of_squares;
   for (auto now = microbatch(batch, number, 0); now && !stop;) {
     const auto following = microbatch(batch, number, now->first + now->rows);
-    auto part = graph(*now, share_of(*now, g));
+    auto part = graph(*now, share_of(*now, *started));
+    started->losses.push_back(part.value);
     auto all = part.grads;
     all.push_back(part.value);
-    const bool is_whole = !following && g.arrays.empty() && processes_.size() == 1;
-    if (is_whole) sum_of_squares = ops::sum_of_squares(part.grads);
-    if (sum_of_squares) all.push_back(*sum_of_squares);
+    if (defers && !following && g.arrays.empty()) {  // the whole batch: its sums are in the same graph
+      g.arrays = std::exchange(part.grads, {});
+      sum_lazily(*started);
+      all = g.arrays;
+      all.insert(all.end(), {started->losses[0], *started->sum_of_squares});
+    }
     auto ahead = building([&] {
       build_ahead([&] {
         const data::Batch* next_batch = following || !next ? nullptr : next();
@@ -135,25 +197,67 @@ std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number,
     });
     mx::async_eval(all);
     ahead.get();
-    mx::eval(all);
-    g.loss += part.value.item<float>();
+    if (!defers) mx::eval(all);
     all.clear();
-    accumulate(g.arrays, std::move(part.grads));
-    stop = io::interrupted();
+    if (!part.grads.empty()) accumulate(g.arrays, std::move(part.grads));
+    stop = stops_between && io::interrupted();
     now = following;
   }
-  if (processes_.any(stop)) return std::nullopt;
+  if (stops_between && processes_.any(stop)) return std::nullopt;
   if (g.arrays.empty()) {
     for (const auto& p : optimizer_.parameters()) g.arrays.push_back(mx::zeros_like(*p.array));
   }
-  g.loss = processes_.sum_value(g.loss);
-  finish(g, sum_of_squares);
-  return g;
+  if (!defers) {
+    g.loss = processes_.sum_value(sum_of(started->losses));
+    sum_over_processes(g);
+  } else if (!started->is_deferred()) {
+    sum_lazily(*started);
+    auto all = g.arrays;
+    all.insert(all.end(), started->losses.begin(), started->losses.end());
+    all.push_back(*started->sum_of_squares);
+    mx::async_eval(all);
+  }
+  return started;
 }
 
-void Step::finish(Gradient& gradient, std::optional<mx::array> sum_of_squares) const {
+// Parameters and moments.
+std::vector<mx::array*> Step::trained() const {
+  std::vector<mx::array*> all;
+  for (const auto& p : optimizer_.parameters()) all.push_back(p.array);
+  for (const auto& p : optimizer_.state()) all.push_back(p.array);
+  return all;
+}
+
+void Step::restore(const StartedGradient& started) {
+  if (!started.gradient.updated) return;
+  const auto all = trained();
+  for (size_t i = 0; i < all.size(); ++i) *all[i] = started.before[i];
+  optimizer_.set_steps(optimizer_.steps() - 1);
+}
+
+Gradient Step::finish(StartedGradient started) {
+  auto& g = started.gradient;
+  if (!started.is_deferred()) return std::move(g);
+  if (started.counts) {
+    try {
+      processes_.wait_for({*started.counts, started.losses[0], *started.sum_of_squares});
+    } catch (const ProcessLost&) {
+      restore(started);
+      throw;
+    }
+    const auto* counts = started.counts->data<int64_t>();
+    g.samples = counts[0], g.tokens = counts[1], g.weight = counts[2];
+    g.stops = counts[3] > 0;
+  }
+  g.loss = sum_of(started.losses);
+  g.norm = std::sqrt(double(started.sum_of_squares->item<float>()));
+  if (g.updated && !g.finite()) optimizer_.set_steps(optimizer_.steps() - 1);
+  return std::move(g);
+}
+
+void Step::sum_over_processes(Gradient& gradient) const {
   processes_.sum_arrays(gradient.arrays);
-  gradient.norm = sum_of_squares ? std::sqrt(double(sum_of_squares->item<float>())) : ops::global_norm(gradient.arrays);
+  gradient.norm = ops::global_norm(gradient.arrays);
 }
 
 // Labels and targets of the batches of all processes, without their tokens.
@@ -211,7 +315,7 @@ std::optional<Gradient> Step::whole_batch_gradient(const tasks::BatchLoss& task,
   if (processes_.any(found.grads.empty() || io::interrupted())) return std::nullopt;
   g.loss = found.value.item<float>();
   g.arrays = std::move(found.grads);
-  finish(g);
+  sum_over_processes(g);
   task.after_gradient(embeddings, all, size);
   return g;
 }
@@ -220,7 +324,7 @@ void Step::dry_run(int rows, int length) {
   const auto batch = task_.dummy_batch(rows, length);
   const auto* whole = task_.whole_batch();
   if (!whole) {
-    auto found = graph({&batch, 0, 0, rows, 0}, 1);
+    auto found = graph({&batch, 0, 0, rows, 0}, mx::array(1.0f));
     found.grads.push_back(found.value);
     mx::eval(found.grads);
     return;
@@ -234,5 +338,13 @@ void Step::dry_run(int rows, int length) {
 }
 
 void Step::update(Gradient& gradient, double factor) { optimizer_.step(gradient.arrays, factor, options_.clipping, gradient.norm); }
+
+void Step::update(StartedGradient& started, double factor) {
+  auto loss = mx::array(0.0f);
+  for (const auto& part : started.losses) loss = loss + part;
+  if (started.counts) started.before = values_of(trained());
+  optimizer_.step(started.gradient.arrays, factor, options_.clipping, started.sum_of_squares.value(), loss);
+  started.gradient.updated = true;
+}
 
 }  // namespace m2bert::train

@@ -27,6 +27,9 @@ struct StepOptions {
   // Whether another thread builds the graph of the next microbatch while this one launches the kernels of the present one; otherwise this
   // thread builds it afterwards. nullopt: on a GPU, where launching takes long.
   std::optional<bool> builds_on_thread = {};
+  // Whether start() leaves the gradient to the device, so that the update and the next step are launched before its loss is known. nullopt:
+  // on a GPU. Not for losses of the whole batch.
+  std::optional<bool> defers_loss = {};
 };
 
 struct Gradient {
@@ -35,7 +38,19 @@ struct Gradient {
   int64_t samples = 0, tokens = 0;
   int64_t weight = 0;  // the task's
   nn::Arrays arrays;   // in the order of the optimizer's parameters
+  bool updated = false;  // Step::update() was called before it was known
+  bool stops = false;    // a process was asked to stop before the step, which is complete all the same
   bool finite() const;
+};
+
+// A gradient that may still be computed: the host knows its loss and norm after Step::finish().
+struct StartedGradient {
+  Gradient gradient;
+  nn::Arrays losses = {};                        // of the microbatches, or their sum over all processes: scalars
+  std::optional<mx::array> counts = {};          // of several processes: samples, tokens, weight, those asked to stop
+  std::optional<mx::array> sum_of_squares = {};  // of gradient.arrays, where loss and norm are not known
+  nn::Arrays before = {};                        // parameters and moments before the update, which needs the other processes
+  bool is_deferred() const { return sum_of_squares.has_value(); }
 };
 
 class Step {
@@ -50,6 +65,14 @@ class Step {
   std::optional<Gradient> gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
   // Clips the gradient and updates the parameters. factor: the schedule's.
   void update(Gradient& gradient, double factor);
+
+  // gradient() in two parts. Between them the update and the start of the next step can be launched, so that the device never waits for the
+  // host.
+  std::optional<StartedGradient> start(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
+  // Throws ProcessLost as Processes does. Parameters and moments have the values from before the update then.
+  Gradient finish(StartedGradient started);
+  // The update of a deferred gradient. If its loss or norm turns out to be NaN or infinite, parameters and moments keep their values.
+  void update(StartedGradient& started, double factor);
 
   // Computes the gradient of a dummy batch and discards it, to measure what it costs.
   void dry_run(int rows, int length);
@@ -75,20 +98,26 @@ class Step {
 
   mx::array key_of(const data::Batch& batch, int first, int64_t number) const;
   std::optional<Microbatch> microbatch(const data::Batch& batch, int64_t number, int first) const;
-  double share_of(const Microbatch& m, const Gradient& whole) const;
+  mx::array share_of(const Microbatch& m, const StartedGradient& whole) const;
   mx::array loss(const Microbatch& m, const mx::array& share);
-  nn::ValueAndGrad graph(const Microbatch& m, double share);
+  nn::ValueAndGrad graph(const Microbatch& m, const mx::array& share);
   void build_ahead(const std::function<std::optional<Microbatch>()>& next);
   std::future<void> building(std::function<void()> build);
   mx::array embed(const tasks::BatchLoss& task, const data::Batch& batch, int piece, int64_t number);
   std::optional<Gradient> whole_batch_gradient(const tasks::BatchLoss& task, const data::Batch& batch, int64_t number, Gradient gradient);
+  bool defers_loss() const;
+  std::optional<StartedGradient> counted(const data::Batch& batch);
+  void sum_lazily(StartedGradient& started);
+  std::vector<mx::array*> trained() const;
+  void restore(const StartedGradient& started);
   data::Batch labels_of_all(const data::Batch& batch) const;
-  void finish(Gradient& gradient, std::optional<mx::array> sum_of_squares = {}) const;
+  void sum_over_processes(Gradient& gradient) const;
 
   models::Model& model_;
   const tasks::Task& task_;
   optim::AdamW& optimizer_;
   const Processes& processes_;
+  std::optional<mx::array> last_sum_;  // over all processes, of a deferred gradient
   StepOptions options_;
   std::optional<GraphAhead> ahead_;
 };

@@ -52,7 +52,8 @@ void Trainer::resume(const RunState& state) {
 TrainingEnd Trainer::fit() {
   start_ = Clock::now();
   paused_ = 0;
-  ahead_.reset();
+  now_.reset(), next_.reset(), ahead_.reset();
+  error_ = nullptr;
   parts_.data.seek(position_);
   try {
     return loop();
@@ -64,23 +65,70 @@ TrainingEnd Trainer::fit() {
 
 TrainingEnd Trainer::loop() {
   if (evaluation_due_) evaluate();
-  while (!finished()) {
-    const auto batch = next_batch();
-    auto gradient = parts_.step.gradient(batch, attempts_, [this] { return look_ahead(); });
-    if (!gradient) {
-      save();
-      return TrainingEnd::stopped;
-    }
+  bool stops = false;
+  while (!finished() && !stops && start()) {
     const auto before = time_;
-    if (!passes_guard(*gradient)) continue;
-    update(*gradient);
-    log(*gradient, before);
-    if (interval_passed(options_.eval_interval, options_.length, before, time_)) evaluate();
-    if (interval_passed(options_.save_interval, options_.length, before, time_)) save();
+    auto gradient = finish();
+    if (passes_guard(gradient)) {
+      update(gradient);
+      log(gradient, before);
+      if (interval_passed(options_.eval_interval, options_.length, before, time_)) evaluate();
+      if (interval_passed(options_.save_interval, options_.length, before, time_)) save();
+    }
+    now_ = std::exchange(next_, std::nullopt);
+    stops = gradient.stops;
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  }
+  if (now_ && now_->started) parts_.step.finish(*std::exchange(now_->started, std::nullopt));  // the other processes take part in it
+  if (!finished()) {
+    save();
+    return TrainingEnd::stopped;
   }
   if (evaluated_at_ != time_) evaluate();
   save();
   return io::interrupted() ? TrainingEnd::stopped : TrainingEnd::finished;
+}
+
+// Starts the gradient of the next batch unless it is under way. False if a process was asked to stop. Of several, all know only after the
+// step which was under way then.
+bool Trainer::start() {
+  if (parts_.processes.size() == 1 && io::interrupted()) return false;
+  if (!now_) now_.emplace(InFlight{next_batch(), std::nullopt});
+  if (!now_->started) now_->started = parts_.step.start(now_->batch, attempts_, [this] { return look_ahead(1); });
+  return now_->started.has_value();
+}
+
+// Waits for the gradient. Where the device decides whether it is finite, and no other reason is against its update, the update and the next
+// step are launched before.
+Gradient Trainer::finish() {
+  if (now_->started->is_deferred() && !parts_.guard.may_reject_spikes()) {
+    can_save_ = false;
+    launch_update();
+    start_next();
+  }
+  try {
+    return parts_.step.finish(*std::exchange(now_->started, std::nullopt));
+  } catch (const ProcessLost&) {
+    can_save_ = true;
+    throw;
+  }
+}
+
+void Trainer::launch_update() {
+  parts_.step.update(*now_->started, schedule_.factor(time_));
+  const auto reads = [](const auto& monitor) { return monitor->reads_gradient(); };
+  if (std::ranges::none_of(parts_.monitors, reads)) now_->started->gradient.arrays.clear();
+}
+
+// An error waits until this step is complete. A batch that is not started has its turn later.
+void Trainer::start_next() {
+  if (!ahead_ || !ahead_->batch) return;
+  next_.emplace(InFlight{std::move(*std::exchange(ahead_, std::nullopt)->batch), std::nullopt});
+  try {
+    next_->started = parts_.step.start(next_->batch, attempts_ + 1, [this] { return look_ahead(2); });
+  } catch (...) {
+    error_ = std::current_exception();
+  }
 }
 
 data::Batch Trainer::next_batch() {
@@ -96,12 +144,12 @@ data::Batch Trainer::next_batch() {
   }
 }
 
-// The batch after this one. Null if there is none, at the end of the run and of an epoch, where the data begin anew. Errors wait for the
-// batch's turn.
-const data::Batch* Trainer::look_ahead() {
-  const bool ends_epoch = int64_t(position_.samples) + options_.global_batch >= options_.samples_per_epoch;
+// The batch that comes `batches` after the last one that counts. Null if there is none, at the end of the run and of an epoch, where the
+// data begin anew. Errors wait for the batch's turn.
+const data::Batch* Trainer::look_ahead(int batches) {
+  const bool ends_epoch = int64_t(position_.samples) + batches * options_.global_batch >= options_.samples_per_epoch;
   auto then = time_;
-  ++then.batch;
+  then.batch += batches;
   if (ends_epoch || options_.length.reached(then)) return nullptr;
   ahead_ = fetch();
   return ahead_->batch ? &*ahead_->batch : nullptr;
@@ -142,7 +190,7 @@ bool Trainer::passes_guard(const Gradient& gradient) {
 
 void Trainer::update(Gradient& gradient) {
   can_save_ = false;
-  parts_.step.update(gradient, schedule_.factor(time_));
+  if (!gradient.updated) parts_.step.update(gradient, schedule_.factor(time_));
   ++time_.batch;
   time_.sample += gradient.samples;
   time_.token += gradient.tokens;
@@ -273,6 +321,7 @@ void Trainer::roll_back() {
   if (parts_.folder) state = parts_.folder->load_latest(parts_.trained);
   state = broadcast_run(state, parts_.trained, parts_.processes);
   require(state.has_value(), "there is no checkpoint to go back to");
+  if (next_) next_->started.reset();  // it has the gradient of other weights
   time_ = state->time;
   time_.epoch = int64_t(position_.epoch);  // the data continue after the batch that failed
   saved_at_ = time_;

@@ -84,9 +84,19 @@ class Trainer {
     std::exception_ptr error;
   };
 
+  // A batch whose gradient was started, if it is not to be started anew.
+  struct InFlight {
+    data::Batch batch;
+    std::optional<StartedGradient> started;
+  };
+
   TrainingEnd loop();
+  bool start();
+  void start_next();
+  Gradient finish();
+  void launch_update();
   data::Batch next_batch();
-  const data::Batch* look_ahead();
+  const data::Batch* look_ahead(int batches);
   Fetched fetch();
   bool passes_guard(const Gradient& gradient);
   void update(Gradient& gradient);
@@ -109,7 +119,9 @@ class Trainer {
   optim::Timestamp time_;
   data::DataPosition position_;
   int64_t attempts_ = 0;
-  std::optional<Fetched> ahead_;  // the next batch, fetched before its turn
+  std::optional<InFlight> now_, next_;  // the batch of this step; the one after it, started early
+  std::exception_ptr error_;            // of the early start
+  std::optional<Fetched> ahead_;        // the batch after those, fetched before its turn
   double seconds_before_ = 0;     // of earlier sessions
   double paused_ = 0;             // seconds of this session spent on evaluations and checkpoints
   std::chrono::steady_clock::time_point start_;

@@ -121,6 +121,36 @@ TEST(AdamWUpdate, KeepsNaN) {
   EXPECT_TRUE(mx::all(mx::isnan(one[0].value)).item<bool>());
 }
 
+// Also as an array, which is read later.
+TEST(AdamWUpdate, ScalesByAnArray) {
+  auto number = arrays(), array = arrays(), fallback = arrays();
+  ops::adamw_update(parameters(number), {.gradient_scale = 0.25});
+  ops::AdamWOptions o;
+  o.scale_array = mx::array(0.5f) * mx::array(0.5f);
+  ops::adamw_update(parameters(array), o);
+  ops::adamw_update_fallback(parameters(fallback), o);
+  for (size_t i = 0; i < number.size(); ++i) {
+    EXPECT_TRUE(mx::array_equal(number[i].value, array[i].value).item<bool>());
+    expect_near(fallback[i].value, array[i].value, 4e-6);
+  }
+}
+
+TEST(AdamWUpdate, KeepsEverythingIfTheScaleIsNaN) {
+  auto all = arrays();
+  const auto before = arrays();
+  ops::AdamWOptions o;
+  o.scale_array = mx::array(NAN);
+  ops::adamw_update(parameters(all), o);
+  ops::adamw_update_fallback(parameters(all), o);
+  ops::adamw_update(parameters(all), {.gradient_scale = NAN});
+  ops::adamw_update_fallback(parameters(all), {.gradient_scale = NAN});
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (const auto part : {&Trained::value, &Trained::m, &Trained::v}) {
+      EXPECT_TRUE(mx::array_equal(all[i].*part, before[i].*part).item<bool>());
+    }
+  }
+}
+
 TEST(AdamWUpdate, RejectsOtherShapesAndDtypes) {
   std::vector<Trained> one{Trained({4, 5}, 3)};
   one[0].gradient = random({5, 4}, 1);

@@ -15,6 +15,9 @@ TEST(Clip, ByNormIsTorchs) {
   EXPECT_DOUBLE_EQ(clip_factor(clipping, 0.5), 1);
   EXPECT_DOUBLE_EQ(clip_factor(clipping, 0), 1);
   EXPECT_TRUE(std::isnan(clip_factor(clipping, NAN)));
+  for (const float norm : {4.0f, 0.5f, 0.0f}) {
+    EXPECT_FLOAT_EQ(clip_factor(clipping, mx::array(norm * norm), mx::array(1.0f)).item<float>(), float(clip_factor(clipping, norm)));
+  }
   EXPECT_TRUE(std::isinf(clip_limit(clipping)));
 }
 

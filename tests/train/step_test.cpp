@@ -141,6 +141,56 @@ TEST(Step, IsTheSameWhereTheNextBatchIsKnown) {
   }
 }
 
+// The update and the next step are launched before the loss is known.
+TEST(Step, IsTheSameWhereTheLossIsDeferred) {
+  const auto all = batches(4);
+  for (const int count : {0, 3}) {
+    auto options = rows(count);
+    Made plain(options, 0.1);
+    options.defers_loss = true;
+    Made made(options, 0.1);
+    auto start = [&](size_t i) {
+      return *made.step.start(all[i], int64_t(i), [&] { return i + 1 < all.size() ? &all[i + 1] : nullptr; });
+    };
+    auto started = start(0);
+    for (size_t i = 0; i < all.size(); ++i) {
+      EXPECT_TRUE(started.is_deferred());
+      made.step.update(started, 1);
+      std::optional<StartedGradient> next;
+      if (i + 1 < all.size()) next = start(i + 1);
+      const auto found = made.step.finish(started);
+      auto expected = *plain.step.gradient(all[i], int64_t(i));
+      plain.step.update(expected, 1);
+      EXPECT_EQ(found.loss, expected.loss);
+      EXPECT_NEAR(found.norm, expected.norm, 1e-5 * expected.norm);  // of squares that are added up in another order
+      for (size_t a = 0; a < found.arrays.size(); ++a) {
+        EXPECT_TRUE(mx::array_equal(found.arrays[a], expected.arrays[a]).item<bool>());
+      }
+      if (next) started = std::move(*next);
+    }
+    EXPECT_EQ(made.optimizer.steps(), plain.optimizer.steps());
+    const auto x = nn::parameters(plain.model), y = nn::parameters(made.model);
+    for (size_t i = 0; i < x.size(); ++i) EXPECT_TRUE(mx::array_equal(*x[i].array, *y[i].array).item<bool>()) << x[i].name;
+  }
+}
+
+// Clipping follows the norm on the device.
+TEST(Step, ClipsWhereTheLossIsDeferred) {
+  auto options = rows(0);
+  options.clipping = {optim::ClipBy::norm, 1e-3};
+  Made plain(options);
+  options.defers_loss = true;
+  Made made(options);
+  auto a = *plain.step.gradient(first_batch(), 0);
+  plain.step.update(a, 1);
+  auto b = *made.step.start(first_batch(), 0);
+  made.step.update(b, 1);
+  const auto x = nn::parameters(plain.model), y = nn::parameters(made.model);
+  for (size_t i = 0; i < x.size(); ++i) EXPECT_TRUE(mx::allclose(*x[i].array, *y[i].array, 1e-5, 1e-7).item<bool>()) << x[i].name;
+  const auto before = a.norm;
+  EXPECT_GT(before, 1e-3);
+}
+
 // Another batch than the announced one gets its own graph.
 TEST(Step, UsesWhatWasBuiltAheadForThatBatchAlone) {
   const auto all = batches(3);

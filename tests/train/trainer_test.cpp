@@ -28,6 +28,22 @@ struct Source : data::BatchSource {
   int drawn = 0, calls = 0, fails_at = 0, ends_at = 0;
 };
 
+// The loss is NaN for the batches with these input_ids.
+struct BrokenAtTimes : tasks::MaskedLM {
+  using MaskedLM::MaskedLM;
+  mx::array loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const override {
+    const auto loss = MaskedLM::loss(model, batch, first, rows, pass);
+    return broken == batch.input_ids ? loss * mx::array(NAN) : loss;
+  }
+  std::vector<int32_t> broken;
+};
+
+StepOptions deferred() {
+  StepOptions o;
+  o.defers_loss = true;
+  return o;
+}
+
 TrainerOptions options_of(const std::string& duration) {
   TrainerOptions o;
   o.length = {optim::parse_time(duration, ""), kEpoch};
@@ -37,8 +53,13 @@ TrainerOptions options_of(const std::string& duration) {
 }
 
 struct Made : TinyModel {
-  explicit Made(const std::string& duration, const LossGuardOptions& guard = {})
-      : TinyModel({}, 0.1), trainer({{model, optimizer}, task, step, source, {}, processes, LossGuard(guard)}, options_of(duration)) {}
+  explicit Made(const std::string& duration, const LossGuardOptions& guard = {}, const StepOptions& options = {})
+      : TinyModel(options, 0.1),
+        own_task(model.config()),
+        own_step(model, own_task, optimizer, processes, options),
+        trainer({{model, optimizer}, own_task, own_step, source, {}, processes, LossGuard(guard)}, options_of(duration)) {}
+  BrokenAtTimes own_task;
+  Step own_step;
   Source source;
   Trainer trainer;
 };
@@ -59,21 +80,25 @@ void expect_same_weights(Made& a, Made& b) {
 }
 
 TEST(Trainer, LooksAheadWithinEpochsAlone) {
-  Made run("10ba"), plain("10ba");
-  EXPECT_EQ(run.trainer.fit(), TrainingEnd::finished);
-  EXPECT_EQ(run.source.calls, 10);  // nothing is drawn beyond the end of the run
-  train_plainly(plain, 10);
-  expect_same_weights(run, plain);
+  for (const auto& options : {StepOptions{}, deferred()}) {
+    Made run("10ba", {}, options), plain("10ba");
+    EXPECT_EQ(run.trainer.fit(), TrainingEnd::finished);
+    EXPECT_EQ(run.source.calls, 10);  // nothing is drawn beyond the end of the run
+    train_plainly(plain, 10);
+    expect_same_weights(run, plain);
+  }
 }
 
 // The step before is complete then, and the error the same.
 TEST(Trainer, ErrorsOfTheDataWaitForTheirTurn) {
-  Made run("10ba"), plain("10ba");
-  run.source.fails_at = 7;
-  EXPECT_EQ(test::error_of([&] { run.trainer.fit(); }), "broken shard");
-  EXPECT_EQ(run.trainer.time().batch, 6);
-  train_plainly(plain, 6);
-  expect_same_weights(run, plain);
+  for (const auto& options : {StepOptions{}, deferred()}) {
+    Made run("10ba", {}, options), plain("10ba");
+    run.source.fails_at = 7;
+    EXPECT_EQ(test::error_of([&] { run.trainer.fit(); }), "broken shard");
+    EXPECT_EQ(run.trainer.time().batch, 6);
+    train_plainly(plain, 6);
+    expect_same_weights(run, plain);
+  }
   Made short_epoch("10ba");
   short_epoch.source.ends_at = 3;
   EXPECT_EQ(test::error_of([&] { short_epoch.trainer.fit(); }),
@@ -93,6 +118,39 @@ TEST(Trainer, SkipsBatches) {
   EXPECT_EQ(run.trainer.time().batch, 2);
   EXPECT_EQ(run.trainer.time().epoch, 1);
   train_plainly(plain, 2);
+  expect_same_weights(run, plain);
+}
+
+// A batch whose loss is NaN is left out, also where its update and the next step were launched before the loss was known.
+TEST(Trainer, SkipsBatchesWithoutALoss) {
+  LossGuardOptions guard;
+  guard.on_nan = Reaction::skip;
+  FixedBatches source(trainlog() / "inputs.safetensors", 0, 1);
+  source.next();
+  source.next();
+  const auto third = *source.next();
+  Made plain("7ba", guard), run("7ba", guard, deferred());
+  for (auto* made : {&plain, &run}) {
+    made->own_task.broken = third.input_ids;
+    EXPECT_EQ(made->trainer.fit(), TrainingEnd::finished);
+    EXPECT_EQ(made->optimizer.steps(), 7);
+    EXPECT_EQ(made->trainer.time().batch, 7);
+    EXPECT_EQ(made->trainer.time().epoch, 2);  // 9 batches were drawn
+  }
+  EXPECT_EQ(plain.source.calls, run.source.calls);
+  expect_same_weights(run, plain);
+}
+
+TEST(Trainer, StopsBeforeTheUpdateOfANaN) {
+  Made plain("7ba"), run("7ba", {}, deferred());
+  FixedBatches source(trainlog() / "inputs.safetensors", 0, 1);
+  source.next();
+  const auto second = *source.next();
+  for (auto* made : {&plain, &run}) {
+    made->own_task.broken = second.input_ids;
+    EXPECT_PRED2(test::has, test::error_of([&] { made->trainer.fit(); }), "batch 2: loss nan");
+    EXPECT_EQ(made->optimizer.steps(), 1);
+  }
   expect_same_weights(run, plain);
 }
 

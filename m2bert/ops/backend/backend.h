@@ -76,6 +76,7 @@ class Backend {
   virtual std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const;
 
   // These start immediately, and work in place if nothing else refers to the arrays.
+  virtual bool takes_scale_array() const { return false; }  // whether adamw_update() does, in place of a number
   virtual bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const;
   virtual bool axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const;
   virtual std::optional<double> global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const;

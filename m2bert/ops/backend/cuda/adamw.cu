@@ -27,18 +27,28 @@ struct Parameter {
   if (blockIdx.y == i) p = Parameter ADAMW_PARAMETER(i)
 #define ADAMW_PICK_PARAMETER      \
   Parameter p ADAMW_PARAMETER(0); \
-  OTHERS_OF_8(ADAMW_PICK)
+  OTHERS_OF_32(ADAMW_PICK)
 
 namespace {
 
-// scale, limit: clipping by norm and by value; root: 1 over the root of the correction of v.
+// scale [1], limit: clipping by norm and by value; root: 1 over the root of the correction of v.
 struct Step {
-  float scale, limit, beta1, beta2, eps, root;
+  const float* scale;
+  float limit, beta1, beta2, eps, root;
 };
 
 __device__ __forceinline__ void update(const Parameter& p, const Step& s) {
+  const float scale = *s.scale;
+  const bool keeps = scale != scale;  // NaN: no update
+  if (keeps && p.new_value == p.value) return;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.n; i += gridDim.x * blockDim.x) {
-    const float scaled = p.gradient[i] * s.scale, g = scaled > s.limit ? s.limit : scaled < -s.limit ? -s.limit : scaled;
+    if (keeps) {
+      p.new_value[i] = p.value[i];
+      p.new_m[i] = p.m[i];
+      p.new_v[i] = p.v[i];
+      continue;
+    }
+    const float scaled = p.gradient[i] * scale, g = scaled > s.limit ? s.limit : scaled < -s.limit ? -s.limit : scaled;
     const float a = s.beta1 * p.m[i] + (1 - s.beta1) * g, b = s.beta2 * p.v[i] + (1 - s.beta2) * (g * g);
     p.new_value[i] = p.keep * p.value[i] - p.rate * a / (sqrtf(b) * s.root + s.eps);
     p.new_m[i] = a;
@@ -48,8 +58,8 @@ __device__ __forceinline__ void update(const Parameter& p, const Step& s) {
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(256) adamw(EACH_OF_8(ADAMW_INPUTS), EACH_OF_8(ADAMW_OUTPUTS), float scale, float limit,
-                                                        float beta1, float beta2, float eps, float root, EACH_OF_8(ADAMW_SCALARS)) {
+extern "C" __global__ void __launch_bounds__(256) adamw(EACH_OF_32(ADAMW_INPUTS), const float* scale, EACH_OF_32(ADAMW_OUTPUTS), float limit,
+                                                        float beta1, float beta2, float eps, float root, EACH_OF_32(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
@@ -59,8 +69,8 @@ extern "C" __global__ void __launch_bounds__(256) adamw(EACH_OF_8(ADAMW_INPUTS),
 #undef ADAMW_PARAMETER
 #define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, value##i, m##i, v##i, n##i, keep##i, rate##i}
-extern "C" __global__ void __launch_bounds__(256) adamw_in_place(EACH_OF_8(ADAMW_INPUTS), float*, float scale, float limit, float beta1,
-                                                                 float beta2, float eps, float root, EACH_OF_8(ADAMW_SCALARS)) {
+extern "C" __global__ void __launch_bounds__(256) adamw_in_place(EACH_OF_32(ADAMW_INPUTS), const float* scale, float*, float limit, float beta1,
+                                                                 float beta2, float eps, float root, EACH_OF_32(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
@@ -71,12 +81,12 @@ extern "C" __global__ void __launch_bounds__(256) adamw_in_place(EACH_OF_8(ADAMW
   if (blockIdx.y == i) x = x##i, n = n##i
 
 // sums [arrays, gridDim.x]: of squares, each block its share.
-extern "C" __global__ void __launch_bounds__(256) sum_of_squares(EACH_OF_16(SQUARES_INPUT), float* sums, EACH_OF_16(SQUARES_SIZE)) {
+extern "C" __global__ void __launch_bounds__(256) sum_of_squares(EACH_OF_32(SQUARES_INPUT), float* sums, EACH_OF_32(SQUARES_SIZE)) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps]
   const float* x = x0;
   int n = n0;
-  OTHERS_OF_16(SQUARES_PICK);
+  OTHERS_OF_32(SQUARES_PICK);
   float sum = 0;
   for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) sum += x[i] * x[i];
   sum = warp_sum(sum);

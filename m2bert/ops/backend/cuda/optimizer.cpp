@@ -10,7 +10,7 @@ namespace m2bert::ops {
 namespace {
 
 constexpr int THREADS = 256;
-constexpr size_t UPDATES = 8, SUMS = 16;  // arrays of a launch (adamw.cu)
+constexpr size_t ARRAYS = 32;  // of a launch (adamw.cu)
 
 int blocks_of(size_t n, int most) { return std::clamp(int((n + THREADS - 1) / THREADS), 1, most); }
 
@@ -34,29 +34,41 @@ void wait_with(const mx::array& made, const mx::array& a) {
   a.set_status(mx::array::evaluated);
 }
 
+// The array for an operation of stream s. MLX asks for the event of an array that is still computed at every use; where an earlier operation
+// of the same stream computes it, its place in the stream is enough.
+mx::array in_order(const mx::array& a, mx::Stream s) {
+  if (a.status() != mx::array::evaluated || !a.event().valid() || a.event().stream() != s) return a;
+  mx::array same(a.shape(), a.dtype(), nullptr, {});
+  same.copy_shared_buffer(a);
+  same.set_status(mx::array::available);
+  return same;
+}
+
 // Starts the update of all these parameters. In place, their arrays stay the same; otherwise they are new ones.
 void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, bool in_place, mx::Stream s) {
   const float root = float(1 / std::sqrt(bias_correction(o.beta2, o.step)));
+  const auto scale = o.scale_array.value_or(mx::array(float(o.gradient_scale)));
   const auto order = by_size(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
   std::vector<mx::array> made;
-  for (size_t first = 0; first < order.size(); first += UPDATES) {
+  for (size_t first = 0; first < order.size(); first += ARRAYS) {
     std::vector<mx::array> inputs;
     std::vector<mx::Shape> shapes;
-    cuda::Scalars scalars{float(o.gradient_scale), float(o.gradient_limit), float(o.beta1), float(o.beta2), float(o.eps), root};
-    for (size_t i = first; i < first + UPDATES; ++i) {
+    cuda::Scalars scalars{float(o.gradient_limit), float(o.beta1), float(o.beta2), float(o.eps), root};
+    for (size_t i = first; i < first + ARRAYS; ++i) {
       const bool there = i < order.size();
       const auto& p = parameters[order[there ? i : first]];
-      for (const auto* a : {p.value, p.gradient, p.m, p.v}) inputs.push_back(*a);
+      for (const auto* a : {p.value, p.gradient, p.m, p.v}) inputs.push_back(in_order(*a, s));
       shapes.insert(shapes.end(), 3, there ? p.value->shape() : mx::Shape{1});
       scalars.insert(scalars.end(),
                      {there ? int(p.value->size()) : 0, float(1 - p.decay), float(p.learning_rate / bias_correction(o.beta1, o.step))});
     }
+    inputs.push_back(scale);
     if (in_place) shapes = {{1}};
     const int blocks = blocks_of(parameters[order[first]].value->size(), 4096);
-    const auto out = cuda::run({"adamw", in_place ? "adamw_in_place" : "adamw", blocks, int(UPDATES), THREADS}, inputs, shapes,
+    const auto out = cuda::run({"adamw", in_place ? "adamw_in_place" : "adamw", blocks, int(ARRAYS), THREADS}, inputs, shapes,
                                std::vector(shapes.size(), mx::float32), scalars, s);
-    made.insert(made.end(), out.begin(), out.end());
-    for (size_t i = first; i < std::min(first + UPDATES, order.size()) && !in_place; ++i) {
+    made.push_back(out[0]);  // the others come with it, and MLX's search for them would take longer than the launch
+    for (size_t i = first; i < std::min(first + ARRAYS, order.size()) && !in_place; ++i) {
       const auto& p = parameters[order[i]];
       const auto* results = &out[3 * (i - first)];
       *p.value = results[0], *p.m = results[1], *p.v = results[2];
@@ -69,17 +81,22 @@ void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o
   }
 }
 
-}  // namespace
-
-// Nothing waits for the kernels: what is launched after them comes after them on the stream.
-bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const {
+// Until MLX's thread lets go of what finished kernels have read, some time after they have: is_own() looks at that.
+void finish_readers(const std::vector<AdamWParameter>& parameters, mx::Stream s) {
   std::vector<mx::array> needed;
   for (const auto& p : parameters) {
     for (const auto* a : {p.value, p.gradient, p.m, p.v}) needed.push_back(*a);
   }
-  mx::eval(needed);
-  mx::synchronize(s);  // until MLX's thread lets go of what finished kernels have read, some time after they have: is_own() looks at that
-  needed.clear();
+  mx::eval(std::move(needed));
+  mx::synchronize(s);
+}
+
+}  // namespace
+
+// Nothing waits for the kernels: what is launched after them comes after them on the stream. With scale_array nothing waits for the
+// gradients either. The kernels that compute them still hold the parameters then, so that the new ones have memory of their own.
+bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const {
+  if (!options.scale_array) finish_readers(parameters, s);
   std::vector<AdamWParameter> own, shared;
   for (const auto& p : parameters) (is_own(*p.value) && is_own(*p.m) && is_own(*p.v) ? own : shared).push_back(p);
   update(own, options, true, s);
@@ -90,15 +107,15 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
 Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const {
   const auto order = by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
   std::vector<mx::array> sums;
-  for (size_t first = 0; first < order.size(); first += SUMS) {
+  for (size_t first = 0; first < order.size(); first += ARRAYS) {
     std::vector<mx::array> inputs;
     cuda::Scalars sizes;
-    for (size_t i = first; i < first + SUMS; ++i) {
+    for (size_t i = first; i < first + ARRAYS; ++i) {
       inputs.push_back(arrays[order[i < order.size() ? i : first]]);
       sizes.push_back(i < order.size() ? int(inputs.back().size()) : 0);
     }
     const int blocks = blocks_of(inputs[0].size(), 256);
-    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(SUMS), THREADS, THREADS / 8}, inputs, {int(SUMS), blocks}, mx::float32,
+    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(ARRAYS), THREADS, THREADS / 8}, inputs, {int(ARRAYS), blocks}, mx::float32,
                              sizes, s));
   }
   if (sums.empty()) return mx::array(0.0f);

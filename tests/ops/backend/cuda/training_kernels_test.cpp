@@ -28,28 +28,30 @@ std::vector<BFloat16> halves(size_t n, float scale, unsigned seed) {
   return x;
 }
 
-// Eight arrays, of which some are empty.
+// 32 arrays, of which some are empty.
 TEST(CudaAdamW, EqualsItsDefinition) {
-  const double scale = 0.5, limit = 1.2, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, root = 1.7;
-  const int n[8] = {300, 7, 1, 0, 256, 257, 0, 3};
-  std::vector<float> value[8], gradient[8], m[8], v[8], new_value[8], new_m[8], new_v[8];
-  float keep[8], rate[8];
-  for (int a = 0; a < 8; ++a) {
+  const float scale = 0.5;
+  const double limit = 1.2, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, root = 1.7;
+  int n[32] = {300, 7, 1, 0, 256, 257, 0, 3, 30, 5};
+  n[31] = 9;
+  std::vector<float> value[32], gradient[32], m[32], v[32], new_value[32], new_m[32], new_v[32];
+  float keep[32], rate[32];
+  for (int a = 0; a < 32; ++a) {
     const auto size = size_t(std::max(n[a], 1)), seed = size_t(10 * a);
     value[a] = floats(size, 1, unsigned(seed)), gradient[a] = floats(size, 3, unsigned(seed + 1)),
     m[a] = floats(size, 1, unsigned(seed + 2));
     for (const float x : floats(size, 1, unsigned(seed + 3))) v[a].push_back(x * x);
     for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size, 777);
-    keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a + 1);
+    keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a % 8 + 1);
   }
 #define INPUTS(i) value[i].data(), gradient[i].data(), m[i].data(), v[i].data()
 #define OUTPUTS(i) new_value[i].data(), new_m[i].data(), new_v[i].data()
 #define NUMBERS(i) n[i], keep[i], rate[i]
-  emulation::launch({2, 8, 1}, 128, 0,
-                    [&] { adamw(EACH_OF_8(INPUTS), EACH_OF_8(OUTPUTS), scale, limit, beta1, beta2, eps, root, EACH_OF_8(NUMBERS)); });
-  for (int a = 0; a < 8; ++a) {
+  emulation::launch({2, 32, 1}, 128, 0,
+                    [&] { adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), limit, beta1, beta2, eps, root, EACH_OF_32(NUMBERS)); });
+  for (int a = 0; a < 32; ++a) {
     for (int i = 0; i < n[a]; ++i) {
-      const double g = std::clamp(scale * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
+      const double g = std::clamp(double(scale) * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
       const double second = beta2 * v[a][i] + (1 - beta2) * g * g;
       EXPECT_NEAR(new_m[a][i], first, 1e-6);
       EXPECT_NEAR(new_v[a][i], second, 1e-6 * (1 + second));
@@ -61,15 +63,40 @@ TEST(CudaAdamW, EqualsItsDefinition) {
   }
 }
 
+// Into new arrays the old values are copied; in place nothing is written.
+TEST(CudaAdamW, KeepsEverythingIfTheScaleIsNaN) {
+  const float scale = NAN;
+  std::vector<float> value[32], gradient[32], m[32], v[32], new_value[32], new_m[32], new_v[32];
+  const int n[32] = {300, 1, 0, 257, 5, 0, 0, 0};
+  float keep[32] = {}, rate[32];
+  std::fill_n(rate, 32, 1.0f);
+  for (int a = 0; a < 32; ++a) {
+    for (auto* x : {&value[a], &gradient[a], &m[a], &v[a]}) *x = floats(size_t(n[a]) + 1, 1, unsigned(a));
+    for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size_t(n[a]) + 1, 777);
+  }
+  emulation::launch({2, 32, 1}, 128, 0, [&] { adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), 1, 0.9f, 0.9f, 0, 1, EACH_OF_32(NUMBERS)); });
+  for (int a = 0; a < 32; ++a) {
+    for (const auto& [now, before] : {std::pair(&new_value[a], &value[a]), {&new_m[a], &m[a]}, {&new_v[a], &v[a]}}) {
+      EXPECT_TRUE(std::equal(now->begin(), now->end() - 1, before->begin()));
+      EXPECT_EQ(now->back(), 777);
+    }
+  }
+  float none = 777;
+  const auto before = value[0];
+  emulation::launch({2, 32, 1}, 128, 0,
+                    [&] { adamw_in_place(EACH_OF_32(INPUTS), &scale, &none, 1, 0.9f, 0.9f, 0, 1, EACH_OF_32(NUMBERS)); });
+  EXPECT_EQ(value[0], before);
+}
+
 TEST(CudaSumOfSquares, EqualsItsDefinition) {
   std::vector<std::vector<float>> x;
-  int n[16];
-  for (int i = 0; i < 16; ++i) n[i] = i == 5 ? 0 : 1 + 83 * i, x.push_back(floats(size_t(n[i] + 1), 1, unsigned(i)));
-  std::vector<float> sums(3 * 16, -1);
+  int n[32];
+  for (int i = 0; i < 32; ++i) n[i] = i == 5 ? 0 : 1 + 83 * i, x.push_back(floats(size_t(n[i] + 1), 1, unsigned(i)));
+  std::vector<float> sums(3 * 32, -1);
 #define POINTER(i) x[i].data()
 #define SIZE(i) n[i]
-  emulation::launch({3, 16, 1}, 256, 32, [&] { sum_of_squares(EACH_OF_16(POINTER), sums.data(), EACH_OF_16(SIZE)); });
-  for (size_t i = 0; i < 16; ++i) {
+  emulation::launch({3, 32, 1}, 256, 32, [&] { sum_of_squares(EACH_OF_32(POINTER), sums.data(), EACH_OF_32(SIZE)); });
+  for (size_t i = 0; i < 32; ++i) {
     const double want = std::inner_product(x[i].begin(), x[i].begin() + n[i], x[i].begin(), 0.0);
     EXPECT_NEAR(sums[3 * i] + sums[3 * i + 1] + sums[3 * i + 2], want, 1e-5 * want) << i;
   }
