@@ -76,13 +76,19 @@ mx::array MonarchSequenceMixer::mix_rows(const mx::array& u, const EncoderContex
   if (u.size() == 0) return u;
   const auto& unpadding = *context.unpadding;
   const bool stepwise = pass.has_hook() || !unpadding.contiguous;  // with holes between the tokens, rows do not show the distances
-  if (packed_ && packed_->is_fused_varlen() && pass.allows_packed() && !stepwise) return packed_->varlen(u, unpadding.cu_seqlens);
+  if (packed_ && packed_->is_fused_varlen() && pass.allows_packed() && !stepwise) {
+    return packed_->varlen(u, unpadding.aligned ? unpadding.aligned->sequences : unpadding.cu_seqlens);
+  }
   const auto projected = pass.hook("in_linear", in_linear(u));
   if (!stepwise) return out_linear(mix(projected, u, context, pass));
   auto pad = [&](const mx::array& rows) { return ops::pad_input(rows, unpadding, context.batch, context.seqlen); };
   auto masked = [&](const mx::array& x) { return pad(ops::unpad_input(x, unpadding)); };  // 0 at the padding
   const auto y = mix_stepwise(pad(projected), pad(u), masked, pass);
   return out_linear(pass.hook("pre_out", ops::unpad_input(y, unpadding)));
+}
+
+int MonarchSequenceMixer::row_alignment(const nn::Pass& pass) const {
+  return packed_ && pass.allows_packed() ? packed_->row_alignment() : 1;
 }
 
 // Between the projections. masked: what the gated long convolution reads of its input.

@@ -20,6 +20,7 @@ class MonarchSequenceMixer : public SequenceMixer {
   explicit MonarchSequenceMixer(const Config& config);
   mx::array operator()(const mx::array& u_bld, const EncoderContext& context, nn::Pass& pass) const override;
   mx::array first(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const override;
+  int row_alignment(const nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
   void pack(const PackOptions& options) override;
