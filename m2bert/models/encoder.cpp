@@ -138,13 +138,13 @@ bool removes_padding(const Inputs& inputs) {
 }
 }  // namespace
 
-EncoderContext Encoder::context(const Inputs& inputs, const nn::Pass& pass) const {
+EncoderContext Encoder::context(const mx::array& x, const Inputs& inputs, const nn::Pass& pass) const {
   const auto& mask = inputs.attention_mask;
   EncoderContext context;
   context.batch = mask.shape(0);
   context.seqlen = mask.shape(1);
   auto unpadding = [&] {
-    const int alignment = layers_.empty() ? 1 : layers_[0].row_alignment(pass);
+    const int alignment = layers_.empty() ? 1 : layers_[0].row_alignment(context.seqlen, x.dtype(), pass);
     return ops::unpadding(inputs.mask_values(), context.batch, context.seqlen, alignment);
   };
   if (unpads_) context.unpadding = unpadding();
@@ -161,7 +161,7 @@ EncoderContext Encoder::context(const Inputs& inputs, const nn::Pass& pass) cons
 }
 
 mx::array Encoder::operator()(const mx::array& x, const Inputs& inputs, nn::Pass& pass) const {
-  auto c = context(inputs, pass);
+  auto c = context(x, inputs, pass);
   const auto h = run(c.unpadding ? ops::unpad_input(x, *c.unpadding) : x, layers_.size(), c, pass);
   return c.unpadding ? ops::pad_input(h, *c.unpadding, c.batch, c.seqlen) : h;
 }
@@ -178,7 +178,7 @@ mx::array Encoder::run(mx::array h, size_t layers, const EncoderContext& context
 
 mx::array Encoder::first(const mx::array& x, const Inputs& inputs, nn::Pass& pass) const {
   if (pass.has_hook() || x.size() == 0) return mx::take((*this)(x, inputs, pass), 0, 1);
-  const auto c = context(inputs, pass);
+  const auto c = context(x, inputs, pass);
   if (c.unpadding && !c.unpadding->begins_with_tokens) return mx::take((*this)(x, inputs, pass), 0, 1);
   const auto h = run(c.unpadding ? ops::unpad_input(x, *c.unpadding) : x, layers_.size() - 1, c, pass);
   return layers_.back().first(h, c, pass);

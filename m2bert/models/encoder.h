@@ -44,7 +44,7 @@ class Layer : public nn::Module {
   mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
   // The result for the first tokens alone, [B, H]; see SequenceMixer::first.
   mx::array first(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
-  int row_alignment(const nn::Pass& pass) const { return attention_->row_alignment(pass); }
+  int row_alignment(int seqlen, mx::Dtype dtype, const nn::Pass& pass) const { return attention_->row_alignment(seqlen, dtype, pass); }
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
   void pack(const PackOptions& options);
@@ -70,7 +70,7 @@ class Encoder : public nn::Module {
   void unpack();
 
  private:
-  EncoderContext context(const Inputs& inputs, const nn::Pass& pass) const;
+  EncoderContext context(const mx::array& x, const Inputs& inputs, const nn::Pass& pass) const;
   mx::array run(mx::array h, size_t layers, const EncoderContext& context, nn::Pass& pass) const;
 
   std::vector<Layer> layers_;

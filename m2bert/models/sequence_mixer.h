@@ -49,8 +49,8 @@ class SequenceMixer : public Sublayer {
   virtual mx::array first(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const {
     return first_rows((*this)(u, context, pass), context);
   }
-  // Above 1: of sequences without holes, this pass takes rows that are aligned to this.
-  virtual int row_alignment(const nn::Pass&) const { return 1; }
+  // Above 1: of sequences of up to `seqlen` positions without holes, this pass takes rows of this dtype that are aligned to this.
+  virtual int row_alignment(int /*seqlen*/, mx::Dtype, const nn::Pass&) const { return 1; }
 };
 
 // Mixes along the channels, including residual and norm: [..., H] -> the same shape.

@@ -608,13 +608,13 @@ struct Monarch {
   }
 
 // Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
-#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                               \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                           \
-      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths,    \
-                                     float2* gradients, MIXER_SIZES, int slot) {                                                   \
-    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                           \
-    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), dy, constants, \
-                                              blockIdx.y, blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size()); \
+#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                 \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                             \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,    \
+                                     float2* gradients, MIXER_SIZES, int slot) {                                                     \
+    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                             \
+    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, \
+                                              blockIdx.y, blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());   \
   }
 #ifdef FILTER_GRADIENT
 #if FILTER_GRADIENT == 1024

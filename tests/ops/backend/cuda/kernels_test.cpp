@@ -379,24 +379,34 @@ TEST(CudaFilterGradient, Length8192) { EXPECT_LT((filter_gradient_error<64>(mixe
 
 // Against the adjoint of each step, in double precision.
 TEST(CudaLocalGradient, EqualsItsDefinition) {
-  for (const auto& [L, B] : {std::pair{1, 3}, {2, 2}, {7, 5}, {8, 4}, {96, 3}, {130, 9}}) {
-    const Mixer m({L, B});
+  for (const auto& [L, B, lengths] : {std::tuple{1, 3, Lengths::equal},
+                                      {2, 2, Lengths::equal},
+                                      {7, 5, Lengths::equal},
+                                      {8, 4, Lengths::equal},
+                                      {96, 3, Lengths::equal},
+                                      {130, 9, Lengths::equal},
+                                      {1, 1, Lengths::ragged},
+                                      {37, 5, Lengths::ragged},
+                                      {130, 9, Lengths::ragged}}) {
+    const Mixer m({L, B, true, true, lengths});
     const size_t n = m.u.size();
     const auto dx2 = random_values(n, 1, 4), ds = random_values(n, 1, 5);
     std::vector<BFloat16> dp(3 * n, from_float<BFloat16>(777));
     constexpr int parts = 2;
     std::vector<float> sums(parts * 3 * SHORT_FILTER, 777);
-    emulation::launch({parts, 1, 1}, 256, 8 * 15 * 4,
-                      [&] { mixer_local_gradient(m.p.data(), dx2.data(), ds.data(), m.filter.data(), dp.data(), sums.data(), 1, B, L); });
+    emulation::launch({parts, 1, 1}, 256, 8 * 15 * 4, [&, L = L, B = B] {
+      mixer_local_gradient(m.p.data(), dx2.data(), ds.data(), m.filter.data(), m.sequences.data(), dp.data(), sums.data(), 1, B, L,
+                           m.columns());
+    });
     std::vector<double> want_p(3 * n), want_sums(3 * SHORT_FILTER);
     for (int b = 0; b < B; ++b) {
-      const size_t begin = size_t(b) * L;
+      const size_t begin = m.begins[b];
       auto at = [&](int i, int t) { return t < 0 ? double(m.filter[SHORT_FILTER * i + 4]) : to_float(m.p[i * n + begin + t]); };
       auto local = [&](int i, int t) {
         const float* w = m.filter.data() + SHORT_FILTER * i;
         return w[3] + w[0] * at(i, t - 2) + w[1] * at(i, t - 1) + w[2] * at(i, t);
       };
-      for (int t = 0; t < L; ++t) {
+      for (int t = 0; t < m.lengths[b]; ++t) {
         const double s = to_float(ds[begin + t]), d[3] = {s * local(2, t), to_float(dx2[begin + t]), s * local(0, t)};
         for (int i = 0; i < 3; ++i) {
           double* sum = want_sums.data() + SHORT_FILTER * i;
