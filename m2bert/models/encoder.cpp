@@ -132,31 +132,36 @@ Encoder::Encoder(const Config& c)
 }
 
 namespace {
-bool has_padding(const mx::array& mask) { return mx::any(mx::equal(mask, mx::array(0, mask.dtype()))).item<bool>(); }
-
 // With a kernel, sequences without padding take the same form as others, so that a sequence has the same bits in any batch.
-bool removes_padding(const mx::array& mask) { return ops::backend_for({}).supports_attention() || has_padding(mask); }
+bool removes_padding(const Inputs& inputs) {
+  return ops::backend_for({}).supports_attention() || std::ranges::count(inputs.mask_values(), 0) > 0;
+}
 }  // namespace
 
-EncoderContext Encoder::context(const mx::array& mask, bool skip_padding) const {
+EncoderContext Encoder::context(const mx::array& x, const Inputs& inputs, const nn::Pass& pass) const {
+  const auto& mask = inputs.attention_mask;
   EncoderContext context;
   context.batch = mask.shape(0);
   context.seqlen = mask.shape(1);
-  if (unpads_) context.unpadding = ops::unpadding(mask);
+  auto unpadding = [&] {
+    const int alignment = layers_.empty() ? 1 : layers_[0].row_alignment(context.seqlen, x.dtype(), pass);
+    return ops::unpadding(inputs.mask_values(), context.batch, context.seqlen, alignment);
+  };
+  if (unpads_) context.unpadding = unpadding();
   if (alibi_) {
     // Upstream adds -10000 in bfloat16, which rounds to -9984.
     context.key_bias = ops::mask_bias(mask, -9984.0f);
     context.alibi = true;
-  } else if (adds_mask_ && skip_padding && removes_padding(mask)) {
-    context.unpadding = ops::unpadding(mask);
+  } else if (adds_mask_ && pass.skips_padding() && removes_padding(inputs)) {
+    context.unpadding = unpadding();
   } else if (adds_mask_) {
     context.key_bias = ops::mask_bias(mask, std::numeric_limits<float>::lowest());
   }
   return context;
 }
 
-mx::array Encoder::operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
-  auto c = context(attention_mask, pass.skips_padding());
+mx::array Encoder::operator()(const mx::array& x, const Inputs& inputs, nn::Pass& pass) const {
+  auto c = context(x, inputs, pass);
   const auto h = run(c.unpadding ? ops::unpad_input(x, *c.unpadding) : x, layers_.size(), c, pass);
   return c.unpadding ? ops::pad_input(h, *c.unpadding, c.batch, c.seqlen) : h;
 }
@@ -171,10 +176,10 @@ mx::array Encoder::run(mx::array h, size_t layers, const EncoderContext& context
   return h;
 }
 
-mx::array Encoder::first(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const {
-  if (pass.has_hook() || x.size() == 0) return mx::take((*this)(x, attention_mask, pass), 0, 1);
-  const auto c = context(attention_mask, pass.skips_padding());
-  if (c.unpadding && !c.unpadding->begins_with_tokens) return mx::take((*this)(x, attention_mask, pass), 0, 1);
+mx::array Encoder::first(const mx::array& x, const Inputs& inputs, nn::Pass& pass) const {
+  if (pass.has_hook() || x.size() == 0) return mx::take((*this)(x, inputs, pass), 0, 1);
+  const auto c = context(x, inputs, pass);
+  if (c.unpadding && !c.unpadding->begins_with_tokens) return mx::take((*this)(x, inputs, pass), 0, 1);
   const auto h = run(c.unpadding ? ops::unpad_input(x, *c.unpadding) : x, layers_.size() - 1, c, pass);
   return layers_.back().first(h, c, pass);
 }

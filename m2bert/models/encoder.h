@@ -44,6 +44,7 @@ class Layer : public nn::Module {
   mx::array operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
   // The result for the first tokens alone, [B, H]; see SequenceMixer::first.
   mx::array first(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const;
+  int row_alignment(int seqlen, mx::Dtype dtype, const nn::Pass& pass) const { return attention_->row_alignment(seqlen, dtype, pass); }
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys);
   void pack(const PackOptions& options);
@@ -58,18 +59,18 @@ class Layer : public nn::Module {
 class Encoder : public nn::Module {
  public:
   explicit Encoder(const Config& config);
-  // [B, L, H] -> [B, L, H]. The ALiBi variant and mask_padding return zeros at the padding; Hugging Face's BERT does so only if the pass
-  // skips the padding.
-  mx::array operator()(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
+  // [B, L, H] -> [B, L, H] for the states of these inputs. The ALiBi variant and mask_padding return zeros at the padding; Hugging Face's
+  // BERT does so only if the pass skips the padding.
+  mx::array operator()(const mx::array& x, const Inputs& inputs, nn::Pass& pass) const;
   // The same for position 0 alone, [B, H], up to rounding: the last layer computes no other row.
-  mx::array first(const mx::array& x, const mx::array& attention_mask, nn::Pass& pass) const;
+  mx::array first(const mx::array& x, const Inputs& inputs, nn::Pass& pass) const;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, bool independent, nn::KeySequence& keys);
   void pack();
   void unpack();
 
  private:
-  EncoderContext context(const mx::array& attention_mask, bool skip_padding) const;
+  EncoderContext context(const mx::array& x, const Inputs& inputs, const nn::Pass& pass) const;
   mx::array run(mx::array h, size_t layers, const EncoderContext& context, nn::Pass& pass) const;
 
   std::vector<Layer> layers_;

@@ -1,5 +1,6 @@
 #pragma once
 // The door between host data and MLX: batches in, plain numbers out. Only the thread that owns MLX calls these functions.
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -13,6 +14,13 @@ struct Inputs {
   mx::array input_ids;                      // [B, L] int32
   mx::array attention_mask;                 // [B, L], 1: a token, 0: padding
   std::optional<mx::array> token_type_ids;  // [B, L] int32; absent: all 0
+  // attention_mask on the host, if it is known there.
+  std::optional<std::vector<uint8_t>> host_mask = {};
+
+  // The same, read from attention_mask otherwise: that waits for the device, and cannot be done while a graph is built ahead.
+  std::vector<uint8_t> mask_values() const;
+  // The first `length` positions.
+  Inputs cut(int length) const;
 };
 
 // Rows [first, first + rows) of a batch as arrays.

@@ -18,14 +18,16 @@ std::unique_ptr<PoolerBase> make_pooler(const Config& c, Head head) {
 
 constexpr int kClsId = 101;  // what upstream plants
 
-// Without the positions on the right that are padding in every row; at least one position is left. Evaluates the mask.
-Inputs without_common_padding(const Inputs& in) {
-  const int B = in.input_ids.shape(0), L = in.input_ids.shape(1);
-  if (B == 0 || L == 0) return in;
-  const auto is_token = mx::not_equal(in.attention_mask, mx::array(0, in.attention_mask.dtype()));
-  const int longest = std::max(1, mx::max(mx::where(is_token, mx::arange(1, L + 1, 1, mx::int32), mx::array(0))).item<int>());
-  auto cut = [&](const mx::array& a) { return mx::slice(a, {0, 0}, {B, longest}); };
-  return {cut(in.input_ids), cut(in.attention_mask), in.token_type_ids ? std::optional(cut(*in.token_type_ids)) : std::nullopt};
+// Without the positions on the right that are padding in every row; at least one position is left.
+Inputs without_common_padding(Inputs in) {
+  const int L = in.input_ids.shape(1);
+  in.host_mask = in.mask_values();
+  if (in.host_mask->empty()) return in;
+  int longest = 1;
+  for (size_t i = 0; i < in.host_mask->size(); ++i) {
+    if ((*in.host_mask)[i]) longest = std::max(longest, int(i % size_t(L)) + 1);
+  }
+  return longest < L ? in.cut(longest) : in;
 }
 
 }  // namespace
@@ -73,7 +75,7 @@ Inputs Model::encoder_inputs(const Inputs& inputs) const {
 mx::array Model::hidden_states(const Inputs& inputs, nn::Pass& pass) const {
   const auto now = encoder_inputs(inputs);
   auto x = pass.hook("embeddings", embeddings_(now, pass));
-  auto states = encoder_(x, now.attention_mask, pass);
+  auto states = encoder_(x, now, pass);
   const int padding = inputs.input_ids.shape(1) - states.shape(1);
   if (padding > 0) states = mx::pad(states, std::vector<int>{1}, mx::Shape{0}, mx::Shape{padding}, mx::array(0, states.dtype()));
   return pass.hook("sequence_output", states);
@@ -93,7 +95,7 @@ mx::array Model::states_for(const Poolings& poolings, const Inputs& inputs, nn::
   const bool first = std::ranges::all_of(poolings, [&](Pooling pooling) { return reads_first_state(pooling, skipped); });
   if (!first || pass.has_hook()) return hidden_states(inputs, pass);
   const auto now = encoder_inputs(inputs);
-  return mx::expand_dims(encoder_.first(embeddings_(now, pass), now.attention_mask, pass), 1);
+  return mx::expand_dims(encoder_.first(embeddings_(now, pass), now, pass), 1);
 }
 
 mx::array Model::pool(const mx::array& hidden, const mx::array& mask, Pooling pooling, int skipped) const {

@@ -60,8 +60,9 @@ mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const Enc
 // With packed weights the first row needs no transform, and of the projections of other rows only x1 and v. Otherwise nothing is saved up
 // to the second projection, because the convolution is one transform.
 mx::array MonarchSequenceMixer::first(const mx::array& input, const EncoderContext& context, nn::Pass& pass) const {
-  const bool packed = packed_ && packed_->is_fused() && pass.allows_packed(), holes = context.unpadding && !context.unpadding->contiguous;
-  if (holes || (packed && !packed_->is_fused_first())) return SequenceMixer::first(input, context, pass);
+  const bool packed = packed_ && packed_->is_fused() && pass.allows_packed();
+  const bool all = context.unpadding && (!context.unpadding->contiguous || context.unpadding->aligned);
+  if (all || (packed && !packed_->is_fused_first())) return SequenceMixer::first(input, context, pass);
   const auto u = layernorm ? (*layernorm)(input) : input;
   if (packed && context.unpadding) return packed_->first(u, context.unpadding->cu_seqlens);
   if (packed) return packed_->first(mx::flatten(u, 0, 1), equal_sequences(context.batch, context.seqlen));
@@ -71,7 +72,7 @@ mx::array MonarchSequenceMixer::first(const mx::array& input, const EncoderConte
 // Between the projections, for sequences without holes.
 mx::array MonarchSequenceMixer::mix(const mx::array& projected, const mx::array& u, const EncoderContext& context, nn::Pass& pass) const {
   if (!context.unpadding) return ops::monarch_mix(projected, u, short_filter_weight, short_filter_bias, filters(u.shape(1), pass));
-  const int L = ops::varlen_filter_length(context.unpadding->max_seqlen, filter_fn.z.shape(1));
+  const int L = varlen_filter_length(context.unpadding->max_seqlen);
   return ops::monarch_mix_varlen(projected, u, context.unpadding->cu_seqlens, short_filter_weight, short_filter_bias, filters(L, pass));
 }
 
@@ -80,14 +81,26 @@ mx::array MonarchSequenceMixer::mix_rows(const mx::array& u, const EncoderContex
   if (u.size() == 0) return u;
   const auto& unpadding = *context.unpadding;
   const bool stepwise = pass.has_hook() || !unpadding.contiguous;  // with holes between the tokens, rows do not show the distances
-  if (packed_ && packed_->is_fused_varlen() && pass.allows_packed() && !stepwise) return packed_->varlen(u, unpadding.cu_seqlens);
+  if (!stepwise) {
+    std::optional<ops::CuSeqlens> tight;
+    const auto& sequences = unpadding.aligned ? unpadding.aligned->sequences : tight.emplace(unpadding.cu_seqlens);
+    if (packed_ && packed_->is_fused_varlen() && pass.allows_packed()) return packed_->varlen(u, sequences);
+    return ops::mixer_block_varlen(u, sequences, weights(), filters(varlen_filter_length(unpadding.max_seqlen), pass));
+  }
   const auto projected = pass.hook("in_linear", in_linear(u));
-  if (!stepwise) return out_linear(mix(projected, u, context, pass));
   auto pad = [&](const mx::array& rows) { return ops::pad_input(rows, unpadding, context.batch, context.seqlen); };
   auto masked = [&](const mx::array& x) { return pad(ops::unpad_input(x, unpadding)); };  // 0 at the padding
   const auto y = mix_stepwise(pad(projected), pad(u), masked, pass);
   return out_linear(pass.hook("pre_out", ops::unpad_input(y, unpadding)));
 }
+
+int MonarchSequenceMixer::row_alignment(int seqlen, mx::Dtype dtype, const nn::Pass& pass) const {
+  if (pass.has_hook()) return 1;
+  if (packed_ && pass.allows_packed()) return packed_->row_alignment();
+  return ops::mixer_row_alignment(weights(), varlen_filter_length(seqlen), dtype);
+}
+
+int MonarchSequenceMixer::varlen_filter_length(int longest) const { return ops::varlen_filter_length(longest, filter_fn.z.shape(1)); }
 
 // Between the projections. masked: what the gated long convolution reads of its input.
 mx::array MonarchSequenceMixer::mix_stepwise(const mx::array& projected, const mx::array& u,

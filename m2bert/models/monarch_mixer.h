@@ -20,6 +20,7 @@ class MonarchSequenceMixer : public SequenceMixer {
   explicit MonarchSequenceMixer(const Config& config);
   mx::array operator()(const mx::array& u_bld, const EncoderContext& context, nn::Pass& pass) const override;
   mx::array first(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const override;
+  int row_alignment(int seqlen, mx::Dtype dtype, const nn::Pass& pass) const override;
   void visit(nn::Visitor& v) override;
   void init(float initializer_range, nn::KeySequence& keys) override;
   void pack(const PackOptions& options) override;
@@ -35,6 +36,7 @@ class MonarchSequenceMixer : public SequenceMixer {
  private:
   mx::array mix(const mx::array& projected, const mx::array& u, const EncoderContext& context, nn::Pass& pass) const;
   mx::array mix_rows(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const;
+  int varlen_filter_length(int longest) const;
   mx::array mix_stepwise(const mx::array& projected, const mx::array& u, const std::function<mx::array(const mx::array&)>& masked,
                          nn::Pass& pass) const;
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;

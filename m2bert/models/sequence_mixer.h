@@ -5,6 +5,7 @@
 #include "m2bert/nn/init.h"
 #include "m2bert/nn/module.h"
 #include "m2bert/nn/pass.h"
+#include "m2bert/ops/host_array.h"
 #include "m2bert/ops/padding.h"
 
 namespace m2bert::models {
@@ -12,7 +13,7 @@ namespace m2bert::models {
 // What the layers need to know about a batch, computed once per forward pass.
 struct EncoderContext {
   int batch = 0, seqlen = 0;
-  std::optional<ops::Unpadding> unpadding;  // if present, layers work on rows [nnz, H]
+  std::optional<ops::Unpadding> unpadding;  // if present, layers work on rows [nnz, H], or on its aligned rows
   std::optional<mx::array> key_bias;        // [B, S], added to every score of that key
   bool alibi = false;                       // subtracts the distance times a slope for each head
 };
@@ -20,7 +21,9 @@ struct EncoderContext {
 // The rows of the first tokens, [B, H]. x as a layer gets it: [B, L, H], or rows of which every sequence has one.
 inline mx::array first_rows(const mx::array& x, const EncoderContext& context) {
   if (!context.unpadding) return mx::take(x, 0, 1);
-  return ops::index_first_axis(x, mx::array(context.unpadding->cu_seqlens.data(), {context.batch}, mx::int32));
+  const auto& unpadding = *context.unpadding;
+  const auto& first = unpadding.aligned ? unpadding.aligned->first : unpadding.cu_seqlens;
+  return ops::index_first_axis(x, ops::host_array(first.data(), {context.batch}));
 }
 
 struct PackOptions {
@@ -46,6 +49,8 @@ class SequenceMixer : public Sublayer {
   virtual mx::array first(const mx::array& u, const EncoderContext& context, nn::Pass& pass) const {
     return first_rows((*this)(u, context, pass), context);
   }
+  // Above 1: of sequences of up to `seqlen` positions without holes, this pass takes rows of this dtype that are aligned to this.
+  virtual int row_alignment(int /*seqlen*/, mx::Dtype, const nn::Pass&) const { return 1; }
 };
 
 // Mixes along the channels, including residual and norm: [..., H] -> the same shape.

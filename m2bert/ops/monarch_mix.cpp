@@ -7,6 +7,7 @@
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/dtype.h"
+#include "m2bert/ops/host_array.h"
 #include "m2bert/ops/padding.h"
 
 namespace m2bert::ops {
@@ -52,6 +53,7 @@ void check_varlen(const mx::array& projected, const mx::array& u, const CuSeqlen
                   const mx::array& short_bias, const MixerFilters& f) {
   check(2, projected, u, short_weight, short_bias);
   check_filters("monarch_mix_varlen", f);
+  require(!cu_seqlens.has_unused_rows(), "[monarch_mix_varlen] cu_seqlens has unused rows between its sequences");
   require(cu_seqlens.values().back() == u.shape(0), "[monarch_mix_varlen] cu_seqlens ends at ", cu_seqlens.values().back(), ", u has ",
           u.shape(0), " rows");
   require(f.k.shape(0) >= cu_seqlens.longest() && f.k.shape(1) == u.shape(1), "[monarch_mix_varlen] k has shape ", f.k.shape(), ", wants [",
@@ -101,12 +103,11 @@ namespace {
 
 // Where the rows are in a batch [B, L] that is padded on the right.
 mx::array padded_indices(const CuSeqlens& cu_seqlens, int L) {
-  const auto& at = cu_seqlens.values();
-  std::vector<int> indices;
+  std::vector<int32_t> indices;
   for (int b = 0; b < cu_seqlens.sequences(); ++b) {
-    for (int t = 0; t < at[size_t(b) + 1] - at[size_t(b)]; ++t) indices.push_back(b * L + t);
+    for (int t = 0; t < cu_seqlens.length(b); ++t) indices.push_back(b * L + t);
   }
-  return mx::array(indices.data(), {int(indices.size())}, mx::int32);
+  return host_array(indices.data(), {int(indices.size())});
 }
 
 mx::array compose_varlen(LongConv long_conv, const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,

@@ -24,6 +24,8 @@ void check(const MixerWeights& w) {
 
 }  // namespace
 
+int PackedMixerBlock::filter_length(int tokens, int l_max) const { return varlen_filter_length(tokens, l_max); }
+
 mx::array PackedMixerBlock::varlen(const mx::array&, const CuSeqlens&, const std::map<int, mx::array>&,
                                    const std::optional<FilterNetworks>&, mx::StreamOrDevice) const {
   fail("[mixer_block] this device's kernel takes only sequences of one length");

@@ -30,10 +30,13 @@ class PackedMixerBlock {
   virtual mx::array operator()(const mx::array& u, const FilterNetworks& filters, mx::StreamOrDevice s = {}) const = 0;
 
   // y = mixer_block of sequences of different lengths, u and y [nnz, H]; see monarch_mix_varlen. The time follows the lengths. The rows of
-  // the filters of a sequence are varlen_filter_length(its length, l_max); l_max is the most rows in packed_filters, which has packed
-  // filters by their rows, or in the networks. Sequences whose filters are not packed need the networks. Throws Error unless
-  // supports_varlen().
+  // the filters of a sequence are filter_length(its length, l_max); l_max is the most rows in packed_filters, which has packed filters by
+  // their rows, or in the networks. Sequences whose filters are not packed need the networks. Rows of u that are unused may have any
+  // values, and get any. Throws Error unless supports_varlen().
   virtual bool supports_varlen() const { return false; }
+  virtual int filter_length(int tokens, int l_max) const;
+  // Sequences that begin at multiples of this, the longest first, take the least time (aligned_rows in padding.h).
+  virtual int row_alignment() const { return 1; }
   virtual mx::array varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, mx::array>& packed_filters,
                            const std::optional<FilterNetworks>& networks, mx::StreamOrDevice s = {}) const;
 

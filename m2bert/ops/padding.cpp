@@ -1,17 +1,17 @@
 #include "m2bert/ops/padding.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/host_array.h"
 
 namespace m2bert::ops {
 
-namespace {
-
-// Whether each value of the mask is not 0. Values that are there already are read without an operation: on a GPU one would wait behind all
-// work that was given to it before.
-std::vector<uint8_t> is_token(const mx::array& mask) {
+// Values that are there already are read without an operation: on a GPU one would wait behind all work that was given to it before.
+std::vector<uint8_t> read_mask(const mx::array& mask) {
+  require(!mask.is_tracer(), "[unpadding] mask is traced; it is read on the host, so take it from outside the function");
   if (mask.dtype() == mx::int32 && mask.flags().row_contiguous && mask.is_available()) {
     std::vector<uint8_t> on(mask.size());
     std::transform(mask.data<int32_t>(), mask.data<int32_t>() + mask.size(), on.begin(), [](int32_t value) { return value != 0; });
@@ -22,15 +22,40 @@ std::vector<uint8_t> is_token(const mx::array& mask) {
   return {m.data<uint8_t>(), m.data<uint8_t>() + m.size()};
 }
 
+namespace {
+
+// From what Unpadding has, on the host.
+AlignedRows aligned_rows(const std::vector<int>& positions, const std::vector<int>& cu_seqlens, int alignment) {
+  const size_t B = cu_seqlens.size() - 1;
+  auto length = [&](size_t b) { return cu_seqlens[b + 1] - cu_seqlens[b]; };
+  std::vector<size_t> order(B);
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::ranges::stable_sort(order, std::greater(), length);
+  std::vector<int> first(B), begins{0}, lengths;
+  std::vector<int32_t> indices, tokens;
+  for (const size_t b : order) {
+    first[b] = begins.back();
+    lengths.push_back(length(b));
+    begins.push_back(begins.back() + (length(b) + alignment - 1) / alignment * alignment);
+    for (int t = 0; int(indices.size()) < begins.back(); ++t) {
+      indices.push_back(positions[size_t(cu_seqlens[b] + std::min(t, length(b) - 1))]);
+    }
+  }
+  for (size_t b = 0; b < B; ++b) {
+    for (int t = 0; t < length(b); ++t) tokens.push_back(first[b] + t);
+  }
+  return {CuSeqlens(std::move(begins), std::move(lengths)), std::move(first), host_array(indices.data(), {int(indices.size())}),
+          host_array(tokens.data(), {int(tokens.size())})};
+}
+
 }  // namespace
 
 Unpadding unpadding(const mx::array& mask) {
   require(mask.ndim() == 2, "[unpadding] mask has shape ", mask.shape(), ", wants [B, S]");
-  require(!mask.is_tracer(), "[unpadding] mask is traced; it is read on the host, so take it from outside the function");
-  return unpadding(is_token(mask), mask.shape(0), mask.shape(1));
+  return unpadding(read_mask(mask), mask.shape(0), mask.shape(1));
 }
 
-Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S) {
+Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S, int alignment) {
   require(on.size() == size_t(B) * size_t(S), "[unpadding] the mask has ", on.size(), " values, wants ", B, " x ", S);
   std::vector<int> indices;
   Unpadding u{mx::array(0), {0}, 0, S, true, true};
@@ -46,6 +71,7 @@ Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S) {
     u.cu_seqlens.push_back(int(indices.size()));
   }
   u.indices = host_array(indices.data(), {int(indices.size())});
+  if (alignment > 1 && u.contiguous) u.aligned = aligned_rows(indices, u.cu_seqlens, alignment);
   return u;
 }
 
@@ -101,7 +127,7 @@ mx::array unpad_input(const mx::array& x, const Unpadding& u, mx::StreamOrDevice
   auto shape = x.shape();
   shape.erase(shape.begin());
   shape[0] = x.shape(0) * x.shape(1);
-  return index_first_axis(mx::reshape(x, shape, s), u.indices, s);
+  return index_first_axis(mx::reshape(x, shape, s), u.aligned ? u.aligned->indices : u.indices, s);
 }
 
 std::pair<mx::array, Unpadding> unpad_input(const mx::array& x, const mx::array& mask, mx::StreamOrDevice s) {
@@ -126,7 +152,7 @@ mx::array pad_input(const mx::array& rows, const mx::array& indices, int batch, 
 mx::array pad_input(const mx::array& rows, const Unpadding& u, int batch, int seqlen, mx::StreamOrDevice s) {
   require(batch + 1 == int(u.cu_seqlens.size()) && seqlen == u.seqlen, "[pad_input] batch is ", batch, " and seqlen ", seqlen,
           ", the unpadding is of ", u.cu_seqlens.size() - 1, " sequences of ", u.seqlen, " positions");
-  return pad_input(rows, u.indices, batch, seqlen, s);
+  return pad_input(u.aligned ? index_first_axis(rows, u.aligned->tokens, s) : rows, u.indices, batch, seqlen, s);
 }
 
 }  // namespace m2bert::ops

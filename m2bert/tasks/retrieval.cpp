@@ -44,12 +44,7 @@ models::Inputs trimmed(const data::Batch& batch, int first, int rows) {
     for (int i = batch.length; i > length; --i)
       if (mask[i - 1]) length = i;
   }
-  auto inputs = models::inputs_of(batch, first, rows);
-  auto cut = [&](const mx::array& a) { return mx::slice(a, {0, 0}, {rows, length}); };
-  inputs.input_ids = cut(inputs.input_ids);
-  inputs.attention_mask = cut(inputs.attention_mask);
-  if (inputs.token_type_ids) inputs.token_type_ids = cut(*inputs.token_type_ids);
-  return inputs;
+  return models::inputs_of(batch, first, rows).cut(length);
 }
 
 // The vectors of an evaluation in order. predictions: the place of a text in two halves, and its vector.

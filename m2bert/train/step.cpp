@@ -94,8 +94,8 @@ nn::ValueAndGrad Step::graph(const Microbatch& m, const mx::array& share) {
   return nn::value_and_grad(optimizer_.parameters(), [&] { return loss(m, share); });
 }
 
-// Without effect for a model or task that evaluates something while the graph is built (a model with mask_padding reads the mask): its
-// graph is built when its turn comes. Whatever else is wrong shows up then too.
+// Without effect for a task that evaluates something while the graph is built: its graph is built when its turn comes. Whatever else is
+// wrong shows up then too.
 void Step::build_ahead(const std::function<std::optional<Microbatch>()>& next) {
   try {
     const auto m = next();

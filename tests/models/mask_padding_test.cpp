@@ -6,6 +6,7 @@
 #include "m2bert/models/cast.h"
 #include "m2bert/models/model.h"
 #include "m2bert/nn/pass.h"
+#include "m2bert/nn/placeholder.h"
 #include "m2bert/ops/backend/backend.h"
 #include "tests/ops/cpu_kernels.h"
 #include "tests/support/tiny_config.h"
@@ -150,6 +151,45 @@ TEST_P(MaskPaddingWidths, GradientsAreThoseOfThePlainForm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Widths, MaskPaddingWidths, ::testing::Values(16, 24, 48));
+
+// On any device: sequences of many lengths, of different kernels, packed, against the plain form.
+TEST(MaskPadding, PackedSequencesOfAnyLength) {
+  const int longest = 2100;
+  Config c = config_of(48);
+  c.max_position_embeddings = *(c.long_conv_l_max = longest);
+  Model model(c, Head::embedding);
+  model.init(3, true);
+  for (const auto dtype : {mx::float32, mx::bfloat16}) {
+    if (dtype == mx::bfloat16) cast_weights(model, dtype);
+    for (const auto& lengths : {std::vector<int>{5, longest, 1, 1025, 77, 512, 513, 129}, {1}, {longest, 300}, {0, 9, 130}}) {
+      const auto inputs = padded(lengths, longest, 7);
+      nn::Pass stepwise;
+      stepwise.on_hook = [](const std::string&, const mx::array& x) { return x; };
+      const auto expected = mx::astype(model.hidden_states(inputs, stepwise), mx::float32);
+      model.pack();
+      const auto y = mx::astype(states(model, inputs), mx::float32);
+      EXPECT_LT(largest(y - expected), dtype == mx::float32 ? 5e-5f : 0.1f) << lengths.size();
+      const auto first = model.embedding(inputs, Pooling::cls, false);
+      EXPECT_LT(largest(first - mx::take(y, 0, 1)), dtype == mx::float32 ? 5e-5f : 0.1f) << lengths.size();
+      model.unpack();
+    }
+  }
+}
+
+// The mask's values on the host are all that a model reads while its graph is built.
+TEST(MaskPadding, BuildsItsGraphBeforeTheMaskIsThere) {
+  Model model(config_of(16), Head::embedding);
+  model.init(3, true);
+  const auto inputs = padded({9, 33, 1, 40}, 45, 11);
+  const auto expected = states(model, inputs);
+  for (const bool packed : {false, true}) {
+    if (packed) model.pack();
+    Inputs now{nn::placeholder({4, 45}, mx::int32), nn::placeholder({4, 45}, mx::int32), std::nullopt, inputs.mask_values()};
+    const auto y = states(model, now);
+    nn::bind(now.input_ids, inputs.input_ids), nn::bind(now.attention_mask, inputs.attention_mask);
+    EXPECT_LT(largest(y - expected), 2e-5f);
+  }
+}
 
 TEST(MaskPadding, StatesAtThePaddingAreZero) {
   Model model(config_of(16), Head::none);

@@ -284,5 +284,43 @@ TEST(MixerBlock, NamesWrongShapesAndDtypes) {
   EXPECT_THROW(mixer(f, n)(in), Error);
 }
 
+// Values and gradients of each sequence are those that it has alone.
+TEST(MixerBlock, SequencesOfDifferentLengths) {
+  const int H = 16, L = 40;
+  const std::vector<int> offsets{0, 40, 40, 47, 48, 80};
+  const std::vector<mx::array> in{random({80, H}, 1), random({3 * H, H}, 2), random({3 * H, 1, 3}, 3), random({3 * H}, 4),
+                                  random({H, H}, 5),  random({L, H}, 6),     random({H}, 7),           random({L, H}, 8),
+                                  random({L, H}, 9),  random({H}, 10),       random({L, H}, 11),       random({3 * H}, 12),
+                                  random({H}, 13)};
+  auto weights = [](const auto& in) { return ops::MixerWeights{{in[1]}, in[11], in[2], in[3], {in[4]}, in[12]}; };
+  auto filters = [&](const auto& in, int length) {
+    auto cut = [&](const mx::array& k) { return mx::slice(k, {0, 0}, {length, H}); };
+    return ops::MixerFilters{cut(in[5]), in[6], cut(in[7]), cut(in[8]), in[9], cut(in[10])};
+  };
+  auto together = [&](const std::vector<mx::array>& in) { return ops::mixer_block_varlen(in[0], offsets, weights(in), filters(in, L)); };
+  auto alone = [&](const std::vector<mx::array>& in) {
+    std::vector<mx::array> rows;
+    for (size_t b = 0; b + 1 < offsets.size(); ++b) {
+      const int begin = offsets[b], length = offsets[b + 1] - begin;
+      if (length == 0) continue;
+      const auto u = mx::expand_dims(mx::slice(in[0], {begin, 0}, {begin + length, H}), 0);
+      rows.push_back(mx::squeeze(ops::mixer_block_fallback(u, weights(in), filters(in, length)), 0));
+    }
+    return mx::concatenate(rows, 0);
+  };
+  expect_near(together(in), alone(in), 1e-5);
+  const auto cotangent = random({80, H}, 20);
+  const auto found = gradients(together, in, cotangent), expected = gradients(alone, in, cotangent);
+  for (size_t i = 0; i < in.size(); ++i) {
+    SCOPED_TRACE(i);
+    expect_near(found[i], expected[i], 1e-4);
+  }
+  EXPECT_THROW(ops::mixer_block_varlen(in[0], std::vector<int>{0, 41, 80}, weights(in), filters(in, L)), Error);
+  EXPECT_THROW(ops::mixer_block_varlen(in[0], std::vector<int>{0, 40}, weights(in), filters(in, L)), Error);
+  if (ops::mixer_row_alignment(weights(in), L, mx::float32) == 1) {
+    EXPECT_THROW(ops::mixer_block_varlen(in[0], ops::CuSeqlens({0, 40, 80}, {40, 39}), weights(in), filters(in, L)), Error);
+  }
+}
+
 }  // namespace
 }  // namespace m2bert

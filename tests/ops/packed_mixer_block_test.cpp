@@ -247,6 +247,44 @@ ops::MixerFilters first_rows_of(ops::MixerFilters f, int rows) {
   return f;
 }
 
+// On any device that has a kernel for them. What is in unused rows does not matter.
+TEST(PackedMixerBlock, SequencesMayHaveUnusedRowsBehindThem) {
+  for (const auto& [bidirectional, residual] : {std::pair(true, true), std::pair(true, false), std::pair(false, true)}) {
+    const Mixer m{1, 2500, 48, bidirectional, residual};
+    const auto filters = filters_of(m);
+    for (const auto dtype : {mx::float32, mx::bfloat16}) {
+      auto weights = weights_of(m.H, dtype);
+      const auto block = ops::pack_mixer_block(weights, residual);
+      if (!block || !block->supports_varlen()) continue;
+      if (dtype == mx::bfloat16 && testing_ops::has_cpu_kernels() && !ops::supports_bfloat16_gemm()) continue;
+      for (auto* w : {&weights.in_weight, &weights.out_weight}) w->values = mx::astype(w->values, mx::float32);
+      std::vector<int> lengths{2500, 2047, 1024, 513, 512, 300, 129, 128, 127, 33, 8, 3, 1, 0}, begins{0};
+      std::map<int, mx::array> packed;
+      for (const int n : lengths) {
+        begins.push_back(begins.back() + (n + 7) / 8 * 8);
+        const int L = block->filter_length(n, m.L);
+        if (!packed.contains(L)) packed.emplace(L, block->pack_filters(first_rows_of(filters, L), dtype));
+      }
+      const ops::CuSeqlens sequences(begins, lengths);
+      auto clean = random({begins.back(), m.H}, 8, dtype), dirty = clean;
+      for (size_t b = 0; b < lengths.size(); ++b) {
+        const int end = begins[b] + lengths[b], next = begins[b + 1];
+        if (end < next) dirty = mx::slice_update(dirty, mx::full({next - end, m.H}, NAN, dtype), mx::Shape{end, 0}, mx::Shape{next, m.H});
+      }
+      const auto y = block->varlen(clean, sequences, packed, {}), again = block->varlen(dirty, sequences, packed, {});
+      for (size_t b = 0; b < lengths.size(); ++b) {
+        SCOPED_TRACE(lengths[b]);
+        if (lengths[b] == 0) continue;
+        auto own = [&](const mx::array& a) { return mx::slice(a, {begins[b], 0}, {begins[b] + lengths[b], m.H}); };
+        const auto u = mx::expand_dims(mx::astype(own(clean), mx::float32), 0);
+        const auto expected = mx::squeeze(ops::mixer_block_fallback(u, weights, first_rows_of(filters, lengths[b])), 0);
+        expect_near(mx::astype(own(y), mx::float32), expected, dtype == mx::float32 ? 3e-5 : 3e-2);
+        EXPECT_TRUE(mx::array_equal(own(again), own(y)).item<bool>());
+      }
+    }
+  }
+}
+
 TEST(PackedMixerBlock, FirstRowsAreThoseOfAllRows) {
   if (!testing_ops::has_cpu_kernels()) GTEST_SKIP() << "a CPU kernel";
   const std::vector<int> lengths{7, 300, 1, 129, 2, 64, 128, 30, 31, 32, 33, 126, 127};

@@ -45,6 +45,32 @@ TEST(PadInput, EqualsUpstream) {
   expect_golden("pad_input", {"h"}, [&](const auto& in) { return ops::pad_input(in[0], indices, shape[0], shape[1]); });
 }
 
+TEST(Padding, AlignedRowsBeginAtMultiples) {
+  // 3 tokens, none, 9, 2 behind padding.
+  std::vector<uint8_t> mask(4 * 10);
+  std::fill_n(mask.begin(), 3, 1), std::fill_n(mask.begin() + 20, 9, 1), std::fill_n(mask.begin() + 34, 2, 1);
+  const auto u = ops::unpadding(mask, 4, 10, 4);
+  ASSERT_TRUE(u.aligned.has_value());
+  EXPECT_EQ(u.cu_seqlens, (std::vector<int>{0, 3, 3, 12, 14}));
+  EXPECT_EQ(u.aligned->sequences.values(), (std::vector<int>{0, 12, 16, 20, 20}));
+  EXPECT_EQ(u.aligned->first, (std::vector<int>{12, 20, 0, 16}));
+  EXPECT_EQ(u.aligned->sequences.longest(), 9);
+  EXPECT_TRUE(u.aligned->sequences.has_unused_rows());
+  expect_near(u.aligned->indices, int_array({20, 21, 22, 23, 24, 25, 26, 27, 28, 28, 28, 28, 0, 1, 2, 2, 34, 35, 35, 35}), 0);
+  expect_near(u.aligned->sequences.table(), int_array({0, 9, 12, 3, 16, 2, 20, 0, 20}), 0);
+  const auto x = random({4, 10, 2}, 1), rows = ops::unpad_input(x, u);
+  EXPECT_EQ(rows.shape(), (mx::Shape{20, 2}));
+  const auto on = mx::reshape(mx::astype(mx::array(mask.data(), {4, 10}, mx::uint8), mx::float32), {4, 10, 1});
+  expect_near(ops::pad_input(rows, u, 4, 10), x * on, 0);
+  // The gradient of what goes out and comes back is that of the tokens.
+  auto there_and_back = [&](const mx::array& v) { return mx::sum(ops::pad_input(ops::unpad_input(v, u), u, 4, 10) * x); };
+  expect_near(mx::grad(there_and_back)(x), x * on, 0);
+  mask[1] = 0;
+  EXPECT_FALSE(ops::unpadding(mask, 4, 10, 4).aligned.has_value());
+  EXPECT_THROW(ops::CuSeqlens({0, 4, 8}, {5, 4}), Error);
+  EXPECT_THROW(ops::CuSeqlens({0, 4, 8}, {4}), Error);
+}
+
 TEST(Padding, RowsGoOutAndComeBack) {
   auto mask = mx::array({1, 0, 1, 0, 0, 0, 1, 1, 1}, {3, 3}, mx::int32);  // a hole, an empty sequence, a full one
   auto x = random({3, 3, 2}, 1);

@@ -222,6 +222,39 @@ TEST(Step, BuildsEachGraphOnce) {
   EXPECT_EQ(task.graphs, 6);
 }
 
+// The model reads the mask of a batch, but on the host.
+TEST(Step, BuildsTheGraphOfAModelWithMaskPaddingAhead) {
+  auto all = batches(2);
+  for (auto& batch : all) {
+    for (int row = 0; row < batch.rows; ++row) {
+      for (int i = batch.length - 1 - row % 3; i < batch.length; ++i) {
+        batch.attention_mask[size_t(row * batch.length + i)] = 0;
+        batch.labels[size_t(row * batch.length + i)] = -100;
+      }
+    }
+  }
+  auto config = TinyModel::config(0.1);
+  config.mask_padding = true;
+  for (const bool on_thread : {false, true}) {
+    auto options = rows(0);
+    options.builds_on_thread = on_thread;
+    const Processes processes;
+    const CountsGraphs task(config);
+    auto run = [&](bool ahead) {
+      models::Model model(config, models::Head::masked_lm);
+      model.init(5, true);
+      optim::AdamW optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {});
+      Step step(model, task, optimizer, processes, options);
+      task.graphs = 0;
+      step.gradient(all[0], 0, ahead ? std::function<const data::Batch*()>([&] { return &all[1]; }) : nullptr);
+      auto gradient = *step.gradient(all[1], 1);
+      EXPECT_EQ(task.graphs, 2);
+      return gradient;
+    };
+    expect_same(run(false), run(true));
+  }
+}
+
 // A task whose loss needs the weights while its graph is built.
 struct ReadsWeights : tasks::MaskedLM {
   using MaskedLM::MaskedLM;

@@ -55,9 +55,9 @@ mx::array MonarchMixer::varlen(const mx::array& u, const ops::CuSeqlens& cu_seql
   std::map<int, mx::array> packed;
   std::optional<ops::FilterNetworks> networks;
   for (int b = 0; b < cu_seqlens.sequences(); ++b) {
-    const int tokens = cu_seqlens.values()[size_t(b) + 1] - cu_seqlens.values()[size_t(b)];
+    const int tokens = cu_seqlens.length(b);
     if (tokens == 0) continue;
-    const int L = ops::varlen_filter_length(tokens, l_max);
+    const int L = block_->filter_length(tokens, l_max);
     if (packed.contains(L) || (networks && networks->times.shape(0) >= L)) continue;
     if (const auto* filters = packed_filters(u, L)) {
       packed.emplace(L, *filters);
@@ -77,7 +77,7 @@ bool MonarchMixer::is_fused_first() const {
 mx::array MonarchMixer::first(const mx::array& u, const ops::CuSeqlens& cu_seqlens) {
   std::map<int, ops::FirstRowFilters> filters;
   for (int b = 0; b < cu_seqlens.sequences(); ++b) {
-    const int tokens = cu_seqlens.values()[size_t(b) + 1] - cu_seqlens.values()[size_t(b)];
+    const int tokens = cu_seqlens.length(b);
     const int L = ops::varlen_filter_length(tokens, filter_.z.shape(1));
     if (!filters.contains(L)) filters.emplace(L, first_filters(L));
   }

@@ -23,6 +23,7 @@ class MonarchMixer {
 
   // The same for sequences of different lengths, u and y [nnz, H], if there is a kernel for them.
   bool is_fused_varlen() const { return block_ && block_->supports_varlen(); }
+  int row_alignment() const { return is_fused_varlen() ? block_->row_alignment() : 1; }
   mx::array varlen(const mx::array& u, const ops::CuSeqlens& cu_seqlens);
 
   // The first rows of sequences of rows u [nnz, H] alone, [sequences, H], if there is a kernel for them. No sequence is empty.

@@ -64,6 +64,8 @@ using Optional = std::optional<array>;
 Array Backend::blockdiag_multiply(const array&, const array&, const Optional&, mx::Stream) const { return {}; }
 Array Backend::feed_forward(const array&, const FeedForwardWeights&, float, const Optional&, mx::Stream) const { return {}; }
 Array Backend::mixer_block(const array&, const MixerWeights&, const MixerFilters&, mx::Stream) const { return {}; }
+Array Backend::mixer_block_varlen(const array&, const CuSeqlens&, const MixerWeights&, const MixerFilters&, mx::Stream) const { return {}; }
+int Backend::mixer_row_alignment(const MixerWeights&, int, mx::Dtype) const { return 1; }
 Array Backend::monarch_mix(const array&, const array&, const array&, const array&, const MixerFilters&, mx::Stream) const { return {}; }
 Array Backend::monarch_mix_varlen(const array&, const array&, const CuSeqlens&, const array&, const array&, const MixerFilters&,
                                   mx::Stream) const {

@@ -39,6 +39,9 @@ class Backend {
 
   // These are without options (GELU, dropout mask). The filter length K is short_weight's last axis.
   virtual Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const;
+  virtual Array mixer_block_varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const MixerWeights& weights,
+                                   const MixerFilters& filters, mx::Stream s) const;
+  virtual int mixer_row_alignment(const MixerWeights& weights, int L, mx::Dtype dtype) const;
   virtual Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                             const MixerFilters& filters, mx::Stream s) const;
   virtual Array monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,

@@ -21,9 +21,8 @@ inline MixerSequences padded_sequences(int B, int L) { return {equal_sequences(B
 // Of rows without padding, given filters of at most filter_length rows.
 inline MixerSequences varlen_sequences(const CuSeqlens& cu_seqlens, int filter_length) {
   MixerSequences m;
-  const auto& at = cu_seqlens.values();
-  for (size_t i = 0; i + 1 < at.size(); ++i) {
-    if (at[i + 1] > at[i]) m.sequences.push_back({at[i], at[i + 1] - at[i]});
+  for (int b = 0; b < cu_seqlens.sequences(); ++b) {
+    if (cu_seqlens.length(b) > 0) m.sequences.push_back({cu_seqlens.begin(b), cu_seqlens.length(b)});
   }
   for (const SequenceRows& s : m.sequences) m.filter_rows.push_back(varlen_filter_length(s.length, filter_length));
   const auto rows = m.filter_rows;

@@ -123,8 +123,8 @@ class PackedWeights final : public PackedMixerBlock {
   mx::array first(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, ops::FirstRowFilters>& filters,
                   mx::StreamOrDevice s) const override {
     check(u, 2);
-    const auto& at = cu_seqlens.values();
-    require(at.back() == u.shape(0), "[mixer_block] cu_seqlens ends at ", at.back(), ", u has ", u.shape(0), " rows");
+    require(cu_seqlens.values().back() == u.shape(0), "[mixer_block] cu_seqlens ends at ", cu_seqlens.values().back(), ", u has ",
+            u.shape(0), " rows");
     const auto stream = mx::to_stream(s);
     std::vector<mx::array> inputs{contiguous(u, stream)};
     std::map<int, size_t> number;  // of the filters by their key
@@ -137,14 +137,14 @@ class PackedWeights final : public PackedMixerBlock {
       if (f.k2) inputs.push_back(float32_contiguous(*f.k2, stream));
     }
     std::vector<SequenceRows> sequences;
-    for (size_t i = 0; i + 1 < at.size(); ++i) {
-      const int length = at[i + 1] - at[i];
+    for (int b = 0; b < cu_seqlens.sequences(); ++b) {
+      const int length = cu_seqlens.length(b);
       const auto found = filters.lower_bound(length);
-      require(length > 0 && found != filters.end(), "[mixer_block] sequence ", i, " has ", length,
+      require(length > 0 && found != filters.end(), "[mixer_block] sequence ", b, " has ", length,
               " tokens, and there are no filters for it");
       const int rows = found->second.k.shape(0);
-      require(rows == 1 || rows >= length, "[mixer_block] sequence ", i, " has ", length, " tokens, its filters ", rows, " rows");
-      sequences.push_back({at[i], std::min(length, rows), number.at(found->first)});
+      require(rows == 1 || rows >= length, "[mixer_block] sequence ", b, " has ", length, " tokens, its filters ", rows, " rows");
+      sequences.push_back({cu_seqlens.begin(b), std::min(length, rows), number.at(found->first)});
     }
     const mx::Shape shape{cu_seqlens.sequences(), weights_->width()};
     if (sequences.empty()) return mx::zeros(shape, u.dtype(), stream);

@@ -13,6 +13,9 @@ class CudaBackend final : public Backend {
   Array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::Stream s) const override;
   Array gelu(const mx::array& x, mx::Stream s) const override;
   Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const override;
+  Array mixer_block_varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const MixerWeights& weights, const MixerFilters& filters,
+                           mx::Stream s) const override;
+  int mixer_row_alignment(const MixerWeights& weights, int L, mx::Dtype dtype) const override;
   Array feed_forward(const mx::array& x, const FeedForwardWeights& weights, float p, const std::optional<mx::array>& key,
                      mx::Stream s) const override;
   Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const override;

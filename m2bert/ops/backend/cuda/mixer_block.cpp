@@ -1,6 +1,8 @@
 // Which mixers are trained by kernels.
 #include "m2bert/ops/mixer_block.h"
 
+#include <algorithm>
+
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/mixer_training.h"
@@ -9,17 +11,33 @@ namespace m2bert::ops {
 
 namespace {
 
-bool supports(const mx::array& u, const MixerWeights& w, const MixerFilters& f) {
-  return u.size() > 0 && u.dtype() == mx::bfloat16 && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
-         u.shape(2) % 16 == 0 && u.shape(1) <= cuda::LONGEST_TRAINED && w.short_weight.ndim() == 3 && w.short_weight.shape(2) == 3 &&
-         !f.spectrum && !f.spectrum2;
+constexpr int ROW_ALIGNMENT = 8;
+
+bool supports(const MixerWeights& w, int L, mx::Dtype dtype) {
+  return dtype == mx::bfloat16 && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
+         w.out_weight.values.shape(0) % 16 == 0 && L <= cuda::LONGEST_TRAINED && w.short_weight.ndim() == 3 && w.short_weight.shape(2) == 3;
 }
+
+bool has_spectra(const MixerFilters& f) { return f.spectrum || f.spectrum2; }
 
 }  // namespace
 
 Backend::Array CudaBackend::mixer_block(const mx::array& u, const MixerWeights& w, const MixerFilters& f, mx::Stream s) const {
-  if (!supports(u, w, f)) return {};
-  return cuda::position_major(cuda::differentiable_mixer_block(cuda::channel_major(u, s), w, f, u.shape(1), s), u, s);
+  if (u.size() == 0 || has_spectra(f) || !supports(w, u.shape(1), u.dtype())) return {};
+  return cuda::position_major(cuda::differentiable_mixer_block(cuda::channel_major(u, s), w, f, u.shape(1), {}, s), u, s);
+}
+
+// By the kernel of the longest one.
+Backend::Array CudaBackend::mixer_block_varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const MixerWeights& w,
+                                               const MixerFilters& f, mx::Stream s) const {
+  const int L = f.k.shape(0);
+  const bool aligned = std::ranges::all_of(cu_seqlens.values(), [](int begin) { return begin % ROW_ALIGNMENT == 0; });
+  if (u.size() == 0 || has_spectra(f) || !aligned || !supports(w, L, u.dtype())) return {};
+  return cuda::position_major(cuda::differentiable_mixer_block(cuda::channel_major(u, s), w, f, L, cu_seqlens.table(), s), u, s);
+}
+
+int CudaBackend::mixer_row_alignment(const MixerWeights& w, int L, mx::Dtype dtype) const {
+  return supports(w, L, dtype) ? ROW_ALIGNMENT : 1;
 }
 
 }  // namespace m2bert::ops

@@ -177,6 +177,8 @@ int longest_mixer_core(mx::Dtype dtype) {
   return dtype == mx::float32 ? float32 : bfloat16;
 }
 
+int shortest_mixer_core(mx::Dtype dtype) { return lengths_of(dtype).front(); }
+
 int packed_mixer_filter_size(int L, int H, bool residual, mx::Dtype dtype) {
   const auto size = packed_size(kernel_for(L, dtype), residual);
   return H * (size.filters + size.scalars);
@@ -210,7 +212,8 @@ mx::array monarch_tables(int length) { return constants_of({Method::monarch, len
 
 mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
                      const MixerCoreOptions& options, mx::Stream s) {
-  const int H = u.shape(0), B = u.shape(1) / L;
+  const auto& sequences = options.sequences;
+  const int H = u.shape(0), columns = u.shape(1), B = sequences ? sequences->shape(0) / 2 : columns / L;
   const Kernel kernel = kernel_for(L, u.dtype());
   const int filters = H * packed_size(kernel, options.residual).filters;
   const auto spectra = mx::slice(packed, {0}, {filters}, s);
@@ -218,9 +221,9 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   inputs.insert(inputs.end(), {u, short_filter, spectra});
   if (kernel.method != Method::fft) inputs.push_back(mx::slice(packed, {filters}, {int(packed.size())}, s));
   if (kernel.method != Method::toeplitz) inputs.push_back(constants_of(kernel));
-  inputs.push_back(short_filter);  // in place of the lengths, which are not read
+  inputs.push_back(sequences.value_or(short_filter));  // which is not read as such
   Scalars scalars{H, B, L};
-  const auto places = mixed.places();
+  const auto places = mixed.places(sequences ? columns : 0);
   scalars.insert(scalars.end(), places.begin(), places.end());
   scalars.push_back(options.residual);
   if (kernel.method != Method::fft) scalars.push_back(options.filter);
@@ -243,7 +246,7 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
   }
-  return run(launch, inputs, {rows, u.shape(1)}, u.dtype(), scalars, s);
+  return run(launch, inputs, {rows, columns}, u.dtype(), scalars, s);
 }
 
 }  // namespace m2bert::ops::cuda

@@ -7,6 +7,8 @@ namespace m2bert::ops::cuda {
 
 // The longest sequence that a kernel reaches: 32768 in bfloat16, 8192 in float32; less on GPUs whose blocks have less shared memory.
 int longest_mixer_core(mx::Dtype dtype);
+// The shortest length that has a kernel of its own.
+int shortest_mixer_core(mx::Dtype dtype);
 
 // Filters for sequences of `dtype`, bfloat16 or float32, and of a length up to the longest one: one array [n] of uint32 or float32.
 mx::array pack_mixer_filters(const MixerFilters& filters, mx::Dtype dtype, mx::Stream s);
@@ -35,19 +37,23 @@ struct MixerInputRows {
     return {{projected, 0, 0}, {projected, H, H}, {projected, 2 * H, 2 * H}};
   }
   std::vector<mx::array> arrays() const { return {x1.values, x2.values, v.values}; }
-  // After the sizes: the kernels' scalars for what is read where, and that no lengths are given.
-  std::vector<mx::fast::ScalarArg> places() const { return {x1.row, x2.row, v.row, x1.taps, x2.taps, v.taps, false}; }
+  // After the sizes: the kernels' scalars for what is read where. columns: of a row, if the kernel gets a table of sequences.
+  std::vector<mx::fast::ScalarArg> places(int columns = 0) const { return {x1.row, x2.row, v.row, x1.taps, x2.taps, v.taps, columns}; }
 };
 
 struct MixerCoreOptions {
   bool residual = false, with_bias_rows = false;
   int filter = 0;  // of the gated convolution: 1 is k2; bfloat16
   bool conjugate = false;
+  // Sequences of up to L positions: their part of CuSeqlens::table(). Columns that are not theirs are undefined in the result; those behind
+  // each sequence become 0.
+  std::optional<mx::array> sequences = {};
 };
 
-// monarch_mix for u [H, B L]; returns [H, B L], or [H + BIAS_ROWS, B L] (mixer_inputs.cuh) with one row of ones and then zeros, for a
-// product that adds a bias. short_filter [5 H, 8] float32: the rows of x1, x2 and v, three taps, the bias and what the channel has before
-// position 0 (the rest is unused); then H rows whose result is the input, then H rows whose result is 1.
+// monarch_mix for u [H, B L], or [H, columns] of sequences of different lengths; returns [H, columns], or [H + BIAS_ROWS, columns]
+// (mixer_inputs.cuh) with one row of ones and then zeros, for a product that adds a bias. short_filter [5 H, 8] float32: the rows of x1, x2
+// and v, three taps, the bias and what the channel has before position 0 (the rest is unused); then H rows whose result is the input, then
+// H rows whose result is 1.
 mx::array mixer_core(const MixerInputRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
 

@@ -107,16 +107,16 @@ constexpr int blocks_of(int threads) { return threads >= 512 ? 1 : 512 / threads
 
 }  // namespace
 
-#define MIXER_FFT(length)                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(2 * MixerPlan##length::THREADS, blocks_of(2 * MixerPlan##length::THREADS))               \
-      mixer_fft_##length(MIXER_INPUTS(float), const Complex* spectra, const Complex* roots, const int* lengths, float* y, MIXER_SIZES,  \
-                         bool residual) {                                                                                               \
-    mixer<MixerPlan##length, float>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), spectra, roots, y, residual); \
-  }                                                                                                                                     \
-  extern "C" __global__ void __launch_bounds__(MixerPlan##length::THREADS)                                                              \
-      mixer_spectra_##length(const float* k, const float* k_rev, const float* D, const Complex* roots, Complex* spectra, int H, int L,  \
-                             int signals, int signal, bool bidirectional) {                                                             \
-    mixer_spectra<MixerPlan##length>(k, k_rev, D, roots, spectra, H, L, signals, signal, bidirectional);                                \
+#define MIXER_FFT(length)                                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(2 * MixerPlan##length::THREADS, blocks_of(2 * MixerPlan##length::THREADS))                 \
+      mixer_fft_##length(MIXER_INPUTS(float), const Complex* spectra, const Complex* roots, const int* sequences, float* y, MIXER_SIZES,  \
+                         bool residual) {                                                                                                 \
+    mixer<MixerPlan##length, float>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), spectra, roots, y, residual); \
+  }                                                                                                                                       \
+  extern "C" __global__ void __launch_bounds__(MixerPlan##length::THREADS)                                                                \
+      mixer_spectra_##length(const float* k, const float* k_rev, const float* D, const Complex* roots, Complex* spectra, int H, int L,    \
+                             int signals, int signal, bool bidirectional) {                                                               \
+    mixer_spectra<MixerPlan##length>(k, k_rev, D, roots, spectra, H, L, signals, signal, bidirectional);                                  \
   }
 #define MIXER_FFT_OF(length) MIXER_FFT(length)
 

@@ -13,11 +13,21 @@ namespace {
 constexpr int POSITIONS = 8, LOCAL_THREADS = 256,
               SUMS = 5;  // of a row of the short filter: three taps, the bias, what is before position 0
 
-// Positions t0 - 2 ... t0 + POSITIONS + 1 of a row; zeros from L on.
-__device__ __forceinline__ void load_around(const BFloat16* row, int t0, int L, bool wide, const float* before, float* x) {
-  load_positions<POSITIONS>(row, t0, L, wide, before, x);
+// The one that has a column, or the unused ones behind it.
+__device__ __forceinline__ int sequence_of(const MixerInputs<BFloat16>& in, int column) {
+  int b = 0;
+  for (int end = in.B; end - b > 1;) {
+    const int middle = (b + end) / 2;
+    (in.begin(middle) <= column ? b : end) = middle;
+  }
+  return b;
+}
+
+// Positions t0 - 2 ... t0 + POSITIONS + 1 of a row; zeros from `length` on.
+__device__ __forceinline__ void load_around(const BFloat16* row, int t0, int length, bool wide, const float* before, float* x) {
+  load_positions<POSITIONS>(row, t0, length, wide, before, x);
 #pragma unroll
-  for (int i = 0; i < 2; ++i) x[POSITIONS + 2 + i] = t0 + POSITIONS + i < L ? to_float(row[t0 + POSITIONS + i]) : 0.0f;
+  for (int i = 0; i < 2; ++i) x[POSITIONS + 2 + i] = t0 + POSITIONS + i < length ? to_float(row[t0 + POSITIONS + i]) : 0.0f;
 }
 
 // The short convolution at t0 ... t0 + POSITIONS + 1, from positions around them.
@@ -38,38 +48,40 @@ __device__ __forceinline__ void convolve_back(const float* x, const float* w, co
 
 }  // namespace
 
-// Grid: parts of a channel, channels. projected, dprojected [3 H, B, L]: x1, x2, v; dx2, ds [H, B, L]: gradients of x2 and of s, after the
-// short convolution; sums [parts, 3 H, SHORT_FILTER].
+// Grid: parts of a channel, channels. projected, dprojected [3 H, columns]: x1, x2, v; dx2, ds [H, columns]: gradients of x2 and of s,
+// after the short convolution; sums [parts, 3 H, SHORT_FILTER]. Sequences of different lengths begin at multiples of POSITIONS.
 extern "C" __global__ void __launch_bounds__(256, 2)
     mixer_local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
-                         BFloat16* dprojected, float* sums, int H, int B, int L) {
+                         const int* sequences, BFloat16* dprojected, float* sums, int H, int B, int L, int columns) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps][3 SUMS]
-  const int h = blockIdx.y, chunks = (L + POSITIONS - 1) / POSITIONS;
-  const bool wide = L % POSITIONS == 0;
+  const auto in = mixer_inputs(projected, projected, projected, dx2, short_filter, sequences, H, B, L, 0, 0, 0, 0, 0, 0, columns);
+  const int h = blockIdx.y, chunks = (L + POSITIONS - 1) / POSITIONS, items = columns ? columns / POSITIONS : B * chunks;
   float own[3][SUMS] = {};
-  for (int item = blockIdx.x * LOCAL_THREADS + threadIdx.x; item < B * chunks; item += gridDim.x * LOCAL_THREADS) {
-    const int b = item / chunks, t0 = item % chunks * POSITIONS;
-    auto row = [&](int i) { return (size_t(i * H + h) * B + b) * L; };
+  for (int item = blockIdx.x * LOCAL_THREADS + threadIdx.x; item < items; item += gridDim.x * LOCAL_THREADS) {
+    const int b = columns ? sequence_of(in, item * POSITIONS) : item / chunks;
+    const int t0 = columns ? item * POSITIONS - in.begin(b) : item % chunks * POSITIONS, n = in.length(b), extent = in.extent(b);
+    const bool wide = in.is_multiple_of(POSITIONS, b);
+    auto row = [&](int i) { return in.row(i * H + h, b); };
     auto filter = [&](int i) { return short_filter + SHORT_FILTER * (i * H + h); };
     float x[POSITIONS + 4], v[POSITIONS + 4], d[POSITIONS + 4], local[POSITIONS + 2], gradient[POSITIONS + 2], out[POSITIONS];
-    load_around(dx2 + row(0), t0, L, wide, nullptr, d);
-    load_around(projected + row(1), t0, L, wide, filter(1) + 4, x);
+    load_around(dx2 + row(0), t0, n, wide, nullptr, d);
+    load_around(projected + row(1), t0, n, wide, filter(1) + 4, x);
     convolve_back(x, filter(1), d + 2, t0, out, own[1]);
-    store_positions<POSITIONS>(dprojected + row(1), t0, L, wide, out);
-    load_around(ds + row(0), t0, L, wide, nullptr, d);
-    load_around(projected + row(0), t0, L, wide, filter(0) + 4, x);
-    load_around(projected + row(2), t0, L, wide, filter(2) + 4, v);
+    store_positions<POSITIONS>(dprojected + row(1), t0, extent, wide, out);
+    load_around(ds + row(0), t0, n, wide, nullptr, d);
+    load_around(projected + row(0), t0, n, wide, filter(0) + 4, x);
+    load_around(projected + row(2), t0, n, wide, filter(2) + 4, v);
     convolve(v, filter(2), local);
 #pragma unroll
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
     convolve_back(x, filter(0), gradient, t0, out, own[0]);
-    store_positions<POSITIONS>(dprojected + row(0), t0, L, wide, out);
+    store_positions<POSITIONS>(dprojected + row(0), t0, extent, wide, out);
     convolve(x, filter(0), local);
 #pragma unroll
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
     convolve_back(v, filter(2), gradient, t0, out, own[2]);
-    store_positions<POSITIONS>(dprojected + row(2), t0, L, wide, out);
+    store_positions<POSITIONS>(dprojected + row(2), t0, extent, wide, out);
   }
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll

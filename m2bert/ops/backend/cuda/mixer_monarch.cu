@@ -399,12 +399,13 @@ struct Monarch {
   // Stores or loads this thread's words of both sequences where its results will be, from position t0 on.
   template <bool store, typename T>
   __device__ __forceinline__ void exchange_output(const MixerPair<T>& pair, int t0, T* y, uint32_t (*words)[4]) const {
-    const int count = min(8, pair.in.L - t0);
 #pragma unroll
     for (int b = 0; b < 2; ++b) {
-      if (pair.first + b >= pair.in.B || count <= 0) continue;
+      if (pair.first + b >= pair.in.B) continue;
+      const int count = min(8, pair.in.extent(pair.first + b) - t0);
+      if (count <= 0) continue;
       auto* out = reinterpret_cast<uint16_t*>(y + pair.row(pair.channel, pair.first + b) + t0);
-      if (pair.wide()) {
+      if (pair.wide(pair.first + b)) {
         auto* vector = reinterpret_cast<uint4*>(out);
         if constexpr (store) {
           *vector = uint4{words[b][0], words[b][1], words[b][2], words[b][3]};
@@ -598,22 +599,22 @@ struct Monarch {
 
 // Grid: pairs of sequences, rows of y. spectra, scales [H, 2 distances, ...] from mixer_monarch_spectra; constants:
 // monarch_constants(parts). filter: which of the two the gated convolution has; conjugate: the reversed filters.
-#define MIXER_MONARCH(parts, length, blocks, run)                                                                                      \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                               \
-      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,          \
-                             const int* lengths, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                \
-    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), spectra, scales, constants, y, \
-                                  residual, filter, conjugate);                                                                        \
+#define MIXER_MONARCH(parts, length, blocks, run)                                                                                        \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                                 \
+      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,            \
+                             const int* sequences, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                \
+    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), spectra, scales, constants, y, \
+                                  residual, filter, conjugate);                                                                          \
   }
 
 // Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
-#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                               \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                           \
-      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* lengths,    \
-                                     float2* gradients, MIXER_SIZES, int slot) {                                                   \
-    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                           \
-    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), dy, constants, \
-                                              blockIdx.y, blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size()); \
+#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                 \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                             \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,    \
+                                     float2* gradients, MIXER_SIZES, int slot) {                                                     \
+    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                             \
+    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, \
+                                              blockIdx.y, blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());   \
   }
 #ifdef FILTER_GRADIENT
 #if FILTER_GRADIENT == 1024

@@ -75,8 +75,8 @@ struct OuterGradient {
 
 // Grid: filters (1 or 2), channels. dy [H, B, L], L <= 128; lags [H, filters, 256].
 extern "C" __global__ void __launch_bounds__(256, 2)
-    mixer_outer_gradient(MIXER_INPUTS(BFloat16), const BFloat16* dy, const int* lengths, float* lags, MIXER_SIZES) {
-  OuterGradient::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), dy, blockIdx.y, blockIdx.x,
+    mixer_outer_gradient(MIXER_INPUTS(BFloat16), const BFloat16* dy, const int* sequences, float* lags, MIXER_SIZES) {
+  OuterGradient::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, blockIdx.y, blockIdx.x,
                                lags + (size_t(blockIdx.y) * gridDim.x + blockIdx.x) * 256);
 }
 

@@ -56,9 +56,9 @@ struct MixerPair {
   const MixerInputs<T>& in;
   int channel, first;  // sequences first and first + 1, if there is one
 
-  M2BERT_DEVICE bool wide() const { return in.L % Vector<T>::size == 0; }
-  M2BERT_DEVICE size_t row(int c, int sequence) const { return (size_t(c) * in.B + sequence) * in.L; }
-  M2BERT_DEVICE int length(int sequence) const { return sequence >= in.B ? 0 : in.lengths ? in.lengths[sequence] : in.L; }
+  M2BERT_DEVICE bool wide(int sequence) const { return in.is_multiple_of(Vector<T>::size, sequence); }
+  M2BERT_DEVICE size_t row(int c, int sequence) const { return in.row(c, sequence); }
+  M2BERT_DEVICE int length(int sequence) const { return sequence >= in.B ? 0 : in.length(sequence); }
 
   template <int C>
   M2BERT_DEVICE void signal_values(int signal, int sequence, int t0, float* out) const {
@@ -69,12 +69,13 @@ struct MixerPair {
     }
     float x[C + 2];
     if (signal) {
-      load_positions<C>(in.u + row(channel, sequence), t0, n, wide(), nullptr, x);
+      load_positions<C>(in.u + row(channel, sequence), t0, n, wide(sequence), nullptr, x);
       M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = x[i + 2];
       return;
     }
-    short_convolution<C>(in.x1 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.x1_taps + channel), t0, n, wide(), out);
-    short_convolution<C>(in.v + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.v_taps + channel), t0, n, wide(), x);
+    short_convolution<C>(in.x1 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.x1_taps + channel), t0, n, wide(sequence),
+                         out);
+    short_convolution<C>(in.v + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.v_taps + channel), t0, n, wide(sequence), x);
     M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? out[i] * x[i] : 0.0f;
   }
   // Of the convolution: x2 dy, or dy.
@@ -83,24 +84,26 @@ struct MixerPair {
     const int n = length(sequence);
     float x[C + 2], gates[C];
     if (t0 < n) {
-      load_positions<C>(dy + row(channel, sequence), t0, n, wide(), nullptr, x);
+      load_positions<C>(dy + row(channel, sequence), t0, n, wide(sequence), nullptr, x);
       if (!signal) gate<C>(sequence, t0, gates);
     }
     M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? (signal ? x[i + 2] : x[i + 2] * gates[i]) : 0.0f;
   }
   template <int C>
   M2BERT_DEVICE void store(int sequence, int t0, const float* values, T* y) const {
-    if (sequence >= in.B || t0 >= in.L) return;
-    const int n = length(sequence);
+    if (sequence >= in.B) return;
+    const int n = length(sequence), extent = in.extent(sequence);
+    if (t0 >= extent) return;
     float masked[C];
     M2BERT_UNROLL for (int i = 0; i < C; ++i) masked[i] = t0 + i < n ? values[i] : 0.0f;
-    store_positions<C>(y + row(channel, sequence), t0, in.L, wide(), masked);
+    store_positions<C>(y + row(channel, sequence), t0, extent, wide(sequence), masked);
   }
   template <int C>
   M2BERT_DEVICE void gate(int sequence, int t0, float* out) const {
     const int n = length(sequence);
     if (t0 < n)
-      short_convolution<C>(in.x2 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.x2_taps + channel), t0, n, wide(), out);
+      short_convolution<C>(in.x2 + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.x2_taps + channel), t0, n, wide(sequence),
+                           out);
   }
 };
 

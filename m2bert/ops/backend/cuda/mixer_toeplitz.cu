@@ -124,15 +124,15 @@ struct Toeplitz {
     auto before = [&](int c) { return pack_bf16(in.short_filter[SHORT_FILTER * c + 4], in.short_filter[SHORT_FILTER * c + 4]); };
     const uint32_t before1 = before(c1), before2 = before(c2), before_v = before(cv);
     const float D1 = D[2 * h + which], D2 = D[2 * h + (1 ^ which)];
-    const bool even = in.L % 2 == 0;
     auto values = [](const BFloat16* x) { return reinterpret_cast<const uint16_t*>(x); };
 
     const int first = (blockIdx.x * WARPS + warp) * per_warp, last = min(first + per_warp, in.B);
     if (first >= last) return;
     uint32_t x1[WORDS], x2[WORDS], v[WORDS], u[WORDS];
     auto fetch_all = [&](int b) {
-      const int length = in.lengths ? in.lengths[b] : in.L;
-      const size_t row = (size_t(h) * in.B + b) * in.L;
+      const int length = in.length(b);
+      const bool even = in.is_multiple_of(2, b);
+      const size_t row = in.row(h, b);
       fetch(values(in.x1) + row, lane, length, even, x1);
       fetch(values(in.x2) + row, lane, length, even, x2);
       fetch(values(in.v) + row, lane, length, even, v);
@@ -140,7 +140,7 @@ struct Toeplitz {
     };
     fetch_all(first);
     for (int b = first; b < last; ++b) {
-      const int length = in.lengths ? in.lengths[b] : in.L;
+      const int length = in.length(b);
       if (length % 2) {
 #pragma unroll
         for (int i = 0; i < WORDS; ++i) {
@@ -171,16 +171,18 @@ struct Toeplitz {
         value = gate[i] * (value + D1 * signal[i]) + (residual ? skip[i] : 0.0f);
       }
       if (residual) convolve(plain_signal, filter(1), lane, c);
-      BFloat16* out = y + (size_t(h) * in.B + b) * in.L;
+      BFloat16* out = y + in.row(h, b);
+      const int extent = in.extent(b);
+      const bool even = in.is_multiple_of(2, b);
 #pragma unroll
       for (int i = 0; i < WORDS; ++i) {
         const int t = 64 * i + 2 * lane;
         const float a = t < length ? c[i / 2][2 * (i % 2)] : 0.0f, d = t + 1 < length ? c[i / 2][2 * (i % 2) + 1] : 0.0f;
         if (even) {
-          if (t < in.L) *reinterpret_cast<uint32_t*>(out + t) = pack_bf16(a, d);
+          if (t < extent) *reinterpret_cast<uint32_t*>(out + t) = pack_bf16(a, d);
         } else {
-          if (t < in.L) out[t] = from_float<BFloat16>(a);
-          if (t + 1 < in.L) out[t + 1] = from_float<BFloat16>(d);
+          if (t < extent) out[t] = from_float<BFloat16>(a);
+          if (t + 1 < extent) out[t + 1] = from_float<BFloat16>(d);
         }
       }
     }
@@ -191,12 +193,12 @@ struct Toeplitz {
 
 // Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2]. filter: which of the two the gated
 // convolution has.
-#define MIXER_TOEPLITZ(length, blocks)                                                                                                    \
-  extern "C" __global__ void __launch_bounds__(128, blocks)                                                                               \
-      mixer_toeplitz_##length(MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* lengths, BFloat16* y, MIXER_SIZES, \
-                              bool residual, int filter, int per_warp) {                                                                  \
-    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, lengths, MIXER_SIZES_GIVEN), taps, D, y, residual, filter,       \
-                                per_warp);                                                                                                \
+#define MIXER_TOEPLITZ(length, blocks)                                                                                                \
+  extern "C" __global__ void __launch_bounds__(128, blocks)                                                                           \
+      mixer_toeplitz_##length(MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* sequences, BFloat16* y,        \
+                              MIXER_SIZES, bool residual, int filter, int per_warp) {                                                 \
+    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), taps, D, y, residual, filter, \
+                                per_warp);                                                                                            \
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.

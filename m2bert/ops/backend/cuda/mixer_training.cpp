@@ -19,18 +19,25 @@ using Arrays = std::vector<mx::array>;
 struct Block {
   int L;
   bool bidirectional, residual, in_biased, out_biased;
+  std::optional<mx::array> sequences;  // CuSeqlens::table()
   mx::Stream s;
 
   enum { U, IN_WEIGHT, SHORT_WEIGHT, SHORT_BIAS, OUT_WEIGHT, FILTERS };  // then in_bias and out_bias
   enum { Y, PROJECTED, CORE, SHORT, PACKED, REVERSED };
 
-  Block(const MixerWeights& w, const MixerFilters& f, int length, mx::Stream stream)
+  Block(const MixerWeights& w, const MixerFilters& f, int length, const std::optional<mx::array>& table, mx::Stream stream)
       : L(length),
         bidirectional(f.k_rev.has_value()),
         residual(f.k2.has_value()),
         in_biased(w.in_bias.has_value()),
         out_biased(w.out_bias.has_value()),
+        sequences(table),
         s(stream) {}
+
+  int count(int columns) const { return sequences ? sequences->shape(0) / 2 : columns / L; }
+  // What a kernel reads as the table of sequences, and its scalar: 0 if there is none.
+  mx::array table_or(const mx::array& other) const { return sequences.value_or(other); }
+  int columns_of(const mx::array& a) const { return sequences ? a.shape(1) : 0; }
 
   static Arrays flat(const mx::array& u, const MixerWeights& w, const MixerFilters& f) {
     Arrays all{u, w.in_weight.values, w.short_weight, w.short_bias, w.out_weight.values, f.k, f.D};
@@ -60,7 +67,8 @@ struct Block {
     const auto f = pack_training_filters(filters(in), s);
     const auto short_filter = cuda::short_filter(w, s), out = out_weight(w, s);
     const auto projected = mx::matmul(in[IN_WEIGHT], in[U], s);
-    const auto core = mixer_core(MixerInputRows::of(projected), in[U], short_filter, f.packed, L, {residual, out_biased}, s);
+    const auto core =
+        mixer_core(MixerInputRows::of(projected), in[U], short_filter, f.packed, L, {residual, out_biased, 0, false, sequences}, s);
     return {mx::matmul(out, core, s), projected, core, short_filter, f.packed, f.reversed};
   }
 
@@ -74,7 +82,7 @@ struct Block {
     // With s = x1 v: core = x2 conv(s; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v).
     const int identity = 3 * H, one = 4 * H;  // rows of short_filter (mixer_core.h)
     auto convolve = [&](const MixerInputRows& rows, const mx::array& packed, int filter, bool reversed) {
-      return mixer_core(rows, dcore, short_filter, packed, L, {false, false, filter, reversed && reverses_by_conjugate(L)}, s);
+      return mixer_core(rows, dcore, short_filter, packed, L, {false, false, filter, reversed && reverses_by_conjugate(L), sequences}, s);
     };
     const MixerRows gradient{dcore, 0, identity}, ones{dcore, 0, one};
     const auto rows = MixerInputRows::of(projected);
@@ -101,26 +109,27 @@ struct Block {
   std::pair<mx::array, mx::array> local_gradient(const mx::array& projected, const mx::array& dx2, const mx::array& ds,
                                                  const mx::array& short_filter) const {
     constexpr int threads = 256, positions = 8, shared_bytes = threads / 32 * 15 * 4;
-    const int H = dx2.shape(0), B = dx2.shape(1) / L, items = B * ((L + positions - 1) / positions);
+    const int H = dx2.shape(0), columns = columns_of(dx2), B = count(dx2.shape(1));
+    const int items = columns ? columns / positions : B * ((L + positions - 1) / positions);
     const int parts = std::clamp(items / (4 * threads), 1, 16);
-    const auto out =
-        run({"mixer_local_gradient", "mixer_local_gradient", parts, H, threads, shared_bytes}, {projected, dx2, ds, short_filter},
-            {projected.shape(), {parts, 3 * H, 8}}, {mx::bfloat16, mx::float32}, {H, B, L}, s);
+    const auto out = run({"mixer_local_gradient", "mixer_local_gradient", parts, H, threads, shared_bytes},
+                         {projected, dx2, ds, short_filter, table_or(short_filter)}, {projected.shape(), {parts, 3 * H, 8}},
+                         {mx::bfloat16, mx::float32}, {H, B, L, columns}, s);
     return {out[0], out[1]};
   }
 
   // Of the filters at each lag: [H, filters, n] float32, or complex64 with what counts as its real part; lag t in place t modulo n.
   mx::array filter_gradients(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& dy) const {
-    const int H = u.shape(0), B = u.shape(1) / L, filters = residual ? 2 : 1;
+    const int H = u.shape(0), B = count(u.shape(1)), filters = residual ? 2 : 1;
     const auto mixed = MixerInputRows::of(projected);
     auto inputs = mixed.arrays();
     inputs.insert(inputs.end(), {u, short_filter, dy});
     Scalars scalars{H, B, L};
-    const auto places = mixed.places();
+    const auto places = mixed.places(columns_of(u));
     scalars.insert(scalars.end(), places.begin(), places.end());
     if (L <= 128) {
       constexpr int threads = 256, shared_bytes = 128 * 132 * 4;
-      inputs.push_back(short_filter);  // in place of the lengths, which are not read
+      inputs.push_back(table_or(short_filter));
       return run({"mixer_outer_gradient", "mixer_outer_gradient", filters, H, threads, shared_bytes}, inputs, {H, filters, 256},
                  mx::float32, scalars, s);
     }
@@ -130,7 +139,7 @@ struct Block {
     const std::string kernel = "mixer_filter_gradient_" + std::to_string(length);
     const Launch launch{kernel, kernel, filters, H, 32 * sizes.warps(), sizes.shared_bytes()};
     const int n = sizes.size();
-    inputs.push_back(monarch_tables(length)), inputs.push_back(short_filter);
+    inputs.push_back(monarch_tables(length)), inputs.push_back(table_or(short_filter));
     scalars.push_back(slot);
     const auto spectra = run(launch, inputs, {H, filters, 2 * n}, mx::float32, scalars, s);
     return mx::fft::ifft(mx::view(spectra, mx::complex64, s), n, 2, mx::fft::FFTNorm::Forward, s);
@@ -153,8 +162,9 @@ struct Block {
 
 }  // namespace
 
-mx::array differentiable_mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, int L, mx::Stream s) {
-  const Block block(weights, filters, L, s);
+mx::array differentiable_mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, int L,
+                                     const std::optional<mx::array>& sequences, mx::Stream s) {
+  const Block block(weights, filters, L, sequences, s);
   auto backward = [block](const Arrays& in, const Arrays& cotangents, const Arrays& made) {
     return block.backward(in, cotangents[0], made);
   };

@@ -1,8 +1,11 @@
 // The Monarch Mixer with its projections: two products by cuBLAS around the core's kernel.
+#include <algorithm>
+
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/mixer_core.h"
+#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 #include "m2bert/ops/backend/cuda/mixer_weights.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/filter_network.h"
@@ -23,6 +26,21 @@ MixerFilters evaluate(const FilterNetworks& f, mx::Stream s) {
   if (f.k2) filters.k2 = filter(*f.k2, *f.times2, *f.deltas2), filters.D2 = f.D2;
   if (f.k2_rev) filters.k2_rev = filter(*f.k2_rev, *f.times2, *f.deltas2);
   return filters;
+}
+
+// Of the first L positions.
+FilterNetworks first_rows(FilterNetworks f, int L, mx::Stream s) {
+  auto cut = [&](mx::array& a) {
+    auto shape = a.shape();
+    shape[0] = L;
+    a = mx::slice(a, mx::Shape(shape.size(), 0), shape, s);
+  };
+  cut(f.times), cut(f.k.features);
+  if (f.times2) cut(*f.times2);
+  for (auto* network : {&f.k_rev, &f.k2, &f.k2_rev}) {
+    if (*network) cut((*network)->features);
+  }
+  return f;
 }
 
 // Sequences beyond the kernels' reach: composed of MLX's operations, on spectra. Packed, these are one array: spectrum and skip term of the
@@ -66,7 +84,7 @@ class PackedBlock final : public PackedMixerBlock {
   }
 
   mx::array operator()(const mx::array& u, const mx::array& filters, mx::StreamOrDevice device) const override {
-    check(u);
+    check(u, 3);
     if (u.size() == 0) return u;
     require(filters.dtype() == packed_dtype(u.dtype()) && filters.nbytes() == packed_filter_bytes(u.shape(1), u.dtype()),
             "[mixer_block] the packed filters are for another length, width or dtype than u's, ", u.shape(), " ", u.dtype());
@@ -80,12 +98,60 @@ class PackedBlock final : public PackedMixerBlock {
   }
 
   mx::array operator()(const mx::array& u, const FilterNetworks& networks, mx::StreamOrDevice s) const override {
-    check(u);
+    check(u, 3);
     if (u.size() == 0) return u;
     check_filter_networks("mixer_block", networks, u.shape(1), u.shape(2));
     require(networks.k2.has_value() == residual_, "[mixer_block] the weights were packed ", residual_ ? "with" : "without",
             " a second convolution, the filters are not");
     return (*this)(u, pack_filters(networks, u.dtype(), s), s);
+  }
+
+  bool supports_varlen() const override { return true; }
+  int row_alignment() const override { return 8; }
+
+  // Up to that of a kernel. Beyond all kernels, each length is composed on its own.
+  int filter_length(int tokens, int l_max) const override {
+    if (tokens > longest_mixer_core(dtype())) return tokens;
+    return std::min(std::max(varlen_filter_length(tokens, l_max), shortest_mixer_core(dtype())), l_max);
+  }
+
+  // One launch for each run of sequences whose kernel is the same.
+  mx::array varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const std::map<int, mx::array>& packed_filters,
+                   const std::optional<FilterNetworks>& networks, mx::StreamOrDevice device) const override {
+    check(u, 2);
+    require(cu_seqlens.values().back() == u.shape(0), "[mixer_block] cu_seqlens ends at ", cu_seqlens.values().back(), ", u has ",
+            u.shape(0), " rows");
+    const int most = std::max(networks ? networks->times.shape(0) : 0, packed_filters.empty() ? 0 : packed_filters.rbegin()->first);
+    require(most >= cu_seqlens.longest(), "[mixer_block] a sequence has ", cu_seqlens.longest(), " tokens, the filters ", most, " rows");
+    if (u.size() == 0) return u;
+    const auto s = mx::to_stream(device);
+    const auto channels = channel_major(u, s), projected = mx::matmul(weights_.in_weight.values, channels, s);
+    std::optional<mx::array> y;
+    std::vector<std::pair<int, mx::array>> others;  // parts of y that other launches make, by their first column
+    for (const auto& [first, last, L] : runs(cu_seqlens, most)) {
+      const auto filters = filters_of(L, packed_filters, networks, u.dtype(), s);
+      if (L > longest_mixer_core(u.dtype())) {
+        for (int b = first; b < last; ++b) {
+          const int begin = cu_seqlens.begin(b);
+          others.emplace_back(begin, composed_columns(channels, projected, begin, cu_seqlens.length(b), filters, s));
+        }
+        continue;
+      }
+      const auto table = mx::slice(cu_seqlens.table(), {2 * first}, {2 * last + 1}, s);
+      const auto core = mixer_core(MixerInputRows::of(projected), channels, short_filter_, filters, L,
+                                   {residual_, weights_.out_bias && !y, 0, false, table}, s);
+      const int begin = cu_seqlens.begin(first), end = cu_seqlens.values()[size_t(last)];
+      if (y) {
+        others.emplace_back(begin, mx::slice(core, {0, begin}, {width(), end}, s));
+      } else {
+        y = core;
+      }
+    }
+    if (!y) y = with_bias_rows(mx::zeros(channels.shape(), channels.dtype(), s), s);
+    for (const auto& [begin, part] : others) {
+      y = mx::slice_update(*y, part, mx::Shape{0, begin}, mx::Shape{width(), begin + part.shape(1)}, s);
+    }
+    return position_major(mx::matmul(out_, *y, s), u, s);
   }
 
   mx::array pack_filters(const MixerFilters& filters, mx::Dtype dtype, mx::StreamOrDevice device) const override {
@@ -112,9 +178,60 @@ class PackedBlock final : public PackedMixerBlock {
   int width() const { return weights_.out_weight.values.shape(0); }
   mx::Dtype dtype() const { return weights_.in_weight.values.dtype(); }
 
-  void check(const mx::array& u) const {
-    require(u.ndim() == 3 && u.shape(2) == width(), "[mixer_block] u has shape ", u.shape(), ", the weights want [B, L, ", width(), "]");
+  void check(const mx::array& u, size_t ndim) const {
+    require(u.ndim() == ndim && u.shape(-1) == width(), "[mixer_block] u has shape ", u.shape(), ", wants ",
+            ndim == 3 ? "[B, L, " : "[nnz, ", width(), "]");
     require(u.dtype() == dtype(), "[mixer_block] u is ", u.dtype(), ", the weights want another dtype");
+  }
+
+  // Sequences first ... last - 1, whose filters have L rows.
+  struct Run {
+    int first, last, L;
+  };
+  std::vector<Run> runs(const CuSeqlens& cu_seqlens, int l_max) const {
+    std::vector<Run> all;
+    for (int b = 0; b < cu_seqlens.sequences(); ++b) {
+      const int tokens = cu_seqlens.length(b), L = filter_length(tokens, l_max);
+      if (all.empty() && tokens == 0) continue;
+      if (!all.empty() && (tokens == 0 || L == all.back().L)) {
+        all.back().last = b + 1;
+      } else {
+        all.push_back({b, b + 1, L});
+      }
+    }
+    return all;
+  }
+
+  mx::array filters_of(int L, const std::map<int, mx::array>& packed, const std::optional<FilterNetworks>& networks, mx::Dtype dtype,
+                       mx::Stream s) const {
+    if (const auto found = packed.find(L); found != packed.end()) {
+      require(found->second.dtype() == packed_dtype(dtype) && found->second.nbytes() == packed_filter_bytes(L, dtype),
+              "[mixer_block] the packed filters of ", L, " rows are for another length, width or dtype");
+      return found->second;
+    }
+    require(networks.has_value(), "[mixer_block] there are no filters of ", L, " rows, and no networks to make them");
+    require(networks->k2.has_value() == residual_, "[mixer_block] the weights were packed ", residual_ ? "with" : "without",
+            " a second convolution, the filters are not");
+    return pack_filters(first_rows(*networks, L, s), dtype, s);
+  }
+
+  // The core of one sequence, [H, length], from channels and projected columns of all.
+  mx::array composed_columns(const mx::array& channels, const mx::array& projected, int begin, int length, const mx::array& filters,
+                             mx::Stream s) const {
+    auto sequence = [&](const mx::array& x) {
+      return mx::expand_dims(mx::transpose(mx::slice(x, {0, begin}, {x.shape(0), begin + length}, s), s), 0, s);
+    };
+    auto p = sequence(projected);
+    if (weights_.in_bias) p = mx::astype(mx::add(p, *weights_.in_bias, s), projected.dtype(), s);
+    const ComposedCore core{length, width(), residual_};
+    return channel_major(core(p, sequence(channels), weights_, mx::view(filters, mx::float32, s), s), s);
+  }
+
+  // What the product that adds a bias takes.
+  mx::array with_bias_rows(const mx::array& y, mx::Stream s) const {
+    if (!weights_.out_bias) return y;
+    const int columns = y.shape(1);
+    return mx::concatenate({y, mx::ones({1, columns}, y.dtype(), s), mx::zeros({BIAS_ROWS - 1, columns}, y.dtype(), s)}, 0, s);
   }
 
   mx::array composed(const mx::array& u, const mx::array& filters, mx::Stream s) const {

@@ -18,9 +18,14 @@ namespace {
 
 enum class Signal { noise, offset, spike };
 
+// ragged: of different lengths, the longest first, and one of them empty if there are many; from multiples of 8 columns, or without unused
+// columns.
+enum class Lengths { equal, ragged, ragged_tight };
+
 struct Case {
   int L, B;
-  bool bidirectional = true, residual = true, masked = false;
+  bool bidirectional = true, residual = true;
+  Lengths lengths = Lengths::equal;
   Signal signal = Signal::noise;
   bool reversed = false;  // the filters
 };
@@ -31,21 +36,33 @@ struct Mixer {
   std::vector<BFloat16> p, u, y;
   std::vector<float> filter = std::vector<float>(SHORT_FILTER_ROWS * SHORT_FILTER), k[2], k_rev[2];
   float D[2] = {0.7f, -1.3f};
-  std::vector<int> lengths;
+  std::vector<int> begins, lengths, sequences;
+  int row = 0;  // columns of a row
 
   explicit Mixer(const Case& values) : c(values) {
     std::mt19937 random(c.L * 7 + c.B);
     std::normal_distribution<float> normal;
-    auto fill = [&](std::vector<BFloat16>& x, size_t n) {
-      for (size_t i = 0; i < n; ++i) {
-        float value = normal(random);
-        if (c.signal == Signal::offset) value += 5;
-        if (c.signal == Signal::spike) value = 0.01f * value + (int(i % c.L) == c.L / 3 ? 300 : 0);
-        x.push_back(from_float<BFloat16>(value));
+    for (int b = 0; b < c.B; ++b) {
+      begins.push_back(row);
+      lengths.push_back(length_of(b));
+      row += c.lengths == Lengths::ragged ? (lengths[b] + 7) / 8 * 8 : lengths[b];
+      sequences.insert(sequences.end(), {begins[b], lengths[b]});
+    }
+    sequences.push_back(row);
+    auto fill = [&](std::vector<BFloat16>& x, int rows) {
+      x.assign(size_t(rows) * row, BFloat16{0x7fff});  // unused: not a number
+      for (int i = 0; i < rows * c.B; ++i) {
+        const int b = i % c.B;
+        for (int t = 0; t < lengths[b]; ++t) {
+          float value = normal(random);
+          if (c.signal == Signal::offset) value += 5;
+          if (c.signal == Signal::spike) value = 0.01f * value + (t == c.L / 3 ? 300 : 0);
+          x[size_t(i / c.B) * row + begins[b] + t] = from_float<BFloat16>(value);
+        }
       }
     };
-    fill(p, size_t(3) * c.B * c.L);
-    fill(u, size_t(c.B) * c.L);
+    fill(p, 3);
+    fill(u, 1);
     y.assign(3 * u.size(), from_float<BFloat16>(777));
     for (int i = 0; i < 3 * SHORT_FILTER; ++i) filter[i] = to_float(from_float<BFloat16>(0.5f * normal(random)));
     filter[3 * SHORT_FILTER + 2] = filter[4 * SHORT_FILTER + 3] = 1;
@@ -54,8 +71,15 @@ struct Mixer {
         for (int t = 0; t < c.L; ++t) side->push_back(normal(random) * std::exp(-4.0f * t / c.L) * 0.1f);
       }
     }
-    for (int b = 0; b < c.B; ++b) lengths.push_back(c.masked ? c.L * (b + 1) / (c.B + 1) : c.L);
   }
+
+  int length_of(int b) const {
+    if (c.lengths == Lengths::equal || b == 0) return c.L;
+    if (c.B > 3 && b == c.B - 1) return 0;
+    return b + (c.B > 3 ? 2 : 1) == c.B ? 1 : c.L * (c.B - b) / c.B | 1;
+  }
+  // What the kernels get: 0 if there is no table of sequences.
+  int columns() const { return c.lengths == Lengths::equal ? 0 : row; }
 
   void check_bias_rows() const {
     for (size_t i = 0; i < 2 * u.size(); ++i) ASSERT_EQ(to_float(y[u.size() + i]), i < u.size() ? 1 : 0) << i;
@@ -70,20 +94,21 @@ struct Mixer {
     for (int b = 0; b < c.B; ++b) {
       std::vector<double> parts[3];
       for (int i = 0; i < 3; ++i) {
-        const BFloat16* row = p.data() + (size_t(i) * c.B + b) * c.L;
+        const BFloat16* from = p.data() + size_t(i) * row + begins[b];
         const float* w = filter.data() + SHORT_FILTER * i;
-        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
-        for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
+        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(from[t])); };
+        for (int t = 0; t < lengths[b]; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
       }
       const int step = c.L > 600 ? 13 : 1;  // long sequences are compared at some positions
-      for (int t = 0; t < c.L; t += step) {
+      for (int t = lengths[b]; t < sequences[2 * b + 2] - begins[b]; ++t) EXPECT_EQ(to_float(y[begins[b] + t]), 0) << b << " " << t;
+      for (int t = 0; t < lengths[b]; t += step) {
         double want = 0;
-        for (int s = 0; s < lengths[b] && t < lengths[b]; ++s) {
+        for (int s = 0; s < lengths[b]; ++s) {
           const int lag = c.reversed ? s - t : t - s;
           want += parts[1][t] * tap(c.residual ? 0 : 1, lag) * parts[0][s] * parts[2][s];
-          if (c.residual) want += tap(1, lag) * to_float(u[size_t(b) * c.L + s]);
+          if (c.residual) want += tap(1, lag) * to_float(u[begins[b] + s]);
         }
-        const double d = want - to_float(y[size_t(b) * c.L + t]);
+        const double d = want - to_float(y[begins[b] + t]);
         difference += d * d, norm += want * want;
       }
     }
@@ -135,8 +160,8 @@ double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
   const auto* scales = reinterpret_cast<const float*>(spectra.data() + size_t(count) * n);
   const auto constants = monarch_constants(PARTS);
   emulation::launch({unsigned(c.B + 1) / 2, 3, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
-    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales, constants.data(), m.lengths.data(),
-           m.y.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2, c.masked, c.residual, c.residual ? 0 : 1, c.reversed);
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales, constants.data(), m.sequences.data(),
+           m.y.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2, m.columns(), c.residual, c.residual ? 0 : 1, c.reversed);
   });
   m.check_bias_rows();
   return m.error();
@@ -148,7 +173,7 @@ TEST(CudaMonarch, Length1024) {
   EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {1, 3})), 4e-3);
   for (const int L : {513, 640, 1023, 1024}) EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {L, 3})), tolerance) << L;
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {777, 2, true, true, true, signal})), tolerance) << int(signal);
+    EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {777, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
   }
 }
 TEST(CudaMonarch, Length2048) {
@@ -157,19 +182,30 @@ TEST(CudaMonarch, Length2048) {
 }
 TEST(CudaMonarch, Signals) {
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1500, 2, true, true, false, signal})), tolerance) << int(signal);
+    EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1500, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
   }
 }
 TEST(CudaMonarch, Options) {
   for (const bool bidirectional : {false, true}) {
     for (const bool residual : {false, true}) {
-      EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {900, 2, bidirectional, residual, true})), tolerance) << bidirectional << residual;
+      EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {900, 2, bidirectional, residual})), tolerance) << bidirectional << residual;
     }
   }
 }
+TEST(CudaMonarch, DifferentLengths) {
+  for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
+    for (const bool residual : {false, true}) {
+      EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {777, 5, true, residual, lengths})), tolerance) << residual;
+      EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {2048, 3, true, residual, lengths})), tolerance) << residual;
+    }
+    EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {2051, 2, false, true, lengths})), tolerance);
+  }
+  EXPECT_LT((monarch_error<128>(mixer_monarch_16384, {601, 2, true, true, Lengths::ragged_tight})), tolerance);
+  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 33, 2, true, true, Lengths::ragged}, 2)), 3e-3);
+}
 TEST(CudaMonarch, Reversed) {
-  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, true, true, false, Signal::noise, true})), tolerance);
-  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, false, false, false, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, true, true, Lengths::equal, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, false, false, Lengths::equal, Signal::noise, true})), tolerance);
 }
 TEST(CudaMonarch, Length4096) { EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {2049, 2})), tolerance); }
 TEST(CudaMonarch, Length8192) { EXPECT_LT((monarch_error<64>(mixer_monarch_8192, {4100, 1})), tolerance); }
@@ -177,7 +213,7 @@ TEST(CudaMonarch, Length8192) { EXPECT_LT((monarch_error<64>(mixer_monarch_8192,
 TEST(CudaMonarch, Length16384) { EXPECT_LT((monarch_error<128>(mixer_monarch_16384, {600, 2})), tolerance); }
 TEST(CudaMonarch, Length32768) {
   EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 601, 1}, 2)), 3e-3);
-  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 1, true, false, true, Signal::noise, true}, 2)), 3e-3);
+  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 1, true, false, Lengths::equal, Signal::noise, true}, 2)), 3e-3);
 }
 
 template <int TILES, typename Kernel>
@@ -192,8 +228,8 @@ double toeplitz_error(Kernel kernel, const Case& c) {
   const auto* taps = reinterpret_cast<const BFloat16*>((c.reversed ? reversed : packed).data());
   const auto* D = reinterpret_cast<const float*>((c.reversed ? reversed : packed).data() + 2 * size);
   emulation::launch({1, 3, 1}, 128, sizeof(typename Toeplitz<TILES>::Shared), [&] {
-    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps, D, m.lengths.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2, 0,
-           1, 2, c.masked, c.residual, c.residual ? 0 : 1, 2);
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps, D, m.sequences.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2,
+           0, 1, 2, m.columns(), c.residual, c.residual ? 0 : 1, 2);
   });
   m.check_bias_rows();
   return m.error();
@@ -210,14 +246,24 @@ TEST(CudaToeplitz, Length256) {
 TEST(CudaToeplitz, Length512) {
   for (const int L : {257, 511, 512}) EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {L, 5})), toeplitz_tolerance) << L;
 }
+TEST(CudaToeplitz, DifferentLengths) {
+  for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
+    for (const bool residual : {false, true}) {
+      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {128, 7, true, residual, lengths})), toeplitz_tolerance) << residual;
+      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 5, true, residual, lengths})), toeplitz_tolerance) << residual;
+      EXPECT_LT((toeplitz_error<2>(mixer_toeplitz_256, {201, 4, true, residual, lengths})), toeplitz_tolerance) << residual;
+      EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {511, 5, false, residual, lengths})), toeplitz_tolerance) << residual;
+    }
+  }
+}
 TEST(CudaToeplitz, Reversed) {
-  EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, true, true, false, Signal::noise, true})), toeplitz_tolerance);
-  EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {301, 3, false, false, false, Signal::noise, true})), toeplitz_tolerance);
+  EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, true, true, Lengths::equal, Signal::noise, true})), toeplitz_tolerance);
+  EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {301, 3, false, false, Lengths::equal, Signal::noise, true})), toeplitz_tolerance);
 }
 TEST(CudaToeplitz, Options) {
   for (const bool bidirectional : {false, true}) {
     for (const bool residual : {false, true}) {
-      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, bidirectional, residual, true})), toeplitz_tolerance)
+      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, bidirectional, residual})), toeplitz_tolerance)
           << bidirectional << residual;
     }
   }
@@ -241,13 +287,13 @@ double gradient_error(const Mixer& m, const std::vector<BFloat16>& dy, int n, La
     for (int b = 0; b < c.B; ++b) {
       std::vector<double> parts[3];
       for (int i = 0; i < 3; ++i) {
-        const BFloat16* row = m.p.data() + (size_t(i) * c.B + b) * c.L;
+        const BFloat16* from = m.p.data() + size_t(i) * m.row + m.begins[b];
         const float* w = m.filter.data() + SHORT_FILTER * i;
-        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
-        for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
+        auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(from[t])); };
+        for (int t = 0; t < m.lengths[b]; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
       }
-      for (int t = 0; t < c.L; ++t) {
-        const size_t at = size_t(b) * c.L + t;
+      for (int t = 0; t < m.lengths[b]; ++t) {
+        const size_t at = size_t(m.begins[b]) + t;
         in[b].push_back(f ? to_float(m.u[at]) : parts[0][t] * parts[2][t]);
         out[b].push_back(to_float(dy[at]) * (f ? 1 : parts[1][t]));
       }
@@ -256,7 +302,7 @@ double gradient_error(const Mixer& m, const std::vector<BFloat16>& dy, int n, La
     for (int lag = 1 - c.L; lag < c.L; lag += step) {
       double want = 0;
       for (int b = 0; b < c.B; ++b) {
-        for (int t = std::max(0, lag); t < std::min(c.L, c.L + lag); ++t) want += in[b][t - lag] * out[b][t];
+        for (int t = std::max(0, lag); t < std::min(m.lengths[b], m.lengths[b] + lag); ++t) want += in[b][t - lag] * out[b][t];
       }
       const double d = want - lags(f, (lag + n) % n);
       difference += d * d, norm += want * want;
@@ -268,14 +314,14 @@ double gradient_error(const Mixer& m, const std::vector<BFloat16>& dy, int n, La
 template <int PARTS, typename Kernel>
 double filter_gradient_error(Kernel kernel, const Case& c) {
   Mixer m(c);
-  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
+  const auto dy = random_values(m.row, 0.01f, 9);
   constexpr MonarchSizes sizes{PARTS};
   const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(std::max(2 * c.L, 16)))), sizes.length());
   std::vector<float2> gradients(2 * n, {777, 777});
   const auto constants = monarch_constants(PARTS);
   emulation::launch({2, 1, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
-    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.lengths.data(), gradients.data(),
-           1, c.B, c.L, 0, 1, 2, 0, 1, 2, c.masked, slot);
+    kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.sequences.data(),
+           gradients.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2, m.columns(), slot);
   });
   Complexes lags[2];
   for (int f = 0; f < 2; ++f) {
@@ -288,11 +334,11 @@ double filter_gradient_error(Kernel kernel, const Case& c) {
 
 double outer_gradient_error(const Case& c) {
   Mixer m(c);
-  const auto dy = random_values(size_t(c.B) * c.L, 0.01f, 9);
+  const auto dy = random_values(m.row, 0.01f, 9);
   std::vector<float> lags(2 * 256, 777);
   emulation::launch({2, 1, 1}, OuterGradient::THREADS, OuterGradient::SHARED_BYTES, [&] {
-    mixer_outer_gradient(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), m.lengths.data(), lags.data(), 1, c.B,
-                         c.L, 0, 1, 2, 0, 1, 2, c.masked);
+    mixer_outer_gradient(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), m.sequences.data(), lags.data(), 1,
+                         c.B, c.L, 0, 1, 2, 0, 1, 2, m.columns());
   });
   return gradient_error(m, dy, 256, [&](int f, int lag) { return lags[256 * f + lag]; });
 }
@@ -302,7 +348,20 @@ TEST(CudaOuterGradient, EqualsItsDefinition) {
     EXPECT_LT(outer_gradient_error(c), 4e-3) << c.L << " " << c.B;
   }
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT(outer_gradient_error({100, 9, true, true, false, signal}), 4e-3) << int(signal);
+    EXPECT_LT(outer_gradient_error({100, 9, true, true, Lengths::equal, signal}), 4e-3) << int(signal);
+  }
+}
+
+TEST(CudaOuterGradient, DifferentLengths) {
+  for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
+    EXPECT_LT(outer_gradient_error({101, 21, true, true, lengths}), 4e-3);
+  }
+}
+
+TEST(CudaFilterGradient, DifferentLengths) {
+  for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
+    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, {201, 9, true, true, lengths})), 2e-3);
+    EXPECT_LT((filter_gradient_error<16>(mixer_filter_gradient_2048, {1501, 4, true, true, lengths})), 2e-3);
   }
 }
 
@@ -311,7 +370,7 @@ TEST(CudaFilterGradient, Length1024) {
     EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, c)), 2e-3) << c.L << " " << c.B;
   }
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, {100, 9, true, true, false, signal})), 2e-3) << int(signal);
+    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, {100, 9, true, true, Lengths::equal, signal})), 2e-3) << int(signal);
   }
 }
 TEST(CudaFilterGradient, Length2048) { EXPECT_LT((filter_gradient_error<16>(mixer_filter_gradient_2048, {2047, 3})), 2e-3); }
@@ -320,24 +379,34 @@ TEST(CudaFilterGradient, Length8192) { EXPECT_LT((filter_gradient_error<64>(mixe
 
 // Against the adjoint of each step, in double precision.
 TEST(CudaLocalGradient, EqualsItsDefinition) {
-  for (const auto& [L, B] : {std::pair{1, 3}, {2, 2}, {7, 5}, {8, 4}, {96, 3}, {130, 9}}) {
-    const Mixer m({L, B});
+  for (const auto& [L, B, lengths] : {std::tuple{1, 3, Lengths::equal},
+                                      {2, 2, Lengths::equal},
+                                      {7, 5, Lengths::equal},
+                                      {8, 4, Lengths::equal},
+                                      {96, 3, Lengths::equal},
+                                      {130, 9, Lengths::equal},
+                                      {1, 1, Lengths::ragged},
+                                      {37, 5, Lengths::ragged},
+                                      {130, 9, Lengths::ragged}}) {
+    const Mixer m({L, B, true, true, lengths});
     const size_t n = m.u.size();
     const auto dx2 = random_values(n, 1, 4), ds = random_values(n, 1, 5);
     std::vector<BFloat16> dp(3 * n, from_float<BFloat16>(777));
     constexpr int parts = 2;
     std::vector<float> sums(parts * 3 * SHORT_FILTER, 777);
-    emulation::launch({parts, 1, 1}, 256, 8 * 15 * 4,
-                      [&] { mixer_local_gradient(m.p.data(), dx2.data(), ds.data(), m.filter.data(), dp.data(), sums.data(), 1, B, L); });
+    emulation::launch({parts, 1, 1}, 256, 8 * 15 * 4, [&, L = L, B = B] {
+      mixer_local_gradient(m.p.data(), dx2.data(), ds.data(), m.filter.data(), m.sequences.data(), dp.data(), sums.data(), 1, B, L,
+                           m.columns());
+    });
     std::vector<double> want_p(3 * n), want_sums(3 * SHORT_FILTER);
     for (int b = 0; b < B; ++b) {
-      const size_t begin = size_t(b) * L;
+      const size_t begin = m.begins[b];
       auto at = [&](int i, int t) { return t < 0 ? double(m.filter[SHORT_FILTER * i + 4]) : to_float(m.p[i * n + begin + t]); };
       auto local = [&](int i, int t) {
         const float* w = m.filter.data() + SHORT_FILTER * i;
         return w[3] + w[0] * at(i, t - 2) + w[1] * at(i, t - 1) + w[2] * at(i, t);
       };
-      for (int t = 0; t < L; ++t) {
+      for (int t = 0; t < m.lengths[b]; ++t) {
         const double s = to_float(ds[begin + t]), d[3] = {s * local(2, t), to_float(dx2[begin + t]), s * local(0, t)};
         for (int i = 0; i < 3; ++i) {
           double* sum = want_sums.data() + SHORT_FILTER * i;

@@ -88,6 +88,56 @@ TEST_P(CudaMixerTraining, EqualInputsGiveEqualGradients) {
   for (size_t i = 0; i < first.size(); ++i) EXPECT_TRUE(mx::array_equal(first[i], second[i]).item<bool>()) << i;
 }
 
+// Of sequences with unused rows behind them, against the fallback of each.
+TEST(CudaMixerTraining, SequencesOfDifferentLengths) {
+  if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
+  for (const int longest : {100, 300, 1200, 4100}) {
+    const Inputs inputs{{1, longest, 48, true, longest != 300}, true};
+    const int H = inputs.m.H;
+    const std::vector<int> lengths{longest, longest - 3, 77, 64, 9, 1, 0};
+    std::vector<int> begins{0};
+    Arrays rows;
+    for (const int n : lengths) {
+      begins.push_back(begins.back() + (n + 7) / 8 * 8);
+      rows.push_back(mx::ones({n, 1})), rows.push_back(mx::zeros({begins.back() - begins[begins.size() - 2] - n, 1}));
+    }
+    const ops::CuSeqlens sequences(begins, lengths);
+    auto in = inputs.arrays();
+    in[0] = random({begins.back(), H}, 8, mx::bfloat16);
+    auto kernel = [&](const mx::array& u, const ops::MixerWeights& w, const ops::MixerFilters& f, auto&&...) {
+      EXPECT_EQ(ops::mixer_row_alignment(w, f.k.shape(0), u.dtype()), 8);
+      return ops::mixer_block_varlen(u, sequences, w, f);
+    };
+    auto fallback = [&](const mx::array& u, const ops::MixerWeights& w, const ops::MixerFilters& f, auto&&...) {
+      Arrays rows;
+      for (size_t b = 0; b + 1 < lengths.size(); ++b) {
+        auto cut = [&](const mx::array& k) { return mx::slice(k, {0, 0}, {lengths[b], H}); };
+        auto own = f;
+        own.k = cut(f.k), own.k_rev = cut(*f.k_rev);
+        if (f.k2) own.k2 = cut(*f.k2), own.k2_rev = cut(*f.k2_rev);
+        const auto x = mx::expand_dims(mx::slice(u, {begins[b], 0}, {begins[b] + lengths[b], H}), 0);
+        rows.push_back(mx::squeeze(ops::mixer_block_fallback(x, w, own), 0));
+        rows.push_back(mx::zeros({begins[b + 1] - begins[b] - lengths[b], H}));
+      }
+      return mx::concatenate(rows, 0);
+    };
+    const auto used = mx::concatenate(rows, 0), dy = mx::astype(random({begins.back(), H}, 99) * used, mx::bfloat16);
+    auto differentiate = [&](auto block, const Arrays& in) {
+      auto f = [&](const Arrays& in) { return Arrays{inputs.run(block, in) * mx::astype(used, in[0].dtype())}; };
+      auto [y, gradients] = mx::vjp(f, in, {mx::astype(dy, in[0].dtype())});
+      gradients.insert(gradients.begin(), y[0]);
+      return gradients;
+    };
+    Arrays wide;
+    for (const auto& a : in) wide.push_back(mx::astype(a, mx::float32));
+    const auto found = differentiate(kernel, in), expected = differentiate(fallback, wide);
+    for (size_t i = 0; i < found.size(); ++i) {
+      SCOPED_TRACE(std::to_string(longest) + (i == 0 ? ", value" : ", gradient " + std::to_string(i - 1)));
+      expect_near(mx::astype(found[i], mx::float32), expected[i], 3e-2);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerTraining,
                          ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
                                            Mixer{1, 5, 16, true, false}, Mixer{40, 33, 16, true, true}, Mixer{9, 128, 64, true, true},

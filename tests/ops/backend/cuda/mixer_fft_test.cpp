@@ -90,7 +90,7 @@ enum class Signal { noise, offset, spike };
 // One channel of the mixer, and its definition in double precision.
 struct Case {
   int L, B;
-  bool bidirectional = true, residual = true, masked = false;
+  bool bidirectional = true, residual = true, ragged = false;  // ragged: from multiples of 8 columns on
   Signal signal = Signal::noise;
 };
 
@@ -126,7 +126,16 @@ template <typename Plan, typename T>
 double error(const Case& c) {
   std::mt19937 random(c.L * 7 + c.B);
   std::normal_distribution<float> normal;
-  const size_t n = size_t(c.B) * c.L;
+  std::vector<int> begins, lengths, sequences;
+  int row = 0;
+  for (int b = 0; b < c.B; ++b) {
+    begins.push_back(row);
+    lengths.push_back(c.ragged ? c.L * (c.B - b) / c.B : c.L);
+    row += c.ragged ? (lengths[b] + 7) / 8 * 8 : c.L;
+    sequences.insert(sequences.end(), {begins[b], lengths[b]});
+  }
+  sequences.push_back(row);
+  const size_t n = row;
   const auto p = activations<T>(3 * n, c.L, c.signal, random), u = activations<T>(n, c.L, c.signal, random);
   std::vector<float> filter(3 * SHORT_FILTER);
   for (auto& w : filter) w = 0.5f * normal(random);
@@ -139,37 +148,34 @@ double error(const Case& c) {
     if (!c.bidirectional) k_rev[f].clear();
   }
   const float D[2] = {0.7f, -1.3f};
-  std::vector<int> lengths(c.B, c.L);
-  if (c.masked) {
-    for (int b = 0; b < c.B; ++b) lengths[b] = (c.L * (b + 1)) / (c.B + 1);
-  }
 
   auto emulation = std::make_unique<Emulation<Plan>>();
   for (int f = 0; f <= c.residual; ++f) emulation->add_filter(k[f], k_rev[f], D[f]);
   std::vector<T> y(n, from_float<T>(99));
-  const auto in =
-      mixer_inputs(p.data(), p.data(), p.data(), u.data(), filter.data(), lengths.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2, c.masked);
+  const auto in = mixer_inputs(p.data(), p.data(), p.data(), u.data(), filter.data(), sequences.data(), 1, c.B, c.L, 0, 1, 2, 0, 1, 2,
+                               c.ragged ? row : 0);
   emulation->run(in, c.residual, y.data());
 
   double worst = 0;
   for (int b = 0; b < c.B; ++b) {
     std::vector<double> parts[3], v(c.L), skip(c.L);
     for (int i = 0; i < 3; ++i) {
-      const T* row = p.data() + (size_t(i) * c.B + b) * c.L;
+      const T* from = p.data() + i * n + begins[b];
       const float* w = filter.data() + SHORT_FILTER * i;
-      auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(row[t])); };
-      for (int t = 0; t < c.L; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
+      auto at = [&](int t) { return t < 0 ? double(w[4]) : double(to_float(from[t])); };
+      for (int t = 0; t < lengths[b]; ++t) parts[i].push_back(w[3] + w[0] * at(t - 2) + w[1] * at(t - 1) + w[2] * at(t));
     }
     for (int t = 0; t < lengths[b]; ++t) {
       v[t] = parts[0][t] * parts[2][t];
-      skip[t] = to_float(u[size_t(b) * c.L + t]);
+      skip[t] = to_float(u[begins[b] + t]);
     }
     const auto gated = convolve(v, k[0], k_rev[0], D[0]), rest = convolve(skip, k[1], k_rev[1], D[1]);
     double largest = 1e-30, difference = 0;
-    for (int t = 0; t < c.L; t += step(c.L)) {
-      const double want = t < lengths[b] ? parts[1][t] * gated[t] + (c.residual ? rest[t] : 0) : 0;
+    for (int t = lengths[b]; t < sequences[2 * b + 2] - begins[b]; ++t) EXPECT_EQ(to_float(y[begins[b] + t]), 0);
+    for (int t = 0; t < lengths[b]; t += step(c.L)) {
+      const double want = parts[1][t] * gated[t] + (c.residual ? rest[t] : 0);
       largest = std::max(largest, std::abs(want));
-      difference = std::max(difference, std::abs(want - to_float(y[size_t(b) * c.L + t])));
+      difference = std::max(difference, std::abs(want - to_float(y[begins[b] + t])));
     }
     worst = std::max(worst, difference / largest);
   }
@@ -197,13 +203,13 @@ TEST(CudaMixerFft, Length4096) { check<MixerPlan4096>({2049, 4096}); }
 TEST(CudaMixerFft, Length8192) { check<MixerPlan8192>({4097}); }
 TEST(CudaMixerFft, FourParts) { check<MixerPlan<8, 8, 4, 8, 4>>({1, 100, 256, 257, 511, 512}); }
 
-TEST(CudaMixerFft, CausalWithoutResidualAndMasked) {
+TEST(CudaMixerFft, CausalWithoutResidualAndOfDifferentLengths) {
   for (const bool bidirectional : {false, true}) {
     for (const bool residual : {false, true}) {
-      for (const bool masked : {false, true}) {
-        const Case c{201, 3, bidirectional, residual, masked};
-        EXPECT_LT((error<MixerPlan256, float>(c)), float_tolerance) << bidirectional << residual << masked;
-        EXPECT_LT((error<MixerPlan<8, 8, 4, 8, 4>, float>(c)), float_tolerance) << bidirectional << residual << masked;
+      for (const bool ragged : {false, true}) {
+        const Case c{201, 3, bidirectional, residual, ragged};
+        EXPECT_LT((error<MixerPlan256, float>(c)), float_tolerance) << bidirectional << residual << ragged;
+        EXPECT_LT((error<MixerPlan<8, 8, 4, 8, 4>, float>(c)), float_tolerance) << bidirectional << residual << ragged;
       }
     }
   }
