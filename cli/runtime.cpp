@@ -53,8 +53,8 @@ void note_unused_gpu(const Globals& globals) {
 }
 
 // MLX gives a GPU CUDA graphs of so many operations, and waits once ten are under way. A step fills larger ones and gets further ahead. All
-// that they read keeps its memory until they end: MLX's own limit of 1000 takes a quarter more, and 400 leaves the GPU waiting now and then.
-// MLX reads the variables when it launches its first operation.
+// that they read keeps its memory until they end: MLX's own limit of 1000 takes a quarter more, and 400 leaves the GPU waiting now and
+// then. MLX reads the variables when it launches its first operation.
 void set_up_training() {
   if (chooses_graph_size) setenv(kGraphSize, "60", 1);
   if (chooses_graph_bytes) setenv(kGraphBytes, "600", 1);

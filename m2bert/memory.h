@@ -4,9 +4,9 @@
 namespace m2bert {
 
 // Tells the C library to keep freed memory for later buffers instead of returning it to the system: a forward pass frees and allocates the
-// same large buffers in every layer, and fresh pages cost more than the arithmetic between them. Programs that compute on the CPU call it at
-// their start, before other threads run; the process then holds its peak memory until it ends. Not for a GPU, where the threads that build,
-// launch and free graphs would wait for one another: all of them share one heap then. Does nothing unless the C library is glibc.
+// same large buffers in every layer, and fresh pages cost more than the arithmetic between them. Programs that compute on the CPU call it
+// at their start, before other threads run; the process then holds its peak memory until it ends. Not for a GPU, where the threads that
+// build, launch and free graphs would wait for one another: all of them share one heap then. Does nothing unless the C library is glibc.
 void keep_freed_memory();
 
 // The memory that this process may use, in bytes: the machine's, or a container's limit.

@@ -36,8 +36,8 @@ struct Gradient {
   double loss = 0;  // of all processes
   double norm = 0;  // before clipping; NaN or infinite where the loss or a gradient is
   int64_t samples = 0, tokens = 0;
-  int64_t weight = 0;  // the task's
-  nn::Arrays arrays;   // in the order of the optimizer's parameters
+  int64_t weight = 0;    // the task's
+  nn::Arrays arrays;     // in the order of the optimizer's parameters
   bool updated = false;  // Step::update() was called before it was known
   bool stops = false;    // a process was asked to stop before the step, which is complete all the same
   bool finite() const;

@@ -122,8 +122,8 @@ class Trainer {
   std::optional<InFlight> now_, next_;  // the batch of this step; the one after it, started early
   std::exception_ptr error_;            // of the early start
   std::optional<Fetched> ahead_;        // the batch after those, fetched before its turn
-  double seconds_before_ = 0;     // of earlier sessions
-  double paused_ = 0;             // seconds of this session spent on evaluations and checkpoints
+  double seconds_before_ = 0;           // of earlier sessions
+  double paused_ = 0;                   // seconds of this session spent on evaluations and checkpoints
   std::chrono::steady_clock::time_point start_;
   std::optional<optim::Timestamp> saved_at_, evaluated_at_;
   bool evaluation_due_ = false;

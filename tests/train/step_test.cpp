@@ -149,9 +149,7 @@ TEST(Step, IsTheSameWhereTheLossIsDeferred) {
     Made plain(options, 0.1);
     options.defers_loss = true;
     Made made(options, 0.1);
-    auto start = [&](size_t i) {
-      return *made.step.start(all[i], int64_t(i), [&] { return i + 1 < all.size() ? &all[i + 1] : nullptr; });
-    };
+    auto start = [&](size_t i) { return *made.step.start(all[i], int64_t(i), [&] { return i + 1 < all.size() ? &all[i + 1] : nullptr; }); };
     auto started = start(0);
     for (size_t i = 0; i < all.size(); ++i) {
       EXPECT_TRUE(started.is_deferred());

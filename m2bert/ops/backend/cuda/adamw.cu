@@ -58,8 +58,9 @@ __device__ __forceinline__ void update(const Parameter& p, const Step& s) {
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(256) adamw(EACH_OF_32(ADAMW_INPUTS), const float* scale, EACH_OF_32(ADAMW_OUTPUTS), float limit,
-                                                        float beta1, float beta2, float eps, float root, EACH_OF_32(ADAMW_SCALARS)) {
+extern "C" __global__ void __launch_bounds__(256)
+    adamw(EACH_OF_32(ADAMW_INPUTS), const float* scale, EACH_OF_32(ADAMW_OUTPUTS), float limit, float beta1, float beta2, float eps,
+          float root, EACH_OF_32(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }
@@ -69,8 +70,9 @@ extern "C" __global__ void __launch_bounds__(256) adamw(EACH_OF_32(ADAMW_INPUTS)
 #undef ADAMW_PARAMETER
 #define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, value##i, m##i, v##i, n##i, keep##i, rate##i}
-extern "C" __global__ void __launch_bounds__(256) adamw_in_place(EACH_OF_32(ADAMW_INPUTS), const float* scale, float*, float limit, float beta1,
-                                                                 float beta2, float eps, float root, EACH_OF_32(ADAMW_SCALARS)) {
+extern "C" __global__ void __launch_bounds__(256)
+    adamw_in_place(EACH_OF_32(ADAMW_INPUTS), const float* scale, float*, float limit, float beta1, float beta2, float eps, float root,
+                   EACH_OF_32(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
   update(p, {scale, limit, beta1, beta2, eps, root});
 }

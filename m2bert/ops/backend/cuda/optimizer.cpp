@@ -34,8 +34,8 @@ void wait_with(const mx::array& made, const mx::array& a) {
   a.set_status(mx::array::evaluated);
 }
 
-// The array for an operation of stream s. MLX asks for the event of an array that is still computed at every use; where an earlier operation
-// of the same stream computes it, its place in the stream is enough.
+// The array for an operation of stream s. MLX asks for the event of an array that is still computed at every use; where an earlier
+// operation of the same stream computes it, its place in the stream is enough.
 mx::array in_order(const mx::array& a, mx::Stream s) {
   if (a.status() != mx::array::evaluated || !a.event().valid() || a.event().stream() != s) return a;
   mx::array same(a.shape(), a.dtype(), nullptr, {});
@@ -115,8 +115,8 @@ Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays,
       sizes.push_back(i < order.size() ? int(inputs.back().size()) : 0);
     }
     const int blocks = blocks_of(inputs[0].size(), 256);
-    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(ARRAYS), THREADS, THREADS / 8}, inputs, {int(ARRAYS), blocks}, mx::float32,
-                             sizes, s));
+    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(ARRAYS), THREADS, THREADS / 8}, inputs, {int(ARRAYS), blocks},
+                             mx::float32, sizes, s));
   }
   if (sums.empty()) return mx::array(0.0f);
   return mx::sum(mx::concatenate(sums, 1, s), s);

@@ -74,7 +74,8 @@ TEST(CudaAdamW, KeepsEverythingIfTheScaleIsNaN) {
     for (auto* x : {&value[a], &gradient[a], &m[a], &v[a]}) *x = floats(size_t(n[a]) + 1, 1, unsigned(a));
     for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size_t(n[a]) + 1, 777);
   }
-  emulation::launch({2, 32, 1}, 128, 0, [&] { adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), 1, 0.9f, 0.9f, 0, 1, EACH_OF_32(NUMBERS)); });
+  emulation::launch({2, 32, 1}, 128, 0,
+                    [&] { adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), 1, 0.9f, 0.9f, 0, 1, EACH_OF_32(NUMBERS)); });
   for (int a = 0; a < 32; ++a) {
     for (const auto& [now, before] : {std::pair(&new_value[a], &value[a]), {&new_m[a], &m[a]}, {&new_v[a], &v[a]}}) {
       EXPECT_TRUE(std::equal(now->begin(), now->end() - 1, before->begin()));
