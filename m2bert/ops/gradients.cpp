@@ -16,14 +16,14 @@ void check(const std::vector<mx::array*>& y, const std::vector<mx::array>& x) {
   }
 }
 
-void check(const std::vector<mx::array>& arrays) {
-  for (const auto& a : arrays) require(a.dtype() == mx::float32, "[global_norm] an array has dtype ", a.dtype(), ", wants float32");
+void check(const char* op, const std::vector<mx::array>& arrays) {
+  for (const auto& a : arrays) require(a.dtype() == mx::float32, "[", op, "] an array has dtype ", a.dtype(), ", wants float32");
 }
 
 }  // namespace
 
 mx::array sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
-  check(arrays);
+  check("global_norm", arrays);
   if (auto sum = backend_for(s).sum_of_squares(arrays, mx::to_stream(s))) return *sum;
   auto total = mx::array(0.0f);
   for (const auto& a : arrays) total = mx::add(total, mx::sum(mx::square(a, s), s), s);
@@ -31,7 +31,7 @@ mx::array sum_of_squares(const std::vector<mx::array>& arrays, mx::StreamOrDevic
 }
 
 double global_norm(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
-  check(arrays);
+  check("global_norm", arrays);
   if (auto sum = backend_for(s).sum_of_squares(arrays, mx::to_stream(s))) return std::sqrt(double(sum->item<float>()));
   if (const auto norm = backend_for(s).global_norm(arrays, mx::to_stream(s))) return *norm;
   return global_norm_fallback(arrays, s);
@@ -44,6 +44,32 @@ double global_norm_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDe
   double total = 0;
   for (auto& sum : sums) total += sum.item<float>();
   return std::sqrt(total);
+}
+
+mx::array flatten_together(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
+  check("flatten_together", arrays);
+  if (auto flat = backend_for(s).flatten_together(arrays, mx::to_stream(s))) return *flat;
+  return flatten_together_fallback(arrays, s);
+}
+
+mx::array flatten_together_fallback(const std::vector<mx::array>& arrays, mx::StreamOrDevice s) {
+  check("flatten_together", arrays);
+  std::vector<mx::array> flat;
+  for (const auto& a : arrays) flat.push_back(mx::reshape(a, {-1}, s));
+  return flat.empty() ? mx::zeros({0}) : mx::concatenate(flat, 0, s);
+}
+
+std::vector<mx::array> unflatten(const mx::array& flat, const std::vector<mx::Shape>& shapes, mx::StreamOrDevice s) {
+  std::vector<mx::array> arrays;
+  int begin = 0;
+  for (const auto& shape : shapes) {
+    int size = 1;
+    for (const int n : shape) size *= n;
+    require(begin + size <= int(flat.size()), "[unflatten] the vector has ", flat.size(), " values, too few for shape ", shape);
+    arrays.push_back(mx::reshape(mx::slice(flat, {begin}, {begin + size}, s), shape, s));
+    begin += size;
+  }
+  return arrays;
 }
 
 void axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::StreamOrDevice s) {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "m2bert/io/interrupt.h"
+#include "m2bert/ops/gradients.h"
 
 namespace m2bert::train {
 
@@ -19,6 +20,10 @@ using Clock = std::chrono::steady_clock;
 
 // Smaller arrays are sent together: a message each would cost more than their bytes.
 constexpr size_t kSmall = 1 << 16;
+
+// Arrays that are summed together on a GPU. A launch copies as many into one, and a collective operation for each would cost the host more
+// than their bytes the GPU.
+constexpr size_t kBucket = 32;
 
 // Seconds that a process which was asked to stop waits for the others.
 constexpr double kPatience = 60;
@@ -37,7 +42,7 @@ void wait_until_available(const nn::Arrays& arrays, double timeout) {
       message << "waited " << limit << " s for another process of this run, which hangs, is unreachable or very slow (dist_timeout)";
       throw ProcessTimeout(message.str());
     }
-    std::this_thread::sleep_for(std::chrono::duration<double>(std::clamp(waited / 16, 1e-5, 2e-3)));
+    std::this_thread::sleep_for(std::chrono::duration<double>(std::clamp(waited / 16, 1e-5, 2e-4)));
   }
 }
 
@@ -101,23 +106,21 @@ void Processes::sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) c
     last = sum(last ? mx::depends({a}, {*last})[0] : a);
     return *last;
   };
-  std::vector<mx::array*> small;
-  nn::Arrays flat;
+  std::vector<mx::array*> bucket;
+  auto sum_bucket = [&] {
+    nn::Arrays values;
+    std::vector<mx::Shape> shapes;
+    for (const auto* a : bucket) values.push_back(*a), shapes.push_back(a->shape());
+    const auto sums = ops::unflatten(next(ops::flatten_together(values)), shapes);
+    for (size_t i = 0; i < bucket.size(); ++i) *bucket[i] = sums[i];
+    bucket.clear();
+  };
   for (auto& a : std::views::reverse(arrays)) {
-    if (a.size() >= kSmall || a.dtype() != mx::float32) {
-      a = next(a);
-      continue;
-    }
-    small.push_back(&a);
-    flat.push_back(mx::flatten(a));
+    if (a.dtype() != mx::float32) a = next(a);
+    else bucket.push_back(&a);
+    if (bucket.size() == kBucket) sum_bucket();
   }
-  if (small.empty()) return;
-  const auto sums = next(mx::concatenate(flat, 0));
-  for (int at = 0; auto* a : small) {
-    const int size = int(a->size());
-    *a = mx::reshape(mx::slice(sums, {at}, {at + size}), a->shape());
-    at += size;
-  }
+  if (!bucket.empty()) sum_bucket();
 }
 
 std::vector<int64_t> Processes::sum_counts(const std::vector<int64_t>& values) const {

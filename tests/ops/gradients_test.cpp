@@ -36,6 +36,23 @@ TEST(SumOfSquares, IsTheSquareOfTheNorm) {
   EXPECT_EQ(nothing.item<float>(), 0);
 }
 
+TEST(FlattenTogether, UnflattenIsItsInverse) {
+  for (const size_t count : {1, 3, 32, 40}) {
+    std::vector<mx::array> all;
+    std::vector<mx::Shape> shapes;
+    for (size_t i = 0; i < count; ++i) {
+      shapes.push_back(i % 3 == 0 ? mx::Shape{int(i) + 1} : mx::Shape{2, int(i) + 1, 3});
+      all.push_back(random(shapes.back(), int(i)));
+    }
+    const auto flat = ops::flatten_together(all);
+    EXPECT_TRUE(mx::array_equal(flat, ops::flatten_together_fallback(all)).item<bool>());
+    const auto again = ops::unflatten(flat, shapes);
+    for (size_t i = 0; i < count; ++i) EXPECT_TRUE(mx::array_equal(all[i], again[i]).item<bool>());
+  }
+  EXPECT_EQ(ops::flatten_together({}).size(), 0U);
+  EXPECT_THROW(ops::unflatten(mx::zeros({5}), {{2, 3}}), Error);
+}
+
 TEST(GlobalNorm, IsTheSameForEveryNumberOfThreads) {
   const int before = threads();
   const auto all = arrays(5);

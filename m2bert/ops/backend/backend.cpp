@@ -101,6 +101,7 @@ std::unique_ptr<PackedMixerBlock> Backend::pack_mixer_block(const MixerWeights&,
 bool Backend::adamw_update(const std::vector<AdamWParameter>&, const AdamWOptions&, mx::Stream) const { return false; }
 bool Backend::axpby(const std::vector<array*>&, const std::vector<array>&, double, double, mx::Stream) const { return false; }
 std::optional<double> Backend::global_norm(const std::vector<array>&, mx::Stream) const { return {}; }
+Array Backend::flatten_together(const std::vector<array>&, mx::Stream) const { return {}; }
 Array Backend::sum_of_squares(const std::vector<array>&, mx::Stream) const { return {}; }
 
 }  // namespace m2bert::ops

@@ -83,7 +83,8 @@ class Backend {
   virtual bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const;
   virtual bool axpby(const std::vector<mx::array*>& y, const std::vector<mx::array>& x, double a, double b, mx::Stream s) const;
   virtual std::optional<double> global_norm(const std::vector<mx::array>& arrays, mx::Stream s) const;
-  // Lazy: the norm's square.
+  // Lazy: all as one vector, and the norm's square.
+  virtual Array flatten_together(const std::vector<mx::array>& arrays, mx::Stream s) const;
   virtual Array sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const;
 
   // See cpu_features.h.

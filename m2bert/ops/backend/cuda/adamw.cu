@@ -1,5 +1,5 @@
-// AdamW's update, and the sums of squares of gradients, float32. See m2bert/ops/adamw.h. A launch does several arrays, since most of a
-// model's are small: those of index blockIdx.y. Arrays that are not there have size 0.
+// AdamW's update, the sums of squares of gradients, and all of them as one array, float32. See m2bert/ops/adamw.h. A launch does several
+// arrays, since most of a model's are small: those of index blockIdx.y. Arrays that are not there have size 0.
 #include "m2bert/ops/backend/cuda/numbered.cuh"
 #include "m2bert/ops/backend/cuda/scalar.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
@@ -97,6 +97,17 @@ extern "C" __global__ void __launch_bounds__(256) sum_of_squares(EACH_OF_32(SQUA
   if (threadIdx.x != 0) return;
   for (int i = 1; i < int(blockDim.x) / 32; ++i) sum += partial[i];
   sums[blockIdx.y * gridDim.x + blockIdx.x] = sum;
+}
+
+#define FLATTEN_PICK(i) \
+  if (blockIdx.y >= i) x = x##i, begin += n, n = n##i
+
+// y: the arrays one after another.
+extern "C" __global__ void __launch_bounds__(256) flatten_arrays(EACH_OF_32(SQUARES_INPUT), float* y, EACH_OF_32(SQUARES_SIZE)) {
+  const float* x = x0;
+  int n = n0, begin = 0;
+  OTHERS_OF_32(FLATTEN_PICK);
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x) y[begin + i] = x[i];
 }
 
 }  // namespace m2bert::ops::cuda

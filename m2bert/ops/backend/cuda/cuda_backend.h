@@ -30,6 +30,7 @@ class CudaBackend final : public Backend {
 
   bool takes_scale_array() const override { return true; }
   bool adamw_update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& options, mx::Stream s) const override;
+  Array flatten_together(const std::vector<mx::array>& arrays, mx::Stream s) const override;
   Array sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const override;
 };
 

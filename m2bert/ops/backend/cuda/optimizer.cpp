@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <optional>
 
@@ -120,6 +121,23 @@ Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays,
   }
   if (sums.empty()) return mx::array(0.0f);
   return mx::sum(mx::concatenate(sums, 1, s), s);
+}
+
+// As many as a launch takes.
+Backend::Array CudaBackend::flatten_together(const std::vector<mx::array>& arrays, mx::Stream s) const {
+  if (arrays.empty() || arrays.size() > ARRAYS) return {};
+  std::vector<mx::array> inputs;
+  cuda::Scalars sizes;
+  size_t largest = 1, total = 0;
+  for (size_t i = 0; i < ARRAYS; ++i) {
+    inputs.push_back(arrays[i < arrays.size() ? i : 0]);
+    const size_t n = i < arrays.size() ? arrays[i].size() : 0;
+    sizes.push_back(int(n));
+    largest = std::max(largest, n), total += n;
+  }
+  if (total == 0 || total > INT_MAX) return {};
+  return cuda::run({"adamw", "flatten_arrays", blocks_of(largest, 1024), int(ARRAYS), THREADS}, inputs, {int(total)}, mx::float32, sizes,
+                   s);
 }
 
 }  // namespace m2bert::ops

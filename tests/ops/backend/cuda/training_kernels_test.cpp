@@ -103,6 +103,21 @@ TEST(CudaSumOfSquares, EqualsItsDefinition) {
   }
 }
 
+TEST(CudaFlattenArrays, PutsThemOneAfterAnother) {
+  std::vector<std::vector<float>> x;
+  std::vector<float> expected;
+  int n[32];
+  for (int i = 0; i < 32; ++i) {
+    n[i] = i == 0 || i == 7 || i > 29 ? 0 : 1 + 45 * i;
+    x.push_back(floats(size_t(n[i] + 1), 1, unsigned(i)));
+    expected.insert(expected.end(), x.back().begin(), x.back().end() - 1);
+  }
+  std::vector<float> y(expected.size() + 1, 777);
+  emulation::launch({3, 32, 1}, 256, 0, [&] { flatten_arrays(EACH_OF_32(POINTER), y.data(), EACH_OF_32(SIZE)); });
+  expected.push_back(777);
+  EXPECT_EQ(y, expected);
+}
+
 TEST(CudaCrossEntropy, EqualsItsDefinition) {
   for (const int classes : {1, 3, 8, 1000, 4104}) {
     const int rows = 3;
