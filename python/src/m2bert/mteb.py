@@ -54,6 +54,12 @@ class M2BertEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
 
         Returns:
             float32 [n, dim].
+
+        >>> import mteb
+        >>> task = mteb.get_task("STSBenchmark").metadata
+        >>> batches = [{"text": ["Monarchs migrate south."]}]
+        >>> encoder.encode(batches, task_metadata=task, hf_split="test", hf_subset="default").shape
+        (1, 384)
         """
         texts = (text for batch in inputs for text in batch["text"])
         return self.embedder.encode(texts, prompt=self._prompt(task_metadata, prompt_type), **arguments)
