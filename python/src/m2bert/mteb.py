@@ -66,10 +66,11 @@ class M2BertEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
 
     def _prompt(self, task_metadata: Any, prompt_type: Any) -> str | None:
         """Without a fitting prompt that of Embedder.encode_query, encode_document or encode."""
-        name = get_prompt_name(self.model_prompts, task_metadata, prompt_type)
+        prompts = self.model_prompts or {}
+        name = get_prompt_name(prompts, task_metadata, prompt_type)
         if name is not None:
-            return self.model_prompts[name]
+            return prompts[name]
         if prompt_type is None:
             return None
         others = ("passage", "corpus") if getattr(prompt_type, "value", prompt_type) == "document" else ()
-        return next((self.model_prompts[other] for other in others if other in self.model_prompts), "")
+        return next((prompts[other] for other in others if other in prompts), "")

@@ -48,7 +48,7 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
     save_in_root = True
 
     def __init__(self, model: str | os.PathLike[str], pad: Literal["max", "bucket"] | None = None, **options: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         if pad not in ("max", "bucket", None):
             raise ValueError(f"pad={pad!r}: it can be 'max' or 'bucket', because SentenceTransformer sorts texts by length")
         embedder = Embedder(model, pad=pad, **options)
@@ -89,7 +89,7 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
         """
         return self.embedder.dim
 
-    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **arguments: Any) -> dict[str, Any]:
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **arguments: Any) -> dict[str, Any]:
         """The texts as they are: forward() tokenizes them. Without a prompt the Embedder's own applies.
 
         >>> features = module.preprocess(["Monarchs migrate south."], prompt="query: ")
@@ -134,14 +134,15 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", token: bool | str | None = None, cache_folder: str | None = None,
-             revision: str | None = None, local_files_only: bool = False, **arguments: Any) -> M2Bert:
+             revision: str | None = None, local_files_only: bool = False, init_defaults: dict[str, Any] | None = None,
+             **arguments: Any) -> M2Bert:
         """Loads what save() wrote, from a folder or the hub.
 
         >>> module.save(folder)
         >>> again = M2Bert.load(folder)
         """
-        where = {"token": token, "cache_folder": cache_folder, "revision": revision, "local_files_only": local_files_only}
-        values = cls.load_config(model_name_or_path, subfolder=subfolder, **where)
+        where: dict[str, Any] = {"token": token, "cache_folder": cache_folder, "revision": revision, "local_files_only": local_files_only}
+        values = {**(init_defaults or {}), **cls.load_config(model_name_or_path, subfolder=subfolder, **where)}
         folder = cls.load_dir_path(model_name_or_path, subfolder=os.path.join(subfolder, _SAVED), **where)
         if "model" not in values or folder is None:
             raise FileNotFoundError(f"{model_name_or_path}: {cls.config_file_name} or the folder {_SAVED}, which M2Bert.save writes, is absent")
