@@ -25,7 +25,7 @@ set(CPACK_DEBIAN_PACKAGE_SOURCE m2bert)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 set(version "(= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
-set(for_downloads "ca-certificates, libcurl4 | libcurl3-gnutls")  # libcurl is loaded when a download begins; nothing else needs it
+set(for_downloads "ca-certificates, libcurl4 | libcurl3-gnutls")  # libcurl is loaded when a download begins
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "")  # CPack would put it before the descriptions
 set(about "
 Monarch Mixer BERT (M2-BERT) is a text encoder like BERT, but with long
