@@ -25,6 +25,7 @@ set(CPACK_DEBIAN_PACKAGE_SOURCE m2bert)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_COMPRESSION_TYPE xz)
 set(version "(= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
+set(for_downloads "ca-certificates, libcurl4 | libcurl3-gnutls")  # libcurl is loaded when a download begins
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "")  # CPack would put it before the descriptions
 set(about "
 Monarch Mixer BERT (M2-BERT) is a text encoder like BERT, but with long
@@ -39,12 +40,14 @@ set(CPACK_DEBIAN_PROGRAM_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_DESCRIPTION "text embeddings with Monarch Mixer BERT${about}The program embeds, classifies, compares and searches texts,
 serves models over HTTP, pretrains, fine-tunes and evaluates models, and
 inspects and converts checkpoints.")
-set(CPACK_DEBIAN_PROGRAM_PACKAGE_DEPENDS "${library_package} ${version}, ca-certificates, libcurl4 | libcurl3-gnutls")  # libcurl is loaded when a download begins
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_DEPENDS "${library_package} ${version}")
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS "${for_downloads}")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "openmpi-bin")
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
 
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_NAME ${library_package})
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_RECOMMENDS "${for_downloads}")
 set(CPACK_DEBIAN_LIBRARY_DESCRIPTION "Monarch Mixer BERT, shared libraries${about}These are the libraries, with a copy of MLX that only they use.")
 set(CPACK_DEBIAN_LIBRARY_PACKAGE_SHLIBDEPS ON)
 if(M2BERT_BLAS_RPATH)  # dpkg-shlibdeps only knows libopenblas0, which any build of OpenBLAS satisfies

@@ -70,7 +70,7 @@ std::string find_token() {
 
 std::string find_endpoint(const std::string& fallback) {
   std::string endpoint = trimmed(variable("HF_ENDPOINT"));
-  if (endpoint.empty()) endpoint = fallback;
+  if (endpoint.empty()) return fallback;
   while (endpoint.ends_with('/')) endpoint.pop_back();
   try {
     (void)io::origin_of(endpoint);

@@ -1,5 +1,6 @@
 """The examples of the docstrings, and that everything public has one."""
 import doctest
+import importlib
 import inspect
 
 import m2bert
@@ -40,20 +41,42 @@ def members(thing):
     yield thing.__name__, thing
     if inspect.isclass(thing):
         for name, member in vars(thing).items():
-            if (not name.startswith("_") or name == "__call__") and (callable(member) or isinstance(member, (property, staticmethod))):
+            is_function = callable(member) or isinstance(member, (property, classmethod, staticmethod))
+            if (not name.startswith("_") or name == "__call__") and is_function:
                 yield f"{thing.__name__}.{name}", member
 
 
-@pytest.mark.parametrize("thing", PUBLIC, ids=lambda thing: thing.__name__)
-def test_examples(thing, names):
+def run_examples(things, names):
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for name, member in members(thing):
+    for name, member in things:
         test = doctest.DocTestParser().get_doctest(inspect.getdoc(member) or "", dict(names), name, None, 0)
         runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
 
 
+def without_example(things):
+    return [name for name, member in things if ">>>" not in (inspect.getdoc(member) or "") and name.split(".")[-1] != "close"]
+
+
+@pytest.mark.parametrize("thing", PUBLIC, ids=lambda thing: thing.__name__)
+def test_examples(thing, names):
+    run_examples(members(thing), names)
+
+
 @pytest.mark.parametrize("thing", [thing for thing in PUBLIC if thing is not m2bert.Encoding], ids=lambda thing: thing.__name__)
 def test_everything_public_has_an_example(thing):
-    without = [name for name, member in members(thing) if ">>>" not in (inspect.getdoc(member) or "")]
-    assert [name for name in without if name.split(".")[-1] not in ("close",)] == []
+    assert without_example(members(thing)) == []
+
+
+@pytest.mark.parametrize("library", ["sentence_transformers", "mteb", "langchain_core"])
+def test_adapters(library, minilm, tmp_path):
+    """Everything public of an adapter has an example, and the examples run."""
+    pytest.importorskip(library)
+    adapter = importlib.import_module(f"m2bert.{library.removesuffix('_core')}")
+    names = {"model": minilm, "folder": str(tmp_path), **{name: getattr(adapter, name) for name in adapter.__all__}}
+    for name, what in (("module", "M2Bert"), ("encoder", "M2BertEncoder"), ("embeddings", "M2BertEmbeddings")):
+        if what in names:
+            names[name] = names[what](minilm)
+    things = [member for name in adapter.__all__ for member in members(getattr(adapter, name))]
+    assert without_example(things) == []
+    run_examples(things, names)

@@ -72,6 +72,66 @@ def test_threads_share_a_model(bert):
     assert not wrong
 
 
+def test_threads_with_models_of_their_own(bert, m2, models):
+    """Threads that load models, embed, classify and fill in masks at once: each gets what it gets alone."""
+    works = [lambda: m2bert.Embedder(bert).embed(TEXTS).tobytes(),
+             lambda: m2bert.Embedder(bert, pad="longest", normalize=True).embed(iter(TEXTS)).tobytes(),
+             lambda: m2bert.Embedder(**m2).embed(TEXTS[:3]).tobytes(),
+             lambda: m2bert.Classifier(models / "sentiment").scores(TEXTS).tobytes(),
+             lambda: m2bert.FillMask(models / "pretrained.pt", config=models / "pretrain.yaml")("Monarchs [MASK] south."),
+             lambda: [encoding.ids.tolist() for encoding in m2bert.Tokenizer()(TEXTS)]]
+    expected = [work() for work in works]
+    found = [[] for _ in works]
+
+    def repeat(i):
+        found[i].extend(works[i]() for _ in range(10))
+
+    threads = [threading.Thread(target=repeat, args=(i,)) for i in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[result] * 10 for result in expected]
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["first", "after the main interpreter"])
+def test_subinterpreters_are_refused(used, python, bert):
+    """By one sentence in each of two threads with an interpreter of its own; the main interpreter goes on."""
+    pytest.importorskip("_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters")
+    out = python("""
+import sys, threading
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+TRY = '''
+import os
+try:
+    import m2bert
+except ImportError as error:
+    os.write(1, str(error).encode() + b"\\\\n")
+'''
+def use():
+    import m2bert
+    m2bert.Embedder(sys.argv[1]).embed("Monarchs migrate south.")
+def try_in_another():
+    interpreter = interpreters.create()
+    interpreters.run_string(interpreter, TRY)
+    interpreters.destroy(interpreter)
+if sys.argv[2] == "True":
+    use()
+threads = [threading.Thread(target=try_in_another) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+use()
+""", bert, used, timeout=60)
+    lines = out.splitlines()
+    assert len(lines) == 2 and lines[0] == lines[1]
+    assert lines[0].startswith("m2bert works in Python's main interpreter alone, because MLX and NumPy do not support sub-interpreters")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 def test_threads_that_end_leave_none_behind(embedder):
     def embed_in_threads(n):

@@ -4,11 +4,8 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import m2bert
@@ -47,63 +44,17 @@ def expected(rows, m2):
         return embedder.embed([row["text"] for row in rows])
 
 
-def descendants(pid):
-    """The processes that this process started, and those that they started."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = status.read_text()
-        except OSError:
-            continue
-        parents.setdefault(int(text.rsplit(")", 1)[1].split()[1]), []).append(int(status.parent.name))
-    found, queue = [], [pid]
-    while queue:
-        children = parents.get(queue.pop(), [])
-        found += children
-        queue += children
-    return found
-
-
-def computes(pid):
-    try:
-        return "/m2bert/_core" in Path(f"/proc/{pid}/maps").read_text()
-    except OSError:
-        return False
-
-
-class Killer(threading.Thread):
-    """Kills one worker of a program that is computing."""
-
-    def __init__(self, program):
-        super().__init__(daemon=True)
-        self.program, self.killed = program, None
-
-    def run(self):
-        while self.program.poll() is None and self.killed is None:
-            for pid in descendants(self.program.pid):
-                if computes(pid):
-                    time.sleep(1)  # in the middle
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:  # it had ended
-                        continue
-                    self.killed = pid
-                    return
-            time.sleep(0.05)
-
-
-def run(script, arguments, environment, kill):
-    with subprocess.Popen([sys.executable, EXAMPLES / script, *map(str, arguments)], env={**os.environ, **environment}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as program:
-        killer = Killer(program)
-        if kill:
-            killer.start()
-        said = program.communicate(timeout=900)[0]
-    assert program.returncode == 0, said
+def run(script, arguments, environment, kill, folder):
+    """Runs the example. With `kill`, one of its workers kills itself between two batches (killing/sitecustomize.py)."""
+    killed = folder / "killed"
+    environment = {**os.environ, **environment}
     if kill:
-        killer.join()
-        assert killer.killed, "no worker was killed"
-    return said
+        environment.update(PYTHONPATH=str(Path(__file__).with_name("killing")), M2BERT_TEST_KILLED=str(killed))
+    done = subprocess.run([sys.executable, EXAMPLES / script, *map(str, arguments)], env=environment, text=True, timeout=900,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode == 0:
+        assert killed.exists() == kill
+    return done
 
 
 def check(output, rows, expected):
@@ -119,9 +70,14 @@ def check(output, rows, expected):
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "an actor is killed"])
 def test_ray(kill, texts, rows, expected, m2, tmp_path):
     # A driver that knows no cluster starts a local one.
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "200"}
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "60"}
     arguments = [m2["model"], texts, tmp_path / "out", "--config", m2["config"], "--actors", 2, "--cpus", 4, "--batch-size", 50]
-    run("ray_embed.py", arguments, environment, kill)
+    for _ in range(5):
+        done = run("ray_embed.py", arguments, environment, kill, tmp_path)
+        # On a busy machine Ray's own processes may take longer than the 15 s that it gives them (ray-project/ray#65983).
+        if "The current node timed out during startup" not in done.stdout:
+            break
+    assert done.returncode == 0, done.stdout
     check(tmp_path / "out", rows, expected)
 
 
@@ -129,9 +85,11 @@ def test_ray(kill, texts, rows, expected, m2, tmp_path):
 @pytest.mark.skipif(not (os.environ.get("JAVA_HOME") or shutil.which("java")), reason="Java is not installed (default-jre-headless)")
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "a worker is killed"])
 def test_spark(kill, texts, rows, expected, m2, tmp_path):
-    # Two tasks at a time, each of which may fail three times; batches small enough that a kill comes between two of them.
+    # Two tasks at a time, each of which may fail three times, with 15 batches each.
     submit = ("--master local[2,4] --conf spark.ui.enabled=false --conf spark.driver.host=127.0.0.1 "
               "--conf spark.sql.execution.arrow.maxRecordsPerBatch=50 pyspark-shell")
     environment = {"PYSPARK_SUBMIT_ARGS": submit, "PYSPARK_PYTHON": sys.executable}
-    run("spark_embed.py", [m2["model"], texts, tmp_path / "out", "--config", m2["config"], "--partitions", 4], environment, kill)
+    arguments = [m2["model"], texts, tmp_path / "out", "--config", m2["config"], "--partitions", 4]
+    done = run("spark_embed.py", arguments, environment, kill, tmp_path)
+    assert done.returncode == 0, done.stdout
     check(tmp_path / "out", rows, expected)

@@ -1,5 +1,7 @@
 """The package's own types, and those that its users see, under mypy --strict and pyright."""
 import ast
+import importlib.util
+import inspect
 import shutil
 import subprocess
 import sys
@@ -39,8 +41,9 @@ m2bert.Tokenizer()(["a"]).ids
 '''
 
 
-# Their libraries are not in this environment.
-ADAPTERS = {"langchain.py", "mteb.py", "sentence_transformers.py"}
+# The adapters whose libraries are not in this environment.
+LIBRARIES = {"langchain.py": "langchain_core", "mteb.py": "mteb", "sentence_transformers.py": "sentence_transformers"}
+WITHOUT = {file for file, library in LIBRARIES.items() if importlib.util.find_spec(library) is None}
 
 
 def checker(name):
@@ -67,9 +70,26 @@ def test_a_users_program(name, tmp_path):
 def test_the_package(name, tmp_path):
     command = checker(name)
     shutil.copytree(Path(m2bert.__file__).parent, tmp_path / "m2bert", ignore=shutil.ignore_patterns("*.so", "lib", "bin", "__pycache__"))
-    files = sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "m2bert").glob("*.py") if file.name not in ADAPTERS)
+    files = sorted(str(file.relative_to(tmp_path)) for file in (tmp_path / "m2bert").glob("*.py") if file.name not in WITHOUT)
     done = subprocess.run([*command, *files], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["_core", "ops"])
+def test_stubs_have_the_docstrings(name):
+    """Those of the compiled module (tools/python_stubs.py writes them)."""
+    module = getattr(m2bert, name)
+    tree = ast.parse(Path(m2bert.__file__).with_name(f"{name}.pyi").read_text())
+    nodes = {}
+    for node in tree.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            nodes.setdefault(node.name, node)
+    assert ast.get_docstring(tree) == inspect.getdoc(module)
+    for of_stub, node in nodes.items():
+        thing = getattr(module, of_stub, None)
+        signatures = getattr(thing, "__nb_signature__", None)
+        doc = signatures[0][1] if signatures else getattr(thing, "__doc__", None)
+        assert ast.get_docstring(node) == (inspect.cleandoc(doc) if doc else None), of_stub
 
 
 def test_stubs_list_what_the_module_has():

@@ -287,6 +287,22 @@ class Normal(HubTest):
                               ({"HF_ENDPOINT": f"http://me:{TOKEN}@127.0.0.1"}, "HF_ENDPOINT"), ({"HF_HUB_ETAG_TIMEOUT": "soon"}, "HF_HUB_ETAG_TIMEOUT")):
             self.fails(said, **changes)
 
+    @unittest.skipUnless(sys.platform == "linux", "libcurl is hidden in a way of Linux's loader")
+    def test_without_libcurl(self):
+        """What needs it ends with an error that names the package; a model in the cache is used without it."""
+        self.download()
+        hidden = self.scratch / "work"
+        hidden.mkdir()
+        for name in ("libcurl.so.4", "libcurl-gnutls.so.4"):
+            (hidden / name).touch()  # the loader looks no further, and an empty file is no library
+        changes = {"HF_ENDPOINT": None, "LD_LIBRARY_PATH": str(hidden)}
+        needs = "downloads need libcurl, which is not installed: install the system's package (Debian and Ubuntu: libcurl4)\n"
+        self.fails("error: " + needs, **changes)
+        outcome = self.run_program("embed", "--model", "org/other", "--text", "x", **changes)
+        self.assertEqual((outcome.code, outcome.out), (1, ""))
+        self.assertEqual(outcome.err, "error: org/other: is no file or folder here, and downloading it from the hub fails: " + needs)
+        self.download(HF_HUB_OFFLINE="1", **changes)
+
     def test_offline(self):
         self.fails("HF_HUB_OFFLINE", "m2bert download org/model", HF_HUB_OFFLINE="1")
         self.download()

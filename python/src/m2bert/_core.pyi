@@ -12,12 +12,22 @@ metrics = _core_metrics
 
 __version__: str
 
-class Error(ValueError): ...
+class Error(ValueError):
+    """Bad input, a bad option or a broken file; the message says what to do. A ValueError."""
 
 # ---- runtime ----
-def set_threads(n: int) -> None: ...
+def set_threads(n: int) -> None:
+    """Sets the number of threads that compute, for all models of the process; 0: all that the process may use.
 
-def threads() -> int: ...
+    >>> m2bert.set_threads(0)
+    """
+
+def threads() -> int:
+    """The number of threads that compute.
+
+    >>> m2bert.threads() >= 1
+    True
+    """
 
 def shares_arrays(array: mx.array) -> None: ...
 
@@ -92,6 +102,17 @@ class FillMask:
 
 # ---- tokenizer ----
 class Encoding:
+    """The tokens of a text, or of a pair of texts.
+
+    Numpy arrays: `ids`, `type_ids` (1: second text of a pair), `attention_mask` and `special_tokens_mask` [tokens]; `offsets` [tokens, 2],
+    the characters [begin, end) of each token in its text, (0, 0) for special tokens. `tokens` is a list of str; `truncated` says whether
+    tokens were cut off.
+
+    >>> encoding = m2bert.Tokenizer()("one two")
+    >>> len(encoding), encoding.tokens, encoding.truncated
+    (4, ['[CLS]', 'one', 'two', '[SEP]'], False)
+    """
+
     @property
     def ids(self) -> npt.NDArray[np.int32]: ...
     @property

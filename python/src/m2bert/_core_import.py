@@ -1,7 +1,7 @@
 """Imports m2bert._core, and says in one sentence why if that fails."""
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import importlib.util
 import os
 import sys
@@ -12,10 +12,25 @@ _INSTALL = f"pip install mlx=={MLX_VERSION}" + (f" mlx-cpu=={MLX_VERSION}" if sy
 
 
 def _installed(package: str) -> str | None:
+    import importlib.metadata  # not above: it takes a while, and in sub-interpreters of Python 3.12 it can crash
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _check_interpreter() -> None:
+    """MLX's module refuses sub-interpreters from Python 3.12 on; before, models would wait for the main interpreter's lock for ever."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # the second one is that of Python before 3.13
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        if interpreters.get_current() != interpreters.get_main():
+            raise ImportError("m2bert works in Python's main interpreter alone, because MLX and NumPy do not support sub-interpreters; use "
+                              "processes instead, and with mod_wsgi: WSGIApplicationGroup %{GLOBAL}")
+        return
 
 
 def _import_mlx() -> ModuleType:
@@ -49,6 +64,7 @@ def _load() -> ModuleType:
 
 def import_core() -> ModuleType:
     """m2bert._core, after mlx.core, whose arrays it shares."""
+    _check_interpreter()
     mx = _import_mlx()
     # GNU's OpenMP lets idle threads spin for milliseconds, which stalls other programs. It reads this variable when it is loaded.
     spins = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & set(os.environ)

@@ -54,16 +54,23 @@ class M2BertEncoder(AbsEncoder):  # type: ignore[misc, unused-ignore]
 
         Returns:
             float32 [n, dim].
+
+        >>> import mteb
+        >>> task = mteb.get_task("STSBenchmark").metadata
+        >>> batches = [{"text": ["Monarchs migrate south."]}]
+        >>> encoder.encode(batches, task_metadata=task, hf_split="test", hf_subset="default").shape
+        (1, 384)
         """
         texts = (text for batch in inputs for text in batch["text"])
         return self.embedder.encode(texts, prompt=self._prompt(task_metadata, prompt_type), **arguments)
 
     def _prompt(self, task_metadata: Any, prompt_type: Any) -> str | None:
         """Without a fitting prompt that of Embedder.encode_query, encode_document or encode."""
-        name = get_prompt_name(self.model_prompts, task_metadata, prompt_type)
+        prompts = self.model_prompts or {}
+        name = get_prompt_name(prompts, task_metadata, prompt_type)
         if name is not None:
-            return self.model_prompts[name]
+            return prompts[name]
         if prompt_type is None:
             return None
         others = ("passage", "corpus") if getattr(prompt_type, "value", prompt_type) == "document" else ()
-        return next((self.model_prompts[other] for other in others if other in self.model_prompts), "")
+        return next((prompts[other] for other in others if other in prompts), "")

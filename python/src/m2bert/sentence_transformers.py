@@ -48,7 +48,7 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
     save_in_root = True
 
     def __init__(self, model: str | os.PathLike[str], pad: Literal["max", "bucket"] | None = None, **options: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
         if pad not in ("max", "bucket", None):
             raise ValueError(f"pad={pad!r}: it can be 'max' or 'bucket', because SentenceTransformer sorts texts by length")
         embedder = Embedder(model, pad=pad, **options)
@@ -61,7 +61,10 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens to which texts are truncated."""
+        """Tokens to which texts are truncated.
+
+        >>> module.max_seq_length = 128
+        """
         return self.embedder.max_length
 
     @max_seq_length.setter
@@ -71,22 +74,38 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
 
     @property
     def prompts(self) -> dict[str, str]:
-        """The model's prompts by name."""
+        """The model's prompts by name.
+
+        >>> module.prompts
+        {}
+        """
         return dict(self.embedder.prompts)
 
     def get_embedding_dimension(self) -> int:
-        """The number of values of a vector."""
+        """The number of values of a vector.
+
+        >>> module.get_embedding_dimension()
+        384
+        """
         return self.embedder.dim
 
-    def preprocess(self, inputs: Sequence[str], prompt: str | None = None, **arguments: Any) -> dict[str, Any]:
-        """The texts as they are: forward() tokenizes them. Without a prompt the Embedder's own applies."""
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **arguments: Any) -> dict[str, Any]:
+        """The texts as they are: forward() tokenizes them. Without a prompt the Embedder's own applies.
+
+        >>> features = module.preprocess(["Monarchs migrate south."], prompt="query: ")
+        """
         for text in inputs:
             if not isinstance(text, str):
                 raise TypeError(f"M2Bert embeds texts, and this is {type(text).__name__}; Classifier takes pairs")
         return _Features(self.embedder, list(inputs), prompt)
 
     def forward(self, features: dict[str, Any], **arguments: Any) -> dict[str, Any]:
-        """Adds "sentence_embedding" [texts, dim]; "token_embeddings" and "attention_mask" are computed when they are read."""
+        """Adds "sentence_embedding" [texts, dim]; "token_embeddings" and "attention_mask" are computed when they are read.
+
+        >>> features = module.eval().forward(module.preprocess(["Monarchs migrate south."]))
+        >>> features["sentence_embedding"].shape, features["token_embeddings"].shape
+        (torch.Size([1, 384]), torch.Size([1, 6, 384]))
+        """
         if self.training and torch.is_grad_enabled():
             raise RuntimeError("M2Bert computes outside PyTorch and has no gradients there: call eval(), or train with `m2bert finetune`")
         if not isinstance(features, _Features):
@@ -95,7 +114,10 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
         return features
 
     def save(self, output_path: str | os.PathLike[str], *arguments: Any, **keywords: Any) -> None:
-        """Writes a folder that needs nothing outside it: the options as m2bert.json, and the files of the model."""
+        """Writes a folder that needs nothing outside it: the options as m2bert.json, and the files of the model.
+
+        >>> module.save(folder)
+        """
         folder = Path(output_path, _SAVED)
         values = {name: str(value) if isinstance(value, os.PathLike) else value for name, value in self._options.items()}
         files = {"model": find_model(self._source)}
@@ -112,10 +134,15 @@ class M2Bert(InputModule):  # type: ignore[misc, unused-ignore]
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", token: bool | str | None = None, cache_folder: str | None = None,
-             revision: str | None = None, local_files_only: bool = False, **arguments: Any) -> M2Bert:
-        """Loads what save() wrote, from a folder or the hub."""
-        where = {"token": token, "cache_folder": cache_folder, "revision": revision, "local_files_only": local_files_only}
-        values = cls.load_config(model_name_or_path, subfolder=subfolder, **where)
+             revision: str | None = None, local_files_only: bool = False, init_defaults: dict[str, Any] | None = None,
+             **arguments: Any) -> M2Bert:
+        """Loads what save() wrote, from a folder or the hub.
+
+        >>> module.save(folder)
+        >>> again = M2Bert.load(folder)
+        """
+        where: dict[str, Any] = {"token": token, "cache_folder": cache_folder, "revision": revision, "local_files_only": local_files_only}
+        values = {**(init_defaults or {}), **cls.load_config(model_name_or_path, subfolder=subfolder, **where)}
         folder = cls.load_dir_path(model_name_or_path, subfolder=os.path.join(subfolder, _SAVED), **where)
         if "model" not in values or folder is None:
             raise FileNotFoundError(f"{model_name_or_path}: {cls.config_file_name} or the folder {_SAVED}, which M2Bert.save writes, is absent")
