@@ -17,10 +17,12 @@ from types import ModuleType
 
 
 def docstring(module: ModuleType, name: str) -> str:
-    """Of a function that of its first overload, without the signature that nanobind puts in front."""
-    thing = getattr(module, name, None)
+    """Of a function that of its first overload, without the signature that nanobind puts in front. Empty for what only the stub has."""
+    if not hasattr(module, name):
+        return ""
+    thing = getattr(module, name)
     signatures = getattr(thing, "__nb_signature__", None)
-    return inspect.cleandoc((signatures[0][1] if signatures else getattr(thing, "__doc__", None)) or "")
+    return inspect.cleandoc((signatures[0][1] if signatures else thing.__doc__) or "")
 
 
 def literal(text: str, indent: str) -> str:

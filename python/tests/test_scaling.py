@@ -69,8 +69,9 @@ def check(output, rows, expected):
 @needs("ray", "pyarrow")
 @pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "an actor is killed"])
 def test_ray(kill, texts, rows, expected, m2, tmp_path):
-    # A driver that knows no cluster starts a local one.
-    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "60"}
+    # A driver that knows no cluster starts a local one. On a busy machine a worker may need more than a minute to start.
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_raylet_start_wait_time_s": "60",
+                   "RAY_worker_register_timeout_seconds": "600"}
     arguments = [m2["model"], texts, tmp_path / "out", "--config", m2["config"], "--actors", 2, "--cpus", 4, "--batch-size", 50]
     for _ in range(5):
         done = run("ray_embed.py", arguments, environment, kill, tmp_path)
