@@ -4,9 +4,23 @@
 // + 8.
 #include "m2bert/ops/backend/cuda/dropout.cuh"
 #include "m2bert/ops/backend/cuda/gelu.cuh"
-#include "m2bert/ops/backend/cuda/store_quad.cuh"
 
 namespace m2bert::ops::cuda {
+
+// Word j of lane q are positions 8 j + 2 q and the next one. Lane q stores positions 8 q to 8 q + 7.
+__device__ __forceinline__ void store_quad(BFloat16* to, uint32_t* words, bool exists) {
+  const int lane = threadIdx.x % 32;
+  auto exchange = [&](uint32_t& low, uint32_t& high, int distance) {
+    const bool upper = lane & distance;
+    const uint32_t received = __shfl_sync(~0u, upper ? low : high, lane ^ distance);
+    (upper ? low : high) = received;
+  };
+  exchange(words[0], words[1], 1);
+  exchange(words[2], words[3], 1);
+  exchange(words[0], words[2], 2);
+  exchange(words[1], words[3], 2);
+  if (exists) *reinterpret_cast<uint4*>(to) = {words[0], words[1], words[2], words[3]};
+}
 
 // The dropout factors of such a tile, where h counts as [T, I]. The 16 rows of a position are in one line, so its constants are those of a
 // line; lane (g, q) computes them for positions 8 g + 2 q and the next one.

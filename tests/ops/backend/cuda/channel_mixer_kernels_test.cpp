@@ -7,7 +7,6 @@
 #include "m2bert/ops/backend/cuda/gated_product_mma.cu"
 #include "m2bert/ops/backend/cuda/gelu.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
-#include "m2bert/ops/backend/cuda/small_product.cu"
 
 #include <gtest/gtest.h>
 
@@ -437,34 +436,6 @@ TEST(CudaEmbeddingNorm, EqualsItsDefinition) {
           expect_rounded(y[size_t(t) * H + h], want, 1e-4, std::to_string(H) + ": " + std::to_string(t) + ", " + std::to_string(h));
         }
       }
-    }
-  }
-}
-
-// Inputs that do not fill a step, positions that do not fill a tile, one step alone; dense and block-diagonal weights.
-TEST(CudaSmallProduct, EqualsItsDefinition) {
-  struct Case {
-    int nb, rows, inputs, T;
-  };
-  for (const auto& c : {Case{1, 64, 776, 72}, {4, 192, 96, 136}, {2, 64, 8, 8}, {1, 128, 40, 264}}) {
-    const auto x = random_values(size_t(c.nb) * c.inputs * c.T, 1, 1), weight = random_values(size_t(c.nb) * c.rows * c.inputs, 1, 2);
-    for (const int tile : {32, 64}) {
-      auto y = unwritten(size_t(c.nb) * c.rows * c.T + 8);
-      const unsigned row_tiles = unsigned(c.nb * c.rows / tile), position_tiles = unsigned((c.T + 2 * tile - 1) / (2 * tile));
-      emulation::launch({row_tiles, position_tiles, 1}, 128, 3 * 32 * 2 * 3 * tile, [&] {
-        if (tile == 32) small_product_32(x.data(), weight.data(), y.data(), c.rows, c.inputs, c.T);
-        else small_product_64(x.data(), weight.data(), y.data(), c.rows, c.inputs, c.T);
-      });
-      for (int r = 0; r < c.nb * c.rows; ++r) {
-        for (int t = 0; t < c.T; t += 1 + c.T / 40) {
-          double want = 0;
-          for (int k = 0; k < c.inputs; ++k) {
-            want += double(to_float(weight[size_t(r) * c.inputs + k])) * to_float(x[(size_t(r / c.rows) * c.inputs + k) * c.T + t]);
-          }
-          expect_rounded(y[size_t(r) * c.T + t], want, 1e-3, std::to_string(c.inputs) + " " + std::to_string(r) + " " + std::to_string(t));
-        }
-      }
-      EXPECT_EQ(to_float(y.back()), 776);  // 777 in bfloat16
     }
   }
 }

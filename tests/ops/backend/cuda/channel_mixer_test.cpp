@@ -7,7 +7,6 @@
 #include "m2bert/ops/backend/backend.h"
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
-#include "m2bert/ops/backend/cuda/product.h"
 #include "tests/ops/near.h"
 
 namespace m2bert::ops::cuda {
@@ -32,17 +31,6 @@ class CudaChannelMixer : public ::testing::TestWithParam<int> {  // of positions
   static mx::array wide(const mx::array& a) { return mx::astype(a, mx::float32); }
   mx::array gated(const mx::array& x) const { return mx::transpose(gelu_gate_fallback(mx::transpose(multiply(wide(up), x, s)), s)); }
 };
-
-TEST_P(CudaChannelMixer, SmallProduct) {
-  const auto h = random({I, T}, 5, mx::bfloat16), dense = narrow(random({3 * H, H + 8}, 6) * mx::array(0.04f));
-  const auto with_bias = random({H + 8, T}, 7, mx::bfloat16);
-  for (const auto& [weight, in] : {std::pair(down, h), {dense, with_bias}}) {
-    const auto y = small_product(weight, in, s);
-    EXPECT_EQ(y.has_value(), T % 8 == 0);
-    if (y) expect_near(*y, multiply(wide(weight), wide(in), s), 4e-3);
-    expect_near(product(weight, in, s), multiply(wide(weight), wide(in), s), 4e-3);
-  }
-}
 
 TEST_P(CudaChannelMixer, GatedProduct) {
   const auto expected = gated(wide(x));
