@@ -201,9 +201,9 @@ void name_kernel_cache() {
 // The threads that build, launch and free graphs allocate much at the same time, which jemalloc does without their waiting for one another.
 // Nothing is different without it but the speed.
 void preload_jemalloc() {
-  const std::string given = variable("LD_PRELOAD");
+  if (std::getenv("LD_PRELOAD") != nullptr) return;  // also an empty one, which says not to
   for (const auto& folder : library_folders(cuda_folder())) {
-    if (!given.empty() || !is_there(folder / "libjemalloc.so.2")) continue;
+    if (!is_there(folder / "libjemalloc.so.2")) continue;
     ::setenv("LD_PRELOAD", (folder / "libjemalloc.so.2").c_str(), 1);
     return;
   }

@@ -66,6 +66,7 @@ void set_device_of(const train::Recipe& recipe, const Globals& globals) {
   require(mx::is_available(device), train::where(recipe.tree, "device"), "gpu, but ", why_no_gpu(),
           ". device=cpu computes on the processor");
   mx::set_default_device(device);
+  if (device == mx::Device::cpu) keep_freed_memory();
 }
 
 }  // namespace m2bert::cli

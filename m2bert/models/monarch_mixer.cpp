@@ -85,7 +85,11 @@ mx::array MonarchSequenceMixer::mix_rows(const mx::array& u, const EncoderContex
     std::optional<ops::CuSeqlens> tight;
     const auto& sequences = unpadding.aligned ? unpadding.aligned->sequences : tight.emplace(unpadding.cu_seqlens);
     if (packed_ && packed_->is_fused_varlen() && pass.allows_packed()) return packed_->varlen(u, sequences);
-    return ops::mixer_block_varlen(u, sequences, weights(), filters(varlen_filter_length(unpadding.max_seqlen), pass));
+    const int L = varlen_filter_length(unpadding.max_seqlen);
+    if (packed_) return ops::mixer_block_varlen(u, sequences, weights(), filters(L, pass));
+    auto rows = u;
+    const auto k = nn::mixer_filters(filter_fn, filter_fn2, L, rows);
+    return ops::mixer_block_varlen(rows, sequences, weights(), k);
   }
   const auto projected = pass.hook("in_linear", in_linear(u));
   auto pad = [&](const mx::array& rows) { return ops::pad_input(rows, unpadding, context.batch, context.seqlen); };

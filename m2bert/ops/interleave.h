@@ -6,9 +6,10 @@
 
 namespace m2bert::ops {
 
-// For work beside a path of large operations, such as the networks of a layer's filters: what reads the side arrays waits for x, and in the
-// backward pass what reads the gradient of x waits for the gradients of the side arrays. MLX would otherwise do all such work of a model at
-// the beginning and at the end. Returns x and the side arrays, with their values and without copies.
+// For work beside a path of large operations, such as the networks of a layer's filters: what reads the side arrays is launched after x,
+// and in the backward pass what reads the gradient of x after the gradients of the side arrays. MLX would otherwise launch all such work of
+// a model at the beginning and at the end. It is the order of launching alone: in a GPU's graph they may still run at once. Returns x and
+// the side arrays, with their values and without copies.
 std::vector<mx::array> interleave(const mx::array& x, const std::vector<mx::array>& side);
 
 }  // namespace m2bert::ops

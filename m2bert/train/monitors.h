@@ -20,7 +20,7 @@ class Monitor {
  public:
   virtual ~Monitor() = default;
   virtual void after_step(const StepReport& step, Record& record) = 0;
-  virtual bool reads_gradient() const { return false; }  // its arrays
+  virtual bool reads_gradient() const { return false; }  // whether it needs StepReport::gradient.arrays
 };
 
 // speed_monitor: batches, samples and tokens a second over the last `window` steps, of all processes and of one (throughput/device/...),

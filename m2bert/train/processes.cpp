@@ -21,9 +21,9 @@ using Clock = std::chrono::steady_clock;
 // Smaller arrays are sent together: a message each would cost more than their bytes.
 constexpr size_t kSmall = 1 << 16;
 
-// Arrays that are summed together on a GPU. A launch copies as many into one, and a collective operation for each would cost the host more
-// than their bytes the GPU.
-constexpr size_t kBucket = 32;
+// Arrays that are summed together on a GPU: a launch copies one more into one. Launching a collective operation for each would take the
+// host longer than the transfer takes the GPU.
+constexpr size_t kBucket = 31;
 
 // Seconds that a process which was asked to stop waits for the others.
 constexpr double kPatience = 60;
@@ -98,26 +98,24 @@ void Processes::sum_arrays(nn::Arrays& arrays) const {
   mx::eval(arrays);
 }
 
-// Each sum depends on the one before: in graphs of the device, operations without a dependency run in any order, which must be the same for
-// all processes.
+// In a graph of a GPU, operations that share no buffer run in any order, or at once. That of the sums must be the same for all processes,
+// so a value of each one is among the values of the next.
 void Processes::sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const {
   if (size() == 1) return;
-  auto next = [&](const mx::array& a) {
-    last = sum(last ? mx::depends({a}, {*last})[0] : a);
-    return *last;
-  };
   std::vector<mx::array*> bucket;
   auto sum_bucket = [&] {
     nn::Arrays values;
     std::vector<mx::Shape> shapes;
     for (const auto* a : bucket) values.push_back(*a), shapes.push_back(a->shape());
-    const auto sums = ops::unflatten(next(ops::flatten_together(values)), shapes);
+    if (last) values.push_back(mx::slice(*last, {0}, {1}));
+    last = sum(ops::flatten_together(values));
+    const auto sums = ops::unflatten(*last, shapes);
     for (size_t i = 0; i < bucket.size(); ++i) *bucket[i] = sums[i];
     bucket.clear();
   };
   for (auto& a : std::views::reverse(arrays)) {
-    if (a.dtype() != mx::float32) a = next(a);
-    else bucket.push_back(&a);
+    if (a.size() == 0) continue;
+    bucket.push_back(&a);
     if (bucket.size() == kBucket) sum_bucket();
   }
   if (!bucket.empty()) sum_bucket();

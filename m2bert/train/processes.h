@@ -42,9 +42,9 @@ class Processes {
   // Throws ProcessLost when one is gone, and ProcessTimeout after the timeout, or a minute after a signal (io/interrupt.h). Arrays that
   // were evaluated before can still be read and saved then.
   void sum_arrays(nn::Arrays& arrays) const;
-  // The sums in MLX's graph, of arrays that may be lazy. The device computes them one after the other, those of the last arrays first, as a
-  // backward pass makes gradients, and after `last`, which becomes the last one of them. wait_for() waits for sums and throws like
-  // sum_arrays, where reading one would wait without end.
+  // The sums in MLX's graph of float32 arrays, which may be lazy. The device computes them one after the other, those of the last arrays
+  // first, as a backward pass makes gradients, and after `last`, which becomes the last one of them. wait_for() waits for sums and throws
+  // like sum_arrays, where reading one would wait without end.
   void sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const;
   void wait_for(const nn::Arrays& sums) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;

@@ -33,12 +33,6 @@ void accumulate(nn::Arrays& sum, nn::Arrays grads) {
   ops::axpby(to, grads, 1, 1);
 }
 
-nn::Arrays values_of(const std::vector<mx::array*>& arrays) {
-  nn::Arrays values;
-  for (const auto* a : arrays) values.push_back(*a);
-  return values;
-}
-
 double sum_of(nn::Arrays& losses) {
   double sum = 0;
   for (auto& loss : losses) sum += double(loss.item<float>());
@@ -69,12 +63,9 @@ std::optional<Step::Microbatch> Step::microbatch(const data::Batch& batch, int64
 }
 
 // A float32 scalar.
-mx::array Step::share_of(const Microbatch& m, const StartedGradient& whole) const {
-  const bool by_task = options_.weighting == Weighting::task;
-  const int64_t part = by_task ? m.weight : m.rows / task_.rows_per_sample();
-  if (!whole.counts) return mx::array(float(double(part) / double(by_task ? whole.gradient.weight : whole.gradient.samples)));
-  const auto all = mx::take(*whole.counts, by_task ? 2 : 0);
-  return mx::array(float(part)) / mx::astype(all, mx::float32);
+mx::array Step::share_of(const Microbatch& m, const Gradient& whole) const {
+  if (options_.weighting == Weighting::task) return mx::array(float(double(m.weight) / double(whole.weight)));
+  return mx::array(float(double(m.rows / task_.rows_per_sample()) / double(whole.samples)));
 }
 
 mx::array Step::loss(const Microbatch& m, const mx::array& share) {
@@ -127,36 +118,12 @@ std::future<void> Step::building(std::function<void()> build) {
 }
 
 bool Step::defers_loss() const {
-  return !task_.whole_batch() && options_.defers_loss.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
+  return processes_.size() == 1 && !task_.whole_batch() &&
+         options_.defers_loss.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
 }
 
-// A gradient with the counts of all processes, which for a deferred one the device adds up. nullopt if a process was asked to stop.
-std::optional<StartedGradient> Step::counted(const data::Batch& batch) {
-  const std::vector<int64_t> own{batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length,
-                                 task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0};
-  StartedGradient started;
-  if (processes_.size() > 1 && defers_loss()) {
-    nn::Arrays counts{mx::array(own.data(), {int(own.size())}, mx::int64)};
-    processes_.sum_lazily(counts, last_sum_);
-    started.counts = counts[0];
-    return started;
-  }
-  const auto totals = processes_.sum_counts(own);
-  if (totals[3] > 0) return std::nullopt;
-  started.gradient = {.samples = totals[0], .tokens = totals[1], .weight = totals[2]};
-  return started;
-}
-
-// The end of the graph of a deferred gradient: sums over all processes, and the square of the norm.
-void Step::sum_lazily(StartedGradient& started) {
-  if (processes_.size() > 1) {
-    auto loss = mx::array(0.0f);
-    for (const auto& part : started.losses) loss = loss + part;
-    started.losses = {loss};
-    processes_.sum_lazily(started.gradient.arrays, last_sum_);
-    processes_.sum_lazily(started.losses, last_sum_);
-  }
-  started.sum_of_squares = ops::sum_of_squares(started.gradient.arrays);
+bool Step::sums_in_graph() const {
+  return processes_.size() > 1 && options_.sums_in_graph.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
 }
 
 std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
@@ -166,89 +133,90 @@ std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number,
 }
 
 std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
-  auto started = counted(batch);
-  if (!started) return std::nullopt;
-  auto& g = started->gradient;
+  const auto totals = processes_.sum_counts({batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length,
+                                             task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0});
+  if (totals[3] > 0) return std::nullopt;
+  StartedGradient started;
+  auto& g = started.gradient;
+  g.samples = totals[0], g.tokens = totals[1], g.weight = totals[2];
   if (const auto* whole = task_.whole_batch()) {
     auto found = whole_batch_gradient(*whole, batch, number, std::move(g));
     if (!found) return std::nullopt;
     g = std::move(*found);
     return started;
   }
-  const bool defers = defers_loss(), stops_between = !defers || processes_.size() == 1;
+  const bool defers = defers_loss(), in_graph = sums_in_graph();
   bool stop = false;
+  std::future<void> ahead;
   for (auto now = microbatch(batch, number, 0); now && !stop;) {
     const auto following = microbatch(batch, number, now->first + now->rows);
-    auto part = graph(*now, share_of(*now, *started));
-    started->losses.push_back(part.value);
+    auto part = graph(*now, share_of(*now, g));
+    started.losses.push_back(part.value);
     auto all = part.grads;
     all.push_back(part.value);
-    if (defers && !following && g.arrays.empty()) {  // the whole batch: its sums are in the same graph
-      g.arrays = std::exchange(part.grads, {});
-      sum_lazily(*started);
-      all = g.arrays;
-      all.insert(all.end(), {started->losses[0], *started->sum_of_squares});
+    const bool is_whole = !following && g.arrays.empty();
+    if (defers && is_whole) {
+      started.sum_of_squares = ops::sum_of_squares(part.grads);  // in the same graph
+      all.push_back(*started.sum_of_squares);
     }
-    auto ahead = building([&] {
-      build_ahead([&] {
+    ahead = building([&, following] {
+      build_ahead([&, following] {
         const data::Batch* next_batch = following || !next ? nullptr : next();
         return next_batch ? microbatch(*next_batch, number + 1, 0) : following;
       });
     });
-    mx::async_eval(all);
-    ahead.get();
-    if (!defers) mx::eval(all);
+    if (!(in_graph && is_whole)) {
+      mx::async_eval(all);
+      ahead.get();
+      if (!defers) mx::eval(all);
+    }
     all.clear();
-    if (!part.grads.empty()) accumulate(g.arrays, std::move(part.grads));
-    stop = stops_between && io::interrupted();
+    accumulate(g.arrays, std::move(part.grads));
+    stop = io::interrupted();
     now = following;
   }
-  if (stops_between && processes_.any(stop)) return std::nullopt;
+  if (!in_graph && processes_.any(stop)) return std::nullopt;
   if (g.arrays.empty()) {
     for (const auto& p : optimizer_.parameters()) g.arrays.push_back(mx::zeros_like(*p.array));
   }
+  if (in_graph) {
+    auto summed = sum_in_graph(std::move(g), started.losses, stop, std::move(ahead));
+    if (!summed) return std::nullopt;
+    return StartedGradient{std::move(*summed)};
+  }
   if (!defers) {
-    g.loss = processes_.sum_value(sum_of(started->losses));
+    g.loss = processes_.sum_value(sum_of(started.losses));
     sum_over_processes(g);
-  } else if (!started->is_deferred()) {
-    sum_lazily(*started);
-    auto all = g.arrays;
-    all.insert(all.end(), started->losses.begin(), started->losses.end());
-    all.push_back(*started->sum_of_squares);
-    mx::async_eval(all);
+  } else if (!started.is_deferred()) {
+    started.sum_of_squares = ops::sum_of_squares(g.arrays);
+    mx::async_eval({*started.sum_of_squares});
   }
   return started;
 }
 
-// Parameters and moments.
-std::vector<mx::array*> Step::trained() const {
-  std::vector<mx::array*> all;
-  for (const auto& p : optimizer_.parameters()) all.push_back(p.array);
-  for (const auto& p : optimizer_.state()) all.push_back(p.array);
-  return all;
-}
-
-void Step::restore(const StartedGradient& started) {
-  if (!started.gradient.updated) return;
-  const auto all = trained();
-  for (size_t i = 0; i < all.size(); ++i) *all[i] = started.before[i];
-  optimizer_.set_steps(optimizer_.steps() - 1);
+// The sums over all processes of the gradients, which may be lazy, of the losses, and of whether a process was asked to stop: then nullopt.
+// ahead: what to wait for in the meantime.
+std::optional<Gradient> Step::sum_in_graph(Gradient g, const nn::Arrays& losses, bool stop, std::future<void> ahead) {
+  auto loss = mx::array(0.0f);
+  for (const auto& part : losses) loss = loss + part;
+  auto all = g.arrays;
+  all.insert(all.begin(), mx::concatenate({mx::reshape(loss, {1}), mx::array({stop ? 1.0f : 0.0f})}));  // the last one in the order of sums
+  processes_.sum_lazily(all, last_sum_);
+  g.arrays.assign(all.begin() + 1, all.end());
+  auto squares = ops::sum_of_squares(g.arrays);
+  all.push_back(squares);
+  mx::async_eval(all);
+  if (ahead.valid()) ahead.get();
+  processes_.wait_for({all[0], squares});
+  if (mx::take(all[0], 1).item<float>() > 0) return std::nullopt;
+  g.loss = double(mx::take(all[0], 0).item<float>());
+  g.norm = std::sqrt(double(squares.item<float>()));
+  return g;
 }
 
 Gradient Step::finish(StartedGradient started) {
   auto& g = started.gradient;
   if (!started.is_deferred()) return std::move(g);
-  if (started.counts) {
-    try {
-      processes_.wait_for({*started.counts, started.losses[0], *started.sum_of_squares});
-    } catch (const ProcessLost&) {
-      restore(started);
-      throw;
-    }
-    const auto* counts = started.counts->data<int64_t>();
-    g.samples = counts[0], g.tokens = counts[1], g.weight = counts[2];
-    g.stops = counts[3] > 0;
-  }
   g.loss = sum_of(started.losses);
   g.norm = std::sqrt(double(started.sum_of_squares->item<float>()));
   if (g.updated && !g.finite()) optimizer_.set_steps(optimizer_.steps() - 1);
@@ -342,7 +310,6 @@ void Step::update(Gradient& gradient, double factor) { optimizer_.step(gradient.
 void Step::update(StartedGradient& started, double factor) {
   auto loss = mx::array(0.0f);
   for (const auto& part : started.losses) loss = loss + part;
-  if (started.counts) started.before = values_of(trained());
   optimizer_.step(started.gradient.arrays, factor, options_.clipping, started.sum_of_squares.value(), loss);
   started.gradient.updated = true;
 }

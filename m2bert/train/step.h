@@ -28,8 +28,10 @@ struct StepOptions {
   // thread builds it afterwards. nullopt: on a GPU, where launching takes long.
   std::optional<bool> builds_on_thread = {};
   // Whether start() leaves the gradient to the device, so that the update and the next step are launched before its loss is known. nullopt:
-  // on a GPU. Not for losses of the whole batch.
+  // on a GPU. For one process only, and not for losses of the whole batch.
   std::optional<bool> defers_loss = {};
+  // Whether the gradients of several processes are summed in the graph of the backward pass. nullopt: on GPUs.
+  std::optional<bool> sums_in_graph = {};
 };
 
 struct Gradient {
@@ -39,17 +41,14 @@ struct Gradient {
   int64_t weight = 0;    // the task's
   nn::Arrays arrays;     // in the order of the optimizer's parameters
   bool updated = false;  // Step::update() was called before it was known
-  bool stops = false;    // a process was asked to stop before the step, which is complete all the same
   bool finite() const;
 };
 
 // A gradient that may still be computed: the host knows its loss and norm after Step::finish().
 struct StartedGradient {
   Gradient gradient;
-  nn::Arrays losses = {};                        // of the microbatches, or their sum over all processes: scalars
-  std::optional<mx::array> counts = {};          // of several processes: samples, tokens, weight, those asked to stop
+  nn::Arrays losses = {};                        // of the microbatches: scalars
   std::optional<mx::array> sum_of_squares = {};  // of gradient.arrays, where loss and norm are not known
-  nn::Arrays before = {};                        // parameters and moments before the update, which needs the other processes
   bool is_deferred() const { return sum_of_squares.has_value(); }
 };
 
@@ -69,7 +68,6 @@ class Step {
   // gradient() in two parts. Between them the update and the start of the next step can be launched, so that the device never waits for the
   // host.
   std::optional<StartedGradient> start(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
-  // Throws ProcessLost as Processes does. Parameters and moments have the values from before the update then.
   Gradient finish(StartedGradient started);
   // The update of a deferred gradient. If its loss or norm turns out to be NaN or infinite, parameters and moments keep their values.
   void update(StartedGradient& started, double factor);
@@ -98,7 +96,7 @@ class Step {
 
   mx::array key_of(const data::Batch& batch, int first, int64_t number) const;
   std::optional<Microbatch> microbatch(const data::Batch& batch, int64_t number, int first) const;
-  mx::array share_of(const Microbatch& m, const StartedGradient& whole) const;
+  mx::array share_of(const Microbatch& m, const Gradient& whole) const;
   mx::array loss(const Microbatch& m, const mx::array& share);
   nn::ValueAndGrad graph(const Microbatch& m, const mx::array& share);
   void build_ahead(const std::function<std::optional<Microbatch>()>& next);
@@ -106,10 +104,8 @@ class Step {
   mx::array embed(const tasks::BatchLoss& task, const data::Batch& batch, int piece, int64_t number);
   std::optional<Gradient> whole_batch_gradient(const tasks::BatchLoss& task, const data::Batch& batch, int64_t number, Gradient gradient);
   bool defers_loss() const;
-  std::optional<StartedGradient> counted(const data::Batch& batch);
-  void sum_lazily(StartedGradient& started);
-  std::vector<mx::array*> trained() const;
-  void restore(const StartedGradient& started);
+  bool sums_in_graph() const;
+  std::optional<Gradient> sum_in_graph(Gradient gradient, const nn::Arrays& losses, bool stop, std::future<void> ahead);
   data::Batch labels_of_all(const data::Batch& batch) const;
   void sum_over_processes(Gradient& gradient) const;
 
@@ -117,7 +113,7 @@ class Step {
   const tasks::Task& task_;
   optim::AdamW& optimizer_;
   const Processes& processes_;
-  std::optional<mx::array> last_sum_;  // over all processes, of a deferred gradient
+  std::optional<mx::array> last_sum_;  // over all processes, of the last gradient
   StepOptions options_;
   std::optional<GraphAhead> ahead_;
 };

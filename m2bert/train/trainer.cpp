@@ -52,7 +52,7 @@ void Trainer::resume(const RunState& state) {
 TrainingEnd Trainer::fit() {
   start_ = Clock::now();
   paused_ = 0;
-  now_.reset(), next_.reset(), ahead_.reset();
+  current_.reset(), next_.reset(), ahead_.reset();
   error_ = nullptr;
   parts_.data.seek(position_);
   try {
@@ -65,8 +65,7 @@ TrainingEnd Trainer::fit() {
 
 TrainingEnd Trainer::loop() {
   if (evaluation_due_) evaluate();
-  bool stops = false;
-  while (!finished() && !stops && start()) {
+  while (!finished() && start()) {
     const auto before = time_;
     auto gradient = finish();
     if (passes_guard(gradient)) {
@@ -75,11 +74,9 @@ TrainingEnd Trainer::loop() {
       if (interval_passed(options_.eval_interval, options_.length, before, time_)) evaluate();
       if (interval_passed(options_.save_interval, options_.length, before, time_)) save();
     }
-    now_ = std::exchange(next_, std::nullopt);
-    stops = gradient.stops;
-    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    current_ = std::exchange(next_, std::nullopt);
+    if (error_ && !finished()) std::rethrow_exception(std::exchange(error_, nullptr));
   }
-  if (now_ && now_->started) parts_.step.finish(*std::exchange(now_->started, std::nullopt));  // the other processes take part in it
   if (!finished()) {
     save();
     return TrainingEnd::stopped;
@@ -89,35 +86,29 @@ TrainingEnd Trainer::loop() {
   return io::interrupted() ? TrainingEnd::stopped : TrainingEnd::finished;
 }
 
-// Starts the gradient of the next batch unless it is under way. False if a process was asked to stop. Of several, all know only after the
-// step which was under way then.
+// Starts the gradient of the next batch unless it is under way. False if a process was asked to stop: what is under way is dropped.
 bool Trainer::start() {
-  if (parts_.processes.size() == 1 && io::interrupted()) return false;
-  if (!now_) now_.emplace(InFlight{next_batch(), std::nullopt});
-  if (!now_->started) now_->started = parts_.step.start(now_->batch, attempts_, [this] { return look_ahead(1); });
-  return now_->started.has_value();
+  if (current_ && current_->started && io::interrupted()) return false;
+  if (!current_) current_.emplace(InFlight{next_batch(), std::nullopt});
+  if (!current_->started) current_->started = parts_.step.start(current_->batch, attempts_, [this] { return fetch_ahead(1); });
+  return current_->started.has_value();
 }
 
-// Waits for the gradient. Where the device decides whether it is finite, and no other reason is against its update, the update and the next
-// step are launched before.
+// Waits for the gradient. Where it is deferred, and only a loss that is not finite can be a reason against its update, the update and the
+// next step are launched before.
 Gradient Trainer::finish() {
-  if (now_->started->is_deferred() && !parts_.guard.may_reject_spikes()) {
+  if (current_->started->is_deferred() && !parts_.guard.may_reject_spikes()) {
     can_save_ = false;
     launch_update();
     start_next();
   }
-  try {
-    return parts_.step.finish(*std::exchange(now_->started, std::nullopt));
-  } catch (const ProcessLost&) {
-    can_save_ = true;
-    throw;
-  }
+  return parts_.step.finish(*std::exchange(current_->started, std::nullopt));
 }
 
 void Trainer::launch_update() {
-  parts_.step.update(*now_->started, schedule_.factor(time_));
+  parts_.step.update(*current_->started, schedule_.factor(time_));
   const auto reads = [](const auto& monitor) { return monitor->reads_gradient(); };
-  if (std::ranges::none_of(parts_.monitors, reads)) now_->started->gradient.arrays.clear();
+  if (std::ranges::none_of(parts_.monitors, reads)) current_->started->gradient.arrays.clear();
 }
 
 // An error waits until this step is complete. A batch that is not started has its turn later.
@@ -125,7 +116,7 @@ void Trainer::start_next() {
   if (!ahead_ || !ahead_->batch) return;
   next_.emplace(InFlight{std::move(*std::exchange(ahead_, std::nullopt)->batch), std::nullopt});
   try {
-    next_->started = parts_.step.start(next_->batch, attempts_ + 1, [this] { return look_ahead(2); });
+    next_->started = parts_.step.start(next_->batch, attempts_ + 1, [this] { return fetch_ahead(2); });
   } catch (...) {
     error_ = std::current_exception();
   }
@@ -144,14 +135,15 @@ data::Batch Trainer::next_batch() {
   }
 }
 
-// The batch that comes `batches` after the last one that counts. Null if there is none, at the end of the run and of an epoch, where the
-// data begin anew. Errors wait for the batch's turn.
-const data::Batch* Trainer::look_ahead(int batches) {
-  const bool ends_epoch = int64_t(position_.samples) + batches * options_.global_batch >= options_.samples_per_epoch;
+// The batch that follows those under way, of which there are so many. Null if there is none, at the end of the run and of an epoch, where
+// the data begin anew. Errors wait for the batch's turn.
+const data::Batch* Trainer::fetch_ahead(int under_way) {
+  const int64_t samples = under_way * options_.global_batch;
   auto then = time_;
-  then.batch += batches;
-  if (ends_epoch || options_.length.reached(then)) return nullptr;
-  ahead_ = fetch();
+  then.batch += under_way;
+  then.sample += samples;
+  if (int64_t(position_.samples) + samples >= options_.samples_per_epoch || options_.length.reached(then)) return nullptr;
+  if (!ahead_) ahead_ = fetch();  // it is there already if a step is started again
   return ahead_->batch ? &*ahead_->batch : nullptr;
 }
 

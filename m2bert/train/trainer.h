@@ -84,7 +84,7 @@ class Trainer {
     std::exception_ptr error;
   };
 
-  // A batch whose gradient was started, if it is not to be started anew.
+  // A batch of the loop. Its gradient is not there before it is started, and no longer once the run went back to other weights.
   struct InFlight {
     data::Batch batch;
     std::optional<StartedGradient> started;
@@ -96,7 +96,7 @@ class Trainer {
   Gradient finish();
   void launch_update();
   data::Batch next_batch();
-  const data::Batch* look_ahead(int batches);
+  const data::Batch* fetch_ahead(int under_way);
   Fetched fetch();
   bool passes_guard(const Gradient& gradient);
   void update(Gradient& gradient);
@@ -119,11 +119,11 @@ class Trainer {
   optim::Timestamp time_;
   data::DataPosition position_;
   int64_t attempts_ = 0;
-  std::optional<InFlight> now_, next_;  // the batch of this step; the one after it, started early
-  std::exception_ptr error_;            // of the early start
-  std::optional<Fetched> ahead_;        // the batch after those, fetched before its turn
-  double seconds_before_ = 0;           // of earlier sessions
-  double paused_ = 0;                   // seconds of this session spent on evaluations and checkpoints
+  std::optional<InFlight> current_, next_;  // the batch of this step; the one after it, started early
+  std::exception_ptr error_;                // of the early start
+  std::optional<Fetched> ahead_;            // the batch after those, fetched before its turn
+  double seconds_before_ = 0;               // of earlier sessions
+  double paused_ = 0;                       // seconds of this session spent on evaluations and checkpoints
   std::chrono::steady_clock::time_point start_;
   std::optional<optim::Timestamp> saved_at_, evaluated_at_;
   bool evaluation_due_ = false;

@@ -28,14 +28,16 @@ struct Source : data::BatchSource {
   int drawn = 0, calls = 0, fails_at = 0, ends_at = 0;
 };
 
-// The loss is NaN for the batches with these input_ids.
+// The loss is NaN for the batches with these input_ids, at most so often.
 struct BrokenAtTimes : tasks::MaskedLM {
   using MaskedLM::MaskedLM;
   mx::array loss(const models::Model& model, const data::Batch& batch, int first, int rows, nn::Pass& pass) const override {
     const auto loss = MaskedLM::loss(model, batch, first, rows, pass);
-    return broken == batch.input_ids ? loss * mx::array(NAN) : loss;
+    if (fails_with == batch.input_ids) fail("no loss");
+    return broken == batch.input_ids && times-- > 0 ? loss * mx::array(NAN) : loss;
   }
-  std::vector<int32_t> broken;
+  std::vector<int32_t> broken, fails_with;
+  mutable int times = 1000;
 };
 
 StepOptions deferred() {
@@ -44,8 +46,9 @@ StepOptions deferred() {
   return o;
 }
 
-TrainerOptions options_of(const std::string& duration) {
+TrainerOptions options_of(const std::string& duration, const std::string& save_interval) {
   TrainerOptions o;
+  o.save_interval = optim::parse_time(save_interval, "");
   o.length = {optim::parse_time(duration, ""), kEpoch};
   o.samples_per_epoch = kEpoch * kRows;
   o.global_batch = kRows;
@@ -53,11 +56,13 @@ TrainerOptions options_of(const std::string& duration) {
 }
 
 struct Made : TinyModel {
-  explicit Made(const std::string& duration, const LossGuardOptions& guard = {}, const StepOptions& options = {})
+  explicit Made(const std::string& duration, const LossGuardOptions& guard = {}, const StepOptions& options = {},
+                RunFolder* folder = nullptr, const std::string& save_interval = "1000ba")
       : TinyModel(options, 0.1),
         own_task(model.config()),
         own_step(model, own_task, optimizer, processes, options),
-        trainer({{model, optimizer}, own_task, own_step, source, {}, processes, LossGuard(guard)}, options_of(duration)) {}
+        trainer({{model, optimizer}, own_task, own_step, source, {}, processes, LossGuard(guard), {}, {}, folder},
+                options_of(duration, save_interval)) {}
   BrokenAtTimes own_task;
   Step own_step;
   Source source;
@@ -121,17 +126,19 @@ TEST(Trainer, SkipsBatches) {
   expect_same_weights(run, plain);
 }
 
+std::vector<int32_t> input_ids_of(int batch) {
+  FixedBatches source(trainlog() / "inputs.safetensors", 0, 1);
+  for (int i = 0; i < batch; ++i) source.next();
+  return source.next()->input_ids;
+}
+
 // A batch whose loss is NaN is left out, also where its update and the next step were launched before the loss was known.
 TEST(Trainer, SkipsBatchesWithoutALoss) {
   LossGuardOptions guard;
   guard.on_nan = Reaction::skip;
-  FixedBatches source(trainlog() / "inputs.safetensors", 0, 1);
-  source.next();
-  source.next();
-  const auto third = *source.next();
   Made plain("7ba", guard), run("7ba", guard, deferred());
   for (auto* made : {&plain, &run}) {
-    made->own_task.broken = third.input_ids;
+    made->own_task.broken = input_ids_of(2);
     EXPECT_EQ(made->trainer.fit(), TrainingEnd::finished);
     EXPECT_EQ(made->optimizer.steps(), 7);
     EXPECT_EQ(made->trainer.time().batch, 7);
@@ -141,13 +148,60 @@ TEST(Trainer, SkipsBatchesWithoutALoss) {
   expect_same_weights(run, plain);
 }
 
+// The step that was started early had other weights; its batch and the one after it are still there, also at the end of an epoch.
+TEST(Trainer, RollsBack) {
+  LossGuardOptions guard;
+  guard.on_nan = Reaction::roll_back;
+  for (const int batch : {1, 2, 3}) {
+    std::vector<std::unique_ptr<Made>> both;
+    for (const auto& options : {StepOptions{}, deferred()}) {
+      const test::Scratch scratch;
+      RunFolder folder(scratch / "run", -1);
+      auto& made = *both.emplace_back(std::make_unique<Made>("7ba", guard, options, &folder, "1ba"));
+      made.own_task.broken = input_ids_of(batch);
+      made.own_task.times = 1;
+      EXPECT_EQ(made.trainer.fit(), TrainingEnd::finished);
+      EXPECT_EQ(made.optimizer.steps(), 7);
+    }
+    EXPECT_EQ(both[0]->source.calls, both[1]->source.calls);
+    expect_same_weights(*both[0], *both[1]);
+  }
+}
+
+// What was saved in the middle of a run, while the next step was under way, is the state of that batch.
+TEST(Trainer, SavesBetweenSteps) {
+  const test::Scratch scratch;
+  RunFolder folder(scratch / "run", -1);
+  Made run("6ba", {}, deferred(), &folder, "2ba"), resumed("6ba", {}, deferred());
+  EXPECT_EQ(run.trainer.fit(), TrainingEnd::finished);
+  ASSERT_EQ(folder.checkpoints().size(), 3U);
+  golden::fs::remove(folder.checkpoints()[0]);
+  golden::fs::remove(folder.checkpoints()[0]);
+  const auto state = folder.load_latest({resumed.model, resumed.optimizer});
+  ASSERT_TRUE(state.has_value());
+  EXPECT_EQ(state->time.batch, 2);
+  EXPECT_EQ(resumed.optimizer.steps(), 2);
+  resumed.trainer.resume(*state);
+  EXPECT_EQ(resumed.trainer.fit(), TrainingEnd::finished);
+  expect_same_weights(run, resumed);
+}
+
+// An error of the step that was started early comes when this one is complete.
+TEST(Trainer, ErrorsOfTheNextStepWaitForTheirTurn) {
+  for (const auto& options : {StepOptions{}, deferred()}) {
+    Made run("6ba", {}, options), plain("6ba");
+    run.own_task.fails_with = input_ids_of(2);
+    EXPECT_EQ(test::error_of([&] { run.trainer.fit(); }), "no loss");
+    EXPECT_EQ(run.trainer.time().batch, 2);
+    train_plainly(plain, 2);
+    expect_same_weights(run, plain);
+  }
+}
+
 TEST(Trainer, StopsBeforeTheUpdateOfANaN) {
   Made plain("7ba"), run("7ba", {}, deferred());
-  FixedBatches source(trainlog() / "inputs.safetensors", 0, 1);
-  source.next();
-  const auto second = *source.next();
   for (auto* made : {&plain, &run}) {
-    made->own_task.broken = second.input_ids;
+    made->own_task.broken = input_ids_of(1);
     EXPECT_PRED2(test::has, test::error_of([&] { made->trainer.fit(); }), "batch 2: loss nan");
     EXPECT_EQ(made->optimizer.steps(), 1);
   }

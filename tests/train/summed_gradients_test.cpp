@@ -1,4 +1,4 @@
-// Deferred gradients of two processes, which this program starts of itself, over the ring of MLX.
+// Gradients of two processes, which this program starts of itself, summed in the graph of the backward pass as on GPUs, over MLX's ring.
 #include <netinet/in.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -37,14 +37,14 @@ int free_port() {
 
 StepOptions options_of(Weighting weighting, int rows) {
   StepOptions o;
-  o.defers_loss = true;
+  o.sums_in_graph = true;
   o.weighting = weighting;
   o.microbatch_rows = rows;
   o.clipping = {optim::ClipBy::norm, 0.5};
   return o;
 }
 
-// Steps as a trainer takes them: the update and the next step are launched before the loss is known. The losses, norms and counts.
+// The losses, norms and counts of a few steps.
 std::vector<double> train(TinyModel& made, const Processes& processes, const StepOptions& options) {
   FixedBatches source(trainlog() / "inputs.safetensors", processes.rank(), processes.size());
   std::vector<data::Batch> batches;
@@ -54,21 +54,16 @@ std::vector<double> train(TinyModel& made, const Processes& processes, const Ste
   std::fill_n(labels.begin(), processes.size() == 1 ? labels.size() / 2 : processes.rank() == 0 ? labels.size() : 0, -100);
   Step step(made.model, made.task, made.optimizer, processes, options);
   std::vector<double> found;
-  auto now = *step.start(batches[0], 0, [&] { return &batches[1]; });
   for (int i = 0; i < kSteps; ++i) {
-    EXPECT_TRUE(now.is_deferred());
-    step.update(now, 1);
-    std::optional<StartedGradient> next;
-    if (i + 1 < kSteps) next = step.start(batches[size_t(i) + 1], i + 1);
-    const auto gradient = step.finish(std::move(now));
+    auto gradient = *step.gradient(batches[size_t(i)], i, [&] { return i + 1 < kSteps ? &batches[size_t(i) + 1] : nullptr; });
+    step.update(gradient, 1);
     found.insert(found.end(), {gradient.loss, gradient.norm, double(gradient.samples), double(gradient.tokens), double(gradient.weight)});
-    if (next) now = std::move(*next);
   }
   return found;
 }
 
 // A process of the test below.
-TEST(DeferredProcesses, DISABLED_OneOfTwo) {
+TEST(SummedGradients, DISABLED_OneOfTwo) {
   const golden::fs::path folder = std::getenv(kFolder);
   const auto processes = join_processes(60);
   ASSERT_EQ(processes.size(), 2);
@@ -85,7 +80,7 @@ TEST(DeferredProcesses, DISABLED_OneOfTwo) {
   }
 }
 
-TEST(DeferredProcesses, TwoEqualOne) {
+TEST(SummedGradients, TwoEqualOne) {
   if (mx::default_device() != mx::Device(mx::Device::cpu)) GTEST_SKIP() << "the ring is for CPUs";
   const test::Scratch scratch;
   scratch.put("hosts.json", "[[\"127.0.0.1:" + std::to_string(free_port()) + "\"], [\"127.0.0.1:" + std::to_string(free_port()) + "\"]]");
@@ -94,7 +89,7 @@ TEST(DeferredProcesses, TwoEqualOne) {
   std::vector<pid_t> children;
   for (const char* rank : {"0", "1"}) {
     ::setenv("MLX_RANK", rank, 1);
-    std::vector<std::string> words{"test_train", "--gtest_also_run_disabled_tests", "--gtest_filter=DeferredProcesses.DISABLED_OneOfTwo"};
+    std::vector<std::string> words{"test_train", "--gtest_also_run_disabled_tests", "--gtest_filter=SummedGradients.DISABLED_OneOfTwo"};
     std::vector<char*> arguments;
     for (auto& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
