@@ -26,6 +26,15 @@ mx::array attend_rows(const std::vector<mx::array>& qkv, int heads, const Encode
   return mx::reshape(y, qkv[0].shape());
 }
 
+// The same of the packed layer's result, [nnz, 3 H].
+mx::array attend_rows(const mx::array& qkv, int heads, const EncoderContext& context) {
+  const int rows = qkv.shape(0), H = qkv.shape(1) / 3;
+  ops::AttentionOptions options;
+  if (context.alibi) options.alibi_slopes = ops::alibi_slopes(heads);
+  const auto y = ops::attention_varlen_qkv(mx::reshape(qkv, {rows, 3, heads, H / heads}), context.unpadding->cu_seqlens, options);
+  return mx::reshape(y, {rows, H});
+}
+
 // One query for each sequence, its first token: q [B, H]; k and v as the layer has them.
 mx::array attend_first(const mx::array& q, const mx::array& k, const mx::array& v, int heads, const EncoderContext& context) {
   const int B = q.shape(0), d = q.shape(1) / heads;
@@ -57,7 +66,7 @@ mx::array UnpadSelfAttention::operator()(const mx::array& rows, const EncoderCon
   const auto& unpadding = *context.unpadding;
   // With holes between the tokens of a sequence, distances between rows are not ALiBi's distances.
   if (packed_ && pass.allows_packed() && unpadding.contiguous) {
-    return (*packed_->out)(attend_rows(mx::split((*packed_->qkv)(rows), 3, 1), heads_, context), rows);
+    return (*packed_->out)(attend_rows((*packed_->qkv)(rows), heads_, context), rows);
   }
   auto qkv = mx::split(ops::pad_input(pass.hook("qkv", Wqkv(rows)), unpadding, context.batch, context.seqlen), 3, 2);
   auto mixed = attend(qkv[0], qkv[1], qkv[2], heads_, context, attention_dropout_, pass);
@@ -98,9 +107,10 @@ PaddedSelfAttention::PaddedSelfAttention(const Config& c)
 
 mx::array PaddedSelfAttention::operator()(const mx::array& x, const EncoderContext& context, nn::Pass& pass) const {
   if (packed_ && pass.allows_packed()) {
-    const auto qkv = mx::split((*packed_->qkv)(x), 3, -1);
-    auto mixed = context.unpadding ? attend_rows(qkv, heads_, context) : attend(qkv[0], qkv[1], qkv[2], heads_, context, 0, pass);
-    return (*packed_->out)(mixed, x);
+    const auto qkv = (*packed_->qkv)(x);
+    if (context.unpadding) return (*packed_->out)(attend_rows(qkv, heads_, context), x);
+    const auto parts = mx::split(qkv, 3, -1);
+    return (*packed_->out)(attend(parts[0], parts[1], parts[2], heads_, context, 0, pass), x);
   }
   if (context.unpadding) return norm(dense(attend_rows({query(x), key(x), value(x)}, heads_, context)), x);
   auto mixed = attend(query(x), key(x), value(x), heads_, context, attention_dropout_, pass);

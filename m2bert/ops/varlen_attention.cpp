@@ -4,6 +4,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/attention_options.h"
+#include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {
 
@@ -35,8 +36,8 @@ void check_longest(const char* name, int max_seqlen, const CuSeqlens& cu_seqlens
 }
 
 // [nnz, n, heads, d] -> n times [nnz, heads, d]
-std::vector<mx::array> unpack(const char* name, const mx::array& packed, int n, mx::StreamOrDevice s) {
-  require(packed.ndim() == 4 && packed.shape(1) == n, "[flash_attn_unpadded] ", name, " has shape ", packed.shape(), ", wants [nnz, ", n,
+std::vector<mx::array> unpack(const char* op, const char* name, const mx::array& packed, int n, mx::StreamOrDevice s) {
+  require(packed.ndim() == 4 && packed.shape(1) == n, "[", op, "] ", name, " has shape ", packed.shape(), ", wants [nnz, ", n,
           ", heads, d]");
   auto parts = mx::split(packed, n, 1, s);
   for (auto& part : parts) part = mx::squeeze(part, 1, s);
@@ -80,16 +81,29 @@ mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, cons
   return mx::concatenate(mixed, 0, s);
 }
 
+mx::array attention_varlen_qkv(const mx::array& qkv, const CuSeqlens& cu_seqlens, const AttentionOptions& options, mx::StreamOrDevice s) {
+  const auto parts = unpack("attention_varlen_qkv", "qkv", qkv, 3, s);
+  check(parts[0], parts[1], parts[2], cu_seqlens, cu_seqlens, options);
+  require(!options.bias && options.dropout == 0, "[attention_varlen_qkv] has no bias and no dropout; attention_varlen has them");
+  auto what = streaming_options(parts[0], options);
+  what.offsets = {cu_seqlens.values(), cu_seqlens.values()};
+  if (qkv.size() > 0) {
+    const auto stream = mx::to_stream(s);
+    if (auto y = backend_for(s).attention_qkv(mx::astype(qkv, mx::float32, s), what, stream)) return mx::astype(*y, qkv.dtype(), s);
+  }
+  return attention_varlen(parts[0], parts[1], parts[2], cu_seqlens, cu_seqlens, options, s);
+}
+
 mx::array flash_attn_unpadded_qkvpacked_func(const mx::array& qkv, const CuSeqlens& cu_seqlens, int max_seqlen,
                                              const AttentionOptions& options, mx::StreamOrDevice s) {
-  auto parts = unpack("qkv", qkv, 3, s);
+  auto parts = unpack("flash_attn_unpadded", "qkv", qkv, 3, s);
   return flash_attn_unpadded_func(parts[0], parts[1], parts[2], cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, options, s);
 }
 
 mx::array flash_attn_unpadded_kvpacked_func(const mx::array& q, const mx::array& kv, const CuSeqlens& cu_seqlens_q,
                                             const CuSeqlens& cu_seqlens_k, int max_seqlen_q, int max_seqlen_k,
                                             const AttentionOptions& options, mx::StreamOrDevice s) {
-  auto parts = unpack("kv", kv, 2, s);
+  auto parts = unpack("flash_attn_unpadded", "kv", kv, 2, s);
   return flash_attn_unpadded_func(q, parts[0], parts[1], cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, options, s);
 }
 

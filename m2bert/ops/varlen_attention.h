@@ -16,6 +16,11 @@ mx::array attention_varlen(const mx::array& q, const mx::array& k, const mx::arr
 mx::array attention_varlen_fallback(const mx::array& q, const mx::array& k, const mx::array& v, const CuSeqlens& cu_seqlens_q,
                                     const CuSeqlens& cu_seqlens_k, const AttentionOptions& options = {}, mx::StreamOrDevice s = {});
 
+// attention_varlen for inference, of q, k and v as one linear layer gives them: qkv [nnz, 3, heads, d] -> [nnz, heads, d]. It reads them
+// where they are. options.bias and .dropout are not allowed. No gradient.
+mx::array attention_varlen_qkv(const mx::array& qkv, const CuSeqlens& cu_seqlens, const AttentionOptions& options = {},
+                               mx::StreamOrDevice s = {});
+
 // Upstream's forms: qkv [nnz, 3, heads, d]; q [nnz_q, heads, d] with kv [nnz_k, 2, heads, d]; q, k and v separately. The result is
 // [nnz_q, heads, d]. No sequence may be longer than max_seqlen, which has no other effect. options.dropout, .scale and .causal are
 // upstream's dropout_p, softmax_scale and causal. Upstream's split form is the first of these in two launches, with the same result.

@@ -65,7 +65,7 @@ class PackedLinear : public ::testing::TestWithParam<Case> {
 };
 
 TEST_P(PackedLinear, EqualsFallback) {
-  for (int rows : {1, 16, 130, 300}) {
+  for (int rows : {1, 6, 16, 47, 130, 300}) {
     const auto [y, expected] = both(rows, mx::float32, mx::float32);
     expect_near(y, expected, 1e-5);
   }
@@ -116,7 +116,8 @@ TEST_P(PackedLinear, ARowHasTheSameBitsWhateverIsBesideIt) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, PackedLinear,
                          ::testing::Values(Case{{48}, 32, false}, Case{{64, 64, 64}, 64, false}, Case{{800}, 16, false},
-                                           Case{{48}, 32, true}, Case{{1008}, 48, true}));
+                                           Case{{48}, 32, true}, Case{{1008}, 48, true}, Case{{32, 400}, 848, false},
+                                           Case{{48}, 1536, true}));
 
 TEST(PackedLinear, ReturnsNullForUnsupportedWeights) {
   EXPECT_EQ(ops::pack_linear({weights(24, 32, 1)}), nullptr);

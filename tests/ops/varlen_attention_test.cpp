@@ -96,6 +96,53 @@ RC_GTEST_PROP(VarlenAttention, FormsAgree, ()) {
   }
 }
 
+// Heads with few keys have a kernel of their own; 130 and 300 keys are too many for it.
+TEST(VarlenAttention, OfWideHeadsEqualsItsDefinition) {
+  const std::vector<int> of_q{0, 1, 8, 8, 35, 100, 230, 231}, of_k{0, 1, 8, 10, 10, 75, 205, 505};
+  for (const bool alibi : {false, true}) {
+    AttentionOptions options;
+    if (alibi) options.alibi_slopes = ops::alibi_slopes(3);
+    Op f = [&](const auto& x) { return ops::attention_varlen(x[0], x[1], x[2], of_q, of_k, options); };
+    Op fallback = [&](const auto& x) { return ops::attention_varlen_fallback(x[0], x[1], x[2], of_q, of_k, options); };
+    const std::vector<mx::array> in{random({231, 3, 36}, 1), random({505, 3, 36}, 2), random({505, 3, 32}, 3)};
+    expect_near(f(in), fallback(in), 1e-5);
+    const auto cotangent = random({231, 3, 32}, 4);
+    const auto ours = gradients(f, in, cotangent), expected = gradients(fallback, in, cotangent);
+    for (size_t i = 0; i < in.size(); ++i) expect_near(ours[i], expected[i], 1e-5);
+  }
+}
+
+TEST(VarlenAttention, OfQkvEqualsThatOfItsParts) {
+  const std::vector<int> offsets{0, 1, 1, 18, 45, 173, 302};
+  for (const int d : {4, 32, 64}) {
+    for (const auto dtype : {mx::float32, mx::bfloat16}) {
+      const auto qkv = random({302, 3, 2, d}, 1, dtype);
+      auto part = [&](int i) { return mx::squeeze(mx::slice(qkv, {0, i, 0, 0}, {302, i + 1, 2, d}), 1); };
+      AttentionOptions options;
+      options.scale = 0.3f;
+      options.alibi_slopes = ops::alibi_slopes(2);
+      auto f = [&] { return ops::attention_varlen_qkv(qkv, offsets, options); };
+      const auto expected = ops::attention_varlen_fallback(part(0), part(1), part(2), offsets, offsets, options);
+      EXPECT_EQ(f().dtype(), dtype);
+      const double tolerance = dtype == mx::float32 ? 1e-5 : 8e-3;
+      expect_near(f(), expected, tolerance);
+      WithoutKernels off;
+      expect_near(f(), expected, tolerance);
+    }
+  }
+}
+
+TEST(VarlenAttention, OfQkvNamesWhatIsWrong) {
+  const std::vector<int> offsets{0, 4};
+  const auto qkv = random({4, 3, 2, 16}, 1);
+  EXPECT_THROW(ops::attention_varlen_qkv(random({4, 2, 2, 16}, 1), offsets), Error);
+  EXPECT_THROW(ops::attention_varlen_qkv(random({5, 3, 2, 16}, 1), offsets), Error);
+  AttentionOptions biased;
+  biased.bias = mx::zeros({1, 1, 4, 4});
+  EXPECT_THROW(ops::attention_varlen_qkv(qkv, offsets, biased), Error);
+  EXPECT_EQ(ops::attention_varlen_qkv(mx::zeros({0, 3, 2, 16}), std::vector<int>{0}).shape(), (mx::Shape{0, 2, 16}));
+}
+
 TEST(VarlenAttention, EqualsPaddedAttention) {
   auto mask = mx::array({1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 1}, {3, 5}, mx::int32);
   mask = mx::sort(mask, 1) == mx::array(1);  // left-padded: only the rows with tokens count

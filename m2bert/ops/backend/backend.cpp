@@ -85,6 +85,7 @@ Array Backend::dropout(const array&, float, const array&, mx::Stream) const { re
 Array Backend::cross_entropy_rows(const array&, const array&, mx::Stream) const { return {}; }
 Array Backend::cast(const array&, mx::Dtype, mx::Stream) const { return {}; }
 std::optional<std::vector<array>> Backend::cast_arrays(const std::vector<array>&, mx::Dtype, mx::Stream) const { return {}; }
+Array Backend::attention_qkv(const array&, const StreamingAttention&, mx::Stream) const { return {}; }
 
 std::vector<array> Backend::attention_forward(const StreamingInputs&, const StreamingAttention&, mx::Stream) const {
   fail("[scaled_dot_product_attention] the backend \"", name(), "\" has no kernel");

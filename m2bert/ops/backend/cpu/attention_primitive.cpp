@@ -31,15 +31,17 @@ AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& atten
     const auto& at = *attention.offsets;
     for (size_t b = 0; b + 1 < at.q.size(); ++b) {
       plan.sequences.push_back(
-          {int64_t(at.q[b]) * plan.heads, int64_t(at.k[b]) * plan.heads, at.q[b + 1] - at.q[b], at.k[b + 1] - at.k[b]});
+          {int64_t(at.q[b]) * plan.heads, int64_t(at.k[b]) * plan.heads, 0, at.q[b + 1] - at.q[b], at.k[b + 1] - at.k[b]});
     }
   } else {
     plan.q_row = plan.k_row = 1;
     plan.q_head = q.shape(2), plan.k_head = k.shape(2);
     for (int64_t b = 0; b < q.shape(0); ++b) {
-      plan.sequences.push_back({b * plan.heads * plan.q_head, b * plan.heads * plan.k_head, q.shape(2), k.shape(2)});
+      plan.sequences.push_back({b * plan.heads * plan.q_head, b * plan.heads * plan.k_head, 0, q.shape(2), k.shape(2)});
     }
   }
+  plan.y_row = plan.q_row, plan.y_head = plan.q_head;
+  for (auto& sequence : plan.sequences) sequence.y_first = sequence.q_first;
   if (in.bias) {
     int64_t step = 1;
     for (int axis = 3; axis >= 0; --axis) {
@@ -53,6 +55,15 @@ AttentionPlan plan_of(const StreamingInputs& in, const StreamingAttention& atten
   plan.causal = attention.causal;
   plan.dropout.threshold = dropout_threshold(attention.dropout);
   plan.dropout.scale = 1 / (1 - attention.dropout);
+  return plan;
+}
+
+// The same for q, k and v side by side, qkv [nnz, 3, heads, d]: vectors of one head are three times as far apart as those of y.
+AttentionPlan plan_of_qkv(const mx::array& qkv, const StreamingAttention& attention) {
+  const auto y = mx::zeros({qkv.shape(0), qkv.shape(2), qkv.shape(3)});
+  auto plan = plan_of({y, y, y, {}, {}, {}}, attention);
+  plan.q_row = plan.k_row = 3 * plan.heads;
+  for (auto& sequence : plan.sequences) sequence.q_first = sequence.k_first = 3 * sequence.y_first;
   return plan;
 }
 
@@ -108,6 +119,32 @@ class Attention : public AttentionPrimitive {
   }
 };
 
+// Input: qkv. Output: y.
+class AttentionQkv : public mx::Primitive {
+ public:
+  AttentionQkv(mx::Stream s, AttentionPlan plan) : Primitive(s), plan_(std::move(plan)) {}
+  const char* name() const override { return "AttentionQkv"; }
+  bool is_equivalent(const Primitive&) const override { return false; }
+  void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
+    fail("[attention_varlen_qkv] this kernel runs on the CPU only");
+  }
+  std::vector<mx::array> vjp(const std::vector<mx::array>&, const std::vector<mx::array>&, const std::vector<int>&,
+                             const std::vector<mx::array>&) override {
+    fail("[attention_varlen_qkv] has no gradient; attention_varlen has one");
+  }
+  void eval_cpu(const std::vector<mx::array>& in, std::vector<mx::array>& out) override {
+    auto& encoder = encode(stream(), in, out);
+    encoder.dispatch([plan = plan_, qkv = in[0].data<float>(), y = out[0].data<float>()] {
+      const int64_t width = int64_t(plan.heads) * plan.d;
+      enter_pool();
+      attention_forward(plan, {qkv, qkv + width, qkv + 2 * width, nullptr, nullptr}, y, {}, threads());
+    });
+  }
+
+ private:
+  AttentionPlan plan_;
+};
+
 class AttentionGradient : public AttentionPrimitive {
  public:
   using AttentionPrimitive::AttentionPrimitive;
@@ -140,6 +177,11 @@ std::vector<mx::array> CpuBackend::attention_forward(const StreamingInputs& in, 
   const auto inputs = cpu::named(in, s);
   return mx::array::make_arrays({shape, rows, rows}, {mx::float32, mx::float32, mx::float32},
                                 std::make_shared<cpu::Attention>(s, plan, inputs.positions), inputs.arrays);
+}
+
+Backend::Array CpuBackend::attention_qkv(const mx::array& qkv, const StreamingAttention& attention, mx::Stream s) const {
+  return mx::array({qkv.shape(0), qkv.shape(2), qkv.shape(3)}, mx::float32,
+                   std::make_shared<cpu::AttentionQkv>(s, cpu::plan_of_qkv(qkv, attention)), {cpu::contiguous(qkv, s)});
 }
 
 std::vector<mx::array> CpuBackend::attention_backward(const StreamingInputs& in, const StreamingAttention& attention,

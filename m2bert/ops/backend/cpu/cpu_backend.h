@@ -34,6 +34,7 @@ class CpuBackend final : public Backend {
   std::vector<mx::array> attention_forward(const StreamingInputs& in, const StreamingAttention& attention, mx::Stream s) const override;
   std::vector<mx::array> attention_backward(const StreamingInputs& in, const StreamingAttention& attention,
                                             const std::vector<mx::array>& results, const mx::array& dy, mx::Stream s) const override;
+  Array attention_qkv(const mx::array& qkv, const StreamingAttention& attention, mx::Stream s) const override;
 
   std::unique_ptr<PackedLinear> pack_linear(const LinearWeights& weights, const std::optional<NormWeights>& norm,
                                             mx::Stream s) const override;

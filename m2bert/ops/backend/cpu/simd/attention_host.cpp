@@ -7,6 +7,10 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
+
+#include "m2bert/ops/backend/cpu/simd/gemm_simd.h"
+#include "m2bert/ops/backend/cpu/simd/scratch.h"
 
 namespace m2bert::ops::cpu {
 
@@ -23,10 +27,11 @@ struct Head {
 
   const AttentionSequence& at() const { return plan.sequences[sequence]; }
   int64_t query(int i) const { return at().q_first + i * plan.q_row + head * plan.q_head; }
+  int64_t result(int i) const { return at().y_first + i * plan.y_row + head * plan.y_head; }
   int64_t key(int j) const { return at().k_first + j * plan.k_row + head * plan.k_head; }
   int64_t q_stride() const { return plan.q_row * plan.d; }
   int64_t k_stride() const { return plan.k_row * plan.d; }
-  int64_t y_stride() const { return plan.q_row * plan.dv; }
+  int64_t y_stride() const { return plan.y_row * plan.dv; }
   int64_t v_stride() const { return plan.k_row * plan.dv; }
   // The number of keys that queries [i0, i0 + rows) attend to.
   int visible(int i0, int rows) const { return plan.causal ? std::min(at().keys, i0 + rows) : at().keys; }
@@ -80,11 +85,31 @@ void forward_block(const Head& h, int i0, BlockScratch& scratch, float* y, Softm
     gemm(false, false, rows, p.dv, keys, 1, scratch.scores.data(), kKeys, h.in.v + h.key(j0) * p.dv, h.v_stride(), 1, mixed, p.dv);
   }
   for (int r = 0; r < rows; ++r) {
-    const int64_t at = h.query(i0 + r);
+    const int64_t at = h.result(i0 + r);
     scale_row(mixed + r * p.dv, sums[r] == 0 ? 0 : 1 / sums[r], p.dv, y + at * p.dv);
-    out.maxima[at] = maxima[r];
-    out.sums[at] = sums[r];
+    if (out.maxima) out.maxima[at] = maxima[r], out.sums[at] = sums[r];
   }
+}
+
+// Up to this many keys one kernel for the whole head is faster than GEMMs for its blocks.
+constexpr int kFewKeys = 128;
+
+// Whether the head is computed by attend_head. On CPUs with AVX-512 it would have to be measured.
+bool has_few_keys(const AttentionPlan& plan, const AttentionInputs& in, size_t sequence) {
+  return plan.sequences[sequence].keys <= kFewKeys && !in.bias && !plan.causal && plan.dropout.threshold == 0 && has_row_gemm() &&
+         attend_head_supports(plan.d, plan.dv);
+}
+
+void forward_head(const Head& h, float* y, SoftmaxStats out) {
+  static thread_local Scratch scratch;
+  const auto& p = h.plan;
+  const int64_t y_first = h.result(0);
+  attend_head(
+      {h.in.q + h.query(0) * p.d, h.in.k + h.key(0) * p.d, h.in.v + h.key(0) * p.dv, y + y_first * p.dv, h.q_stride(), h.k_stride(),
+       h.v_stride(), h.y_stride(), h.at().queries, h.at().keys, p.d, p.dv, p.scale,
+       h.in.key_bias ? h.in.key_bias + int64_t(h.sequence) * p.key_bias_step : nullptr, p.slopes.empty() ? 0 : p.slopes[size_t(h.head)],
+       out.maxima ? out.maxima + y_first : nullptr, out.maxima ? out.sums + y_first : nullptr, p.y_row},
+      scratch.of<float>(attend_head_scratch(kFewKeys, p.d)));
 }
 
 struct Gradients {
@@ -123,17 +148,21 @@ void row_dots(const float* y, const float* dy, int64_t rows, int n, float* delta
   for (int64_t i = 0; i < rows; ++i) delta[i] = dot_row(y + i * n, dy + i * n, n);
 }
 
-// One block of queries of one head.
+// One block of queries of one head, or the whole head.
 struct ForwardItem {
   size_t sequence;
   int head, i0;
+  bool whole;
 };
 
-std::vector<ForwardItem> forward_items(const AttentionPlan& plan) {
+std::vector<ForwardItem> forward_items(const AttentionPlan& plan, const AttentionInputs& in) {
   std::vector<ForwardItem> items;
   for (size_t n = 0; n < plan.sequences.size(); ++n) {
+    const bool whole = has_few_keys(plan, in, n);
     for (int head = 0; head < plan.heads; ++head) {
-      for (int i0 = 0; i0 < plan.sequences[n].queries; i0 += kQueries) items.push_back({n, head, i0});
+      if (whole) items.push_back({n, head, 0, true});
+      if (whole) continue;
+      for (int i0 = 0; i0 < plan.sequences[n].queries; i0 += kQueries) items.push_back({n, head, i0, false});
     }
   }
   return items;
@@ -142,13 +171,19 @@ std::vector<ForwardItem> forward_items(const AttentionPlan& plan) {
 }  // namespace
 
 void attention_forward(const AttentionPlan& plan, const AttentionInputs& in, float* y, SoftmaxStats out, int threads) {
-  const auto items = forward_items(plan);
+  const auto items = forward_items(plan, in);
 #pragma omp parallel num_threads(threads)
   {
-    BlockScratch scratch;
-#pragma omp for schedule(dynamic)
+    std::optional<BlockScratch> scratch;
+#pragma omp for schedule(dynamic, 4)
     for (size_t n = 0; n < items.size(); ++n) {
-      forward_block({plan, in, items[n].sequence, items[n].head}, items[n].i0, scratch, y, out);
+      const Head head{plan, in, items[n].sequence, items[n].head};
+      if (items[n].whole) {
+        forward_head(head, y, out);
+      } else {
+        if (!scratch) scratch.emplace();
+        forward_block(head, items[n].i0, *scratch, y, out);
+      }
     }
   }
 }

@@ -13,6 +13,7 @@
 #include <hwy/highway.h>
 
 #include "m2bert/ops/backend/cpu/simd/dropout_inl.h"
+#include "m2bert/ops/backend/cpu/simd/gemm_rows_inl.h"
 #include "m2bert/ops/backend/cpu/simd/load_store_inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -146,6 +147,111 @@ void gradient_block(const ScoreBlock& b, const float* maxima, const float* sums,
   }
 }
 
+constexpr int kQueryBlock = 4 * kRowGemmRows;  // queries whose scores are computed at a time
+constexpr int kFour = 4;                       // keys and columns that are transposed at a time
+
+int padded_keys(int keys) {
+  const int width = 2 * int(hn::Lanes(D()));
+  return (keys + width - 1) / width * width;
+}
+
+bool attend_head_supports(int d, int dv) { return d % kFour == 0 && dv % (2 * int(hn::Lanes(D()))) == 0; }
+// The transposed keys, the biases, and the scores of a block.
+size_t attend_head_scratch(int keys, int d) { return size_t(padded_keys(keys)) * size_t(d + 1 + kQueryBlock); }
+
+// to [4 columns, stride] = 4 rows of 4 columns, the transpose of what row(i) returns.
+template <class Row>
+HWY_INLINE void transpose(const Row& row, int stride, float* to) {
+#if HWY_TARGET == HWY_SCALAR
+  for (int i = 0; i < stride; ++i) {  // as many as a panel has
+    for (int c = 0; c < kFour; ++c) to[c * stride + i] = row(i) ? row(i)[c] : 0;
+  }
+#else
+  const hn::FixedTag<float, kFour> d;
+  const hn::Repartition<uint64_t, decltype(d)> pairs;
+  auto load = [&](int i) HWY_ATTR { return row(i) ? hn::LoadU(d, row(i)) : hn::Zero(d); };
+  const auto row0 = load(0), row1 = load(1), row2 = load(2), row3 = load(3);
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1)), low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3));
+  const auto up01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1)), up23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, to + stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, up01, up23)), d, to + 2 * stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, up01, up23)), d, to + 3 * stride);
+#endif
+}
+
+// The keys as panels for multiply_rows: each holds columns 0 ... d - 1 of two vectors of keys. Keys past the last one are 0.
+void transpose_keys(const HeadRows& h, float* panels) {
+  const int width = 2 * int(hn::Lanes(D()));
+  const int step = std::min(kFour, width);
+  for (int j = 0; j < padded_keys(h.keys); j += step) {
+    float* to = panels + (j / width) * width * h.d + j % width;
+    for (int c = 0; c < h.d; c += kFour) {
+      transpose([&](int i) { return j + i < h.keys ? h.k + (j + i) * h.k_stride + c : nullptr; }, width, to + c * width);
+    }
+  }
+}
+
+// Turns the products of query i with the keys into exp(score - maximum), and sets its statistics. bias: minus infinity where there is no
+// key. Returns the sum of the exponentials.
+HWY_INLINE float softmax_row(const HeadRows& h, int i, const float* bias, int padded, float* row) {
+  const D df;
+  const int N = int(hn::Lanes(df));
+  V most = minus_infinity();
+  for (int j = 0; j < padded; j += N) {
+    V s = hn::MulAdd(hn::LoadU(df, row + j), hn::Set(df, h.scale), hn::LoadU(df, bias + j));
+    if (h.slope != 0) {
+      const V ahead = hn::Sub(hn::Iota(df, float(j)), hn::Set(df, float(i)));
+      s = hn::NegMulAdd(hn::Set(df, h.slope), hn::Abs(ahead), s);
+    }
+    hn::StoreU(s, df, row + j);
+    most = hn::Max(most, s);
+  }
+  const float top = hn::GetLane(hn::MaxOfLanes(df, most));
+  V total = hn::Zero(df);
+  const V base = hn::Set(df, top == -std::numeric_limits<float>::infinity() ? 0 : top);  // every key may be masked
+  for (int j = 0; j < padded; j += N) {
+    const V e = exp_negative(hn::Sub(hn::LoadU(df, row + j), base));
+    hn::StoreU(e, df, row + j);
+    total = hn::Add(total, e);
+  }
+  const float sum = hn::GetLane(hn::SumOfLanes(df, total));
+  if (h.maxima) h.maxima[i * h.stats_stride] = top, h.sums[i * h.stats_stride] = sum;
+  return sum;
+}
+
+void attend_head(const HeadRows& h, float* scratch) {
+  const D df;
+  const int N = int(hn::Lanes(df)), width = 2 * N, padded = padded_keys(h.keys);
+  float *panels = scratch, *bias = panels + padded * h.d, *scores = bias + padded;
+  transpose_keys(h, panels);
+  std::fill(bias, bias + h.keys, 0.0f);
+  if (h.key_bias) std::copy_n(h.key_bias, h.keys, bias);
+  std::fill(bias + h.keys, bias + padded, -std::numeric_limits<float>::infinity());
+  for (int i0 = 0; i0 < h.queries; i0 += kQueryBlock) {
+    const int rows = std::min(kQueryBlock, h.queries - i0);
+    for (int j = 0; j < padded; j += width) {
+      for_row_groups(rows, [&]<int count>(int r) HWY_ATTR {
+        multiply_rows<count>(df, h.q + (i0 + r) * h.q_stride, h.q_stride, h.d, panels + j * h.d, width, nullptr, 0, scores + r * padded + j,
+                             padded);
+      });
+    }
+    float sums[kQueryBlock];
+    for (int r = 0; r < rows; ++r) sums[r] = softmax_row(h, i0 + r, bias, padded, scores + r * padded);
+    for (int c = 0; c < h.dv; c += width) {
+      for_row_groups(rows, [&]<int count>(int r) HWY_ATTR {
+        multiply_rows<count>(df, scores + r * padded, padded, h.keys, h.v + c, h.v_stride, nullptr, 0, h.y + (i0 + r) * h.y_stride + c,
+                             h.y_stride);
+      });
+    }
+    for (int r = 0; r < rows; ++r) {
+      float* y = h.y + (i0 + r) * h.y_stride;
+      const V factor = hn::Set(df, sums[r] == 0 ? 0 : 1 / sums[r]);
+      for (int c = 0; c < h.dv; c += N) hn::StoreU(hn::Mul(hn::LoadU(df, y + c), factor), df, y + c);
+    }
+  }
+}
+
 void scale_row(const float* x, float factor, int n, float* y) {
   const D df;
   for_lanes(n, [&](int c, size_t lanes) { store_part(hn::Mul(load_part(x + c, lanes, hn::Zero(df)), hn::Set(df, factor)), y + c, lanes); });
@@ -175,6 +281,9 @@ namespace m2bert::ops::cpu {
 
 HWY_EXPORT(softmax_block);
 HWY_EXPORT(gradient_block);
+HWY_EXPORT(attend_head_supports);
+HWY_EXPORT(attend_head_scratch);
+HWY_EXPORT(attend_head);
 HWY_EXPORT(scale_row);
 HWY_EXPORT(dot_row);
 HWY_EXPORT(add_row);
@@ -185,6 +294,9 @@ void softmax_block(const ScoreBlock& block, float* maxima, float* sums, float* c
 void gradient_block(const ScoreBlock& block, const float* maxima, const float* sums, const float* delta, float* probability_gradient) {
   HWY_DYNAMIC_DISPATCH(gradient_block)(block, maxima, sums, delta, probability_gradient);
 }
+bool attend_head_supports(int d, int dv) { return HWY_DYNAMIC_DISPATCH(attend_head_supports)(d, dv); }
+size_t attend_head_scratch(int keys, int d) { return HWY_DYNAMIC_DISPATCH(attend_head_scratch)(keys, d); }
+void attend_head(const HeadRows& head, float* scratch) { HWY_DYNAMIC_DISPATCH(attend_head)(head, scratch); }
 void scale_row(const float* x, float factor, int n, float* y) { HWY_DYNAMIC_DISPATCH(scale_row)(x, factor, n, y); }
 float dot_row(const float* x, const float* y, int n) { return HWY_DYNAMIC_DISPATCH(dot_row)(x, y, n); }
 void add_row(const float* x, int64_t n, float* y) { HWY_DYNAMIC_DISPATCH(add_row)(x, n, y); }

@@ -1,6 +1,7 @@
 #pragma once
 // The softmax of attention on a block of the scores, which attention_host.cpp computes by a GEMM, in place, so that the next GEMM can read
 // it. Host memory only, on the calling thread; thread-safe.
+#include <cstddef>
 #include <cstdint>
 
 namespace m2bert::ops::cpu {
@@ -36,6 +37,25 @@ void softmax_block(const ScoreBlock& block, float* maxima, float* sums, float* c
 // Adds the biases and computes the probabilities p = exp(score - maximum) / sum. With the dropout factor m (0 or its scale), scores become
 // p * m, and probability_gradient, which has the same layout, becomes the gradient of the scores, p * (probability_gradient * m - delta).
 void gradient_block(const ScoreBlock& block, const float* maxima, const float* sums, const float* delta, float* probability_gradient);
+
+// A head of a sequence: rows of vectors, of d values in q and k and of dv in v and y. Strides count floats between rows.
+struct HeadRows {
+  const float *q, *k, *v;
+  float* y;
+  int64_t q_stride, k_stride, v_stride, y_stride;
+  int queries, keys, d, dv;
+  float scale;            // of the scores
+  const float* key_bias;  // [keys] or null
+  float slope;            // ALiBi
+  float *maxima, *sums;   // of the softmax of query i, at i * stats_stride; or null
+  int64_t stats_stride;
+};
+
+// Whether attend_head takes vectors of these widths, and the floats of memory that it needs for so many keys.
+bool attend_head_supports(int d, int dv);
+size_t attend_head_scratch(int keys, int d);
+// y = softmax(scale q k^T + key_bias - slope |i - j|) v, for few keys. A query whose keys are all at minus infinity gets zeros.
+void attend_head(const HeadRows& head, float* scratch);
 
 // y[c] = x[c] * factor
 void scale_row(const float* x, float factor, int n, float* y);

@@ -9,71 +9,54 @@
 
 #include <algorithm>
 
+#include "m2bert/ops/backend/cpu/simd/gemm_rows_inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 using D = hn::CappedTag<float, 8>;
-using V = hn::Vec<D>;
 
-constexpr int kRows = 6;     // two vectors of each are accumulated at the same time: with the operands, 16 registers
-constexpr int kDepth = 256;  // columns of x at a time: those of kRows rows and of a panel stay in the first-level cache
+constexpr int kDepth = 384;  // the most columns of x at a time: those of a group of rows and of a panel about fill the first-level cache
+
+// How many columns ahead of its use a panel is fetched if nothing has fetched it before: the time that memory takes.
+constexpr int kFetchDistance = 48;
 
 // The outputs of a panel: two vectors.
 int panel_width() { return 2 * int(hn::Lanes(D())); }
 
-// Outputs [0, panel width) of `rows` rows: adds the products of `depth` columns to `sums`, which are one row, or the rows of y.
-template <int rows>
-HWY_INLINE void multiply_rows(const float* x, int p, int depth, const float* panel, const float* sums, int sums_stride, float* y, int q) {
-  const D d;
-  const size_t N = hn::Lanes(d);
-  V a[rows], b[rows];
-  for (int r = 0; r < rows; ++r) {
-    a[r] = sums ? hn::LoadU(d, sums + r * sums_stride) : hn::Zero(d);
-    b[r] = sums ? hn::LoadU(d, sums + r * sums_stride + N) : hn::Zero(d);
-  }
-  for (int k = 0; k < depth; ++k, panel += 2 * N) {
-    const V w0 = hn::LoadU(d, panel), w1 = hn::LoadU(d, panel + N);
-    for (int r = 0; r < rows; ++r) {
-      const V value = hn::Set(d, x[r * p + k]);
-      a[r] = hn::MulAdd(value, w0, a[r]);
-      b[r] = hn::MulAdd(value, w1, b[r]);
-    }
-  }
-  for (int r = 0; r < rows; ++r) {
-    hn::StoreU(a[r], d, y + r * q);
-    hn::StoreU(b[r], d, y + r * q + N);
-  }
+// Columns of x at a time, so that all parts are about equally deep.
+int depth_of(int p) {
+  const int parts = (p + kDepth - 1) / kDepth;
+  return (p + parts - 1) / parts;
 }
 
-void multiply(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y) {
-  const int width = panel_width();
-  for (int k = 0; k < p; k += kDepth) {
-    const int depth = std::min(kDepth, p - k);
+void multiply(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y, int y_stride) {
+  const D d;
+  const int width = panel_width(), whole = depth_of(p);
+  // The weights come from a slow cache or from memory. While a panel is used, each group of rows fetches its share of the next one.
+  const int groups = (rows + kRowGemmRows - 1) / kRowGemmRows, step = (width + groups - 1) / groups;
+  for (int k = 0; k < p; k += whole) {
+    const int depth = std::min(whole, p - k);
     for (int c = 0; c < q; c += width, packed += depth * width) {
-      auto some = [&]<int count>(int r) HWY_ATTR {
-        float* to = y + r * q + c;
+      const float* next = packed + depth * width;
+      for_row_groups(rows, [&]<int count>(int r) HWY_ATTR {
+        float* to = y + r * y_stride + c;
         const float* sums = k > 0 ? to : bias ? bias + c : nullptr;
-        multiply_rows<count>(x + r * p + k, p, depth, packed, sums, k > 0 ? q : 0, to, q);
-      };
-      int r = 0;
-      for (; r + kRows <= rows; r += kRows) some.template operator()<kRows>(r);
-      switch (rows - r) {
-        case 1: some.template operator()<1>(r); break;
-        case 2: some.template operator()<2>(r); break;
-        case 3: some.template operator()<3>(r); break;
-        case 4: some.template operator()<4>(r); break;
-        case 5: some.template operator()<5>(r); break;
-      }
+        const bool first = k == 0 && c == 0 && r == 0;  // nothing has fetched the panel that it reads
+        const FetchAhead fetch =
+            first ? FetchAhead(packed + kFetchDistance * width, width) : FetchAhead(next + r / kRowGemmRows * depth * step, step);
+        multiply_rows<count>(d, x + r * p + k, p, depth, packed, width, sums, k > 0 ? y_stride : 0, to, y_stride, fetch);
+      });
     }
   }
 }
 
 void pack(const float* weight, int q, int p, float* packed) {
-  const int width = panel_width();
-  for (int k0 = 0; k0 < p; k0 += kDepth) {
+  const int width = panel_width(), whole = depth_of(p);
+  for (int k0 = 0; k0 < p; k0 += whole) {
     for (int c = 0; c < q; c += width) {
-      for (int k = k0; k < std::min(p, k0 + kDepth); ++k) {
+      for (int k = k0; k < std::min(p, k0 + whole); ++k) {
         for (int i = 0; i < width; ++i) *packed++ = weight[size_t(c + i) * size_t(p) + size_t(k)];
       }
     }
@@ -97,8 +80,8 @@ bool has_row_gemm() {
   return used;
 }
 void pack_row_gemm(const float* weight, int q, int p, float* packed) { HWY_DYNAMIC_DISPATCH(pack)(weight, q, p, packed); }
-void row_gemm(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y) {
-  HWY_DYNAMIC_DISPATCH(multiply)(x, rows, p, packed, bias, q, y);
+void row_gemm(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y, int y_stride) {
+  HWY_DYNAMIC_DISPATCH(multiply)(x, rows, p, packed, bias, q, y, y_stride);
 }
 
 }  // namespace m2bert::ops::cpu

@@ -9,11 +9,13 @@ bool has_row_gemm();
 
 // The outputs of a weight must be a multiple of this number.
 inline constexpr int kRowGemmOutputs = 16;
+// The rows that are computed at the same time. It is fastest for a multiple of them.
+inline constexpr int kRowGemmRows = 6;
 
 // packed [q * p] from weight [q, p], row-major.
 void pack_row_gemm(const float* weight, int q, int p, float* packed);
 
-// y [rows, q] = x [rows, p] weight^T + bias, all dense. bias: [q] or null.
-void row_gemm(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y);
+// y [rows, q] = x [rows, p] weight^T + bias. bias: [q] or null. y_stride: floats from a row of y to the next, at least q; x is dense.
+void row_gemm(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y, int y_stride);
 
 }  // namespace m2bert::ops::cpu

@@ -103,7 +103,7 @@ PackedFeedForwardHost::UpInputs PackedFeedForwardHost::up_inputs(const T* x, int
     for (int k = 0; k < up_blocks_; ++k)
       quantize_tile(x + k * up_width_, hidden_, rows, up_width_, hadamard_block(up_width_),
                     reinterpret_cast<int8_t*>(blocks + size_t(k) * block_bytes), row_scale + k * kTileRows);
-  } else if (up_blocks_ == 1 && rows % kRowAlignment == 0) {
+  } else if (up_blocks_ == 1 && (rows % kRowAlignment == 0 || down_.front().exact_rows())) {
     return {reinterpret_cast<const char*>(x), block_bytes, row_scale};
   } else {
     const size_t bytes = size_t(up_width_) * sizeof(T);
@@ -161,7 +161,7 @@ void PackedFeedForwardHost::tile(const T* x, int rows, T* y) const {
 
 template <class T>
 void PackedFeedForwardHost::run(const T* x, int64_t rows, T* y, int threads) const {
-  const int step = rows_per_task(rows, threads);
+  const int step = rows_per_task(rows, threads, down_.front().row_multiple());
   parallel_for((rows + step - 1) / step, threads, [&](int64_t i) {
     const int64_t r = i * step;
     tile(x + r * hidden_, int(std::min<int64_t>(step, rows - r)), y + r * hidden_);

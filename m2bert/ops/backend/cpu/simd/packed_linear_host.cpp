@@ -56,7 +56,7 @@ void PackedLinearHost::tile(const T* x, const T* residual, int rows, T* y) const
     int8_t* q = inputs.of<int8_t>(tile_rows * size_t(in_));
     quantize_tile(x, in_, rows, in_, hadamard_block(in_), q, row_scale);
     from = q;
-  } else if (rows % kRowAlignment != 0) {
+  } else if (rows % kRowAlignment != 0 && !panels_.front().exact_rows()) {
     T* padded = inputs.of<T>(tile_rows * size_t(in_));
     std::memcpy(padded, x, size_t(rows) * size_t(in_) * sizeof(T));
     from = padded;
@@ -71,6 +71,11 @@ void PackedLinearHost::tile(const T* x, const T* residual, int rows, T* y) const
                     {norm_weight_.data(), norm_bias_.data(), eps_}, rows, out_, y, sums.of<float>(size_t(out_)));
     return;
   }
+  if (panels_.front().exact_rows()) {
+    for (size_t i = 0; i < panels_.size(); ++i)
+      panels_[i].matmul(rows, from, y + i * size_t(panel_width_), dtype_of<T>, ProfileStage::linear, out_);
+    return;
+  }
   T* panel = outputs.of<T>(tile_rows * size_t(panel_width_));
   for (size_t i = 0; i < panels_.size(); ++i) {
     panels_[i].matmul(rows, from, panel, dtype_of<T>, ProfileStage::linear);
@@ -83,7 +88,7 @@ void PackedLinearHost::tile(const T* x, const T* residual, int rows, T* y) const
 
 template <class T>
 void PackedLinearHost::run(const T* x, const T* residual, int64_t rows, T* y, int threads) const {
-  const int step = rows_per_task(rows, threads);
+  const int step = rows_per_task(rows, threads, panels_.front().row_multiple());
   parallel_for((rows + step - 1) / step, threads, [&](int64_t i) {
     const int64_t r = i * step;
     tile(x + r * in_, residual ? residual + r * out_ : nullptr, int(std::min<int64_t>(step, rows - r)), y + r * out_);

@@ -113,12 +113,16 @@ size_t PackedWeight::bytes() const {
   return values + layout_->bias.size() * sizeof(float);
 }
 
-void PackedWeight::matmul(int rows, const void* x, void* y, HostDtype y_dtype, ProfileStage stage) const {
+bool PackedWeight::exact_rows() const { return layout_->panels != nullptr; }
+int PackedWeight::row_multiple() const { return exact_rows() ? kRowGemmRows : kRowAlignment; }
+
+void PackedWeight::matmul(int rows, const void* x, void* y, HostDtype y_dtype, ProfileStage stage, int y_stride) const {
   const ProfileScope timed(stage, int64_t(2) * rows * p_ * q_,
                            int64_t(rows) * (p_ * int64_t(size_of(dtype_)) + q_ * int64_t(size_of(y_dtype))) + int64_t(bytes()));
   if (layout_->panels)
     return row_gemm(static_cast<const float*>(x), rows, p_, layout_->panels, layout_->bias.empty() ? nullptr : layout_->bias.data(), q_,
-                    static_cast<float*>(y));
+                    static_cast<float*>(y), y_stride ? y_stride : q_);
+  require(y_stride == 0, "[packed_weight] this matmul writes dense rows only");
   static thread_local dnnl::stream stream(engine());
   // The layers of a model have the same shapes, and oneDNN's layout of a weight depends on those alone.
   using Key = std::tuple<int, int, int, HostDtype, HostDtype, bool>;

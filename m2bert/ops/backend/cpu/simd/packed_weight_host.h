@@ -37,10 +37,15 @@ class PackedWeight {
   PackedWeight(PackedWeight&&) noexcept;
   ~PackedWeight();
 
-  // y [rows, q] = x [rows, p] weight^T + bias, both dense. x has the weight's dtype; y has y_dtype: float32, or x's dtype (bfloat16 for
-  // int8). rows is at most kTileRows (tile.h), and x and y have memory for round_up(rows) rows. The bits of a row do not depend on the
-  // other rows or their number. stage: what the time counts as in a profile.
-  void matmul(int rows, const void* x, void* y, HostDtype y_dtype, ProfileStage stage) const;
+  // y [rows, q] = x [rows, p] weight^T + bias. x has the weight's dtype; y has y_dtype: float32, or x's dtype (bfloat16 for int8). rows is
+  // at most kTileRows (tile.h). Unless exact_rows(), x and y have memory for round_up(rows) rows. The bits of a row do not depend on the
+  // other rows or their number. stage: what the time counts as in a profile. y_stride: values from a row of y to the next, only if
+  // exact_rows(); 0: y is dense, as x always is.
+  void matmul(int rows, const void* x, void* y, HostDtype y_dtype, ProfileStage stage, int y_stride = 0) const;
+  // Whether matmul touches the given rows only.
+  bool exact_rows() const;
+  // matmul takes the same time for any number of rows up to the next multiple of this.
+  int row_multiple() const;
 
   int q() const { return q_; }
   int p() const { return p_; }
