@@ -31,7 +31,7 @@ from server import Hub, Repository  # noqa: E402
 KNOWN = {"sh": [[], ["fails"], ["no-run"], ["server"]], "text": [[], ["same"]], "cpp": [[]], "cmake": [[]], "python": [[]], "yaml": [[]],
          "": [[]]}
 TRAP = "set -euo pipefail\ntrap 'echo \"in: $BASH_COMMAND\" >&2' ERR\n"
-SET_UP_PROGRAMS = {"apt-get", "brew", "cd", "cmake", "ctest", "docker", "export", "gh", "git", "man", "mpirun", "pip", "python3", "sbatch", "sha256sum",
+SET_UP_PROGRAMS = {"apt-get", "brew", "cd", "cmake", "cp", "ctest", "docker", "export", "gh", "git", "man", "mpirun", "pip", "python3", "sbatch", "sha256sum",
                    "source"}
 PATHS = re.compile(r"^(m2bert|cli|recipes|cmake|docs|script|tests|tools|bench|examples|deploy|\.github)/[\w.*/{},-]+$")
 
