@@ -80,9 +80,12 @@ class Installed {
                              "cu13/lib/libnvrtc.so.13", "cudnn/lib/libcudnn.so.9", "nccl/lib/libnccl.so.2"})
       put(std::string("nvidia/") + file);
   }
-  std::string refusal() const {
+  // Everything that the program looks for, with an MLX that loads but is not built for CUDA.
+  void put_all() const;
+  std::string refusal(const std::vector<std::pair<std::string, std::string>>& environment = {}) const {
     auto how = with_driver("one");
     how.program = (scratch_ / "bin/m2bert").string();
+    how.environment.insert(how.environment.end(), environment.begin(), environment.end());
     how.without.insert(how.without.end(), {"CUDA_HOME", "CUDA_PATH"});
     return test::refusal(how);
   }
@@ -95,6 +98,18 @@ class Installed {
 std::string version_header() {
   return "#define MLX_VERSION_MAJOR " + std::to_string(MLX_VERSION_MAJOR) + "\n#define MLX_VERSION_MINOR " +
          std::to_string(MLX_VERSION_MINOR) + "\n#define MLX_VERSION_PATCH " + std::to_string(MLX_VERSION_PATCH) + "\n";
+}
+
+void Installed::put_all() const {
+  Dl_info mlx{};
+  ASSERT_NE(::dladdr(reinterpret_cast<const void*>(&mx::version), &mlx), 0);
+  const fs::path package = fs::canonical(mlx.dli_fname).parent_path().parent_path();
+  put("mlx/include/mlx/version.h", version_header());
+  put("nvidia/cu13/include/cuda_fp16.h");
+  put_libraries();
+  fs::create_directories(cuda() / "mlx/lib");
+  fs::create_symlink(package / "lib/libmlx.so", cuda() / "mlx/lib/libmlx.so");
+  fs::create_symlink(package.parent_path() / "mlx_cpu.libs", cuda() / "mlx_cpu.libs");
 }
 
 TEST(MlxLibrary, SaysWhatIsMissingBesideTheProgram) {
@@ -114,18 +129,20 @@ TEST(MlxLibrary, SaysWhatIsMissingBesideTheProgram) {
 }
 
 TEST(MlxLibrary, StartsAnewOnce) {
-  Dl_info mlx{};
-  ASSERT_NE(::dladdr(reinterpret_cast<const void*>(&mx::version), &mlx), 0);
-  const fs::path package = fs::canonical(mlx.dli_fname).parent_path().parent_path();
   const Installed installed;
-  installed.put("mlx/include/mlx/version.h", version_header());
-  installed.put("nvidia/cu13/include/cuda_fp16.h");
-  installed.put_libraries();
-  fs::create_directories(installed.cuda() / "mlx/lib");
-  fs::create_symlink(package / "lib/libmlx.so", installed.cuda() / "mlx/lib/libmlx.so");  // loads, but is not built for CUDA
-  fs::create_symlink(package.parent_path() / "mlx_cpu.libs", installed.cuda() / "mlx_cpu.libs");
+  installed.put_all();
   EXPECT_EQ(installed.refusal(),
             "error: M2BERT_MLX=cuda: the loader did not take MLX's CUDA library in " + installed.cuda().string() + "\n");
+}
+
+// An empty file in jemalloc's place, which the loader complains of, unless LD_PRELOAD says something else.
+TEST(MlxLibrary, PreloadsJemallocWhereItIs) {
+  const Installed installed;
+  installed.put_all();
+  installed.put("nvidia/cu13/lib/libjemalloc.so.2");
+  const std::string complaint = "cu13/lib/libjemalloc.so.2' from LD_PRELOAD";
+  EXPECT_TRUE(has(installed.refusal(), complaint));
+  EXPECT_FALSE(has(installed.refusal({{"LD_PRELOAD", ""}}), complaint));
 }
 
 }  // namespace
