@@ -71,7 +71,8 @@ class Backend {
   virtual std::vector<mx::array> attention_forward(const StreamingInputs& in, const StreamingAttention& attention, mx::Stream s) const;
   virtual std::vector<mx::array> attention_backward(const StreamingInputs& in, const StreamingAttention& attention,
                                                     const std::vector<mx::array>& results, const mx::array& dy, mx::Stream s) const;
-  // y of attention without a bias, within sequences, of q, k and v side by side: float32 [nnz, 3, heads, d] -> [nnz, heads, d]. No gradient.
+  // y of attention without a bias, within sequences, of q, k and v side by side: float32 [nnz, 3, heads, d] -> [nnz, heads, d]. No
+  // gradient.
   virtual Array attention_qkv(const mx::array& qkv, const StreamingAttention& attention, mx::Stream s) const;
 
   // Weights packed into the layout of an inference kernel.
