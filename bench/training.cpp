@@ -81,18 +81,17 @@ class Bench {
     const int rows = batch_.rows, length = batch_.length;
     auto started = *std::exchange(started_, std::nullopt);
     double update = 0;
-    if (started.is_deferred()) {
-      update -= now();
-      step_.update(started, 1);
-      update += now();
-      start_next();
-    }
-    auto gradient = step_.finish(std::move(started));
-    if (!gradient.updated) {
+    auto timed_update = [&](auto& gradient) {
       update -= now();
       step_.update(gradient, 1);
       update += now();
+    };
+    if (started.is_deferred()) {
+      timed_update(started);
+      start_next();
     }
+    auto gradient = step_.finish(std::move(started));
+    if (!gradient.updated) timed_update(gradient);
     const double end = now();
     losses_.emplace_back(gradient.loss, gradient.norm);
     operations_ = training_flops(model_.config(), rows, length, task_.head_flops(gradient.weight));

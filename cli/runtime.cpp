@@ -15,7 +15,7 @@ namespace m2bert::cli {
 
 namespace {
 
-bool chooses_graph_size = false, chooses_graph_bytes = false;
+bool chooses_graph_size = false;
 
 // The environment may hold what --threads would refuse.
 void note_thread_limit() {
@@ -33,7 +33,6 @@ bool has_gpu() { return mx::is_available(mx::Device::gpu); }
 void set_up_runtime(const Globals& globals) {
   setenv("MLX_ENABLE_TF32", "0", 0);  // otherwise MLX multiplies float32 on an NVIDIA GPU with 10 bits of mantissa
   chooses_graph_size = std::getenv(kGraphSize) == nullptr;
-  chooses_graph_bytes = std::getenv(kGraphBytes) == nullptr;
   setenv(kGraphSize, "20", 0);  // the GPU starts while the rest of a pass is still being encoded, and keeps less memory
   io::set_quiet(globals.quiet);
   set_threads(globals.threads);
@@ -57,7 +56,7 @@ void note_unused_gpu(const Globals& globals) {
 // then. MLX reads the variables when it launches its first operation.
 void set_up_training() {
   if (chooses_graph_size) setenv(kGraphSize, "60", 1);
-  if (chooses_graph_bytes) setenv(kGraphBytes, "600", 1);
+  setenv(kGraphBytes, "600", 0);
 }
 
 void set_device_of(const train::Recipe& recipe, const Globals& globals) {

@@ -48,9 +48,8 @@ mx::array MonarchSequenceMixer::operator()(const mx::array& input_bld, const Enc
   auto u = layernorm ? pass.hook("u_norm", (*layernorm)(input_bld)) : input_bld;
   if (context.unpadding) return mix_rows(u, context, pass);
   if (packed_ && packed_->is_fused() && pass.allows_packed()) return (*packed_)(u);
-  if (packed_ && !pass.has_hook()) return ops::mixer_block(u, weights(), filters(u.shape(1), pass));
   if (!pass.has_hook()) {
-    const auto k = nn::mixer_filters(filter_fn, filter_fn2, u.shape(1), u);
+    const auto k = filters_beside(u, u.shape(1), pass);
     return ops::mixer_block(u, weights(), k);
   }
   const auto projected = pass.hook("in_linear", in_linear(u));
@@ -85,10 +84,8 @@ mx::array MonarchSequenceMixer::mix_rows(const mx::array& u, const EncoderContex
     std::optional<ops::CuSeqlens> tight;
     const auto& sequences = unpadding.aligned ? unpadding.aligned->sequences : tight.emplace(unpadding.cu_seqlens);
     if (packed_ && packed_->is_fused_varlen() && pass.allows_packed()) return packed_->varlen(u, sequences);
-    const int L = varlen_filter_length(unpadding.max_seqlen);
-    if (packed_) return ops::mixer_block_varlen(u, sequences, weights(), filters(L, pass));
     auto rows = u;
-    const auto k = nn::mixer_filters(filter_fn, filter_fn2, L, rows);
+    const auto k = filters_beside(rows, varlen_filter_length(unpadding.max_seqlen), pass);
     return ops::mixer_block_varlen(rows, sequences, weights(), k);
   }
   const auto projected = pass.hook("in_linear", in_linear(u));
@@ -126,6 +123,10 @@ mx::array MonarchSequenceMixer::long_conv(const char* name, const nn::HyenaFilte
 
 ops::MixerFilters MonarchSequenceMixer::filters(int L, const nn::Pass& pass) const {
   return packed_ && pass.allows_packed() ? packed_->filters(L) : nn::mixer_filters(filter_fn, filter_fn2, L);
+}
+
+ops::MixerFilters MonarchSequenceMixer::filters_beside(mx::array& u, int L, const nn::Pass& pass) const {
+  return packed_ ? filters(L, pass) : nn::mixer_filters(filter_fn, filter_fn2, L, u);
 }
 
 ops::MixerWeights MonarchSequenceMixer::weights() const {

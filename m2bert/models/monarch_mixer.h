@@ -41,6 +41,8 @@ class MonarchSequenceMixer : public SequenceMixer {
                          nn::Pass& pass) const;
   mx::array long_conv(const char* name, const nn::HyenaFilter& filter, const mx::array& u_bld, nn::Pass& pass) const;
   ops::MixerFilters filters(int L, const nn::Pass& pass) const;
+  // The same for ops::mixer_block of u, which they replace where they are computed beside it (nn::mixer_filters).
+  ops::MixerFilters filters_beside(mx::array& u, int L, const nn::Pass& pass) const;
   ops::MixerWeights weights() const;
 
   std::unique_ptr<packed::MonarchMixer> packed_;

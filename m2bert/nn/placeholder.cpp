@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/interleave.h"
 
 namespace m2bert::nn {
 
@@ -12,13 +13,10 @@ void bind(mx::array& placeholder, const mx::array& values) {
   require(placeholder.shape() == values.shape() && placeholder.dtype() == values.dtype(), "[bind] the placeholder is ", placeholder.dtype(),
           " ", placeholder.shape(), ", the values are ", values.dtype(), " ", values.shape());
   mx::async_eval({values});
-  placeholder.copy_shared_buffer(values);
-  // Whoever reads them waits for the same event. On the GPU's stream that makes the values, their place in the stream is enough, and MLX,
-  // which asks for the event of an input at every use, finds none.
-  const auto stream = mx::default_stream(mx::default_device());
-  const bool waits = values.event().valid() && !(stream.device == mx::Device::gpu && values.event().stream() == stream);
-  if (waits) placeholder.attach_event(values.event());
-  placeholder.set_status(waits || !values.event().valid() ? values.status() : mx::array::available);
+  const auto source = ops::in_order(values, mx::default_stream(mx::default_device()));
+  placeholder.copy_shared_buffer(source);
+  if (source.event().valid()) placeholder.attach_event(source.event());  // whoever reads them waits for the same event
+  placeholder.set_status(source.status());
 }
 
 DeferredGrad::DeferredGrad(std::vector<NamedArray> params, const std::function<mx::array()>& loss) : params_(std::move(params)) {

@@ -12,4 +12,9 @@ namespace m2bert::ops {
 // the side arrays, with their values and without copies.
 std::vector<mx::array> interleave(const mx::array& x, const std::vector<mx::array>& side);
 
+// The array for an operation of stream s. MLX asks for the event of an array that is still computed at every use; where an earlier
+// operation of the same stream of a GPU computes it, its place in the stream is enough, and this returns a view without the event. Not for
+// the host to read. Other arrays are returned as they are.
+mx::array in_order(const mx::array& a, mx::Stream s);
+
 }  // namespace m2bert::ops

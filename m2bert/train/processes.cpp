@@ -78,22 +78,21 @@ void Processes::wait_for(const nn::Arrays& sums) const {
 void Processes::sum_arrays(nn::Arrays& arrays) const {
   if (size() == 1) return;
   std::vector<mx::array*> small;
-  nn::Arrays flat, sums;
+  nn::Arrays values, sums;
+  std::vector<mx::Shape> shapes;
   for (auto& a : arrays) {
     if (a.size() < kSmall && a.dtype() == mx::float32) {
       small.push_back(&a);
-      flat.push_back(mx::flatten(a));
+      values.push_back(a), shapes.push_back(a.shape());
     } else {
       sums.push_back(a = sum(a));
     }
   }
-  if (!small.empty()) sums.push_back(sum(mx::concatenate(flat, 0)));
+  if (!small.empty()) sums.push_back(sum(ops::flatten_together(values)));
   wait_for(sums);
-  int at = 0;
-  for (auto* a : small) {
-    const int size = int(a->size());
-    *a = mx::reshape(mx::slice(sums.back(), {at}, {at + size}), a->shape());
-    at += size;
+  if (!small.empty()) {
+    const auto parts = ops::unflatten(sums.back(), shapes);
+    for (size_t i = 0; i < small.size(); ++i) *small[i] = parts[i];
   }
   mx::eval(arrays);
 }

@@ -33,6 +33,13 @@ void accumulate(nn::Arrays& sum, nn::Arrays grads) {
   ops::axpby(to, grads, 1, 1);
 }
 
+// In MLX's graph.
+mx::array lazy_sum_of(const nn::Arrays& losses) {
+  auto sum = mx::array(0.0f);
+  for (const auto& loss : losses) sum = sum + loss;
+  return sum;
+}
+
 double sum_of(nn::Arrays& losses) {
   double sum = 0;
   for (auto& loss : losses) sum += double(loss.item<float>());
@@ -197,10 +204,9 @@ std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t num
 // The sums over all processes of the gradients, which may be lazy, of the losses, and of whether a process was asked to stop: then nullopt.
 // ahead: what to wait for in the meantime.
 std::optional<Gradient> Step::sum_in_graph(Gradient g, const nn::Arrays& losses, bool stop, std::future<void> ahead) {
-  auto loss = mx::array(0.0f);
-  for (const auto& part : losses) loss = loss + part;
   auto all = g.arrays;
-  all.insert(all.begin(), mx::concatenate({mx::reshape(loss, {1}), mx::array({stop ? 1.0f : 0.0f})}));  // the last one in the order of sums
+  all.insert(all.begin(), mx::concatenate({mx::reshape(lazy_sum_of(losses), {1}),
+                                           mx::array({stop ? 1.0f : 0.0f})}));  // the last one in the order of sums
   processes_.sum_lazily(all, last_sum_);
   g.arrays.assign(all.begin() + 1, all.end());
   auto squares = ops::sum_of_squares(g.arrays);
@@ -308,9 +314,7 @@ void Step::dry_run(int rows, int length) {
 void Step::update(Gradient& gradient, double factor) { optimizer_.step(gradient.arrays, factor, options_.clipping, gradient.norm); }
 
 void Step::update(StartedGradient& started, double factor) {
-  auto loss = mx::array(0.0f);
-  for (const auto& part : started.losses) loss = loss + part;
-  optimizer_.step(started.gradient.arrays, factor, options_.clipping, started.sum_of_squares.value(), loss);
+  optimizer_.step(started.gradient.arrays, factor, options_.clipping, started.sum_of_squares.value(), lazy_sum_of(started.losses));
   started.gradient.updated = true;
 }
 

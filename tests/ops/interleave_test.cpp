@@ -54,5 +54,18 @@ TEST(Interleave, TheGradientOfXWaitsForTheSide) {
   EXPECT_FALSE(depth_first(without[0], depth_first));
 }
 
+// A view of an array that an earlier operation of a GPU's stream computes; any other array itself.
+TEST(InOrder, KeepsTheValues) {
+  const auto stream = mx::default_stream(mx::default_device());
+  const auto lazy = random({4, 3}, 1) + random({4, 3}, 2);
+  EXPECT_EQ(ops::in_order(lazy, stream).id(), lazy.id());
+  mx::async_eval({lazy});
+  const auto same = ops::in_order(lazy, stream);
+  EXPECT_TRUE(mx::array_equal(mx::square(same), mx::square(lazy)).item<bool>());
+  if (stream.device == mx::Device::cpu) {
+    EXPECT_EQ(same.id(), lazy.id());
+  }
+}
+
 }  // namespace
 }  // namespace m2bert

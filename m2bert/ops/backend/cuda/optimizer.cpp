@@ -5,6 +5,7 @@
 
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
+#include "m2bert/ops/interleave.h"
 
 namespace m2bert::ops {
 
@@ -33,16 +34,6 @@ bool is_own(const mx::array& a) { return a.is_donatable() && a.flags().row_conti
 void wait_with(const mx::array& made, const mx::array& a) {
   a.attach_event(made.event());
   a.set_status(mx::array::evaluated);
-}
-
-// The array for an operation of stream s. MLX asks for the event of an array that is still computed at every use; where an earlier
-// operation of the same stream computes it, its place in the stream is enough.
-mx::array in_order(const mx::array& a, mx::Stream s) {
-  if (a.status() != mx::array::evaluated || !a.event().valid() || a.event().stream() != s) return a;
-  mx::array same(a.shape(), a.dtype(), nullptr, {});
-  same.copy_shared_buffer(a);
-  same.set_status(mx::array::available);
-  return same;
 }
 
 // Starts the update of all these parameters. In place, their arrays stay the same; otherwise they are new ones.
