@@ -1,6 +1,8 @@
 #include "cli/runtime.h"
 
 #include <cstdlib>
+#include <string>
+#include <string_view>
 
 #include "cli/mlx_library.h"
 #include "m2bert/error.h"
@@ -15,16 +17,28 @@ namespace m2bert::cli {
 
 namespace {
 
-bool chooses_graph_size = false;
-
 // The environment may hold what --threads would refuse.
 void note_thread_limit() {
   const char* text = std::getenv("OMP_NUM_THREADS");
   if (text && std::atof(text) > 4096) io::warn("OMP_NUM_THREADS=", text, ": m2bert uses at most 4096 threads; it takes ", threads());
 }
 
-// Operations that MLX gives to the GPU at once, and millions of elements that they read.
-constexpr const char *kGraphSize = "MLX_MAX_OPS_PER_BUFFER", *kGraphBytes = "MLX_MAX_MB_PER_BUFFER";
+// Sets an environment variable unless the user does. A note beside it tells a launched process that its value is not the user's.
+void set_unless_given(const std::string& name, const char* value) {
+  const std::string note = "M2BERT_SET_" + name;
+  const char *given = std::getenv(name.c_str()), *ours = std::getenv(note.c_str());
+  if (given && !(ours && std::string_view(given) == ours)) return;
+  setenv(name.c_str(), value, 1);
+  setenv(note.c_str(), value, 1);
+}
+
+// How MLX launches on a GPU: as CUDA graphs or one by one; operations at once, and millions of elements that they read. MLX reads these
+// variables when it launches its first operation.
+void set_launching(const char* graphs, const char* operations, const char* elements) {
+  set_unless_given("MLX_USE_CUDA_GRAPHS", graphs);
+  set_unless_given("MLX_MAX_OPS_PER_BUFFER", operations);
+  set_unless_given("MLX_MAX_MB_PER_BUFFER", elements);
+}
 
 bool has_gpu() { return mx::is_available(mx::Device::gpu); }
 
@@ -32,8 +46,7 @@ bool has_gpu() { return mx::is_available(mx::Device::gpu); }
 
 void set_up_runtime(const Globals& globals) {
   setenv("MLX_ENABLE_TF32", "0", 0);  // otherwise MLX multiplies float32 on an NVIDIA GPU with 10 bits of mantissa
-  chooses_graph_size = std::getenv(kGraphSize) == nullptr;
-  setenv(kGraphSize, "20", 0);  // the GPU starts while the rest of a pass is still being encoded, and keeps less memory
+  set_launching("0", "100", "1000");  // a pass has few kernels: the GPU starts at once
   io::set_quiet(globals.quiet);
   set_threads(globals.threads);
   if (globals.threads == 0) note_thread_limit();
@@ -51,13 +64,9 @@ void note_unused_gpu(const Globals& globals) {
   if (wanted && has_nvidia_gpu() && !has_gpu()) io::info("the NVIDIA GPU is not used: ", why_no_gpu());
 }
 
-// MLX gives a GPU CUDA graphs of so many operations, and waits once ten are under way. A step fills larger ones and gets further ahead. All
-// that they read keeps its memory until they end: MLX's own limit of 1000 takes a quarter more, and 400 leaves the GPU waiting now and
-// then. MLX reads the variables when it launches its first operation.
-void set_up_training() {
-  if (chooses_graph_size) setenv(kGraphSize, "60", 1);
-  setenv(kGraphBytes, "600", 0);
-}
+// A step has many kernels, and MLX waits once ten graphs are under way. All that a graph reads keeps its memory until it ends: 1000 million
+// elements take a quarter more memory, and 400 leave the GPU waiting now and then.
+void set_up_training() { set_launching("1", "60", "600"); }
 
 void set_device_of(const train::Recipe& recipe, const Globals& globals) {
   if (!globals.device.empty() || recipe.device.empty()) return;

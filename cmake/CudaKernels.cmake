@@ -13,6 +13,8 @@ if(M2BERT_CUDA)
   endif()
   if(NVCC AND nvcc_version GREATER_EQUAL 13)
     set(M2BERT_CUDA_KERNELS ON)
+    get_filename_component(nvcc_folder ${NVCC} DIRECTORY)
+    find_path(M2BERT_CUDA_INCLUDE cuda.h HINTS ${nvcc_folder}/../include /usr/local/cuda/include NO_DEFAULT_PATH REQUIRED)
     message(STATUS "CUDA kernels for sm_${M2BERT_CUDA_ARCHITECTURES}: ${NVCC}")
   else()
     unset(NVCC CACHE)  # to be looked for again

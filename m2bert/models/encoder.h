@@ -68,6 +68,8 @@ class Encoder : public nn::Module {
   void init(float initializer_range, bool independent, nn::KeySequence& keys);
   void pack();
   void unpack();
+  // Whether padding has no part in the states: the mask is not read.
+  bool reads_tokens_alone() const { return !unpads_ && !adds_mask_ && !alibi_; }
 
  private:
   EncoderContext context(const mx::array& x, const Inputs& inputs, const nn::Pass& pass) const;

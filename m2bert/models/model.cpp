@@ -72,8 +72,18 @@ Inputs Model::encoder_inputs(const Inputs& inputs) const {
   return now;
 }
 
+// Of a packed model whose states depend on the tokens alone, if the device repeats the pass.
+std::optional<mx::array> Model::recorded_states(const Inputs& inputs, const nn::Pass& pass) const {
+  if (!recorded_ || !pass.allows_packed() || pass.after_layer) return std::nullopt;
+  return (*recorded_)(inputs, [&](const Inputs& in) {
+    nn::Pass own;
+    return encoder_(embeddings_(in, own), in, own);
+  });
+}
+
 mx::array Model::hidden_states(const Inputs& inputs, nn::Pass& pass) const {
   const auto now = encoder_inputs(inputs);
+  if (const auto states = recorded_states(now, pass)) return *states;
   auto x = pass.hook("embeddings", embeddings_(now, pass));
   auto states = encoder_(x, now, pass);
   const int padding = inputs.input_ids.shape(1) - states.shape(1);
@@ -95,6 +105,7 @@ mx::array Model::states_for(const Poolings& poolings, const Inputs& inputs, nn::
   const bool first = std::ranges::all_of(poolings, [&](Pooling pooling) { return reads_first_state(pooling, skipped); });
   if (!first || pass.has_hook()) return hidden_states(inputs, pass);
   const auto now = encoder_inputs(inputs);
+  if (const auto states = recorded_states(now, pass)) return mx::slice(*states, {0, 0, 0}, {states->shape(0), 1, states->shape(2)});
   return mx::expand_dims(encoder_.first(embeddings_(now, pass), now, pass), 1);
 }
 
@@ -163,6 +174,7 @@ void Model::pack() {
     encoder_.pack();
     if (pooler_) pooler_->pack();
     if (classifier_) packed_classifier_ = packed::pack_head({classifier_->matrix(), classifier_->bias});
+    if (encoder_.reads_tokens_alone()) recorded_ = std::make_unique<packed::RecordedStates>();
   } catch (...) {  // never packed in part
     unpack();
     throw;
@@ -175,6 +187,7 @@ void Model::unpack() {
   encoder_.unpack();
   if (pooler_) pooler_->unpack();
   packed_classifier_.reset();
+  recorded_.reset();
   packed_ = false;
 }
 

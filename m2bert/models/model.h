@@ -5,6 +5,7 @@
 
 #include "m2bert/models/encoder.h"
 #include "m2bert/models/heads.h"
+#include "m2bert/models/packed/recorded_states.h"
 
 namespace m2bert::models {
 
@@ -77,6 +78,7 @@ class Model : public nn::Module {
  private:
   class Bert;  // the modules under "bert."
   mx::array planted(const Inputs& inputs) const;
+  std::optional<mx::array> recorded_states(const Inputs& inputs, const nn::Pass& pass) const;
   mx::array classify(const mx::array& vectors) const;
   Inputs encoder_inputs(const Inputs& inputs) const;
 
@@ -87,6 +89,7 @@ class Model : public nn::Module {
   std::unique_ptr<PoolerBase> pooler_;
   std::optional<nn::Linear> classifier_;
   std::unique_ptr<packed::Head> packed_classifier_;
+  std::unique_ptr<packed::RecordedStates> recorded_;
   std::optional<MaskedLMHead> cls_;
   bool packed_ = false;
 };

@@ -98,6 +98,7 @@ std::vector<array> Backend::attention_backward(const StreamingInputs&, const Str
 std::unique_ptr<PackedLinear> Backend::pack_linear(const LinearWeights&, const std::optional<NormWeights>&, mx::Stream) const { return {}; }
 std::unique_ptr<PackedFeedForward> Backend::pack_feed_forward(const FeedForwardWeights&, mx::Stream) const { return {}; }
 std::unique_ptr<PackedMixerBlock> Backend::pack_mixer_block(const MixerWeights&, bool, mx::Stream) const { return {}; }
+std::unique_ptr<RecordedPass> Backend::record_pass(const std::vector<array>&, const PassFunction&, mx::Stream) const { return {}; }
 
 bool Backend::adamw_update(const std::vector<AdamWParameter>&, const AdamWOptions&, mx::Stream) const { return false; }
 bool Backend::axpby(const std::vector<array*>&, const std::vector<array>&, double, double, mx::Stream) const { return false; }

@@ -19,6 +19,7 @@
 #include "m2bert/ops/monarch_mix.h"
 #include "m2bert/ops/packed_linear.h"
 #include "m2bert/ops/packed_mixer_block.h"
+#include "m2bert/ops/recorded_pass.h"
 #include "m2bert/ops/streaming_attention.h"
 
 namespace m2bert::ops {
@@ -80,6 +81,8 @@ class Backend {
                                                     mx::Stream s) const;
   virtual std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const;
   virtual std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const;
+
+  virtual std::unique_ptr<RecordedPass> record_pass(const std::vector<mx::array>& inputs, const PassFunction& f, mx::Stream s) const;
 
   // These start immediately, and work in place if nothing else refers to the arrays.
   virtual bool takes_scale_array() const { return false; }  // whether adamw_update() does, in place of a number

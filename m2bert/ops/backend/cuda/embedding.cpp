@@ -18,10 +18,11 @@ Backend::Array CudaBackend::embedding_rows(const mx::array& table, const mx::arr
     const auto given = mx::reshape(mx::astype(in[1], mx::int32, s), {-1}, s);
     const auto index = mx::where(mx::less(given, mx::array(0), s), mx::add(given, mx::array(rows), s), given, s);
     const auto order = mx::argsort(index, 0, s);
-    constexpr int threads = 256;
+    constexpr int threads = 256, warps = threads / 32;
+    const int columns = 512 / int(mx::size_of(dtype));  // of a block
     const auto dtable =
-        cuda::run({"embedding_gradient", dtype == mx::bfloat16 ? "embedding_gradient_bfloat16" : "embedding_gradient_float32", rows, 1,
-                   threads, threads * 4},
+        cuda::run({"embedding_gradient", dtype == mx::bfloat16 ? "embedding_gradient_bfloat16" : "embedding_gradient_float32", rows,
+                   cuda::ceil_div(width, columns), threads, warps * columns * 4},
                   {mx::reshape(cotangents[0], {n, width}, s), order, mx::take(index, order, 0, s)}, in[0].shape(), dtype, {n, width}, s);
     return Arrays{dtable, mx::zeros_like(in[1], s)};
   };

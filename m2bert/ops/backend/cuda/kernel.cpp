@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/backend/cuda/pass_plan.h"
 
 namespace m2bert::ops::cuda {
 
@@ -65,8 +66,14 @@ std::vector<mx::array> run(const Launch& launch, const std::vector<mx::array>& i
   require(int64_t(launch.blocks_x) * launch.threads <= INT_MAX && launch.blocks_y <= 65535, "[cuda] ", launch.kernel, " would take ",
           launch.blocks_x, " x ", launch.blocks_y, " blocks; use smaller batches");
   const auto threads = std::make_tuple(launch.blocks_x * launch.threads, launch.blocks_y, 1);  // of the whole grid
-  return mx::fast::precompiled_cuda_kernel(launch.kernel, code_of(launch, code->second), inputs, shapes, dtypes, scalars, threads,
-                                           {launch.threads, 1, 1}, launch.shared_bytes, std::nullopt, true, s);
+  auto outputs = mx::fast::precompiled_cuda_kernel(launch.kernel, code_of(launch, code->second), inputs, shapes, dtypes, scalars, threads,
+                                                   {launch.threads, 1, 1}, launch.shared_bytes, std::nullopt, true, s);
+  if (Recording::is_on()) {
+    Recording::note(KernelCall{std::string(launch.fatbin), launch.kernel, launch.blocks_x, launch.blocks_y, launch.threads,
+                               launch.shared_bytes, scalars},
+                    inputs, outputs);
+  }
+  return outputs;
 }
 
 mx::array run(const Launch& launch, const std::vector<mx::array>& inputs, const mx::Shape& shape, mx::Dtype dtype, const Scalars& scalars,

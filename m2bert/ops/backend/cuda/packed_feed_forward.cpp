@@ -1,8 +1,9 @@
-// The channel mixer for inference: the first product with the gate, the second one by cuBLAS, and a kernel for residual and norm.
+// The channel mixer for inference: the first product with the gate, the second one, and a kernel for residual and norm.
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/feed_forward_weights.h"
+#include "m2bert/ops/backend/cuda/product.h"
 
 namespace m2bert::ops {
 
@@ -24,7 +25,7 @@ class PackedGatedFeedForward final : public PackedFeedForward {
     const auto s = mx::to_stream(device);
     const auto residual = channel_major(x, s);
     const auto hidden = gated_up(up_, residual, {}, s);
-    return position_major(channel_norm(multiply(down_, hidden, s), residual, norm_, s), x, s);
+    return position_major(channel_norm(product(down_, hidden, s), residual, norm_, s), x, s);
   }
 
  private:

@@ -1,4 +1,4 @@
-// The Monarch Mixer with its projections: two products by cuBLAS around the core's kernel.
+// The Monarch Mixer with its projections: two products around the core's kernel.
 #include <algorithm>
 
 #include "m2bert/error.h"
@@ -7,6 +7,7 @@
 #include "m2bert/ops/backend/cuda/mixer_core.h"
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 #include "m2bert/ops/backend/cuda/mixer_weights.h"
+#include "m2bert/ops/backend/cuda/product.h"
 #include "m2bert/ops/conv1d.h"
 #include "m2bert/ops/filter_network.h"
 #include "m2bert/ops/linear.h"
@@ -92,9 +93,9 @@ class PackedBlock final : public PackedMixerBlock {
     const int L = u.shape(1);
     if (L > longest_mixer_core(u.dtype())) return composed(u, filters, s);
     const auto channels = channel_major(u, s);
-    const auto y = mixer_core(MixerInputRows::of(mx::matmul(weights_.in_weight.values, channels, s)), channels, short_filter_, filters, L,
+    const auto y = mixer_core(MixerInputRows::of(product(weights_.in_weight.values, channels, s)), channels, short_filter_, filters, L,
                               {residual_, weights_.out_bias.has_value()}, s);
-    return position_major(mx::matmul(out_, y, s), u, s);
+    return position_major(product(out_, y, s), u, s);
   }
 
   mx::array operator()(const mx::array& u, const FilterNetworks& networks, mx::StreamOrDevice s) const override {

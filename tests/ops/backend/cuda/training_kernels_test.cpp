@@ -156,22 +156,30 @@ TEST(CudaCrossEntropy, NanAndWrongLabels) {
 }
 
 TEST(CudaEmbeddingGradient, EqualsItsDefinition) {
-  const int rows = 7, width = 40, n = 50;
-  const auto dy = halves(size_t(n) * width, 1, 1);
+  const int rows = 7, n = 50;
   std::vector<int> index(n), sorted;
   for (int i = 0; i < n; ++i) index[i] = i % 3 == 0 ? 2 : i * 5 % rows == 4 ? 3 : i * 5 % rows;  // row 4 has no place
   std::vector<uint32_t> order(n);
   std::iota(order.begin(), order.end(), 0u);
   std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return index[a] < index[b]; });
   for (const auto i : order) sorted.push_back(index[i]);
-  std::vector<BFloat16> dtable(size_t(rows) * width, from_float<BFloat16>(777));
-  emulation::launch({unsigned(rows), 1, 1}, 256, 1024,
-                    [&] { embedding_gradient_bfloat16(dy.data(), order.data(), sorted.data(), dtable.data(), n, width); });
-  for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < width; ++c) {
-      double want = 0;
-      for (int i = 0; i < n; ++i) want += index[i] == r ? to_float(dy[size_t(i) * width + c]) : 0;
-      ASSERT_NEAR(to_float(dtable[size_t(r) * width + c]), want, 4e-3 * std::abs(want) + 1e-6) << r << " " << c;
+  for (const int width : {40, 37, 264, 300}) {  // with and without whole vectors; more than a block's columns
+    const auto dy = halves(size_t(n) * width, 1, 1);
+    std::vector<float> wide_dy;
+    for (const auto v : dy) wide_dy.push_back(to_float(v));
+    std::vector<BFloat16> dtable(size_t(rows) * width, from_float<BFloat16>(777));
+    std::vector<float> wide(dtable.size(), 777);
+    emulation::launch({unsigned(rows), unsigned(width + 255) / 256, 1}, 256, 8 * 256 * 4,
+                      [&] { embedding_gradient_bfloat16(dy.data(), order.data(), sorted.data(), dtable.data(), n, width); });
+    emulation::launch({unsigned(rows), unsigned(width + 127) / 128, 1}, 256, 8 * 128 * 4,
+                      [&] { embedding_gradient_float32(wide_dy.data(), order.data(), sorted.data(), wide.data(), n, width); });
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < width; ++c) {
+        double want = 0;
+        for (int i = 0; i < n; ++i) want += index[i] == r ? to_float(dy[size_t(i) * width + c]) : 0;
+        ASSERT_NEAR(to_float(dtable[size_t(r) * width + c]), want, 4e-3 * std::abs(want) + 1e-6) << width << " " << r << " " << c;
+        ASSERT_NEAR(wide[size_t(r) * width + c], want, 1e-5 * std::abs(want) + 1e-6) << width << " " << r << " " << c;
+      }
     }
   }
 }

@@ -1,9 +1,10 @@
-// The CUDA kernels of small arrays (a mixer's weights, norms, casts), run on the CPU (emulation.h), against their definitions.
+// The CUDA kernels of small arrays (a mixer's weights, norms, casts, transposes), run on the CPU (emulation.h), against their definitions.
 #include "tests/ops/backend/cuda/emulation.h"
 //
 #include "m2bert/ops/backend/cuda/cast_arrays.cu"
 #include "m2bert/ops/backend/cuda/mixer_weights.cu"
 #include "m2bert/ops/backend/cuda/norm_parameters.cu"
+#include "m2bert/ops/backend/cuda/transpose.cu"
 
 #include <gtest/gtest.h>
 
@@ -30,6 +31,25 @@ struct Scalars {
 };
 
 constexpr int H = 37;
+
+TEST(CudaTranspose, MovesEveryValue) {
+  for (const auto& [rows, columns] : {std::pair{1, 1}, {3, 70}, {64, 32}, {33, 31}, {100, 1}}) {
+    std::vector<float> x(size_t(rows * columns)), y(x.size(), -1);
+    for (size_t i = 0; i < x.size(); ++i) x[i] = float(i);
+    std::vector<BFloat16> narrow, narrow_y(x.size());
+    for (const float v : x) narrow.push_back({uint16_t(v)});
+    const emulation::Index grid{unsigned(columns + 31) / 32, unsigned(rows + 31) / 32, 1};
+    emulation::launch(grid, 256, 32 * 33 * 4, [&] { transpose_float32(x.data(), y.data(), rows, columns); });
+    emulation::launch(grid, 256, 32 * 33 * 2, [&] { transpose_bfloat16(narrow.data(), narrow_y.data(), rows, columns); });
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < columns; ++c) {
+        const size_t to = size_t(r * columns + c), from = size_t(c * rows + r);
+        EXPECT_EQ(y[to], x[from]) << rows << " " << columns;
+        EXPECT_EQ(narrow_y[to].bits, narrow[from].bits) << rows << " " << columns;
+      }
+    }
+  }
+}
 
 TEST(CudaShortFilter, EqualsItsDefinition) {
   for (const int wide : {0, 5, 7}) {

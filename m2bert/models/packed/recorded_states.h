@@ -1,0 +1,39 @@
+#pragma once
+// Repeats an encoder's pass over few tokens without launching it anew (ops/recorded_pass.h).
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "m2bert/models/inputs.h"
+#include "m2bert/ops/recorded_pass.h"
+
+namespace m2bert::models::packed {
+
+// Not thread-safe.
+class RecordedStates {
+ public:
+  static constexpr int kMostTokens = 4096;               // B L; with more, the kernels are the longer part
+  static constexpr size_t kMostShapes = 8;               // the ones used last
+  static constexpr size_t kMostBytes = size_t(1) << 30;  // of device memory
+
+  // states(inputs), which depend on input_ids and token_type_ids alone, evaluated. A shape is recorded when it comes a second time in
+  // succession; nullopt before, for large inputs, and where the device cannot record the pass.
+  std::optional<mx::array> operator()(const Inputs& inputs, const std::function<mx::array(const Inputs&)>& states);
+
+ private:
+  struct Entry {
+    mx::Shape shape;
+    bool has_types;
+    std::unique_ptr<ops::RecordedPass> pass;  // null if it cannot be recorded
+    bool matches(const Inputs& inputs) const { return shape == inputs.input_ids.shape() && has_types == inputs.token_type_ids.has_value(); }
+  };
+
+  std::unique_ptr<ops::RecordedPass> record(const Inputs& inputs, const std::function<mx::array(const Inputs&)>& states);
+  void make_room();
+
+  std::vector<Entry> entries_;  // most recently used last
+  std::optional<mx::Shape> last_;
+};
+
+}  // namespace m2bert::models::packed

@@ -1,0 +1,176 @@
+// Recorded passes as CUDA graphs.
+#include <algorithm>
+#include <cstring>
+
+#include "m2bert/error.h"
+#include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/driver.h"
+
+namespace m2bert::ops {
+
+namespace cuda {
+namespace {
+
+// Device and host memory for the lifetime of an object.
+class DeviceMemory {
+ public:
+  DeviceMemory(const Driver& driver, size_t bytes) : driver_(driver), address_(driver.allocate(std::max<size_t>(bytes, 1))) {}
+  ~DeviceMemory() { driver_.free(address_); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+  CUdeviceptr address() const { return address_; }
+
+ private:
+  const Driver& driver_;
+  CUdeviceptr address_;
+};
+
+class PinnedMemory {
+ public:
+  PinnedMemory(const Driver& driver, size_t bytes) : driver_(driver), data_(driver.allocate_on_host(std::max<size_t>(bytes, 1))) {}
+  ~PinnedMemory() { driver_.free_on_host(data_); }
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+  char* data() const { return static_cast<char*>(data_); }
+
+ private:
+  const Driver& driver_;
+  void* data_;
+};
+
+// Results: an array is used again once nothing else refers to it.
+class Results {
+ public:
+  explicit Results(const PassPlan& plan)
+      : values_(int(plan.output_values)), shape_(plan.shape), strides_(plan.strides), dtype_(plan.dtype) {}
+
+  mx::array next(mx::Stream s) {
+    for (const auto& a : all_) {
+      if (a.is_donatable()) return a;
+    }
+    constexpr size_t most = 64;
+    if (all_.size() == most) all_.erase(all_.begin());
+    all_.push_back(mx::as_strided(mx::zeros({values_}, dtype_, s), shape_, strides_, 0, s));
+    mx::eval(all_.back());
+    mx::synchronize(s);
+    return all_.back();
+  }
+
+ private:
+  int values_;
+  mx::Shape shape_;
+  mx::Strides strides_;
+  mx::Dtype dtype_;
+  std::vector<mx::array> all_;
+};
+
+class GraphPass final : public RecordedPass {
+ public:
+  GraphPass(Driver& driver, PassPlan plan, const std::vector<mx::array>& inputs, mx::Stream s)
+      : driver_(driver), plan_(std::move(plan)), stream_(s), results_(plan_), arena_(driver, plan_.arena_bytes) {
+    size_t bytes = 0;
+    for (const auto& in : inputs) {
+      inputs_.push_back({in.shape(), in.dtype(), in.nbytes(), bytes});
+      bytes += (in.nbytes() + 255) / 256 * 256;
+    }
+    staging_.emplace(driver, bytes);
+    input_memory_.emplace(driver, bytes);
+    staging_bytes_ = bytes;
+    mx::synchronize(s);  // the constants are there
+    for (const auto& c : plan_.constants) constants_.push_back(cuda::address(c));
+    std::memset(staging_->data(), 0, bytes);
+    launch_steps();  // loads all code, which a capture may not
+    driver_.synchronize();
+    driver_.begin_capture();
+    try {
+      launch_steps();
+    } catch (...) {
+      driver_.free(driver_.end_capture());
+      throw;
+    }
+    graph_ = driver_.end_capture();
+  }
+  ~GraphPass() override { driver_.free(graph_); }
+
+  std::optional<mx::array> operator()(const std::vector<mx::array>& inputs) override {
+    require(inputs.size() == inputs_.size(), "[recorded_pass] got ", inputs.size(), " inputs, was recorded with ", inputs_.size());
+    for (size_t i = 0; i < constants_.size(); ++i) {
+      if (cuda::address(plan_.constants[i]) != constants_[i]) return std::nullopt;
+    }
+    driver_.make_current();
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const auto& wanted = inputs_[i];
+      auto in = inputs[i];
+      require(in.shape() == wanted.shape && in.dtype() == wanted.dtype, "[recorded_pass] input ", i, " is ", in.shape(), " ", in.dtype(),
+              ", was recorded as ", wanted.shape, " ", wanted.dtype);
+      in.eval();
+      if (!in.flags().row_contiguous) in = mx::contiguous(in, false, stream_), in.eval();
+      std::memcpy(staging_->data() + wanted.offset, in.data<char>(), wanted.bytes);
+    }
+    const auto result = results_.next(stream_);
+    driver_.launch(graph_);
+    driver_.copy(cuda::address(result), arena_.address() + plan_.output.offset, plan_.output_values * mx::size_of(plan_.dtype));
+    driver_.synchronize();
+    return result;
+  }
+
+  size_t bytes() const override { return plan_.arena_bytes + staging_bytes_; }
+
+ private:
+  struct Input {
+    mx::Shape shape;
+    mx::Dtype dtype;
+    size_t bytes, offset;
+  };
+
+  CUdeviceptr address(const Place& place) const {
+    switch (place.kind) {
+      case Place::Kind::input: return input_memory_->address() + inputs_[size_t(place.index)].offset;
+      case Place::Kind::constant: return constants_[size_t(place.index)];
+      case Place::Kind::arena: break;
+    }
+    return arena_.address() + place.offset;
+  }
+
+  void launch_steps() {
+    driver_.copy_to_device(input_memory_->address(), staging_->data(), staging_bytes_);
+    for (const auto& step : plan_.steps) {
+      std::vector<CUdeviceptr> arrays;
+      for (const auto* places : {&step.inputs, &step.outputs}) {
+        for (const auto& place : *places) arrays.push_back(address(place));
+      }
+      std::visit([&](const auto& work) { driver_.launch(work, arrays); }, step.work);
+    }
+  }
+
+  Driver& driver_;
+  PassPlan plan_;
+  mx::Stream stream_;
+  Results results_;
+  DeviceMemory arena_;
+  std::vector<Input> inputs_;
+  size_t staging_bytes_ = 0;
+  std::optional<PinnedMemory> staging_;
+  std::optional<DeviceMemory> input_memory_;
+  std::vector<CUdeviceptr> constants_;
+  CUgraphExec graph_ = nullptr;
+};
+
+}  // namespace
+}  // namespace cuda
+
+std::unique_ptr<RecordedPass> CudaBackend::record_pass(const std::vector<mx::array>& inputs, const PassFunction& f, mx::Stream s) const {
+  auto* driver = cuda::Driver::get();
+  if (!driver) return nullptr;
+  std::optional<cuda::PassPlan> plan;
+  {
+    const cuda::Recording recording;
+    const auto output = f(inputs);
+    plan = cuda::plan_pass(recording.notes(), inputs, output);
+  }
+  if (!plan) return nullptr;
+  driver->make_current();
+  return std::make_unique<cuda::GraphPass>(*driver, std::move(*plan), inputs, s);
+}
+
+}  // namespace m2bert::ops

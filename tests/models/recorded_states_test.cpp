@@ -1,0 +1,122 @@
+// Hidden states of a packed model, call after call: where the device records passes, from the recorded one.
+#include "m2bert/models/packed/recorded_states.h"
+
+#include <gtest/gtest.h>
+
+#include "m2bert/models/cast.h"
+#include "m2bert/models/model.h"
+#include "m2bert/ops/backend/backend.h"
+#include "tests/support/tiny_config.h"
+
+namespace m2bert::models {
+namespace {
+
+bool records() { return std::string(ops::backend_for({}).name()) == "cuda"; }
+
+// What the kernels of NVIDIA GPUs take.
+Config config() {
+  auto c = test::tiny_m2_config(128);
+  c.hidden_size = 768;
+  c.intermediate_size = 3072;
+  return c;
+}
+
+Inputs inputs(int B, int L, int seed, bool types = false) {
+  const auto ids = mx::random::randint(5, 80, {B, L}, mx::int32, mx::random::key(uint64_t(seed)));
+  Inputs in{ids, mx::ones({B, L}, mx::int32), std::nullopt};
+  if (types) in.token_type_ids = mx::remainder(ids, mx::array(2));
+  return in;
+}
+
+double difference(const mx::array& a, const mx::array& b) {
+  const auto x = mx::astype(a, mx::float32), y = mx::astype(b, mx::float32);
+  return std::sqrt((mx::sum(mx::square(x - y)) / mx::sum(mx::square(y))).item<float>());
+}
+
+class RecordedStatesOf : public ::testing::Test {
+ protected:
+  RecordedStatesOf() : model_(config(), Head::embedding), plain_(config(), Head::embedding) {
+    for (auto* m : {&model_, &plain_}) {
+      m->init(3, true);
+      cast_weights(*m, mx::bfloat16);
+    }
+    model_.pack();
+  }
+
+  // Of the kind that does not record: the plain model's.
+  void expect_states(const Inputs& in) { EXPECT_LT(difference(model_.hidden_states(in), plain_.hidden_states(in)), 2e-2); }
+
+  Model model_, plain_;
+};
+
+TEST_F(RecordedStatesOf, EqualTheModelsInEveryCall) {
+  for (int call = 0; call < 4; ++call) expect_states(inputs(1, 64, call));
+  for (int call = 0; call < 4; ++call) expect_states(inputs(3, 40, call, true));
+  for (int call = 0; call < 4; ++call) expect_states(inputs(1, 64, call, call % 2 == 1));
+}
+
+// MLX's own arrays wait for an evaluation.
+TEST_F(RecordedStatesOf, AreThereAtOnceFromTheSecondCallOn) {
+  for (int call = 0; call < 4; ++call) {
+    const auto states = model_.hidden_states(inputs(1, 64, call));
+    EXPECT_EQ(states.is_available(), records() && call > 0) << call;
+    mx::eval(states);
+  }
+}
+
+TEST_F(RecordedStatesOf, StayAsTheyAreWhenOthersFollow) {
+  std::vector<mx::array> states, copies;
+  for (int call = 0; call < 6; ++call) {
+    states.push_back(model_.hidden_states(inputs(2, 32, call)));
+    copies.push_back(states.back() * mx::array(1.0f, mx::bfloat16));
+    copies.back().eval();
+  }
+  for (size_t i = 0; i < states.size(); ++i) EXPECT_TRUE(mx::array_equal(states[i], copies[i]).item<bool>()) << i;
+  EXPECT_FALSE(mx::array_equal(states[4], states[5]).item<bool>());
+}
+
+TEST_F(RecordedStatesOf, MayBeReadOnTheHost) {
+  for (int call = 0; call < 4; ++call) {
+    const auto in = inputs(1, 48, call);
+    const auto floats = to_floats(model_.hidden_states(in));  // MLX moves the array's memory for that
+    const mx::array states(floats.data(), {1, 48, 768});
+    EXPECT_LT(difference(states, plain_.hidden_states(in)), 2e-2);
+  }
+}
+
+TEST_F(RecordedStatesOf, FollowTheWeights) {
+  for (int call = 0; call < 3; ++call) expect_states(inputs(1, 64, call));
+  for (auto* m : {&model_, &plain_}) {
+    for (auto& a : nn::named_arrays(*m)) *a.array = *a.array * mx::array(1.25f, a.array->dtype());
+  }
+  model_.pack();
+  for (int call = 0; call < 3; ++call) expect_states(inputs(1, 64, call));
+}
+
+TEST_F(RecordedStatesOf, GiveTheSameFirstState) {
+  const auto in = inputs(2, 64, 5);
+  nn::Pass pass;
+  const auto expected = mx::slice(plain_.hidden_states(in), {0, 0, 0}, {2, 1, 768});
+  for (int call = 0; call < 4; ++call) EXPECT_LT(difference(model_.states_for({Pooling::cls}, in, pass), expected), 2e-2);
+}
+
+TEST(RecordedStates, CallsTheFunctionUntilAShapeRepeats) {
+  int calls = 0;
+  packed::RecordedStates states;
+  auto f = [&](const Inputs& in) {
+    ++calls;
+    return in.input_ids;
+  };
+  EXPECT_FALSE(states(inputs(1, 8, 1), f).has_value());
+  EXPECT_FALSE(states(inputs(1, 9, 1), f).has_value());
+  EXPECT_FALSE(states(inputs(1, 8, 1), f).has_value());
+  EXPECT_EQ(calls, 0);
+  EXPECT_FALSE(states(inputs(1, 8, 1), f).has_value()) << "no kernel computes it";
+  EXPECT_EQ(calls, records() ? 1 : 0);
+  EXPECT_FALSE(states(inputs(1, 8, 1), f).has_value());
+  EXPECT_EQ(calls, records() ? 1 : 0) << "what cannot be recorded is not tried again";
+  EXPECT_FALSE(states(inputs(1, packed::RecordedStates::kMostTokens + 1, 1), f).has_value());
+}
+
+}  // namespace
+}  // namespace m2bert::models
