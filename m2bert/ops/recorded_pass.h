@@ -2,6 +2,7 @@
 // A function of arrays that a device repeats without building and encoding its graph again.
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "m2bert/mx.h"

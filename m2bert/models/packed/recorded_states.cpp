@@ -18,11 +18,15 @@ std::vector<mx::array> arrays_of(const Inputs& inputs) {
 
 }  // namespace
 
+RecordedStates::Key::Key(const Inputs& inputs) : shape(inputs.input_ids.shape()), ids(inputs.input_ids.dtype()) {
+  if (inputs.token_type_ids) types = inputs.token_type_ids->dtype();
+}
+
 std::optional<mx::array> RecordedStates::operator()(const Inputs& inputs, const std::function<mx::array(const Inputs&)>& states) {
   if (inputs.input_ids.size() == 0 || inputs.input_ids.size() > size_t(kMostTokens)) return std::nullopt;
-  const auto shape = inputs.input_ids.shape();
-  const bool again = std::exchange(last_, shape) == shape;
-  const auto found = std::ranges::find_if(entries_, [&](const Entry& e) { return e.matches(inputs); });
+  const Key key(inputs);
+  const bool again = std::exchange(last_, key) == key;
+  const auto found = std::ranges::find(entries_, key, &Entry::key);
   if (found != entries_.end()) {
     std::rotate(found, found + 1, entries_.end());
     auto& pass = entries_.back().pass;
@@ -31,7 +35,7 @@ std::optional<mx::array> RecordedStates::operator()(const Inputs& inputs, const 
     entries_.pop_back();
   }
   if (!again) return std::nullopt;
-  entries_.push_back({shape, inputs.token_type_ids.has_value(), record(inputs, states)});
+  entries_.push_back({key, record(inputs, states)});
   make_room();
   const auto& pass = entries_.back().pass;
   return pass ? (*pass)(arrays_of(inputs)) : std::nullopt;

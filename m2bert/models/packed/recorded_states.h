@@ -22,18 +22,25 @@ class RecordedStates {
   std::optional<mx::array> operator()(const Inputs& inputs, const std::function<mx::array(const Inputs&)>& states);
 
  private:
-  struct Entry {
+  // Shape and dtypes of the inputs; no dtype stands for no types.
+  struct Key {
     mx::Shape shape;
-    bool has_types;
+    mx::Dtype ids;
+    std::optional<mx::Dtype> types;
+
+    explicit Key(const Inputs& inputs);
+    bool operator==(const Key&) const = default;
+  };
+  struct Entry {
+    Key key;
     std::unique_ptr<ops::RecordedPass> pass;  // null if it cannot be recorded
-    bool matches(const Inputs& inputs) const { return shape == inputs.input_ids.shape() && has_types == inputs.token_type_ids.has_value(); }
   };
 
   std::unique_ptr<ops::RecordedPass> record(const Inputs& inputs, const std::function<mx::array(const Inputs&)>& states);
   void make_room();
 
   std::vector<Entry> entries_;  // most recently used last
-  std::optional<mx::Shape> last_;
+  std::optional<Key> last_;
 };
 
 }  // namespace m2bert::models::packed

@@ -1,6 +1,7 @@
 // Recorded passes as CUDA graphs.
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
@@ -10,6 +11,12 @@ namespace m2bert::ops {
 
 namespace cuda {
 namespace {
+
+// The driver has one stream, and products one workspace, for all threads.
+std::mutex& stream_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
 
 // Device and host memory for the lifetime of an object.
 class DeviceMemory {
@@ -108,6 +115,7 @@ class GraphPass final : public RecordedPass {
       std::memcpy(staging_->data() + wanted.offset, in.data<char>(), wanted.bytes);
     }
     const auto result = results_.next(stream_);
+    const std::lock_guard lock(stream_mutex());
     driver_.launch(graph_);
     driver_.copy(cuda::address(result), arena_.address() + plan_.output.offset, plan_.output_values * mx::size_of(plan_.dtype));
     driver_.synchronize();
@@ -169,6 +177,7 @@ std::unique_ptr<RecordedPass> CudaBackend::record_pass(const std::vector<mx::arr
     plan = cuda::plan_pass(recording.notes(), inputs, output);
   }
   if (!plan) return nullptr;
+  const std::lock_guard lock(cuda::stream_mutex());
   driver->make_current();
   return std::make_unique<cuda::GraphPass>(*driver, std::move(*plan), inputs, s);
 }
