@@ -366,7 +366,7 @@ def pretrain_rate(programs, folder, length, rows, processes):
     """Tokens/s of all processes together over the last batches, and the last loss."""
     folder.mkdir()
     recipe = write_training_recipe(folder, length, rows * processes, False)
-    programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", 4, rows * processes])
+    programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", BATCHES_OF_TWO, rows * processes])
     programs.run([find_program("m2bert"), "pretrain", recipe, "--device", "gpu" if DEVICE == "cuda" else DEVICE, "--quiet",
                   *(["--launch", processes] if processes > 1 else []), f"max_duration={BATCHES_OF_TWO}ba",
                   f"device_train_microbatch_size={rows}", "save_interval=1000ba"])

@@ -1,6 +1,7 @@
 #include "m2bert/ops/gradients.h"
 
 #include <cmath>
+#include <utility>
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
@@ -61,12 +62,13 @@ mx::array flatten_together_fallback(const std::vector<mx::array>& arrays, mx::St
 
 std::vector<mx::array> unflatten(const mx::array& flat, const std::vector<mx::Shape>& shapes, mx::StreamOrDevice s) {
   std::vector<mx::array> arrays;
-  int begin = 0;
+  size_t begin = 0;
   for (const auto& shape : shapes) {
-    int size = 1;
-    for (const int n : shape) size *= n;
-    require(begin + size <= int(flat.size()), "[unflatten] the vector has ", flat.size(), " values, too few for shape ", shape);
-    arrays.push_back(mx::reshape(mx::slice(flat, {begin}, {begin + size}, s), shape, s));
+    mx::Strides strides(shape.size());
+    size_t size = 1;
+    for (size_t i = shape.size(); i-- > 0;) strides[i] = std::exchange(size, size * size_t(shape[i]));
+    require(begin + size <= flat.size(), "[unflatten] the vector has ", flat.size(), " values, too few for shape ", shape);
+    arrays.push_back(mx::as_strided(flat, shape, strides, begin, s));  // one operation each: there are hundreds
     begin += size;
   }
   return arrays;
