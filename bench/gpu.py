@@ -50,7 +50,7 @@ TRAINING_TOLERANCE = (2e-3, 3e-2)  # relative differences of the first loss and 
 CUDA_MLX = BUILD / "lib" / "m2bert" / "cuda" / "mlx" / "lib"
 LIBRARIES = os.environ.get("LD_LIBRARY_PATH", "")
 JEMALLOC = [Path(folder) / "libjemalloc.so.2" for folder in [BUILD / "lib", *LIBRARIES.split(":"), "/usr/lib/x86_64-linux-gnu"] if folder]
-ENVIRONMENT = {**OURS, "MLX_ENABLE_TF32": "0", "MLX_USE_CUDA_GRAPHS": "0", "MLX_MAX_OPS_PER_BUFFER": "100",
+ENVIRONMENT = {**OURS, "MLX_ENABLE_TF32": "0", "MLX_USE_CUDA_GRAPHS": "0", "MLX_MAX_OPS_PER_BUFFER": "20",
                "LD_LIBRARY_PATH": f"{CUDA_MLX}:{LIBRARIES}".rstrip(":"),
                "LD_PRELOAD": next((str(file) for file in JEMALLOC if file.exists()), "")}
 TRAINING_ENVIRONMENT = {**ENVIRONMENT, "MLX_USE_CUDA_GRAPHS": "1", "MLX_MAX_OPS_PER_BUFFER": "60", "MLX_MAX_MB_PER_BUFFER": "600"}

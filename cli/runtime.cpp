@@ -32,13 +32,9 @@ void set_unless_given(const std::string& name, const char* value) {
   setenv(note.c_str(), value, 1);
 }
 
-// How MLX launches on a GPU: as CUDA graphs or one by one; operations at once, and millions of elements that they read. MLX reads these
-// variables when it launches its first operation.
-void set_launching(const char* graphs, const char* operations, const char* elements) {
-  set_unless_given("MLX_USE_CUDA_GRAPHS", graphs);
-  set_unless_given("MLX_MAX_OPS_PER_BUFFER", operations);
-  set_unless_given("MLX_MAX_MB_PER_BUFFER", elements);
-}
+// How MLX launches on a GPU, and what keeps its memory until it is over. MLX reads these variables when it launches its first operation.
+constexpr const char *kGraphs = "MLX_USE_CUDA_GRAPHS", *kOperations = "MLX_MAX_OPS_PER_BUFFER";
+constexpr const char* kElements = "MLX_MAX_MB_PER_BUFFER";  // millions that a graph reads
 
 bool has_gpu() { return mx::is_available(mx::Device::gpu); }
 
@@ -46,7 +42,8 @@ bool has_gpu() { return mx::is_available(mx::Device::gpu); }
 
 void set_up_runtime(const Globals& globals) {
   setenv("MLX_ENABLE_TF32", "0", 0);  // otherwise MLX multiplies float32 on an NVIDIA GPU with 10 bits of mantissa
-  set_launching("0", "100", "1000");  // a pass has few kernels: the GPU starts at once
+  set_unless_given(kGraphs, "0");     // a pass has few kernels: the GPU starts at once
+  set_unless_given(kOperations, "20");
   io::set_quiet(globals.quiet);
   set_threads(globals.threads);
   if (globals.threads == 0) note_thread_limit();
@@ -66,7 +63,11 @@ void note_unused_gpu(const Globals& globals) {
 
 // A step has many kernels, and MLX waits once ten graphs are under way. All that a graph reads keeps its memory until it ends: 1000 million
 // elements take a quarter more memory, and 400 leave the GPU waiting now and then.
-void set_up_training() { set_launching("1", "60", "600"); }
+void set_up_training() {
+  set_unless_given(kGraphs, "1");
+  set_unless_given(kOperations, "60");
+  set_unless_given(kElements, "600");
+}
 
 void set_device_of(const train::Recipe& recipe, const Globals& globals) {
   if (!globals.device.empty() || recipe.device.empty()) return;

@@ -61,7 +61,10 @@ class Model : public nn::Module {
   mx::array classification_loss(const mx::array& logits, const mx::array& labels) const;
 
   // The dtype of the encoder's states, for int8 weights. Default: that of the embeddings' weights.
-  void set_activations(mx::Dtype dtype) { embeddings_.activations = dtype; }
+  void set_activations(mx::Dtype dtype) {
+    unpack();
+    embeddings_.activations = dtype;
+  }
 
   // Packs the weights into the layout of the device's inference kernels, and caches the filters: inference is then several times faster.
   // Packed weights are copies. visit(), and with it everything that loads, casts or trains weights (nn::parameters, nn::named_arrays,

@@ -18,10 +18,12 @@ class RecordedPass {
   virtual size_t bytes() const = 0;  // of device memory, beside the arrays that f reads
 };
 
-// Calls f once, for inputs like these, and keeps what it launches. All else that f reads is taken as constant. Null if the device cannot
+// Calls f once, for inputs like these, and keeps what it launches. All else that f reads is taken as constant; f must not evaluate anything
+// that depends on the inputs. Null if the device cannot
 // record f: it has no kernels for it, or f does anything beside launching kernels of ours, multiplying matrices, and reshaping. For passes
 // over few positions, whose kernels take the GPU less time than the host takes to launch them. Source: CUDA graphs.
 using PassFunction = std::function<mx::array(const std::vector<mx::array>& inputs)>;
+bool records_passes(mx::StreamOrDevice s = {});  // whether the device can record any
 std::unique_ptr<RecordedPass> record_pass(const std::vector<mx::array>& inputs, const PassFunction& f, mx::StreamOrDevice s = {});
 
 }  // namespace m2bert::ops

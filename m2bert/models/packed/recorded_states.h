@@ -14,11 +14,14 @@ namespace m2bert::models::packed {
 class RecordedStates {
  public:
   static constexpr int kMostTokens = 4096;               // B L; with more, the kernels are the longer part
-  static constexpr size_t kMostShapes = 8;               // the ones used last
-  static constexpr size_t kMostBytes = size_t(1) << 30;  // of device memory
+  static constexpr size_t kMostBytes = size_t(1) << 30;  // of device memory, for the shapes used last
 
-  // states(inputs), which depend on input_ids and token_type_ids alone, evaluated. A shape is recorded when it comes a second time in
-  // succession; nullopt before, for large inputs, and where the device cannot record the pass.
+  // Whether passes of this shape are recorded: up to kMostTokens tokens, and both sizes powers of two. It depends on the shape alone, so
+  // that a text's bits do not depend on the batches before it, and there are few such shapes.
+  static bool records(const mx::Shape& shape);
+
+  // states(inputs), which depend on input_ids and token_type_ids alone, evaluated. nullopt for other shapes, and where the device cannot
+  // record the pass.
   std::optional<mx::array> operator()(const Inputs& inputs, const std::function<mx::array(const Inputs&)>& states);
 
  private:
@@ -40,7 +43,6 @@ class RecordedStates {
   void make_room();
 
   std::vector<Entry> entries_;  // most recently used last
-  std::optional<Key> last_;
 };
 
 }  // namespace m2bert::models::packed

@@ -82,6 +82,7 @@ class Backend {
   virtual std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const;
   virtual std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const;
 
+  virtual bool records_passes(mx::Stream) const { return false; }
   virtual std::unique_ptr<RecordedPass> record_pass(const std::vector<mx::array>& inputs, const PassFunction& f, mx::Stream s) const;
 
   // These start immediately, and work in place if nothing else refers to the arrays.

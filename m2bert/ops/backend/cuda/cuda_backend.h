@@ -27,6 +27,7 @@ class CudaBackend final : public Backend {
 
   std::unique_ptr<PackedFeedForward> pack_feed_forward(const FeedForwardWeights& weights, mx::Stream s) const override;
   std::unique_ptr<PackedMixerBlock> pack_mixer_block(const MixerWeights& weights, bool residual, mx::Stream s) const override;
+  bool records_passes(mx::Stream s) const override;
   std::unique_ptr<RecordedPass> record_pass(const std::vector<mx::array>& inputs, const PassFunction& f, mx::Stream s) const override;
 
   bool takes_scale_array() const override { return true; }

@@ -2,7 +2,7 @@
 
 #include <dlfcn.h>
 
-#include <array>
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -51,8 +51,9 @@ struct Driver::Functions {
   decltype(&cuFuncSetAttribute) set_attribute;
   decltype(&cuLaunchKernel) launch;
 
+  // Never freed, like the driver.
   static const Functions* find() {
-    static const auto found = []() -> std::unique_ptr<Functions> {
+    static const auto* found = []() -> const Functions* {
       void* library = ::dlopen("libcuda.so.1", RTLD_LAZY);
       auto f = std::make_unique<Functions>();
       const bool complete =
@@ -68,9 +69,9 @@ struct Driver::Functions {
           load(library, M2BERT_NAME(cuMemcpyDtoDAsync), f->copy) && load(library, M2BERT_NAME(cuModuleLoadData), f->load_module) &&
           load(library, M2BERT_NAME(cuModuleGetFunction), f->get_function) &&
           load(library, M2BERT_NAME(cuFuncSetAttribute), f->set_attribute) && load(library, M2BERT_NAME(cuLaunchKernel), f->launch);
-      return complete ? std::move(f) : nullptr;
+      return complete ? f.release() : nullptr;
     }();
-    return found.get();
+    return found;
   }
 };
 
@@ -106,7 +107,7 @@ struct Driver::Blas {
                    size_t workspace_bytes, CUstream);
 
   static const Blas* find() {
-    static const auto found = []() -> std::unique_ptr<Blas> {
+    static const auto* found = []() -> const Blas* {
       void* library = ::dlopen("libcublasLt.so.13", RTLD_LAZY);
       auto b = std::make_unique<Blas>();
       const bool complete = load(library, "cublasLtCreate", b->create) && load(library, "cublasLtMatmulDescCreate", b->create_operation) &&
@@ -118,9 +119,9 @@ struct Driver::Blas {
                             load(library, "cublasLtMatmulPreferenceSetAttribute", b->set_preference) &&
                             load(library, "cublasLtMatmulPreferenceDestroy", b->destroy_preference) &&
                             load(library, "cublasLtMatmulAlgoGetHeuristic", b->get_heuristic) && load(library, "cublasLtMatmul", b->matmul);
-      return complete ? std::move(b) : nullptr;
+      return complete ? b.release() : nullptr;
     }();
-    return found.get();
+    return found;
   }
 };
 
@@ -136,7 +137,12 @@ Driver* Driver::get() {
     const auto* functions = Functions::find();
     const auto* blas = Blas::find();
     const bool known = std::strcmp(mx::version(), M2BERT_MLX_VERSION) == 0;
-    return functions && blas && known ? new Driver(*functions, *blas) : nullptr;
+    if (!functions || !blas || !known) return nullptr;
+    try {
+      return new Driver(*functions, *blas);
+    } catch (const Error&) {  // such as no memory for its workspace
+      return nullptr;
+    }
   }();
   return driver;
 }
@@ -158,6 +164,7 @@ void Driver::check(CUresult result, const char* call) const {
 }
 
 void Driver::make_current() const { check(f_.set_context(context_), "cuCtxSetCurrent"); }
+bool Driver::try_make_current() const noexcept { return f_.set_context(context_) == CUDA_SUCCESS; }
 
 CUdeviceptr Driver::allocate(size_t bytes) const {
   CUdeviceptr memory = 0;
@@ -208,6 +215,7 @@ void Driver::launch(const KernelCall& call, const std::vector<CUdeviceptr>& arra
 
 // Column by column, as cuBLAS reads: y^T [T, rows] = x^T [T, inputs] W^T [inputs, rows].
 void Driver::launch(const Product& p, const std::vector<CUdeviceptr>& arrays) const {
+  for (const auto a : arrays) require(a % 256 == 0, "[cuda] cuBLASLt expects matrices at multiples of 256 bytes");
   const int type = p.dtype == mx::float32 ? Blas::kFloat32 : Blas::kBFloat16;
   auto layout = [&](int rows, int columns) {
     Blas::Object made = nullptr;

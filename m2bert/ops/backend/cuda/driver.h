@@ -17,6 +17,7 @@ class Driver {
 
   // All throw Error if CUDA reports one.
   void make_current() const;  // before the others, in each thread
+  bool try_make_current() const noexcept;
   CUdeviceptr allocate(size_t bytes) const;
   void* allocate_on_host(size_t bytes) const;  // pinned
   void free(CUdeviceptr memory) const noexcept;

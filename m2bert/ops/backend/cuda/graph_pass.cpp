@@ -45,18 +45,21 @@ class PinnedMemory {
   void* data_;
 };
 
-// Results: an array is used again once nothing else refers to it.
+// Results: an array is used again once nothing else refers to it. A few are kept.
 class Results {
  public:
+  static constexpr size_t kMost = 4;
+
   explicit Results(const PassPlan& plan)
       : values_(int(plan.output_values)), shape_(plan.shape), strides_(plan.strides), dtype_(plan.dtype) {}
+
+  size_t bytes() const { return kMost * size_t(values_) * mx::size_of(dtype_); }  // at most
 
   mx::array next(mx::Stream s) {
     for (const auto& a : all_) {
       if (a.is_donatable()) return a;
     }
-    constexpr size_t most = 64;
-    if (all_.size() == most) all_.erase(all_.begin());
+    if (all_.size() == kMost) all_.erase(all_.begin());
     all_.push_back(mx::as_strided(mx::zeros({values_}, dtype_, s), shape_, strides_, 0, s));
     mx::eval(all_.back());
     mx::synchronize(s);
@@ -74,7 +77,7 @@ class Results {
 class GraphPass final : public RecordedPass {
  public:
   GraphPass(Driver& driver, PassPlan plan, const std::vector<mx::array>& inputs, mx::Stream s)
-      : driver_(driver), plan_(std::move(plan)), stream_(s), results_(plan_), arena_(driver, plan_.arena_bytes) {
+      : driver_(driver), plan_(std::move(plan)), results_(plan_), arena_(driver, plan_.arena_bytes) {
     size_t bytes = 0;
     for (const auto& in : inputs) {
       inputs_.push_back({in.shape(), in.dtype(), in.nbytes(), bytes});
@@ -97,13 +100,17 @@ class GraphPass final : public RecordedPass {
     }
     graph_ = driver_.end_capture();
   }
-  ~GraphPass() override { driver_.free(graph_); }
+  ~GraphPass() override {
+    driver_.try_make_current();  // the memory is freed after this
+    driver_.free(graph_);
+  }
 
   std::optional<mx::array> operator()(const std::vector<mx::array>& inputs) override {
     require(inputs.size() == inputs_.size(), "[recorded_pass] got ", inputs.size(), " inputs, was recorded with ", inputs_.size());
     for (size_t i = 0; i < constants_.size(); ++i) {
       if (cuda::address(plan_.constants[i]) != constants_[i]) return std::nullopt;
     }
+    const auto s = mx::default_stream(mx::Device::gpu);  // this thread's
     driver_.make_current();
     for (size_t i = 0; i < inputs.size(); ++i) {
       const auto& wanted = inputs_[i];
@@ -111,10 +118,10 @@ class GraphPass final : public RecordedPass {
       require(in.shape() == wanted.shape && in.dtype() == wanted.dtype, "[recorded_pass] input ", i, " is ", in.shape(), " ", in.dtype(),
               ", was recorded as ", wanted.shape, " ", wanted.dtype);
       in.eval();
-      if (!in.flags().row_contiguous) in = mx::contiguous(in, false, stream_), in.eval();
+      if (!in.flags().row_contiguous) in = mx::contiguous(in, false, s), in.eval();
       std::memcpy(staging_->data() + wanted.offset, in.data<char>(), wanted.bytes);
     }
-    const auto result = results_.next(stream_);
+    const auto result = results_.next(s);
     const std::lock_guard lock(stream_mutex());
     driver_.launch(graph_);
     driver_.copy(cuda::address(result), arena_.address() + plan_.output.offset, plan_.output_values * mx::size_of(plan_.dtype));
@@ -122,7 +129,7 @@ class GraphPass final : public RecordedPass {
     return result;
   }
 
-  size_t bytes() const override { return plan_.arena_bytes + staging_bytes_; }
+  size_t bytes() const override { return plan_.arena_bytes + staging_bytes_ + results_.bytes(); }
 
  private:
   struct Input {
@@ -153,7 +160,6 @@ class GraphPass final : public RecordedPass {
 
   Driver& driver_;
   PassPlan plan_;
-  mx::Stream stream_;
   Results results_;
   DeviceMemory arena_;
   std::vector<Input> inputs_;
@@ -167,9 +173,12 @@ class GraphPass final : public RecordedPass {
 }  // namespace
 }  // namespace cuda
 
+// The driver's context is that of the first GPU.
+bool CudaBackend::records_passes(mx::Stream s) const { return s.device.index == 0 && cuda::Driver::get(); }
+
 std::unique_ptr<RecordedPass> CudaBackend::record_pass(const std::vector<mx::array>& inputs, const PassFunction& f, mx::Stream s) const {
+  if (!records_passes(s)) return nullptr;
   auto* driver = cuda::Driver::get();
-  if (!driver) return nullptr;
   std::optional<cuda::PassPlan> plan;
   {
     const cuda::Recording recording;

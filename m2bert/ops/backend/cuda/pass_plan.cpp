@@ -196,6 +196,9 @@ class Planner {
   // After the steps that its inputs come from.
   bool add_step(size_t note) {
     const auto& n = notes_[note];
+    for (const auto& out : n.outputs) {
+      if (out.status() != mx::array::unscheduled) return false;  // it was evaluated: what the host made of it is not known
+    }
     Step step{n.work, {}, {}};
     for (const auto& in : n.inputs) {
       const auto view = view_of(in);
