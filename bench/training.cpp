@@ -107,7 +107,7 @@ class Bench {
   void start_next() {
     batch_ = ahead_ ? *std::exchange(ahead_, std::nullopt) : next();
     ahead_ = next();
-    started_ = step_.start(batch_, number_++, [this] { return &*ahead_; });
+    started_ = step_.start(batch_, number_++, [this](int) { return &*ahead_; });
   }
 
   data::Batch next() {

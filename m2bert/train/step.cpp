@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "m2bert/io/interrupt.h"
@@ -69,8 +70,18 @@ std::optional<Step::Microbatch> Step::microbatch(const data::Batch& batch, int64
   return std::nullopt;
 }
 
+// Whether the gradient of a batch is that of a single microbatch.
+bool Step::is_one_graph(const data::Batch& batch) const {
+  const auto first = microbatch(batch, 0, 0);
+  return first && !microbatch(batch, 0, first->first + first->rows);
+}
+
+Counts Step::counts_of(const data::Batch& batch) const {
+  return {batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length, task_.weight(batch, 0, batch.rows)};
+}
+
 // A float32 scalar.
-mx::array Step::share_of(const Microbatch& m, const Gradient& whole) const {
+mx::array Step::share_of(const Microbatch& m, const Counts& whole) const {
   if (options_.weighting == Weighting::task) return mx::array(float(double(m.weight) / double(whole.weight)));
   return mx::array(float(double(m.rows / task_.rows_per_sample()) / double(whole.samples)));
 }
@@ -124,107 +135,151 @@ std::future<void> Step::building(std::function<void()> build) {
   });
 }
 
-bool Step::defers_loss() const {
-  return processes_.size() == 1 && !task_.whole_batch() &&
-         options_.defers_loss.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
-}
-
 bool Step::sums_in_graph() const {
   return processes_.size() > 1 && options_.sums_in_graph.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
 }
 
-std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
-  auto started = start(batch, number, next);
+bool Step::defers_loss() const {
+  return (processes_.size() == 1 || sums_in_graph()) && !task_.whole_batch() &&
+         options_.defers_loss.value_or(mx::default_device() == mx::Device(mx::Device::gpu));
+}
+
+bool Step::may_start_early(int64_t number) const { return processes_.size() == 1 || agreed_.contains(number); }
+
+// Without a wait for the other processes if they have agreed on it. nullopt if one was asked to stop.
+std::optional<Step::Totals> Step::totals_of(const data::Batch& batch, int64_t number) {
+  if (const auto agreed = agreed_.extract(number)) return Totals{agreed.mapped(), true};
+  const auto own = counts_of(batch);
+  const bool one_graph = defers_loss() && is_one_graph(batch);
+  const auto sums = processes_.sum_counts({own.samples, own.tokens, own.weight, one_graph ? 1 : 0, io::interrupted() ? 1 : 0});
+  if (sums[4] > 0) return std::nullopt;
+  return Totals{{sums[0], sums[1], sums[2]}, sums[3] == processes_.size()};
+}
+
+// batch: the one after the next one, null if it is not known.
+Vote Step::vote_on(const data::Batch* batch) const {
+  if (io::interrupted()) return {.stop = true};
+  if (!batch || !is_one_graph(*batch)) return {};
+  return {.ready = counts_of(*batch)};
+}
+
+std::optional<Gradient> Step::gradient(const data::Batch& batch, int64_t number, const Lookahead& ahead) {
+  auto started = start(batch, number, ahead);
   if (!started) return std::nullopt;
   return finish(std::move(*started));
 }
 
-std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next) {
-  const auto totals = processes_.sum_counts({batch.rows / task_.rows_per_sample(), int64_t(batch.rows) * batch.length,
-                                             task_.weight(batch, 0, batch.rows), io::interrupted() ? 1 : 0});
-  if (totals[3] > 0) return std::nullopt;
-  StartedGradient started;
+std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t number, const Lookahead& ahead) {
+  const auto totals = totals_of(batch, number);
+  if (!totals) return std::nullopt;
+  StartedGradient started{{totals->counts}, number};
   auto& g = started.gradient;
-  g.samples = totals[0], g.tokens = totals[1], g.weight = totals[2];
   if (const auto* whole = task_.whole_batch()) {
     auto found = whole_batch_gradient(*whole, batch, number, std::move(g));
     if (!found) return std::nullopt;
     g = std::move(*found);
     return started;
   }
-  const bool defers = defers_loss(), in_graph = sums_in_graph();
-  bool stop = false;
-  std::future<void> ahead;
-  for (auto now = microbatch(batch, number, 0); now && !stop;) {
-    const auto following = microbatch(batch, number, now->first + now->rows);
-    auto part = graph(*now, share_of(*now, g));
-    started.losses.push_back(part.value);
-    auto all = part.grads;
-    all.push_back(part.value);
-    const bool is_whole = !following && g.arrays.empty();
-    if (defers && is_whole) {
-      started.sum_of_squares = ops::sum_of_squares(part.grads);  // in the same graph
-      all.push_back(*started.sum_of_squares);
-    }
-    ahead = building([&, following] {
-      build_ahead([&, following] {
-        const data::Batch* next_batch = following || !next ? nullptr : next();
-        return next_batch ? microbatch(*next_batch, number + 1, 0) : following;
-      });
-    });
-    if (!(in_graph && is_whole)) {
-      mx::async_eval(all);
-      ahead.get();
-      if (!defers) mx::eval(all);
-    }
-    all.clear();
-    accumulate(g.arrays, std::move(part.grads));
-    stop = io::interrupted();
-    now = following;
-  }
+  const bool in_graph = sums_in_graph(), defers = defers_loss() && (processes_.size() == 1 || totals->one_graph);
+  // Fetches both batches that follow, before another thread asks for the first one.
+  auto vote = in_graph ? vote_on(defers_loss() && ahead ? ahead(2) : nullptr) : Vote{};
+  const bool stop = add_microbatches(started, batch, defers, vote, ahead);
   if (!in_graph && processes_.any(stop)) return std::nullopt;
   if (g.arrays.empty()) {
     for (const auto& p : optimizer_.parameters()) g.arrays.push_back(mx::zeros_like(*p.array));
   }
-  if (in_graph) {
-    auto summed = sum_in_graph(std::move(g), started.losses, stop, std::move(ahead));
-    if (!summed) return std::nullopt;
-    return StartedGradient{std::move(*summed)};
-  }
-  if (!defers) {
+  if (!in_graph && !defers) {
     g.loss = processes_.sum_value(sum_of(started.losses));
     sum_over_processes(g);
   } else if (!started.is_deferred()) {
-    started.sum_of_squares = ops::sum_of_squares(g.arrays);
-    mx::async_eval({*started.sum_of_squares});
+    if (stop) vote = {.stop = true};
+    mx::async_eval(end_of_graph(started, vote));
   }
+  if (!in_graph || defers) return started;
+  read_sums(started);
+  if (g.stop) return std::nullopt;
+  started.sum_of_squares.reset();
   return started;
 }
 
-// The sums over all processes of the gradients, which may be lazy, of the losses, and of whether a process was asked to stop: then nullopt.
-// ahead: what to wait for in the meantime.
-std::optional<Gradient> Step::sum_in_graph(Gradient g, const nn::Arrays& losses, bool stop, std::future<void> ahead) {
-  auto all = g.arrays;
-  all.insert(all.begin(), mx::concatenate({mx::reshape(lazy_sum_of(losses), {1}),
-                                           mx::array({stop ? 1.0f : 0.0f})}));  // the last one in the order of sums
-  processes_.sum_lazily(all, last_sum_);
-  g.arrays.assign(all.begin() + 1, all.end());
-  auto squares = ops::sum_of_squares(g.arrays);
-  all.push_back(squares);
-  mx::async_eval(all);
-  if (ahead.valid()) ahead.get();
-  processes_.wait_for({all[0], squares});
-  if (mx::take(all[0], 1).item<float>() > 0) return std::nullopt;
-  g.loss = double(mx::take(all[0], 0).item<float>());
-  g.norm = std::sqrt(double(squares.item<float>()));
-  return g;
+// The sum of the gradients of the microbatches. That of a single one gets the end of its graph with it where that is to be. True if this
+// process was asked to stop, maybe before all of them were added.
+bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, bool defers, const Vote& vote, const Lookahead& ahead) {
+  auto& sum = started.gradient.arrays;
+  for (auto now = microbatch(batch, started.number, 0); now;) {
+    const auto following = microbatch(batch, started.number, now->first + now->rows);
+    auto part = graph(*now, share_of(*now, started.gradient));
+    started.losses.push_back(part.value);
+    const bool ends = (defers || sums_in_graph()) && !following && sum.empty();
+    nn::Arrays all = part.grads;
+    all.push_back(part.value);
+    if (ends) {
+      sum = std::move(part.grads);
+      all = end_of_graph(started, vote);
+    }
+    auto built = building([&, following] {
+      build_ahead([&, following] {
+        const data::Batch* next = following || !ahead ? nullptr : ahead(1);
+        return next ? microbatch(*next, started.number + 1, 0) : following;
+      });
+    });
+    mx::async_eval(all);
+    built.get();
+    if (!defers && !ends) mx::eval(all);
+    all.clear();
+    if (!ends) accumulate(sum, std::move(part.grads));
+    if (io::interrupted()) return true;
+    now = following;
+  }
+  return false;
+}
+
+// Adds to the graph of the gradient its sum over all processes, where the device computes it, with that of the loss and of the votes, and
+// the square of its norm. Returns what to evaluate.
+nn::Arrays Step::end_of_graph(StartedGradient& started, const Vote& vote) {
+  auto& g = started.gradient;
+  if (sums_in_graph()) {
+    nn::Arrays all{lazy_sum_of(started.losses)};  // the first ones are the last in the order of sums
+    for (const float value : values_of(vote)) all.push_back(mx::array(value));
+    const auto scalars = std::ptrdiff_t(all.size());
+    all.insert(all.end(), g.arrays.begin(), g.arrays.end());
+    processes_.sum_lazily(all, last_sum_);
+    g.arrays.assign(all.begin() + scalars, all.end());
+    // In memory of their own: to read a part of a sum, the host would get all gradients that are in it.
+    for (auto& value : std::span(all).first(size_t(scalars))) value = value + mx::array(0.0f);
+    started.losses = {all[0]};
+    started.votes.assign(all.begin() + 1, all.begin() + scalars);
+  }
+  started.sum_of_squares = ops::sum_of_squares(g.arrays);
+  nn::Arrays all = g.arrays;
+  all.push_back(*started.sum_of_squares);
+  all.insert(all.end(), started.losses.begin(), started.losses.end());
+  all.insert(all.end(), started.votes.begin(), started.votes.end());
+  return all;
+}
+
+void Step::wait_for_others(const StartedGradient& started) const {
+  if (!started.votes.empty()) processes_.wait_for(started.votes);
+}
+
+// Loss and norm, once they are there, and what the processes have agreed on.
+void Step::read_sums(StartedGradient& started) {
+  wait_for_others(started);
+  auto& g = started.gradient;
+  g.loss = sum_of(started.losses);
+  g.norm = std::sqrt(double(started.sum_of_squares->item<float>()));
+  if (started.votes.empty()) return;
+  std::vector<float> votes;
+  for (auto& vote : started.votes) votes.push_back(vote.item<float>());
+  const auto outcome = outcome_of(votes, processes_.size());
+  g.stop = outcome.stop;
+  if (outcome.totals) agreed_.insert_or_assign(started.number + 2, *outcome.totals);
 }
 
 Gradient Step::finish(StartedGradient started) {
   auto& g = started.gradient;
   if (!started.is_deferred()) return std::move(g);
-  g.loss = sum_of(started.losses);
-  g.norm = std::sqrt(double(started.sum_of_squares->item<float>()));
+  read_sums(started);
   if (g.updated && !g.finite()) optimizer_.set_steps(optimizer_.steps() - 1);
   return std::move(g);
 }

@@ -2,6 +2,7 @@
 // One step of training: the loss and its gradient over the microbatches of all processes, then the update.
 #include <functional>
 #include <future>
+#include <map>
 #include <optional>
 
 #include "m2bert/models/model.h"
@@ -9,6 +10,7 @@
 #include "m2bert/optim/adamw.h"
 #include "m2bert/tasks/task.h"
 #include "m2bert/train/processes.h"
+#include "m2bert/train/votes.h"
 
 namespace m2bert::train {
 
@@ -28,29 +30,35 @@ struct StepOptions {
   // thread builds it afterwards. nullopt: on a GPU, where launching takes long.
   std::optional<bool> builds_on_thread = {};
   // Whether start() leaves the gradient to the device, so that the update and the next step are launched before its loss is known. nullopt:
-  // on a GPU. For one process only, and not for losses of the whole batch.
+  // on a GPU. Not for losses of the whole batch; of several processes only where their gradients are summed in the graph, for steps in
+  // which each of them has one microbatch.
   std::optional<bool> defers_loss = {};
   // Whether the gradients of several processes are summed in the graph of the backward pass. nullopt: on GPUs.
   std::optional<bool> sums_in_graph = {};
 };
 
-struct Gradient {
-  double loss = 0;  // of all processes
-  double norm = 0;  // before clipping; NaN or infinite where the loss or a gradient is
-  int64_t samples = 0, tokens = 0;
-  int64_t weight = 0;    // the task's
+// Loss, norm and counts are of all processes.
+struct Gradient : Counts {
+  double loss = 0;
+  double norm = 0;       // before clipping; NaN or infinite where the loss or a gradient is
   nn::Arrays arrays;     // in the order of the optimizer's parameters
   bool updated = false;  // Step::update() was called before it was known
+  bool stop = false;     // one of several processes was asked to stop: no other step is started, and one that is under way is dropped
   bool finite() const;
 };
 
 // A gradient that may still be computed: the host knows its loss and norm after Step::finish().
 struct StartedGradient {
   Gradient gradient;
-  nn::Arrays losses = {};                        // of the microbatches: scalars
+  int64_t number = 0;                            // of its batch
+  nn::Arrays losses = {};                        // of the microbatches, or their sum over all processes: scalars
+  nn::Arrays votes = {};                         // sums over all processes, where they are in the graph: scalars (votes.h)
   std::optional<mx::array> sum_of_squares = {};  // of gradient.arrays, where loss and norm are not known
   bool is_deferred() const { return sum_of_squares.has_value(); }
 };
+
+// Gives the batch of the i-th call after this one, whose number is higher by i; null if it is not known.
+using Lookahead = std::function<const data::Batch*(int i)>;
 
 class Step {
  public:
@@ -58,17 +66,24 @@ class Step {
 
   // The gradient of this process's share of batch `number` (counted from 0), summed over all processes. nullopt if a process was asked to
   // stop: the step is abandoned. A batch of weight 0 has loss 0 and gradient 0.
-  // next: gives the batch of the following call, whose number is then one higher; null if it is not known. It is called while the device
-  // works, maybe on another thread, and the graph of that batch is built then; not for losses of the whole batch (whole_batch()). What it
-  // throws is ignored.
-  std::optional<Gradient> gradient(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
+  // ahead: asked for the next batch while the device works, maybe on another thread: the graph of that batch is built then; not for losses
+  // of the whole batch (whole_batch()). What is thrown there is ignored. Where several processes defer losses, it is asked for the one
+  // after it too, before, on this thread.
+  std::optional<Gradient> gradient(const data::Batch& batch, int64_t number, const Lookahead& ahead = {});
   // Clips the gradient and updates the parameters. factor: the schedule's.
   void update(Gradient& gradient, double factor);
 
   // gradient() in two parts. Between them the update and the start of the next step can be launched, so that the device never waits for the
-  // host.
-  std::optional<StartedGradient> start(const data::Batch& batch, int64_t number, const std::function<const data::Batch*()>& next = {});
+  // host. A deferred gradient of several processes is not abandoned if one was asked to stop (Gradient::stop).
+  std::optional<StartedGradient> start(const data::Batch& batch, int64_t number, const Lookahead& ahead = {});
   Gradient finish(StartedGradient started);
+  // Whether a batch may be started before the gradient of the one before it is finished. Several processes agree on that when the one
+  // before that is finished, so all of them start it early, or none.
+  bool may_start_early(int64_t number) const;
+  // Forgets what was agreed on. For when the same numbers may come to mean other batches.
+  void forget_agreements() { agreed_.clear(); }
+  // Waits until what was started needs no other process any more. Throws like Processes::wait_for().
+  void wait_for_others(const StartedGradient& started) const;
   // The update of a deferred gradient. If its loss or norm turns out to be NaN or infinite, parameters and moments keep their values.
   void update(StartedGradient& started, double factor);
 
@@ -85,6 +100,11 @@ class Step {
     int first, rows;
     int64_t weight;
   };
+  // Of all processes.
+  struct Totals {
+    Counts counts;
+    bool one_graph;  // each process has one microbatch
+  };
   // The graph of a microbatch, built before its share of the batch and the weights are known.
   struct GraphAhead {
     const int32_t* input_ids;  // of its batch
@@ -96,7 +116,11 @@ class Step {
 
   mx::array key_of(const data::Batch& batch, int first, int64_t number) const;
   std::optional<Microbatch> microbatch(const data::Batch& batch, int64_t number, int first) const;
-  mx::array share_of(const Microbatch& m, const Gradient& whole) const;
+  bool is_one_graph(const data::Batch& batch) const;
+  Counts counts_of(const data::Batch& batch) const;
+  std::optional<Totals> totals_of(const data::Batch& batch, int64_t number);
+  Vote vote_on(const data::Batch* batch) const;
+  mx::array share_of(const Microbatch& m, const Counts& whole) const;
   mx::array loss(const Microbatch& m, const mx::array& share);
   nn::ValueAndGrad graph(const Microbatch& m, const mx::array& share);
   void build_ahead(const std::function<std::optional<Microbatch>()>& next);
@@ -105,7 +129,9 @@ class Step {
   std::optional<Gradient> whole_batch_gradient(const tasks::BatchLoss& task, const data::Batch& batch, int64_t number, Gradient gradient);
   bool defers_loss() const;
   bool sums_in_graph() const;
-  std::optional<Gradient> sum_in_graph(Gradient gradient, const nn::Arrays& losses, bool stop, std::future<void> ahead);
+  bool add_microbatches(StartedGradient& started, const data::Batch& batch, bool defers, const Vote& vote, const Lookahead& ahead);
+  nn::Arrays end_of_graph(StartedGradient& started, const Vote& vote);
+  void read_sums(StartedGradient& started);
   data::Batch labels_of_all(const data::Batch& batch) const;
   void sum_over_processes(Gradient& gradient) const;
 
@@ -114,6 +140,7 @@ class Step {
   optim::AdamW& optimizer_;
   const Processes& processes_;
   std::optional<mx::array> last_sum_;  // over all processes, of the last gradient
+  std::map<int64_t, Counts> agreed_;   // of all processes, of batches to come, by number
   StepOptions options_;
   std::optional<GraphAhead> ahead_;
 };

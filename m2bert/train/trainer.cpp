@@ -52,8 +52,10 @@ void Trainer::resume(const RunState& state) {
 TrainingEnd Trainer::fit() {
   start_ = Clock::now();
   paused_ = 0;
-  current_.reset(), next_.reset(), ahead_.reset();
+  current_.reset(), next_.reset(), ahead_.clear();
   error_ = nullptr;
+  stop_ = false;
+  parts_.step.forget_agreements();
   parts_.data.seek(position_);
   try {
     return loop();
@@ -77,21 +79,29 @@ TrainingEnd Trainer::loop() {
     current_ = std::exchange(next_, std::nullopt);
     if (error_ && !finished()) std::rethrow_exception(std::exchange(error_, nullptr));
   }
+  settle();
+  current_.reset();
   if (!finished()) {
     save();
     return TrainingEnd::stopped;
   }
   if (evaluated_at_ != time_) evaluate();
   save();
-  return io::interrupted() ? TrainingEnd::stopped : TrainingEnd::finished;
+  return parts_.processes.any(io::interrupted()) ? TrainingEnd::stopped : TrainingEnd::finished;
 }
 
 // Starts the gradient of the next batch unless it is under way. False if a process was asked to stop: what is under way is dropped.
 bool Trainer::start() {
-  if (current_ && current_->started && io::interrupted()) return false;
+  if (must_stop()) return false;
   if (!current_) current_.emplace(InFlight{next_batch(), std::nullopt});
-  if (!current_->started) current_->started = parts_.step.start(current_->batch, attempts_, [this] { return fetch_ahead(1); });
+  if (!current_->started) current_->started = parts_.step.start(current_->batch, attempts_, [this](int i) { return fetch_ahead(i); });
   return current_->started.has_value();
+}
+
+// Whether to stop without asking the other processes, which come to the same answer. Where the step is not under way, its start asks them.
+bool Trainer::must_stop() const {
+  if (parts_.processes.size() > 1) return stop_;
+  return current_ && current_->started && io::interrupted();
 }
 
 // Waits for the gradient. Where it is deferred, and only a loss that is not finite can be a reason against its update, the update and the
@@ -102,7 +112,9 @@ Gradient Trainer::finish() {
     launch_update();
     start_next();
   }
-  return parts_.step.finish(*std::exchange(current_->started, std::nullopt));
+  auto gradient = parts_.step.finish(*std::exchange(current_->started, std::nullopt));
+  stop_ = gradient.stop;
+  return gradient;
 }
 
 void Trainer::launch_update() {
@@ -113,18 +125,31 @@ void Trainer::launch_update() {
 
 // An error waits until this step is complete. A batch that is not started has its turn later.
 void Trainer::start_next() {
-  if (!ahead_ || !ahead_->batch) return;
-  next_.emplace(InFlight{std::move(*std::exchange(ahead_, std::nullopt)->batch), std::nullopt});
+  if (ahead_.empty() || !ahead_.front().batch || !parts_.step.may_start_early(attempts_ + 1)) return;
+  next_.emplace(InFlight{next_batch(), std::nullopt});
   try {
-    next_->started = parts_.step.start(next_->batch, attempts_ + 1, [this] { return fetch_ahead(2); });
+    next_->started = parts_.step.start(next_->batch, attempts_ + 1, [this](int i) { return fetch_ahead(1 + i); });
   } catch (...) {
     error_ = std::current_exception();
   }
 }
 
+// Waits until a step that was started early needs no other process any more. Whatever the device computes after it would wait without end
+// if one were gone; then nothing can be saved.
+void Trainer::settle() {
+  for (const auto* step : {&current_, &next_}) {
+    if (!*step || !(*step)->started) continue;
+    const bool could_save = std::exchange(can_save_, false);
+    parts_.step.wait_for_others(*(*step)->started);
+    can_save_ = could_save;
+  }
+}
+
 data::Batch Trainer::next_batch() {
   try {
-    auto fetched = ahead_ ? *std::exchange(ahead_, std::nullopt) : fetch();
+    if (ahead_.empty()) ahead_.push_back(fetch());
+    auto fetched = std::move(ahead_.front());
+    ahead_.pop_front();
     if (fetched.error) std::rethrow_exception(fetched.error);
     require(fetched.batch.has_value(), "the training data ended after ", position_.samples, " samples of epoch ", position_.epoch,
             ", which should have ", options_.samples_per_epoch);
@@ -135,16 +160,20 @@ data::Batch Trainer::next_batch() {
   }
 }
 
-// The batch that follows those under way, of which there are so many. Null if there is none, at the end of the run and of an epoch, where
-// the data begin anew. Errors wait for the batch's turn.
-const data::Batch* Trainer::fetch_ahead(int under_way) {
-  const int64_t samples = under_way * options_.global_batch;
+// The batch that is i after that of this step. Null if there is none, at the end of the run and of an epoch, where the data begin anew.
+// Errors wait for the batch's turn.
+const data::Batch* Trainer::fetch_ahead(int i) {
+  const int64_t samples = i * options_.global_batch;
   auto then = time_;
-  then.batch += under_way;
+  then.batch += i;
   then.sample += samples;
   if (int64_t(position_.samples) + samples >= options_.samples_per_epoch || options_.length.reached(then)) return nullptr;
-  if (!ahead_) ahead_ = fetch();  // it is there already if a step is started again
-  return ahead_->batch ? &*ahead_->batch : nullptr;
+  const size_t place = size_t(next_ ? i - 2 : i - 1);
+  while (ahead_.size() <= place) {
+    if (!ahead_.empty() && !ahead_.back().batch) return nullptr;
+    ahead_.push_back(fetch());
+  }
+  return ahead_[place].batch ? &*ahead_[place].batch : nullptr;
 }
 
 Trainer::Fetched Trainer::fetch() {
@@ -158,6 +187,7 @@ Trainer::Fetched Trainer::fetch() {
 // Whether the gradient may be used for an update. When the guard stops the run, these weights may be the reason: they are not saved, and
 // the last checkpoint stays the newest.
 bool Trainer::passes_guard(const Gradient& gradient) {
+  if (!gradient.finite()) settle();  // the run may end or go back
   can_save_ = false;
   const auto verdict = parts_.guard.judge(gradient);
   can_save_ = verdict.reaction != Reaction::stop;
@@ -206,6 +236,7 @@ void Trainer::log(Gradient& gradient, const optim::Timestamp& before) {
   record.add("loss/train/total", gradient.loss);
   for (const auto& metric : parts_.task.train_metrics(gradient.loss)) record.add("metrics/train/" + metric.name, metric.value);
   record.add("l2_norm/grad/global", gradient.norm);
+  if (!gradient.arrays.empty()) settle();  // monitors read them
   const StepReport report{before, time_, gradient, schedule_.factor(before), session_seconds()};
   for (auto& monitor : parts_.monitors) monitor->after_step(report, record);
   write(record);
@@ -220,11 +251,15 @@ void Trainer::write(const Record& record) {
 void Trainer::evaluate() {
   evaluation_due_ = false;
   if (parts_.eval_sets.empty()) return;
+  settle();
   const Pause pause(paused_);
   const optim::SwappedAverage swapped(parts_.trained.average);
   auto results = evaluate_all(parts_.trained.model, parts_.task, parts_.eval_sets, parts_.processes, options_.evaluation);
   evaluation_due_ = parts_.processes.any(io::interrupted());
-  if (evaluation_due_) return;  // a signal cut it short
+  if (evaluation_due_) {  // a signal cut it short
+    stop_ = true;
+    return;
+  }
   evaluated_at_ = time_;
   Record record{time_, {}};
   for (const auto& result : results) {
@@ -281,6 +316,7 @@ RunState Trainer::state() {
 
 void Trainer::save() {
   if (saved_at_ == time_) return;
+  settle();
   require(weights_are_finite(), "after batch ", time_.batch, " weights are NaN or infinite, and are not saved: ",
           saved_at_ ? "the checkpoint of batch " + std::to_string(saved_at_->batch) + " is the last one" : "there is no checkpoint",
           ". Try a lower learning rate or a longer warm-up");

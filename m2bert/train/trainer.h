@@ -1,6 +1,7 @@
 #pragma once
 // The training loop.
 #include <chrono>
+#include <deque>
 #include <exception>
 #include <memory>
 
@@ -95,8 +96,10 @@ class Trainer {
   void start_next();
   Gradient finish();
   void launch_update();
+  bool must_stop() const;
+  void settle();
   data::Batch next_batch();
-  const data::Batch* fetch_ahead(int under_way);
+  const data::Batch* fetch_ahead(int i);
   Fetched fetch();
   bool passes_guard(const Gradient& gradient);
   void update(Gradient& gradient);
@@ -121,7 +124,8 @@ class Trainer {
   int64_t attempts_ = 0;
   std::optional<InFlight> current_, next_;  // the batch of this step; the one after it, started early
   std::exception_ptr error_;                // of the early start
-  std::optional<Fetched> ahead_;            // the batch after those, fetched before its turn
+  std::deque<Fetched> ahead_;               // the batches after those, fetched before their turn
+  bool stop_ = false;                       // several processes know that one of them was asked to stop
   double seconds_before_ = 0;               // of earlier sessions
   double paused_ = 0;                       // seconds of this session spent on evaluations and checkpoints
   std::chrono::steady_clock::time_point start_;

@@ -127,7 +127,7 @@ TEST(Step, IsTheSameWhereTheNextBatchIsKnown) {
       int asked = 0;
       for (size_t i = 0; i < all.size(); ++i) {
         auto a = *plain.step.gradient(all[i], int64_t(i));
-        auto b = *ahead.step.gradient(all[i], int64_t(i), [&]() -> const data::Batch* {
+        auto b = *ahead.step.gradient(all[i], int64_t(i), [&](int) -> const data::Batch* {
           ++asked;
           return i + 1 < all.size() ? &all[i + 1] : nullptr;
         });
@@ -149,7 +149,9 @@ TEST(Step, IsTheSameWhereTheLossIsDeferred) {
     Made plain(options, 0.1);
     options.defers_loss = true;
     Made made(options, 0.1);
-    auto start = [&](size_t i) { return *made.step.start(all[i], int64_t(i), [&] { return i + 1 < all.size() ? &all[i + 1] : nullptr; }); };
+    auto start = [&](size_t i) {
+      return *made.step.start(all[i], int64_t(i), [&](int) { return i + 1 < all.size() ? &all[i + 1] : nullptr; });
+    };
     auto started = start(0);
     for (size_t i = 0; i < all.size(); ++i) {
       EXPECT_TRUE(started.is_deferred());
@@ -195,7 +197,7 @@ TEST(Step, UsesWhatWasBuiltAheadForThatBatchAlone) {
   for (const int64_t number : {0, 1, 2}) {
     Made plain(rows(0), 0.1), ahead(rows(0), 0.1);
     const auto a = *plain.step.gradient(all[2], number);
-    ahead.step.gradient(all[0], 0, [&] { return &all[1]; });
+    ahead.step.gradient(all[0], 0, [&](int) { return &all[1]; });
     expect_same(a, *ahead.step.gradient(all[2], number));
   }
 }
@@ -214,7 +216,7 @@ TEST(Step, BuildsEachGraphOnce) {
   Made made(rows(0));
   const CountsGraphs task(made.model.config());
   Step step(made.model, task, made.optimizer, made.processes, rows(3));  // 3 microbatches
-  step.gradient(all[0], 0, [&] { return &all[1]; });
+  step.gradient(all[0], 0, [&](int) { return &all[1]; });
   EXPECT_EQ(task.graphs, 4);
   step.gradient(all[1], 1);
   EXPECT_EQ(task.graphs, 6);
@@ -244,7 +246,7 @@ TEST(Step, BuildsTheGraphOfAModelWithMaskPaddingAhead) {
       optim::AdamW optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {});
       Step step(model, task, optimizer, processes, options);
       task.graphs = 0;
-      step.gradient(all[0], 0, ahead ? std::function<const data::Batch*()>([&] { return &all[1]; }) : nullptr);
+      step.gradient(all[0], 0, ahead ? Lookahead([&](int) { return &all[1]; }) : nullptr);
       auto gradient = *step.gradient(all[1], 1);
       EXPECT_EQ(task.graphs, 2);
       return gradient;
@@ -269,7 +271,7 @@ TEST(Step, BuildsNothingAheadForATaskThatReadsWeights) {
   Made plain(rows(0)), made(rows(0));
   const ReadsWeights task(made.model.config());
   Step step(made.model, task, made.optimizer, made.processes, rows(0));
-  expect_same(*plain.step.gradient(all[0], 0), *step.gradient(all[0], 0, [&] { return &all[1]; }));
+  expect_same(*plain.step.gradient(all[0], 0), *step.gradient(all[0], 0, [&](int) { return &all[1]; }));
   expect_same(*plain.step.gradient(all[1], 1), *step.gradient(all[1], 1));
   EXPECT_EQ(task.positive, 2);
 }
@@ -283,7 +285,7 @@ TEST(Step, UpdatesInPlace) {
     options.builds_on_thread = count > 0;
     Made made(options);
     auto step = [&](size_t i) {
-      auto gradient = *made.step.gradient(all[i], int64_t(i), [&] { return i + 1 < all.size() ? &all[i + 1] : nullptr; });
+      auto gradient = *made.step.gradient(all[i], int64_t(i), [&](int) { return i + 1 < all.size() ? &all[i + 1] : nullptr; });
       made.step.update(gradient, 1);
     };
     step(0);  // takes the arrays out of the file

@@ -1,20 +1,11 @@
 // Gradients of two processes, which this program starts of itself, summed in the graph of the backward pass as on GPUs, over MLX's ring.
-#include <netinet/in.h>
-#include <spawn.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "m2bert/train/distributed.h"
 #include "m2bert/train/fixed_batches.h"
+#include "several_processes.h"
 #include "tiny_model.h"
-
-extern char** environ;
 
 namespace m2bert::train {
 namespace {
 
-constexpr const char* kFolder = "M2BERT_TEST_FOLDER";
 constexpr int kSteps = 3, kRows = 8;  // rows of a batch
 
 struct Case {
@@ -22,18 +13,6 @@ struct Case {
   int rows_of_two, rows_of_one;  // of a microbatch: the cut counts where samples are weighed
 };
 constexpr Case kCases[] = {{Weighting::task, 0, 0}, {Weighting::task, 3, 0}, {Weighting::samples, 0, kRows / 2}};
-
-int free_port() {
-  const int s = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(s, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ::getsockname(s, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(s);
-  return ntohs(address.sin_port);
-}
 
 StepOptions options_of(Weighting weighting, int rows) {
   StepOptions o;
@@ -55,7 +34,7 @@ std::vector<double> train(TinyModel& made, const Processes& processes, const Ste
   Step step(made.model, made.task, made.optimizer, processes, options);
   std::vector<double> found;
   for (int i = 0; i < kSteps; ++i) {
-    auto gradient = *step.gradient(batches[size_t(i)], i, [&] { return i + 1 < kSteps ? &batches[size_t(i) + 1] : nullptr; });
+    auto gradient = *step.gradient(batches[size_t(i)], i, [&](int) { return i + 1 < kSteps ? &batches[size_t(i) + 1] : nullptr; });
     step.update(gradient, 1);
     found.insert(found.end(), {gradient.loss, gradient.norm, double(gradient.samples), double(gradient.tokens), double(gradient.weight)});
   }
@@ -64,8 +43,7 @@ std::vector<double> train(TinyModel& made, const Processes& processes, const Ste
 
 // A process of the test below.
 TEST(SummedGradients, DISABLED_OneOfTwo) {
-  const golden::fs::path folder = std::getenv(kFolder);
-  const auto processes = join_processes(60);
+  const auto& processes = joined();
   ASSERT_EQ(processes.size(), 2);
   int run = 0;
   for (const auto& c : kCases) {
@@ -76,31 +54,14 @@ TEST(SummedGradients, DISABLED_OneOfTwo) {
     std::unordered_map<std::string, mx::array> all{{"found", mx::array(values.data(), {int(values.size())})}};
     for (const auto& p : nn::parameters(made.model)) all.emplace(p.name, *p.array);
     const std::string name = std::to_string(run++) + "-" + std::to_string(processes.rank()) + ".safetensors";
-    mx::save_safetensors((folder / name).string(), all);
+    mx::save_safetensors((shared_folder() / name).string(), all);
   }
 }
 
 TEST(SummedGradients, TwoEqualOne) {
   if (mx::default_device() != mx::Device(mx::Device::cpu)) GTEST_SKIP() << "the ring is for CPUs";
   const test::Scratch scratch;
-  scratch.put("hosts.json", "[[\"127.0.0.1:" + std::to_string(free_port()) + "\"], [\"127.0.0.1:" + std::to_string(free_port()) + "\"]]");
-  ::setenv(kFolder, (scratch / "").c_str(), 1);
-  ::setenv("MLX_HOSTFILE", (scratch / "hosts.json").c_str(), 1);
-  std::vector<pid_t> children;
-  for (const char* rank : {"0", "1"}) {
-    ::setenv("MLX_RANK", rank, 1);
-    std::vector<std::string> words{"test_train", "--gtest_also_run_disabled_tests", "--gtest_filter=SummedGradients.DISABLED_OneOfTwo"};
-    std::vector<char*> arguments;
-    for (auto& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    ASSERT_EQ(::posix_spawn(&children.emplace_back(), "/proc/self/exe", nullptr, nullptr, arguments.data(), environ), 0);
-  }
-  for (const char* name : {kFolder, "MLX_HOSTFILE", "MLX_RANK"}) ::unsetenv(name);
-  for (const pid_t child : children) {
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    ASSERT_EQ(status, 0);
-  }
+  run_in_processes(2, "SummedGradients.DISABLED_OneOfTwo", scratch);
   for (int run = 0; const auto& c : kCases) {
     const auto options = options_of(c.weighting, c.rows_of_one);
     TinyModel one(options, 0);

@@ -10,9 +10,10 @@
 namespace m2bert::train {
 
 struct TinyModel {
-  explicit TinyModel(const StepOptions& options, double dropout)
+  explicit TinyModel(const StepOptions& options, double dropout, const Processes& joined = {})
       : model(config(dropout), models::Head::masked_lm),
         optimizer(nn::parameters(model), optim::make_groups(nn::parameters(model), {1e-3, 0, std::nullopt, false}), {}),
+        processes(joined),
         step(model, task, optimizer, processes, options) {
     checkpoint::match(model, checkpoint::load_weights(trainlog() / "checkpoint.pt"), {});
   }
