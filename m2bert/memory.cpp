@@ -1,7 +1,7 @@
 #include "m2bert/memory.h"
 
 #include <algorithm>
-#include <cstdlib>  // __GLIBC__
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -44,6 +44,16 @@ void keep_freed_memory() {
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, large);
   mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+void keep_freed_buffers() {
+#ifdef __GLIBC__
+  // A mapped buffer that is freed raises the limit for buffers to its size, up to 32 MiB, and that of the heap to twice as much (mallopt(3),
+  // "dynamic mmap threshold"). A thread's heap has 64 MiB. volatile: the compiler would leave out both calls.
+  constexpr size_t most = size_t{32} << 20, pages = 8192;
+  void* volatile buffer = std::malloc(most - pages);
+  std::free(buffer);
 #endif
 }
 

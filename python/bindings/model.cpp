@@ -3,6 +3,8 @@
 #include "m2bert/checkpoint/tensor_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
+#include "m2bert/memory.h"
+#include "m2bert/mx.h"
 
 namespace m2bert::python {
 namespace {
@@ -32,6 +34,7 @@ models::LoadOptions load_options(const Options& options) {
 }
 
 models::Pretrained load_model(const std::string& path, const models::LoadOptions& options) {
+  if (mx::default_device() == mx::Device(mx::Device::cpu)) keep_freed_buffers();
   models::Pretrained pretrained = models::load_pretrained(path, options);
   if (pretrained.computes_in_float32) io::info("this processor computes ", checkpoint::dtype_name(pretrained.dtype), " in float32");
   const auto& report = pretrained.report;
