@@ -49,11 +49,12 @@ void keep_freed_memory() {
 
 void keep_freed_buffers() {
 #ifdef __GLIBC__
-  // A mapped buffer that is freed raises the limit for buffers to its size, up to 32 MiB, and that of the heap to twice as much (mallopt(3),
-  // "dynamic mmap threshold"). A thread's heap has 64 MiB. volatile: the compiler would leave out both calls.
-  constexpr size_t most = size_t{32} << 20, pages = 8192;
-  void* volatile buffer = std::malloc(most - pages);
-  std::free(buffer);
+  for (const char* name : {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"}) {
+    if (std::getenv(name)) return;
+  }
+  // As far as glibc raises them itself. With less than the 64 MiB that a thread's heap has, an empty heap would be returned.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
 #endif
 }
 
