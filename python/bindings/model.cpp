@@ -16,6 +16,13 @@ infer::PadMode pad_named(const std::string& name) {
   fail("pad '", name, "': it can be 'max', 'longest' or 'bucket'");
 }
 
+mx::Dtype dtype_named(const std::string& name) {
+  for (const char* known : {"float32", "bfloat16", "float16", "int8"}) {
+    if (name == known) return checkpoint::to_mlx_dtype(name, "dtype");
+  }
+  fail("dtype '", name, "': it can be 'float32', 'bfloat16', 'float16' or 'int8'");
+}
+
 }  // namespace
 
 void Options::wrong_type(const char* name, nb::handle value) {
@@ -27,7 +34,7 @@ models::LoadOptions load_options(const Options& options) {
   models::LoadOptions how;
   how.config = options.get<std::string>("config");
   how.tokenizer = options.get<std::string>("tokenizer");
-  if (const auto dtype = options.get<std::string>("dtype")) how.dtype = checkpoint::to_mlx_dtype(*dtype, "dtype");
+  if (const auto dtype = options.get<std::string>("dtype")) how.dtype = dtype_named(*dtype);
   how.allow_missing = options.get("allow_missing", false);
   how.allow_unexpected = options.get("allow_unexpected", false);
   return how;
