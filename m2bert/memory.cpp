@@ -1,7 +1,7 @@
 #include "m2bert/memory.h"
 
 #include <algorithm>
-#include <cstdlib>  // __GLIBC__
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -44,6 +44,17 @@ void keep_freed_memory() {
   mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, large);
   mallopt(M_TOP_PAD, 64 << 20);
+#endif
+}
+
+void keep_freed_buffers() {
+#ifdef __GLIBC__
+  for (const char* name : {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"}) {
+    if (std::getenv(name)) return;
+  }
+  // As far as glibc raises them itself. With less than the 64 MiB that a thread's heap has, an empty heap would be returned.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
 #endif
 }
 

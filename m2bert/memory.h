@@ -8,6 +8,10 @@ namespace m2bert {
 // at their start, before other threads run; the process then holds its peak memory until it ends. Not for a GPU, where the threads that
 // build, launch and free graphs would wait for one another: all of them share one heap then. Does nothing unless the C library is glibc.
 void keep_freed_memory();
+// The same for a process that is not m2bert's alone, such as Python: raises the limits up to which the C library keeps freed memory to the
+// values that it may also take by itself, 32 MiB for a buffer and 64 MiB for what is free at the end of a heap. Does nothing if the
+// environment has settings of its own (MALLOC_TRIM_THRESHOLD_, MALLOC_MMAP_THRESHOLD_, GLIBC_TUNABLES, ...), or without glibc. Thread-safe.
+void keep_freed_buffers();
 
 // The memory that this process may use, in bytes: the machine's, or a container's limit.
 size_t physical_memory();

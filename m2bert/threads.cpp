@@ -64,8 +64,10 @@ void set_threads(int n) {
 }
 
 int threads() {
-  if (const int count = chosen) return count;
-  return default_threads();
+  int count = chosen;
+  if (count != 0) return count;
+  const int all = default_threads();  // takes a while, and every kernel asks
+  return chosen.compare_exchange_strong(count, all) ? all : count;
 }
 
 int default_threads() {

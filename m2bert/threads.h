@@ -6,7 +6,7 @@ namespace m2bert {
 
 // n >= 1; 0: default_threads(). Call it on the computing thread.
 void set_threads(int n);
-// The size that was set, or default_threads().
+// The size that was set, or what default_threads() was at the first call.
 int threads();
 // OMP_NUM_THREADS of the environment (of a list, the first number), or else available_cpus(). A value that is no number is ignored.
 int default_threads();

@@ -3,6 +3,8 @@
 #include "m2bert/checkpoint/tensor_file.h"
 #include "m2bert/error.h"
 #include "m2bert/io/log.h"
+#include "m2bert/memory.h"
+#include "m2bert/mx.h"
 
 namespace m2bert::python {
 namespace {
@@ -12,6 +14,13 @@ infer::PadMode pad_named(const std::string& name) {
   if (name == "longest") return infer::PadMode::longest;
   if (name == "bucket") return infer::PadMode::bucket;
   fail("pad '", name, "': it can be 'max', 'longest' or 'bucket'");
+}
+
+mx::Dtype dtype_named(const std::string& name) {
+  for (const char* known : {"float32", "bfloat16", "float16", "int8"}) {
+    if (name == known) return checkpoint::to_mlx_dtype(name, "dtype");
+  }
+  fail("dtype '", name, "': it can be 'float32', 'bfloat16', 'float16' or 'int8'");
 }
 
 }  // namespace
@@ -25,13 +34,14 @@ models::LoadOptions load_options(const Options& options) {
   models::LoadOptions how;
   how.config = options.get<std::string>("config");
   how.tokenizer = options.get<std::string>("tokenizer");
-  if (const auto dtype = options.get<std::string>("dtype")) how.dtype = checkpoint::to_mlx_dtype(*dtype, "dtype");
+  if (const auto dtype = options.get<std::string>("dtype")) how.dtype = dtype_named(*dtype);
   how.allow_missing = options.get("allow_missing", false);
   how.allow_unexpected = options.get("allow_unexpected", false);
   return how;
 }
 
 models::Pretrained load_model(const std::string& path, const models::LoadOptions& options) {
+  if (mx::default_device() == mx::Device(mx::Device::cpu)) keep_freed_buffers();
   models::Pretrained pretrained = models::load_pretrained(path, options);
   if (pretrained.computes_in_float32) io::info("this processor computes ", checkpoint::dtype_name(pretrained.dtype), " in float32");
   const auto& report = pretrained.report;

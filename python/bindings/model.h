@@ -42,7 +42,8 @@ class Options {
 // config, tokenizer, dtype, allow_missing, allow_unexpected.
 models::LoadOptions load_options(const Options& options);
 
-// Loads a model, and warns of missing and unexpected weights where the options allow them. Needs no GIL.
+// Loads a model, and warns of missing and unexpected weights where the options allow them. On the processor, the C library then keeps freed
+// buffers (m2bert/memory.h). Needs no GIL.
 models::Pretrained load_model(const std::string& path, const models::LoadOptions& options);
 
 // pad, max_length, batch_size, truncation_side, reference_cut, pooling, normalize, dimensions, prompt.

@@ -101,7 +101,11 @@ std::string text_of(nb::handle value, const std::string& what) {
     throw nb::type_error((what + " is " + nb::cast<std::string>(nb::str(value.type().attr("__name__"))) + ", not str").c_str());
   Py_ssize_t size = 0;
   const char* bytes = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
-  if (!bytes) throw nb::python_error();
+  if (!bytes) {
+    PyErr_Clear();
+    throw nb::value_error(
+        (what + " has half of a surrogate pair, which is no character; text.encode('utf-8', 'replace').decode() replaces it").c_str());
+  }
   return {bytes, static_cast<size_t>(size)};
 }
 

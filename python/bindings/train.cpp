@@ -19,6 +19,8 @@
 #include "m2bert/io/host_interrupt.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/yaml.h"
+#include "m2bert/memory.h"
+#include "m2bert/mx.h"
 #include "m2bert/train/recipe.h"
 #include "m2bert/train/retrieval_run.h"
 #include "python/bindings/bind.h"
@@ -119,6 +121,7 @@ train::Recipe recipe_of(const Source& source) {
 }
 
 train::RunResult run(const train::Recipe& recipe, bool retrieval, const std::function<void(const train::Record&)>& on_record) {
+  if (mx::default_device() == mx::Device(mx::Device::cpu)) keep_freed_buffers();
   std::optional<train::RetrievalRun> data;
   std::unique_ptr<tasks::Task> task;
   train::RunHooks hooks;

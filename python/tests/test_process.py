@@ -237,6 +237,47 @@ def test_arrays_keep_no_memory(embedder):
     assert megabytes() - before < 2
 
 
+def _glibc():
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION") is not None
+    except (AttributeError, ValueError):
+        return False
+
+
+@pytest.mark.skipif(not _glibc(), reason="the C library is not glibc")
+def test_freed_buffers_are_used_again(python, bert):
+    """A second run finds its memory where the first one left it, unless the environment limits what malloc keeps."""
+    code = """
+import m2bert, resource, sys
+embedder = m2bert.Embedder(sys.argv[1], batch_size=128, threads=1)
+def page_faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    embedder.embed(["one " * 200] * 1000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+page_faults()
+print(page_faults())
+"""
+    kept, returned = (int(python(code, bert, env=env)) for env in ({}, {"MALLOC_TRIM_THRESHOLD_": "131072"}))
+    assert kept < returned / 4, (kept, returned)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads counters from /proc")
+def test_a_call_reads_no_files(python, bert):
+    reads = python("""
+import m2bert, sys
+embedder = m2bert.Embedder(sys.argv[1])
+def reads():
+    with open("/proc/self/io") as file:
+        return int(dict(line.split(": ") for line in file.read().splitlines())["syscr"])
+embedder.embed("a")
+before = reads()
+for _ in range(10):
+    embedder.embed("Monarchs migrate south.")
+print(reads() - before)
+""", bert)
+    assert int(reads) < 20
+
+
 @pytest.mark.parametrize("first", ["m2bert", "numpy", "mlx.core", "torch", "sentence_transformers"])
 def test_import_orders(first, python, bert, embedder):
     pytest.importorskip(first)

@@ -38,6 +38,11 @@ def find_model(model: str | os.PathLike[str]) -> str:
                                  ignore_patterns=["*.onnx", "*.h5", "*.msgpack", "*.ot", "onnx/*", "openvino/*", "*.gguf"]))
 
 
+def _from_anywhere(path: str) -> str:
+    """The same for a process in another folder; names on the hub stay as they are."""
+    return os.path.abspath(path) if os.path.exists(path) else path
+
+
 class Model(Generic[_Core]):
     """A loaded model. `with` closes it at its end."""
 
@@ -49,7 +54,9 @@ class Model(Generic[_Core]):
                 options[name] = existing(options[name])
         if threads is not None:
             _core.set_threads(threads)
-        self._arguments = (os.fspath(model), {"threads": threads, **options})
+        self._name = os.fspath(model)
+        files = {name: _from_anywhere(options[name]) for name in ("config", "tokenizer") if options.get(name) is not None}
+        self._arguments = (_from_anywhere(self._name), {"threads": threads, **options, **files})
         self._loaded: _Core | None = self._kind(find_model(model), options)
 
     @property
@@ -73,7 +80,7 @@ class Model(Generic[_Core]):
         return _load_again, (type(self), *self._arguments)
 
     def __repr__(self) -> str:
-        return f"m2bert.{type(self).__name__}({self._arguments[0]!r})"
+        return f"m2bert.{type(self).__name__}({self._name!r})"
 
 
 def _load_again(kind: type[Model[Any]], model: str, options: dict[str, Any]) -> Model[Any]:

@@ -9,7 +9,6 @@
 #include <limits>
 #include <optional>
 
-#include "m2bert/ops/backend/cpu/simd/gemm_simd.h"
 #include "m2bert/ops/backend/cpu/simd/scratch.h"
 
 namespace m2bert::ops::cpu {
@@ -94,9 +93,9 @@ void forward_block(const Head& h, int i0, BlockScratch& scratch, float* y, Softm
 // Up to this many keys one kernel for the whole head is faster than GEMMs for its blocks.
 constexpr int kFewKeys = 128;
 
-// Whether the head is computed by attend_head. On CPUs with AVX-512 it would have to be measured.
+// Whether the head is computed by attend_head.
 bool has_few_keys(const AttentionPlan& plan, const AttentionInputs& in, size_t sequence) {
-  return plan.sequences[sequence].keys <= kFewKeys && !in.bias && !plan.causal && plan.dropout.threshold == 0 && has_row_gemm() &&
+  return plan.sequences[sequence].keys <= kFewKeys && !in.bias && !plan.causal && plan.dropout.threshold == 0 &&
          attend_head_supports(plan.d, plan.dv);
 }
 

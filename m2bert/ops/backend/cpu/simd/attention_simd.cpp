@@ -151,11 +151,11 @@ constexpr int kQueryBlock = 4 * kRowGemmRows;  // queries whose scores are compu
 constexpr int kFour = 4;                       // keys and columns that are transposed at a time
 
 int padded_keys(int keys) {
-  const int width = 2 * int(hn::Lanes(D()));
+  const int width = panel_width(NarrowTag());
   return (keys + width - 1) / width * width;
 }
 
-bool attend_head_supports(int d, int dv) { return d % kFour == 0 && dv % (2 * int(hn::Lanes(D()))) == 0; }
+bool attend_head_supports(int d, int dv) { return HWY_ARCH_X86 && d % kFour == 0 && dv % panel_width(NarrowTag()) == 0; }
 // The transposed keys, the biases, and the scores of a block.
 size_t attend_head_scratch(int keys, int d) { return size_t(padded_keys(keys)) * size_t(d + 1 + kQueryBlock); }
 
@@ -182,14 +182,16 @@ HWY_INLINE void transpose(const Row& row, int stride, float* to) {
 
 // The keys as panels for multiply_rows: each holds columns 0 ... d - 1 of two vectors of keys. Keys past the last one are 0.
 void transpose_keys(const HeadRows& h, float* panels) {
-  const int width = 2 * int(hn::Lanes(D()));
-  const int step = std::min(kFour, width);
-  for (int j = 0; j < padded_keys(h.keys); j += step) {
-    float* to = panels + (j / width) * width * h.d + j % width;
-    for (int c = 0; c < h.d; c += kFour) {
-      transpose([&](int i) { return j + i < h.keys ? h.k + (j + i) * h.k_stride + c : nullptr; }, width, to + c * width);
+  for_panels(padded_keys(h.keys), [&](auto d, int first) HWY_ATTR {
+    const int width = panel_width(d), step = std::min(kFour, width);
+    for (int i0 = 0; i0 < width; i0 += step) {
+      float* to = panels + first * h.d + i0;
+      const int j = first + i0;
+      for (int c = 0; c < h.d; c += kFour) {
+        transpose([&](int i) { return j + i < h.keys ? h.k + (j + i) * h.k_stride + c : nullptr; }, width, to + c * width);
+      }
     }
-  }
+  });
 }
 
 // Turns the products of query i with the keys into exp(score - maximum), and sets its statistics. bias: minus infinity where there is no
@@ -222,7 +224,7 @@ HWY_INLINE float softmax_row(const HeadRows& h, int i, const float* bias, int pa
 
 void attend_head(const HeadRows& h, float* scratch) {
   const D df;
-  const int N = int(hn::Lanes(df)), width = 2 * N, padded = padded_keys(h.keys);
+  const int N = int(hn::Lanes(df)), padded = padded_keys(h.keys);
   float *panels = scratch, *bias = panels + padded * h.d, *scores = bias + padded;
   transpose_keys(h, panels);
   std::fill(bias, bias + h.keys, 0.0f);
@@ -230,20 +232,20 @@ void attend_head(const HeadRows& h, float* scratch) {
   std::fill(bias + h.keys, bias + padded, -std::numeric_limits<float>::infinity());
   for (int i0 = 0; i0 < h.queries; i0 += kQueryBlock) {
     const int rows = std::min(kQueryBlock, h.queries - i0);
-    for (int j = 0; j < padded; j += width) {
+    for_panels(padded, [&](auto d, int j) HWY_ATTR {
       for_row_groups(rows, [&]<int count>(int r) HWY_ATTR {
-        multiply_rows<count>(df, h.q + (i0 + r) * h.q_stride, h.q_stride, h.d, panels + j * h.d, width, nullptr, 0, scores + r * padded + j,
-                             padded);
+        multiply_rows<count>(d, h.q + (i0 + r) * h.q_stride, h.q_stride, h.d, panels + j * h.d, panel_width(d), nullptr, 0,
+                             scores + r * padded + j, padded);
       });
-    }
+    });
     float sums[kQueryBlock];
     for (int r = 0; r < rows; ++r) sums[r] = softmax_row(h, i0 + r, bias, padded, scores + r * padded);
-    for (int c = 0; c < h.dv; c += width) {
+    for_panels(h.dv, [&](auto d, int c) HWY_ATTR {
       for_row_groups(rows, [&]<int count>(int r) HWY_ATTR {
-        multiply_rows<count>(df, scores + r * padded, padded, h.keys, h.v + c, h.v_stride, nullptr, 0, h.y + (i0 + r) * h.y_stride + c,
+        multiply_rows<count>(d, scores + r * padded, padded, h.keys, h.v + c, h.v_stride, nullptr, 0, h.y + (i0 + r) * h.y_stride + c,
                              h.y_stride);
       });
-    }
+    });
     for (int r = 0; r < rows; ++r) {
       float* y = h.y + (i0 + r) * h.y_stride;
       const V factor = hn::Set(df, sums[r] == 0 ? 0 : 1 / sums[r]);

@@ -51,7 +51,7 @@ struct HeadRows {
   int64_t stats_stride;
 };
 
-// Whether attend_head takes vectors of these widths, and the floats of memory that it needs for so many keys.
+// Whether attend_head takes vectors of these widths on this CPU, and the floats of memory that it needs for so many keys.
 bool attend_head_supports(int d, int dv);
 size_t attend_head_scratch(int keys, int d);
 // y = softmax(scale q k^T + key_bias - slope |i - j|) v, for few keys. A query whose keys are all at minus infinity gets zeros.

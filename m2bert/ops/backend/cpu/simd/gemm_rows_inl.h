@@ -1,5 +1,5 @@
-// The innermost loop of GEMMs in float32: a few rows and two vectors of outputs, accumulated in registers. Highway code, included once per
-// SIMD target, hence the unusual include guard.
+// The innermost loops of GEMMs in float32: a few rows and a panel of outputs, two vectors of them, accumulated in registers. Highway code,
+// included once per SIMD target, hence the unusual include guard.
 #if defined(M2BERT_OPS_CPU_GEMM_ROWS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef M2BERT_OPS_CPU_GEMM_ROWS_INL_H
 #undef M2BERT_OPS_CPU_GEMM_ROWS_INL_H
@@ -18,6 +18,23 @@
 HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+
+// The vectors of a panel, and those of the last panel if fewer outputs are left.
+using WideTag = hn::CappedTag<float, 16>;
+using NarrowTag = hn::CappedTag<float, 8>;
+
+template <class D>
+HWY_INLINE int panel_width(D d) {
+  return 2 * int(hn::Lanes(d));
+}
+
+// Calls some(d, c) for each panel of outputs [0, n): those from c on, in vectors of d. n: a multiple of the narrow width.
+template <class F>
+HWY_INLINE void for_panels(int n, const F& some) {
+  int c = 0;
+  for (const WideTag d; c + panel_width(d) <= n; c += panel_width(d)) some(d, c);
+  for (const NarrowTag d; c < n; c += panel_width(d)) some(d, c);
+}
 
 // Fetches memory into the second-level cache, the next `step` floats with each call: a steady rate instead of many misses at once.
 class FetchAhead {

@@ -15,30 +15,27 @@ HWY_BEFORE_NAMESPACE();
 namespace m2bert::ops::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using D = hn::CappedTag<float, 8>;
-
-constexpr int kDepth = 384;  // the most columns of x at a time: those of a group of rows and of a panel about fill the first-level cache
+// The most weights of a panel at a time: with the columns of x for a group of rows they about fill the first-level cache.
+constexpr int kPanelWeights = 6144;
 
 // How many columns ahead of its use a panel is fetched if nothing has fetched it before: the time that memory takes.
 constexpr int kFetchDistance = 48;
 
-// The outputs of a panel: two vectors.
-int panel_width() { return 2 * int(hn::Lanes(D())); }
-
 // Columns of x at a time, so that all parts are about equally deep.
 int depth_of(int p) {
-  const int parts = (p + kDepth - 1) / kDepth;
+  const int most = kPanelWeights / panel_width(WideTag());
+  const int parts = (p + most - 1) / most;
   return (p + parts - 1) / parts;
 }
 
 void multiply(const float* x, int rows, int p, const float* packed, const float* bias, int q, float* y, int y_stride) {
-  const D d;
-  const int width = panel_width(), whole = depth_of(p);
+  const int whole = depth_of(p);
   // The weights come from a slow cache or from memory. While a panel is used, each group of rows fetches its share of the next one.
-  const int groups = (rows + kRowGemmRows - 1) / kRowGemmRows, step = (width + groups - 1) / groups;
+  const int groups = (rows + kRowGemmRows - 1) / kRowGemmRows;
   for (int k = 0; k < p; k += whole) {
     const int depth = std::min(whole, p - k);
-    for (int c = 0; c < q; c += width, packed += depth * width) {
+    for_panels(q, [&](auto d, int c) HWY_ATTR {
+      const int width = panel_width(d), step = (width + groups - 1) / groups;
       const float* next = packed + depth * width;
       for_row_groups(rows, [&]<int count>(int r) HWY_ATTR {
         float* to = y + r * y_stride + c;
@@ -48,22 +45,29 @@ void multiply(const float* x, int rows, int p, const float* packed, const float*
             first ? FetchAhead(packed + kFetchDistance * width, width) : FetchAhead(next + r / kRowGemmRows * depth * step, step);
         multiply_rows<count>(d, x + r * p + k, p, depth, packed, width, sums, k > 0 ? y_stride : 0, to, y_stride, fetch);
       });
-    }
+      packed = next;
+    });
   }
 }
 
 void pack(const float* weight, int q, int p, float* packed) {
-  const int width = panel_width(), whole = depth_of(p);
+  const int whole = depth_of(p);
   for (int k0 = 0; k0 < p; k0 += whole) {
-    for (int c = 0; c < q; c += width) {
+    for_panels(q, [&](auto d, int c) {
       for (int k = k0; k < std::min(p, k0 + whole); ++k) {
-        for (int i = 0; i < width; ++i) *packed++ = weight[size_t(c + i) * size_t(p) + size_t(k)];
+        for (int i = 0; i < panel_width(d); ++i) *packed++ = weight[size_t(c + i) * size_t(p) + size_t(k)];
       }
-    }
+    });
   }
 }
 
-bool is_used() { return HWY_ARCH_X86 && HWY_TARGET >= HWY_AVX2; }
+bool is_used() {
+#if HWY_ARCH_X86
+  return HWY_TARGET >= HWY_AVX2 || __builtin_cpu_is("amd");
+#else
+  return false;
+#endif
+}
 
 }  // namespace m2bert::ops::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
