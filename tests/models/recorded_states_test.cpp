@@ -109,10 +109,10 @@ TEST_F(RecordedStatesOf, TakeIdsOfAnyLayoutAndDtype) {
 TEST_F(RecordedStatesOf, SurviveThatTheHostReadsWeights) {
   expect_states(inputs(1, 64, 1));
   nn::Arrays weights;
-  for (const auto& a : nn::named_arrays(plain_)) weights.push_back(*a.array);
+  for (const auto& a : nn::named_arrays(model_)) weights.push_back(*a.array);
   model_.pack();
   expect_states(inputs(1, 64, 2));
-  for (auto& w : weights) w.data<char>();  // MLX moves their memory
+  for (auto& w : weights) w.eval(), w.data<char>();  // MLX moves their memory
   for (int call = 0; call < 2; ++call) expect_states(inputs(1, 64, call));
 }
 
