@@ -1,6 +1,6 @@
 """How fast is m2bert on an NVIDIA GPU? Beside PyTorch, in the same run. Called by `script/bench gpu`, or by `run bench gpu` of a bundle.
 
-    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text mixer training two] [--lengths 128 2048] [--limit SECONDS]
+    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text mixer training two steps] [--lengths 128 2048] [--limit SECONDS]
                                                         [--no-compile] [--out bench/results] [--merge RECORD.json]
 
 Stages, in this order; each is written when it is done, and what a limit stops is noted:
@@ -10,6 +10,7 @@ Stages, in this order; each is written when it is done, and what a limit stops i
              core alone, with torch's FFT
   training   whole steps, 32,768 tokens a batch, amp_bf16: tokens/s and peak memory
   two        m2bert pretrain with --launch 1 and 2, 32,768 tokens a batch and GPU
+  steps      the losses of 200 steps of 4 layers, amp_bf16 on the GPU beside float32 on the CPU: the same weights, batches and dropout masks
 PyTorch runs eager and compiled, and the faster counts. Results are compared with PyTorch in float32 before anything is timed. --merge adds
 the stages of an earlier record, which this run did not measure.
 """
@@ -36,12 +37,13 @@ from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_progra
 DEVICE = "cuda"
 PEERS = REPOSITORY / "bench" / "peers"
 RECIPE = REPOSITORY / "recipes" / "pretrain" / "m2-bert-80m-128.yaml"
-STAGES = ["inference", "text", "mixer", "training", "two"]
+STAGES = ["inference", "text", "mixer", "training", "two", "steps"]
 LENGTHS = [128, 512, 2048, 8192, 32768]
 TRAINED_LENGTHS = [128, 2048]
 TEXT_LENGTHS = [2048, 128]
 TOKENS, TRAINED_TOKENS, CHECKED_TOKENS = 65536, 32768, 8192
 RUNS, TEXT_RUNS, STEPS, REPEATS, BATCHES_OF_TWO = 12, 100, 8, 5, 60
+COMPARED_STEPS, COMPARED_LAYERS, COMPARED_ROWS, LAST_STEPS = 200, 4, 16, 20
 LEAST_COSINE = 0.999  # of hidden states in bfloat16 to those in float32, on average
 MIXER_TOLERANCE = 0.03  # relative L2 error of a mixer's result and of its gradients in bfloat16
 TRAINING_TOLERANCE = (2e-3, 3e-2)  # relative differences of the first loss and of its gradient's norm
@@ -362,6 +364,12 @@ def measure_training(programs, options, keep):
 
 # ---- two GPUs ----
 
+def metric_of(run, name):
+    """Of each batch of a run for which there is one."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line[name] for line in lines if name in line]
+
+
 def pretrain_rate(programs, folder, length, rows, processes):
     """Tokens/s of all processes together over the last batches, and the last loss."""
     folder.mkdir()
@@ -370,9 +378,7 @@ def pretrain_rate(programs, folder, length, rows, processes):
     programs.run([find_program("m2bert"), "pretrain", recipe, "--device", "gpu" if DEVICE == "cuda" else DEVICE, "--quiet",
                   *(["--launch", processes] if processes > 1 else []), f"max_duration={BATCHES_OF_TWO}ba",
                   f"device_train_microbatch_size={rows}", "save_interval=1000ba"])
-    lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    rates, losses = ([line[key] for line in lines if key in line] for key in ("throughput/tokens_per_sec", "loss/train/total"))
-    return {"tokens_s": rates[-1], "loss": losses[-1]}
+    return {"tokens_s": metric_of(folder / "run", "throughput/tokens_per_sec")[-1], "loss": metric_of(folder / "run", "loss/train/total")[-1]}
 
 
 def two_case(programs, length):
@@ -385,6 +391,37 @@ def two_case(programs, length):
 def measure_two(programs, options, keep):
     for length in [n for n in TRAINED_LENGTHS if n in options.lengths]:
         keep(length, lambda: two_case(programs, length))
+
+
+# ---- 200 steps ----
+
+def losses_of(programs, recipe, run, *options):
+    programs.run([find_program("m2bert"), "pretrain", recipe, "--quiet", f"max_duration={COMPARED_STEPS}ba", f"save_folder={run}",
+                  "save_interval=1000000ba", *options])
+    return metric_of(run, "loss/train/total")
+
+
+def compare_steps(programs, length):
+    from omegaconf import OmegaConf
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = write_training_recipe(folder, length, COMPARED_ROWS, False)
+        recipe = OmegaConf.load(path)
+        recipe.model.model_config.num_hidden_layers = COMPARED_LAYERS
+        OmegaConf.save(recipe, path)
+        programs.run([sys.executable, PEERS / "torch_training.py", path, "--make", COMPARED_STEPS // 5, COMPARED_ROWS])
+        ours = losses_of(programs, path, folder / "ours", "--device", "gpu" if DEVICE == "cuda" else DEVICE, "precision=amp_bf16")
+        exact = losses_of(programs, path, folder / "exact", "--device", "cpu", "precision=fp32")
+    differences = [abs(a - b) / b for a, b in zip(ours, exact)]
+    last = [sum(losses[-LAST_STEPS:]) / LAST_STEPS for losses in (ours, exact)]
+    return {"length": length, "steps": len(exact), "layers": COMPARED_LAYERS, "rows": COMPARED_ROWS, "first": [ours[0], exact[0]], "last": last,
+            "difference_of_last": abs(last[0] - last[1]) / last[1], "largest_difference": max(differences),
+            "mean_difference": sum(differences) / len(differences)}
+
+
+def measure_steps(programs, options, keep):
+    length = TRAINED_LENGTHS[0]
+    keep(length, lambda: compare_steps(programs, length))
 
 
 # ---- the run ----

@@ -3,6 +3,7 @@
 WANTED_INFERENCE = {128: 3.0, 512: 3.0, 2048: 3.0, 8192: 3.0, 32768: 2.7}  # times the faster PyTorch
 WANTED_TEXT = {2048: 1.5, 128: 0.7}  # ms
 WANTED_TRAINING, WANTED_MEMORY, WANTED_TWO = 3.0, 0.5, 1.85
+WANTED_LOSS = 5e-3  # relative difference of the mean of the last losses: noise of bfloat16
 # ms of a long convolution and of torch's FFT on an H100, [B, 768, L] with 65,536 tokens, as FlashFFTConv's authors published them. It is
 # not measured here.
 FLASH_FFT_CONV = {128: 0.34, 2048: 0.89, 8192: 2.75, 32768: 4.42}
@@ -44,6 +45,8 @@ def short(stage, case):
                 f"PyTorch {text_of(core_peer(b), '{:.3f}')} ms")
     if stage == "two":
         return f"{case['one']['tokens_s']:.0f} and {case['two']['tokens_s']:.0f} tokens/s, ratio {case['ratio']:.2f}"
+    if stage == "steps":
+        return f"mean of the last losses {case['last'][0]:.5f}, in float32 {case['last'][1]:.5f}"
     kind, peer = best_peer(case["peers"])
     return (f"{rate(case, case['ours']):.0f} tokens/s, {1e3 * case['ours']['best']:.2f} ms; PyTorch {kind} "
             f"{text_of(rate(case, peer), '{:.0f}')}, ratio {text_of(ratio_of(case))}")
@@ -119,6 +122,13 @@ def two_part(results):
     return ["", "## Two GPUs, `m2bert pretrain --launch 2`, thousand tokens/s", "", *table(["length", "one", "two", "ratio"], rows)] if rows else []
 
 
+def steps_part(results):
+    rows = [[str(c["length"]), str(c["steps"]), f"{c['first'][0]:.5f}", f"{c['first'][1]:.5f}", f"{c['last'][0]:.5f}", f"{c['last'][1]:.5f}",
+             f"{c['difference_of_last']:.1e}", f"{c['largest_difference']:.1e}"] for c in cases(results, "steps")]
+    head = ["length", "steps", "first loss", "on the CPU", "mean of the last ones", "on the CPU", "differs by", "largest difference of a step"]
+    return ["", "## Losses in amp_bf16 on the GPU, and in float32 on the CPU", "", *table(head, rows)] if rows else []
+
+
 def targets(results):
     """What was wanted, what was measured, and whether it is reached."""
     rows = []
@@ -145,6 +155,9 @@ def targets(results):
             add(f"memory of training, L = {c['length']}", "half of PyTorch's", f"{share:.2f}", share <= WANTED_MEMORY)
     for c in cases(results, "two"):
         add(f"two GPUs, L = {c['length']}", f"{WANTED_TWO} times one", f"{c['ratio']:.2f}", c["ratio"] >= WANTED_TWO)
+    for c in cases(results, "steps"):
+        difference = c["difference_of_last"]
+        add(f"loss after {c['steps']} steps", f"the CPU's in float32, within {WANTED_LOSS}", f"{difference:.1e}", difference <= WANTED_LOSS)
     return rows
 
 
@@ -161,7 +174,7 @@ def report(results, machine, command, when, commit):
              f"- Hardware: {machine['gpu']} ({machine['gpu_memory']}), driver {machine['driver']}, {machine['cores']} CPU cores",
              f"- m2bert: {ours}; TF32 off", f"- Peer: {peer}; bfloat16 weights and kept filter spectra (training: amp); eager and compiled",
              "- Model: the 80M encoder, random weights. Fastest of the runs; results were compared with PyTorch's in float32 first."]
-    lines += inference_part(results) + text_part(results) + mixer_part(results) + training_part(results) + two_part(results)
+    lines += inference_part(results) + text_part(results) + mixer_part(results) + training_part(results) + two_part(results) + steps_part(results)
     if rows := targets(results):
         lines += ["", "## Targets", "", *table(["target", "wanted", "measured", ""], rows)]
     failed = [f"{stage}, length {c['length']}: PyTorch {kind} failed: {p['failed']}" for stage in ("inference", "text", "training")
