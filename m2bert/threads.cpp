@@ -1,5 +1,7 @@
 #include "m2bert/threads.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -25,6 +27,7 @@ namespace {
 constexpr int kMost = 4096;
 
 std::atomic<int> chosen{0};
+std::atomic<int> remembered{0};  // the default, once it was asked for
 
 // A container's share of the CPUs, rounded up; 0 if unlimited or unknown.
 int cgroup_cpus() {
@@ -64,10 +67,13 @@ void set_threads(int n) {
 }
 
 int threads() {
-  int count = chosen;
-  if (count != 0) return count;
+  if (const int count = chosen; count != 0) return count;
+  if (const int count = remembered; count != 0) return count;
+  // A forked process may have other processors.
+  [[maybe_unused]] static const int registered = pthread_atfork(nullptr, nullptr, [] { remembered = 0; });
   const int all = default_threads();  // takes a while, and every kernel asks
-  return chosen.compare_exchange_strong(count, all) ? all : count;
+  remembered = all;
+  return all;
 }
 
 int default_threads() {

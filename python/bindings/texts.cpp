@@ -102,6 +102,7 @@ std::string text_of(nb::handle value, const std::string& what) {
   Py_ssize_t size = 0;
   const char* bytes = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
   if (!bytes) {
+    if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) throw nb::python_error();
     PyErr_Clear();
     throw nb::value_error(
         (what + " has half of a surrogate pair, which is no character; text.encode('utf-8', 'replace').decode() replaces it").c_str());
