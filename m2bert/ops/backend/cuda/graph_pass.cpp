@@ -18,32 +18,22 @@ std::mutex& stream_mutex() {
   return mutex;
 }
 
-// Device and host memory for the lifetime of an object.
-class DeviceMemory {
+// Memory for the lifetime of an object.
+template <typename Address, Address (Driver::*allocate)(size_t) const, void (Driver::*free)(Address) const noexcept>
+class Memory {
  public:
-  DeviceMemory(const Driver& driver, size_t bytes) : driver_(driver), address_(driver.allocate(std::max<size_t>(bytes, 1))) {}
-  ~DeviceMemory() { driver_.free(address_); }
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
-  CUdeviceptr address() const { return address_; }
+  Memory(const Driver& driver, size_t bytes) : driver_(driver), address_((driver.*allocate)(std::max<size_t>(bytes, 1))) {}
+  ~Memory() { (driver_.*free)(address_); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  Address address() const { return address_; }
 
  private:
   const Driver& driver_;
-  CUdeviceptr address_;
+  Address address_;
 };
-
-class PinnedMemory {
- public:
-  PinnedMemory(const Driver& driver, size_t bytes) : driver_(driver), data_(driver.allocate_on_host(std::max<size_t>(bytes, 1))) {}
-  ~PinnedMemory() { driver_.free_on_host(data_); }
-  PinnedMemory(const PinnedMemory&) = delete;
-  PinnedMemory& operator=(const PinnedMemory&) = delete;
-  char* data() const { return static_cast<char*>(data_); }
-
- private:
-  const Driver& driver_;
-  void* data_;
-};
+using DeviceMemory = Memory<CUdeviceptr, &Driver::allocate, &Driver::free>;
+using PinnedMemory = Memory<void*, &Driver::allocate_on_host, &Driver::free_on_host>;
 
 // Results: an array is used again once nothing else refers to it. A few are kept.
 class Results {
@@ -81,14 +71,14 @@ class GraphPass final : public RecordedPass {
     size_t bytes = 0;
     for (const auto& in : inputs) {
       inputs_.push_back({in.shape(), in.dtype(), in.nbytes(), bytes});
-      bytes += (in.nbytes() + 255) / 256 * 256;
+      bytes += aligned_bytes(in.nbytes());
     }
     staging_.emplace(driver, bytes);
     input_memory_.emplace(driver, bytes);
     staging_bytes_ = bytes;
     mx::synchronize(s);  // the constants are there
     for (const auto& c : plan_.constants) constants_.push_back(cuda::address(c));
-    std::memset(staging_->data(), 0, bytes);
+    std::memset(staging_->address(), 0, bytes);
     launch_steps();  // loads all code, which a capture may not
     driver_.synchronize();
     driver_.begin_capture();
@@ -119,7 +109,7 @@ class GraphPass final : public RecordedPass {
               ", was recorded as ", wanted.shape, " ", wanted.dtype);
       in.eval();
       if (!in.flags().row_contiguous) in = mx::contiguous(in, false, s), in.eval();
-      std::memcpy(staging_->data() + wanted.offset, in.data<char>(), wanted.bytes);
+      std::memcpy(static_cast<char*>(staging_->address()) + wanted.offset, in.data<char>(), wanted.bytes);
     }
     const auto result = results_.next(s);
     const std::lock_guard lock(stream_mutex());
@@ -148,7 +138,7 @@ class GraphPass final : public RecordedPass {
   }
 
   void launch_steps() {
-    driver_.copy_to_device(input_memory_->address(), staging_->data(), staging_bytes_);
+    driver_.copy_to_device(input_memory_->address(), staging_->address(), staging_bytes_);
     for (const auto& step : plan_.steps) {
       std::vector<CUdeviceptr> arrays;
       for (const auto* places : {&step.inputs, &step.outputs}) {

@@ -14,11 +14,6 @@ namespace {
 
 thread_local std::vector<Recording::Note>* current = nullptr;
 
-size_t aligned(size_t bytes) {
-  constexpr size_t alignment = 256;
-  return (bytes + alignment - 1) / alignment * alignment;
-}
-
 // Memory by offsets; the first gap that is large enough is taken.
 class Arena {
  public:
@@ -153,7 +148,7 @@ class Planner {
   };
 
   int add_buffer(const mx::array& a, Place place, std::optional<size_t> step = {}) {
-    buffers_.push_back({place, aligned(a.nbytes()), step, step.value_or(0)});
+    buffers_.push_back({place, aligned_bytes(a.nbytes()), step, step.value_or(0)});
     views_[a.id()] = View{int(buffers_.size()) - 1, a.shape(), contiguous_strides(a.shape())};
     return int(buffers_.size()) - 1;
   }

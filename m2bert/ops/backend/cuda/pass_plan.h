@@ -45,6 +45,9 @@ class Recording {
   std::vector<Note> notes_;
 };
 
+// Buffers begin at multiples of 256 bytes.
+constexpr size_t aligned_bytes(size_t bytes) { return (bytes + 255) / 256 * 256; }
+
 // Where values begin: in an input or a constant (index), or in the arena; offset in bytes.
 struct Place {
   enum class Kind { input, constant, arena } kind;
