@@ -370,14 +370,22 @@ def metric_of(run, name):
     return [line[name] for line in lines if name in line]
 
 
+def our_device():
+    return "gpu" if DEVICE == "cuda" else DEVICE
+
+
+def pretrain(programs, recipe, batches, device, *options):
+    programs.run([find_program("m2bert"), "pretrain", recipe, "--device", device, "--quiet", f"max_duration={batches}ba",
+                  "save_interval=1000ba", *options])
+
+
 def pretrain_rate(programs, folder, length, rows, processes):
     """Tokens/s of all processes together over the last batches, and the last loss."""
     folder.mkdir()
     recipe = write_training_recipe(folder, length, rows * processes, False)
     programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", BATCHES_OF_TWO, rows * processes])
-    programs.run([find_program("m2bert"), "pretrain", recipe, "--device", "gpu" if DEVICE == "cuda" else DEVICE, "--quiet",
-                  *(["--launch", processes] if processes > 1 else []), f"max_duration={BATCHES_OF_TWO}ba",
-                  f"device_train_microbatch_size={rows}", "save_interval=1000ba"])
+    pretrain(programs, recipe, BATCHES_OF_TWO, our_device(), *(["--launch", processes] if processes > 1 else []),
+             f"device_train_microbatch_size={rows}")
     return {"tokens_s": metric_of(folder / "run", "throughput/tokens_per_sec")[-1], "loss": metric_of(folder / "run", "loss/train/total")[-1]}
 
 
@@ -395,9 +403,8 @@ def measure_two(programs, options, keep):
 
 # ---- 200 steps ----
 
-def losses_of(programs, recipe, run, *options):
-    programs.run([find_program("m2bert"), "pretrain", recipe, "--quiet", f"max_duration={COMPARED_STEPS}ba", f"save_folder={run}",
-                  "save_interval=1000000ba", *options])
+def losses_of(programs, recipe, run, device, precision):
+    pretrain(programs, recipe, COMPARED_STEPS, device, f"precision={precision}", f"save_folder={run}")
     return metric_of(run, "loss/train/total")
 
 
@@ -410,8 +417,8 @@ def compare_steps(programs, length):
         recipe.model.model_config.num_hidden_layers = COMPARED_LAYERS
         OmegaConf.save(recipe, path)
         programs.run([sys.executable, PEERS / "torch_training.py", path, "--make", COMPARED_STEPS // 5, COMPARED_ROWS])
-        ours = losses_of(programs, path, folder / "ours", "--device", "gpu" if DEVICE == "cuda" else DEVICE, "precision=amp_bf16")
-        exact = losses_of(programs, path, folder / "exact", "--device", "cpu", "precision=fp32")
+        ours = losses_of(programs, path, folder / "ours", our_device(), "amp_bf16")
+        exact = losses_of(programs, path, folder / "exact", "cpu", "fp32")
     differences = [abs(a - b) / b for a, b in zip(ours, exact)]
     last = [sum(losses[-LAST_STEPS:]) / LAST_STEPS for losses in (ours, exact)]
     return {"length": length, "steps": len(exact), "layers": COMPARED_LAYERS, "rows": COMPARED_ROWS, "first": [ours[0], exact[0]], "last": last,
