@@ -10,6 +10,7 @@
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/backend/cuda/mixer_fft.cuh"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
+#include "m2bert/ops/backend/cuda/mixer_taps.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -63,13 +64,30 @@ FftSizes fft_sizes(int length) {
   }
 }
 
-int tap_count(int length) { return 2 * length + 16; }
+// The launch of a Toeplitz kernel. With few sequences, most of a product of 16 at once would be zeros.
+struct ToeplitzLaunch {
+  int length, B;
 
-constexpr int TOEPLITZ_WARPS = 4;
+  bool is_batch() const { return length == 128 || B >= 8; }
+  int warps() const { return is_batch() ? length / 512 * 4 + 4 : 4; }
+  int shared_bytes() const {
+    return is_batch() ? 8 * (tap_count(length) + 16) + 4 * length * 34 : 8 * tap_count(length) + warps() * 2 * (length / 2 + 64) * 4;
+  }
+  // Blocks for each channel, and what a block gets: enough that the taps are read seldom, and enough blocks to fill a large GPU.
+  struct Share {
+    int blocks, each;
+  };
+  Share share(int H) const {
+    constexpr int enough_blocks = 132 * 16;
+    const int unit = is_batch() ? 16 : warps(), units = (B + unit - 1) / unit, most = is_batch() ? 512 / length : 16;
+    const int each = int(std::clamp<size_t>(size_t(units) * H / enough_blocks, 1, most));
+    return {(units + each - 1) / each, each};
+  }
+};
 
-int shared_bytes(const Kernel& k) {
+int shared_bytes(const Kernel& k, int B) {
   switch (k.method) {
-    case Method::toeplitz: return 4 * tap_count(k.length) * 2 + TOEPLITZ_WARPS * 2 * (k.length / 2 + 64) * 4;
+    case Method::toeplitz: return ToeplitzLaunch{k.length, B}.shared_bytes();
     case Method::monarch: return k.sizes().shared_bytes();
     case Method::fft: break;
   }
@@ -169,7 +187,7 @@ int longest_mixer_core(mx::Dtype dtype) {
   auto longest = [](mx::Dtype dtype) {
     int found = 0;
     for (const int length : lengths_of(dtype)) {
-      if (shared_bytes(kernel_for(length, dtype)) <= shared_memory_limit()) found = length;
+      if (shared_bytes(kernel_for(length, dtype), 1) <= shared_memory_limit()) found = length;
     }
     return found;
   };
@@ -229,23 +247,22 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   if (kernel.method != Method::fft) scalars.push_back(options.filter);
   if (kernel.method == Method::monarch) scalars.push_back(options.conjugate);
   const int rows = H + (options.with_bias_rows ? BIAS_ROWS : 0);
-  Launch launch{"", "", (B + 1) / 2, rows, 0, shared_bytes(kernel)};
-  const std::string fatbin = kernel.fatbin();
-  launch.fatbin = fatbin;
-  launch.kernel = fatbin;
+  Launch launch{"", kernel.fatbin(), (B + 1) / 2, rows, 0, shared_bytes(kernel, B)};
   if (kernel.method == Method::toeplitz) {
-    // Enough sequences a warp that the taps are read seldom, and enough blocks to fill a large GPU.
-    constexpr int warps = TOEPLITZ_WARPS, enough_blocks = 132 * 16;
-    const int per_warp = int(std::clamp<size_t>(size_t(B) * H / (warps * enough_blocks), 1, 16));
-    scalars.push_back(per_warp);
-    launch.blocks_x = (B + warps * per_warp - 1) / (warps * per_warp);
-    launch.threads = 32 * warps;
+    const ToeplitzLaunch toeplitz{kernel.length, B};
+    if (toeplitz.is_batch()) launch.kernel = "mixer_toeplitz_batch_" + std::to_string(kernel.length);
+    const auto [blocks, each] = toeplitz.share(H);
+    scalars.push_back(each);
+    launch.blocks_x = blocks;
+    launch.threads = 32 * toeplitz.warps();
   } else if (kernel.method == Method::monarch) {
     const MonarchSizes sizes = kernel.sizes();
     launch.threads = 32 * sizes.warps();
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
   }
+  const std::string fatbin = launch.kernel;
+  launch.fatbin = fatbin;
   return run(launch, inputs, {rows, columns}, u.dtype(), scalars, s);
 }
 

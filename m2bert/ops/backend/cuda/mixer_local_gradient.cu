@@ -2,9 +2,7 @@
 //
 // Forward: (x1, x2, v) are short convolutions of three rows, s = x1 v goes into the long convolution, and x2 gates its result.
 // A thread does 8 positions of a sequence; a block adds up the short filter's gradient of its part of a channel.
-#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
-#include "m2bert/ops/backend/cuda/mixer_rows.cuh"
-#include "m2bert/ops/backend/cuda/tensor_core.cuh"
+#include "m2bert/ops/backend/cuda/mixer_positions.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -23,11 +21,29 @@ __device__ __forceinline__ int sequence_of(const MixerInputs<BFloat16>& in, int 
   return b;
 }
 
-// Positions t0 - 2 ... t0 + POSITIONS + 1 of a row; zeros from `length` on.
-__device__ __forceinline__ void load_around(const BFloat16* row, int t0, int length, bool wide, const float* before, float* x) {
-  load_positions<POSITIONS>(row, t0, length, wide, before, x);
+// Positions and, in lane 31, the two behind them.
+struct Around {
+  Positions own;
+  uint32_t after = 0;
+};
+template <bool WIDE>
+__device__ __forceinline__ Around load_around(const BFloat16* row, const Place& place, int t0) {
+  Around a{load_positions<WIDE>(row, place, t0)};
+  if (threadIdx.x % 32 == 31) a.after = load_pair(row + place.offset, t0 + POSITIONS, place.length);
+  return a;
+}
+// Positions t0 - 2 ... t0 + POSITIONS + 1; *before (null: 0) in front of the sequence, zeros behind it. For all lanes of a warp.
+__device__ __forceinline__ void unpack_around(const Around& a, const Place& place, int t0, const float* before, float* x) {
+  const uint32_t last = __shfl_up_sync(~0u, a.own.words[3], 1), next = __shfl_down_sync(~0u, a.own.words[0], 1);
+  const int lane = threadIdx.x % 32;
+  const uint32_t left = lane ? last : a.own.before, right = lane == 31 ? a.after : next;
+  x[0] = low_bf16(left), x[1] = high_bf16(left);
+  unpack_positions(a.own.words, x + 2);
+  x[POSITIONS + 2] = low_bf16(right), x[POSITIONS + 3] = high_bf16(right);
+  if (t0 == 0) x[0] = x[1] = before ? *before : 0.0f;
+  if (t0 + POSITIONS + 2 <= place.length) return;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) x[POSITIONS + 2 + i] = t0 + POSITIONS + i < length ? to_float(row[t0 + POSITIONS + i]) : 0.0f;
+  for (int i = 0; i < POSITIONS + 4; ++i) x[i] = t0 - 2 + i < place.length ? x[i] : 0.0f;
 }
 
 // The short convolution at t0 ... t0 + POSITIONS + 1, from positions around them.
@@ -56,34 +72,43 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps][3 SUMS]
   const auto in = mixer_inputs(projected, projected, projected, dx2, short_filter, sequences, H, B, L, 0, 0, 0, 0, 0, 0, columns);
-  const int h = blockIdx.y, chunks = (L + POSITIONS - 1) / POSITIONS, items = columns ? columns / POSITIONS : B * chunks;
+  const MixerChannel channel{in, int(blockIdx.y)};
+  const int h = channel.channel, chunks = (L + POSITIONS - 1) / POSITIONS, items = columns ? columns / POSITIONS : B * chunks;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  auto filter = [&](int i) { return short_filter + SHORT_FILTER * (i * H + h); };
+  auto row = [&](int i) { return projected + size_t(i) * H * in.columns; };  // x1, x2 or v, of channel 0
+  auto gradient_row = [&](int i) { return dprojected + size_t(i) * H * in.columns; };
   float own[3][SUMS] = {};
-  for (int item = blockIdx.x * LOCAL_THREADS + threadIdx.x; item < items; item += gridDim.x * LOCAL_THREADS) {
-    const int b = columns ? sequence_of(in, item * POSITIONS) : item / chunks;
-    const int t0 = columns ? item * POSITIONS - in.begin(b) : item % chunks * POSITIONS, n = in.length(b), extent = in.extent(b);
-    const bool wide = in.is_multiple_of(POSITIONS, b);
-    auto row = [&](int i) { return in.row(i * H + h, b); };
-    auto filter = [&](int i) { return short_filter + SHORT_FILTER * (i * H + h); };
+  for (int first = blockIdx.x * LOCAL_THREADS + warp * 32; first < items; first += gridDim.x * LOCAL_THREADS) {
+    const int item = first + lane, b = item >= items ? B : columns ? sequence_of(in, item * POSITIONS) : item / chunks;
+    const Place place = channel.place(b);
+    const int t0 = b == B ? 0 : columns ? item * POSITIONS - in.begin(b) : item % chunks * POSITIONS;
+    Around around[5];  // dx2, x2, ds, x1, v
+    load_first(channel.wide(), [&](auto wide) {
+      constexpr bool WIDE = decltype(wide)::value;
+      const BFloat16* rows[5] = {dx2, row(1), ds, row(0), row(2)};
+#pragma unroll
+      for (int i = 0; i < 5; ++i) around[i] = load_around<WIDE>(rows[i], place, t0);
+    });
     float x[POSITIONS + 4], v[POSITIONS + 4], d[POSITIONS + 4], local[POSITIONS + 2], gradient[POSITIONS + 2], out[POSITIONS];
-    load_around(dx2 + row(0), t0, n, wide, nullptr, d);
-    load_around(projected + row(1), t0, n, wide, filter(1) + 4, x);
+    unpack_around(around[0], place, t0, nullptr, d);
+    unpack_around(around[1], place, t0, filter(1) + 4, x);
     convolve_back(x, filter(1), d + 2, t0, out, own[1]);
-    store_positions<POSITIONS>(dprojected + row(1), t0, extent, wide, out);
-    load_around(ds + row(0), t0, n, wide, nullptr, d);
-    load_around(projected + row(0), t0, n, wide, filter(0) + 4, x);
-    load_around(projected + row(2), t0, n, wide, filter(2) + 4, v);
+    channel.store<false>(place, t0, out, gradient_row(1));
+    unpack_around(around[2], place, t0, nullptr, d);
+    unpack_around(around[3], place, t0, filter(0) + 4, x);
+    unpack_around(around[4], place, t0, filter(2) + 4, v);
     convolve(v, filter(2), local);
 #pragma unroll
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
     convolve_back(x, filter(0), gradient, t0, out, own[0]);
-    store_positions<POSITIONS>(dprojected + row(0), t0, extent, wide, out);
+    channel.store<false>(place, t0, out, gradient_row(0));
     convolve(x, filter(0), local);
 #pragma unroll
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
     convolve_back(v, filter(2), gradient, t0, out, own[2]);
-    store_positions<POSITIONS>(dprojected + row(2), t0, extent, wide, out);
+    channel.store<false>(place, t0, out, gradient_row(2));
   }
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 #pragma unroll
   for (int i = 0; i < 3 * SUMS; ++i) {
     const float sum = warp_sum(own[i / SUMS][i % SUMS]);

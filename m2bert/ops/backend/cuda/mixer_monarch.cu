@@ -10,7 +10,7 @@
 // Each factor is unitary, and inputs and spectra are scaled by powers of two, so that nothing can exceed float16's range.
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
-#include "m2bert/ops/backend/cuda/mixer_rows.cuh"
+#include "m2bert/ops/backend/cuda/mixer_positions.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
 namespace m2bert::ops::cuda {
@@ -34,9 +34,9 @@ __device__ __forceinline__ Matrix times(const Matrix& a, const uint32_t* re, con
   Matrix y;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const uint32_t s = conjugate ? negated(im[i]) : im[i];
-    y.re[i] = fma_f16(a.re[i], re[i], mul_f16(negated(a.im[i]), s));
-    y.im[i] = fma_f16(a.re[i], s, mul_f16(a.im[i], re[i]));
+    const uint32_t product = mul_f16(a.im[i], im[i]), mixed = mul_f16(a.im[i], re[i]);
+    y.re[i] = fma_f16(a.re[i], re[i], conjugate ? product : neg_f16(product));
+    y.im[i] = fma_f16(a.re[i], conjugate ? neg_f16(im[i]) : im[i], mixed);
   }
   return y;
 }
@@ -127,25 +127,34 @@ struct Monarch {
     return warp_max(maxima[lane % WARPS]);
   }
 
-  // A signal into rows a < PARTS / 2 of the planes, scaled by 2^-e; returns e. values(b, t, x): x[0 ... 7] from position t on of the real
-  // (b = 0) or imaginary part.
-  template <typename Values>
-  __device__ __forceinline__ int stage(Values values) const {
+  // A signal into rows a < PARTS / 2 of the planes, scaled by 2^-e; returns e. load(wide, b, t): what is needed from position t on of the
+  // real (b = 0) or imaginary part; values(b, t, loaded, x): x[0 ... 7].
+  template <typename Load, typename Values>
+  __device__ __forceinline__ int stage(bool wide, Load load, Values values) const {
+    constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;
     uint32_t words[SWEEPS][2][4];
     int own[SWEEPS];
     float largest = 0;
 #pragma unroll
-    for (int k = 0; k < SWEEPS; ++k) {
-      float x[2][8], most = 0;
+    for (int first = 0; first < SWEEPS; first += AT_ONCE) {
+      SignalPositions loaded[AT_ONCE][2];
+      load_first(wide, [&](auto is_wide) {
 #pragma unroll
-      for (int b = 0; b < 2; ++b) values(b, position(k), x[b]);
+        for (int k = 0; k < 2 * AT_ONCE; ++k) loaded[k / 2][k % 2] = load(is_wide, k % 2, position(first + k / 2));
+      });
 #pragma unroll
-      for (int i = 0; i < 8; ++i) most = fmaxf(most, fmaxf(fabsf(x[0][i]), fabsf(x[1][i])));
-      largest = fmaxf(largest, most);
-      own[k] = PowerOfTwo(__float_as_uint(most)).e;
-      const float scale = power_of_two(-own[k]);
+      for (int k = first; k < first + AT_ONCE; ++k) {
+        float x[2][8], most = 0;
 #pragma unroll
-      for (int i = 0; i < 8; ++i) words[k][i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
+        for (int b = 0; b < 2; ++b) values(b, position(k), loaded[k - first][b], x[b]);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) most = fmaxf(most, fmaxf(fabsf(x[0][i]), fabsf(x[1][i])));
+        largest = fmaxf(largest, most);
+        own[k] = PowerOfTwo(__float_as_uint(most)).e;
+        const float scale = power_of_two(-own[k]);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) words[k][i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
+      }
     }
     const int e = PowerOfTwo(block_max(largest)).e;
 #pragma unroll
@@ -192,32 +201,44 @@ struct Monarch {
     }
   }
 
-  __device__ __forceinline__ void fold() const {
+  // The left matrices of a small fold, which each lane loads before the barrier in front of it.
+  struct FoldMatrices {
+    uint32_t words[PARTS == 16 ? 2 : 1][4];
+
+    // first: of the table's four.
+    __device__ __forceinline__ FoldMatrices(const Monarch& m, int first) {
+      if constexpr (SIZES.small()) {
+#pragma unroll
+        for (int i = 0; i < PARTS / 8; ++i) load4(m.constants + SIZES.fold() + (first * (PARTS / 8) + i) * 128 + m.lane * 4, words[i]);
+      }
+    }
+  };
+
+  __device__ __forceinline__ void fold(const FoldMatrices& left) const {
 #pragma unroll 1
     for (int tile = warp; tile < 16; tile += WARPS) {
       if constexpr (PARTS == 8) {
-        uint32_t left[4], twist[4], x[4];
-        load4(constants + SIZES.fold() + lane * 4, left), load4(constants + SIZES.twists() + tile * 128 + lane * 4, twist);
+        uint32_t twist[4], x[4];
+        load4(constants + SIZES.twists() + tile * 128 + lane * 4, twist);
         load_transposed(x, at(lane / 4 % 2, lane % 4, 2 * tile + lane / 16));
         __syncwarp();
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
           float y[4] = {};  // row g: the real part of part g; row g + 8: its imaginary part
-          mma_f16(y, left, x[2 * t], 0);
+          mma_f16(y, left.words[0], x[2 * t], 0);
           const uint32_t re = pack_f16(y[0], y[1]), im = pack_f16(y[2], y[3]);
-          store_word(0, g, 2 * tile + t, fma_f16(re, twist[t], mul_f16(negated(im), twist[t + 2])));
+          store_word(0, g, 2 * tile + t, fma_f16(re, twist[t], neg_f16(mul_f16(im, twist[t + 2]))));
           store_word(1, g, 2 * tile + t, fma_f16(re, twist[t + 2], mul_f16(im, twist[t])));
         }
       } else if constexpr (PARTS == 16) {
-        uint32_t left_re[4], left_im[4], x[4];
-        load4(constants + SIZES.fold() + lane * 4, left_re), load4(constants + SIZES.fold() + 128 + lane * 4, left_im);
+        uint32_t x[4];
         load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
         __syncwarp();
         Accumulator y;
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
-          mma_f16(y.re[t], left_re, x[2 * t], x[2 * t + 1]);
-          mma_f16(y.im[t], left_im, x[2 * t], x[2 * t + 1]);
+          mma_f16(y.re[t], left.words[0], x[2 * t], x[2 * t + 1]);
+          mma_f16(y.im[t], left.words[1], x[2 * t], x[2 * t + 1]);
         }
         store_rows(0, tile, twisted(y.pack(), tile, 0));
       } else {
@@ -272,18 +293,27 @@ struct Monarch {
 
   // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words;
   // conjugate: of the reversed filter.
-  __device__ __forceinline__ void convolve_parts(const uint32_t* spectrum, bool conjugate) const {
+  struct PartSpectrum {
+    uint32_t re[4], im[4];
+    __device__ __forceinline__ void load(const Monarch& m, const uint32_t* spectrum, int r) {
+      load4(spectrum + r * 256 + m.lane * 4, re), load4(spectrum + r * 256 + 128 + m.lane * 4, im);
+    }
+  };
+  // filter: of the warp's first part.
+  __device__ __forceinline__ void convolve_parts(const PartTransform& transform, PartSpectrum& filter, const uint32_t* spectrum,
+                                                 bool conjugate) const {
     const uint32_t sign = conjugate ? 0x80008000u : 0;
-    const PartTransform transform(*this);
 #pragma unroll 1
     for (int r = warp; r < PARTS; r += WARPS) {
-      uint32_t g_re[4], g_im[4], twist_re[4], twist_im[4];
-      load4(spectrum + r * 256 + lane * 4, g_re), load4(spectrum + r * 256 + 128 + lane * 4, g_im);
+      const Matrix transformed = transform(*this, r);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) filter.im[i] ^= sign;
+      const Matrix filtered = times<false>(transformed, filter.re, filter.im);
+      if (r + WARPS < PARTS) filter.load(*this, spectrum, r + WARPS);
+      uint32_t twist_re[4], twist_im[4];
       const uint32_t* twist = constants + SIZES.untwists() + r * 256 + lane * 4;
       load4(twist, twist_re), load4(twist + 128, twist_im);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) g_im[i] ^= sign;
-      const Matrix x = times<true>(transform.inverse(times<false>(transform(*this, r), g_re, g_im)), twist_re, twist_im);
+      const Matrix x = times<true>(transform.inverse(filtered), twist_re, twist_im);
       __syncwarp();
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -324,30 +354,28 @@ struct Monarch {
   }
 
   // Rows a < PARTS / 2 of the planes become the convolution.
-  __device__ __forceinline__ void unfold() const {
+  __device__ __forceinline__ void unfold(const FoldMatrices& left) const {
 #pragma unroll 1
     for (int tile = warp; tile < 16; tile += WARPS) {
       if constexpr (PARTS == 8) {
-        uint32_t left[4], x[4];
-        load4(constants + SIZES.fold() + 128 + lane * 4, left);
+        uint32_t x[4];
         load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
         __syncwarp();
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
           float y[4] = {};  // row g: the real part of a = g for g < 4, the imaginary part of a = g - 4 for the others
-          mma_f16(y, left, x[2 * t], x[2 * t + 1]);
+          mma_f16(y, left.words[0], x[2 * t], x[2 * t + 1]);
           store_word(g / 4, g % 4, 2 * tile + t, pack_f16(y[0], y[1]));
         }
       } else if constexpr (PARTS == 16) {
-        uint32_t left[2][4], re[4], im[4];
-        load4(constants + SIZES.fold() + 256 + lane * 4, left[0]), load4(constants + SIZES.fold() + 384 + lane * 4, left[1]);
+        uint32_t re[4], im[4];
         load_rows(0, 0, tile, re), load_rows(1, 0, tile, im);
         __syncwarp();
         float y[2][4] = {};  // row g: the real part of a = g; row g + 8: its imaginary part
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
-          mma_f16(y[t], left[0], re[2 * t], re[2 * t + 1]);
-          mma_f16(y[t], left[1], im[2 * t], im[2 * t + 1]);
+          mma_f16(y[t], left.words[0], re[2 * t], re[2 * t + 1]);
+          mma_f16(y[t], left.words[1], im[2 * t], im[2 * t + 1]);
           store_word(0, g, 2 * tile + t, pack_f16(y[t][0], y[t][1]));
           store_word(1, g, 2 * tile + t, pack_f16(y[t][2], y[t][3]));
         }
@@ -380,14 +408,19 @@ struct Monarch {
     }
   }
 
-  // What stage() left becomes its convolution. Has a barrier before and after.
+  // What stage() left becomes its convolution. Has a barrier before and after; what comes from memory is loaded in front of each barrier.
   __device__ __forceinline__ void convolve(const uint32_t* spectrum, bool conjugate) const {
+    const FoldMatrices folding(*this, 0);
     __syncthreads();
-    fold();
+    fold(folding);
+    const PartTransform transform(*this);
+    PartSpectrum filter;
+    filter.load(*this, spectrum, warp);
     __syncthreads();
-    convolve_parts(spectrum, conjugate);
+    convolve_parts(transform, filter, spectrum, conjugate);
+    const FoldMatrices unfolding(*this, 1);
     __syncthreads();
-    unfold();
+    unfold(unfolding);
     __syncthreads();
   }
 
@@ -396,35 +429,40 @@ struct Monarch {
     load4(reinterpret_cast<const uint32_t*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)), words);
   }
 
-  // Stores or loads this thread's words of both sequences where its results will be, from position t0 on.
-  template <bool store, typename T>
-  __device__ __forceinline__ void exchange_output(const MixerPair<T>& pair, int t0, T* y, uint32_t (*words)[4]) const {
+  // Of the block's two sequences. Computed anew where it is needed, which costs less than the registers.
+  static __device__ __forceinline__ Place place_of(const MixerChannel& channel, int b) { return channel.place(int(blockIdx.x) * 2 + b); }
+  // Loads this thread's words of both sequences from where its results will be.
+  static __device__ __forceinline__ void load_kept(const MixerChannel& channel, int t0, const BFloat16* y, uint32_t (*words)[4]) {
 #pragma unroll
     for (int b = 0; b < 2; ++b) {
-      if (pair.first + b >= pair.in.B) continue;
-      const int count = min(8, pair.in.extent(pair.first + b) - t0);
-      if (count <= 0) continue;
-      auto* out = reinterpret_cast<uint16_t*>(y + pair.row(pair.channel, pair.first + b) + t0);
-      if (pair.wide(pair.first + b)) {
-        auto* vector = reinterpret_cast<uint4*>(out);
-        if constexpr (store) {
-          *vector = uint4{words[b][0], words[b][1], words[b][2], words[b][3]};
-        } else {
-          load4(reinterpret_cast<const uint32_t*>(out), words[b]);
-        }
-        continue;
-      }
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        uint32_t& word = words[b][i / 2];
-        if (i >= count) continue;
-        if constexpr (store) {
-          out[i] = uint16_t(word >> 16 * (i % 2));
-        } else {
-          word = i % 2 ? (word & 0xffff) | uint32_t(out[i]) << 16 : out[i];
-        }
-      }
+      Place place = place_of(channel, b);
+      place.length = place.extent;
+      load_words<false>(y, place, t0, words[b]);
     }
+  }
+  static __device__ __forceinline__ void store_kept(const MixerChannel& channel, int t0, BFloat16* y, const uint32_t (*words)[4]) {
+#pragma unroll
+    for (int b = 0; b < 2; ++b) store_words<false>(y, place_of(channel, b), t0, words[b]);
+  }
+
+  // A signal of both sequences, from position t0 on.
+  __device__ __forceinline__ int stage_signal(const MixerChannel& channel, int signal, int t0) const {
+    return stage(
+        channel.wide(),
+        [&](auto wide, int b, int t) { return channel.template load_signal<decltype(wide)::value>(signal, place_of(channel, b), t0 + t); },
+        [&](int b, int t, const SignalPositions& loaded, float* x) {
+          channel.signal_values<false>(signal, loaded, place_of(channel, b), t0 + t, x);
+        });
+  }
+  // x2 of COUNT sweeps.
+  template <int COUNT>
+  __device__ __forceinline__ void load_gates(const MixerChannel& channel, int first, int t0, Positions (*x)[2]) const {
+    load_first(channel.wide(), [&](auto wide) {
+#pragma unroll
+      for (int k = 0; k < 2 * COUNT; ++k) {
+        x[k / 2][k % 2] = channel.template load_gate<decltype(wide)::value>(place_of(channel, k % 2), t0 + position(first + k / 2));
+      }
+    });
   }
 
   static __device__ __forceinline__ Monarch prepare(char* shared_memory, const uint32_t* constants) {
@@ -437,49 +475,55 @@ struct Monarch {
             lane / 4,      lane % 4};
   }
 
-  template <typename T>
-  static __device__ __forceinline__ void run(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
-                                             const uint32_t* constants, T* y, bool residual, int filter, bool conjugate) {
+  static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const uint32_t* spectra, const float* scales,
+                                             const uint32_t* constants, BFloat16* y, bool residual, int filter, bool conjugate) {
     M2BERT_SHARED_MEMORY(shared_memory);
     if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
     const Monarch m = prepare(shared_memory, constants);
-    const MixerPair<T> pair{in, int(blockIdx.y), int(blockIdx.x) * 2};
+    const MixerChannel channel{in, int(blockIdx.y)};
     uint32_t kept[KEPT_IN_OUTPUT ? 1 : SWEEPS][2][4];  // the residual convolution
     float residual_scale = 0;
 #pragma unroll 1
     for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
-      const int e = m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, t, x); });
-      const int row = pair.channel * 2 + (signal ^ filter);
+      const int e = m.stage_signal(channel, signal, 0);
+      const int row = channel.channel * 2 + (signal ^ filter);
+      const float filter_scale = scales[row];
       m.convolve(spectra + size_t(row) * SIZES.size(), conjugate);
-      const float scale = scales[row] * power_of_two(e);
+      const float scale = filter_scale * power_of_two(e);
       if (signal == 1) {
         residual_scale = scale;
 #pragma unroll
         for (int k = 0; k < SWEEPS; ++k) {
           uint32_t(*words)[4] = kept[KEPT_IN_OUTPUT ? 0 : k];
           m.read(k, 0, words[0]), m.read(k, 1, words[1]);
-          if constexpr (KEPT_IN_OUTPUT) m.exchange_output<true>(pair, m.position(k), y, words);
+          if constexpr (KEPT_IN_OUTPUT) store_kept(channel, m.position(k), y, words);
         }
       } else {
+        constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;
 #pragma unroll
-        for (int k = 0; k < SWEEPS; ++k) {
-          if (KEPT_IN_OUTPUT && residual) m.exchange_output<false>(pair, m.position(k), y, kept[0]);
+        for (int first = 0; first < SWEEPS; first += AT_ONCE) {
+          Positions gates[AT_ONCE][2];
+          m.load_gates<AT_ONCE>(channel, first, 0, gates);
 #pragma unroll
-          for (int b = 0; b < 2; ++b) {
-            uint32_t words[4];
-            float x2[8], out[8];
-            m.read(k, b, words);
-            pair.template gate<8>(pair.first + b, m.position(k), x2);
+          for (int k = first; k < first + AT_ONCE; ++k) {
+            if (KEPT_IN_OUTPUT && residual) load_kept(channel, m.position(k), y, kept[0]);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-              const float2 conv = unpack_f16(words[i]);
-              out[2 * i] = x2[2 * i] * (conv.x * scale), out[2 * i + 1] = x2[2 * i + 1] * (conv.y * scale);
-              if (residual) {
-                const float2 rest = unpack_f16(kept[KEPT_IN_OUTPUT ? 0 : k][b][i]);
-                out[2 * i] += rest.x * residual_scale, out[2 * i + 1] += rest.y * residual_scale;
+            for (int b = 0; b < 2; ++b) {
+              uint32_t words[4];
+              float x2[8], out[8];
+              m.read(k, b, words);
+              channel.gate(gates[k - first][b], m.position(k), x2);
+#pragma unroll
+              for (int i = 0; i < 4; ++i) {
+                const float2 conv = unpack_f16(words[i]);
+                out[2 * i] = x2[2 * i] * (conv.x * scale), out[2 * i + 1] = x2[2 * i + 1] * (conv.y * scale);
+                if (residual) {
+                  const float2 rest = unpack_f16(kept[KEPT_IN_OUTPUT ? 0 : k][b][i]);
+                  out[2 * i] += rest.x * residual_scale, out[2 * i + 1] += rest.y * residual_scale;
+                }
               }
+              channel.template store<false>(place_of(channel, b), m.position(k), out, y);
             }
-            pair.template store<8>(pair.first + b, m.position(k), out, y);
           }
         }
       }
@@ -488,21 +532,19 @@ struct Monarch {
 
   // Sequences of two segments of SIZES.length() positions: each segment of the result is the sum of two convolutions, by filters for the
   // segments' distance. spectra, scales [H, 2, 3, ...]: of the distances -1, 0 and 1.
-  template <typename T>
-  static __device__ __forceinline__ void run_segments(const MixerInputs<T>& in, const uint32_t* spectra, const float* scales,
-                                                      const uint32_t* constants, T* y, bool residual, int filter, bool conjugate) {
+  static __device__ __forceinline__ void run_segments(const MixerInputs<BFloat16>& in, const uint32_t* spectra, const float* scales,
+                                                      const uint32_t* constants, BFloat16* y, bool residual, int filter, bool conjugate) {
     M2BERT_SHARED_MEMORY(shared_memory);
     if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
     const Monarch m = prepare(shared_memory, constants);
-    const MixerPair<T> pair{in, int(blockIdx.y), int(blockIdx.x) * 2};
+    const MixerChannel channel{in, int(blockIdx.y)};
     float kept_scale = 0;  // of what is kept in y: float16 until the gated convolution is added
 #pragma unroll 1
     for (int i = residual ? 0 : 2; i < 8; ++i) {
       if (!residual && i == 4) i = 6;
       const int to = i / 4, signal = i / 2 % 2 ? 0 : 1, from = i % 2, distance = conjugate ? from - to : to - from;
-      const int e =
-          m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, pair.first + b, from * SIZES.length() + t, x); });
-      const int row = (pair.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
+      const int e = m.stage_signal(channel, signal, from * SIZES.length());
+      const int row = (channel.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
       m.convolve(spectra + size_t(row) * SIZES.size(), conjugate);
       const float scale = scales[row] * power_of_two(e);
       const float sum_scale = from ? 2 * fmaxf(scale, kept_scale) : scale;
@@ -511,20 +553,22 @@ struct Monarch {
         const int t0 = to * SIZES.length() + m.position(k);
         uint32_t words[2][4], kept[2][4] = {};
         m.read(k, 0, words[0]), m.read(k, 1, words[1]);
-        if (from || (!signal && residual)) m.exchange_output<false>(pair, t0, y, kept);
+        Positions gates[1][2];
+        if (!signal) m.load_gates<1>(channel, k, to * SIZES.length(), gates);
+        if (from || (!signal && residual)) load_kept(channel, t0, y, kept);
         if (signal) {
           const uint32_t a = pack_f16(scale / sum_scale, scale / sum_scale), b = pack_f16(kept_scale / sum_scale, kept_scale / sum_scale);
 #pragma unroll
           for (int j = 0; j < 8; ++j) {
             if (from) words[j / 4][j % 4] = fma_f16(words[j / 4][j % 4], a, mul_f16(kept[j / 4][j % 4], b));
           }
-          m.exchange_output<true>(pair, t0, y, words);
+          store_kept(channel, t0, y, words);
           continue;
         }
 #pragma unroll
         for (int b = 0; b < 2; ++b) {
           float x2[8], out[8];
-          pair.template gate<8>(pair.first + b, t0, x2);
+          channel.gate(gates[0][b], t0, x2);
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             const float2 conv = unpack_f16(words[b][j]), half = unpack_f16(kept[b][j]);
@@ -532,7 +576,7 @@ struct Monarch {
             const float high = from ? to_float(BFloat16{uint16_t(kept[b][j] >> 16)}) : half.y * kept_scale;
             out[2 * j] = x2[2 * j] * (conv.x * scale) + low, out[2 * j + 1] = x2[2 * j + 1] * (conv.y * scale) + high;
           }
-          pair.template store<8>(pair.first + b, t0, out, y);
+          channel.template store<false>(place_of(channel, b), t0, out, y);
         }
       }
       kept_scale = signal ? sum_scale : 0;
@@ -543,22 +587,27 @@ struct Monarch {
   // the gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next: at
   // least as many zeros as a sequence has positions lie between two of them, so that their lags do not mix. gradient [SIZES.size()]: of
   // this channel; signal 0: of k; 1: of k2.
-  template <typename T>
-  static __device__ __forceinline__ void filter_gradient(const MixerInputs<T>& in, const T* dy, const uint32_t* constants, int channel,
-                                                         int signal, int slot, float2* gradient) {
+  static __device__ __forceinline__ void filter_gradient(const MixerInputs<BFloat16>& in, const BFloat16* dy, const uint32_t* constants,
+                                                         int channel, int signal, int slot, float2* gradient) {
     M2BERT_SHARED_MEMORY(shared_memory);
     const Monarch m = prepare(shared_memory, constants);
-    const MixerPair<T> pair{in, channel, 0};
+    const MixerChannel rows{in, channel};
     const int in_signal = SIZES.length() / slot;
     constexpr int OWN = PARTS / WARPS;
     float sum[OWN][2][8] = {};
 #pragma unroll 1
     for (int first = 0; first < in.B; first += 2 * in_signal) {
       Matrix input[OWN];
-      const int e =
-          m.stage([&](int b, int t, float* x) { pair.template signal_values<8>(signal, first + b * in_signal + t / slot, t % slot, x); });
+      auto place = [&](int b, int t) { return rows.place(first + b * in_signal + t / slot); };
+      const int e = m.stage(
+          rows.wide(),
+          [&](auto wide, int b, int t) { return rows.template load_signal<decltype(wide)::value>(signal, place(b, t), t % slot); },
+          [&](int b, int t, const SignalPositions& loaded, float* x) {
+            rows.signal_values<false>(signal, loaded, place(b, t), t % slot, x);
+          });
+      const FoldMatrices folding(m, 0);
       __syncthreads();
-      m.fold();
+      m.fold(folding);
       __syncthreads();
       {
         const PartTransform transform(m);
@@ -566,9 +615,13 @@ struct Monarch {
         for (int i = 0; i < OWN; ++i) input[i] = transform(m, m.warp + i * WARPS);
       }
       const int e2 = m.stage(
-          [&](int b, int t, float* x) { pair.template output_gradient<8>(dy, signal, first + b * in_signal + t / slot, t % slot, x); });
+          rows.wide(),
+          [&](auto wide, int b, int t) { return rows.template load_gradient<decltype(wide)::value>(dy, signal, place(b, t), t % slot); },
+          [&](int b, int t, const SignalPositions& loaded, float* x) {
+            rows.gradient_values<false>(signal, loaded, place(b, t), t % slot, x);
+          });
       __syncthreads();
-      m.fold();
+      m.fold(folding);
       __syncthreads();
       const float scale = power_of_two(e) * power_of_two(e2);
       const PartTransform transform(m);
@@ -603,18 +656,18 @@ struct Monarch {
   extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                                 \
       mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,            \
                              const int* sequences, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                \
-    Monarch<parts>::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), spectra, scales, constants, y, \
-                                  residual, filter, conjugate);                                                                          \
+    Monarch<parts>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), spectra, scales, constants, y, residual, \
+                        filter, conjugate);                                                                                              \
   }
 
 // Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
-#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                 \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                             \
-      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,    \
-                                     float2* gradients, MIXER_SIZES, int slot) {                                                     \
-    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                             \
-    Monarch<parts>::filter_gradient<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, \
-                                              blockIdx.y, blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());   \
+#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                   \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                               \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,      \
+                                     float2* gradients, MIXER_SIZES, int slot) {                                                       \
+    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                               \
+    Monarch<parts>::filter_gradient(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, blockIdx.y, \
+                                    blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());                           \
   }
 #ifdef FILTER_GRADIENT
 #if FILTER_GRADIENT == 1024
@@ -635,13 +688,13 @@ MIXER_FILTER_GRADIENT(64, 8192, 1)
 
 // MIXER_LENGTH: compiles only this kernel; 0: only the spectra; -1: nothing. FILTER_GRADIENT: a length; 0: all.
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 1024
-MIXER_MONARCH(8, 1024, 6, run)
+MIXER_MONARCH(8, 1024, 8, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 2048
-MIXER_MONARCH(16, 2048, 3, run)
+MIXER_MONARCH(16, 2048, 4, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 4096
-MIXER_MONARCH(32, 4096, 2, run)
+MIXER_MONARCH(32, 4096, 3, run)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 8192
 MIXER_MONARCH(64, 8192, 1, run)

@@ -2,9 +2,7 @@
 //
 // For each channel, the sum over sequences of the outer product of the gradient of a convolution's output and of its input is one matrix
 // product, [L, sequences] by [sequences, L]. Its diagonals add up to the filter's gradient: that of i - j is lag i - j.
-#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
-#include "m2bert/ops/backend/cuda/mixer_rows.cuh"
-#include "m2bert/ops/backend/cuda/tensor_core.cuh"
+#include "m2bert/ops/backend/cuda/mixer_positions.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -20,29 +18,33 @@ struct OuterGradient {
     alignas(16) uint32_t output[SEQUENCES][PITCH / 2], input[SEQUENCES][PITCH / 2];
   };
 
-  static __device__ __forceinline__ void pack8(const float* x, uint32_t* words) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) words[i] = pack_bf16(x[2 * i], x[2 * i + 1]);
-  }
-
-  // lags [256]: of this channel and signal, lag t in place t modulo 256.
-  template <typename T>
-  static __device__ __forceinline__ void run(const MixerInputs<T>& in, const T* dy, int channel, int signal, float* lags) {
+  // lags [256]: of this channel and signal, lag t in place t modulo 256. WIDE: all rows are.
+  template <bool WIDE>
+  static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const BFloat16* dy, int channel, int signal, float* lags) {
     M2BERT_SHARED_MEMORY(shared_memory);
     Stage* const stages = reinterpret_cast<Stage*>(shared_memory);  // two, used in turn
-    const MixerPair<T> rows{in, channel, 0};
+    const MixerChannel rows{in, channel};
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int sequence = threadIdx.x / 16, t0 = threadIdx.x % 16 * 8;  // that this thread stages
     float sum[16][4] = {};                                             // rows 16 warp + (0 ... 15) by tiles of 8 columns
+    // The next sequences are loaded while these are multiplied.
+    SignalPositions input, output;
+    auto load = [&](int first) {
+      const Place place = rows.place(first + sequence);
+      input = rows.load_signal<WIDE>(signal, place, t0), output = rows.load_gradient<WIDE>(dy, signal, place, t0);
+    };
+    load(0);
     int turn = 0;
 #pragma unroll 1
     for (int first = 0; first < in.B; first += SEQUENCES, turn ^= 1) {
       Stage& stage = stages[turn];
+      const Place place = rows.place(first + sequence);
       float x[8];
-      rows.template signal_values<8>(signal, first + sequence, t0, x);
-      pack8(x, &stage.input[sequence][t0 / 2]);
-      rows.template output_gradient<8>(dy, signal, first + sequence, t0, x);
-      pack8(x, &stage.output[sequence][t0 / 2]);
+      rows.signal_values<WIDE>(signal, input, place, t0, x);
+      pack_positions(x, &stage.input[sequence][t0 / 2]);
+      rows.gradient_values<WIDE>(signal, output, place, t0, x);
+      pack_positions(x, &stage.output[sequence][t0 / 2]);
+      load(first + SEQUENCES);
       __syncthreads();
       uint32_t left[4];
       load_transposed(left, &stage.output[lane % 8 + lane / 16 * 8][8 * warp + lane / 8 % 2 * 4]);
@@ -76,8 +78,13 @@ struct OuterGradient {
 // Grid: filters (1 or 2), channels. dy [H, B, L], L <= 128; lags [H, filters, 256].
 extern "C" __global__ void __launch_bounds__(256, 2)
     mixer_outer_gradient(MIXER_INPUTS(BFloat16), const BFloat16* dy, const int* sequences, float* lags, MIXER_SIZES) {
-  OuterGradient::run<BFloat16>(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, blockIdx.y, blockIdx.x,
-                               lags + (size_t(blockIdx.y) * gridDim.x + blockIdx.x) * 256);
+  const auto in = mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN);
+  lags += (size_t(blockIdx.y) * gridDim.x + blockIdx.x) * 256;
+  if (MixerChannel{in, int(blockIdx.y)}.wide()) {
+    OuterGradient::run<true>(in, dy, blockIdx.y, blockIdx.x, lags);
+  } else {
+    OuterGradient::run<false>(in, dy, blockIdx.y, blockIdx.x, lags);
+  }
 }
 
 }  // namespace m2bert::ops::cuda

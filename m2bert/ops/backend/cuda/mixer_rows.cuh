@@ -1,5 +1,5 @@
 #pragma once
-// A thread's positions of the mixer's inputs: loading, the short convolution, gates, storing.
+// A thread's positions of the mixer's inputs, for kernels that the CPU runs too: loading, the short convolution, gates, storing.
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 
 namespace m2bert::ops::cuda {
@@ -77,17 +77,6 @@ struct MixerPair {
                          out);
     short_convolution<C>(in.v + row(channel, sequence), in.short_filter + SHORT_FILTER * (in.v_taps + channel), t0, n, wide(sequence), x);
     M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? out[i] * x[i] : 0.0f;
-  }
-  // Of the convolution: x2 dy, or dy.
-  template <int C>
-  M2BERT_DEVICE void output_gradient(const T* dy, int signal, int sequence, int t0, float* out) const {
-    const int n = length(sequence);
-    float x[C + 2], gates[C];
-    if (t0 < n) {
-      load_positions<C>(dy + row(channel, sequence), t0, n, wide(sequence), nullptr, x);
-      if (!signal) gate<C>(sequence, t0, gates);
-    }
-    M2BERT_UNROLL for (int i = 0; i < C; ++i) out[i] = t0 + i < n ? (signal ? x[i + 2] : x[i + 2] * gates[i]) : 0.0f;
   }
   template <int C>
   M2BERT_DEVICE void store(int sequence, int t0, const float* values, T* y) const {

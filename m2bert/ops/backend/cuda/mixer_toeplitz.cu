@@ -1,30 +1,27 @@
-// The Monarch Mixer's core for short sequences, bfloat16: short convolution, gates, and both long convolutions as products with Toeplitz
-// matrices on tensor cores.
+// The Monarch Mixer's core for a few short sequences, bfloat16: short convolution, gates, and both long convolutions as products with
+// Toeplitz matrices on tensor cores. mixer_toeplitz_batch.cu does many at once.
 //
 // Output 8 g + n of a tile of 128 is row g, column n of a matrix product over c: row g of the left matrix is the signal from position 8 g
 // on (the rows overlap, so ldmatrix reads them from one copy at a pitch of 8), and element (c, n) of the right matrix is tap n - c. A warp
 // does one channel of one sequence after the other.
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
+#include "m2bert/ops/backend/cuda/mixer_taps.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
 namespace m2bert::ops::cuda {
 
 namespace {
 
-__device__ __forceinline__ float low_half(uint32_t word) { return __uint_as_float(word << 16); }
-__device__ __forceinline__ float high_half(uint32_t word) { return __uint_as_float(word & 0xffff0000u); }
-
 // Lengths up to 128 TILES.
 template <int TILES>
 struct Toeplitz {
-  static constexpr int LENGTH = 128 * TILES, WORDS = 2 * TILES;      // words (of two positions) that a lane holds: 64 i + 2 lane
-  static constexpr int TAPS = 2 * LENGTH + 16, ORIGIN = LENGTH + 8;  // taps in reverse: element i is that of lag ORIGIN - i
-  static constexpr int SIGNAL = LENGTH / 2 + 64;                     // words, with 64 zeros before and behind
+  static constexpr int LENGTH = 128 * TILES, WORDS = 2 * TILES;  // words (of two positions) that a lane holds: 64 i + 2 lane
+  static constexpr int TAPS = tap_count(LENGTH), ORIGIN = tap_origin(LENGTH);
+  static constexpr int SIGNAL = LENGTH / 2 + 64;  // words, with 64 zeros before and behind
   static constexpr int WARPS = 4;
-  static constexpr bool TAPS_IN_REGISTERS = TILES == 1;
 
   struct Shared {
-    alignas(16) BFloat16 taps[2][2][TAPS];  // filter; from an even and from an odd element on
+    alignas(16) BFloat16 taps[2][2][TAPS];  // filter; copy
     alignas(16) uint32_t signals[WARPS][2][SIGNAL];
   };
 
@@ -53,14 +50,14 @@ struct Toeplitz {
       uint32_t before = __shfl_up_sync(~0u, words[i], 1);
       if (lane == 0) before = carry;
       carry = __shfl_sync(~0u, words[i], 31);
-      out[2 * i] = w.x * low_half(before) + (w.y * high_half(before) + (w.z * low_half(words[i]) + w.w));
-      out[2 * i + 1] = w.x * high_half(before) + (w.y * low_half(words[i]) + (w.z * high_half(words[i]) + w.w));
+      out[2 * i] = w.x * low_bf16(before) + (w.y * high_bf16(before) + (w.z * low_bf16(words[i]) + w.w));
+      out[2 * i + 1] = w.x * high_bf16(before) + (w.y * low_bf16(words[i]) + (w.z * high_bf16(words[i]) + w.w));
     }
   }
 
   // Fragment s of the taps: rows 16 s ... 16 s + 15 of the right matrix.
   static __device__ __forceinline__ uint2 tap_fragment(const BFloat16 (*taps)[TAPS], int lane, int s) {
-    const int n = lane / 4, begin = ORIGIN - n + 2 * (lane % 4) - (n & 1);
+    const int n = lane / 4, begin = ORIGIN - n + 2 * (lane % 4) + (n & 1);
     const uint32_t* words = reinterpret_cast<const uint32_t*>(taps[n & 1]) + begin / 2;
     return {words[8 * s], words[8 * s + 4]};
   }
@@ -104,20 +101,7 @@ struct Toeplitz {
       gated_signal[SIGNAL - 32 + i] = plain_signal[SIGNAL - 32 + i] = 0;
     }
     __syncthreads();
-    uint2 kept[2][TAPS_IN_REGISTERS ? 16 * TILES : 1];
-    if constexpr (TAPS_IN_REGISTERS) {
-#pragma unroll
-      for (int s = 0; s < 16 * TILES; ++s) {
-        kept[0][s] = tap_fragment(shared.taps[which], lane, s - 8 * TILES);
-        kept[1][s] = tap_fragment(shared.taps[1 ^ which], lane, s - 8 * TILES);
-      }
-    }
-    auto filter = [&](int signal) {
-      return [&, f = TAPS_IN_REGISTERS ? signal : signal ^ which](int s) {
-        if constexpr (TAPS_IN_REGISTERS) return kept[f][s + 8 * TILES];
-        return tap_fragment(shared.taps[f], lane, s);
-      };
-    };
+    auto filter = [&](int signal) { return [&, f = signal ^ which](int s) { return tap_fragment(shared.taps[f], lane, s); }; };
     const float4* w = reinterpret_cast<const float4*>(in.short_filter);
     const int c1 = in.x1_taps + h, c2 = in.x2_taps + h, cv = in.v_taps + h;
     const float4 w1 = w[2 * c1], w2 = w[2 * c2], wv = w[2 * cv];
@@ -158,8 +142,8 @@ struct Toeplitz {
       for (int i = 0; i < WORDS; ++i) {
         gated_signal[32 + 32 * i + lane] = pack_bf16(signal[2 * i], signal[2 * i + 1]);
         plain_signal[32 + 32 * i + lane] = u[i];
-        skip[2 * i] = D2 * low_half(u[i]);
-        skip[2 * i + 1] = D2 * high_half(u[i]);
+        skip[2 * i] = D2 * low_bf16(u[i]);
+        skip[2 * i + 1] = D2 * high_bf16(u[i]);
       }
       __syncwarp();
       if (b + 1 < last) fetch_all(b + 1);
@@ -191,7 +175,7 @@ struct Toeplitz {
 
 }  // namespace
 
-// Grid: groups of 4 per_warp sequences, rows of y. taps [H, 2, 2, TAPS] from mixer_taps; D [H, 2]. filter: which of the two the gated
+// Grid: groups of 4 per_warp sequences, rows of y. taps, D: of mixer_taps. filter: which of the two the gated
 // convolution has.
 #define MIXER_TOEPLITZ(length, blocks)                                                                                                \
   extern "C" __global__ void __launch_bounds__(128, blocks)                                                                           \
@@ -202,9 +186,6 @@ struct Toeplitz {
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
-#if !defined(MIXER_LENGTH) || MIXER_LENGTH == 128
-MIXER_TOEPLITZ(128, 3)
-#endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 256
 MIXER_TOEPLITZ(256, 3)
 #endif
@@ -214,11 +195,11 @@ MIXER_TOEPLITZ(512, 2)
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
-// Both filters and the reversed ones as mixer_toeplitz takes them, each one array: taps [H, 2, 2, TAPS], then D [H, 2]. Grid: 2, channels.
+// Both filters and the reversed ones as mixer_taps.cuh says, each one array. Grid: 2, channels.
 // k, k_rev, k2, k2_rev [L, H]; D, D2 [H]; length: of the kernel.
 extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, const float* k2, const float* k2_rev, const float* D,
                                       const float* D2, uint32_t* packed, uint32_t* reversed, int H, int L, int length, bool bidirectional) {
-  const int filter = blockIdx.x, h = blockIdx.y, size = 2 * length + 16, origin = length + 8;
+  const int filter = blockIdx.x, h = blockIdx.y, size = tap_count(length);
   const float *forward = filter ? k2 : k, *backward = filter ? k2_rev : k_rev;
   auto tap = [&](int lag) {
     float value = 0;
@@ -228,7 +209,7 @@ extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, const 
   };
   const size_t first = (size_t(h) * 2 + filter) * 2 * size;
   for (int i = threadIdx.x; i < 2 * size; i += blockDim.x) {
-    const int lag = origin - (i % size + i / size);
+    const int lag = tap_origin(length) - (i % size - i / size);
     reinterpret_cast<BFloat16*>(packed)[first + i] = tap(lag);
     reinterpret_cast<BFloat16*>(reversed)[first + i] = tap(-lag);
   }

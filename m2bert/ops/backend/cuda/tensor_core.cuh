@@ -58,6 +58,12 @@ __device__ __forceinline__ uint32_t fma_f16(uint32_t a, uint32_t b, uint32_t c) 
   asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(word) : "r"(a), "r"(b), "r"(c));
   return word;
 }
+// Folds into the operation that takes it, which `negated` does not.
+__device__ __forceinline__ uint32_t neg_f16(uint32_t x) {
+  uint32_t word;
+  asm("neg.f16x2 %0, %1;" : "=r"(word) : "r"(x));
+  return word;
+}
 __device__ __forceinline__ uint32_t warp_max(uint32_t x) { return __reduce_max_sync(~0u, x); }
 
 #endif
@@ -68,6 +74,10 @@ __device__ __forceinline__ float warp_sum(float x) {
   for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
   return x;
 }
+
+// The values of a word of bfloat16.
+__device__ __forceinline__ float low_bf16(uint32_t word) { return __uint_as_float(word << 16); }
+__device__ __forceinline__ float high_bf16(uint32_t word) { return __uint_as_float(word & 0xffff0000u); }
 
 __device__ __forceinline__ uint32_t negated(uint32_t word) { return word ^ 0x80008000u; }
 

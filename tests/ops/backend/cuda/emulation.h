@@ -199,6 +199,10 @@ inline uint32_t __shfl_up_sync(uint32_t, uint32_t value, int delta) {
   const int lane = emulation::block().current % 32;
   return shuffle(value, lane < delta ? lane : lane - delta);
 }
+inline uint32_t __shfl_down_sync(uint32_t, uint32_t value, int delta) {
+  const int lane = emulation::block().current % 32;
+  return shuffle(value, lane + delta > 31 ? lane : lane + delta);
+}
 inline float __shfl_xor_sync(uint32_t, float value, int mask) {
   return __uint_as_float(shuffle(__float_as_uint(value), emulation::block().current % 32 ^ mask));
 }
@@ -217,6 +221,7 @@ inline uint32_t mul_f16(uint32_t a, uint32_t b) {
   const float2 x = unpack_f16(a), y = unpack_f16(b);
   return pack_f16(x.x * y.x, x.y * y.y);
 }
+inline uint32_t neg_f16(uint32_t x) { return x ^ 0x80008000u; }
 inline uint32_t fma_f16(uint32_t a, uint32_t b, uint32_t c) {
   const float2 x = unpack_f16(a), y = unpack_f16(b), z = unpack_f16(c);
   return pack_f16(float(double(x.x) * y.x + z.x), float(double(x.y) * y.y + z.y));

@@ -6,6 +6,7 @@
 #include "m2bert/ops/backend/cuda/mixer_monarch.cu"
 #include "m2bert/ops/backend/cuda/mixer_outer_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_toeplitz.cu"
+#include "m2bert/ops/backend/cuda/mixer_toeplitz_batch.cu"
 
 #include <gtest/gtest.h>
 
@@ -216,10 +217,10 @@ TEST(CudaMonarch, Length32768) {
   EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 1, true, false, Lengths::equal, Signal::noise, true}, 2)), 3e-3);
 }
 
-template <int TILES, typename Kernel>
-double toeplitz_error(Kernel kernel, const Case& c) {
+template <typename Shared>
+double toeplitz_error(int length, int threads, auto kernel, const Case& c) {
   Mixer m(c);
-  const int length = 128 * TILES, size = 2 * length + 16;
+  const int size = tap_count(length);
   std::vector<uint32_t> packed(2 * size + 2), reversed(2 * size + 2);
   emulation::launch({2, 1, 1}, 64, 0, [&] {
     mixer_taps(m.k[0].data(), m.k_rev[0].data(), m.k[1].data(), m.k_rev[1].data(), &m.D[0], &m.D[1], packed.data(), reversed.data(), 1, c.L,
@@ -227,44 +228,87 @@ double toeplitz_error(Kernel kernel, const Case& c) {
   });
   const auto* taps = reinterpret_cast<const BFloat16*>((c.reversed ? reversed : packed).data());
   const auto* D = reinterpret_cast<const float*>((c.reversed ? reversed : packed).data() + 2 * size);
-  emulation::launch({1, 3, 1}, 128, sizeof(typename Toeplitz<TILES>::Shared), [&] {
+  emulation::launch({2, 3, 1}, threads, sizeof(Shared), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), taps, D, m.sequences.data(), m.y.data(), 1, c.B, c.L, 0, 1, 2,
            0, 1, 2, m.columns(), c.residual, c.residual ? 0 : 1, 2);
   });
   m.check_bias_rows();
   return m.error();
 }
+double toeplitz_error(int length, const Case& c) {
+  if (length == 256) return toeplitz_error<Toeplitz<2>::Shared>(256, 128, mixer_toeplitz_256, c);
+  return toeplitz_error<Toeplitz<4>::Shared>(512, 128, mixer_toeplitz_512, c);
+}
+double toeplitz_batch_error(int length, const Case& c) {
+  if (length == 128) return toeplitz_error<ToeplitzBatch<128>::Shared>(128, 128, mixer_toeplitz_batch_128, c);
+  if (length == 256) return toeplitz_error<ToeplitzBatch<256>::Shared>(256, 128, mixer_toeplitz_batch_256, c);
+  return toeplitz_error<ToeplitzBatch<512>::Shared>(512, 256, mixer_toeplitz_batch_512, c);
+}
 
 constexpr double toeplitz_tolerance = 5e-3;  // signal and taps are rounded to bfloat16 too
 
-TEST(CudaToeplitz, Length128) {
-  for (const int L : {1, 2, 3, 17, 127, 128}) EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {L, 3})), toeplitz_tolerance) << L;
-}
 TEST(CudaToeplitz, Length256) {
-  for (const int L : {129, 200, 256}) EXPECT_LT((toeplitz_error<2>(mixer_toeplitz_256, {L, 2})), toeplitz_tolerance) << L;
+  for (const int L : {1, 129, 200, 256}) EXPECT_LT(toeplitz_error(256, {L, 2}), toeplitz_tolerance) << L;
 }
 TEST(CudaToeplitz, Length512) {
-  for (const int L : {257, 511, 512}) EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {L, 5})), toeplitz_tolerance) << L;
+  for (const int L : {257, 511, 512}) EXPECT_LT(toeplitz_error(512, {L, 5}), toeplitz_tolerance) << L;
 }
 TEST(CudaToeplitz, DifferentLengths) {
   for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
     for (const bool residual : {false, true}) {
-      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {128, 7, true, residual, lengths})), toeplitz_tolerance) << residual;
-      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 5, true, residual, lengths})), toeplitz_tolerance) << residual;
-      EXPECT_LT((toeplitz_error<2>(mixer_toeplitz_256, {201, 4, true, residual, lengths})), toeplitz_tolerance) << residual;
-      EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {511, 5, false, residual, lengths})), toeplitz_tolerance) << residual;
+      EXPECT_LT(toeplitz_error(256, {201, 4, true, residual, lengths}), toeplitz_tolerance) << residual;
+      EXPECT_LT(toeplitz_error(512, {511, 5, false, residual, lengths}), toeplitz_tolerance) << residual;
     }
   }
 }
 TEST(CudaToeplitz, Reversed) {
-  EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, true, true, Lengths::equal, Signal::noise, true})), toeplitz_tolerance);
-  EXPECT_LT((toeplitz_error<4>(mixer_toeplitz_512, {301, 3, false, false, Lengths::equal, Signal::noise, true})), toeplitz_tolerance);
+  EXPECT_LT(toeplitz_error(256, {201, 3, true, true, Lengths::equal, Signal::noise, true}), toeplitz_tolerance);
+  EXPECT_LT(toeplitz_error(512, {301, 3, false, false, Lengths::equal, Signal::noise, true}), toeplitz_tolerance);
 }
 TEST(CudaToeplitz, Options) {
   for (const bool bidirectional : {false, true}) {
     for (const bool residual : {false, true}) {
-      EXPECT_LT((toeplitz_error<1>(mixer_toeplitz_128, {101, 3, bidirectional, residual})), toeplitz_tolerance)
-          << bidirectional << residual;
+      EXPECT_LT(toeplitz_error(256, {201, 3, bidirectional, residual}), toeplitz_tolerance) << bidirectional << residual;
+    }
+  }
+}
+
+TEST(CudaToeplitzBatch, Length128) {
+  for (const int L : {1, 2, 3, 8, 17, 64, 120, 127, 128}) EXPECT_LT(toeplitz_batch_error(128, {L, 3}), toeplitz_tolerance) << L;
+  for (const int B : {1, 8, 9, 16, 17, 33}) EXPECT_LT(toeplitz_batch_error(128, {128, B}), toeplitz_tolerance) << B;
+}
+TEST(CudaToeplitzBatch, Length256) {
+  for (const int L : {1, 40, 129, 200, 256}) EXPECT_LT(toeplitz_batch_error(256, {L, 9}), toeplitz_tolerance) << L;
+}
+TEST(CudaToeplitzBatch, Length512) {
+  for (const int L : {257, 511, 512}) EXPECT_LT(toeplitz_batch_error(512, {L, 18}), toeplitz_tolerance) << L;
+}
+TEST(CudaToeplitzBatch, DifferentLengths) {
+  for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
+    for (const bool residual : {false, true}) {
+      for (const int B : {7, 17, 40}) {
+        EXPECT_LT(toeplitz_batch_error(128, {128, B, true, residual, lengths}), toeplitz_tolerance) << residual << B;
+        EXPECT_LT(toeplitz_batch_error(128, {101, B, true, residual, lengths}), toeplitz_tolerance) << residual << B;
+      }
+      EXPECT_LT(toeplitz_batch_error(256, {201, 20, true, residual, lengths}), toeplitz_tolerance) << residual;
+      EXPECT_LT(toeplitz_batch_error(512, {511, 9, false, residual, lengths}), toeplitz_tolerance) << residual;
+    }
+  }
+}
+TEST(CudaToeplitzBatch, SignalsOfSpikesAndOffsets) {
+  for (const auto signal : {Signal::spike, Signal::offset}) {
+    EXPECT_LT(toeplitz_batch_error(128, {128, 17, true, true, Lengths::equal, signal}), toeplitz_tolerance);
+    EXPECT_LT(toeplitz_batch_error(512, {300, 9, true, true, Lengths::equal, signal}), toeplitz_tolerance);
+  }
+}
+TEST(CudaToeplitzBatch, Reversed) {
+  EXPECT_LT(toeplitz_batch_error(128, {101, 3, true, true, Lengths::equal, Signal::noise, true}), toeplitz_tolerance);
+  EXPECT_LT(toeplitz_batch_error(512, {301, 8, false, false, Lengths::equal, Signal::noise, true}), toeplitz_tolerance);
+}
+TEST(CudaToeplitzBatch, Options) {
+  for (const bool bidirectional : {false, true}) {
+    for (const bool residual : {false, true}) {
+      EXPECT_LT(toeplitz_batch_error(128, {101, 3, bidirectional, residual}), toeplitz_tolerance) << bidirectional << residual;
     }
   }
 }

@@ -91,10 +91,11 @@ TEST_P(CudaMixerTraining, EqualInputsGiveEqualGradients) {
 // Of sequences with unused rows behind them, against the fallback of each.
 TEST(CudaMixerTraining, SequencesOfDifferentLengths) {
   if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
-  for (const int longest : {100, 300, 1200, 4100}) {
+  for (const int longest : {100, 250, 300, 1200, 4100}) {
     const Inputs inputs{{1, longest, 48, true, longest != 300}, true};
     const int H = inputs.m.H;
-    const std::vector<int> lengths{longest, longest - 3, 77, 64, 9, 1, 0};
+    std::vector<int> lengths{longest, longest - 3, 77, 64, 9, 1, 0};
+    if (longest == 250) lengths.insert(lengths.begin() + 2, 20, 130);  // as many as a product on tensor cores has rows, and more
     std::vector<int> begins{0};
     Arrays rows;
     for (const int n : lengths) {
@@ -142,6 +143,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerTraining,
                          ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
                                            Mixer{1, 5, 16, true, false}, Mixer{40, 33, 16, true, true}, Mixer{9, 128, 64, true, true},
                                            Mixer{3, 129, 16, false, false}, Mixer{5, 300, 128, true, true}, Mixer{3, 512, 16, true, true},
+                                           Mixer{17, 200, 16, true, true}, Mixer{33, 251, 16, true, true}, Mixer{20, 512, 16, false, true},
                                            Mixer{3, 513, 16, true, true}, Mixer{5, 1024, 48, true, true}, Mixer{3, 2048, 16, true, true},
                                            Mixer{2, 4095, 16, true, true}, Mixer{2, 8192, 16, true, true}));
 
