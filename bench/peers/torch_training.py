@@ -1,10 +1,11 @@
 """The PyTorch side of bench/training.py: runs whole training steps of a recipe (forward, backward, clipping, fused AdamW), on all cores.
 
     python bench/peers/torch_training.py RECIPE.yaml [--mode fp32|amp|bf16] [--compile] [--device cpu|cuda]
-    python bench/peers/torch_training.py RECIPE.yaml --make BATCHES ROWS
+    python bench/peers/torch_training.py RECIPE.yaml --make BATCHES ROWS [--zipf]
 
 amp: float32 weights with autocast to bfloat16; bf16: weights and optimizer in bfloat16. --make writes random weights to the recipe's
-load_path and masked batches to its train_loader.file. Without it, requests on stdin are answered as by bench/training.cpp.
+load_path and masked batches to its train_loader.file; --zipf: of tokens as frequent as a language's, instead of equally frequent ones, so
+that there is something to learn. Without it, requests on stdin are answered as by bench/training.cpp.
 """
 import argparse
 import contextlib
@@ -30,14 +31,19 @@ def initialise(model):
             torch.nn.init.normal_(module.weight, std=0.02)
 
 
-def make(path, recipe, batches, rows):
+def make(path, recipe, batches, rows, zipf):
     torch.manual_seed(0)
     kind, model_config = torch_model.read_yaml(path)
     model = torch_model.build(kind, model_config, "mlm")
     initialise(model)
     save_file(torch_model.owned_state(model), recipe.load_path)
     draw = torch.Generator().manual_seed(1)
-    ids = torch.randint(1000, 30000, (batches, rows, recipe.max_seq_len), generator=draw)
+    shape, first, last = (batches, rows, recipe.max_seq_len), 1000, 30000
+    if zipf:
+        frequencies = 1 / torch.arange(1, last - first + 1)
+        ids = first + torch.multinomial(frequencies, batches * rows * recipe.max_seq_len, True, generator=draw).reshape(shape)
+    else:
+        ids = torch.randint(first, last, shape, generator=draw)
     ids[..., 0] = torch_model.CLS_ID
     chosen = torch.rand(ids.shape, generator=draw) < recipe.mlm_probability
     chosen[..., 0] = False
@@ -103,12 +109,13 @@ def main():
     arguments.add_argument("--mode", default="fp32", choices=["fp32", "amp", "bf16"])
     arguments.add_argument("--compile", action="store_true")
     arguments.add_argument("--make", nargs=2, type=int, metavar=("BATCHES", "ROWS"))
+    arguments.add_argument("--zipf", action="store_true")
     arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = arguments.parse_args()
     torch.backends.cudnn.allow_tf32 = False
     recipe = OmegaConf.load(options.recipe)
     if options.make:
-        return make(options.recipe, recipe, *options.make)
+        return make(options.recipe, recipe, *options.make, options.zipf)
     bench = Bench(options.recipe, recipe, options.mode, options.compile, options.device)
     print(f"ready torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
     for line in sys.stdin:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <climits>
 
+#include "m2bert/ops/backend/cuda/array_parts.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 
@@ -15,20 +16,18 @@ constexpr size_t MOST = 16;  // arrays of a launch (cast_arrays.cu)
 
 // At most MOST arrays, all of them float32 or all bfloat16, as the other one.
 Arrays cast_some(const Arrays& in, mx::Dtype dtype, mx::Stream s) {
-  constexpr int threads = 256, most_blocks = 1024;
   Arrays inputs;
   std::vector<mx::Shape> shapes;
   cuda::Scalars scalars{dtype == mx::float32};
-  size_t largest = 1;
+  int parts = 0;
   for (size_t i = 0; i < MOST; ++i) {
     const bool there = i < in.size();
     inputs.push_back(there ? mx::contiguous(in[i], false, s) : inputs[0]);
     shapes.push_back(there ? in[i].shape() : mx::Shape{1});
-    scalars.push_back(there ? int(in[i].size()) : 0);
-    if (there) largest = std::max(largest, in[i].size());
+    const int n = there ? int(in[i].size()) : 0;
+    parts += cuda::parts_of(n), scalars.push_back(n);
   }
-  const int blocks = int(std::min<size_t>((largest + threads - 1) / threads, most_blocks));
-  auto out = cuda::run({"cast_arrays", "cast_arrays", blocks, int(MOST), threads}, inputs, shapes, std::vector(MOST, dtype), scalars, s);
+  auto out = cuda::run({"cast_arrays", "cast_arrays", parts, 1, cuda::PART_THREADS}, inputs, shapes, std::vector(MOST, dtype), scalars, s);
   out.resize(in.size(), in[0]);
   return out;
 }

@@ -1,6 +1,5 @@
-// Casts of many arrays in one launch, since most of a model's weights are small.
-#include "m2bert/ops/backend/cuda/numbered.cuh"
-#include "m2bert/ops/backend/cuda/scalar_array.cuh"
+// Casts of many arrays in one launch.
+#include "m2bert/ops/backend/cuda/array_parts.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -8,17 +7,35 @@ namespace m2bert::ops::cuda {
 #define CAST_OUTPUT(i) void* y##i
 #define CAST_SIZE(i) int n##i
 #define CAST_PICK(i) \
-  if (blockIdx.y == i) x = x##i, y = y##i, n = n##i
+  if (part.is_behind()) part.skip(n##i), x = x##i, y = y##i
 
-// float32 to bfloat16, or back (widen), of up to 16 arrays, of which those that are not there have size 0. Grid: blocks, arrays.
+namespace {
+
+template <typename From, typename To>
+__device__ __forceinline__ void cast(const void* from, void* to, const ArrayPart& part) {
+  const From* x = static_cast<const From*>(from) + part.first();
+  To* y = static_cast<To*>(to) + part.first();
+  const bool wide = are_aligned(x, y);
+  each_four(part.count(), [&](int i, int count) {
+    float values[4];
+    load_four(x + i, count, wide, values);
+    store_four(y + i, count, wide, values);
+  });
+}
+
+}  // namespace
+
+// float32 to bfloat16, or back (widen), of up to 16 arrays, of which those that are not there have size 0. Grid: parts of all arrays.
 extern "C" __global__ void __launch_bounds__(256)
     cast_arrays(EACH_OF_16(CAST_INPUT), EACH_OF_16(CAST_OUTPUT), bool widen, EACH_OF_16(CAST_SIZE)) {
   const void* x = x0;
   void* y = y0;
-  int n = n0;
+  ArrayPart part{int(blockIdx.x), n0};
   OTHERS_OF_16(CAST_PICK);
-  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += int64_t(gridDim.x) * blockDim.x) {
-    store_scalar(y, i, widen, load_scalar(x, i, !widen));
+  if (widen) {
+    cast<BFloat16, float>(x, y, part);
+  } else {
+    cast<float, BFloat16>(x, y, part);
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "m2bert/ops/backend/cuda/array_parts.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/interleave.h"
@@ -11,19 +12,15 @@ namespace m2bert::ops {
 
 namespace {
 
-constexpr int THREADS = 256;
 constexpr size_t ARRAYS = 32;  // of a launch (adamw.cu)
 
-int blocks_of(size_t n, int most) { return std::clamp(int((n + THREADS - 1) / THREADS), 1, most); }
-
-// Indices of arrays that are not empty, the largest first: those of one launch are of a similar size.
+// Indices of arrays that are not empty.
 template <typename Size>
-std::vector<size_t> by_size(size_t count, Size size) {
+std::vector<size_t> nonempty(size_t count, Size size) {
   std::vector<size_t> order;
   for (size_t i = 0; i < count; ++i) {
     if (size(i) > 0) order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return size(a) > size(b); });
   return order;
 }
 
@@ -40,24 +37,25 @@ void wait_with(const mx::array& made, const mx::array& a) {
 void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, bool in_place, mx::Stream s) {
   const float root = float(1 / std::sqrt(bias_correction(o.beta2, o.step)));
   const auto scale = o.scale_array.value_or(mx::array(float(o.gradient_scale)));
-  const auto order = by_size(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
+  const auto order = nonempty(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
   std::vector<mx::array> made;
   for (size_t first = 0; first < order.size(); first += ARRAYS) {
     std::vector<mx::array> inputs;
     std::vector<mx::Shape> shapes;
     cuda::Scalars scalars{float(o.gradient_limit), float(o.beta1), float(o.beta2), float(o.eps), root};
+    int parts = 0;
     for (size_t i = first; i < first + ARRAYS; ++i) {
       const bool there = i < order.size();
       const auto& p = parameters[order[there ? i : first]];
       for (const auto* a : {p.value, p.gradient, p.m, p.v}) inputs.push_back(in_order(*a, s));
       shapes.insert(shapes.end(), 3, there ? p.value->shape() : mx::Shape{1});
-      scalars.insert(scalars.end(),
-                     {there ? int(p.value->size()) : 0, float(1 - p.decay), float(p.learning_rate / bias_correction(o.beta1, o.step))});
+      const int n = there ? int(p.value->size()) : 0;
+      parts += cuda::parts_of(n);
+      scalars.insert(scalars.end(), {n, float(1 - p.decay), float(p.learning_rate / bias_correction(o.beta1, o.step))});
     }
     inputs.push_back(scale);
     if (in_place) shapes = {{1}};
-    const int blocks = blocks_of(parameters[order[first]].value->size(), 4096);
-    const auto out = cuda::run({"adamw", in_place ? "adamw_in_place" : "adamw", blocks, int(ARRAYS), THREADS}, inputs, shapes,
+    const auto out = cuda::run({"adamw", in_place ? "adamw_in_place" : "adamw", parts, 1, cuda::PART_THREADS}, inputs, shapes,
                                std::vector(shapes.size(), mx::float32), scalars, s);
     made.push_back(out[0]);  // the others come with it, and MLX's search for them would take longer than the launch
     for (size_t i = first; i < std::min(first + ARRAYS, order.size()) && !in_place; ++i) {
@@ -97,21 +95,22 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
 }
 
 Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const {
-  const auto order = by_size(arrays.size(), [&](size_t i) { return arrays[i].size(); });
+  const auto order = nonempty(arrays.size(), [&](size_t i) { return arrays[i].size(); });
   std::vector<mx::array> sums;
   for (size_t first = 0; first < order.size(); first += ARRAYS) {
     std::vector<mx::array> inputs;
     cuda::Scalars sizes;
+    int parts = 0;
     for (size_t i = first; i < first + ARRAYS; ++i) {
       inputs.push_back(arrays[order[i < order.size() ? i : first]]);
-      sizes.push_back(i < order.size() ? int(inputs.back().size()) : 0);
+      const int n = i < order.size() ? int(inputs.back().size()) : 0;
+      parts += cuda::parts_of(n), sizes.push_back(n);
     }
-    const int blocks = blocks_of(inputs[0].size(), 256);
-    sums.push_back(cuda::run({"adamw", "sum_of_squares", blocks, int(ARRAYS), THREADS, THREADS / 8}, inputs, {int(ARRAYS), blocks},
-                             mx::float32, sizes, s));
+    constexpr int threads = cuda::PART_THREADS;
+    sums.push_back(cuda::run({"adamw", "sum_of_squares", parts, 1, threads, threads / 8}, inputs, {parts}, mx::float32, sizes, s));
   }
   if (sums.empty()) return mx::array(0.0f);
-  return mx::sum(mx::concatenate(sums, 1, s), s);
+  return mx::sum(mx::concatenate(sums, 0, s), s);
 }
 
 // As many as a launch takes.
@@ -119,16 +118,17 @@ Backend::Array CudaBackend::flatten_together(const std::vector<mx::array>& array
   if (arrays.empty() || arrays.size() > ARRAYS) return {};
   std::vector<mx::array> inputs;
   cuda::Scalars sizes;
-  size_t largest = 1, total = 0;
+  size_t total = 0;
+  int parts = 0;
   for (size_t i = 0; i < ARRAYS; ++i) {
     inputs.push_back(arrays[i < arrays.size() ? i : 0]);
     const size_t n = i < arrays.size() ? arrays[i].size() : 0;
-    sizes.push_back(int(n));
-    largest = std::max(largest, n), total += n;
+    total += n;
+    if (total > INT_MAX) return {};
+    parts += cuda::parts_of(int(n)), sizes.push_back(int(n));
   }
-  if (total == 0 || total > INT_MAX) return {};
-  return cuda::run({"adamw", "flatten_arrays", blocks_of(largest, 1024), int(ARRAYS), THREADS}, inputs, {int(total)}, mx::float32, sizes,
-                   s);
+  if (total == 0) return {};
+  return cuda::run({"adamw", "flatten_arrays", parts, 1, cuda::PART_THREADS}, inputs, {int(total)}, mx::float32, sizes, s);
 }
 
 }  // namespace m2bert::ops

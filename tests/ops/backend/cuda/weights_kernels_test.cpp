@@ -152,9 +152,10 @@ TEST(CudaFilterGradients, TakeTheirLags) {
 
 TEST(CudaCastArrays, BothWays) {
   std::vector<Scalars> from, to;
-  int n[16];
+  int n[16], parts = 0;
   for (int i = 0; i < 16; ++i) {
-    n[i] = i == 3 ? 0 : 1 + 70 * i;
+    n[i] = i == 3 ? 0 : i == 5 ? 2 * ARRAY_PART + 1 : 1 + 70 * i;
+    parts += parts_of(n[i]);
     from.emplace_back(size_t(n[i] + 1), true, unsigned(i)), to.emplace_back(size_t(n[i] + 1), false, 100u);
   }
   auto back = from;
@@ -163,8 +164,10 @@ TEST(CudaCastArrays, BothWays) {
 #define TO(i) to[i].data()
 #define BACK(i) back[i].data()
 #define SIZE(i) n[i]
-  emulation::launch({2, 16, 1}, 256, 0, [&] { cast_arrays(EACH_OF_16(FROM), EACH_OF_16(TO), false, EACH_OF_16(SIZE)); });
-  emulation::launch({2, 16, 1}, 256, 0, [&] { cast_arrays(EACH_OF_16(TO), EACH_OF_16(BACK), true, EACH_OF_16(SIZE)); });
+  emulation::launch({unsigned(parts), 1, 1}, PART_THREADS, 0,
+                    [&] { cast_arrays(EACH_OF_16(FROM), EACH_OF_16(TO), false, EACH_OF_16(SIZE)); });
+  emulation::launch({unsigned(parts), 1, 1}, PART_THREADS, 0,
+                    [&] { cast_arrays(EACH_OF_16(TO), EACH_OF_16(BACK), true, EACH_OF_16(SIZE)); });
   for (size_t a = 0; a < 16; ++a) {
     for (size_t i = 0; i < size_t(n[a]); ++i) {
       EXPECT_EQ(to[a][i], to_float(from_float<BFloat16>(from[a][i])));
