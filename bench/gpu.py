@@ -422,7 +422,8 @@ def compare_steps(programs, length):
         exact = losses_of(programs, path, folder / "exact", "cpu", "fp32")
     differences = [abs(a - b) / b for a, b in zip(ours, exact)]
     last = [sum(losses[-LAST_STEPS:]) / LAST_STEPS for losses in (ours, exact)]
-    return {"length": length, "steps": len(exact), "layers": COMPARED_LAYERS, "rows": COMPARED_ROWS, "first": [ours[0], exact[0]], "last": last,
+    return {"length": length, "steps": len(exact), "layers": COMPARED_LAYERS, "rows": COMPARED_ROWS, "lr": COMPARED_RATE, "tokens": "zipf",
+            "first": [ours[0], exact[0]], "last": last,
             "difference_of_last": abs(last[0] - last[1]) / last[1], "largest_difference": max(differences),
             "mean_difference": sum(differences) / len(differences)}
 

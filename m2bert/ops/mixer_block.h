@@ -32,9 +32,9 @@ struct MixerWeights {
 //   D, Du, gelu, dropout_mask  D, D2, options (its GELU is the exact one too)
 mx::array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, const LongConvOptions& options = {},
                       mx::StreamOrDevice s = {});
-// The same for sequences of different lengths, u and y [rows, H], without options; see monarch_mix_varlen. There may be unused rows between
-// the sequences only if mixer_row_alignment() of these weights and filters is above 1: their result is any number, and its gradient must be
-// 0.
+// The same for sequences of different lengths, u and y [rows, H], without options; see monarch_mix_varlen. There may be unused rows behind
+// the sequences, fewer than mixer_row_alignment() of these weights and filters behind each: their result is any number, and its gradient
+// must be 0.
 mx::array mixer_block_varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const MixerWeights& weights, const MixerFilters& filters,
                              mx::StreamOrDevice s = {});
 // Above 1: there is a kernel for sequences that begin at multiples of this, for u of this dtype and filters of L rows without spectra.

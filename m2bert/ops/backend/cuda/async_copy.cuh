@@ -4,6 +4,7 @@
 
 namespace m2bert::ops::cuda {
 
+// Without nvcc, tests/ops/backend/cuda/emulation.h defines these functions.
 #ifdef __CUDACC__
 
 // Copies 16 bytes, or writes as many zeros where there is nothing to read; both addresses are multiples of 16.
@@ -18,15 +19,6 @@ template <int N>
 __device__ __forceinline__ void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
-
-#else
-
-inline void copy_async(void* shared, const void* global, bool exists = true) {
-  exists ? memcpy(shared, global, 16) : memset(shared, 0, 16);
-}
-inline void commit_copies() {}
-template <int N>
-void wait_for_copies() {}
 
 #endif
 

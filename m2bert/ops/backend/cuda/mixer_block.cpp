@@ -18,6 +18,15 @@ bool supports(const MixerWeights& w, int L, mx::Dtype dtype) {
          w.out_weight.values.shape(0) % 16 == 0 && L <= cuda::LONGEST_TRAINED && w.short_weight.ndim() == 3 && w.short_weight.shape(2) == 3;
 }
 
+// Whether sequences begin at multiples of ROW_ALIGNMENT, with fewer unused rows behind each: what the kernels zero.
+bool is_aligned(const CuSeqlens& c) {
+  for (int b = 0; b < c.sequences(); ++b) {
+    const int unused = c.values()[size_t(b) + 1] - c.begin(b) - c.length(b);
+    if (c.begin(b) % ROW_ALIGNMENT || unused >= ROW_ALIGNMENT) return false;
+  }
+  return c.values().back() % ROW_ALIGNMENT == 0;
+}
+
 bool has_spectra(const MixerFilters& f) { return f.spectrum || f.spectrum2; }
 
 }  // namespace
@@ -31,8 +40,7 @@ Backend::Array CudaBackend::mixer_block(const mx::array& u, const MixerWeights& 
 Backend::Array CudaBackend::mixer_block_varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const MixerWeights& w,
                                                const MixerFilters& f, mx::Stream s) const {
   const int L = f.k.shape(0);
-  const bool aligned = std::ranges::all_of(cu_seqlens.values(), [](int begin) { return begin % ROW_ALIGNMENT == 0; });
-  if (u.size() == 0 || has_spectra(f) || !aligned || !supports(w, L, u.dtype())) return {};
+  if (u.size() == 0 || has_spectra(f) || !is_aligned(cu_seqlens) || !supports(w, L, u.dtype())) return {};
   return cuda::position_major(cuda::differentiable_mixer_block(cuda::channel_major(u, s), w, f, L, cu_seqlens.table(), s), u, s);
 }
 

@@ -1,6 +1,7 @@
 #include "m2bert/ops/backend/cuda/mixer_core.h"
 
 #include <algorithm>
+#include <climits>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -10,7 +11,7 @@
 #include "m2bert/ops/backend/cuda/kernel.h"
 #include "m2bert/ops/backend/cuda/mixer_fft.cuh"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
-#include "m2bert/ops/backend/cuda/mixer_taps.cuh"
+#include "m2bert/ops/backend/cuda/mixer_toeplitz.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -64,24 +65,19 @@ FftSizes fft_sizes(int length) {
   }
 }
 
-// The launch of a Toeplitz kernel. With few sequences, most of a product of 16 at once would be zeros.
+// The launch of a Toeplitz kernel.
 struct ToeplitzLaunch {
   int length, B;
 
+  // With few sequences, most of a product of 16 would be zeros.
   bool is_batch() const { return length == 128 || B >= 8; }
-  int warps() const { return is_batch() ? length / 512 * 4 + 4 : 4; }
-  int shared_bytes() const {
-    return is_batch() ? 8 * (tap_count(length) + 16) + 4 * length * 34 : 8 * tap_count(length) + warps() * 2 * (length / 2 + 64) * 4;
-  }
-  // Blocks for each channel, and what a block gets: enough that the taps are read seldom, and enough blocks to fill a large GPU.
-  struct Share {
-    int blocks, each;
-  };
-  Share share(int H) const {
+  int warps() const { return is_batch() ? ToeplitzBatchSizes{length}.warps() : ToeplitzSizes::WARPS; }
+  int shared_bytes() const { return is_batch() ? ToeplitzBatchSizes{length}.shared_bytes() : ToeplitzSizes{length}.shared_bytes(); }
+  int groups() const { return ceil_div(B, is_batch() ? ToeplitzBatchSizes::SEQUENCES : ToeplitzSizes::WARPS); }
+  // Groups of a block: enough that the taps are read seldom, and enough blocks to fill a large GPU.
+  int groups_of_block(int H) const {
     constexpr int enough_blocks = 132 * 16;
-    const int unit = is_batch() ? 16 : warps(), units = (B + unit - 1) / unit, most = is_batch() ? 512 / length : 16;
-    const int each = int(std::clamp<size_t>(size_t(units) * H / enough_blocks, 1, most));
-    return {(units + each - 1) / each, each};
+    return is_batch() ? int(std::clamp<size_t>(size_t(groups()) * H / enough_blocks, 1, 512 / length)) : 1;
   }
 };
 
@@ -187,7 +183,7 @@ int longest_mixer_core(mx::Dtype dtype) {
   auto longest = [](mx::Dtype dtype) {
     int found = 0;
     for (const int length : lengths_of(dtype)) {
-      if (shared_bytes(kernel_for(length, dtype), 1) <= shared_memory_limit()) found = length;
+      if (shared_bytes(kernel_for(length, dtype), INT_MAX) <= shared_memory_limit()) found = length;
     }
     return found;
   };
@@ -251,9 +247,9 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   if (kernel.method == Method::toeplitz) {
     const ToeplitzLaunch toeplitz{kernel.length, B};
     if (toeplitz.is_batch()) launch.kernel = "mixer_toeplitz_batch_" + std::to_string(kernel.length);
-    const auto [blocks, each] = toeplitz.share(H);
-    scalars.push_back(each);
-    launch.blocks_x = blocks;
+    const int each = toeplitz.groups_of_block(H);
+    if (toeplitz.is_batch()) scalars.push_back(each);
+    launch.blocks_x = ceil_div(toeplitz.groups(), each);
     launch.threads = 32 * toeplitz.warps();
   } else if (kernel.method == Method::monarch) {
     const MonarchSizes sizes = kernel.sizes();

@@ -291,15 +291,15 @@ struct Monarch {
     }
   };
 
-  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words;
-  // conjugate: of the reversed filter.
+  // The filter at a part's frequencies.
   struct PartSpectrum {
     uint32_t re[4], im[4];
     __device__ __forceinline__ void load(const Monarch& m, const uint32_t* spectrum, int r) {
       load4(spectrum + r * 256 + m.lane * 4, re), load4(spectrum + r * 256 + 128 + m.lane * 4, im);
     }
   };
-  // filter: of the warp's first part.
+  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words;
+  // conjugate: of the reversed filter. filter: at the warp's first part.
   __device__ __forceinline__ void convolve_parts(const PartTransform& transform, PartSpectrum& filter, const uint32_t* spectrum,
                                                  bool conjugate) const {
     const uint32_t sign = conjugate ? 0x80008000u : 0;

@@ -75,7 +75,7 @@ struct OuterGradient {
 
 }  // namespace
 
-// Grid: filters (1 or 2), channels. dy [H, B, L], L <= 128; lags [H, filters, 256].
+// Grid: filters (1 or 2), channels. dy [H, columns], sequences of up to 128 positions; lags [H, filters, 256].
 extern "C" __global__ void __launch_bounds__(256, 2)
     mixer_outer_gradient(MIXER_INPUTS(BFloat16), const BFloat16* dy, const int* sequences, float* lags, MIXER_SIZES) {
   const auto in = mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN);

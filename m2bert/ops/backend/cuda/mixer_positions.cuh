@@ -1,6 +1,8 @@
 #pragma once
 // A thread's eight positions of the mixer's rows, bfloat16. Loading and computing are apart, so that a kernel loads all that it needs
 // before it waits for memory.
+#include <type_traits>
+
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 

@@ -1,5 +1,5 @@
 #pragma once
-// A thread's positions of the mixer's inputs, for kernels that the CPU runs too: loading, the short convolution, gates, storing.
+// A thread's positions of the mixer's inputs in float32, for mixer_fft: loading, the short convolution, gates, storing.
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 
 namespace m2bert::ops::cuda {

@@ -3,9 +3,9 @@
 //
 // Output 8 g + n of a tile of 128 is row g, column n of a matrix product over c: row g of the left matrix is the signal from position 8 g
 // on (the rows overlap, so ldmatrix reads them from one copy at a pitch of 8), and element (c, n) of the right matrix is tap n - c. A warp
-// does one channel of one sequence after the other.
+// does one channel of one sequence.
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
-#include "m2bert/ops/backend/cuda/mixer_taps.cuh"
+#include "m2bert/ops/backend/cuda/mixer_toeplitz.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
 namespace m2bert::ops::cuda {
@@ -17,13 +17,14 @@ template <int TILES>
 struct Toeplitz {
   static constexpr int LENGTH = 128 * TILES, WORDS = 2 * TILES;  // words (of two positions) that a lane holds: 64 i + 2 lane
   static constexpr int TAPS = tap_count(LENGTH), ORIGIN = tap_origin(LENGTH);
-  static constexpr int SIGNAL = LENGTH / 2 + 64;  // words, with 64 zeros before and behind
-  static constexpr int WARPS = 4;
+  static constexpr ToeplitzSizes SIZES{LENGTH};
+  static constexpr int SIGNAL = SIZES.signal(), WARPS = SIZES.WARPS;
 
   struct Shared {
     alignas(16) BFloat16 taps[2][2][TAPS];  // filter; copy
     alignas(16) uint32_t signals[WARPS][2][SIGNAL];
   };
+  static_assert(sizeof(Shared) == SIZES.shared_bytes());
 
   // A row of bfloat16 from `row` on, as words; zeros from `length` on, if the row is not even one position later. In an even row nothing
   // here waits for what is loaded.
@@ -86,7 +87,7 @@ struct Toeplitz {
   }
 
   static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const BFloat16* taps, const float* D, BFloat16* y,
-                                             bool residual, int which, int per_warp) {
+                                             bool residual, int which) {
     M2BERT_SHARED_MEMORY(shared_memory);
     if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * WARPS * 32 + threadIdx.x, gridDim.x * WARPS * 32, y);
     Shared& shared = *reinterpret_cast<Shared*>(shared_memory);
@@ -110,64 +111,55 @@ struct Toeplitz {
     const float D1 = D[2 * h + which], D2 = D[2 * h + (1 ^ which)];
     auto values = [](const BFloat16* x) { return reinterpret_cast<const uint16_t*>(x); };
 
-    const int first = (blockIdx.x * WARPS + warp) * per_warp, last = min(first + per_warp, in.B);
-    if (first >= last) return;
+    const int b = blockIdx.x * WARPS + warp;
+    if (b >= in.B) return;
+    const int length = in.length(b), extent = in.extent(b);
+    const bool even = in.is_multiple_of(2, b);
+    const size_t row = in.row(h, b);
     uint32_t x1[WORDS], x2[WORDS], v[WORDS], u[WORDS];
-    auto fetch_all = [&](int b) {
-      const int length = in.length(b);
-      const bool even = in.is_multiple_of(2, b);
-      const size_t row = in.row(h, b);
-      fetch(values(in.x1) + row, lane, length, even, x1);
-      fetch(values(in.x2) + row, lane, length, even, x2);
-      fetch(values(in.v) + row, lane, length, even, v);
-      fetch(values(in.u) + row, lane, length, even, u);
-    };
-    fetch_all(first);
-    for (int b = first; b < last; ++b) {
-      const int length = in.length(b);
-      if (length % 2) {
-#pragma unroll
-        for (int i = 0; i < WORDS; ++i) {
-          if (64 * i + 2 * lane + 1 >= length) u[i] &= 0xffff;
-        }
-      }
-      float signal[2 * WORDS], gate[2 * WORDS], skip[2 * WORDS];
-      short_convolution(x1, w1, before1, lane, signal);
-      short_convolution(v, wv, before_v, lane, gate);
-#pragma unroll
-      for (int i = 0; i < 2 * WORDS; ++i) signal[i] = 64 * (i / 2) + 2 * lane + i % 2 < length ? signal[i] * gate[i] : 0.0f;
-      short_convolution(x2, w2, before2, lane, gate);
-      __syncwarp();
+    fetch(values(in.x1) + row, lane, length, even, x1);
+    fetch(values(in.x2) + row, lane, length, even, x2);
+    fetch(values(in.v) + row, lane, length, even, v);
+    fetch(values(in.u) + row, lane, length, even, u);
+    if (length % 2) {
 #pragma unroll
       for (int i = 0; i < WORDS; ++i) {
-        gated_signal[32 + 32 * i + lane] = pack_bf16(signal[2 * i], signal[2 * i + 1]);
-        plain_signal[32 + 32 * i + lane] = u[i];
-        skip[2 * i] = D2 * low_bf16(u[i]);
-        skip[2 * i + 1] = D2 * high_bf16(u[i]);
+        if (64 * i + 2 * lane + 1 >= length) u[i] &= 0xffff;
       }
-      __syncwarp();
-      if (b + 1 < last) fetch_all(b + 1);
-      float c[TILES][4] = {};
-      convolve(gated_signal, filter(0), lane, c);
+    }
+    float signal[2 * WORDS], gate[2 * WORDS], skip[2 * WORDS];
+    short_convolution(x1, w1, before1, lane, signal);
+    short_convolution(v, wv, before_v, lane, gate);
 #pragma unroll
-      for (int i = 0; i < 2 * WORDS; ++i) {
-        float& value = c[i / 4][i % 4];
-        value = gate[i] * (value + D1 * signal[i]) + (residual ? skip[i] : 0.0f);
-      }
-      if (residual) convolve(plain_signal, filter(1), lane, c);
-      BFloat16* out = y + in.row(h, b);
-      const int extent = in.extent(b);
-      const bool even = in.is_multiple_of(2, b);
+    for (int i = 0; i < 2 * WORDS; ++i) signal[i] = 64 * (i / 2) + 2 * lane + i % 2 < length ? signal[i] * gate[i] : 0.0f;
+    short_convolution(x2, w2, before2, lane, gate);
+    __syncwarp();
 #pragma unroll
-      for (int i = 0; i < WORDS; ++i) {
-        const int t = 64 * i + 2 * lane;
-        const float a = t < length ? c[i / 2][2 * (i % 2)] : 0.0f, d = t + 1 < length ? c[i / 2][2 * (i % 2) + 1] : 0.0f;
-        if (even) {
-          if (t < extent) *reinterpret_cast<uint32_t*>(out + t) = pack_bf16(a, d);
-        } else {
-          if (t < extent) out[t] = from_float<BFloat16>(a);
-          if (t + 1 < extent) out[t + 1] = from_float<BFloat16>(d);
-        }
+    for (int i = 0; i < WORDS; ++i) {
+      gated_signal[32 + 32 * i + lane] = pack_bf16(signal[2 * i], signal[2 * i + 1]);
+      plain_signal[32 + 32 * i + lane] = u[i];
+      skip[2 * i] = D2 * low_bf16(u[i]);
+      skip[2 * i + 1] = D2 * high_bf16(u[i]);
+    }
+    __syncwarp();
+    float c[TILES][4] = {};
+    convolve(gated_signal, filter(0), lane, c);
+#pragma unroll
+    for (int i = 0; i < 2 * WORDS; ++i) {
+      float& value = c[i / 4][i % 4];
+      value = gate[i] * (value + D1 * signal[i]) + (residual ? skip[i] : 0.0f);
+    }
+    if (residual) convolve(plain_signal, filter(1), lane, c);
+    BFloat16* out = y + row;
+#pragma unroll
+    for (int i = 0; i < WORDS; ++i) {
+      const int t = 64 * i + 2 * lane;
+      const float a = t < length ? c[i / 2][2 * (i % 2)] : 0.0f, d = t + 1 < length ? c[i / 2][2 * (i % 2) + 1] : 0.0f;
+      if (even) {
+        if (t < extent) *reinterpret_cast<uint32_t*>(out + t) = pack_bf16(a, d);
+      } else {
+        if (t < extent) out[t] = from_float<BFloat16>(a);
+        if (t + 1 < extent) out[t + 1] = from_float<BFloat16>(d);
       }
     }
   }
@@ -175,14 +167,12 @@ struct Toeplitz {
 
 }  // namespace
 
-// Grid: groups of 4 per_warp sequences, rows of y. taps, D: of mixer_taps. filter: which of the two the gated
-// convolution has.
-#define MIXER_TOEPLITZ(length, blocks)                                                                                                \
-  extern "C" __global__ void __launch_bounds__(128, blocks)                                                                           \
-      mixer_toeplitz_##length(MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* sequences, BFloat16* y,        \
-                              MIXER_SIZES, bool residual, int filter, int per_warp) {                                                 \
-    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), taps, D, y, residual, filter, \
-                                per_warp);                                                                                            \
+// Grid: groups of 4 sequences, rows of y. taps, D: of mixer_taps. filter: which of the two the gated convolution has.
+#define MIXER_TOEPLITZ(length, blocks)                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(128, blocks)                                                                            \
+      mixer_toeplitz_##length(MIXER_INPUTS(BFloat16), const BFloat16* taps, const float* D, const int* sequences, BFloat16* y,         \
+                              MIXER_SIZES, bool residual, int filter) {                                                                \
+    Toeplitz<length / 128>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), taps, D, y, residual, filter); \
   }
 
 // MIXER_LENGTH: compiles only this kernel; 0: only mixer_taps.
@@ -195,7 +185,7 @@ MIXER_TOEPLITZ(512, 2)
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
-// Both filters and the reversed ones as mixer_taps.cuh says, each one array. Grid: 2, channels.
+// Both filters and the reversed ones as mixer_toeplitz.cuh says, each one array. Grid: 2, channels.
 // k, k_rev, k2, k2_rev [L, H]; D, D2 [H]; length: of the kernel.
 extern "C" __global__ void mixer_taps(const float* k, const float* k_rev, const float* k2, const float* k2_rev, const float* D,
                                       const float* D2, uint32_t* packed, uint32_t* reversed, int H, int L, int length, bool bidirectional) {

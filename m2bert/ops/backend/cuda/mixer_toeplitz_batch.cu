@@ -8,10 +8,11 @@
 // Column g of tile j of part m' is position t(m', g / 2, 2 j + g % 2), so a word of the right matrix, for positions s and s + 1, has the
 // lag
 //   t - s = 32 (m' - m) + 8 (g / 2 - q) + 2 d + g % 2,  d = j - 2 h or j - 2 h - 1,
-// and the seven words that tiles and fragments need are neighbours in one copy of the taps.
+// and the seven words that tiles and fragments need are neighbours in one copy of the taps. The skip term takes x1 v as the product does,
+// rounded to bfloat16.
 #include "m2bert/ops/backend/cuda/async_copy.cuh"
 #include "m2bert/ops/backend/cuda/mixer_positions.cuh"
-#include "m2bert/ops/backend/cuda/mixer_taps.cuh"
+#include "m2bert/ops/backend/cuda/mixer_toeplitz.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -20,9 +21,9 @@ namespace {
 // Lengths up to LENGTH.
 template <int LENGTH>
 struct ToeplitzBatch {
-  static constexpr int SEQUENCES = 16, PARTS = LENGTH / 32, OWN = LENGTH == 128 ? 1 : 2;  // parts of a warp
-  static constexpr int WARPS = PARTS / OWN;
-  static constexpr int TAPS = tap_count(LENGTH), COPY = TAPS + 16;  // the distance of the copies keeps lanes apart in shared memory's banks
+  static constexpr ToeplitzBatchSizes SIZES{LENGTH};
+  static constexpr int SEQUENCES = SIZES.SEQUENCES, PARTS = SIZES.parts(), OWN = SIZES.parts_of_warp(), WARPS = SIZES.warps();
+  static constexpr int TAPS = tap_count(LENGTH), COPY = SIZES.copy();
 
   struct Part {
     uint4 lanes[2][32], unused[4];  // the next part in other banks
@@ -32,6 +33,7 @@ struct ToeplitzBatch {
     Part signals[2][PARTS];                 // gated and plain; as a lane's fragments: words 2 h of rows g and g + 8, then words 2 h + 1
     Part gates[2][PARTS];                   // x2 before its short convolution, of this group and the next one; rows g and g + 8
   };
+  static_assert(sizeof(Shared) == SIZES.shared_bytes());
 
   // A lane's words of rows g and g + 8.
   static __device__ __forceinline__ void store_fragments(Part& to, int lane, const uint32_t (*words)[4]) {
@@ -99,7 +101,8 @@ struct ToeplitzBatch {
       gated[i][half] = channel.load_signal<WIDE>(0, places[i][half], t);
       uint4* to = &gate[m].lanes[half][lane_of(i, chunk)];
       if (WIDE) {
-        copy_async(to, channel.in.x2 + (places[i][half].offset + t), t < places[i][half].length);
+        const bool exists = t < places[i][half].length;
+        copy_async(to, channel.in.x2 + (exists ? places[i][half].offset + t : 0), exists);
       } else {
         uint32_t x2[4];
         load_words<false>(channel.in.x2, places[i][half], t, x2);
@@ -156,8 +159,8 @@ struct ToeplitzBatch {
       Part* gate = shared.gates[group % 2];
       stage<WIDE>(channel, shared, gate, first, residual);
       __syncthreads();
+      float c[OWN][4][4] = {};
       if (own < parts) {
-        float c[OWN][4][4] = {};
         convolve(shared.signals[0], shared.taps[which], own, parts, c);
 #pragma unroll
         for (int i = 0; i < OWN; ++i) {
@@ -177,14 +180,14 @@ struct ToeplitzBatch {
           }
         }
         if (residual) convolve(shared.signals[1], shared.taps[1 ^ which], own, parts, c);
+      }
 #pragma unroll
-        for (int k = 0; k < 2 * OWN; ++k) {
-          const int i = k / 2, half = k % 2;
-          float out[8];
+      for (int k = 0; k < 2 * OWN; ++k) {
+        const int i = k / 2, half = k % 2;
+        float out[8];
 #pragma unroll
-          for (int j = 0; j < 8; ++j) out[j] = c[i][j / 2][2 * half + j % 2];
-          channel.store<WIDE>(channel.place(first + 8 * half + g), 32 * (own + i) + 8 * q, out, y);
-        }
+        for (int j = 0; j < 8; ++j) out[j] = c[i][j / 2][2 * half + j % 2];
+        channel.store<WIDE>(channel.place(first + 8 * half + g), 32 * (own + i) + 8 * q, out, y);
       }
     }
   }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -45,10 +46,15 @@ struct Barrier {
 };
 
 struct Block {
+  struct Copy {
+    void* shared;
+    const void* global;  // null: zeros
+  };
   struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack;
     bool done = false;
+    std::deque<std::vector<Copy>> copies{1};  // asynchronous ones, in groups; the last one is not committed
   };
   struct Warp {
     Barrier barrier;
@@ -125,6 +131,7 @@ inline void launch(Index grid, unsigned threads, size_t shared_bytes, std::funct
       b.barrier = {};
       for (auto& f : b.fibers) {
         f.done = false;
+        f.copies.assign(1, {});
         getcontext(&f.context);
         f.context.uc_stack = {f.stack.get(), 0, 1 << 16};
         f.context.uc_link = nullptr;
@@ -235,6 +242,19 @@ inline uint32_t warp_max(uint32_t x) {
     for (int i = 0; i < 32; ++i) *lanes[i] = most;
   });
   return value;
+}
+
+// async_copy.cuh. A copy is made when it is waited for, as late as on a GPU.
+inline void copy_async(void* shared, const void* global, bool exists = true) {
+  ::emulation::block().fibers[::emulation::block().current].copies.back().push_back({shared, exists ? global : nullptr});
+}
+inline void commit_copies() { ::emulation::block().fibers[::emulation::block().current].copies.emplace_back(); }
+template <int N>
+void wait_for_copies() {
+  auto& groups = ::emulation::block().fibers[::emulation::block().current].copies;
+  for (; groups.size() > N + 1; groups.pop_front()) {
+    for (const auto& copy : groups.front()) copy.global ? std::memcpy(copy.shared, copy.global, 16) : std::memset(copy.shared, 0, 16);
+  }
 }
 
 struct Mma {
