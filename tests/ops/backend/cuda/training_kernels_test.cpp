@@ -34,80 +34,97 @@ unsigned parts_of_all(const int (&n)[32]) {
   return unsigned(parts);
 }
 
-// 32 arrays, of which some are empty.
+// 32 arrays, of which some are empty. In array a, pointer a % 8 is not aligned to 16 bytes, of value, gradient, m, v and the new values.
+struct AdamWArrays {
+  static constexpr int POINTERS = 7;
+  int n[32] = {300, 7, 1, 0, 256, ARRAY_PART + 257, 0, 3, 2 * ARRAY_PART, 5};
+  std::vector<float> arrays[POINTERS][32];
+  float keep[32], rate[32];
+
+  AdamWArrays() {
+    for (int a = 16; a < 24; ++a) n[a] = 37;
+    n[31] = 9;
+    for (int a = 0; a < 32; ++a) {
+      for (int k = 0; k < POINTERS; ++k) {
+        auto& x = arrays[k][a];
+        x = floats(size_t(n[a]) + 2, k == 1 ? 3 : 1, unsigned(10 * a + k));
+        for (float& value : x) value = k == 3 ? value * value : k > 3 ? 777 : value;
+      }
+      keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a % 8 + 1);
+    }
+  }
+  float* at(int k, int a) { return arrays[k][a].data() + (a % 8 == k); }
+};
+#define INPUTS(i) x.at(0, i), x.at(1, i), x.at(2, i), x.at(3, i)
+#define OUTPUTS(i) x.at(4, i), x.at(5, i), x.at(6, i)
+#define NUMBERS(i) x.n[i], x.keep[i], x.rate[i]
+
 TEST(CudaAdamW, EqualsItsDefinition) {
   const float scale = 0.5;
   const double limit = 1.2, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, root = 1.7;
-  int n[32] = {300, 7, 1, 0, 256, ARRAY_PART + 257, 0, 3, 2 * ARRAY_PART, 5};
-  n[31] = 9;
-  std::vector<float> value[32], gradient[32], m[32], v[32], new_value[32], new_m[32], new_v[32];
-  float keep[32], rate[32];
-  for (int a = 0; a < 32; ++a) {
-    const auto size = size_t(std::max(n[a], 1)), seed = size_t(10 * a);
-    value[a] = floats(size, 1, unsigned(seed)), gradient[a] = floats(size, 3, unsigned(seed + 1)),
-    m[a] = floats(size, 1, unsigned(seed + 2));
-    for (const float x : floats(size, 1, unsigned(seed + 3))) v[a].push_back(x * x);
-    for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size, 777);
-    keep[a] = 1 - 0.01f * float(a), rate[a] = 0.1f * float(a % 8 + 1);
-  }
-#define INPUTS(i) value[i].data(), gradient[i].data(), m[i].data(), v[i].data()
-#define OUTPUTS(i) new_value[i].data(), new_m[i].data(), new_v[i].data()
-#define NUMBERS(i) n[i], keep[i], rate[i]
-  emulation::launch({parts_of_all(n), 1, 1}, PART_THREADS, 0,
-                    [&] { adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), limit, beta1, beta2, eps, root, EACH_OF_32(NUMBERS)); });
-  for (int a = 0; a < 32; ++a) {
-    for (int i = 0; i < n[a]; ++i) {
-      const double g = std::clamp(double(scale) * gradient[a][i], -limit, limit), first = beta1 * m[a][i] + (1 - beta1) * g;
-      const double second = beta2 * v[a][i] + (1 - beta2) * g * g;
-      EXPECT_NEAR(new_m[a][i], first, 1e-6);
-      EXPECT_NEAR(new_v[a][i], second, 1e-6 * (1 + second));
-      const double want = keep[a] * value[a][i] - rate[a] * first / (std::sqrt(second) * root + eps);
-      EXPECT_NEAR(new_value[a][i], want, 1e-5 * (1 + std::abs(want)));
+  for (const bool in_place : {false, true}) {
+    AdamWArrays x, before;
+    float none = 777;
+    emulation::launch({parts_of_all(x.n), 1, 1}, PART_THREADS, 0, [&] {
+      if (in_place) {
+        adamw_in_place(EACH_OF_32(INPUTS), &scale, &none, limit, beta1, beta2, eps, root, EACH_OF_32(NUMBERS));
+      } else {
+        adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), limit, beta1, beta2, eps, root, EACH_OF_32(NUMBERS));
+      }
+    });
+    const int value = in_place ? 0 : 4, m = in_place ? 2 : 5, v = in_place ? 3 : 6;
+    for (int a = 0; a < 32; ++a) {
+      for (int i = 0; i < x.n[a]; ++i) {
+        auto old = [&](int k) { return double(before.at(k, a)[i]); };
+        const double g = std::clamp(scale * old(1), -limit, limit), first = beta1 * old(2) + (1 - beta1) * g;
+        const double second = beta2 * old(3) + (1 - beta2) * g * g;
+        ASSERT_NEAR(x.at(m, a)[i], first, 1e-6) << a;
+        ASSERT_NEAR(x.at(v, a)[i], second, 1e-6 * (1 + second)) << a;
+        const double want = x.keep[a] * old(0) - x.rate[a] * first / (std::sqrt(second) * root + eps);
+        ASSERT_NEAR(x.at(value, a)[i], want, 1e-5 * (1 + std::abs(want))) << a;
+      }
+      for (const int k : {value, m, v}) EXPECT_EQ(x.at(k, a)[x.n[a]], before.at(k, a)[x.n[a]]) << a;  // behind the array
     }
-    if (n[a] == 0) {
-      EXPECT_EQ(new_value[a][0], 777);
-    }
+    EXPECT_EQ(none, 777);
   }
 }
 
 // Into new arrays the old values are copied; in place nothing is written.
 TEST(CudaAdamW, KeepsEverythingIfTheScaleIsNaN) {
   const float scale = NAN;
-  std::vector<float> value[32], gradient[32], m[32], v[32], new_value[32], new_m[32], new_v[32];
-  const int n[32] = {300, 1, 0, 257, 5, 0, 0, 0};
-  float keep[32] = {}, rate[32];
-  std::fill_n(rate, 32, 1.0f);
-  for (int a = 0; a < 32; ++a) {
-    for (auto* x : {&value[a], &gradient[a], &m[a], &v[a]}) *x = floats(size_t(n[a]) + 1, 1, unsigned(a));
-    for (auto* out : {&new_value[a], &new_m[a], &new_v[a]}) out->assign(size_t(n[a]) + 1, 777);
-  }
-  emulation::launch({parts_of_all(n), 1, 1}, PART_THREADS, 0,
+  AdamWArrays x;
+  const AdamWArrays before;
+  emulation::launch({parts_of_all(x.n), 1, 1}, PART_THREADS, 0,
                     [&] { adamw(EACH_OF_32(INPUTS), &scale, EACH_OF_32(OUTPUTS), 1, 0.9f, 0.9f, 0, 1, EACH_OF_32(NUMBERS)); });
   for (int a = 0; a < 32; ++a) {
-    for (const auto& [now, before] : {std::pair(&new_value[a], &value[a]), {&new_m[a], &m[a]}, {&new_v[a], &v[a]}}) {
-      EXPECT_TRUE(std::equal(now->begin(), now->end() - 1, before->begin()));
-      EXPECT_EQ(now->back(), 777);
+    for (const auto& [now, old] : {std::pair(4, 0), {5, 2}, {6, 3}}) {
+      EXPECT_TRUE(std::equal(x.at(now, a), x.at(now, a) + x.n[a], x.at(old, a))) << a;
+      EXPECT_EQ(x.at(now, a)[x.n[a]], 777);
     }
   }
   float none = 777;
-  const auto before = value[0];
-  emulation::launch({parts_of_all(n), 1, 1}, PART_THREADS, 0,
+  emulation::launch({parts_of_all(x.n), 1, 1}, PART_THREADS, 0,
                     [&] { adamw_in_place(EACH_OF_32(INPUTS), &scale, &none, 1, 0.9f, 0.9f, 0, 1, EACH_OF_32(NUMBERS)); });
-  EXPECT_EQ(value[0], before);
+  for (int k = 0; k < 4; ++k) {
+    for (int a = 0; a < 32; ++a) EXPECT_EQ(x.arrays[k][a], before.arrays[k][a]) << k << " " << a;
+  }
 }
 
 TEST(CudaSumOfSquares, EqualsItsDefinition) {
   std::vector<std::vector<float>> x;
   int n[32];
   for (int i = 0; i < 32; ++i)
-    n[i] = i == 5 ? 0 : i == 9 ? 2 * ARRAY_PART + 3 : 1 + 83 * i, x.push_back(floats(size_t(n[i] + 1), 1, unsigned(i)));
+    n[i] = i == 5 ? 0 : i == 9 ? 2 * ARRAY_PART + 3 : 1 + 83 * i, x.push_back(floats(size_t(n[i] + 2), 1, unsigned(i)));
   std::vector<float> sums(parts_of_all(n), -1);
 #define POINTER(i) x[i].data()
 #define SIZE(i) n[i]
-  emulation::launch({parts_of_all(n), 1, 1}, PART_THREADS, 32, [&] { sum_of_squares(EACH_OF_32(POINTER), sums.data(), EACH_OF_32(SIZE)); });
+#define MAYBE_UNALIGNED(i) x[i].data() + i % 2
+  emulation::launch({parts_of_all(n), 1, 1}, PART_THREADS, 32,
+                    [&] { sum_of_squares(EACH_OF_32(MAYBE_UNALIGNED), sums.data(), EACH_OF_32(SIZE)); });
   auto part = sums.begin();
   for (size_t i = 0; i < 32; ++i) {
-    const double want = std::inner_product(x[i].begin(), x[i].begin() + n[i], x[i].begin(), 0.0);
+    const float* values = MAYBE_UNALIGNED(i);
+    const double want = std::inner_product(values, values + n[i], values, 0.0);
     double found = 0;
     for (int k = 0; k < parts_of(n[i]); ++k) found += *part++;
     EXPECT_NEAR(found, want, 1e-5 * want) << i;

@@ -156,13 +156,16 @@ TEST(CudaCastArrays, BothWays) {
   for (int i = 0; i < 16; ++i) {
     n[i] = i == 3 ? 0 : i == 5 ? 2 * ARRAY_PART + 1 : 1 + 70 * i;
     parts += parts_of(n[i]);
-    from.emplace_back(size_t(n[i] + 1), true, unsigned(i)), to.emplace_back(size_t(n[i] + 1), false, 100u);
+    from.emplace_back(size_t(n[i] + 2), true, unsigned(i)), to.emplace_back(size_t(n[i] + 2), false, 100u);
   }
   auto back = from;
   for (auto& a : back) std::ranges::fill(a.floats, 777.0f);
-#define FROM(i) from[i].data()
-#define TO(i) to[i].data()
-#define BACK(i) back[i].data()
+  // Some begin with the second value, which is not aligned.
+  auto wide_begin = [](size_t a) { return a % 2; };
+  auto narrow_begin = [](size_t a) { return size_t(a % 4 == 2); };
+#define FROM(i) static_cast<float*>(from[i].data()) + wide_begin(i)
+#define TO(i) static_cast<BFloat16*>(to[i].data()) + narrow_begin(i)
+#define BACK(i) static_cast<float*>(back[i].data()) + wide_begin(i)
 #define SIZE(i) n[i]
   emulation::launch({unsigned(parts), 1, 1}, PART_THREADS, 0,
                     [&] { cast_arrays(EACH_OF_16(FROM), EACH_OF_16(TO), false, EACH_OF_16(SIZE)); });
@@ -170,10 +173,11 @@ TEST(CudaCastArrays, BothWays) {
                     [&] { cast_arrays(EACH_OF_16(TO), EACH_OF_16(BACK), true, EACH_OF_16(SIZE)); });
   for (size_t a = 0; a < 16; ++a) {
     for (size_t i = 0; i < size_t(n[a]); ++i) {
-      EXPECT_EQ(to[a][i], to_float(from_float<BFloat16>(from[a][i])));
-      EXPECT_EQ(back[a][i], to[a][i]);
+      const float narrow = to[a][narrow_begin(a) + i];
+      EXPECT_EQ(narrow, to_float(from_float<BFloat16>(from[a][wide_begin(a) + i])));
+      EXPECT_EQ(back[a][wide_begin(a) + i], narrow);
     }
-    EXPECT_EQ(back[a][size_t(n[a])], 777);
+    EXPECT_EQ(back[a][wide_begin(a) + size_t(n[a])], 777);
   }
 }
 
