@@ -18,6 +18,7 @@ import argparse
 import concurrent.futures
 import contextlib
 import datetime
+import functools
 import json
 import os
 import statistics
@@ -193,6 +194,7 @@ def measure_text(programs, options, keep):
 
 # ---- the mixer ----
 
+@functools.lru_cache(maxsize=3)  # those of a length: drawing them takes longer than what is timed
 def mixer_inputs(name, length, tokens):
     import torch
 
@@ -245,9 +247,12 @@ def case_of(folder, name, length, backward):
     source = "linear" if width else source
     inputs, wanted = mixer_inputs(source, length, TOKENS)
     if width:
-        inputs |= {"weight": inputs["weight"][:width].contiguous(), "bias": inputs["bias"][:width].contiguous()}
+        inputs = {**inputs, "weight": inputs["weight"][:width].contiguous(), "bias": inputs["bias"][:width].contiguous()}
     shape = (*inputs["x"].shape[:-1], width) if width else inputs["u"].shape
-    return source if width else name, write_tensors(folder, f"{name}_{backward}", inputs), wanted if backward else "", shape
+    file = folder / f"{source}{width or ''}.safetensors"
+    if not file.exists():
+        write_tensors(folder, file.stem, inputs)
+    return source if width else name, file, wanted if backward else "", shape
 
 
 def time_operation(side, folder, case, backward):
