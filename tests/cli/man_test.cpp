@@ -73,7 +73,8 @@ TEST(Man, APageHasArgumentsOptionsChoicesAndExamples) {
         "\n.SH SEE ALSO\n\\fBm2bert\\fR(1),\n\\fBm2bert\\-data\\fR(1)\n"})
     EXPECT_TRUE(has(build, part)) << part;
   // Each choice on a line of its own, and a line that ends within a sentence continues.
-  EXPECT_TRUE(has(run({"man", "embed"}).out, "\n.br\nlongest: the longest text of the batch. With M2-BERT a text's vector then\ndepends on"));
+  EXPECT_TRUE(
+      has(run({"man", "embed"}).out, "\n.br\nlongest: the longest text of the batch. With M2-BERT a text's vector then\ndepends on"));
   EXPECT_TRUE(has(run({"man", "completion"}).out, "\n\\fIshell\\fR: \\fBbash\\fR|\\fBzsh\\fR|\\fBfish\\fR\n"));
   EXPECT_TRUE(has(run({"man", "serve"}).out, "Environment: M2BERT_PORT.\n"));
   EXPECT_FALSE(has(run({"man", "finetune", "glue"}).out, "\\-\\-job\\fR"));  // not in the help either

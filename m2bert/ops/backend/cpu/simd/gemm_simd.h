@@ -4,8 +4,8 @@
 
 namespace m2bert::ops::cpu {
 
-// Whether this GEMM is used on this CPU: on x86 without AVX-512, and on AMD's with it. Without AVX-512 oneDNN's rounds some rows differently if
-// their number is different; on AMD's with AVX-512 it is slower.
+// Whether this GEMM is used on this CPU: on x86 without AVX-512, and on AMD's with it. Without AVX-512 oneDNN's rounds some rows
+// differently if their number is different; on AMD's with AVX-512 it is slower.
 bool has_row_gemm();
 
 // The outputs of a weight must be a multiple of this number.
