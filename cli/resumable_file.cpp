@@ -15,6 +15,7 @@
 #include "m2bert/error.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/path.h"
+#include "m2bert/io/temporaries.h"
 
 namespace m2bert::cli {
 namespace {
@@ -132,6 +133,7 @@ void ResumableFile::lock() {
   lock_ = ::open(part_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   require(lock_ >= 0, "cannot write ", out_.string(), ": cannot make ", part_.filename().string(), " beside it: ", std::strerror(errno));
   require(::flock(lock_, LOCK_EX | LOCK_NB) == 0, part_.string(), " is being written by another run of m2bert");
+  io::remove_abandoned(state_);
 }
 
 void ResumableFile::remove_parts() const {

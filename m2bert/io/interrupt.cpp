@@ -20,6 +20,7 @@ namespace m2bert::io {
 namespace {
 
 constexpr size_t kSlots = 64, kPath = 1024;
+constexpr const char* kEnding = ".part-";
 
 // Fixed memory: a signal handler may neither allocate nor lock.
 struct Slot {
@@ -67,8 +68,21 @@ void remember_temporary(const std::string& file) {
 
 std::string temporary_ending() {
   char text[32];
-  std::snprintf(text, sizeof text, ".part-%08x", unsigned(std::random_device()()));
+  std::snprintf(text, sizeof text, "%s%08x", kEnding, unsigned(std::random_device()()));
   return text;
+}
+
+void remove_abandoned(const std::filesystem::path& file) noexcept {
+  const std::string beginning = file.filename().string() + kEnding;
+  std::error_code error;
+  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
+  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    const bool is_temporary = name.starts_with(beginning) && name.size() == beginning.size() + 8 &&
+                              name.find_first_not_of("0123456789abcdef", beginning.size()) == std::string::npos;
+    std::error_code ignored;
+    if (is_temporary) std::filesystem::remove(entry->path(), ignored);
+  }
 }
 
 void forget_temporary(const std::string& file) {

@@ -116,6 +116,19 @@ TEST_F(Resume, KilledRunsOfOtherVectorsAreByteIdentical) {
   }
 }
 
+// SIGKILL while the state is written leaves a temporary file.
+TEST_F(Resume, TemporariesOfKilledRunsAreRemoved) {
+  stop_in_the_middle("out.npy");
+  scratch_.put("out.npy.part.state.part-00c0ffee", "{");
+  for (const char* other : {"out.npy.part.state.part-other", "out.npy.part.state.part-00c0ffee0", "in.txt.part-00c0ffee"})
+    scratch_.put(other, "");
+  EXPECT_EQ(run(command("out.npy", {"--resume"})).code, 0);
+  EXPECT_FALSE(there("out.npy.part.state.part-00c0ffee"));
+  for (const char* other : {"out.npy.part.state.part-other", "out.npy.part.state.part-00c0ffee0", "in.txt.part-00c0ffee"}) {
+    EXPECT_TRUE(there(other)) << other;
+  }
+}
+
 TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
   const std::string out = "a.npy";
   stop_in_the_middle(out, SIGINT);
