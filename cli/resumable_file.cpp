@@ -75,7 +75,7 @@ Done done_of(const io::Tree& state) {
 
 fs::path state_file(const fs::path& out) { return with_ending(io::writable_path(out), ".part.state"); }
 
-ResumableFile::ResumableFile(fs::path out, io::Tree settings, const ResumableOptions& options)
+ResumableFile::ResumableFile(const fs::path& out, io::Tree settings, const ResumableOptions& options)
     : name_(out.string()),
       out_(io::writable_path(out)),
       part_(with_ending(out_, ".part")),

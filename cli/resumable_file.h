@@ -50,7 +50,7 @@ class ResumableFile {
   // settings: everything that the content depends on. With both options, a run with the same settings is resumed and another one replaced.
   // Error: OUT or an unfinished run exists and neither option is set; OUT or the unfinished run had other settings (names them); another
   // process writes it; the folder is not writable.
-  ResumableFile(std::filesystem::path out, io::Tree settings, const ResumableOptions& options);
+  ResumableFile(const std::filesystem::path& out, io::Tree settings, const ResumableOptions& options);
   // Removes OUT.part and the state if no text was done.
   ~ResumableFile();
   ResumableFile(const ResumableFile&) = delete;
