@@ -13,6 +13,7 @@
 #include "m2bert/io/inner_path.h"
 #include "m2bert/io/json.h"
 #include "m2bert/io/path.h"
+#include "m2bert/io/temporaries.h"
 
 namespace m2bert::data {
 namespace {
@@ -42,15 +43,6 @@ std::string shown(const io::Tree* value) {
   if (!value || value->is_null()) return "not set";
   if (value->is_map()) return "set";
   return value->is_list() ? io::to_json(*value) : value->shown();
-}
-
-// Removes the temporary files of io::AtomicFile that a killed run left.
-void remove_temporaries_in(const fs::path& folder) {
-  std::error_code none;
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder, none))
-    if (entry.path().filename().string().find(".part-") != std::string::npos) found.push_back(entry.path());
-  for (const fs::path& file : found) fs::remove(file, none);
 }
 
 // Describes the differences of two settings.
@@ -198,7 +190,7 @@ void StagingFolder::resume(const io::Tree& state) {
   options_.overwrite = options_.overwrite || state.at("overwrite").boolean();
   outdated_ = state.get("outdated", std::vector<std::string>{});
   saved_ = state.at("run");
-  for (const std::string& name : names_) remove_temporaries_in(staged(name));
+  for (const std::string& name : names_) io::remove_abandoned_in(staged(name));
   if (!state.at("finished").boolean()) return;
   publish();
   complete_ = true;

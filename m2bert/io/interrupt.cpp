@@ -11,6 +11,7 @@
 #include <mutex>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "m2bert/error.h"
 #include "m2bert/io/host_interrupt.h"
@@ -18,6 +19,8 @@
 
 namespace m2bert::io {
 namespace {
+
+namespace fs = std::filesystem;
 
 constexpr size_t kSlots = 64, kPath = 1024;
 constexpr const char* kEnding = ".part-";
@@ -53,6 +56,17 @@ void handle(int signal) {
   _exit(128 + signal);
 }
 
+// Those in the folder whose name is chosen, as far as that is possible.
+template <typename Chosen>
+void remove_files(const fs::path& folder, Chosen chosen) {
+  std::error_code none;
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    if (chosen(entry.path().filename().string())) found.push_back(entry.path());
+  }
+  for (const auto& file : found) fs::remove(file, none);
+}
+
 }  // namespace
 
 void remember_temporary(const std::string& file) {
@@ -72,17 +86,16 @@ std::string temporary_ending() {
   return text;
 }
 
-void remove_abandoned(const std::filesystem::path& file) noexcept {
+void remove_abandoned(const fs::path& file) {
   const std::string beginning = file.filename().string() + kEnding;
-  std::error_code error;
-  const auto folder = file.has_parent_path() ? file.parent_path() : std::filesystem::path(".");
-  for (std::filesystem::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    const bool is_temporary = name.starts_with(beginning) && name.size() == beginning.size() + 8 &&
-                              name.find_first_not_of("0123456789abcdef", beginning.size()) == std::string::npos;
-    std::error_code ignored;
-    if (is_temporary) std::filesystem::remove(entry->path(), ignored);
-  }
+  remove_files(file.has_parent_path() ? file.parent_path() : ".", [&](const std::string& name) {
+    return name.starts_with(beginning) && name.size() == beginning.size() + 8 &&
+           name.find_first_not_of("0123456789abcdef", beginning.size()) == std::string::npos;
+  });
+}
+
+void remove_abandoned_in(const fs::path& folder) {
+  remove_files(folder, [](const std::string& name) { return name.find(kEnding) != std::string::npos; });
 }
 
 void forget_temporary(const std::string& file) {

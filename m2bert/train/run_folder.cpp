@@ -10,6 +10,7 @@
 #include "m2bert/io/json.h"
 #include "m2bert/io/log.h"
 #include "m2bert/io/path.h"
+#include "m2bert/io/temporaries.h"
 
 namespace m2bert::train {
 
@@ -24,16 +25,6 @@ std::string name_of(const optim::Timestamp& time) {
   return "ep" + std::to_string(time.epoch) + "-ba" + std::to_string(time.batch) + kEnding;
 }
 
-// Temporary files that a killed run left behind.
-void remove_parts(const fs::path& folder) {
-  std::error_code none;
-  std::vector<fs::path> parts;
-  for (const auto& entry : fs::directory_iterator(folder, none)) {
-    if (entry.path().filename().string().find(".part-") != std::string::npos) parts.push_back(entry.path());
-  }
-  for (const auto& part : parts) fs::remove(part, none);
-}
-
 }  // namespace
 
 RunFolder::RunFolder(fs::path folder, int keep) : folder_(io::follow_links(std::move(folder))), keep_(keep) {
@@ -42,7 +33,7 @@ RunFolder::RunFolder(fs::path folder, int keep) : folder_(io::follow_links(std::
   require(!error, "cannot make ", folder_.string(), ": ", error.message());
   lock_ =
       std::make_unique<io::FileLock>(folder_ / ".lock", [this] { fail(folder_.string(), ": another run is writing into this folder"); });
-  remove_parts(folder_);
+  io::remove_abandoned_in(folder_);
 }
 
 std::vector<fs::path> RunFolder::checkpoints() const { return checkpoint::run_checkpoints(folder_); }
