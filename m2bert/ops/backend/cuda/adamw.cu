@@ -61,7 +61,7 @@ __device__ __forceinline__ void update(const Parameter& p, const ArrayPart& part
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(PART_THREADS)
     adamw(EACH_OF_32(ADAMW_INPUTS), const float* scale, EACH_OF_32(ADAMW_OUTPUTS), float limit, float beta1, float beta2, float eps,
           float root, EACH_OF_32(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
@@ -73,7 +73,7 @@ extern "C" __global__ void __launch_bounds__(256)
 #undef ADAMW_PARAMETER
 #define ADAMW_INPUTS(i) float *value##i, const float *gradient##i, float *m##i, float *v##i
 #define ADAMW_PARAMETER(i) {value##i, gradient##i, m##i, v##i, value##i, m##i, v##i, n##i, keep##i, rate##i}
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(PART_THREADS)
     adamw_in_place(EACH_OF_32(ADAMW_INPUTS), const float* scale, float*, float limit, float beta1, float beta2, float eps, float root,
                    EACH_OF_32(ADAMW_SCALARS)) {
   ADAMW_PICK_PARAMETER;
@@ -86,7 +86,8 @@ extern "C" __global__ void __launch_bounds__(256)
   if (part.is_behind()) part.skip(n##i), x = x##i
 
 // sums [gridDim.x]: of squares of a part.
-extern "C" __global__ void __launch_bounds__(256) sum_of_squares(EACH_OF_32(SQUARES_INPUT), float* sums, EACH_OF_32(SQUARES_SIZE)) {
+extern "C" __global__ void __launch_bounds__(PART_THREADS)
+    sum_of_squares(EACH_OF_32(SQUARES_INPUT), float* sums, EACH_OF_32(SQUARES_SIZE)) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps]
   const float* x = x0;
@@ -113,7 +114,7 @@ extern "C" __global__ void __launch_bounds__(256) sum_of_squares(EACH_OF_32(SQUA
   if (part.is_behind()) begin += part.n, part.skip(n##i), x = x##i
 
 // y: the arrays one after another.
-extern "C" __global__ void __launch_bounds__(256) flatten_arrays(EACH_OF_32(SQUARES_INPUT), float* y, EACH_OF_32(SQUARES_SIZE)) {
+extern "C" __global__ void __launch_bounds__(PART_THREADS) flatten_arrays(EACH_OF_32(SQUARES_INPUT), float* y, EACH_OF_32(SQUARES_SIZE)) {
   const float* x = x0;
   int begin = 0;
   ArrayPart part{int(blockIdx.x), n0};

@@ -26,7 +26,7 @@ __device__ __forceinline__ void cast(const void* from, void* to, const ArrayPart
 }  // namespace
 
 // float32 to bfloat16, or back (widen), of up to 16 arrays, of which those that are not there have size 0. Grid: parts of all arrays.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(PART_THREADS)
     cast_arrays(EACH_OF_16(CAST_INPUT), EACH_OF_16(CAST_OUTPUT), bool widen, EACH_OF_16(CAST_SIZE)) {
   const void* x = x0;
   void* y = y0;

@@ -206,8 +206,8 @@ struct RegisterNorm {
       const uint32_t a[4] = {x[k].x, x[k].y, x[k].z, x[k].w}, r[4] = {residual[k].x, residual[k].y, residual[k].z, residual[k].w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        v[k][2 * i] = __uint_as_float(a[i] << 16) + __uint_as_float(r[i] << 16) + b;
-        v[k][2 * i + 1] = __uint_as_float(a[i] & 0xffff0000u) + __uint_as_float(r[i] & 0xffff0000u) + b;
+        v[k][2 * i] = low_bf16(a[i]) + low_bf16(r[i]) + b;
+        v[k][2 * i + 1] = high_bf16(a[i]) + high_bf16(r[i]) + b;
       }
 #pragma unroll
       for (int i = 0; i < CHUNK; ++i) mean[0][i] += v[k][i];

@@ -257,8 +257,7 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
   }
-  const std::string fatbin = launch.kernel;
-  launch.fatbin = fatbin;
+  launch.fatbin = launch.kernel;
   return run(launch, inputs, {rows, columns}, u.dtype(), scalars, s);
 }
 

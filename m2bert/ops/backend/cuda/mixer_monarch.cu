@@ -102,6 +102,7 @@ template <int PARTS>
 struct Monarch {
   static constexpr MonarchSizes SIZES{PARTS};
   static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
+  static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;    // sweeps whose inputs are loaded together
   static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
 
   char* exchange;  // planes of the real and of the imaginary parts, [PARTS][ROW] float16
@@ -131,7 +132,6 @@ struct Monarch {
   // real (b = 0) or imaginary part; values(b, t, loaded, x): x[0 ... 7].
   template <typename Load, typename Values>
   __device__ __forceinline__ int stage(bool wide, Load load, Values values) const {
-    constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;
     uint32_t words[SWEEPS][2][4];
     int own[SWEEPS];
     float largest = 0;
@@ -499,7 +499,6 @@ struct Monarch {
           if constexpr (KEPT_IN_OUTPUT) store_kept(channel, m.position(k), y, words);
         }
       } else {
-        constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;
 #pragma unroll
         for (int first = 0; first < SWEEPS; first += AT_ONCE) {
           Positions gates[AT_ONCE][2];

@@ -4,9 +4,8 @@
 // Output 8 g + n of a tile of 128 is row g, column n of a matrix product over c: row g of the left matrix is the signal from position 8 g
 // on (the rows overlap, so ldmatrix reads them from one copy at a pitch of 8), and element (c, n) of the right matrix is tap n - c. A warp
 // does one channel of one sequence.
-#include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
+#include "m2bert/ops/backend/cuda/mixer_positions.cuh"
 #include "m2bert/ops/backend/cuda/mixer_toeplitz.cuh"
-#include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -28,7 +27,7 @@ struct Toeplitz {
 
   // A row of bfloat16 from `row` on, as words; zeros from `length` on, if the row is not even one position later. In an even row nothing
   // here waits for what is loaded.
-  static __device__ __forceinline__ void fetch(const uint16_t* row, int lane, int length, bool even, uint32_t* words) {
+  static __device__ __forceinline__ void fetch(const BFloat16* row, int lane, int length, bool even, uint32_t* words) {
 #pragma unroll
     for (int i = 0; i < WORDS; ++i) {
       const int t = 64 * i + 2 * lane;
@@ -36,8 +35,7 @@ struct Toeplitz {
       if (even) {
         if (t < length) words[i] = *reinterpret_cast<const uint32_t*>(row + t);
       } else {
-        if (t < length) words[i] = row[t];
-        if (t + 1 < length) words[i] |= uint32_t(row[t + 1]) << 16;
+        words[i] = load_pair(row, t, length);
       }
     }
   }
@@ -109,7 +107,6 @@ struct Toeplitz {
     auto before = [&](int c) { return pack_bf16(in.short_filter[SHORT_FILTER * c + 4], in.short_filter[SHORT_FILTER * c + 4]); };
     const uint32_t before1 = before(c1), before2 = before(c2), before_v = before(cv);
     const float D1 = D[2 * h + which], D2 = D[2 * h + (1 ^ which)];
-    auto values = [](const BFloat16* x) { return reinterpret_cast<const uint16_t*>(x); };
 
     const int b = blockIdx.x * WARPS + warp;
     if (b >= in.B) return;
@@ -117,10 +114,10 @@ struct Toeplitz {
     const bool even = in.is_multiple_of(2, b);
     const size_t row = in.row(h, b);
     uint32_t x1[WORDS], x2[WORDS], v[WORDS], u[WORDS];
-    fetch(values(in.x1) + row, lane, length, even, x1);
-    fetch(values(in.x2) + row, lane, length, even, x2);
-    fetch(values(in.v) + row, lane, length, even, v);
-    fetch(values(in.u) + row, lane, length, even, u);
+    fetch(in.x1 + row, lane, length, even, x1);
+    fetch(in.x2 + row, lane, length, even, x2);
+    fetch(in.v + row, lane, length, even, v);
+    fetch(in.u + row, lane, length, even, u);
     if (length % 2) {
 #pragma unroll
       for (int i = 0; i < WORDS; ++i) {

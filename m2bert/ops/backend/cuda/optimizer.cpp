@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <climits>
 #include <cmath>
+#include <iterator>
 #include <optional>
 
 #include "m2bert/ops/backend/cuda/array_parts.h"
@@ -14,15 +15,20 @@ namespace {
 
 constexpr size_t ARRAYS = 32;  // of a launch (adamw.cu)
 
-// Indices of arrays that are not empty.
-template <typename Size>
-std::vector<size_t> nonempty(size_t count, Size size) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < count; ++i) {
-    if (size(i) > 0) order.push_back(i);
+// What a launch takes of arrays: these, and the first one with size 0 in place of each that is not there.
+struct ArrayList {
+  std::vector<mx::array> inputs;
+  cuda::Scalars sizes;
+  int parts = 0;
+
+  ArrayList(const std::vector<mx::array>& arrays, size_t first) {
+    for (size_t i = first; i < first + ARRAYS; ++i) {
+      inputs.push_back(arrays[i < arrays.size() ? i : first]);
+      const int n = i < arrays.size() ? int(inputs.back().size()) : 0;
+      parts += cuda::parts_of(n), sizes.push_back(n);
+    }
   }
-  return order;
-}
+};
 
 // Whether a kernel may write the new values over the old ones.
 bool is_own(const mx::array& a) { return a.is_donatable() && a.flags().row_contiguous; }
@@ -37,7 +43,10 @@ void wait_with(const mx::array& made, const mx::array& a) {
 void update(const std::vector<AdamWParameter>& parameters, const AdamWOptions& o, bool in_place, mx::Stream s) {
   const float root = float(1 / std::sqrt(bias_correction(o.beta2, o.step)));
   const auto scale = o.scale_array.value_or(mx::array(float(o.gradient_scale)));
-  const auto order = nonempty(parameters.size(), [&](size_t i) { return parameters[i].value->size(); });
+  std::vector<size_t> order;  // of those that are not empty
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    if (parameters[i].value->size() > 0) order.push_back(i);
+  }
   std::vector<mx::array> made;
   for (size_t first = 0; first < order.size(); first += ARRAYS) {
     std::vector<mx::array> inputs;
@@ -95,19 +104,13 @@ bool CudaBackend::adamw_update(const std::vector<AdamWParameter>& parameters, co
 }
 
 Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays, mx::Stream s) const {
-  const auto order = nonempty(arrays.size(), [&](size_t i) { return arrays[i].size(); });
-  std::vector<mx::array> sums;
-  for (size_t first = 0; first < order.size(); first += ARRAYS) {
-    std::vector<mx::array> inputs;
-    cuda::Scalars sizes;
-    int parts = 0;
-    for (size_t i = first; i < first + ARRAYS; ++i) {
-      inputs.push_back(arrays[order[i < order.size() ? i : first]]);
-      const int n = i < order.size() ? int(inputs.back().size()) : 0;
-      parts += cuda::parts_of(n), sizes.push_back(n);
-    }
-    constexpr int threads = cuda::PART_THREADS;
-    sums.push_back(cuda::run({"adamw", "sum_of_squares", parts, 1, threads, threads / 8}, inputs, {parts}, mx::float32, sizes, s));
+  constexpr int threads = cuda::PART_THREADS;
+  std::vector<mx::array> present, sums;
+  std::ranges::copy_if(arrays, std::back_inserter(present), [](const mx::array& a) { return a.size() > 0; });
+  for (size_t first = 0; first < present.size(); first += ARRAYS) {
+    const ArrayList list(present, first);
+    sums.push_back(
+        cuda::run({"adamw", "sum_of_squares", list.parts, 1, threads, threads / 8}, list.inputs, {list.parts}, mx::float32, list.sizes, s));
   }
   if (sums.empty()) return mx::array(0.0f);
   return mx::sum(mx::concatenate(sums, 0, s), s);
@@ -115,20 +118,11 @@ Backend::Array CudaBackend::sum_of_squares(const std::vector<mx::array>& arrays,
 
 // As many as a launch takes.
 Backend::Array CudaBackend::flatten_together(const std::vector<mx::array>& arrays, mx::Stream s) const {
-  if (arrays.empty() || arrays.size() > ARRAYS) return {};
-  std::vector<mx::array> inputs;
-  cuda::Scalars sizes;
   size_t total = 0;
-  int parts = 0;
-  for (size_t i = 0; i < ARRAYS; ++i) {
-    inputs.push_back(arrays[i < arrays.size() ? i : 0]);
-    const size_t n = i < arrays.size() ? arrays[i].size() : 0;
-    total += n;
-    if (total > INT_MAX) return {};
-    parts += cuda::parts_of(int(n)), sizes.push_back(int(n));
-  }
-  if (total == 0) return {};
-  return cuda::run({"adamw", "flatten_arrays", parts, 1, cuda::PART_THREADS}, inputs, {int(total)}, mx::float32, sizes, s);
+  for (const auto& a : arrays) total += a.size();
+  if (total == 0 || total > INT_MAX || arrays.size() > ARRAYS) return {};
+  const ArrayList list(arrays, 0);
+  return cuda::run({"adamw", "flatten_arrays", list.parts, 1, cuda::PART_THREADS}, list.inputs, {int(total)}, mx::float32, list.sizes, s);
 }
 
 }  // namespace m2bert::ops
