@@ -5,6 +5,7 @@
 
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/mixer_core.h"
 #include "m2bert/ops/backend/cuda/mixer_training.h"
 
 namespace m2bert::ops {
@@ -15,7 +16,8 @@ constexpr int ROW_ALIGNMENT = 8;
 
 bool supports(const MixerWeights& w, int L, mx::Dtype dtype) {
   return dtype == mx::bfloat16 && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
-         w.out_weight.values.shape(0) % 16 == 0 && L <= cuda::LONGEST_TRAINED && w.short_weight.ndim() == 3 && w.short_weight.shape(2) == 3;
+         w.out_weight.values.shape(0) % 16 == 0 && L <= cuda::longest_mixer_core(dtype) && w.short_weight.ndim() == 3 &&
+         w.short_weight.shape(2) == 3;
 }
 
 // Whether sequences begin at multiples of ROW_ALIGNMENT, with fewer unused rows behind each: what the kernels zero.

@@ -32,7 +32,6 @@ struct Kernel {
   MonarchSizes sizes() const { return {std::min(length, 16384) / 128}; }
   int segments() const { return length / sizes().length(); }
   int distances() const { return 2 * segments() - 1; }
-  bool operator<(const Kernel& o) const { return std::tie(method, length) < std::tie(o.method, o.length); }
 };
 
 std::vector<int> lengths_of(mx::Dtype dtype) {
@@ -113,18 +112,18 @@ mx::array roots(int n) {
 }
 
 // The tables that a kernel reads, shared by all layers. They are never freed: MLX's allocator may go first.
-mx::array constants_of(const Kernel& kernel) {
+template <typename Make>
+mx::array shared_table(Method method, int size, Make make) {
   static std::mutex mutex;
-  static auto* all = new std::map<Kernel, mx::array>;
+  static auto* all = new std::map<std::pair<Method, int>, mx::array>;
   const std::lock_guard lock(mutex);
-  auto found = all->find(kernel);
-  if (found == all->end()) {
-    auto words = [](const std::vector<uint32_t>& w) { return mx::array(w.data(), {int(w.size())}, mx::uint32); };
-    found = all->emplace(kernel, kernel.method == Method::monarch ? words(monarch_constants(kernel.sizes().parts))
-                                                                  : roots(fft_sizes(kernel.length).transform))
-                .first;
-  }
+  auto found = all->find({method, size});
+  if (found == all->end()) found = all->emplace(std::pair(method, size), make(size)).first;
   return found->second;
+}
+mx::array constants_of(const Kernel& kernel) {
+  if (kernel.method == Method::monarch) return monarch_tables(kernel.sizes().parts);
+  return shared_table(Method::fft, fft_sizes(kernel.length).transform, roots);
 }
 
 // Both filters in the time domain, float32; the first one takes the place of a second one that is not there.
@@ -222,7 +221,12 @@ TrainingFilters pack_training_filters(const MixerFilters& filters, mx::Stream s)
 
 bool reverses_by_conjugate(int L) { return kernel_for(L, mx::bfloat16).method == Method::monarch; }
 
-mx::array monarch_tables(int length) { return constants_of({Method::monarch, length}); }
+mx::array monarch_tables(int parts) {
+  return shared_table(Method::monarch, parts, [](int n) {
+    const auto words = monarch_constants(n);
+    return mx::array(words.data(), {int(words.size())}, mx::uint32);
+  });
+}
 
 mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& packed, int L,
                      const MixerCoreOptions& options, mx::Stream s) {

@@ -57,7 +57,7 @@ struct MixerCoreOptions {
 mx::array mixer_core(const MixerInputRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
 
-// The tables that the kernels by Monarch transform of sequences of up to `length` positions read, shared by all layers.
-mx::array monarch_tables(int length);
+// What the kernels by Monarch transform of so many parts (mixer_monarch.cuh) read, shared by all layers.
+mx::array monarch_tables(int parts);
 
 }  // namespace m2bert::ops::cuda

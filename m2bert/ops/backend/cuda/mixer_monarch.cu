@@ -98,22 +98,22 @@ struct PowerOfTwo {
 };
 __device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(uint32_t(max(e + 127, 0)) << 23); }
 
-template <int PARTS>
+template <int PARTS, int GROUPS = 1>
 struct Monarch {
-  static constexpr MonarchSizes SIZES{PARTS};
+  static constexpr MonarchSizes SIZES{PARTS, GROUPS};
   static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
-  static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;    // sweeps whose inputs are loaded together
-  static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
+  static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;                     // sweeps whose inputs are loaded together
+  [[maybe_unused]] static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
 
-  char* exchange;  // planes of the real and of the imaginary parts, [PARTS][ROW] float16
+  char* exchange;  // planes of the real and of the imaginary parts, [rows][ROW] float16
   const char* fold_table;
   uint32_t* maxima;
   const uint32_t* constants;
-  int warp, lane, g, q;
+  int warp, lane, g, q, group;
 
   // A row of 8 values, 16 bytes; neighbours of a transform's columns are in other banks.
   __device__ __forceinline__ char* at(int plane, int row, int chunk) const {
-    return exchange + plane * (PARTS * SIZES.ROW * 2) + row * (SIZES.ROW * 2) + (chunk ^ (chunk >> 3 & 1)) * 16;
+    return exchange + plane * (SIZES.rows() * SIZES.ROW * 2) + row * (SIZES.ROW * 2) + (chunk ^ (chunk >> 3 & 1)) * 16;
   }
   __device__ __forceinline__ void store_word(int plane, int row, int chunk, uint32_t word) const {
     *reinterpret_cast<uint32_t*>(at(plane, row, chunk) + 4 * q) = word;
@@ -132,9 +132,11 @@ struct Monarch {
   // real (b = 0) or imaginary part; values(b, t, loaded, x): x[0 ... 7].
   template <typename Load, typename Values>
   __device__ __forceinline__ int stage(bool wide, Load load, Values values) const {
-    uint32_t words[SWEEPS][2][4];
+    constexpr bool STORED = SWEEPS > 4;  // before the scale is known: too much for the registers
+    uint32_t kept[STORED ? 1 : SWEEPS][2][4];
     int own[SWEEPS];
     float largest = 0;
+    if constexpr (STORED) __syncthreads();
 #pragma unroll
     for (int first = 0; first < SWEEPS; first += AT_ONCE) {
       SignalPositions loaded[AT_ONCE][2];
@@ -152,8 +154,10 @@ struct Monarch {
         largest = fmaxf(largest, most);
         own[k] = PowerOfTwo(__float_as_uint(most)).e;
         const float scale = power_of_two(-own[k]);
+        auto& words = kept[STORED ? 0 : k];
 #pragma unroll
-        for (int i = 0; i < 8; ++i) words[k][i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
+        for (int i = 0; i < 8; ++i) words[i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
+        if constexpr (STORED) store_positions(k, words);
       }
     }
     const int e = PowerOfTwo(block_max(largest)).e;
@@ -161,15 +165,20 @@ struct Monarch {
     for (int k = 0; k < SWEEPS; ++k) {
       const float rest = power_of_two(own[k] - e);
       const uint32_t scale = pack_f16(rest, rest);
+      auto& words = kept[STORED ? 0 : k];
+      if constexpr (STORED) read(k, 0, words[0]), read(k, 1, words[1]);
 #pragma unroll
-      for (int b = 0; b < 2; ++b) {
-        uint4 v;
-        v.x = mul_f16(words[k][b][0], scale), v.y = mul_f16(words[k][b][1], scale);
-        v.z = mul_f16(words[k][b][2], scale), v.w = mul_f16(words[k][b][3], scale);
-        *reinterpret_cast<uint4*>(at(b, position(k) / 256, position(k) % 256 / 8)) = v;
-      }
+      for (int i = 0; i < 8; ++i) words[i / 4][i % 4] = mul_f16(words[i / 4][i % 4], scale);
+      store_positions(k, words);
     }
     return e;
+  }
+  __device__ __forceinline__ void store_positions(int sweep, const uint32_t (&words)[2][4]) const {
+#pragma unroll
+    for (int b = 0; b < 2; ++b) {
+      *reinterpret_cast<uint4*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)) = {words[b][0], words[b][1], words[b][2],
+                                                                                            words[b][3]};
+    }
   }
   __device__ __forceinline__ int position(int sweep) const { return (sweep * THREADS + int(threadIdx.x)) * 8; }
 
@@ -184,9 +193,13 @@ struct Monarch {
       store_word(1, first + g + 8 * (i % 2), 2 * tile + i / 2, x.im[i]);
     }
   }
+  // The factors of the fold for 16 of this block's parts.
+  __device__ __forceinline__ const uint32_t* twists(int tile, int m) const {
+    return constants + SIZES.twists() + (tile * (PARTS / 16) + group * (SIZES.own_parts() / 16) + m) * 256 + lane * 4;
+  }
   __device__ __forceinline__ Matrix twisted(const Matrix& x, int tile, int m) const {
     uint32_t re[4], im[4];
-    const uint32_t* twist = constants + SIZES.twists() + (tile * (PARTS / 16) + m) * 256 + lane * 4;
+    const uint32_t* twist = twists(tile, m);
     load4(twist, re), load4(twist + 128, im);
     return times<false>(x, re, im);
   }
@@ -213,6 +226,38 @@ struct Monarch {
       }
     }
   };
+
+  // fold for 8 columns, which takes half the registers.
+  __device__ __forceinline__ void fold_chunk(int chunk) const {
+    uint32_t re[PARTS / 64][4], im[PARTS / 64][4];
+#pragma unroll
+    for (int k = 0; k < PARTS / 64; ++k) {
+      load_transposed(re[k], at(0, 32 * k + lane, chunk));
+      load_transposed(im[k], at(1, 32 * k + lane, chunk));
+    }
+    __syncwarp();
+#pragma unroll 1
+    for (int m = 0; m < SIZES.own_parts() / 16; ++m) {
+      float y_re[4] = {}, y_im[4] = {};
+#pragma unroll
+      for (int k = 0; k < PARTS / 32; ++k) {
+        uint32_t f_re[4], f_im[4];
+        load_fold<false>(0, m, k, f_re), load_fold<false>(1, m, k, f_im);
+        const uint32_t *x_re = re[k / 2] + 2 * (k % 2), *x_im = im[k / 2] + 2 * (k % 2);
+        mma_f16(y_re, f_re, x_re[0], x_re[1]);
+        mma_f16(y_im, f_re, x_im[0], x_im[1]);
+        mma_f16(y_re, f_im, negated(x_im[0]), negated(x_im[1]));
+        mma_f16(y_im, f_im, x_re[0], x_re[1]);
+      }
+      const uint32_t* twist = twists(chunk / 2, m) + chunk % 2 * 2;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const uint32_t y = pack_f16(y_re[2 * i], y_re[2 * i + 1]), z = pack_f16(y_im[2 * i], y_im[2 * i + 1]);
+        store_word(0, 16 * m + g + 8 * i, chunk, fma_f16(y, twist[i], neg_f16(mul_f16(z, twist[128 + i]))));
+        store_word(1, 16 * m + g + 8 * i, chunk, fma_f16(y, twist[128 + i], mul_f16(z, twist[i])));
+      }
+    }
+  }
 
   __device__ __forceinline__ void fold(const FoldMatrices& left) const {
 #pragma unroll 1
@@ -241,13 +286,16 @@ struct Monarch {
           mma_f16(y.im[t], left.words[1], x[2 * t], x[2 * t + 1]);
         }
         store_rows(0, tile, twisted(y.pack(), tile, 0));
+      } else if constexpr (PARTS == 256) {
+#pragma unroll 1
+        for (int t = 0; t < 2; ++t) fold_chunk(2 * tile + t);
       } else {
         uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
 #pragma unroll
         for (int k = 0; k < PARTS / 32; ++k) load_rows(0, 16 * k, tile, re[k]), load_rows(1, 16 * k, tile, im[k]);
         __syncwarp();
 #pragma unroll 1
-        for (int m = 0; m < PARTS / 16; ++m) {
+        for (int m = 0; m < SIZES.own_parts() / 16; ++m) {
           Accumulator y;
 #pragma unroll
           for (int k = 0; k < PARTS / 32; ++k) {
@@ -279,7 +327,7 @@ struct Monarch {
       load4(m.constants + SIZES.twiddles() + m.lane * 4, twiddle_re);
       load4(m.constants + SIZES.twiddles() + 128 + m.lane * 4, twiddle_im);
     }
-    // Of part r, which the fold left in the planes. Frequency f1 + 16 f2 is in row f1, column f2.
+    // Of part r of the group, which the fold left in the planes. Frequency f1 + 16 f2 is in row f1, column f2.
     __device__ __forceinline__ Matrix operator()(const Monarch& m, int r) const {
       uint32_t x_re[4], x_im[4];
       load_transposed(x_re, m.at(0, r, 2 * (m.lane % 16) + m.lane / 16));
@@ -465,14 +513,23 @@ struct Monarch {
     });
   }
 
-  static __device__ __forceinline__ Monarch prepare(char* shared_memory, const uint32_t* constants) {
+  static __device__ __forceinline__ Monarch prepare(char* shared_memory, const uint32_t* constants, int group = 0) {
+    constexpr int PLANE = SIZES.fold_bytes() / 32;  // of the fold's table, in 16 bytes; one of each group
     const int lane = threadIdx.x % 32;
     char* const fold_table = shared_memory + SIZES.exchange_bytes();
-    for (int i = threadIdx.x; i < SIZES.fold_bytes() / 16; i += THREADS) {
-      reinterpret_cast<uint4*>(fold_table)[i] = reinterpret_cast<const uint4*>(constants + SIZES.fold())[i];
+    for (int i = threadIdx.x; i < 2 * PLANE; i += THREADS) {
+      const int of_others = GROUPS == 1 ? 0 : (i / PLANE * (GROUPS - 1) + group) * PLANE;
+      reinterpret_cast<uint4*>(fold_table)[i] = reinterpret_cast<const uint4*>(constants + SIZES.fold())[i + of_others];
     }
-    return {shared_memory, fold_table, reinterpret_cast<uint32_t*>(fold_table + SIZES.fold_bytes()), constants, int(threadIdx.x) / 32, lane,
-            lane / 4,      lane % 4};
+    return {shared_memory,
+            fold_table,
+            reinterpret_cast<uint32_t*>(fold_table + SIZES.fold_bytes()),
+            constants,
+            int(threadIdx.x) / 32,
+            lane,
+            lane / 4,
+            lane % 4,
+            group};
   }
 
   static __device__ __forceinline__ void run(const MixerInputs<BFloat16>& in, const uint32_t* spectra, const float* scales,
@@ -585,15 +642,24 @@ struct Monarch {
   // The spectrum of a filter's gradient: the sum over all sequences of conj(transform of the convolution's input) times the transform of
   // the gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next: at
   // least as many zeros as a sequence has positions lie between two of them, so that their lags do not mix. gradient [SIZES.size()]: of
-  // this channel; signal 0: of k; 1: of k2.
+  // this channel, whose blocks have a group each; signal 0: of k; 1: of k2. A group adds up its sums there, as it has few to add.
   static __device__ __forceinline__ void filter_gradient(const MixerInputs<BFloat16>& in, const BFloat16* dy, const uint32_t* constants,
-                                                         int channel, int signal, int slot, float2* gradient) {
+                                                         int channel, int signal, int group, int slot, float2* gradient) {
     M2BERT_SHARED_MEMORY(shared_memory);
-    const Monarch m = prepare(shared_memory, constants);
+    const Monarch m = prepare(shared_memory, constants, group);
     const MixerChannel rows{in, channel};
     const int in_signal = SIZES.length() / slot;
-    constexpr int OWN = PARTS / WARPS;
-    float sum[OWN][2][8] = {};
+    constexpr int OWN = SIZES.own_parts() / WARPS;
+    constexpr bool IN_REGISTERS = GROUPS == 1;
+    float sums[IN_REGISTERS ? OWN : 1][2][8] = {};
+    auto place_of_sum = [&](int i, int j) -> float2& {
+      const int word = j / 2, f1 = m.g + 8 * (word % 2), f2 = 2 * m.q + 8 * (word / 2) + j % 2;
+      return gradient[group * SIZES.own_parts() + m.warp + i * WARPS + PARTS * (f1 + 16 * f2)];
+    };
+    auto store = [&](int i, const float(&sum)[2][8]) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) place_of_sum(i, j) = {sum[0][j], sum[1][j]};
+    };
 #pragma unroll 1
     for (int first = 0; first < in.B; first += 2 * in_signal) {
       Matrix input[OWN];
@@ -627,22 +693,27 @@ struct Monarch {
 #pragma unroll
       for (int i = 0; i < OWN; ++i) {
         const Matrix output = transform(m, m.warp + i * WARPS);
+        auto& sum = sums[IN_REGISTERS ? i : 0];
+        if constexpr (!IN_REGISTERS) {
+#pragma unroll
+          for (int j = 0; j < 8; ++j) {
+            const float2 before = first ? place_of_sum(i, j) : float2{0, 0};
+            sum[0][j] = before.x, sum[1][j] = before.y;
+          }
+        }
 #pragma unroll
         for (int word = 0; word < 4; ++word) {
           const float2 a = unpack_f16(input[i].re[word]), b = unpack_f16(input[i].im[word]);
           const float2 c = unpack_f16(output.re[word]), d = unpack_f16(output.im[word]);
-          sum[i][0][2 * word] += scale * (a.x * c.x + b.x * d.x), sum[i][0][2 * word + 1] += scale * (a.y * c.y + b.y * d.y);
-          sum[i][1][2 * word] += scale * (a.x * d.x - b.x * c.x), sum[i][1][2 * word + 1] += scale * (a.y * d.y - b.y * c.y);
+          sum[0][2 * word] += scale * (a.x * c.x + b.x * d.x), sum[0][2 * word + 1] += scale * (a.y * c.y + b.y * d.y);
+          sum[1][2 * word] += scale * (a.x * d.x - b.x * c.x), sum[1][2 * word + 1] += scale * (a.y * d.y - b.y * c.y);
         }
+        if constexpr (!IN_REGISTERS) store(i, sum);
       }
     }
+    if constexpr (IN_REGISTERS) {
 #pragma unroll
-    for (int i = 0; i < OWN; ++i) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const int word = j / 2, f1 = m.g + 8 * (word % 2), f2 = 2 * m.q + 8 * (word / 2) + j % 2;
-        gradient[m.warp + i * WARPS + PARTS * (f1 + 16 * f2)] = {sum[i][0][j], sum[i][1][j]};
-      }
+      for (int i = 0; i < OWN; ++i) store(i, sums[i]);
     }
   }
 };
@@ -659,29 +730,35 @@ struct Monarch {
                         filter, conjugate);                                                                                              \
   }
 
-// Grid: filters (1 or 2), channels. gradients [H, filters, size of the transform].
-#define MIXER_FILTER_GRADIENT(parts, length, blocks)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                               \
-      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,      \
-                                     float2* gradients, MIXER_SIZES, int slot) {                                                       \
-    const int row = blockIdx.y * gridDim.x + blockIdx.x;                                                                               \
-    Monarch<parts>::filter_gradient(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, blockIdx.y, \
-                                    blockIdx.x, slot, gradients + size_t(row) * MonarchSizes{parts}.size());                           \
+// Grid: filters (1 or 2) times groups, channels. gradients [H, filters, size of the transform].
+#define MIXER_FILTER_GRADIENT(length, blocks)                                                                                       \
+  extern "C" __global__ void __launch_bounds__(32 * filter_gradient_sizes(length).warps(), blocks)                                  \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,   \
+                                     float2* gradients, MIXER_SIZES, int slot) {                                                    \
+    constexpr MonarchSizes sizes = filter_gradient_sizes(length);                                                                   \
+    const int filters = gridDim.x / sizes.groups, filter = blockIdx.x / sizes.groups, group = blockIdx.x % sizes.groups;            \
+    Monarch<sizes.parts, sizes.groups>::filter_gradient(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, \
+                                                        constants, blockIdx.y, filter, group, slot,                                 \
+                                                        gradients + size_t(blockIdx.y * filters + filter) * sizes.size());          \
   }
-#ifdef FILTER_GRADIENT
-#if FILTER_GRADIENT == 1024
-MIXER_FILTER_GRADIENT(8, 1024, 3)
-#elif FILTER_GRADIENT == 2048
-MIXER_FILTER_GRADIENT(16, 2048, 2)
-#elif FILTER_GRADIENT == 4096
-MIXER_FILTER_GRADIENT(32, 4096, 1)
-#elif FILTER_GRADIENT == 8192
-MIXER_FILTER_GRADIENT(64, 8192, 1)
-#else
-MIXER_FILTER_GRADIENT(8, 1024, 3)
-MIXER_FILTER_GRADIENT(16, 2048, 2)
-MIXER_FILTER_GRADIENT(32, 4096, 1)
-MIXER_FILTER_GRADIENT(64, 8192, 1)
+#if defined(FILTER_GRADIENT)
+#if FILTER_GRADIENT == 1024 || FILTER_GRADIENT == 0
+MIXER_FILTER_GRADIENT(1024, 3)
+#endif
+#if FILTER_GRADIENT == 2048 || FILTER_GRADIENT == 0
+MIXER_FILTER_GRADIENT(2048, 2)
+#endif
+#if FILTER_GRADIENT == 4096 || FILTER_GRADIENT == 0
+MIXER_FILTER_GRADIENT(4096, 1)
+#endif
+#if FILTER_GRADIENT == 8192 || FILTER_GRADIENT == 0
+MIXER_FILTER_GRADIENT(8192, 1)
+#endif
+#if FILTER_GRADIENT == 16384 || FILTER_GRADIENT == 0
+MIXER_FILTER_GRADIENT(16384, 1)
+#endif
+#if FILTER_GRADIENT == 32768 || FILTER_GRADIENT == 0
+MIXER_FILTER_GRADIENT(32768, 1)
 #endif
 #endif
 

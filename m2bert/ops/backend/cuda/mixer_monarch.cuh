@@ -9,28 +9,34 @@
 
 namespace m2bert::ops::cuda {
 
-// Sizes of the transform of PARTS * 256 values, for sequences of up to PARTS * 128 positions.
+// Sizes of the transform of PARTS * 256 values, for sequences of up to PARTS * 128 positions. A block can have one of several groups of its
+// parts.
 struct MonarchSizes {
-  int parts;
+  int parts, groups = 1;
   static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
   M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
   M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
+  M2BERT_DEVICE constexpr int own_parts() const { return parts / groups; }
+  M2BERT_DEVICE constexpr int rows() const { return groups == 1 ? parts : parts / 2; }  // of a plane: inputs, or parts of a group
   M2BERT_DEVICE constexpr bool small() const { return parts <= 16; }  // the fold is one matrix product, with constants in registers
   M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
   M2BERT_DEVICE constexpr int warps() const { return parts == 8 ? 4 : parts <= 32 ? 8 : 16; }
-  M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * parts * ROW * 2; }
-  M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * parts * fold_row() * 2; }
+  M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * rows() * ROW * 2; }
+  M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * own_parts() * fold_row() * 2; }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
   // In words: offsets of the tables of `constants`.
   M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
   M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
-  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }      // small: [4][32] of 4; else as in shared memory
-  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : fold_bytes() / 4; }
+  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }      // small: [4][32] of 4; else [2][parts][fold_row()] float16
+  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : parts * fold_row(); }
   // [16][parts / 16][2][32] of 4; 8 parts: [16][32] of 4.
   M2BERT_DEVICE constexpr int twists() const { return fold() + fold_words(); }
   M2BERT_DEVICE constexpr int untwists() const { return twists() + parts * 256; }  // [parts][2][32] of 4
   M2BERT_DEVICE constexpr int words() const { return untwists() + parts * 256; }
 };
+
+// Of the filters' gradient, for sequences of up to `length` positions: 64 parts are what a block has registers for.
+M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) { return {length / 128, length <= 8192 ? 1 : length / 8192}; }
 
 inline std::vector<uint32_t> monarch_constants(int parts) {
   const MonarchSizes s{parts};
@@ -86,7 +92,7 @@ inline std::vector<uint32_t> monarch_constants(int parts) {
         const Root x = root(long(r) * a, parts), y = root(long(r) * (a + 1), parts);
         const int at = s.fold() + (r * s.fold_row() + a) / 2;
         words[at] = pack(x.re * scale, y.re * scale);
-        words[at + s.fold_bytes() / 8] = pack(x.im * scale, y.im * scale);
+        words[at + s.fold_words() / 2] = pack(x.im * scale, y.im * scale);
       }
     }
   }

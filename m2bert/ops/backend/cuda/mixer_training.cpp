@@ -135,11 +135,11 @@ struct Block {
     }
     const int length = std::max(1024, int(std::bit_ceil(unsigned(L))));
     const int slot = std::min(length, int(std::bit_ceil(unsigned(std::max(2 * L, 16)))));
-    const MonarchSizes sizes{length / 128};
+    const MonarchSizes sizes = filter_gradient_sizes(length);
     const std::string kernel = "mixer_filter_gradient_" + std::to_string(length);
-    const Launch launch{kernel, kernel, filters, H, 32 * sizes.warps(), sizes.shared_bytes()};
+    const Launch launch{kernel, kernel, filters * sizes.groups, H, 32 * sizes.warps(), sizes.shared_bytes()};
     const int n = sizes.size();
-    inputs.push_back(monarch_tables(length)), inputs.push_back(table_or(short_filter));
+    inputs.push_back(monarch_tables(sizes.parts)), inputs.push_back(table_or(short_filter));
     scalars.push_back(slot);
     const auto spectra = run(launch, inputs, {H, filters, 2 * n}, mx::float32, scalars, s);
     return mx::fft::ifft(mx::view(spectra, mx::complex64, s), n, 2, mx::fft::FFTNorm::Forward, s);

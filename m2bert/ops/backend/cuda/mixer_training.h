@@ -4,9 +4,6 @@
 
 namespace m2bert::ops::cuda {
 
-// The longest sequence that the kernel of the filters' gradient reaches.
-constexpr int LONGEST_TRAINED = 8192;
-
 // mixer_block for u [H, B L], with gradients for every argument. The filters have no spectra. Sums over positions and sequences have a
 // fixed order: equal inputs give equal gradients. sequences: CuSeqlens::table() of sequences of up to L positions that begin at multiples
 // of 8 and have all columns; what is behind each of them becomes 0, and so does its gradient.

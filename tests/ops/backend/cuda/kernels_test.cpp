@@ -395,16 +395,16 @@ double gradient_error(const Mixer& m, const std::vector<BFloat16>& dy, int n, La
   return std::sqrt(difference / norm);
 }
 
-template <int PARTS, typename Kernel>
+template <int LENGTH, typename Kernel>
 double filter_gradient_error(Kernel kernel, const Case& c) {
   Mixer m(c);
   constexpr int H = Mixer::H, channel = Mixer::CHANNEL;
   const auto dy = random_values(size_t(H) * m.row, 0.01f, 9);
-  constexpr MonarchSizes sizes{PARTS};
+  constexpr MonarchSizes sizes = filter_gradient_sizes(LENGTH);
   const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(std::max(2 * c.L, 16)))), sizes.length());
   std::vector<float2> gradients(H * 2 * n, {777, 777});
-  const auto constants = monarch_constants(PARTS);
-  emulation::launch({2, H, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
+  const auto constants = monarch_constants(sizes.parts);
+  emulation::launch({2 * unsigned(sizes.groups), H, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), dy.data(), constants.data(), m.sequences.data(),
            gradients.data(), H, c.B, c.L, 0, H, 2 * H, 0, H, 2 * H, m.columns(), slot);
   });
@@ -447,27 +447,31 @@ TEST(CudaOuterGradient, DifferentLengths) {
 
 TEST(CudaFilterGradient, DifferentLengths) {
   for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
-    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, {201, 9, true, true, lengths})), 2e-3);
-    EXPECT_LT((filter_gradient_error<16>(mixer_filter_gradient_2048, {1501, 4, true, true, lengths})), 2e-3);
+    EXPECT_LT((filter_gradient_error<1024>(mixer_filter_gradient_1024, {201, 9, true, true, lengths})), 2e-3);
+    EXPECT_LT((filter_gradient_error<2048>(mixer_filter_gradient_2048, {1501, 4, true, true, lengths})), 2e-3);
   }
 }
 
 TEST(CudaFilterGradient, Length1024) {
   for (const Case& c : {Case{1, 5}, Case{3, 40}, Case{17, 33}, Case{128, 19}, Case{129, 5}, Case{512, 3}, Case{513, 3}, Case{1024, 2}}) {
-    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, c)), 2e-3) << c.L << " " << c.B;
+    EXPECT_LT((filter_gradient_error<1024>(mixer_filter_gradient_1024, c)), 2e-3) << c.L << " " << c.B;
   }
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT((filter_gradient_error<8>(mixer_filter_gradient_1024, {100, 9, true, true, Lengths::equal, signal})), 2e-3) << int(signal);
+    EXPECT_LT((filter_gradient_error<1024>(mixer_filter_gradient_1024, {100, 9, true, true, Lengths::equal, signal})), 2e-3) << int(signal);
   }
 }
 TEST(CudaFilterGradient, Length2048) {
-  for (const int L : {2040, 2047}) EXPECT_LT((filter_gradient_error<16>(mixer_filter_gradient_2048, {L, 3})), 2e-3) << L;
+  for (const int L : {2040, 2047}) EXPECT_LT((filter_gradient_error<2048>(mixer_filter_gradient_2048, {L, 3})), 2e-3) << L;
 }
 TEST(CudaFilterGradient, Length4096) {
-  for (const int L : {2049, 2056}) EXPECT_LT((filter_gradient_error<32>(mixer_filter_gradient_4096, {L, 2})), 2e-3) << L;
+  for (const int L : {2049, 2056}) EXPECT_LT((filter_gradient_error<4096>(mixer_filter_gradient_4096, {L, 2})), 2e-3) << L;
 }
 TEST(CudaFilterGradient, Length8192) {
-  for (const int L : {4097, 4104}) EXPECT_LT((filter_gradient_error<64>(mixer_filter_gradient_8192, {L, 1})), 2e-3) << L;
+  for (const int L : {4097, 4104}) EXPECT_LT((filter_gradient_error<8192>(mixer_filter_gradient_8192, {L, 1})), 2e-3) << L;
+}
+TEST(CudaFilterGradient, Length16384) { EXPECT_LT((filter_gradient_error<16384>(mixer_filter_gradient_16384, {8200, 3})), 2e-3); }
+TEST(CudaFilterGradient, Length32768) {
+  EXPECT_LT((filter_gradient_error<32768>(mixer_filter_gradient_32768, {32767, 3, true, true, Lengths::ragged})), 2e-3);
 }
 
 // Against the adjoint of each step, in double precision.

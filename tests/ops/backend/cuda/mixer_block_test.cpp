@@ -91,7 +91,7 @@ TEST_P(CudaMixerTraining, EqualInputsGiveEqualGradients) {
 // Of sequences with unused rows behind them, against the fallback of each.
 TEST(CudaMixerTraining, SequencesOfDifferentLengths) {
   if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
-  for (const int longest : {100, 250, 300, 1200, 4100}) {
+  for (const int longest : {100, 250, 300, 1200, 4100, 9000, 17000}) {
     const Inputs inputs{{1, longest, 48, true, longest != 300}, true};
     const int H = inputs.m.H;
     std::vector<int> lengths{longest, longest - 3, 77, 64, 9, 1, 0};
@@ -145,7 +145,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerTraining,
                                            Mixer{3, 129, 16, false, false}, Mixer{5, 300, 128, true, true}, Mixer{3, 512, 16, true, true},
                                            Mixer{17, 200, 16, true, true}, Mixer{33, 251, 16, true, true}, Mixer{20, 512, 16, false, true},
                                            Mixer{3, 513, 16, true, true}, Mixer{5, 1024, 48, true, true}, Mixer{3, 2048, 16, true, true},
-                                           Mixer{2, 4095, 16, true, true}, Mixer{2, 8192, 16, true, true}));
+                                           Mixer{2, 4095, 16, true, true}, Mixer{2, 8192, 16, true, true}, Mixer{3, 9001, 16, true, true},
+                                           Mixer{2, 16384, 16, false, true}, Mixer{3, 20000, 16, true, true},
+                                           Mixer{1, 32768, 16, true, false}));
 
 }  // namespace
 }  // namespace m2bert
