@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "m2bert/error.h"
+#include "m2bert/ops/bias.h"
 #include "m2bert/ops/rearrange.h"
 
 namespace m2bert::nn {
@@ -26,7 +27,7 @@ mx::array BlockdiagLinear::operator()(const mx::array& x) const {
   auto stop = y.shape();
   stop.back() = out_;
   y = mx::slice(y, mx::Shape(y.ndim(), 0), stop);
-  return bias ? y + mx::astype(*bias, y.dtype()) : y;
+  return bias ? ops::add_bias(y, *bias) : y;
 }
 
 bool BlockdiagLinear::is_plain() const {

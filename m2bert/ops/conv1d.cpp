@@ -194,13 +194,16 @@ mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weigh
   require_float("depthwise_conv1d_causal", "u", u_blc);
   require_float("depthwise_conv1d_causal", "weight", weight);
   const int K = weight.shape(2);
-  auto padded = mx::pad(u_blc, std::vector<int>{1}, mx::Shape{K - 1}, mx::Shape{0}, mx::array(0, u_blc.dtype()), "constant", s);
+  const auto dtype = mx::promote_types(u_blc.dtype(), bias ? mx::promote_types(weight.dtype(), bias->dtype()) : weight.dtype());
+  auto wide = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };
+  const auto padded = mx::pad(wide(u_blc), std::vector<int>{1}, mx::Shape{K - 1}, mx::Shape{0}, mx::array(0.0f), "constant", s);
   std::vector<mx::array> terms;
   for (int j = 0; j < K; ++j) {
-    auto tap = mx::reshape(mx::slice(weight, {0, 0, j}, {C, 1, j + 1}, s), {C}, s);
+    auto tap = mx::reshape(mx::slice(wide(weight), {0, 0, j}, {C, 1, j + 1}, s), {C}, s);
     terms.push_back(mx::multiply(mx::slice(padded, {0, j, 0}, {B, j + L, C}, s), tap, s));
   }
-  return bias ? mx::add(sum(terms, s), *bias, s) : sum(terms, s);
+  if (bias) terms.push_back(mx::reshape(wide(*bias), {C}, s));
+  return mx::astype(sum(terms, s), dtype, s);
 }
 
 }  // namespace m2bert::ops

@@ -39,7 +39,8 @@ mx::array depthwise_conv1d_fallback(const mx::array& x, const mx::array& weight,
 
 // Causal depthwise convolution, the mixer's: y[b,t,c] = bias[c] + sum_j weight[c,0,j] u[b, t-(K-1)+j, c], positions before the start are 0.
 //   u_blc [B, L, C]; weight [C, 1, K] (torch's layout); bias [C]. The same as torch's Conv1d(groups=C, padding=K-1) truncated to L.
-// The arithmetic is in u's dtype. Gradients for every input. Throws Error on wrong shapes or dtypes.
+// The arithmetic is in float32, the result in the dtype that the arguments promote to. Gradients for every input. Throws Error on wrong
+// shapes or dtypes.
 mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weight, const std::optional<mx::array>& bias,
                                   mx::StreamOrDevice s = {});
 

@@ -5,6 +5,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/bias.h"
 #include "m2bert/ops/dropout_mask.h"
 #include "m2bert/ops/hash.h"
 
@@ -73,7 +74,7 @@ mx::array fused_bias_dropout_add(const mx::array& x, const mx::array& bias, cons
   check("fused_bias_dropout_add", x, residual, p);
   require(x.ndim() >= 1 && bias.shape() == mx::Shape({x.shape(-1)}) && bias.dtype() == x.dtype(), "[fused_bias_dropout_add] bias is ",
           bias.dtype(), " ", bias.shape(), ", wants the dtype of x (", x.dtype(), ") and its last axis (x has shape ", x.shape(), ")");
-  return fused_dropout_add(mx::add(x, bias, s), residual, p, key, s);
+  return fused_dropout_add(add_bias(x, bias, s), residual, p, key, s);
 }
 
 }  // namespace m2bert::ops

@@ -2,6 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/dtype.h"
 #include "m2bert/ops/layer_norm.h"
 
 namespace m2bert::ops {
@@ -22,12 +23,25 @@ void check(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::
           " biases");
 }
 
+// The gradient of a table in half precision is summed in float32 too: a token in a thousand places of a batch would lose most of them.
+mx::array take_rows(const mx::array& table, const mx::array& index, mx::StreamOrDevice s) {
+  using Arrays = std::vector<mx::array>;
+  auto forward = [=](const Arrays& in) { return Arrays{mx::take(in[0], in[1], 0, s)}; };
+  if (!is_float(table) || table.dtype() == mx::float32) return forward({table, index})[0];
+  auto backward = [=](const Arrays& in, const Arrays& cotangents, const Arrays&) {
+    const auto dy = mx::expand_dims(mx::astype(cotangents[0], mx::float32, s), -2, s);
+    const auto sum = mx::scatter_add(mx::zeros(in[0].shape(), mx::float32, s), in[1], dy, 0, s);
+    return Arrays{mx::astype(sum, in[0].dtype(), s), mx::zeros_like(in[1], s)};
+  };
+  return mx::custom_vjp(forward, backward)({table, index})[0];
+}
+
 }  // namespace
 
 mx::array embedding_rows(const mx::array& table, const mx::array& index, mx::StreamOrDevice s) {
   require(table.ndim() == 2, "[embedding_rows] the table has shape ", table.shape(), ", wants [rows, H]");
   if (auto rows = backend_for(s).embedding_rows(table, index, mx::to_stream(s))) return *rows;
-  return mx::take(table, index, 0, s);
+  return take_rows(table, index, s);
 }
 
 mx::array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::StreamOrDevice s) {
@@ -40,7 +54,7 @@ mx::array embedding_norm_fallback(const std::vector<EmbeddingRows>& rows, const 
   check(rows, norm, dtype);
   std::optional<mx::array> sum;
   for (const auto& r : rows) {
-    auto row = mx::astype(mx::take(r.table.values, r.index, 0, s), mx::float32, s);
+    auto row = mx::astype(take_rows(r.table.values, r.index, s), mx::float32, s);
     if (r.table.scale) row = rotate_columns(mx::multiply(row, mx::expand_dims(mx::take(*r.table.scale, r.index, 0, s), -1, s), s), s);
     sum = sum ? mx::add(*sum, row, s) : row;
   }

@@ -2,6 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/bias.h"
 
 namespace m2bert::ops {
 
@@ -22,7 +23,9 @@ mx::array linear_fallback(const mx::array& x, const mx::array& weight, const std
     return mx::zeros(shape, x.dtype(), s);
   }
   auto w = mx::transpose(weight, s);
-  return mx::astype(bias ? mx::addmm(*bias, x, w, 1.0f, 1.0f, s) : mx::matmul(x, w, s), x.dtype(), s);
+  if (bias && x.dtype() == mx::float32) return mx::astype(mx::addmm(*bias, x, w, 1.0f, 1.0f, s), x.dtype(), s);
+  const auto y = mx::matmul(x, w, s);
+  return mx::astype(bias ? add_bias(y, *bias, s) : y, x.dtype(), s);
 }
 
 mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {

@@ -2,6 +2,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/ops/backend/backend.h"
+#include "m2bert/ops/bias.h"
 
 namespace m2bert::ops {
 
@@ -84,7 +85,7 @@ mx::array blockdiag_multiply_fallback(const mx::array& x, const mx::array& weigh
     return mx::reshape(mx::transpose(y, {1, 0, 2}, s), with_columns(x, nb * q), s);
   };
   auto y = multiply_blocks();
-  return bias ? mx::add(y, mx::astype(*bias, y.dtype(), s), s) : y;
+  return bias ? add_bias(y, *bias, s) : y;
 }
 
 mx::array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {
