@@ -99,13 +99,16 @@ void Processes::sum_arrays(nn::Arrays& arrays) const {
 
 // In a graph of a GPU, operations that share no buffer run in any order, or at once. That of the sums must be the same for all processes,
 // so a value of each one is among the values of the next.
-void Processes::sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const {
-  if (size() == 1) return;
+std::vector<nn::Arrays> Processes::sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const {
+  std::vector<nn::Arrays> stages;
+  if (size() == 1) return stages;
   std::vector<mx::array*> bucket;
   auto sum_bucket = [&] {
     nn::Arrays values;
     std::vector<mx::Shape> shapes;
     for (const auto* a : bucket) values.push_back(*a), shapes.push_back(a->shape());
+    stages.push_back(values);
+    if (stages.size() > 1) stages.back().push_back(*last);
     if (last) values.push_back(mx::slice(*last, {0}, {1}));
     last = sum(ops::flatten_together(values));
     const auto sums = ops::unflatten(*last, shapes);
@@ -118,6 +121,7 @@ void Processes::sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) c
     if (bucket.size() == kBucket) sum_bucket();
   }
   if (!bucket.empty()) sum_bucket();
+  return stages;
 }
 
 std::vector<int64_t> Processes::sum_counts(const std::vector<int64_t>& values) const {

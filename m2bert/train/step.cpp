@@ -193,7 +193,7 @@ std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t num
     sum_over_processes(g);
   } else if (!started.is_deferred()) {
     if (stop) vote = {.stop = true};
-    mx::async_eval(end_of_graph(started, vote));
+    for (const auto& stage : end_of_graph(started, vote)) mx::async_eval(stage);
   }
   if (!in_graph || defers) return started;
   read_sums(started);
@@ -211,11 +211,11 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
     auto part = graph(*now, share_of(*now, started.gradient));
     started.losses.push_back(part.value);
     const bool ends = (defers || sums_in_graph()) && !following && sum.empty();
-    nn::Arrays all = part.grads;
-    all.push_back(part.value);
+    std::vector<nn::Arrays> stages{part.grads};
+    stages[0].push_back(part.value);
     if (ends) {
       sum = std::move(part.grads);
-      all = end_of_graph(started, vote);
+      stages = end_of_graph(started, vote);
     }
     auto built = building([&, following] {
       build_ahead([&, following] {
@@ -223,10 +223,10 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
         return next ? microbatch(*next, started.number + 1, 0) : following;
       });
     });
-    mx::async_eval(all);
+    for (const auto& stage : stages) mx::async_eval(stage);
     built.get();
-    if (!defers && !ends) mx::eval(all);
-    all.clear();
+    if (!defers && !ends) mx::eval(stages.back());
+    stages.clear();
     if (!ends) accumulate(sum, std::move(part.grads));
     if (io::interrupted()) return true;
     now = following;
@@ -235,15 +235,16 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
 }
 
 // Adds to the graph of the gradient its sum over all processes, where the device computes it, with that of the loss and of the votes, and
-// the square of its norm. Returns what to evaluate.
-nn::Arrays Step::end_of_graph(StartedGradient& started, const Vote& vote) {
+// the square of its norm. Returns what to evaluate, one after the other; the last is all of it.
+std::vector<nn::Arrays> Step::end_of_graph(StartedGradient& started, const Vote& vote) {
   auto& g = started.gradient;
+  std::vector<nn::Arrays> stages;
   if (sums_in_graph()) {
     nn::Arrays all{lazy_sum_of(started.losses)};  // the first ones are the last in the order of sums
     for (const float value : values_of(vote)) all.push_back(mx::array(value));
     const auto scalars = std::ptrdiff_t(all.size());
     all.insert(all.end(), g.arrays.begin(), g.arrays.end());
-    processes_.sum_lazily(all, last_sum_);
+    stages = processes_.sum_lazily(all, last_sum_);
     g.arrays.assign(all.begin() + scalars, all.end());
     // In memory of their own: to read a part of a sum, the host would get all gradients that are in it.
     for (auto& value : std::span(all).first(size_t(scalars))) value = value + mx::array(0.0f);
@@ -255,7 +256,8 @@ nn::Arrays Step::end_of_graph(StartedGradient& started, const Vote& vote) {
   all.push_back(*started.sum_of_squares);
   all.insert(all.end(), started.losses.begin(), started.losses.end());
   all.insert(all.end(), started.votes.begin(), started.votes.end());
-  return all;
+  stages.push_back(std::move(all));
+  return stages;
 }
 
 void Step::wait_for_others(const StartedGradient& started) const {

@@ -130,7 +130,7 @@ class Step {
   bool defers_loss() const;
   bool sums_in_graph() const;
   bool add_microbatches(StartedGradient& started, const data::Batch& batch, bool defers, const Vote& vote, const Lookahead& ahead);
-  nn::Arrays end_of_graph(StartedGradient& started, const Vote& vote);
+  std::vector<nn::Arrays> end_of_graph(StartedGradient& started, const Vote& vote);
   void read_sums(StartedGradient& started);
   data::Batch labels_of_all(const data::Batch& batch) const;
   void sum_over_processes(Gradient& gradient) const;
