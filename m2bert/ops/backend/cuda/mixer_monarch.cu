@@ -103,7 +103,7 @@ struct Monarch {
   static constexpr MonarchSizes SIZES{PARTS, GROUPS};
   static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
   static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;                     // sweeps whose inputs are loaded together
-  [[maybe_unused]] static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
+  static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
 
   char* exchange;  // planes of the real and of the imaginary parts, [rows][ROW] float16
   const char* fold_table;
