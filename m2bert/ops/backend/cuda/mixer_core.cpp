@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <numbers>
+#include <tuple>
 
 #include "m2bert/ops/backend/cuda/channel_major.h"
 #include "m2bert/ops/backend/cuda/kernel.h"
@@ -113,17 +114,18 @@ mx::array roots(int n) {
 
 // The tables that a kernel reads, shared by all layers. They are never freed: MLX's allocator may go first.
 template <typename Make>
-mx::array shared_table(Method method, int size, Make make) {
+mx::array shared_table(std::tuple<Method, int, int> key, Make make) {
   static std::mutex mutex;
-  static auto* all = new std::map<std::pair<Method, int>, mx::array>;
+  static auto* all = new std::map<std::tuple<Method, int, int>, mx::array>;
   const std::lock_guard lock(mutex);
-  auto found = all->find({method, size});
-  if (found == all->end()) found = all->emplace(std::pair(method, size), make(size)).first;
+  auto found = all->find(key);
+  if (found == all->end()) found = all->emplace(key, make()).first;
   return found->second;
 }
 mx::array constants_of(const Kernel& kernel) {
-  if (kernel.method == Method::monarch) return monarch_tables(kernel.sizes().parts);
-  return shared_table(Method::fft, fft_sizes(kernel.length).transform, roots);
+  if (kernel.method == Method::monarch) return monarch_tables(kernel.sizes());
+  const int n = fft_sizes(kernel.length).transform;
+  return shared_table({Method::fft, n, 1}, [n] { return roots(n); });
 }
 
 // Both filters in the time domain, float32; the first one takes the place of a second one that is not there.
@@ -158,7 +160,7 @@ mx::array pack_spectra(const Kernel& kernel, const Filters& f, mx::Stream s) {
   const int H = f.H(), n = kernel.sizes().size(), count = 2 * kernel.distances();
   const Launch lags{"mixer_monarch_spectra", "mixer_lags", n / 32, count * ceil_div(H, 32), 256, 32 * 33 * 4};
   const auto signals = run(lags, f.arrays(), {H, count, n}, mx::float32, {H, f.L(), n, kernel.distances(), f.bidirectional}, s);
-  return run({"mixer_monarch_spectra", "mixer_monarch_spectra", count, H, 512, 64},
+  return run({"mixer_monarch_spectra", "mixer_monarch_spectra", count, H, 512, kernel.sizes().spectra_bytes()},
              {mx::fft::rfft(signals, n, 2, mx::fft::FFTNorm::Backward, s)}, {H * count * (n + 1)}, mx::uint32, {n, count}, s);
 }
 
@@ -221,9 +223,9 @@ TrainingFilters pack_training_filters(const MixerFilters& filters, mx::Stream s)
 
 bool reverses_by_conjugate(int L) { return kernel_for(L, mx::bfloat16).method == Method::monarch; }
 
-mx::array monarch_tables(int parts) {
-  return shared_table(Method::monarch, parts, [](int n) {
-    const auto words = monarch_constants(n);
+mx::array monarch_tables(const MonarchSizes& sizes) {
+  return shared_table({Method::monarch, sizes.parts, sizes.groups}, [&] {
+    const auto words = monarch_constants(sizes);
     return mx::array(words.data(), {int(words.size())}, mx::uint32);
   });
 }

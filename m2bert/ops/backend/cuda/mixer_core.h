@@ -5,6 +5,8 @@
 
 namespace m2bert::ops::cuda {
 
+struct MonarchSizes;
+
 // The longest sequence that a kernel reaches: 32768 in bfloat16, 8192 in float32; less on GPUs whose blocks have less shared memory.
 int longest_mixer_core(mx::Dtype dtype);
 // The shortest length that has a kernel of its own.
@@ -57,7 +59,7 @@ struct MixerCoreOptions {
 mx::array mixer_core(const MixerInputRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
 
-// What the kernels by Monarch transform of so many parts (mixer_monarch.cuh) read, shared by all layers.
-mx::array monarch_tables(int parts);
+// What the kernels by a Monarch transform (mixer_monarch.cuh) read, shared by all layers.
+mx::array monarch_tables(const MonarchSizes& sizes);
 
 }  // namespace m2bert::ops::cuda

@@ -62,13 +62,16 @@ __device__ __forceinline__ void convolve_back(const float* x, const float* w, co
   if (t0 == 0) sums[4] += d[0] * (w[0] + w[1]) + d[1] * w[0];
 }
 
-}  // namespace
+// What the filters' gradient takes besides u and dy: signals [2 H, columns], x1 v and then x2 dy, after the short convolution.
+struct Signals {
+  const BFloat16* dy;
+  BFloat16* signals;
+};
 
-// Grid: parts of a channel, channels. projected, dprojected [3 H, columns]: x1, x2, v; dx2, ds [H, columns]: gradients of x2 and of s,
-// after the short convolution; sums [parts, 3 H, SHORT_FILTER]. Sequences of different lengths begin at multiples of POSITIONS.
-extern "C" __global__ void __launch_bounds__(256, 2)
-    mixer_local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
-                         const int* sequences, BFloat16* dprojected, float* sums, int H, int B, int L, int columns) {
+template <bool SIGNALS>
+__device__ __forceinline__ void local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds,
+                                               const float* short_filter, const int* sequences, const Signals& s, BFloat16* dprojected,
+                                               float* sums, int H, int B, int L, int columns) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps][3 SUMS]
   const auto in = mixer_inputs(projected, projected, projected, dx2, short_filter, sequences, H, B, L, 0, 0, 0, 0, 0, 0, columns);
@@ -84,17 +87,26 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     const Place place = channel.place(b);
     const int t0 = b == B ? 0 : columns ? item * POSITIONS - in.begin(b) : item % chunks * POSITIONS;
     Around around[5];  // dx2, x2, ds, x1, v
+    SignalPositions dy;
     load_first(channel.wide(), [&](auto wide) {
       constexpr bool WIDE = decltype(wide)::value;
       const BFloat16* rows[5] = {dx2, row(1), ds, row(0), row(2)};
 #pragma unroll
       for (int i = 0; i < 5; ++i) around[i] = load_around<WIDE>(rows[i], place, t0);
+      if (SIGNALS) dy = channel.load_row<WIDE>(s.dy, place, t0);
     });
     float x[POSITIONS + 4], v[POSITIONS + 4], d[POSITIONS + 4], local[POSITIONS + 2], gradient[POSITIONS + 2], out[POSITIONS];
     unpack_around(around[0], place, t0, nullptr, d);
     unpack_around(around[1], place, t0, filter(1) + 4, x);
     convolve_back(x, filter(1), d + 2, t0, out, own[1]);
     channel.store<false>(place, t0, out, gradient_row(1));
+    if (SIGNALS) {
+      convolve(x, filter(1), local);
+      unpack_positions(dy.a.words, out);
+#pragma unroll
+      for (int i = 0; i < POSITIONS; ++i) out[i] *= local[i];
+      channel.store<false>(place, t0, out, s.signals + size_t(H) * in.columns);
+    }
     unpack_around(around[2], place, t0, nullptr, d);
     unpack_around(around[3], place, t0, filter(0) + 4, x);
     unpack_around(around[4], place, t0, filter(2) + 4, v);
@@ -103,7 +115,15 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
     convolve_back(x, filter(0), gradient, t0, out, own[0]);
     channel.store<false>(place, t0, out, gradient_row(0));
+    float signal[POSITIONS];
+#pragma unroll
+    for (int i = 0; i < POSITIONS; ++i) signal[i] = local[i];
     convolve(x, filter(0), local);
+    if (SIGNALS) {
+#pragma unroll
+      for (int i = 0; i < POSITIONS; ++i) signal[i] *= local[i];
+      channel.store<false>(place, t0, signal, s.signals);
+    }
 #pragma unroll
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
     convolve_back(v, filter(2), gradient, t0, out, own[2]);
@@ -120,6 +140,24 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   float sum = 0;
   for (int k = 0; k < LOCAL_THREADS / 32 && j < SUMS; ++k) sum += partial[k * 3 * SUMS + i * SUMS + j];
   sums[(size_t(blockIdx.x) * 3 * H + i * H + h) * SHORT_FILTER + j] = sum;
+}
+
+}  // namespace
+
+// Grid: parts of a channel, channels. projected, dprojected [3 H, columns]: x1, x2, v; dx2, ds [H, columns]: gradients of x2 and of s,
+// after the short convolution; sums [parts, 3 H, SHORT_FILTER]. Sequences of different lengths begin at multiples of POSITIONS.
+extern "C" __global__ void __launch_bounds__(256, 2)
+    mixer_local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
+                         const int* sequences, BFloat16* dprojected, float* sums, int H, int B, int L, int columns) {
+  local_gradient<false>(projected, dx2, ds, short_filter, sequences, {}, dprojected, sums, H, B, L, columns);
+}
+
+// With the rows of Signals.
+extern "C" __global__ void __launch_bounds__(256, 2)
+    mixer_local_gradient_signals(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
+                                 const BFloat16* dy, const int* sequences, BFloat16* dprojected, float* sums, BFloat16* signals, int H,
+                                 int B, int L, int columns) {
+  local_gradient<true>(projected, dx2, ds, short_filter, sequences, {dy, signals}, dprojected, sums, H, B, L, columns);
 }
 
 }  // namespace m2bert::ops::cuda

@@ -102,7 +102,7 @@ template <int PARTS, int GROUPS = 1>
 struct Monarch {
   static constexpr MonarchSizes SIZES{PARTS, GROUPS};
   static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
-  static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;                     // sweeps whose inputs are loaded together
+  static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;    // sweeps whose inputs are loaded together
   static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
 
   char* exchange;  // planes of the real and of the imaginary parts, [rows][ROW] float16
@@ -639,81 +639,119 @@ struct Monarch {
     }
   }
 
-  // The spectrum of a filter's gradient: the sum over all sequences of conj(transform of the convolution's input) times the transform of
-  // the gradient of its output, divided by the transform's size. A signal is a row of sequences, `slot` positions from one to the next: at
-  // least as many zeros as a sequence has positions lie between two of them, so that their lags do not mix. gradient [SIZES.size()]: of
-  // this channel, whose blocks have a group each; signal 0: of k; 1: of k2. A group adds up its sums there, as it has few to add.
+  // The part of a group's sums at frequency f1 + 16 f2, which a lane has in place j.
+  __device__ __forceinline__ int frequency(int j) const { return g + 8 * (j / 2 % 2) + 16 * (2 * q + 8 * (j / 4) + j % 2); }
+
+  // Adds this thread's sums [parts][real, imaginary][8] to spectrum [SIZES.size()] as those of one of two real signals: what is the
+  // conjugate at the opposite frequency, for signal 1 times i. Frequencies f and -f are exchanged, so that a transform is an inverse one.
+  // Has a barrier before. Neighbouring threads write neighbouring parts.
+  __device__ __forceinline__ void add_real_signal(const float (*sums)[2][8], int signal, bool add, float2* spectrum) const {
+    constexpr MonarchSizes sizes = SIZES;
+    constexpr int OWN = sizes.own_parts(), COLUMNS = THREADS / OWN, PITCH = 257;
+    float* const plane = reinterpret_cast<float*>(exchange);  // [OWN][PITCH], in columns that spread a warp's over the banks
+    auto place = [&](int part, int f) { return part * PITCH + (f ^ (f >> 5 & 3) << 3); };
+    const int own = threadIdx.x % OWN, part = sizes.part(group, own), opposite = sizes.opposite(group, own), last = part ? 255 : 256;
+    float real[256 / COLUMNS][2];
+#pragma unroll
+    for (int component = 0; component < 2; ++component) {
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < OWN / WARPS; ++i) {
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          plane[place(warp + i * WARPS, g + 8 * (j / 2 % 2) + 16 * (2 * q + 8 * (j / 4) + j % 2))] = sums[i][component][j];
+        }
+      }
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < 256 / COLUMNS; ++i) {
+        const int f = threadIdx.x / OWN + i * COLUMNS;
+        const float other = plane[place(opposite, (last - f) & 255)];
+        real[i][component] = 0.5f * (plane[place(own, f)] + (component ? -other : other));
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 256 / COLUMNS; ++i) {
+      float2& to = spectrum[part + PARTS * (threadIdx.x / OWN + i * COLUMNS)];
+      float2 value = signal ? float2{real[i][1], real[i][0]} : float2{real[i][0], -real[i][1]};
+      if (add) value.x += to.x, value.y += to.y;
+      to = value;
+    }
+  }
+
+  // The spectrum of the filters' gradients, k's the real part of the signal and k2's the imaginary part: the sums over all sequences of
+  // conj(transform of a convolution's input) times the transform of the gradient of its output, divided by the transform's size. A signal
+  // is a row of sequences, `slot` positions from one to the next: at least as many zeros as a sequence has positions lie between two of
+  // them, so that their lags do not mix. gradient [SIZES.size()]: of this channel, whose blocks have a group each.
   static __device__ __forceinline__ void filter_gradient(const MixerInputs<BFloat16>& in, const BFloat16* dy, const uint32_t* constants,
-                                                         int channel, int signal, int group, int slot, float2* gradient) {
+                                                         int channel, int filters, int group, int slot, float2* gradient) {
     M2BERT_SHARED_MEMORY(shared_memory);
     const Monarch m = prepare(shared_memory, constants, group);
     const MixerChannel rows{in, channel};
     const int in_signal = SIZES.length() / slot;
     constexpr int OWN = SIZES.own_parts() / WARPS;
-    constexpr bool IN_REGISTERS = GROUPS == 1;
-    float sums[IN_REGISTERS ? OWN : 1][2][8] = {};
-    auto place_of_sum = [&](int i, int j) -> float2& {
-      const int word = j / 2, f1 = m.g + 8 * (word % 2), f2 = 2 * m.q + 8 * (word / 2) + j % 2;
-      return gradient[group * SIZES.own_parts() + m.warp + i * WARPS + PARTS * (f1 + 16 * f2)];
-    };
-    auto store = [&](int i, const float(&sum)[2][8]) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) place_of_sum(i, j) = {sum[0][j], sum[1][j]};
-    };
+    constexpr bool ROWS = GROUPS > 1;           // each group would compute them again: x1 is the gated signal, x2 its gradient
+    constexpr bool IN_REGISTERS = GROUPS == 1;  // the sums over all sequences; long ones are few
 #pragma unroll 1
-    for (int first = 0; first < in.B; first += 2 * in_signal) {
-      Matrix input[OWN];
-      auto place = [&](int b, int t) { return rows.place(first + b * in_signal + t / slot); };
-      const int e = m.stage(
-          rows.wide(),
-          [&](auto wide, int b, int t) { return rows.template load_signal<decltype(wide)::value>(signal, place(b, t), t % slot); },
-          [&](int b, int t, const SignalPositions& loaded, float* x) {
-            rows.signal_values<false>(signal, loaded, place(b, t), t % slot, x);
-          });
-      const FoldMatrices folding(m, 0);
-      __syncthreads();
-      m.fold(folding);
-      __syncthreads();
-      {
+    for (int signal = 0; signal < filters; ++signal) {
+      float sums[OWN][2][8] = {};
+#pragma unroll 1
+      for (int first = 0; first < in.B; first += 2 * in_signal) {
+        Matrix input[OWN];
+        auto place = [&](int b, int t) { return rows.place(first + b * in_signal + t / slot); };
+        const int e = m.stage(
+            rows.wide(),
+            [&](auto wide, int b, int t) {
+              constexpr bool WIDE = decltype(wide)::value;
+              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? in.u : in.x1, place(b, t), t % slot);
+              else return rows.template load_signal<WIDE>(signal, place(b, t), t % slot);
+            },
+            [&](int b, int t, const SignalPositions& loaded, float* x) {
+              rows.signal_values<false>(ROWS ? 1 : signal, loaded, place(b, t), t % slot, x);
+            });
+        const FoldMatrices folding(m, 0);
+        __syncthreads();
+        m.fold(folding);
+        __syncthreads();
+        {
+          const PartTransform transform(m);
+#pragma unroll
+          for (int i = 0; i < OWN; ++i) input[i] = transform(m, m.warp + i * WARPS);
+        }
+        const int e2 = m.stage(
+            rows.wide(),
+            [&](auto wide, int b, int t) {
+              constexpr bool WIDE = decltype(wide)::value;
+              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? dy : in.x2, place(b, t), t % slot);
+              else return rows.template load_gradient<WIDE>(dy, signal, place(b, t), t % slot);
+            },
+            [&](int b, int t, const SignalPositions& loaded, float* x) {
+              rows.gradient_values<false>(ROWS ? 1 : signal, loaded, place(b, t), t % slot, x);
+            });
+        __syncthreads();
+        m.fold(folding);
+        __syncthreads();
+        const float scale = power_of_two(e) * power_of_two(e2);
         const PartTransform transform(m);
 #pragma unroll
-        for (int i = 0; i < OWN; ++i) input[i] = transform(m, m.warp + i * WARPS);
-      }
-      const int e2 = m.stage(
-          rows.wide(),
-          [&](auto wide, int b, int t) { return rows.template load_gradient<decltype(wide)::value>(dy, signal, place(b, t), t % slot); },
-          [&](int b, int t, const SignalPositions& loaded, float* x) {
-            rows.gradient_values<false>(signal, loaded, place(b, t), t % slot, x);
-          });
-      __syncthreads();
-      m.fold(folding);
-      __syncthreads();
-      const float scale = power_of_two(e) * power_of_two(e2);
-      const PartTransform transform(m);
+        for (int i = 0; i < OWN; ++i) {
+          const Matrix output = transform(m, m.warp + i * WARPS);
 #pragma unroll
-      for (int i = 0; i < OWN; ++i) {
-        const Matrix output = transform(m, m.warp + i * WARPS);
-        auto& sum = sums[IN_REGISTERS ? i : 0];
-        if constexpr (!IN_REGISTERS) {
-#pragma unroll
-          for (int j = 0; j < 8; ++j) {
-            const float2 before = first ? place_of_sum(i, j) : float2{0, 0};
-            sum[0][j] = before.x, sum[1][j] = before.y;
+          for (int word = 0; word < 4; ++word) {
+            const float2 a = unpack_f16(input[i].re[word]), b = unpack_f16(input[i].im[word]);
+            const float2 c = unpack_f16(output.re[word]), d = unpack_f16(output.im[word]);
+            const float2 re = {scale * (a.x * c.x + b.x * d.x), scale * (a.y * c.y + b.y * d.y)};
+            const float2 im = {scale * (a.x * d.x - b.x * c.x), scale * (a.y * d.y - b.y * c.y)};
+            float(*sum)[8] = sums[i];
+            sum[0][2 * word] = IN_REGISTERS ? sum[0][2 * word] + re.x : re.x;
+            sum[0][2 * word + 1] = IN_REGISTERS ? sum[0][2 * word + 1] + re.y : re.y;
+            sum[1][2 * word] = IN_REGISTERS ? sum[1][2 * word] + im.x : im.x;
+            sum[1][2 * word + 1] = IN_REGISTERS ? sum[1][2 * word + 1] + im.y : im.y;
           }
         }
-#pragma unroll
-        for (int word = 0; word < 4; ++word) {
-          const float2 a = unpack_f16(input[i].re[word]), b = unpack_f16(input[i].im[word]);
-          const float2 c = unpack_f16(output.re[word]), d = unpack_f16(output.im[word]);
-          sum[0][2 * word] += scale * (a.x * c.x + b.x * d.x), sum[0][2 * word + 1] += scale * (a.y * c.y + b.y * d.y);
-          sum[1][2 * word] += scale * (a.x * d.x - b.x * c.x), sum[1][2 * word + 1] += scale * (a.y * d.y - b.y * c.y);
-        }
-        if constexpr (!IN_REGISTERS) store(i, sum);
+        if (!IN_REGISTERS) m.add_real_signal(sums, signal, first > 0 || signal > 0, gradient);
       }
-    }
-    if constexpr (IN_REGISTERS) {
-#pragma unroll
-      for (int i = 0; i < OWN; ++i) store(i, sums[i]);
+      if (IN_REGISTERS) m.add_real_signal(sums, signal, signal > 0, gradient);
     }
   }
 };
@@ -730,16 +768,16 @@ struct Monarch {
                         filter, conjugate);                                                                                              \
   }
 
-// Grid: filters (1 or 2) times groups, channels. gradients [H, filters, size of the transform].
+// Grid: groups, channels. Where there are several groups, x1 and x2 are the rows that mixer_local_gradient_signals made. filters: 1 or 2;
+// gradients [H, size of the transform]; constants: monarch_constants of filter_gradient_sizes().
 #define MIXER_FILTER_GRADIENT(length, blocks)                                                                                       \
   extern "C" __global__ void __launch_bounds__(32 * filter_gradient_sizes(length).warps(), blocks)                                  \
       mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,   \
-                                     float2* gradients, MIXER_SIZES, int slot) {                                                    \
+                                     float2* gradients, MIXER_SIZES, int filters, int slot) {                                       \
     constexpr MonarchSizes sizes = filter_gradient_sizes(length);                                                                   \
-    const int filters = gridDim.x / sizes.groups, filter = blockIdx.x / sizes.groups, group = blockIdx.x % sizes.groups;            \
     Monarch<sizes.parts, sizes.groups>::filter_gradient(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, \
-                                                        constants, blockIdx.y, filter, group, slot,                                 \
-                                                        gradients + size_t(blockIdx.y * filters + filter) * sizes.size());          \
+                                                        constants, blockIdx.y, filters, blockIdx.x, slot,                           \
+                                                        gradients + size_t(blockIdx.y) * sizes.size());                             \
   }
 #if defined(FILTER_GRADIENT)
 #if FILTER_GRADIENT == 1024 || FILTER_GRADIENT == 0
@@ -813,16 +851,24 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // The filters' spectra as the kernels above take them, and by what their results are multiplied: packed [H, count, size], then [H, count]
-// float32. Grid: count, channels. transform [H, count, size / 2 + 1] of real values.
-extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32_t* packed, int size, int count) {
+// float32. Grid: count, channels. transform [H, count, size / 2 + 1] of real values, which wait in shared memory for the largest one.
+extern "C" __global__ void __launch_bounds__(512) mixer_monarch_spectra(const float2* transform, uint32_t* packed, int size, int count) {
   M2BERT_SHARED_MEMORY(shared_memory);
-  uint32_t* maxima = reinterpret_cast<uint32_t*>(shared_memory);
-  const int lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = size / 256;
-  const size_t row = size_t(blockIdx.y) * count + blockIdx.x;
-  const float2* in = transform + row * (size / 2 + 1);
+  const MonarchSizes sizes{size / 256};
+  uint32_t* const maxima = reinterpret_cast<uint32_t*>(shared_memory);
+  float2* const row = reinterpret_cast<float2*>(shared_memory + 64);
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = sizes.parts;
+  int log = 0;
+  while (1 << log < parts) ++log;
+  // Frequencies `parts` apart, which the lanes of a warp read together, are in other banks.
+  auto place = [&](int k) { return k + (k >> log) + (k >> (log + 5)) * 4; };
+  const size_t index = size_t(blockIdx.y) * count + blockIdx.x;
+  const float2* in = transform + index * (size / 2 + 1);
   float largest = 0;
+#pragma unroll 4
   for (int k = threadIdx.x; k <= size / 2; k += blockDim.x) {
     const float2 v = in[k];
+    row[place(k)] = v;
     largest = fmaxf(largest, fmaxf(fabsf(v.x), fabsf(v.y)));
   }
   const uint32_t own = warp_max(__float_as_uint(largest));
@@ -834,20 +880,20 @@ extern "C" __global__ void mixer_monarch_spectra(const float2* transform, uint32
   for (int n = 1; n < size; n *= 4) --headroom;
   const int e = PowerOfTwo(bits).e - headroom;
   const float scale = power_of_two(-e);
-  uint32_t* out = packed + row * size;
+  uint32_t* out = packed + index * size;
   for (int i = threadIdx.x; i < parts * 128; i += blockDim.x) {
     const int part = i / 128, l = i / 4 % 32, word = i % 4;
     const int f1 = l / 4 + 8 * (word % 2), f2 = 2 * (l % 4) + 8 * (word / 2);
     float2 v[2];
     for (int j = 0; j < 2; ++j) {
       const int k = part + parts * (f1 + 16 * (f2 + j));
-      v[j] = in[k <= size / 2 ? k : size - k];
+      v[j] = row[place(k <= size / 2 ? k : size - k)];
       if (k > size / 2) v[j].y = -v[j].y;
     }
     out[part * 256 + l * 4 + word] = pack_f16(v[0].x * scale, v[1].x * scale);
     out[part * 256 + 128 + l * 4 + word] = pack_f16(v[0].y * scale, v[1].y * scale);
   }
-  if (threadIdx.x == 0) packed[size_t(gridDim.y) * count * size + row] = __float_as_uint(power_of_two(e));
+  if (threadIdx.x == 0) packed[size_t(gridDim.y) * count * size + index] = __float_as_uint(power_of_two(e));
 }
 #endif
 

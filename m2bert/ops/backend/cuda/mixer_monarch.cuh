@@ -10,13 +10,22 @@
 namespace m2bert::ops::cuda {
 
 // Sizes of the transform of PARTS * 256 values, for sequences of up to PARTS * 128 positions. A block can have one of several groups of its
-// parts.
+// parts, each with -r for every part r.
 struct MonarchSizes {
   int parts, groups = 1;
   static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
   M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
   M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
   M2BERT_DEVICE constexpr int own_parts() const { return parts / groups; }
+  // The i-th one of a group: a range, and the range of their opposites. 0 and parts / 2 are their own.
+  M2BERT_DEVICE constexpr int part(int group, int i) const {
+    const int half = own_parts() / 2, r = group * half + i % half;
+    return groups == 1 ? i : i < half ? r : r ? parts - r : parts / 2;
+  }
+  M2BERT_DEVICE constexpr int opposite(int group, int i) const {
+    if (groups == 1) return (parts - i) % parts;
+    return group == 0 && i % (own_parts() / 2) == 0 ? i : i ^ own_parts() / 2;
+  }
   M2BERT_DEVICE constexpr int rows() const { return groups == 1 ? parts : parts / 2; }  // of a plane: inputs, or parts of a group
   M2BERT_DEVICE constexpr bool small() const { return parts <= 16; }  // the fold is one matrix product, with constants in registers
   M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
@@ -24,6 +33,8 @@ struct MonarchSizes {
   M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * rows() * ROW * 2; }
   M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * own_parts() * fold_row() * 2; }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
+  // Of mixer_monarch_spectra: half of the frequencies, and places between them.
+  M2BERT_DEVICE constexpr int spectra_bytes() const { return 64 + (size() / 2 + 1 + 128 + 4 * 4) * 8; }
   // In words: offsets of the tables of `constants`.
   M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
   M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
@@ -38,8 +49,8 @@ struct MonarchSizes {
 // Of the filters' gradient, for sequences of up to `length` positions: 64 parts are what a block has registers for.
 M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) { return {length / 128, length <= 8192 ? 1 : length / 8192}; }
 
-inline std::vector<uint32_t> monarch_constants(int parts) {
-  const MonarchSizes s{parts};
+inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
+  const int parts = s.parts;
   std::vector<uint32_t> words(s.words());
   struct Root {
     double re, im;
@@ -48,6 +59,7 @@ inline std::vector<uint32_t> monarch_constants(int parts) {
     const double angle = -2 * std::numbers::pi * double(k % n) / double(n);
     return Root{std::cos(angle), std::sin(angle)};
   };
+  auto part = [&](int i) { return s.part(i / s.own_parts(), i % s.own_parts()); };
   auto pack = [](double low, double high) { return uint32_t(half_bits(float(low))) | uint32_t(half_bits(float(high))) << 16; };
   // A lane's part of a left matrix: f(row, column).
   auto left = [&](int at, auto f) {
@@ -89,7 +101,7 @@ inline std::vector<uint32_t> monarch_constants(int parts) {
     const double scale = 1 / std::sqrt(double(parts));
     for (int r = 0; r < parts; ++r) {
       for (int a = 0; a < parts / 2; a += 2) {
-        const Root x = root(long(r) * a, parts), y = root(long(r) * (a + 1), parts);
+        const Root x = root(long(part(r)) * a, parts), y = root(long(part(r)) * (a + 1), parts);
         const int at = s.fold() + (r * s.fold_row() + a) / 2;
         words[at] = pack(x.re * scale, y.re * scale);
         words[at + s.fold_words() / 2] = pack(x.im * scale, y.im * scale);
@@ -109,8 +121,8 @@ inline std::vector<uint32_t> monarch_constants(int parts) {
   for (int tile = 0; tile < 16; ++tile) {
     for (int m = 0; m < parts / 16; ++m) {
       const int at = s.twists() + (tile * (parts / 16) + m) * 256;
-      left(at, [&](int r, int c) { return root(long(16 * m + r) * (16 * tile + c), s.size()).re; });
-      left(at + 128, [&](int r, int c) { return root(long(16 * m + r) * (16 * tile + c), s.size()).im; });
+      left(at, [&](int r, int c) { return root(long(part(16 * m + r)) * (16 * tile + c), s.size()).re; });
+      left(at + 128, [&](int r, int c) { return root(long(part(16 * m + r)) * (16 * tile + c), s.size()).im; });
     }
   }
   for (int part = 0; part < parts; ++part) {

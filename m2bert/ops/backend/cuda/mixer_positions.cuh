@@ -141,15 +141,17 @@ struct MixerChannel {
   }
   __device__ __forceinline__ const float* filter(int first_row) const { return in.short_filter + SHORT_FILTER * (first_row + channel); }
 
+  // A row that is the signal itself, or its gradient; their values are those of signal 1.
+  template <bool WIDE>
+  __device__ __forceinline__ SignalPositions load_row(const BFloat16* row, const Place& p, int t) const {
+    SignalPositions s;
+    load_words<WIDE>(row, p, t, s.a.words);
+    return s;
+  }
   template <bool WIDE>
   __device__ __forceinline__ SignalPositions load_signal(int signal, const Place& p, int t) const {
-    SignalPositions s;
-    if (signal) {
-      load_words<WIDE>(in.u, p, t, s.a.words);
-    } else {
-      s.a = load_positions<WIDE>(in.x1, p, t), s.b = load_positions<WIDE>(in.v, p, t);
-    }
-    return s;
+    if (signal) return load_row<WIDE>(in.u, p, t);
+    return {load_positions<WIDE>(in.x1, p, t), load_positions<WIDE>(in.v, p, t)};
   }
   template <bool WIDE>
   __device__ __forceinline__ void signal_values(int signal, const SignalPositions& s, const Place& p, int t, float* out) const {
@@ -173,8 +175,7 @@ struct MixerChannel {
   // The gradient of a convolution's result: x2 dy, or dy.
   template <bool WIDE>
   __device__ __forceinline__ SignalPositions load_gradient(const BFloat16* dy, int signal, const Place& p, int t) const {
-    SignalPositions s;
-    load_words<WIDE>(dy, p, t, s.a.words);
+    SignalPositions s = load_row<WIDE>(dy, p, t);
     if (!signal) s.b = load_gate<WIDE>(p, t);
     return s;
   }

@@ -34,6 +34,8 @@ struct Block {
         sequences(table),
         s(stream) {}
 
+  // The length that the kernel of the filters' gradient is compiled for.
+  int filter_gradient_length() const { return std::max(1024, int(std::bit_ceil(unsigned(L)))); }
   int count(int columns) const { return sequences ? sequences->shape(0) / 2 : columns / L; }
   // What a kernel reads as the table of sequences, and its scalar: 0 if there is none.
   mx::array table_or(const mx::array& other) const { return sequences.value_or(other); }
@@ -88,14 +90,14 @@ struct Block {
     const auto rows = MixerInputRows::of(projected);
     const auto dx2 = convolve({rows.x1, gradient, rows.v}, made[PACKED], 0, false);
     const auto ds = convolve({rows.x2, ones, gradient}, made[REVERSED], 0, true);
-    const auto [dprojected, sums] = local_gradient(projected, dx2, ds, short_filter);
+    const auto [dprojected, sums, signals] = local_gradient(projected, dx2, ds, short_filter, dcore);
     const auto back = transposed(in[IN_WEIGHT], s);
     const auto du = residual ? mx::addmm(convolve({gradient, ones, ones}, made[REVERSED], 1, true), back, dprojected, 1.0f, 1.0f, s)
                              : mx::matmul(back, dprojected, s);
     const auto shorts = short_filter_gradient(w, sums, s);
     const auto of_in = mx::matmul(dprojected, transposed(u, s), s);
     Arrays of_filters;
-    add_filter_gradients(filter_gradients(projected, u, short_filter, dcore), filters(in), of_filters);
+    add_filter_gradients(filter_gradients(signals, u, short_filter, dcore), filters(in), of_filters);
     // The rest of the backward pass waits for what reads large arrays, so that these are freed first.
     Arrays gradients = mx::depends({du}, {of_out, of_in, of_filters[0]});
     gradients.insert(gradients.end(), {of_in, shorts.weight, shorts.bias, out.weight});
@@ -105,23 +107,33 @@ struct Block {
     return gradients;
   }
 
-  // Of the projected rows; and of the short filter, [parts, 3 H, 8] to add up.
-  std::pair<mx::array, mx::array> local_gradient(const mx::array& projected, const mx::array& dx2, const mx::array& ds,
-                                                 const mx::array& short_filter) const {
+  // Of the projected rows, and of the short filter, [parts, 3 H, 8] to add up; and what filter_gradients() reads of the gated convolution.
+  struct LocalGradient {
+    mx::array dprojected, sums;
+    MixerInputRows signals;
+  };
+  LocalGradient local_gradient(const mx::array& projected, const mx::array& dx2, const mx::array& ds, const mx::array& short_filter,
+                               const mx::array& dy) const {
     constexpr int threads = 256, positions = 8, shared_bytes = threads / 32 * 15 * 4;
     const int H = dx2.shape(0), columns = columns_of(dx2), B = count(dx2.shape(1));
     const int items = columns ? columns / positions : B * ((L + positions - 1) / positions);
     const int parts = std::clamp(items / (4 * threads), 1, 16);
-    const auto out = run({"mixer_local_gradient", "mixer_local_gradient", parts, H, threads, shared_bytes},
-                         {projected, dx2, ds, short_filter, table_or(short_filter)}, {projected.shape(), {parts, 3 * H, 8}},
-                         {mx::bfloat16, mx::float32}, {H, B, L, columns}, s);
-    return {out[0], out[1]};
+    const bool with_signals = filter_gradient_sizes(filter_gradient_length()).groups > 1;
+    Arrays inputs{projected, dx2, ds, short_filter};
+    std::vector<mx::Shape> shapes{projected.shape(), {parts, 3 * H, 8}};
+    std::vector<mx::Dtype> dtypes{mx::bfloat16, mx::float32};
+    if (with_signals) inputs.push_back(dy), shapes.push_back({2 * H, dx2.shape(1)}), dtypes.push_back(mx::bfloat16);
+    inputs.push_back(table_or(short_filter));
+    const std::string kernel = with_signals ? "mixer_local_gradient_signals" : "mixer_local_gradient";
+    const auto out = run({"mixer_local_gradient", kernel, parts, H, threads, shared_bytes}, inputs, shapes, dtypes, {H, B, L, columns}, s);
+    if (!with_signals) return {out[0], out[1], MixerInputRows::of(projected)};
+    const MixerRows signal{out[2], 0, 0}, gradient{out[2], H, 0};
+    return {out[0], out[1], {signal, gradient, signal}};
   }
 
-  // Of the filters at each lag: [H, filters, n] float32, or complex64 with what counts as its real part; lag t in place t modulo n.
-  mx::array filter_gradients(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& dy) const {
+  // Of the filters at each lag: [H, filters, n] float32, or [H, n] complex64, k's the real part; lag t in place t modulo n.
+  mx::array filter_gradients(const MixerInputRows& mixed, const mx::array& u, const mx::array& short_filter, const mx::array& dy) const {
     const int H = u.shape(0), B = count(u.shape(1)), filters = residual ? 2 : 1;
-    const auto mixed = MixerInputRows::of(projected);
     auto inputs = mixed.arrays();
     inputs.insert(inputs.end(), {u, short_filter, dy});
     Scalars scalars{H, B, L};
@@ -133,26 +145,27 @@ struct Block {
       return run({"mixer_outer_gradient", "mixer_outer_gradient", filters, H, threads, shared_bytes}, inputs, {H, filters, 256},
                  mx::float32, scalars, s);
     }
-    const int length = std::max(1024, int(std::bit_ceil(unsigned(L))));
+    const int length = filter_gradient_length();
     const int slot = std::min(length, int(std::bit_ceil(unsigned(std::max(2 * L, 16)))));
     const MonarchSizes sizes = filter_gradient_sizes(length);
     const std::string kernel = "mixer_filter_gradient_" + std::to_string(length);
-    const Launch launch{kernel, kernel, filters * sizes.groups, H, 32 * sizes.warps(), sizes.shared_bytes()};
+    const Launch launch{kernel, kernel, sizes.groups, H, 32 * sizes.warps(), sizes.shared_bytes()};
     const int n = sizes.size();
-    inputs.push_back(monarch_tables(sizes.parts)), inputs.push_back(table_or(short_filter));
-    scalars.push_back(slot);
-    const auto spectra = run(launch, inputs, {H, filters, 2 * n}, mx::float32, scalars, s);
-    return mx::fft::ifft(mx::view(spectra, mx::complex64, s), n, 2, mx::fft::FFTNorm::Forward, s);
+    inputs.push_back(monarch_tables(sizes)), inputs.push_back(table_or(short_filter));
+    scalars.push_back(filters), scalars.push_back(slot);
+    const auto spectra = run(launch, inputs, {H, 2 * n}, mx::float32, scalars, s);
+    return mx::fft::fft(mx::view(spectra, mx::complex64, s), n, 1, mx::fft::FFTNorm::Backward, s);  // without a pass that scales
   }
 
   // Appends those of the filters, in the order of flat().
   void add_filter_gradients(const mx::array& lags, const MixerFilters& f, Arrays& gradients) const {
-    const int H = lags.shape(0), n = lags.shape(2), count = residual ? 2 : 1, stride = lags.dtype() == mx::complex64 ? 2 : 1;
+    const int H = lags.shape(0), n = lags.shape(-1), count = residual ? 2 : 1;
+    const bool pairs = lags.dtype() == mx::complex64;
     const mx::Shape none{1}, filter{L, H}, skip{H};
-    const auto out = run({"mixer_weights", "mixer_filter_gradients", ceil_div(L, 32), count * ceil_div(H, 32), 256, 32 * 33 * 4}, {lags},
+    const auto out = run({"mixer_weights", "mixer_filter_gradients", ceil_div(L, 32), ceil_div(H, 32), 256, 32 * 33 * 4}, {lags},
                          {filter, skip, bidirectional ? filter : none, residual ? filter : none, residual ? skip : none,
                           residual && bidirectional ? filter : none},
-                         std::vector(6, mx::float32), {H, L, n, stride, count, bidirectional}, s);
+                         std::vector(6, mx::float32), {H, L, n, count, pairs, bidirectional}, s);
     auto add = [&](const mx::array& gradient, const std::optional<mx::array>& of) {
       if (of) gradients.push_back(mx::astype(mx::reshape(gradient, of->shape(), s), of->dtype(), s));
     };

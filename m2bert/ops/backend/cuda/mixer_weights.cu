@@ -67,35 +67,33 @@ extern "C" __global__ void mixer_out_weight_gradient(const void* dy, void* dx, v
   }
 }
 
-// The gradients of the filters and their skip terms from those at each lag: lags [H, filters, n], lag t in place t modulo n, each `stride`
-// floats from the next. dk, dk_rev (its last row is 0), dk2, dk2_rev [L, H]; dD, dD2 [H]. Grid: tiles of 32 positions, of 32 channels of
-// each filter.
+// The gradients of the filters and their skip terms from those at each lag: lags [H, filters, n] or, in pairs, [H, n, 2], lag t in place
+// t modulo n. dk, dk_rev (its last row is 0), dk2, dk2_rev [L, H]; dD, dD2 [H]. Grid: tiles of 32 positions, of 32 channels.
 extern "C" __global__ void __launch_bounds__(256)
     mixer_filter_gradients(const float* lags, float* dk, float* dD, float* dk_rev, float* dk2, float* dD2, float* dk2_rev, int H, int L,
-                           int n, int stride, int filters, bool bidirectional) {
+                           int n, int filters, bool pairs, bool bidirectional) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const tile = reinterpret_cast<float*>(shared_memory);  // [32 channels][33]
-  const int channel_tiles = (H + 31) / 32, filter = blockIdx.y / channel_tiles, lane = threadIdx.x % 32, row = threadIdx.x / 32;
-  const int first_channel = blockIdx.y % channel_tiles * 32, first = blockIdx.x * 32;
+  const int lane = threadIdx.x % 32, row = threadIdx.x / 32, first_channel = blockIdx.y * 32, first = blockIdx.x * 32;
   for (int side = 0; side < (bidirectional ? 2 : 1); ++side) {
-    for (int i = row; i < 32; i += 8) {
-      const int channel = first_channel + i, t = first + lane;
-      float value = 0;
-      if (channel < H && t < L && (!side || t < L - 1)) {
-        value = lags[((size_t(channel) * filters + filter) * n + (side ? n - 1 - t : t)) * stride];
+    for (int filter = 0; filter < filters; ++filter) {
+      for (int i = row; i < 32; i += 8) {
+        const int channel = first_channel + i, t = first + lane, place = side ? n - 1 - t : t;
+        const size_t pair = size_t(channel) * n + place, single = (size_t(channel) * filters + filter) * n + place;
+        const bool exists = channel < H && t < L && (!side || t < L - 1);
+        tile[i * 33 + lane] = exists ? lags[pairs ? 2 * pair + filter : single] : 0.0f;
       }
-      tile[i * 33 + lane] = value;
+      __syncthreads();
+      float* const out = filter ? (side ? dk2_rev : dk2) : (side ? dk_rev : dk);
+      const int channel = first_channel + lane;
+      for (int i = row; i < 32; i += 8) {
+        const int t = first + i;
+        if (channel >= H || t >= L) continue;
+        out[size_t(t) * H + channel] = tile[lane * 33 + i];
+        if (!side && t == 0) (filter ? dD2 : dD)[channel] = tile[lane * 33 + i];
+      }
+      __syncthreads();
     }
-    __syncthreads();
-    float* const out = filter ? (side ? dk2_rev : dk2) : (side ? dk_rev : dk);
-    const int channel = first_channel + lane;
-    for (int i = row; i < 32; i += 8) {
-      const int t = first + i;
-      if (channel >= H || t >= L) continue;
-      out[size_t(t) * H + channel] = tile[lane * 33 + i];
-      if (!side && t == 0) (filter ? dD2 : dD)[channel] = tile[lane * 33 + i];
-    }
-    __syncthreads();
   }
 }
 
