@@ -259,7 +259,7 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
     launch.threads = 32 * toeplitz.warps();
   } else if (kernel.method == Method::monarch) {
     const MonarchSizes sizes = kernel.sizes();
-    launch.threads = 32 * sizes.warps();
+    launch.threads = 32 * sizes.warps;
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
   }

@@ -98,10 +98,10 @@ struct PowerOfTwo {
 };
 __device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(uint32_t(max(e + 127, 0)) << 23); }
 
-template <int PARTS, int GROUPS = 1>
+template <int PARTS, int GROUPS = 1, int WARPS = MonarchSizes{PARTS}.warps>
 struct Monarch {
-  static constexpr MonarchSizes SIZES{PARTS, GROUPS};
-  static constexpr int WARPS = SIZES.warps(), THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
+  static constexpr MonarchSizes SIZES{PARTS, GROUPS, WARPS};
+  static constexpr int THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
   static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;    // sweeps whose inputs are loaded together
   static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
 
@@ -132,12 +132,14 @@ struct Monarch {
   // real (b = 0) or imaginary part; values(b, t, loaded, x): x[0 ... 7].
   template <typename Load, typename Values>
   __device__ __forceinline__ int stage(bool wide, Load load, Values values) const {
-    constexpr bool STORED = SWEEPS > 4;  // before the scale is known: too much for the registers
+    constexpr bool STORED = GROUPS > 1;  // before the scale is known: too much for the registers, as are the addresses of all sweeps
+    [[maybe_unused]] constexpr int UNROLLED = STORED ? 1 : SWEEPS;
     uint32_t kept[STORED ? 1 : SWEEPS][2][4];
-    int own[SWEEPS];
+    int own[STORED ? 1 : SWEEPS];
+    uint64_t own_bytes = 0;
     float largest = 0;
     if constexpr (STORED) __syncthreads();
-#pragma unroll
+#pragma unroll UNROLLED
     for (int first = 0; first < SWEEPS; first += AT_ONCE) {
       SignalPositions loaded[AT_ONCE][2];
       load_first(wide, [&](auto is_wide) {
@@ -152,8 +154,10 @@ struct Monarch {
 #pragma unroll
         for (int i = 0; i < 8; ++i) most = fmaxf(most, fmaxf(fabsf(x[0][i]), fabsf(x[1][i])));
         largest = fmaxf(largest, most);
-        own[k] = PowerOfTwo(__float_as_uint(most)).e;
-        const float scale = power_of_two(-own[k]);
+        const int exponent = PowerOfTwo(__float_as_uint(most)).e;
+        if constexpr (STORED) own_bytes |= uint64_t(exponent & 255) << 8 * k;
+        else own[k] = exponent;
+        const float scale = power_of_two(-exponent);
         auto& words = kept[STORED ? 0 : k];
 #pragma unroll
         for (int i = 0; i < 8; ++i) words[i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
@@ -161,9 +165,12 @@ struct Monarch {
       }
     }
     const int e = PowerOfTwo(block_max(largest)).e;
-#pragma unroll
+#pragma unroll UNROLLED
     for (int k = 0; k < SWEEPS; ++k) {
-      const float rest = power_of_two(own[k] - e);
+      int exponent;
+      if constexpr (STORED) exponent = int8_t(own_bytes >> 8 * k);
+      else exponent = own[k];
+      const float rest = power_of_two(exponent - e);
       const uint32_t scale = pack_f16(rest, rest);
       auto& words = kept[STORED ? 0 : k];
       if constexpr (STORED) read(k, 0, words[0]), read(k, 1, words[1]);
@@ -688,7 +695,10 @@ struct Monarch {
     M2BERT_SHARED_MEMORY(shared_memory);
     const Monarch m = prepare(shared_memory, constants, group);
     const MixerChannel rows{in, channel};
-    const int in_signal = SIZES.length() / slot;
+    constexpr bool SEVERAL = PARTS == 8;  // sequences in a signal: longer transforms are of longer sequences
+    int log = 0;
+    while (SEVERAL && 1 << log < slot) ++log;
+    const int in_signal = SEVERAL ? SIZES.length() >> log : 1;
     constexpr int OWN = SIZES.own_parts() / WARPS;
     constexpr bool ROWS = GROUPS > 1;           // each group would compute them again: x1 is the gated signal, x2 its gradient
     constexpr bool IN_REGISTERS = GROUPS == 1;  // the sums over all sequences; long ones are few
@@ -698,16 +708,17 @@ struct Monarch {
 #pragma unroll 1
       for (int first = 0; first < in.B; first += 2 * in_signal) {
         Matrix input[OWN];
-        auto place = [&](int b, int t) { return rows.place(first + b * in_signal + t / slot); };
+        auto place = [&](int b, int t) { return rows.place(SEVERAL ? first + b * in_signal + (t >> log) : first + b); };
+        auto position = [&](int t) { return SEVERAL ? t & (slot - 1) : t; };
         const int e = m.stage(
             rows.wide(),
             [&](auto wide, int b, int t) {
               constexpr bool WIDE = decltype(wide)::value;
-              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? in.u : in.x1, place(b, t), t % slot);
-              else return rows.template load_signal<WIDE>(signal, place(b, t), t % slot);
+              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? in.u : in.x1, place(b, t), position(t));
+              else return rows.template load_signal<WIDE>(signal, place(b, t), position(t));
             },
             [&](int b, int t, const SignalPositions& loaded, float* x) {
-              rows.signal_values<false>(ROWS ? 1 : signal, loaded, place(b, t), t % slot, x);
+              rows.signal_values<false>(ROWS ? 1 : signal, loaded, place(b, t), position(t), x);
             });
         const FoldMatrices folding(m, 0);
         __syncthreads();
@@ -722,11 +733,11 @@ struct Monarch {
             rows.wide(),
             [&](auto wide, int b, int t) {
               constexpr bool WIDE = decltype(wide)::value;
-              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? dy : in.x2, place(b, t), t % slot);
-              else return rows.template load_gradient<WIDE>(dy, signal, place(b, t), t % slot);
+              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? dy : in.x2, place(b, t), position(t));
+              else return rows.template load_gradient<WIDE>(dy, signal, place(b, t), position(t));
             },
             [&](int b, int t, const SignalPositions& loaded, float* x) {
-              rows.gradient_values<false>(ROWS ? 1 : signal, loaded, place(b, t), t % slot, x);
+              rows.gradient_values<false>(ROWS ? 1 : signal, loaded, place(b, t), position(t), x);
             });
         __syncthreads();
         m.fold(folding);
@@ -761,7 +772,7 @@ struct Monarch {
 // Grid: pairs of sequences, rows of y. spectra, scales [H, 2 distances, ...] from mixer_monarch_spectra; constants:
 // monarch_constants(parts). filter: which of the two the gated convolution has; conjugate: the reversed filters.
 #define MIXER_MONARCH(parts, length, blocks, run)                                                                                        \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps(), blocks)                                                 \
+  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps, blocks)                                                   \
       mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,            \
                              const int* sequences, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                \
     Monarch<parts>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), spectra, scales, constants, y, residual, \
@@ -770,14 +781,14 @@ struct Monarch {
 
 // Grid: groups, channels. Where there are several groups, x1 and x2 are the rows that mixer_local_gradient_signals made. filters: 1 or 2;
 // gradients [H, size of the transform]; constants: monarch_constants of filter_gradient_sizes().
-#define MIXER_FILTER_GRADIENT(length, blocks)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(32 * filter_gradient_sizes(length).warps(), blocks)                                  \
-      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,   \
-                                     float2* gradients, MIXER_SIZES, int filters, int slot) {                                       \
-    constexpr MonarchSizes sizes = filter_gradient_sizes(length);                                                                   \
-    Monarch<sizes.parts, sizes.groups>::filter_gradient(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, \
-                                                        constants, blockIdx.y, filters, blockIdx.x, slot,                           \
-                                                        gradients + size_t(blockIdx.y) * sizes.size());                             \
+#define MIXER_FILTER_GRADIENT(length, blocks)                                                                                         \
+  extern "C" __global__ void __launch_bounds__(32 * filter_gradient_sizes(length).warps, blocks)                                      \
+      mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,     \
+                                     float2* gradients, MIXER_SIZES, int filters, int slot) {                                         \
+    constexpr MonarchSizes sizes = filter_gradient_sizes(length);                                                                     \
+    Monarch<sizes.parts, sizes.groups, sizes.warps>::filter_gradient(                                                                 \
+        mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, blockIdx.y, filters, blockIdx.x, slot, \
+        gradients + size_t(blockIdx.y) * sizes.size());                                                                               \
   }
 #if defined(FILTER_GRADIENT)
 #if FILTER_GRADIENT == 1024 || FILTER_GRADIENT == 0

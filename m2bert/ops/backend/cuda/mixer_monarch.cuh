@@ -12,7 +12,14 @@ namespace m2bert::ops::cuda {
 // Sizes of the transform of PARTS * 256 values, for sequences of up to PARTS * 128 positions. A block can have one of several groups of its
 // parts, each with -r for every part r.
 struct MonarchSizes {
-  int parts, groups = 1;
+  int parts, groups, warps;
+  M2BERT_DEVICE constexpr MonarchSizes(int parts, int groups = 1, int warps = 0)
+      : parts(parts),
+        groups(groups),
+        warps(warps         ? warps
+              : parts == 8  ? 4
+              : parts <= 32 ? 8
+                            : 16) {}
   static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
   M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
   M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
@@ -29,7 +36,6 @@ struct MonarchSizes {
   M2BERT_DEVICE constexpr int rows() const { return groups == 1 ? parts : parts / 2; }  // of a plane: inputs, or parts of a group
   M2BERT_DEVICE constexpr bool small() const { return parts <= 16; }  // the fold is one matrix product, with constants in registers
   M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
-  M2BERT_DEVICE constexpr int warps() const { return parts == 8 ? 4 : parts <= 32 ? 8 : 16; }
   M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * rows() * ROW * 2; }
   M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * own_parts() * fold_row() * 2; }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
@@ -47,7 +53,10 @@ struct MonarchSizes {
 };
 
 // Of the filters' gradient, for sequences of up to `length` positions: 64 parts are what a block has registers for.
-M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) { return {length / 128, length <= 8192 ? 1 : length / 8192}; }
+M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) {
+  if (length == 4096) return {32, 1, 16};
+  return {length / 128, length <= 8192 ? 1 : length / 8192};
+}
 
 inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
   const int parts = s.parts;

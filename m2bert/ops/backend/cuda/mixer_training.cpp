@@ -149,7 +149,7 @@ struct Block {
     const int slot = std::min(length, int(std::bit_ceil(unsigned(std::max(2 * L, 16)))));
     const MonarchSizes sizes = filter_gradient_sizes(length);
     const std::string kernel = "mixer_filter_gradient_" + std::to_string(length);
-    const Launch launch{kernel, kernel, sizes.groups, H, 32 * sizes.warps(), sizes.shared_bytes()};
+    const Launch launch{kernel, kernel, sizes.groups, H, 32 * sizes.warps, sizes.shared_bytes()};
     const int n = sizes.size();
     inputs.push_back(monarch_tables(sizes)), inputs.push_back(table_or(short_filter));
     scalars.push_back(filters), scalars.push_back(slot);

@@ -170,7 +170,7 @@ double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
                     [&] { mixer_monarch_spectra(spectrum.data(), spectra.data(), n, count); });
   const auto* scales = reinterpret_cast<const float*>(spectra.data() + size_t(H * count) * n);
   const auto constants = monarch_constants(sizes);
-  emulation::launch({unsigned(c.B + 1) / 2, H + 2, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
+  emulation::launch({unsigned(c.B + 1) / 2, H + 2, 1}, 32 * sizes.warps, sizes.shared_bytes(), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales, constants.data(), m.sequences.data(),
            m.y.data(), H, c.B, c.L, 0, H, 2 * H, 0, H, 2 * H, m.columns(), c.residual, c.residual ? 0 : 1, c.reversed);
   });
@@ -416,7 +416,7 @@ double filter_gradient_error(Kernel kernel, const Case& c) {
     });
   }
   const auto* rows = sizes.groups > 1 ? signals.data() : m.p.data();
-  emulation::launch({unsigned(sizes.groups), H, 1}, 32 * sizes.warps(), sizes.shared_bytes(), [&] {
+  emulation::launch({unsigned(sizes.groups), H, 1}, 32 * sizes.warps, sizes.shared_bytes(), [&] {
     kernel(rows, rows, rows, m.u.data(), m.filter.data(), dy.data(), constants.data(), m.sequences.data(), gradients.data(), H, c.B, c.L, 0,
            H, 2 * H, 0, H, 2 * H, m.columns(), c.residual ? 2 : 1, slot);
   });
