@@ -197,9 +197,10 @@ mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weigh
   const auto dtype = mx::promote_types(u_blc.dtype(), bias ? mx::promote_types(weight.dtype(), bias->dtype()) : weight.dtype());
   auto wide = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };
   const auto padded = mx::pad(wide(u_blc), std::vector<int>{1}, mx::Shape{K - 1}, mx::Shape{0}, mx::array(0.0f), "constant", s);
+  const auto taps = wide(weight);
   std::vector<mx::array> terms;
   for (int j = 0; j < K; ++j) {
-    auto tap = mx::reshape(mx::slice(wide(weight), {0, 0, j}, {C, 1, j + 1}, s), {C}, s);
+    auto tap = mx::reshape(mx::slice(taps, {0, 0, j}, {C, 1, j + 1}, s), {C}, s);
     terms.push_back(mx::multiply(mx::slice(padded, {0, j, 0}, {B, j + L, C}, s), tap, s));
   }
   if (bias) terms.push_back(mx::reshape(wide(*bias), {C}, s));

@@ -27,7 +27,7 @@ void check(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::
 mx::array take_rows(const mx::array& table, const mx::array& index, mx::StreamOrDevice s) {
   using Arrays = std::vector<mx::array>;
   auto forward = [=](const Arrays& in) { return Arrays{mx::take(in[0], in[1], 0, s)}; };
-  if (!is_float(table) || table.dtype() == mx::float32) return forward({table, index})[0];
+  if (!is_half(table.dtype())) return forward({table, index})[0];
   auto backward = [=](const Arrays& in, const Arrays& cotangents, const Arrays&) {
     const auto dy = mx::expand_dims(mx::astype(cotangents[0], mx::float32, s), -2, s);
     const auto sum = mx::scatter_add(mx::zeros(in[0].shape(), mx::float32, s), in[1], dy, 0, s);

@@ -15,7 +15,8 @@ struct EmbeddingRows {
   mx::array index;
 };
 
-// table[index], of the index's shape followed by H; a gradient for the table, whose sums have a fixed order where the device has a kernel.
+// table[index], of the index's shape followed by H; a gradient for the table, whose sums are float32, and have a fixed order where the
+// device has a kernel.
 mx::array embedding_rows(const mx::array& table, const mx::array& index, mx::StreamOrDevice s = {});
 
 // y = layer_norm(sum of table[index] over the tables), of the indices' shape followed by H. Tables are float32, bfloat16 or int8

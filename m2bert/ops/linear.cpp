@@ -23,9 +23,12 @@ mx::array linear_fallback(const mx::array& x, const mx::array& weight, const std
     return mx::zeros(shape, x.dtype(), s);
   }
   auto w = mx::transpose(weight, s);
-  if (bias && x.dtype() == mx::float32) return mx::astype(mx::addmm(*bias, x, w, 1.0f, 1.0f, s), x.dtype(), s);
-  const auto y = mx::matmul(x, w, s);
-  return mx::astype(bias ? add_bias(y, *bias, s) : y, x.dtype(), s);
+  if (!bias) return mx::astype(mx::matmul(x, w, s), x.dtype(), s);
+  auto shape = x.shape();
+  shape.back() = weight.shape(0);
+  const auto rows = mx::reshape(x, {-1, x.shape(-1)}, s);
+  const auto c = broadcast_bias(*bias, {rows.shape(0), weight.shape(0)}, bias->dtype(), s);
+  return mx::astype(mx::reshape(mx::addmm(c, rows, w, 1.0f, 1.0f, s), shape, s), x.dtype(), s);
 }
 
 mx::array linear(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::StreamOrDevice s) {

@@ -44,9 +44,8 @@ class Processes {
   void sum_arrays(nn::Arrays& arrays) const;
   // The sums in MLX's graph of float32 arrays, which may be lazy. The device computes them one after the other, those of the last arrays
   // first, as a backward pass makes gradients, and after `last`, which becomes the last one of them. wait_for() waits for sums and throws
-  // like sum_arrays, where reading one would wait without end. Returns what to evaluate, one after the other, before the sums are used: the
-  // arrays of a sum with the sum before, so that a device computes both at once. An evaluation of everything together would put the sums
-  // at its end.
+  // like sum_arrays, where reading one would wait without end. Returns the stages to evaluate in order: the arrays of a sum, with the sum
+  // before, so that communication and the rest of the backward pass overlap. A single evaluation would run all sums last.
   std::vector<nn::Arrays> sum_lazily(nn::Arrays& arrays, std::optional<mx::array>& last) const;
   void wait_for(const nn::Arrays& sums) const;
   std::vector<int64_t> sum_counts(const std::vector<int64_t>& values) const;

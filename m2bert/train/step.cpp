@@ -193,7 +193,7 @@ std::optional<StartedGradient> Step::start(const data::Batch& batch, int64_t num
     sum_over_processes(g);
   } else if (!started.is_deferred()) {
     if (stop) vote = {.stop = true};
-    for (const auto& stage : end_of_graph(started, vote)) mx::async_eval(stage);
+    for (auto& stage : end_of_graph(started, vote)) mx::async_eval(std::move(stage));
   }
   if (!in_graph || defers) return started;
   read_sums(started);
@@ -211,11 +211,17 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
     auto part = graph(*now, share_of(*now, started.gradient));
     started.losses.push_back(part.value);
     const bool ends = (defers || sums_in_graph()) && !following && sum.empty();
-    std::vector<nn::Arrays> stages{part.grads};
-    stages[0].push_back(part.value);
+    auto all = [&] {
+      nn::Arrays arrays = part.grads;
+      arrays.push_back(part.value);
+      return arrays;
+    };
+    std::vector<nn::Arrays> stages;
     if (ends) {
       sum = std::move(part.grads);
       stages = end_of_graph(started, vote);
+    } else {
+      stages.push_back(all());
     }
     auto built = building([&, following] {
       build_ahead([&, following] {
@@ -223,10 +229,9 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
         return next ? microbatch(*next, started.number + 1, 0) : following;
       });
     });
-    for (const auto& stage : stages) mx::async_eval(stage);
+    for (auto& stage : stages) mx::async_eval(std::move(stage));  // what it holds is freed as soon as it is not needed
     built.get();
-    if (!defers && !ends) mx::eval(stages.back());
-    stages.clear();
+    if (!defers && !ends) mx::eval(all());
     if (!ends) accumulate(sum, std::move(part.grads));
     if (io::interrupted()) return true;
     now = following;
@@ -235,7 +240,7 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
 }
 
 // Adds to the graph of the gradient its sum over all processes, where the device computes it, with that of the loss and of the votes, and
-// the square of its norm. Returns what to evaluate, one after the other; the last is all of it.
+// the square of its norm. Returns what to evaluate, one after the other; the last has the sums, the norm, losses and votes.
 std::vector<nn::Arrays> Step::end_of_graph(StartedGradient& started, const Vote& vote) {
   auto& g = started.gradient;
   std::vector<nn::Arrays> stages;

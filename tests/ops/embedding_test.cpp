@@ -47,6 +47,18 @@ TEST(EmbeddingRows, EqualTakeWithDeterministicGradients) {
       EXPECT_TRUE(mx::array_equal(found, gradient(ours)).item<bool>());
     }
   }
+  for (const auto& index : {mx::array(2), mx::array({3, -1, 3}), mx::array({1, 5, 5}, mx::uint32), mx::array({4, 4}, {2, 1}, mx::int64),
+                            mx::zeros({0}, mx::int32), mx::zeros({2, 0}, mx::int32)}) {
+    for (const auto dtype : {mx::bfloat16, mx::float16}) {
+      const auto table = random({6, 8}, 1, dtype), wide = mx::astype(table, mx::float32);
+      auto shape = index.shape();
+      shape.push_back(8);
+      const auto cotangent = random(shape, 2);
+      const auto found = gradients([&](const auto& in) { return ops::embedding_rows(in[0], index); }, {table}, cotangent)[0];
+      const auto expected = gradients([&](const auto& in) { return mx::take(in[0], index, 0); }, {wide}, cotangent)[0];
+      expect_near(found, expected, 1e-2);
+    }
+  }
   EXPECT_THROW(ops::embedding_rows(mx::zeros({3}), mx::array(0)), Error);
 }
 

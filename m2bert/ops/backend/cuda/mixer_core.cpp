@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <climits>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <numbers>
@@ -113,8 +114,7 @@ mx::array roots(int n) {
 }
 
 // The tables that a kernel reads, shared by all layers. They are never freed: MLX's allocator may go first.
-template <typename Make>
-mx::array shared_table(std::tuple<Method, int, int> key, Make make) {
+mx::array shared_table(const std::tuple<Method, int, int>& key, const std::function<mx::array()>& make) {
   static std::mutex mutex;
   static auto* all = new std::map<std::tuple<Method, int, int>, mx::array>;
   const std::lock_guard lock(mutex);

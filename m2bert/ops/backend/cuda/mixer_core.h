@@ -59,7 +59,7 @@ struct MixerCoreOptions {
 mx::array mixer_core(const MixerInputRows& rows, const mx::array& u, const mx::array& short_filter, const mx::array& packed_filters, int L,
                      const MixerCoreOptions& options, mx::Stream s);
 
-// What the kernels by a Monarch transform (mixer_monarch.cuh) read, shared by all layers.
+// The DFT matrices and twiddles of a Monarch transform (mixer_monarch.cuh), shared by all layers. The number of warps does not matter.
 mx::array monarch_tables(const MonarchSizes& sizes);
 
 }  // namespace m2bert::ops::cuda

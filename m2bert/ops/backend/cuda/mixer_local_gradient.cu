@@ -62,16 +62,16 @@ __device__ __forceinline__ void convolve_back(const float* x, const float* w, co
   if (t0 == 0) sums[4] += d[0] * (w[0] + w[1]) + d[1] * w[0];
 }
 
-// What the filters' gradient takes besides u and dy: signals [2 H, columns], x1 v and then x2 dy, after the short convolution.
-struct Signals {
+// x1 v and then x2 dy, after the short convolutions: out [2 H, columns].
+struct GatedRows {
   const BFloat16* dy;
-  BFloat16* signals;
+  BFloat16* out;
 };
 
-template <bool SIGNALS>
+template <bool GATED_ROWS>
 __device__ __forceinline__ void local_gradient(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds,
-                                               const float* short_filter, const int* sequences, const Signals& s, BFloat16* dprojected,
-                                               float* sums, int H, int B, int L, int columns) {
+                                               const float* short_filter, const int* sequences, const GatedRows& gated,
+                                               BFloat16* dprojected, float* sums, int H, int B, int L, int columns) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const partial = reinterpret_cast<float*>(shared_memory);  // [warps][3 SUMS]
   const auto in = mixer_inputs(projected, projected, projected, dx2, short_filter, sequences, H, B, L, 0, 0, 0, 0, 0, 0, columns);
@@ -93,19 +93,19 @@ __device__ __forceinline__ void local_gradient(const BFloat16* projected, const 
       const BFloat16* rows[5] = {dx2, row(1), ds, row(0), row(2)};
 #pragma unroll
       for (int i = 0; i < 5; ++i) around[i] = load_around<WIDE>(rows[i], place, t0);
-      if (SIGNALS) dy = channel.load_row<WIDE>(s.dy, place, t0);
+      if (GATED_ROWS) dy = channel.load_row<WIDE>(gated.dy, place, t0);
     });
     float x[POSITIONS + 4], v[POSITIONS + 4], d[POSITIONS + 4], local[POSITIONS + 2], gradient[POSITIONS + 2], out[POSITIONS];
     unpack_around(around[0], place, t0, nullptr, d);
     unpack_around(around[1], place, t0, filter(1) + 4, x);
     convolve_back(x, filter(1), d + 2, t0, out, own[1]);
     channel.store<false>(place, t0, out, gradient_row(1));
-    if (SIGNALS) {
+    if (GATED_ROWS) {
       convolve(x, filter(1), local);
       unpack_positions(dy.a.words, out);
 #pragma unroll
       for (int i = 0; i < POSITIONS; ++i) out[i] *= local[i];
-      channel.store<false>(place, t0, out, s.signals + size_t(H) * in.columns);
+      channel.store<false>(place, t0, out, gated.out + size_t(H) * in.columns);
     }
     unpack_around(around[2], place, t0, nullptr, d);
     unpack_around(around[3], place, t0, filter(0) + 4, x);
@@ -119,10 +119,10 @@ __device__ __forceinline__ void local_gradient(const BFloat16* projected, const 
 #pragma unroll
     for (int i = 0; i < POSITIONS; ++i) signal[i] = local[i];
     convolve(x, filter(0), local);
-    if (SIGNALS) {
+    if (GATED_ROWS) {
 #pragma unroll
       for (int i = 0; i < POSITIONS; ++i) signal[i] *= local[i];
-      channel.store<false>(place, t0, signal, s.signals);
+      channel.store<false>(place, t0, signal, gated.out);
     }
 #pragma unroll
     for (int i = 0; i < POSITIONS + 2; ++i) gradient[i] = d[i + 2] * local[i];
@@ -152,12 +152,12 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   local_gradient<false>(projected, dx2, ds, short_filter, sequences, {}, dprojected, sums, H, B, L, columns);
 }
 
-// With the rows of Signals.
+// Also writes x1 v and x2 dy, which the filters' gradient of long sequences reads instead of computing them in each group.
 extern "C" __global__ void __launch_bounds__(256, 2)
-    mixer_local_gradient_signals(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
-                                 const BFloat16* dy, const int* sequences, BFloat16* dprojected, float* sums, BFloat16* signals, int H,
-                                 int B, int L, int columns) {
-  local_gradient<true>(projected, dx2, ds, short_filter, sequences, {dy, signals}, dprojected, sums, H, B, L, columns);
+    mixer_local_gradient_gated_rows(const BFloat16* projected, const BFloat16* dx2, const BFloat16* ds, const float* short_filter,
+                                    const BFloat16* dy, const int* sequences, BFloat16* dprojected, float* sums, BFloat16* gated_rows,
+                                    int H, int B, int L, int columns) {
+  local_gradient<true>(projected, dx2, ds, short_filter, sequences, {dy, gated_rows}, dprojected, sums, H, B, L, columns);
 }
 
 }  // namespace m2bert::ops::cuda

@@ -104,6 +104,9 @@ struct Monarch {
   static constexpr int THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
   static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;    // sweeps whose inputs are loaded together
   static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
+  // Blocks share a transform, of sequences so long that there are few. Registers cannot hold all sweeps of a signal. Each block would
+  // compute the gated signals again, so they come from memory.
+  static constexpr bool GROUPED = GROUPS > 1;
 
   char* exchange;  // planes of the real and of the imaginary parts, [rows][ROW] float16
   const char* fold_table;
@@ -132,13 +135,13 @@ struct Monarch {
   // real (b = 0) or imaginary part; values(b, t, loaded, x): x[0 ... 7].
   template <typename Load, typename Values>
   __device__ __forceinline__ int stage(bool wide, Load load, Values values) const {
-    constexpr bool STORED = GROUPS > 1;  // before the scale is known: too much for the registers, as are the addresses of all sweeps
-    [[maybe_unused]] constexpr int UNROLLED = STORED ? 1 : SWEEPS;
-    uint32_t kept[STORED ? 1 : SWEEPS][2][4];
-    int own[STORED ? 1 : SWEEPS];
+    // GROUPED: values are stored before their common scale is known, and rescaled where they are.
+    [[maybe_unused]] constexpr int UNROLLED = GROUPED ? 1 : SWEEPS;
+    uint32_t kept[GROUPED ? 1 : SWEEPS][2][4];
+    int own[GROUPED ? 1 : SWEEPS];
     uint64_t own_bytes = 0;
     float largest = 0;
-    if constexpr (STORED) __syncthreads();
+    if constexpr (GROUPED) __syncthreads();
 #pragma unroll UNROLLED
     for (int first = 0; first < SWEEPS; first += AT_ONCE) {
       SignalPositions loaded[AT_ONCE][2];
@@ -155,25 +158,25 @@ struct Monarch {
         for (int i = 0; i < 8; ++i) most = fmaxf(most, fmaxf(fabsf(x[0][i]), fabsf(x[1][i])));
         largest = fmaxf(largest, most);
         const int exponent = PowerOfTwo(__float_as_uint(most)).e;
-        if constexpr (STORED) own_bytes |= uint64_t(exponent & 255) << 8 * k;
+        if constexpr (GROUPED) own_bytes |= uint64_t(exponent & 255) << 8 * k;
         else own[k] = exponent;
         const float scale = power_of_two(-exponent);
-        auto& words = kept[STORED ? 0 : k];
+        auto& words = kept[GROUPED ? 0 : k];
 #pragma unroll
         for (int i = 0; i < 8; ++i) words[i / 4][i % 4] = pack_f16(x[i / 4][2 * (i % 4)] * scale, x[i / 4][2 * (i % 4) + 1] * scale);
-        if constexpr (STORED) store_positions(k, words);
+        if constexpr (GROUPED) store_positions(k, words);
       }
     }
     const int e = PowerOfTwo(block_max(largest)).e;
 #pragma unroll UNROLLED
     for (int k = 0; k < SWEEPS; ++k) {
       int exponent;
-      if constexpr (STORED) exponent = int8_t(own_bytes >> 8 * k);
+      if constexpr (GROUPED) exponent = int8_t(own_bytes >> 8 * k);
       else exponent = own[k];
       const float rest = power_of_two(exponent - e);
       const uint32_t scale = pack_f16(rest, rest);
-      auto& words = kept[STORED ? 0 : k];
-      if constexpr (STORED) read(k, 0, words[0]), read(k, 1, words[1]);
+      auto& words = kept[GROUPED ? 0 : k];
+      if constexpr (GROUPED) read(k, 0, words[0]), read(k, 1, words[1]);
 #pragma unroll
       for (int i = 0; i < 8; ++i) words[i / 4][i % 4] = mul_f16(words[i / 4][i % 4], scale);
       store_positions(k, words);
@@ -357,6 +360,7 @@ struct Monarch {
   // conjugate: of the reversed filter. filter: at the warp's first part.
   __device__ __forceinline__ void convolve_parts(const PartTransform& transform, PartSpectrum& filter, const uint32_t* spectrum,
                                                  bool conjugate) const {
+    static_assert(!GROUPED);
     const uint32_t sign = conjugate ? 0x80008000u : 0;
 #pragma unroll 1
     for (int r = warp; r < PARTS; r += WARPS) {
@@ -646,13 +650,10 @@ struct Monarch {
     }
   }
 
-  // The part of a group's sums at frequency f1 + 16 f2, which a lane has in place j.
-  __device__ __forceinline__ int frequency(int j) const { return g + 8 * (j / 2 % 2) + 16 * (2 * q + 8 * (j / 4) + j % 2); }
-
-  // Adds this thread's sums [parts][real, imaginary][8] to spectrum [SIZES.size()] as those of one of two real signals: what is the
-  // conjugate at the opposite frequency, for signal 1 times i. Frequencies f and -f are exchanged, so that a transform is an inverse one.
-  // Has a barrier before. Neighbouring threads write neighbouring parts.
-  __device__ __forceinline__ void add_real_signal(const float (*sums)[2][8], int signal, bool add, float2* spectrum) const {
+  // Adds the Hermitian part of this group's sums, which is the spectrum of a real signal, to spectrum [SIZES.size()], signal 1 times i: one
+  // complex transform then returns signal 0 as the real part and signal 1 as the imaginary part. Conjugated, so that a forward FFT is the
+  // inverse one. sums: of this thread, [parts][real, imaginary][8]. Neighbouring threads write neighbouring parts. Has a barrier before.
+  __device__ __forceinline__ void add_hermitian_part(const float (*sums)[2][8], int signal, bool add, float2* spectrum) const {
     constexpr MonarchSizes sizes = SIZES;
     constexpr int OWN = sizes.own_parts(), COLUMNS = THREADS / OWN, PITCH = 257;
     float* const plane = reinterpret_cast<float*>(exchange);  // [OWN][PITCH], in columns that spread a warp's over the banks
@@ -700,8 +701,6 @@ struct Monarch {
     while (SEVERAL && 1 << log < slot) ++log;
     const int in_signal = SEVERAL ? SIZES.length() >> log : 1;
     constexpr int OWN = SIZES.own_parts() / WARPS;
-    constexpr bool ROWS = GROUPS > 1;           // each group would compute them again: x1 is the gated signal, x2 its gradient
-    constexpr bool IN_REGISTERS = GROUPS == 1;  // the sums over all sequences; long ones are few
 #pragma unroll 1
     for (int signal = 0; signal < filters; ++signal) {
       float sums[OWN][2][8] = {};
@@ -714,11 +713,11 @@ struct Monarch {
             rows.wide(),
             [&](auto wide, int b, int t) {
               constexpr bool WIDE = decltype(wide)::value;
-              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? in.u : in.x1, place(b, t), position(t));
+              if constexpr (GROUPED) return rows.template load_row<WIDE>(signal ? in.u : in.x1, place(b, t), position(t));
               else return rows.template load_signal<WIDE>(signal, place(b, t), position(t));
             },
             [&](int b, int t, const SignalPositions& loaded, float* x) {
-              rows.signal_values<false>(ROWS ? 1 : signal, loaded, place(b, t), position(t), x);
+              rows.signal_values<false>(GROUPED ? 1 : signal, loaded, place(b, t), position(t), x);
             });
         const FoldMatrices folding(m, 0);
         __syncthreads();
@@ -733,11 +732,11 @@ struct Monarch {
             rows.wide(),
             [&](auto wide, int b, int t) {
               constexpr bool WIDE = decltype(wide)::value;
-              if constexpr (ROWS) return rows.template load_row<WIDE>(signal ? dy : in.x2, place(b, t), position(t));
+              if constexpr (GROUPED) return rows.template load_row<WIDE>(signal ? dy : in.x2, place(b, t), position(t));
               else return rows.template load_gradient<WIDE>(dy, signal, place(b, t), position(t));
             },
             [&](int b, int t, const SignalPositions& loaded, float* x) {
-              rows.gradient_values<false>(ROWS ? 1 : signal, loaded, place(b, t), position(t), x);
+              rows.gradient_values<false>(GROUPED ? 1 : signal, loaded, place(b, t), position(t), x);
             });
         __syncthreads();
         m.fold(folding);
@@ -753,16 +752,14 @@ struct Monarch {
             const float2 c = unpack_f16(output.re[word]), d = unpack_f16(output.im[word]);
             const float2 re = {scale * (a.x * c.x + b.x * d.x), scale * (a.y * c.y + b.y * d.y)};
             const float2 im = {scale * (a.x * d.x - b.x * c.x), scale * (a.y * d.y - b.y * c.y)};
-            float(*sum)[8] = sums[i];
-            sum[0][2 * word] = IN_REGISTERS ? sum[0][2 * word] + re.x : re.x;
-            sum[0][2 * word + 1] = IN_REGISTERS ? sum[0][2 * word + 1] + re.y : re.y;
-            sum[1][2 * word] = IN_REGISTERS ? sum[1][2 * word] + im.x : im.x;
-            sum[1][2 * word + 1] = IN_REGISTERS ? sum[1][2 * word + 1] + im.y : im.y;
+            auto add = [](float& sum, float x) { sum = GROUPED ? x : sum + x; };
+            add(sums[i][0][2 * word], re.x), add(sums[i][0][2 * word + 1], re.y);
+            add(sums[i][1][2 * word], im.x), add(sums[i][1][2 * word + 1], im.y);
           }
         }
-        if (!IN_REGISTERS) m.add_real_signal(sums, signal, first > 0 || signal > 0, gradient);
+        if (GROUPED) m.add_hermitian_part(sums, signal, first > 0 || signal > 0, gradient);
       }
-      if (IN_REGISTERS) m.add_real_signal(sums, signal, signal > 0, gradient);
+      if (!GROUPED) m.add_hermitian_part(sums, signal, signal > 0, gradient);
     }
   }
 };
@@ -770,7 +767,7 @@ struct Monarch {
 }  // namespace
 
 // Grid: pairs of sequences, rows of y. spectra, scales [H, 2 distances, ...] from mixer_monarch_spectra; constants:
-// monarch_constants(parts). filter: which of the two the gated convolution has; conjugate: the reversed filters.
+// monarch_constants({parts}). filter: which of the two the gated convolution has; conjugate: the reversed filters.
 #define MIXER_MONARCH(parts, length, blocks, run)                                                                                        \
   extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps, blocks)                                                   \
       mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,            \
@@ -779,7 +776,7 @@ struct Monarch {
                         filter, conjugate);                                                                                              \
   }
 
-// Grid: groups, channels. Where there are several groups, x1 and x2 are the rows that mixer_local_gradient_signals made. filters: 1 or 2;
+// Grid: groups, channels. Where there are several groups, x1 and x2 are the rows of mixer_local_gradient_gated_rows. filters: 1 or 2;
 // gradients [H, size of the transform]; constants: monarch_constants of filter_gradient_sizes().
 #define MIXER_FILTER_GRADIENT(length, blocks)                                                                                         \
   extern "C" __global__ void __launch_bounds__(32 * filter_gradient_sizes(length).warps, blocks)                                      \

@@ -13,13 +13,9 @@ namespace m2bert::ops::cuda {
 // parts, each with -r for every part r.
 struct MonarchSizes {
   int parts, groups, warps;
-  M2BERT_DEVICE constexpr MonarchSizes(int parts, int groups = 1, int warps = 0)
-      : parts(parts),
-        groups(groups),
-        warps(warps         ? warps
-              : parts == 8  ? 4
-              : parts <= 32 ? 8
-                            : 16) {}
+  M2BERT_DEVICE constexpr MonarchSizes(int parts, int groups = 1, int warps = 0) : parts(parts), groups(groups), warps(warps) {
+    if (warps == 0) this->warps = parts == 8 ? 4 : parts <= 32 ? 8 : 16;
+  }
   static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
   M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
   M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
@@ -44,19 +40,26 @@ struct MonarchSizes {
   // In words: offsets of the tables of `constants`.
   M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
   M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
-  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }      // small: [4][32] of 4; else [2][parts][fold_row()] float16
+  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }      // small: [4][32] of 4; else [2][parts by group][fold_row()] float16
   M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : parts * fold_row(); }
-  // [16][parts / 16][2][32] of 4; 8 parts: [16][32] of 4.
+  // [16][parts by group / 16][2][32] of 4; 8 parts: [16][32] of 4.
   M2BERT_DEVICE constexpr int twists() const { return fold() + fold_words(); }
-  M2BERT_DEVICE constexpr int untwists() const { return twists() + parts * 256; }  // [parts][2][32] of 4
+  M2BERT_DEVICE constexpr int untwists() const { return twists() + parts * 256; }  // [parts][2][32] of 4; for one group
   M2BERT_DEVICE constexpr int words() const { return untwists() + parts * 256; }
 };
 
 // Of the filters' gradient, for sequences of up to `length` positions: 64 parts are what a block has registers for.
 M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) {
-  if (length == 4096) return {32, 1, 16};
+  if (length == 4096) return {32, 1, 16};  // two parts a warp leave room for their sums
   return {length / 128, length <= 8192 ? 1 : length / 8192};
 }
+
+// A GPU that has the shared memory for the mixer's core of a length has it for what training adds.
+constexpr bool trains_with_memory_of_core(int length) {
+  const MonarchSizes core{(length < 16384 ? length : 16384) / 128};
+  return filter_gradient_sizes(length).shared_bytes() <= core.shared_bytes() && core.spectra_bytes() <= core.shared_bytes();
+}
+static_assert(trains_with_memory_of_core(8192) && trains_with_memory_of_core(16384) && trains_with_memory_of_core(32768));
 
 inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
   const int parts = s.parts;

@@ -141,7 +141,7 @@ struct MixerChannel {
   }
   __device__ __forceinline__ const float* filter(int first_row) const { return in.short_filter + SHORT_FILTER * (first_row + channel); }
 
-  // A row that is the signal itself, or its gradient; their values are those of signal 1.
+  // A row read as it is, without short convolution or gate; its values are those of signal 1.
   template <bool WIDE>
   __device__ __forceinline__ SignalPositions load_row(const BFloat16* row, const Place& p, int t) const {
     SignalPositions s;

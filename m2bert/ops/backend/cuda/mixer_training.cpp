@@ -90,14 +90,14 @@ struct Block {
     const auto rows = MixerInputRows::of(projected);
     const auto dx2 = convolve({rows.x1, gradient, rows.v}, made[PACKED], 0, false);
     const auto ds = convolve({rows.x2, ones, gradient}, made[REVERSED], 0, true);
-    const auto [dprojected, sums, signals] = local_gradient(projected, dx2, ds, short_filter, dcore);
+    const auto [dprojected, sums, gated] = local_gradient(projected, dx2, ds, short_filter, dcore);
     const auto back = transposed(in[IN_WEIGHT], s);
     const auto du = residual ? mx::addmm(convolve({gradient, ones, ones}, made[REVERSED], 1, true), back, dprojected, 1.0f, 1.0f, s)
                              : mx::matmul(back, dprojected, s);
     const auto shorts = short_filter_gradient(w, sums, s);
     const auto of_in = mx::matmul(dprojected, transposed(u, s), s);
     Arrays of_filters;
-    add_filter_gradients(filter_gradients(signals, u, short_filter, dcore), filters(in), of_filters);
+    add_filter_gradients(filter_gradients(gated, u, short_filter, dcore), filters(in), of_filters);
     // The rest of the backward pass waits for what reads large arrays, so that these are freed first.
     Arrays gradients = mx::depends({du}, {of_out, of_in, of_filters[0]});
     gradients.insert(gradients.end(), {of_in, shorts.weight, shorts.bias, out.weight});
@@ -110,7 +110,7 @@ struct Block {
   // Of the projected rows, and of the short filter, [parts, 3 H, 8] to add up; and what filter_gradients() reads of the gated convolution.
   struct LocalGradient {
     mx::array dprojected, sums;
-    MixerInputRows signals;
+    MixerInputRows gated;
   };
   LocalGradient local_gradient(const mx::array& projected, const mx::array& dx2, const mx::array& ds, const mx::array& short_filter,
                                const mx::array& dy) const {
@@ -118,15 +118,15 @@ struct Block {
     const int H = dx2.shape(0), columns = columns_of(dx2), B = count(dx2.shape(1));
     const int items = columns ? columns / positions : B * ((L + positions - 1) / positions);
     const int parts = std::clamp(items / (4 * threads), 1, 16);
-    const bool with_signals = filter_gradient_sizes(filter_gradient_length()).groups > 1;
+    const bool with_gated_rows = filter_gradient_sizes(filter_gradient_length()).groups > 1;
     Arrays inputs{projected, dx2, ds, short_filter};
     std::vector<mx::Shape> shapes{projected.shape(), {parts, 3 * H, 8}};
     std::vector<mx::Dtype> dtypes{mx::bfloat16, mx::float32};
-    if (with_signals) inputs.push_back(dy), shapes.push_back({2 * H, dx2.shape(1)}), dtypes.push_back(mx::bfloat16);
+    if (with_gated_rows) inputs.push_back(dy), shapes.push_back({2 * H, dx2.shape(1)}), dtypes.push_back(mx::bfloat16);
     inputs.push_back(table_or(short_filter));
-    const std::string kernel = with_signals ? "mixer_local_gradient_signals" : "mixer_local_gradient";
+    const std::string kernel = with_gated_rows ? "mixer_local_gradient_gated_rows" : "mixer_local_gradient";
     const auto out = run({"mixer_local_gradient", kernel, parts, H, threads, shared_bytes}, inputs, shapes, dtypes, {H, B, L, columns}, s);
-    if (!with_signals) return {out[0], out[1], MixerInputRows::of(projected)};
+    if (!with_gated_rows) return {out[0], out[1], MixerInputRows::of(projected)};
     const MixerRows signal{out[2], 0, 0}, gradient{out[2], H, 0};
     return {out[0], out[1], {signal, gradient, signal}};
   }
@@ -160,12 +160,12 @@ struct Block {
   // Appends those of the filters, in the order of flat().
   void add_filter_gradients(const mx::array& lags, const MixerFilters& f, Arrays& gradients) const {
     const int H = lags.shape(0), n = lags.shape(-1), count = residual ? 2 : 1;
-    const bool pairs = lags.dtype() == mx::complex64;
+    const bool interleaved = lags.dtype() == mx::complex64;
     const mx::Shape none{1}, filter{L, H}, skip{H};
     const auto out = run({"mixer_weights", "mixer_filter_gradients", ceil_div(L, 32), ceil_div(H, 32), 256, 32 * 33 * 4}, {lags},
                          {filter, skip, bidirectional ? filter : none, residual ? filter : none, residual ? skip : none,
                           residual && bidirectional ? filter : none},
-                         std::vector(6, mx::float32), {H, L, n, count, pairs, bidirectional}, s);
+                         std::vector(6, mx::float32), {H, L, n, count, interleaved, bidirectional}, s);
     auto add = [&](const mx::array& gradient, const std::optional<mx::array>& of) {
       if (of) gradients.push_back(mx::astype(mx::reshape(gradient, of->shape(), s), of->dtype(), s));
     };

@@ -67,11 +67,11 @@ extern "C" __global__ void mixer_out_weight_gradient(const void* dy, void* dx, v
   }
 }
 
-// The gradients of the filters and their skip terms from those at each lag: lags [H, filters, n] or, in pairs, [H, n, 2], lag t in place
+// The gradients of the filters and their skip terms from those at each lag: lags [H, filters, n] or, interleaved, [H, n, 2], lag t in place
 // t modulo n. dk, dk_rev (its last row is 0), dk2, dk2_rev [L, H]; dD, dD2 [H]. Grid: tiles of 32 positions, of 32 channels.
 extern "C" __global__ void __launch_bounds__(256)
     mixer_filter_gradients(const float* lags, float* dk, float* dD, float* dk_rev, float* dk2, float* dD2, float* dk2_rev, int H, int L,
-                           int n, int filters, bool pairs, bool bidirectional) {
+                           int n, int filters, bool interleaved, bool bidirectional) {
   M2BERT_SHARED_MEMORY(shared_memory);
   float* const tile = reinterpret_cast<float*>(shared_memory);  // [32 channels][33]
   const int lane = threadIdx.x % 32, row = threadIdx.x / 32, first_channel = blockIdx.y * 32, first = blockIdx.x * 32;
@@ -81,7 +81,7 @@ extern "C" __global__ void __launch_bounds__(256)
         const int channel = first_channel + i, t = first + lane, place = side ? n - 1 - t : t;
         const size_t pair = size_t(channel) * n + place, single = (size_t(channel) * filters + filter) * n + place;
         const bool exists = channel < H && t < L && (!side || t < L - 1);
-        tile[i * 33 + lane] = exists ? lags[pairs ? 2 * pair + filter : single] : 0.0f;
+        tile[i * 33 + lane] = exists ? lags[interleaved ? 2 * pair + filter : single] : 0.0f;
       }
       __syncthreads();
       float* const out = filter ? (side ? dk2_rev : dk2) : (side ? dk_rev : dk);

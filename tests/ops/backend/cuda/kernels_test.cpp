@@ -411,8 +411,8 @@ double filter_gradient_error(Kernel kernel, const Case& c) {
     std::vector<BFloat16> dp(3 * H * size_t(m.row));
     std::vector<float> sums(3 * H * SHORT_FILTER);
     emulation::launch({1, H, 1}, 256, 8 * 15 * 4, [&] {
-      mixer_local_gradient_signals(m.p.data(), dy.data(), dy.data(), m.filter.data(), dy.data(), m.sequences.data(), dp.data(), sums.data(),
-                                   signals.data(), H, c.B, c.L, m.columns());
+      mixer_local_gradient_gated_rows(m.p.data(), dy.data(), dy.data(), m.filter.data(), dy.data(), m.sequences.data(), dp.data(),
+                                      sums.data(), signals.data(), H, c.B, c.L, m.columns());
     });
   }
   const auto* rows = sizes.groups > 1 ? signals.data() : m.p.data();
@@ -473,12 +473,16 @@ TEST(CudaFilterGradient, Length2048) {
   EXPECT_LT((filter_gradient_error<2048>(mixer_filter_gradient_2048, {2000, 2, true, false})), 2e-3);
 }
 TEST(CudaFilterGradient, Length4096) {
-  for (const int L : {2049, 2056}) EXPECT_LT((filter_gradient_error<4096>(mixer_filter_gradient_4096, {L, 2})), 2e-3) << L;
+  for (const int L : {2049, 2056}) EXPECT_LT((filter_gradient_error<4096>(mixer_filter_gradient_4096, {L, 3})), 2e-3) << L;
+  EXPECT_LT((filter_gradient_error<4096>(mixer_filter_gradient_4096, {3000, 2, false, false})), 2e-3);
 }
 TEST(CudaFilterGradient, Length8192) {
   for (const int L : {4097, 4104}) EXPECT_LT((filter_gradient_error<8192>(mixer_filter_gradient_8192, {L, 1})), 2e-3) << L;
 }
-TEST(CudaFilterGradient, Length16384) { EXPECT_LT((filter_gradient_error<16384>(mixer_filter_gradient_16384, {8200, 3})), 3e-3); }
+TEST(CudaFilterGradient, Length16384) {
+  EXPECT_LT((filter_gradient_error<16384>(mixer_filter_gradient_16384, {8200, 3})), 3e-3);
+  EXPECT_LT((filter_gradient_error<16384>(mixer_filter_gradient_16384, {8201, 1, true, false, Lengths::equal, Signal::spike})), 3e-3);
+}
 TEST(CudaFilterGradient, Length32768) {
   EXPECT_LT((filter_gradient_error<32768>(mixer_filter_gradient_32768, {32767, 3, true, true, Lengths::ragged})), 3e-3);
 }
@@ -506,7 +510,16 @@ TEST(CudaLocalGradient, EqualsItsDefinition) {
       mixer_local_gradient(m.p.data(), dx2.data(), ds.data(), m.filter.data(), m.sequences.data(), dp.data(), sums.data(), H, B, L,
                            m.columns());
     });
-    std::vector<double> want_p(3 * n), want_sums(3 * SHORT_FILTER);
+    auto dp_beside_rows = dp;
+    auto sums_beside_rows = sums;
+    std::vector<BFloat16> rows(2 * H * n, from_float<BFloat16>(777));
+    emulation::launch({parts, H, 1}, 256, 8 * 15 * 4, [&, L = L, B = B] {
+      mixer_local_gradient_gated_rows(m.p.data(), dx2.data(), ds.data(), m.filter.data(), dx2.data(), m.sequences.data(),
+                                      dp_beside_rows.data(), sums_beside_rows.data(), rows.data(), H, B, L, m.columns());
+    });
+    for (size_t i = 0; i < dp.size(); ++i) ASSERT_EQ(dp_beside_rows[i].bits, dp[i].bits) << L << " " << i;
+    EXPECT_EQ(sums_beside_rows, sums) << L;
+    std::vector<double> want_p(3 * n), want_sums(3 * SHORT_FILTER), want_rows(2 * n);
     for (int b = 0; b < B; ++b) {
       const size_t begin = m.begins[b];
       auto at = [&](int i, int t) { return t < 0 ? double(m.short_filter(i)[4]) : to_float(m.part(i)[begin + t]); };
@@ -517,6 +530,7 @@ TEST(CudaLocalGradient, EqualsItsDefinition) {
       for (int t = 0; t < m.lengths[b]; ++t) {
         const size_t place = channel * n + begin + t;
         const double s = to_float(ds[place]), d[3] = {s * local(2, t), to_float(dx2[place]), s * local(0, t)};
+        want_rows[begin + t] = local(0, t) * local(2, t), want_rows[n + begin + t] = local(1, t) * d[1];
         for (int i = 0; i < 3; ++i) {
           double* sum = want_sums.data() + SHORT_FILTER * i;
           for (int tap = 0; tap < 3; ++tap) {
@@ -532,6 +546,10 @@ TEST(CudaLocalGradient, EqualsItsDefinition) {
     for (size_t i = 0; i < 3 * n; ++i) {
       const float found = to_float(dp[(i / n * H + channel) * n + i % n]);
       ASSERT_NEAR(found, want_p[i], 4e-3 * std::abs(want_p[i]) + 1e-4) << L << " " << i;
+    }
+    for (size_t i = 0; i < 2 * n; ++i) {
+      const float found = to_float(rows[(i / n * H + channel) * n + i % n]);
+      ASSERT_NEAR(found, want_rows[i], 4e-3 * std::abs(want_rows[i]) + 1e-4) << L << " " << i;
     }
     for (int i = 0; i < 3 * SHORT_FILTER; ++i) {
       const int place = (i / SHORT_FILTER * H + channel) * SHORT_FILTER + i % SHORT_FILTER;

@@ -124,28 +124,34 @@ TEST(CudaOutWeight, ForwardAndGradient) {
 }
 
 TEST(CudaFilterGradients, TakeTheirLags) {
-  for (const auto& [L, n, pairs, bidirectional] :
-       {std::tuple{1, 256, false, true}, {33, 256, false, true}, {100, 256, true, false}, {128, 256, true, true}}) {
+  for (const auto& [L, n, filters, interleaved, bidirectional] : {std::tuple{1, 256, 2, false, true},
+                                                                  {33, 256, 2, false, true},
+                                                                  {40, 256, 1, false, true},
+                                                                  {100, 256, 2, true, false},
+                                                                  {128, 256, 2, true, true},
+                                                                  {70, 256, 1, true, true}}) {
     const Scalars lags(size_t(H) * 2 * n, true, 1);
     std::vector<float> dk[2], dk_rev[2], dD[2];
     for (int f = 0; f < 2; ++f) {
       for (auto* a : {&dk[f], &dk_rev[f]}) a->assign(size_t(L) * H, 777);
       dD[f].assign(H, 777);
     }
-    emulation::launch({unsigned(L + 31) / 32, (H + 31) / 32, 1}, 256, 32 * 33 * 4, [&, L = L, n = n, pairs = pairs, b = bidirectional] {
-      mixer_filter_gradients(lags.floats.data(), dk[0].data(), dD[0].data(), dk_rev[0].data(), dk[1].data(), dD[1].data(), dk_rev[1].data(),
-                             H, L, n, 2, pairs, b);
-    });
+    emulation::launch({unsigned(L + 31) / 32, (H + 31) / 32, 1}, 256, 32 * 33 * 4,
+                      [&, L = L, n = n, filters = filters, interleaved = interleaved, b = bidirectional] {
+                        mixer_filter_gradients(lags.floats.data(), dk[0].data(), dD[0].data(), dk_rev[0].data(), dk[1].data(), dD[1].data(),
+                                               dk_rev[1].data(), H, L, n, filters, interleaved, b);
+                      });
     for (int f = 0; f < 2; ++f) {
       for (int h = 0; h < H; ++h) {
-        auto lag = [&, n = n, pairs = pairs](int t) {
+        auto lag = [&, n = n, filters = filters, interleaved = interleaved](int t) {
           const int place = (t + n) % n;
-          return lags[size_t(pairs ? (h * n + place) * 2 + f : (h * 2 + f) * n + place)];
+          return lags[size_t(interleaved ? (h * n + place) * 2 + f : (h * filters + f) * n + place)];
         };
-        EXPECT_EQ(dD[f][size_t(h)], lag(0));
+        const bool written = f < filters;
+        EXPECT_EQ(dD[f][size_t(h)], written ? lag(0) : 777);
         for (int t = 0; t < L; ++t) {
-          EXPECT_EQ(dk[f][size_t(t * H + h)], lag(t));
-          EXPECT_EQ(dk_rev[f][size_t(t * H + h)], !bidirectional ? 777 : t < L - 1 ? lag(-1 - t) : 0);
+          EXPECT_EQ(dk[f][size_t(t * H + h)], written ? lag(t) : 777);
+          EXPECT_EQ(dk_rev[f][size_t(t * H + h)], !written || !bidirectional ? 777 : t < L - 1 ? lag(-1 - t) : 0);
         }
       }
     }
