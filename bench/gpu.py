@@ -6,8 +6,8 @@
 Stages, in this order; each is written when it is done, and what a limit stops is noted:
   inference  the 80M encoder in bfloat16 by length, 65,536 tokens a batch; PyTorch with bfloat16 weights and kept filter spectra
   text       one text: 12 words at the 2k model's padding (2048 tokens), and 128 tokens
-  mixer      one sequence mixer, forward and with backward, 65,536 tokens; its core is what is left without the two products. PyTorch: the
-             core alone, with torch's FFT
+  mixer      one sequence mixer, 65,536 tokens: its core forward, and with backward what is left of the block without the two products.
+             PyTorch: the core alone, with torch's FFT
   training   whole steps, 32,768 tokens a batch, amp_bf16: tokens/s and peak memory
   two        m2bert pretrain with --launch 1 and 2, 32,768 tokens a batch and GPU
   steps      the losses of 200 steps of 4 layers, amp_bf16 on the GPU beside float32 on the CPU: the same weights, batches and dropout masks
@@ -237,12 +237,25 @@ def check_mixer(ours, peer, folder, length):
     ours.ask(f"load mixer_block_packed {narrow}")
     ours.ask(f"forward {folder / 'packed.safetensors'}")
     packed = load_file(folder / "packed.safetensors")
-    return {"error": largest_error(results[1], results[0]), "error_packed": largest_error(packed, {"output": results[0]["output"]})}
+    return {"error": largest_error(results[1], results[0]), "error_packed": largest_error(packed, {"output": results[0]["output"]}),
+            "error_core": check_core(ours, peer, folder, length)}
+
+
+def check_core(ours, peer, folder, length):
+    """Relative L2 error of the core's result to PyTorch's in float32."""
+    from safetensors.torch import load_file
+    inputs, _ = mixer_inputs("monarch_mix", length, max(length, CHECKED_TOKENS))
+    wide = write_tensors(folder, "wide_core", {name: t.float() for name, t in inputs.items()})
+    for name, side, operation, file in (("exact_core", peer, "monarch_mix", wide),
+                                        ("our_core", ours, "mixer_core", write_tensors(folder, "narrow_core", inputs))):
+        side.ask(f"load {operation} {file}")
+        side.ask(f"forward {folder / name}.safetensors")
+    return largest_error(load_file(folder / "our_core.safetensors"), load_file(folder / "exact_core.safetensors"))
 
 
 def case_of(folder, name, length, backward):
     """The operation's name, the file of its inputs, the inputs to differentiate by, and the shape of its output."""
-    source = {"monarch_mix_with_spectra": "monarch_mix", "mixer_block_packed": "mixer_block"}.get(name, name)
+    source = {"monarch_mix_with_spectra": "monarch_mix", "mixer_core": "monarch_mix", "mixer_block_packed": "mixer_block"}.get(name, name)
     width = int(name.removeprefix("linear")) if name.startswith("linear") else 0
     source = "linear" if width else source
     inputs, wanted = mixer_inputs(source, length, TOKENS)
@@ -281,6 +294,8 @@ def time_mixer(programs, folder, length, kinds):
         block, *products = (time_operation(ours, folder, case_of(folder, name, length, backward), backward)
                             for name in (block, f"linear{3 * hidden}", f"linear{hidden}"))
         found = {"block": block, "products": sum(products), "core": block - sum(products), "peers": {}}
+        if not backward:
+            found["core"] = time_operation(ours, folder, case_of(folder, "mixer_core", length, False), False)
         case = case_of(folder, core, length, backward)
         for kind, peer in peers.items():
             try:

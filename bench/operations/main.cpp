@@ -82,6 +82,9 @@ class Session {
     add_convolution(registry_);
     add_einops(registry_);
     add_fused(registry_);
+#ifdef M2BERT_CUDA_KERNELS
+    add_mixer_core(registry_);
+#endif
     add_monarch(registry_);
     add_padding(registry_);
   }

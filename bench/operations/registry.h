@@ -58,6 +58,7 @@ void add_attention(Registry& registry);
 void add_convolution(Registry& registry);
 void add_einops(Registry& registry);
 void add_fused(Registry& registry);
+void add_mixer_core(Registry& registry);  // where there are CUDA kernels
 void add_monarch(Registry& registry);
 void add_padding(Registry& registry);
 

@@ -47,9 +47,9 @@ mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) con
 
   auto first = first_state(hidden);
   const auto on = masks_padding_ ? planting_stride(hidden.shape(1)) : planted_positions(hidden.shape(0), hidden.shape(1));
-  auto planted = mx::astype(on, hidden.dtype()) * mx::astype(mask, hidden.dtype());
-  planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0, hidden.dtype()), planted);
-  auto sum = planted_sum(hidden, planted);
+  auto planted = mx::astype(on, mx::float32) * mx::astype(mask, mx::float32);  // in bfloat16, sums and counts would lose positions
+  planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0.0f), planted);
+  auto sum = planted_sum(mx::astype(hidden, mx::float32), planted);
   auto count = mx::sum(planted, 1, true);  // [B, 1]
   if (planting_as_upstream_) {             // every row gets the states of all examples; the first is not counted
     return finish((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true));

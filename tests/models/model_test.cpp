@@ -108,6 +108,22 @@ TEST(Model, TokenPlantingSumsWithinARowByDefault) {
   EXPECT_LT(largest(upstream.pool(hidden, mask, Pooling::pooler) - dense(mixed)), 1e-6f);
 }
 
+// 300 planted positions a row: in bfloat16 a count would stay at 256, and a sum lose percents.
+TEST(Model, TokenPlantingSumsBfloat16StatesInFloat32) {
+  constexpr int L = 300 * 128;
+  for (const char* kind : {"row", "reference"}) {
+    auto config = test::tiny_m2_config(256);
+    config.sequence_token_planting = true;
+    config.sequence_token_planting_pooling = kind;
+    Model model(config, Head::embedding);
+    model.init(1);
+    const auto hidden = mx::astype(mx::random::normal({2, L, 16}, mx::float32, 1, 1, mx::random::key(0)), mx::bfloat16);
+    const auto mask = mx::ones({2, L}, mx::int32);
+    const auto found = model.pool(hidden, mask, Pooling::pooler);
+    EXPECT_LT(largest(found - model.pool(mx::astype(hidden, mx::float32), mask, Pooling::pooler)), 1e-6f) << kind;
+  }
+}
+
 TEST(Model, NamesWrongShapes) {
   Model model(tiny(), Head::embedding);
   EXPECT_THROW(model.hidden_states({mx::zeros({2, 12}, mx::int32), mx::ones({2, 11}, mx::int32), std::nullopt}), Error);
