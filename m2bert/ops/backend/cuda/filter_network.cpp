@@ -5,6 +5,7 @@
 #include <climits>
 
 #include "m2bert/ops/backend/cuda/cuda_backend.h"
+#include "m2bert/ops/backend/cuda/filter_network.cuh"
 #include "m2bert/ops/backend/cuda/kernel.h"
 
 namespace m2bert::ops {
@@ -13,8 +14,7 @@ namespace {
 
 using Arrays = std::vector<mx::array>;
 
-constexpr int THREADS = 256, WIDTH = 128, ROWS = 16, TILE = 16, MOST = 4;  // of filter_network.cu
-constexpr int SHARED_BYTES = 4 * (32 * (WIDTH + 1) + ROWS * 32 + ROWS * WIDTH), SUMS_SHARED_BYTES = 4 * 3 * 128 * TILE;
+constexpr int THREADS = 256, MOST = 4;        // of filter_network.cu
 constexpr int LAYERS = 3, KEPT = LAYERS + 1;  // arrays that the backward pass reads
 
 // One array of each network, or all of them as one array.
@@ -55,31 +55,46 @@ struct Networks {
   int width() const { return last.arrays[0].shape(0); }
 
   mx::array sine(const Layer& layer, const Four& x) const {
-    return cuda::run({"filter_network", "sine_linear", cuda::ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
-                     inputs_of({&x, &layer.weight, &layer.bias, &freq}), {count, rows, layer.out()}, mx::float32,
-                     {rows, layer.in(), layer.out(), x.stride}, s);
+    return cuda::run(sine_launch("sine_linear"), inputs_of({&x, &layer.weight, &layer.bias, &freq}), {count, rows, layer.out()},
+                     mx::float32, {rows, layer.in(), layer.out(), x.stride}, s);
+  }
+  cuda::Launch sine_launch(const char* kernel) const {
+    const cuda::SineSizes sizes{rows};
+    return {"filter_network", kernel, sizes.blocks(), count, 32 * sizes.warps(), sizes.shared_bytes()};
+  }
+
+  // left^T right over the rows, [count, out, in], of left [count, rows, out]. With `beside`, also the sums over the rows of left and of
+  // beside, [count, out] each, the latter added to `before`.
+  Arrays row_product(const mx::array& left, const Four& right, int in, const std::optional<mx::array>& beside = {},
+                     const std::optional<mx::array>& before = {}) const {
+    const int out = left.shape(2);
+    const cuda::RowProductSizes sizes{rows, out, in, count};
+    const int parts = sizes.parts(), columns = beside ? 2 * out : 0;
+    Arrays inputs{left};
+    right.append_to(inputs);
+    inputs.push_back(beside.value_or(left));
+    const auto of_parts = cuda::run(
+        {"filter_network", "row_products", sizes.right_tiles(), sizes.left_tiles() * count * parts, sizes.THREADS, sizes.SHARED_BYTES},
+        inputs, {{parts, count, out, in}, {parts, count, std::max(columns, 1)}}, {mx::float32, mx::float32},
+        {rows, out, in, count, right.stride, beside.has_value()}, s);
+    const int n = count * (out * in + columns);
+    return cuda::run({"filter_network", "row_product_sums", cuda::ceil_div(n, THREADS), 1, THREADS},
+                     {of_parts[0], of_parts[1], before.value_or(of_parts[1])}, {{count, out, in}, {count, out}, {count, out}},
+                     std::vector(3, mx::float32), {parts, count, out, in, beside.has_value(), before.has_value()}, s);
   }
 
   // The gradients of x [count, rows, in], weight [count, out, in], bias and freq [count, out]; that of freq added to dfreq.
   Arrays sine_gradients(const Layer& layer, const Four& x, const mx::array& dy, const std::optional<mx::array>& dfreq) const {
-    const std::vector dtypes(3, mx::float32);
-    cuda::Scalars sizes{rows, layer.in(), layer.out(), x.stride};
     auto inputs = inputs_of({&x, &layer.weight, &layer.bias, &freq});
     inputs.push_back(dy);
-    const auto by_row = cuda::run({"filter_network", "sine_linear_gradient", cuda::ceil_div(rows, ROWS), count, THREADS, SHARED_BYTES},
-                                  inputs, {{count, rows, layer.in()}, dy.shape(), dy.shape()}, dtypes, sizes, s);
-    inputs = inputs_of({&x});
-    inputs.insert(inputs.end(), {by_row[1], by_row[2], dfreq.value_or(by_row[2])});
-    sizes.push_back(dfreq.has_value());
-    const int tiles = cuda::ceil_div(layer.out(), TILE);
-    const auto sums =
-        cuda::run({"filter_network", "sine_linear_sums", cuda::ceil_div(layer.in(), TILE), count * tiles, THREADS, SUMS_SHARED_BYTES},
-                  inputs, {{count, layer.out(), layer.in()}, {count, layer.out()}, {count, layer.out()}}, dtypes, sizes, s);
+    const auto by_row = cuda::run(sine_launch("sine_linear_gradient"), inputs, {{count, rows, layer.in()}, dy.shape(), dy.shape()},
+                                  std::vector(3, mx::float32), {rows, layer.in(), layer.out(), x.stride}, s);
+    const auto sums = row_product(by_row[1], x, layer.in(), by_row[2], dfreq);
     return {by_row[0], sums[0], sums[1], sums[2]};
   }
 
   mx::array decay(const Four& x) const {
-    return cuda::run({"filter_network", "exponential_decay", cuda::ceil_div(rows * width(), THREADS), count, THREADS},
+    return cuda::run({"filter_network", "exponential_decay", cuda::ceil_div(rows * width(), 4 * THREADS), count, THREADS},
                      inputs_of({&x, &times, &deltas}), {count, rows, width()}, mx::float32, {rows, width(), x.stride}, s);
   }
 
@@ -105,7 +120,7 @@ struct Networks {
   // Of flat()'s arrays, from those of the filters and the layers' results.
   Arrays backward(const Arrays& dfilters, const Arrays& results) const {
     const auto dproduct = decay({dfilters});
-    const auto dlast = mx::matmul(mx::swapaxes(dproduct, 1, 2, s), results[LAYERS - 1], s);
+    const auto dlast = row_product(dproduct, Four::stacked(results[LAYERS - 1]), results[LAYERS - 1].shape(2))[0];
     auto dy = mx::matmul(dproduct, results[LAYERS], s);
     Arrays of_weights, of_biases;
     std::optional<mx::array> dfreq;
@@ -145,7 +160,7 @@ bool supports(const std::vector<SineNetwork>& networks) {
     bool same = n.positions.shape() == first.positions.shape() && n.last.shape() == first.last.shape();
     for (size_t i = 0; i < LAYERS; ++i) {
       const auto& shape = n.layers[i].weight.shape();
-      same = same && shape == first.layers[i].weight.shape() && shape[0] <= WIDTH && shape[1] <= WIDTH;
+      same = same && shape == first.layers[i].weight.shape() && std::max(shape[0], shape[1]) <= cuda::SineSizes::WIDTH;
     }
     return same && !n.times.is_tracer() && !n.deltas.is_tracer();  // the decay has no gradient here
   };

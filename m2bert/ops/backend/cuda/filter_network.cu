@@ -1,51 +1,91 @@
 // The networks that compute a mixer's filters, float32, up to four in a launch: layers y = sin(freq (x weight^T + bias)) with their
 // gradients, and the decay along the sequence. See m2bert/ops/filter_network.h. At most 128 inputs and outputs of a layer.
-#include "m2bert/ops/backend/cuda/scalar.cuh"
+#include <cstdint>
+
+#include "m2bert/ops/backend/cuda/filter_network.cuh"
 #include "m2bert/ops/backend/cuda/tensor_core.cuh"
 
 namespace m2bert::ops::cuda {
 
 namespace {
 
-constexpr int WIDTH = 128, ROWS = 16, OWN_ROWS = 8, STEP = 32;  // 256 threads: a column and 8 of the block's 16 rows each
-
-struct SineShared {
-  float weight[STEP][WIDTH + 1];  // a step of inputs, transposed
-  float x[ROWS][STEP];
-  float gradient[ROWS][WIDTH];  // of what goes into the sine, over freq
-};
+constexpr int WIDTH = SineSizes::WIDTH, OWN_ROWS = SineSizes::OWN_ROWS, OWN_COLUMNS = WIDTH / 32;  // columns: lane + 32 k
+constexpr int WEIGHT_ROW = WIDTH + 1, X_ROW = WIDTH + 4;  // so that lanes read columns, and rows four at a time, without conflicts
 
 struct SineInputs {
   const float *x, *weight, *bias, *freq;
   int rows, in, out;
 };
 
-// x weight^T + bias for this thread's column and rows.
-__device__ __forceinline__ void affine(const SineInputs& p, SineShared& shared, int column, int row, float* y) {
+// A block's weight [out][in], and a warp's rows of x, later of gradients; zeros where there are none.
+struct SineShared {
+  float *weight, *rows;
+
+  __device__ __forceinline__ explicit SineShared(char* memory)
+      : weight(reinterpret_cast<float*>(memory)), rows(weight + WIDTH * WEIGHT_ROW + threadIdx.x / 32 * OWN_ROWS * X_ROW) {}
+};
+
+__device__ __forceinline__ int first_row() { return (blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * OWN_ROWS; }
+
+// y += rows [OWN_ROWS][count] matrix, for this lane's columns; matrix(j, column). count is rounded up to a multiple of 4.
+template <typename Matrix>
+__device__ __forceinline__ void multiply_rows(const float* rows, int count, Matrix matrix, float (&y)[OWN_ROWS][OWN_COLUMNS]) {
+#pragma unroll 1
+  for (int first = 0; first < count; first += 4) {
+    float x[OWN_ROWS][4];
 #pragma unroll
-  for (int i = 0; i < OWN_ROWS; ++i) y[i] = 0;
-  for (int first = 0; first < p.in; first += STEP) {
-    const int count = min(STEP, p.in - first);
-    __syncthreads();
-    for (int i = threadIdx.x; i < WIDTH * STEP; i += 256) {
-      const int o = i / STEP, j = i % STEP;
-      shared.weight[j][o] = o < p.out && j < count ? p.weight[o * p.in + first + j] : 0.0f;
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const float4 v = *reinterpret_cast<const float4*>(rows + i * X_ROW + first);
+      x[i][0] = v.x, x[i][1] = v.y, x[i][2] = v.z, x[i][3] = v.w;
     }
-    for (int i = threadIdx.x; i < ROWS * STEP; i += 256) {
-      const int r = blockIdx.x * ROWS + i / STEP, j = i % STEP;
-      shared.x[i / STEP][j] = r < p.rows && j < count ? p.x[size_t(r) * p.in + first + j] : 0.0f;
-    }
-    __syncthreads();
-#pragma unroll 4
-    for (int j = 0; j < count; ++j) {
-      const float w = shared.weight[j][column];
 #pragma unroll
-      for (int i = 0; i < OWN_ROWS; ++i) y[i] += shared.x[row + i][j] * w;
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int k = 0; k < OWN_COLUMNS; ++k) {
+        const float w = matrix(first + j, threadIdx.x % 32 + 32 * k);
+#pragma unroll
+        for (int i = 0; i < OWN_ROWS; ++i) y[i][k] += x[i][j] * w;
+      }
     }
   }
-  if (column >= p.out) return;
+}
+
+// Rows first + i step of from [rows, in] to `to` + i pitch, for i < 8; zeros where there are none, up to a multiple of 32 columns. All
+// loads come before the first store.
+__device__ __forceinline__ void copy_8_rows(const float* from, int first, int step, int rows, int in, float* to, int pitch) {
+  float v[8][OWN_COLUMNS];
 #pragma unroll
-  for (int i = 0; i < OWN_ROWS; ++i) y[i] += p.bias[column];
+  for (int i = 0; i < 8; ++i) {
+#pragma unroll
+    for (int k = 0; k < OWN_COLUMNS; ++k) {
+      const int r = first + i * step, j = threadIdx.x % 32 + 32 * k;
+      v[i][k] = r < rows && j < in ? from[size_t(r) * in + j] : 0.0f;
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+#pragma unroll
+    for (int k = 0; k < OWN_COLUMNS; ++k) {
+      if (32 * k < in) to[i * pitch + threadIdx.x % 32 + 32 * k] = v[i][k];
+    }
+  }
+}
+
+// x weight^T + bias for this warp's rows and this lane's columns.
+__device__ __forceinline__ void affine(const SineInputs& p, const SineShared& shared, float (&y)[OWN_ROWS][OWN_COLUMNS]) {
+  const int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  static_assert(OWN_ROWS == 8 && WIDTH % (8 * 8) == 0);
+  for (int o = warp; o < WIDTH; o += 8 * warps)
+    copy_8_rows(p.weight, o, warps, p.out, p.in, shared.weight + o * WEIGHT_ROW, warps * WEIGHT_ROW);
+  copy_8_rows(p.x, first_row(), 1, p.rows, p.in, shared.rows, X_ROW);
+  __syncthreads();
+#pragma unroll
+  for (int k = 0; k < OWN_COLUMNS; ++k) {
+    const float bias = lane + 32 * k < p.out ? p.bias[lane + 32 * k] : 0.0f;
+#pragma unroll
+    for (int i = 0; i < OWN_ROWS; ++i) y[i][k] = bias;
+  }
+  multiply_rows(shared.rows, p.in, [&](int j, int column) { return shared.weight[column * WEIGHT_ROW + j]; }, y);
 }
 
 // One of four.
@@ -61,125 +101,163 @@ __device__ __forceinline__ T* pick(int i, T* a, T* b, T* c, T* d) {
 #define SINE_INPUTS FOUR(x), FOUR(weight), FOUR(bias), FOUR(freq)
 #define SINE_INPUTS_OF(i) {FOUR_OF(x, i) + size_t(i) * x_stride, FOUR_OF(weight, i), FOUR_OF(bias, i), FOUR_OF(freq, i), rows, in, out}
 
-// Grid: blocks of 16 rows, networks. x_stride: from one network's x to the next one's where they are one array, else 0.
+// Grid: SineSizes::blocks(), networks. x_stride: from one network's x to the next one's where they are one array, else 0.
 // y [networks, rows, out].
-extern "C" __global__ void __launch_bounds__(256) sine_linear(SINE_INPUTS, float* y, int rows, int in, int out, int x_stride) {
+extern "C" __global__ void __launch_bounds__(256, 2) sine_linear(SINE_INPUTS, float* y, int rows, int in, int out, int x_stride) {
   M2BERT_SHARED_MEMORY(shared_memory);
-  auto& shared = *reinterpret_cast<SineShared*>(shared_memory);
-  const int column = threadIdx.x % WIDTH, row = threadIdx.x / WIDTH * OWN_ROWS, network = blockIdx.y;
+  const SineShared shared(shared_memory);
+  const int network = blockIdx.y;
   const SineInputs p = SINE_INPUTS_OF(network);
-  float a[OWN_ROWS];
-  affine(p, shared, column, row, a);
-  if (column >= out) return;
+  float a[OWN_ROWS][OWN_COLUMNS];
+  affine(p, shared, a);
 #pragma unroll
-  for (int i = 0; i < OWN_ROWS; ++i) {
-    const int r = blockIdx.x * ROWS + row + i;
-    if (r < rows) y[(size_t(network) * rows + r) * out + column] = sinf(p.freq[column] * a[i]);
+  for (int k = 0; k < OWN_COLUMNS; ++k) {
+    const int column = threadIdx.x % 32 + 32 * k;
+    if (column >= out) continue;
+    const float freq = p.freq[column];
+#pragma unroll
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const int r = first_row() + i;
+      if (r < rows) y[(size_t(network) * rows + r) * out + column] = sinf(freq * a[i][k]);
+    }
   }
 }
 
 // Grid: as above. dy [networks, rows, out]. dx [networks, rows, in], and what the gradients of the weights are made of, both
 // [networks, rows, out]: da, the gradient of a = x weight^T + bias, and dy cos(freq a) a.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     sine_linear_gradient(SINE_INPUTS, const float* dy, float* dx, float* da, float* dfreq_rows, int rows, int in, int out, int x_stride) {
   M2BERT_SHARED_MEMORY(shared_memory);
-  auto& shared = *reinterpret_cast<SineShared*>(shared_memory);
-  const int column = threadIdx.x % WIDTH, row = threadIdx.x / WIDTH * OWN_ROWS, network = blockIdx.y;
+  const SineShared shared(shared_memory);
+  const int network = blockIdx.y, lane = threadIdx.x % 32;
   const SineInputs p = SINE_INPUTS_OF(network);
-  float a[OWN_ROWS];
-  affine(p, shared, column, row, a);
+  float a[OWN_ROWS][OWN_COLUMNS];
+  affine(p, shared, a);
+  float gradient[OWN_ROWS][OWN_COLUMNS];
+  auto place = [&](int i, int k) { return (size_t(network) * rows + first_row() + i) * out + lane + 32 * k; };
+  auto exists = [&](int i, int k) { return first_row() + i < rows && lane + 32 * k < out; };
 #pragma unroll
   for (int i = 0; i < OWN_ROWS; ++i) {
-    const int r = blockIdx.x * ROWS + row + i;
-    float gradient = 0;
-    if (r < rows && column < out) {
-      const size_t at = (size_t(network) * rows + r) * out + column;
-      const float c = dy[at] * cosf(p.freq[column] * a[i]);
-      gradient = c * p.freq[column];
-      da[at] = gradient;
-      dfreq_rows[at] = c * a[i];
+#pragma unroll
+    for (int k = 0; k < OWN_COLUMNS; ++k) gradient[i][k] = exists(i, k) ? dy[place(i, k)] : 0.0f;
+  }
+  __syncwarp();
+#pragma unroll
+  for (int k = 0; k < OWN_COLUMNS; ++k) {
+    const int column = lane + 32 * k;
+    const float freq = column < out ? p.freq[column] : 0.0f;
+#pragma unroll
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const float c = gradient[i][k] * cosf(freq * a[i][k]);
+      shared.rows[i * X_ROW + column] = c * freq;
+      if (exists(i, k)) da[place(i, k)] = c * freq, dfreq_rows[place(i, k)] = c * a[i][k];
     }
-    shared.gradient[row + i][column] = gradient;
   }
-  __syncthreads();
-  if (column >= in) return;
-  float sum[OWN_ROWS] = {};
-#pragma unroll 8
-  for (int o = 0; o < out; ++o) {
-    const float w = p.weight[o * in + column];
+  __syncwarp();
+  float sum[OWN_ROWS][OWN_COLUMNS] = {};
+  const int columns = (in + 31) / 32 * 32;
+  multiply_rows(shared.rows, out, [&](int o, int column) { return column < columns ? shared.weight[o * WEIGHT_ROW + column] : 0.0f; }, sum);
 #pragma unroll
-    for (int i = 0; i < OWN_ROWS; ++i) sum[i] += shared.gradient[row + i][o] * w;
-  }
+  for (int k = 0; k < OWN_COLUMNS; ++k) {
+    const int column = lane + 32 * k;
 #pragma unroll
-  for (int i = 0; i < OWN_ROWS; ++i) {
-    const int r = blockIdx.x * ROWS + row + i;
-    if (r < rows) dx[(size_t(network) * rows + r) * in + column] = sum[i];
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const int r = first_row() + i;
+      if (r < rows && column < in) dx[(size_t(network) * rows + r) * in + column] = sum[i][k];
+    }
   }
 }
 
-// The sums over rows: dweight [networks, out, in] = da^T x, dbias and dfreq [networks, out], the latter added to `before`, if it adds.
-// Grid: tiles of 16 inputs, of 16 outputs of each network. A thread does 2 x 2 of a tile for every fourth row.
-extern "C" __global__ void __launch_bounds__(256)
-    sine_linear_sums(FOUR(x), const float* all_da, const float* all_dfreq_rows, const float* before, float* dweight, float* dbias,
-                     float* dfreq, int rows, int in, int out, int x_stride, bool adds) {
-  constexpr int TILE = 16, CHUNK = 128, LOADS = CHUNK * TILE / 256;
+// products [parts, networks, out, in]: left^T right, summed over a part of the rows; left [networks, rows, out]. column_sums
+// [parts, networks, 2, out]: of left and of `beside`, which has its shape, if with_columns. Grid: tiles of `in`, tiles of `out` of each
+// network in each part (RowProductSizes).
+extern "C" __global__ void __launch_bounds__(256, 2)
+    row_products(const float* all_left, FOUR(right), const float* beside, float* products, float* column_sums, int rows, int out, int in,
+                 int networks, int right_stride, bool with_columns) {
+  constexpr int LEFT = RowProductSizes::LEFT, RIGHT = RowProductSizes::RIGHT, CHUNK = RowProductSizes::CHUNK;
+  constexpr int LEFT_LOADS = CHUNK * LEFT / 256, RIGHT_LOADS = CHUNK * RIGHT / 256;
   M2BERT_SHARED_MEMORY(shared_memory);
-  float* const left = reinterpret_cast<float*>(shared_memory);  // [CHUNK][TILE] of da
-  float* const right = left + CHUNK * TILE;                     // of x
-  float* const extra = right + CHUNK * TILE;                    // of dfreq_rows
-  const int tiles = (out + TILE - 1) / TILE, network = blockIdx.y / tiles;
-  const int first_o = blockIdx.y % tiles * TILE, first_i = blockIdx.x * TILE;
-  const float* const x = FOUR_OF(x, network) + size_t(network) * x_stride;
-  const float* const da = all_da + size_t(network) * rows * out;
-  const float* const dfreq_rows = all_dfreq_rows + size_t(network) * rows * out;
-  const bool with_columns = blockIdx.x == 0;
-  const int group = threadIdx.x / 64, o = threadIdx.x % 64 / 8 * 2, i = threadIdx.x % 8 * 2;
-  float sum[2][2] = {}, column_sum = 0, extra_sum = 0, next[3][LOADS];
-  auto fetch = [&](int begin) {
+  float* const left_tile = reinterpret_cast<float*>(shared_memory);  // [CHUNK][LEFT]
+  float* const right_tile = left_tile + CHUNK * LEFT;                // [CHUNK][RIGHT]
+  const RowProductSizes sizes{rows, out, in, networks};
+  const int tiles = sizes.left_tiles(), network = blockIdx.y / tiles % networks, part = blockIdx.y / tiles / networks;
+  const int first_o = blockIdx.y % tiles * LEFT, first_i = blockIdx.x * RIGHT;
+  const int begin = part * sizes.part_rows(), end = min(begin + sizes.part_rows(), rows);
+  const float* const left = all_left + size_t(network) * rows * out;
+  const float* const right = FOUR_OF(right, network) + size_t(network) * right_stride;
+  const int o = threadIdx.x / 16 * 8, i = threadIdx.x % 16 * 4;
+  float sum[8][4] = {}, next_left[LEFT_LOADS], next_right[RIGHT_LOADS], column_sum = 0, beside_sum = 0;
+  auto fetch = [&](int first) {
 #pragma unroll
-    for (int k = 0; k < LOADS; ++k) {
-      const int r = begin + (k * 256 + threadIdx.x) / TILE, c = threadIdx.x % TILE;
-      const bool there = r < rows, of_out = there && first_o + c < out;
-      next[0][k] = of_out ? da[size_t(r) * out + first_o + c] : 0.0f;
-      next[1][k] = there && first_i + c < in ? x[size_t(r) * in + first_i + c] : 0.0f;
-      next[2][k] = with_columns && of_out ? dfreq_rows[size_t(r) * out + first_o + c] : 0.0f;
+    for (int k = 0; k < LEFT_LOADS; ++k) {
+      const int r = first + (k * 256 + int(threadIdx.x)) / LEFT, c = first_o + threadIdx.x % LEFT;
+      next_left[k] = r < end && c < out ? left[size_t(r) * out + c] : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < RIGHT_LOADS; ++k) {
+      const int r = first + (k * 256 + int(threadIdx.x)) / RIGHT, c = first_i + threadIdx.x % RIGHT;
+      next_right[k] = r < end && c < in ? right[size_t(r) * in + c] : 0.0f;
     }
   };
-  fetch(0);
-  for (int begin = 0; begin < rows; begin += CHUNK) {
+  const int own = first_o + threadIdx.x;  // of column sums
+  const bool sums_columns = with_columns && blockIdx.x == 0 && threadIdx.x < LEFT && own < out;
+  fetch(begin);
+  for (int first = begin; first < end; first += CHUNK) {
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < LOADS; ++k) {
-      left[k * 256 + threadIdx.x] = next[0][k], right[k * 256 + threadIdx.x] = next[1][k], extra[k * 256 + threadIdx.x] = next[2][k];
-    }
-    __syncthreads();
-    if (begin + CHUNK < rows) fetch(begin + CHUNK);
-#pragma unroll 8
-    for (int r = group; r < CHUNK; r += 4) {
-      const float a = left[r * TILE + o], b = left[r * TILE + o + 1], c = right[r * TILE + i], d = right[r * TILE + i + 1];
-      sum[0][0] += a * c, sum[0][1] += a * d, sum[1][0] += b * c, sum[1][1] += b * d;
-    }
-    for (int r = threadIdx.x / TILE; with_columns && r < CHUNK; r += 16) {
-      column_sum += left[r * TILE + threadIdx.x % TILE], extra_sum += extra[r * TILE + threadIdx.x % TILE];
-    }
-  }
-  __syncthreads();
+    for (int k = 0; k < LEFT_LOADS; ++k) left_tile[k * 256 + threadIdx.x] = next_left[k];
 #pragma unroll
-  for (int k = 0; k < 4; ++k) left[group * 256 + (o + k / 2) * TILE + i + k % 2] = sum[k / 2][k % 2];
-  right[threadIdx.x] = column_sum, extra[threadIdx.x] = extra_sum;
-  __syncthreads();
-  const int own_o = first_o + threadIdx.x / TILE, own_i = first_i + threadIdx.x % TILE;
-  if (own_o < out && own_i < in) {
-    float total = 0;
-    for (int k = 0; k < 4; ++k) total += left[k * 256 + threadIdx.x];
-    dweight[(size_t(network) * out + own_o) * in + own_i] = total;
+    for (int k = 0; k < RIGHT_LOADS; ++k) right_tile[k * 256 + threadIdx.x] = next_right[k];
+    __syncthreads();
+    if (first + CHUNK < end) fetch(first + CHUNK);
+    if (sums_columns) {
+      const float* x = beside + (size_t(network) * rows + first) * out + own;
+#pragma unroll 4
+      for (int r = 0; r < CHUNK; ++r) {
+        column_sum += left_tile[r * LEFT + threadIdx.x];
+        if (first + r < end) beside_sum += x[size_t(r) * out];
+      }
+    }
+#pragma unroll 4
+    for (int r = 0; r < CHUNK; ++r) {
+      float a[8];
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        const float4 v = *reinterpret_cast<const float4*>(left_tile + r * LEFT + o + 4 * k);
+        a[4 * k] = v.x, a[4 * k + 1] = v.y, a[4 * k + 2] = v.z, a[4 * k + 3] = v.w;
+      }
+      const float4 b = *reinterpret_cast<const float4*>(right_tile + r * RIGHT + i);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) sum[k][0] += a[k] * b.x, sum[k][1] += a[k] * b.y, sum[k][2] += a[k] * b.z, sum[k][3] += a[k] * b.w;
+    }
   }
-  if (!with_columns || threadIdx.x >= TILE || first_o + int(threadIdx.x) >= out) return;
-  const int place = network * out + first_o + threadIdx.x;
-  float bias_total = 0, freq_total = adds ? before[place] : 0.0f;
-  for (int k = 0; k < 16; ++k) bias_total += right[k * TILE + threadIdx.x], freq_total += extra[k * TILE + threadIdx.x];
-  dbias[place] = bias_total;
-  dfreq[place] = freq_total;
+  const size_t place = size_t(part) * networks + network;
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (first_o + o + k < out && first_i + i + j < in) products[(place * out + first_o + o + k) * in + first_i + i + j] = sum[k][j];
+    }
+  }
+  if (sums_columns) column_sums[place * 2 * out + own] = column_sum, column_sums[(place * 2 + 1) * out + own] = beside_sum;
+}
+
+// The sums of parts: product [networks, out, in], dbias and dfreq [networks, out], the latter added to `before`, if it adds.
+// with_columns: as above; without, only the product. Grid: blocks of the outputs' elements.
+extern "C" __global__ void __launch_bounds__(256)
+    row_product_sums(const float* products, const float* column_sums, const float* before, float* product, float* dbias, float* dfreq,
+                     int parts, int networks, int out, int in, bool with_columns, bool adds) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x, n = networks * out * in, c = i - n;
+  float sum = 0;
+  if (i < n) {
+    for (int part = 0; part < parts; ++part) sum += products[size_t(part) * n + i];
+    product[i] = sum;
+  } else if (with_columns && c < 2 * networks * out) {
+    const int network = c / (2 * out), which = c / out % 2, place = network * out + c % out;
+    if (which && adds) sum = before[place];
+    for (int part = 0; part < parts; ++part) sum += column_sums[size_t(part) * 2 * networks * out + c];
+    (which ? dfreq : dbias)[place] = sum;
+  }
 }
 
 // y [networks, n]: the arrays as one. Grid: blocks of 256 elements, networks.
@@ -188,12 +266,23 @@ extern "C" __global__ void stack_arrays(FOUR(x), float* y, int n) {
   if (i < n) y[size_t(network) * n + i] = FOUR_OF(x, network)[i];
 }
 
-// y = x exp(-times |deltas|), y [networks, rows, columns]. Grid: blocks of 256 elements, networks.
-extern "C" __global__ void exponential_decay(FOUR(x), FOUR(times), FOUR(deltas), float* y, int rows, int columns, int x_stride) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x, network = blockIdx.y;
-  if (i >= rows * columns) return;
-  const float decay = expf(-FOUR_OF(times, network)[i / columns] * fabsf(FOUR_OF(deltas, network)[i % columns]));
-  y[size_t(network) * rows * columns + i] = (FOUR_OF(x, network) + size_t(network) * x_stride)[i] * decay;
+// y = x exp(-times |deltas|), y [networks, rows, columns]. Grid: blocks of 256 times 4 elements, networks.
+extern "C" __global__ void __launch_bounds__(256)
+    exponential_decay(FOUR(x), FOUR(times), FOUR(deltas), float* y, int rows, int columns, int x_stride) {
+  const int network = blockIdx.y, n = rows * columns, first = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+  if (first >= n) return;
+  const float *times = FOUR_OF(times, network), *deltas = FOUR_OF(deltas, network);
+  const float* x = FOUR_OF(x, network) + size_t(network) * x_stride;
+  y += size_t(network) * n;
+  auto decay = [&](int row, int column) { return expf(-times[row] * fabsf(deltas[column])); };
+  if (columns % 4 == 0 && reinterpret_cast<uintptr_t>(x) % 16 == 0) {
+    const int row = first / columns, column = first % columns;
+    float4 v = *reinterpret_cast<const float4*>(x + first);
+    v.x *= decay(row, column), v.y *= decay(row, column + 1), v.z *= decay(row, column + 2), v.w *= decay(row, column + 3);
+    *reinterpret_cast<float4*>(y + first) = v;
+    return;
+  }
+  for (int i = first; i < min(first + 4, n); ++i) y[i] = x[i] * decay(i / columns, i % columns);
 }
 
 }  // namespace m2bert::ops::cuda

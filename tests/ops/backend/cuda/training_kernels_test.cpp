@@ -235,26 +235,34 @@ TEST(CudaDropout, DropsWhatTheDefinitionDrops) {
 TEST(CudaSineLinear, EqualsItsDefinition) {
   constexpr int N = 3;
   for (const auto& [rows, in, out, stacked] :
-       {std::tuple{1, 1, 1, false}, {33, 5, 128, false}, {40, 128, 128, true}, {300, 40, 24, true}}) {
+       {std::tuple{1, 1, 1, false}, {33, 5, 128, false}, {40, 128, 128, true}, {300, 40, 24, true}, {1030, 30, 33, true}}) {
     const size_t x_size = size_t(rows) * in, y_size = size_t(rows) * out;
     const auto x = floats(N * x_size, 1, 1), w = floats(size_t(N) * out * in, 0.3f, 2), b = floats(N * out, 1, 3),
                freq = floats(N * out, 3, 4);
     const auto dy = floats(N * y_size, 1, 5);
     std::vector<float> y(dy.size(), 777), dx(x.size(), 777), da(dy.size(), 777), dfreq_rows(dy.size(), 777), dw(w.size(), 777);
     std::vector<float> db(b.size(), 777), dfreq(b.size(), 777);
-    const unsigned blocks = unsigned(rows + 15) / 16, shared = sizeof(SineShared), tiles = unsigned(out + 15) / 16;
+    const SineSizes sizes{rows};
+    const unsigned blocks = unsigned(sizes.blocks()), threads = unsigned(32 * sizes.warps()), shared = unsigned(sizes.shared_bytes());
     const int stride = stacked ? int(x_size) : 0;
     const float* xs[4];
     for (size_t i = 0; i < 4; ++i) xs[i] = x.data() + (stacked ? 0 : std::min<size_t>(i, N - 1) * x_size);
 #define EACH(name, size) name.data(), name.data() + (size), name.data() + 2 * (size), name.data()
 #define SINE_ARRAYS xs[0], xs[1], xs[2], xs[3], EACH(w, size_t(out) * in), EACH(b, out), EACH(freq, out)
-    emulation::launch({blocks, N, 1}, 256, shared, [&] { sine_linear(SINE_ARRAYS, y.data(), rows, in, out, stride); });
-    emulation::launch({blocks, N, 1}, 256, shared, [&] {
+    emulation::launch({blocks, N, 1}, threads, shared, [&] { sine_linear(SINE_ARRAYS, y.data(), rows, in, out, stride); });
+    emulation::launch({blocks, N, 1}, threads, shared, [&] {
       sine_linear_gradient(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
     });
-    emulation::launch({unsigned(in + 15) / 16, N * tiles, 1}, 256, 3 * 128 * 16 * 4, [&] {
-      sine_linear_sums(xs[0], xs[1], xs[2], xs[3], da.data(), dfreq_rows.data(), freq.data(), dw.data(), db.data(), dfreq.data(), rows, in,
-                       out, stride, stacked);
+    const RowProductSizes product{rows, out, in, N};
+    std::vector<float> products(size_t(product.parts()) * dw.size(), 777), columns(size_t(product.parts()) * 2 * db.size(), 777);
+    emulation::launch({unsigned(product.right_tiles()), unsigned(product.left_tiles() * N * product.parts()), 1}, product.THREADS,
+                      product.SHARED_BYTES, [&] {
+                        row_products(da.data(), xs[0], xs[1], xs[2], xs[3], dfreq_rows.data(), products.data(), columns.data(), rows, out,
+                                     in, N, stride, true);
+                      });
+    emulation::launch({unsigned(dw.size() + 2 * db.size() + 255) / 256, 1, 1}, 256, 0, [&] {
+      row_product_sums(products.data(), columns.data(), freq.data(), dw.data(), db.data(), dfreq.data(), product.parts(), N, out, in, true,
+                       stacked);
     });
     std::vector<double> want_x(x.size()), want_w(w.size()), want_b(b.size()), want_freq(b.size());
     for (size_t i = 0; stacked && i < freq.size(); ++i) want_freq[i] = freq[i];  // what the sums are added to
@@ -282,6 +290,31 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
   }
 }
 
+// Several tiles each way, and parts of the rows; without the sums of columns.
+TEST(CudaRowProducts, EqualTheirDefinition) {
+  constexpr int N = 2;
+  for (const auto& [rows, out, in] : {std::tuple{1, 1, 1}, {17, 129, 65}, {530, 200, 70}}) {
+    const auto left = floats(size_t(N) * rows * out, 1, 1), right = floats(size_t(N) * rows * in, 1, 2);
+    const RowProductSizes sizes{rows, out, in, N};
+    std::vector<float> products(size_t(sizes.parts()) * N * out * in, 777), found(size_t(N) * out * in, 777);
+    const float* r = right.data();
+    emulation::launch({unsigned(sizes.right_tiles()), unsigned(sizes.left_tiles() * N * sizes.parts()), 1}, sizes.THREADS,
+                      sizes.SHARED_BYTES, [&, rows = rows, out = out, in = in] {
+                        row_products(left.data(), r, r, r, r, nullptr, products.data(), nullptr, rows, out, in, N, rows * in, false);
+                      });
+    emulation::launch({unsigned(found.size() + 255) / 256, 1, 1}, 256, 0, [&, out = out, in = in] {
+      row_product_sums(products.data(), nullptr, nullptr, found.data(), nullptr, nullptr, sizes.parts(), N, out, in, false, false);
+    });
+    for (size_t i = 0; i < found.size(); ++i) {
+      const size_t n = i / (size_t(out) * in), o = i / in % out, c = i % in;
+      double want = 0;
+      for (int row = 0; row < rows; ++row) want += double(left[(n * rows + row) * out + o]) * right[(n * rows + row) * in + c];
+      ASSERT_NEAR(found[i], want, 1e-4) << rows << " " << i;
+    }
+  }
+  EXPECT_GT((RowProductSizes{530, 200, 70, N}.parts()), 1);
+}
+
 TEST(CudaStackArrays, PutsThemSideBySide) {
   const auto x = floats(4 * 300, 1, 1);
   std::vector<float> y(4 * 300, 777);
@@ -291,16 +324,19 @@ TEST(CudaStackArrays, PutsThemSideBySide) {
 }
 
 TEST(CudaExponentialDecay, EqualsItsDefinition) {
-  const int rows = 7, columns = 9, size = rows * columns;
-  const auto x = floats(2 * size, 1, 1), times = floats(2 * rows, 1, 2), deltas = floats(2 * columns, 1, 3);
-  std::vector<float> y(2 * size);
-  emulation::launch({1, 2, 1}, 64, 0, [&] {
-    exponential_decay(x.data(), x.data(), x.data(), x.data(), times.data(), times.data() + rows, times.data(), times.data(), deltas.data(),
-                      deltas.data() + columns, deltas.data(), deltas.data(), y.data(), rows, columns, size);
-  });
-  for (int i = 0; i < 2 * size; ++i) {
-    const int n = i / size, row = n * rows + i % size / columns, column = n * columns + i % columns;
-    EXPECT_NEAR(y[i], x[i] * std::exp(-times[row] * std::abs(deltas[column])), 1e-4 * (1 + std::abs(y[i])));
+  for (const auto& [columns, offset] : {std::tuple{9, 0}, {12, 0}, {12, 1}}) {  // vectors of four, or rows or arrays that have none
+    const int rows = 7, size = rows * columns;
+    const auto x = floats(size_t(2 * size + offset), 1, 1), times = floats(2 * rows, 1, 2), deltas = floats(size_t(2 * columns), 1, 3);
+    std::vector<float> y(size_t(2 * size), 777);
+    const float* from = x.data() + offset;
+    emulation::launch({1, 2, 1}, 64, 0, [&, columns = columns] {
+      exponential_decay(from, from, from, from, times.data(), times.data() + rows, times.data(), times.data(), deltas.data(),
+                        deltas.data() + columns, deltas.data(), deltas.data(), y.data(), rows, columns, size);
+    });
+    for (int i = 0; i < 2 * size; ++i) {
+      const int n = i / size, row = n * rows + i % size / columns, column = n * columns + i % columns;
+      EXPECT_NEAR(y[size_t(i)], from[i] * std::exp(-times[size_t(row)] * std::abs(deltas[size_t(column)])), 1e-4) << columns << " " << i;
+    }
   }
 }
 
