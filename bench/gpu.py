@@ -1,11 +1,12 @@
 """How fast is m2bert on an NVIDIA GPU? Beside PyTorch, in the same run. Called by `script/bench gpu`, or by `run bench gpu` of a bundle.
 
-    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text mixer training two steps] [--lengths 128 2048] [--limit SECONDS]
+    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text padding mixer training two steps] [--lengths 128 2048] [--limit SECONDS]
                                                         [--no-compile] [--out bench/results] [--merge RECORD.json]
 
 Stages, in this order; each is written when it is done, and what a limit stops is noted:
   inference  the 80M encoder in bfloat16 by length, 65,536 tokens a batch; PyTorch with bfloat16 weights and kept filter spectra
   text       one text: 12 words at the 2k model's padding (2048 tokens), and 128 tokens
+  padding    the encoder of a model with mask_padding: texts of an eighth to all of the length, beside full ones; m2bert alone
   mixer      one sequence mixer, 65,536 tokens: its core forward, and with backward what is left of the block without the two products.
              PyTorch: the core alone, with torch's FFT
   training   whole steps, 32,768 tokens a batch, amp_bf16: tokens/s and peak memory
@@ -38,9 +39,10 @@ from harness import BUILD, OURS, REPOSITORY, Program, RequestFailed, find_progra
 DEVICE = "cuda"
 PEERS = REPOSITORY / "bench" / "peers"
 RECIPE = REPOSITORY / "recipes" / "pretrain" / "m2-bert-80m-128.yaml"
-STAGES = ["inference", "text", "mixer", "training", "two", "steps"]
+STAGES = ["inference", "text", "padding", "mixer", "training", "two", "steps"]
 LENGTHS = [128, 512, 2048, 8192, 32768]
 TRAINED_LENGTHS = [128, 2048]
+PADDED_LENGTHS = [512, 2048]
 TEXT_LENGTHS = [2048, 128]
 TOKENS, TRAINED_TOKENS, CHECKED_TOKENS = 65536, 32768, 8192
 RUNS, TEXT_RUNS, STEPS, REPEATS, BATCHES_OF_TWO = 12, 100, 8, 5, 60
@@ -138,16 +140,20 @@ def agreement(states, expected):
     return {"cosine": cosine, "error": float(numpy.linalg.norm(states - expected) / numpy.linalg.norm(expected))}
 
 
-def time_side(side, folder, expected, runs):
-    found = agreement(hidden_states(side, folder), expected)
-    if not found["cosine"] >= LEAST_COSINE:
-        raise Failed(f"{side.label}: mean cosine to float32 {found['cosine']:.5f}, less than {LEAST_COSINE}; not timed")
+def times_of(side, runs):
     for _ in range(3):
         side.run()
     side.times.clear()
     for _ in range(runs):
         side.run()
-    return {**times(side.times), **found, "memory": int(side.ask("memory")), "version": side.version}
+    return times(side.times)
+
+
+def time_side(side, folder, expected, runs):
+    found = agreement(hidden_states(side, folder), expected)
+    if not found["cosine"] >= LEAST_COSINE:
+        raise Failed(f"{side.label}: mean cosine to float32 {found['cosine']:.5f}, less than {LEAST_COSINE}; not timed")
+    return {**times_of(side, runs), **found, "memory": int(side.ask("memory")), "version": side.version}
 
 
 def start_together(starts):
@@ -190,6 +196,37 @@ def measure_inference(programs, options, keep):
 def measure_text(programs, options, keep):
     for length in TEXT_LENGTHS:
         keep(length, lambda: encoder_case(programs, length, 1, TEXT_RUNS, options.kinds))
+
+
+# ---- padding ----
+
+def padded_case(programs, length, batch):
+    """The times of a batch of texts that are padded, and of one whose texts are as long as the padding."""
+    import numpy
+    from omegaconf import OmegaConf
+    mask = numpy.arange(length) < numpy.random.default_rng(2).integers(length // 8, length + 1, (batch, 1))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(programs, folder, length)
+        config = OmegaConf.load(folder / "config.yaml")
+        config.model.model_config.mask_padding = True
+        OmegaConf.save(config, folder / "config.yaml")
+        write_ids(folder, random_ids(batch, length), mask)
+        sides = [programs.ours("m2bert-bench-inference", folder, dtype) for dtype in ("float32", "bfloat16")]
+        expected, states = (hidden_states(side, folder)[mask][None] for side in sides)
+        found = agreement(states, expected)
+        if not found["cosine"] >= LEAST_COSINE:
+            raise Failed(f"mean cosine to float32 {found['cosine']:.5f}, less than {LEAST_COSINE}; not timed")
+        write_ids(folder, random_ids(batch, length))
+        sides[0] = programs.ours("m2bert-bench-inference", folder, "bfloat16")
+        full, padded = (times_of(side, RUNS) for side in sides)
+    programs.kill()
+    return {"length": length, "batch": batch, "tokens": int(mask.sum()), "share": float(mask.mean()), "padded": {**padded, **found}, "full": full}
+
+
+def measure_padding(programs, options, keep):
+    for length in [n for n in PADDED_LENGTHS if n in options.lengths]:
+        keep(length, lambda: padded_case(programs, length, max(1, TOKENS // length)))
 
 
 # ---- the mixer ----

@@ -43,6 +43,9 @@ def short(stage, case):
         f, b = case["forward"], case["with_backward"]
         return (f"core {1e3 * f['core']:.3f} ms, PyTorch {text_of(core_peer(f), '{:.3f}')} ms; with backward {1e3 * b['core']:.3f} ms, "
                 f"PyTorch {text_of(core_peer(b), '{:.3f}')} ms")
+    if stage == "padding":
+        return (f"{case['share']:.0%} of the positions are tokens: {1e3 * case['padded']['best']:.2f} ms, full texts "
+                f"{1e3 * case['full']['best']:.2f} ms")
     if stage == "two":
         return f"{case['one']['tokens_s']:.0f} and {case['two']['tokens_s']:.0f} tokens/s, ratio {case['ratio']:.2f}"
     if stage == "steps":
@@ -106,6 +109,16 @@ def mixer_part(results):
     what = ("The core is short convolution, gates and both long convolutions; "
             f"{measured}with backward, the time of the block less that of its two products.")
     return ["", "## One mixer, ms for 65,536 tokens", "", what, "", *table(head, rows)] if rows else []
+
+
+def padding_part(results):
+    rows = []
+    for c in cases(results, "padding"):
+        padded, full = c["padded"]["best"], c["full"]["best"]
+        rows.append([str(c["length"]), str(c["batch"]), f"{c['share']:.2f}", f"{1e3 * padded:.2f}", f"{1e3 * full:.2f}", f"{padded / full:.2f}",
+                     thousand(c["tokens"] / padded), f"{c['padded']['error']:.1e}"])
+    head = ["length", "texts", "tokens / positions", "ms", "ms, full texts", "ratio", "thousand tokens/s", "error"]
+    return ["", "## A model with mask_padding, bfloat16", "", *table(head, rows)] if rows else []
 
 
 def training_part(results):
@@ -176,7 +189,8 @@ def report(results, machine, command, when, commit):
              f"- Hardware: {machine['gpu']} ({machine['gpu_memory']}), driver {machine['driver']}, {machine['cores']} CPU cores",
              f"- m2bert: {ours}; TF32 off", f"- Peer: {peer}; bfloat16 weights and kept filter spectra (training: amp); eager and compiled",
              "- Model: the 80M encoder, random weights. Fastest of the runs; results were compared with PyTorch's in float32 first."]
-    lines += inference_part(results) + text_part(results) + mixer_part(results) + training_part(results) + two_part(results) + steps_part(results)
+    for part in (inference_part, text_part, padding_part, mixer_part, training_part, two_part, steps_part):
+        lines += part(results)
     if rows := targets(results):
         lines += ["", "## Targets", "", *table(["target", "wanted", "measured", ""], rows)]
     failed = [f"{stage}, length {c['length']}: PyTorch {kind} failed: {p['failed']}" for stage in ("inference", "text", "training")

@@ -110,10 +110,11 @@ def random_ids(batch, length):
     return ids
 
 
-def write_ids(folder, ids):
+def write_ids(folder, ids, mask=None):
     import numpy
     from safetensors.numpy import save_file
-    save_file({"input_ids": numpy.asarray(ids, dtype=numpy.int64)}, folder / "inputs.safetensors")
+    tensors = {"input_ids": ids} if mask is None else {"input_ids": ids, "attention_mask": mask}
+    save_file({name: numpy.asarray(t, dtype=numpy.int64) for name, t in tensors.items()}, folder / "inputs.safetensors")
 
 
 def hidden_states(side, folder):

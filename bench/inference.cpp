@@ -1,5 +1,6 @@
 // The m2bert side of bench/inference.py: runs the encoder of one model on one batch of ids.
-//   m2bert-bench-inference FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids)
+//   m2bert-bench-inference FOLDER [DTYPE]      FOLDER: config.yaml, model.safetensors, inputs.safetensors (input_ids, and attention_mask
+//                                              where texts are padded)
 //                                              DTYPE: float32, bfloat16 or int8
 // Prints "ready ..." and then answers requests, one a line on stdin: "run" (a forward pass; prints its seconds), "save FILE" (hidden states
 // as safetensors), "profile" (a forward pass; prints JSON with seconds, flops and bytes of each stage), "gemm" (GFLOP/s of a large oneDNN
@@ -40,10 +41,10 @@ models::Pretrained read_model(const fs::path& folder, mx::Dtype dtype) {
 
 models::Inputs read_inputs(const fs::path& folder) {
   auto file = checkpoint::TensorFile::open(folder / "inputs.safetensors");
-  const auto* tensor = file->find("input_ids");
+  const auto *tensor = file->find("input_ids"), *mask = file->find("attention_mask");
   require(tensor != nullptr, "inputs.safetensors has no input_ids");
   auto ids = mx::astype(file->read(*tensor), mx::int32);
-  return {ids, mx::ones_like(ids), std::nullopt};
+  return {ids, mask ? mx::astype(file->read(*mask), mx::int32) : mx::ones_like(ids), std::nullopt};
 }
 
 class Bench {
