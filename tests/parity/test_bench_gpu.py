@@ -17,7 +17,7 @@ def gpu(monkeypatch):
     monkeypatch.syspath_prepend(str(conftest.REPOSITORY / "bench"))
     import gpu
     small = {"DEVICE": "cpu", "ENVIRONMENT": {}, "RECIPE": conftest.REPOSITORY / "recipes" / "pretrain" / "m2-bert-small.yaml", "TOKENS": 128,
-             "CHECKED_TOKENS": 64, "RUNS": 2, "REPEATS": 1,
+             "CHECKED_TOKENS": 64, "RUNS": 2, "REPEATS": 1, "PADDED_LENGTHS": [64],
              "gpus": lambda: [["A GPU", "580.1", "141 GB"]]}
     for name, value in small.items():
         monkeypatch.setattr(gpu, name, value)
@@ -32,11 +32,13 @@ def run(gpu, monkeypatch, out, *words):
 
 
 def test_stages_are_measured_and_written(gpu, monkeypatch, tmp_path):
-    results, text = run(gpu, monkeypatch, tmp_path, "--stages", "inference", "mixer")
+    results, text = run(gpu, monkeypatch, tmp_path, "--stages", "inference", "padding", "mixer")
     assert results.get("notes", []) == []
     assert results["inference"]["64"]["ours"]["cosine"] > 0.999 and results["inference"]["64"]["peers"]["eager"]["best"] > 0
     assert results["mixer"]["64"]["error"] < 0.03 and results["mixer"]["64"]["forward"]["core"] != 0
-    for part in ("## Inference", "## One mixer"):
+    padding = results["padding"]["64"]
+    assert padding["padded"]["cosine"] > 0.999 and 0.1 < padding["share"] < 1 and padding["full"]["best"] > 0
+    for part in ("## Inference", "## A model with mask_padding", "## One mixer"):
         assert part in text
 
 
