@@ -108,6 +108,7 @@ mx::array dense_weight_to_blockdiag_weight(const mx::array& dense, int nblocks, 
           " blocks do not divide a matrix of shape ", dense.shape());
   const int q = dense.shape(0) / nblocks, p = dense.shape(1) / nblocks;
   std::vector<mx::array> blocks;
+  blocks.reserve(size_t(nblocks));
   for (int k = 0; k < nblocks; ++k) blocks.push_back(mx::slice(dense, {k * q, k * p}, {(k + 1) * q, (k + 1) * p}, s));
   return mx::stack(blocks, s);
 }

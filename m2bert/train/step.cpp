@@ -83,7 +83,8 @@ Counts Step::counts_of(const data::Batch& batch) const {
 // A float32 scalar.
 mx::array Step::share_of(const Microbatch& m, const Counts& whole) const {
   if (options_.weighting == Weighting::task) return mx::array(float(double(m.weight) / double(whole.weight)));
-  return mx::array(float(double(m.rows / task_.rows_per_sample()) / double(whole.samples)));
+  const int samples = m.rows / task_.rows_per_sample();
+  return mx::array(float(double(samples) / double(whole.samples)));
 }
 
 mx::array Step::loss(const Microbatch& m, const mx::array& share) {
