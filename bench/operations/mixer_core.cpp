@@ -14,6 +14,9 @@ Function mixer_core(const Inputs& in) {
   require(ops::backend_for({}).name() == std::string("cuda"), "mixer_core needs an NVIDIA GPU");
   const auto s = mx::default_stream(mx::default_device());
   const auto u = in["u"];
+  require(u.shape(1) <= ops::cuda::longest_mixer_core(u.dtype()), "mixer_core: at most ", ops::cuda::longest_mixer_core(u.dtype()),
+          " positions on this GPU");
+  // Only the short convolution is read of these.
   const ops::MixerWeights weights{{in["short_weight"]}, {}, in["short_weight"], in["short_bias"], {in["short_weight"]}, {}};
   const ops::MixerFilters filters{in["k"], in["D"], in["k_rev"], in["k2"], in["D2"], in["k2_rev"]};
   auto rows = [&](const mx::array& x) { return mx::contiguous(ops::cuda::channel_major(x, s), false, s); };

@@ -1,5 +1,7 @@
 #include "m2bert/models/heads.h"
 
+#include <algorithm>
+
 #include <cmath>
 #include <limits>
 
@@ -11,9 +13,6 @@ namespace m2bert::models {
 namespace {
 
 constexpr int kPlantingStride = 128;
-
-// The states at planted positions whose mask is 1, except the first, summed over the sequence: [B, H].
-mx::array planted_sum(const mx::array& hidden, const mx::array& planted) { return mx::sum(hidden * mx::expand_dims(planted, -1), 1); }
 
 }  // namespace
 
@@ -46,12 +45,17 @@ mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) con
   if (!planting_) return finish(first_state(hidden));
 
   auto first = first_state(hidden);
-  const auto on = masks_padding_ ? planting_stride(hidden.shape(1)) : planted_positions(hidden.shape(0), hidden.shape(1));
-  auto planted = mx::astype(on, mx::float32) * mx::astype(mask, mx::float32);  // in bfloat16, sums and counts would lose positions
-  planted = mx::where(mx::equal(mx::arange(0, hidden.shape(1), 1, mx::int32), mx::array(0)), mx::array(0.0f), planted);
-  auto sum = planted_sum(mx::astype(hidden, mx::float32), planted);
-  auto count = mx::sum(planted, 1, true);  // [B, 1]
-  if (planting_as_upstream_) {             // every row gets the states of all examples; the first is not counted
+  const int L = hidden.shape(1), stop = masks_padding_ ? L : L / kPlantingStride * kPlantingStride;
+  // At the planted positions, except the first. In float32: in bfloat16, sums and counts would lose positions.
+  auto at_planted = [&](const mx::array& a) {
+    mx::Shape begin(a.ndim(), 0), end = a.shape(), stride(a.ndim(), 1);
+    begin[1] = std::min(kPlantingStride, stop), end[1] = stop, stride[1] = kPlantingStride;
+    return mx::astype(mx::slice(a, begin, end, stride), mx::float32);
+  };
+  const auto planted = at_planted(mask);
+  const auto sum = mx::sum(at_planted(hidden) * mx::expand_dims(planted, -1), 1);  // [B, H]
+  const auto count = mx::sum(planted, 1, true);                                    // [B, 1]
+  if (planting_as_upstream_) {  // every row gets the states of all examples; the first is not counted
     return finish((first + mx::sum(sum, 0, true)) / mx::sum(count, 0, true));
   }
   return finish((first + sum) / (count + mx::array(1, count.dtype())));

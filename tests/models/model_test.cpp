@@ -108,7 +108,7 @@ TEST(Model, TokenPlantingSumsWithinARowByDefault) {
   EXPECT_LT(largest(upstream.pool(hidden, mask, Pooling::pooler) - dense(mixed)), 1e-6f);
 }
 
-// 300 planted positions a row: in bfloat16 a count would stay at 256, and a sum lose percents.
+// 300 planted positions a row: in bfloat16 a count would stay at 256, and a sum would be off by percent.
 TEST(Model, TokenPlantingSumsBfloat16StatesInFloat32) {
   constexpr int L = 300 * 128;
   for (const char* kind : {"row", "reference"}) {

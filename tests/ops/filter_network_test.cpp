@@ -85,7 +85,12 @@ TEST(FiltersOfNetworks, EqualTheirLayersWithGradients) {
   struct Sizes {
     int networks, rows, in, order, H;
   };
-  for (const auto& [networks, rows, in, order, H] : {Sizes{1, 1, 5, 8, 3}, {2, 40, 5, 128, 48}, {4, 300, 5, 64, 33}, {3, 17, 7, 130, 5}}) {
+  for (const auto& [networks, rows, in, order, H] : {Sizes{1, 1, 5, 8, 3},
+                                                     {2, 40, 5, 128, 48},
+                                                     {4, 300, 5, 64, 33},
+                                                     {3, 17, 7, 130, 5},
+                                                     {3, 1030, 5, 128, 132},
+                                                     {4, 2048, 5, 128, 768}}) {
     const auto in_arrays = network_inputs(networks, rows, in, order, H);
     const auto cotangent = random({networks, rows, H}, 99);
     auto ours = [](const std::vector<mx::array>& a) { return mx::stack(ops::filters_of_networks(networks_of(a))); };

@@ -58,29 +58,29 @@ struct Networks {
     return cuda::run(sine_launch("sine_linear"), inputs_of({&x, &layer.weight, &layer.bias, &freq}), {count, rows, layer.out()},
                      mx::float32, {rows, layer.in(), layer.out(), x.stride}, s);
   }
-  cuda::Launch sine_launch(const char* kernel) const {
+  cuda::Launch sine_launch(const std::string& kernel) const {
     const cuda::SineSizes sizes{rows};
-    return {"filter_network", kernel, sizes.blocks(), count, 32 * sizes.warps(), sizes.shared_bytes()};
+    return {"filter_network", kernel + (sizes.few() ? "_few" : ""), sizes.blocks(), count, sizes.THREADS, sizes.shared_bytes()};
   }
 
-  // left^T right over the rows, [count, out, in], of left [count, rows, out]. With `beside`, also the sums over the rows of left and of
-  // beside, [count, out] each, the latter added to `before`.
-  Arrays row_product(const mx::array& left, const Four& right, int in, const std::optional<mx::array>& beside = {},
+  // left^T right over the rows, [count, out, in], of left [count, rows, out]. With also_summed, also the sums over the rows of left and of
+  // also_summed, [count, out] each, the latter added to `before` if that is given.
+  Arrays row_product(const mx::array& left, const Four& right, int in, const std::optional<mx::array>& also_summed = {},
                      const std::optional<mx::array>& before = {}) const {
     const int out = left.shape(2);
     const cuda::RowProductSizes sizes{rows, out, in, count};
-    const int parts = sizes.parts(), columns = beside ? 2 * out : 0;
+    const int parts = sizes.parts(), columns = also_summed ? 2 * out : 0;
     Arrays inputs{left};
     right.append_to(inputs);
-    inputs.push_back(beside.value_or(left));
+    inputs.push_back(also_summed.value_or(left));
     const auto of_parts = cuda::run(
         {"filter_network", "row_products", sizes.right_tiles(), sizes.left_tiles() * count * parts, sizes.THREADS, sizes.SHARED_BYTES},
         inputs, {{parts, count, out, in}, {parts, count, std::max(columns, 1)}}, {mx::float32, mx::float32},
-        {rows, out, in, count, right.stride, beside.has_value()}, s);
+        {rows, out, in, count, right.stride, also_summed.has_value()}, s);
     const int n = count * (out * in + columns);
     return cuda::run({"filter_network", "row_product_sums", cuda::ceil_div(n, THREADS), 1, THREADS},
                      {of_parts[0], of_parts[1], before.value_or(of_parts[1])}, {{count, out, in}, {count, out}, {count, out}},
-                     std::vector(3, mx::float32), {parts, count, out, in, beside.has_value(), before.has_value()}, s);
+                     std::vector(3, mx::float32), {parts, count, out, in, also_summed.has_value(), before.has_value()}, s);
   }
 
   // The gradients of x [count, rows, in], weight [count, out, in], bias and freq [count, out]; that of freq added to dfreq.
@@ -164,7 +164,7 @@ bool supports(const std::vector<SineNetwork>& networks) {
     }
     return same && !n.times.is_tracer() && !n.deltas.is_tracer();  // the decay has no gradient here
   };
-  const bool fits = int64_t(first.positions.shape(0)) * first.last.shape(0) <= INT_MAX - THREADS;
+  const bool fits = int64_t(first.positions.shape(0)) * first.last.shape(0) <= INT_MAX - 4 * THREADS;
   return networks.size() <= MOST && first.positions.size() > 0 && fits && std::ranges::all_of(networks, equal);
 }
 

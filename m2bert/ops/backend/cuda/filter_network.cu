@@ -9,7 +9,7 @@ namespace m2bert::ops::cuda {
 
 namespace {
 
-constexpr int WIDTH = SineSizes::WIDTH, OWN_ROWS = SineSizes::OWN_ROWS, OWN_COLUMNS = WIDTH / 32;  // columns: lane + 32 k
+constexpr int WIDTH = SineSizes::WIDTH, OWN_ROWS = SineSizes::OWN_ROWS;
 constexpr int WEIGHT_ROW = WIDTH + 1, X_ROW = WIDTH + 4;  // so that lanes read columns, and rows four at a time, without conflicts
 
 struct SineInputs {
@@ -17,75 +17,150 @@ struct SineInputs {
   int rows, in, out;
 };
 
-// A block's weight [out][in], and a warp's rows of x, later of gradients; zeros where there are none.
-struct SineShared {
-  float *weight, *rows;
-
-  __device__ __forceinline__ explicit SineShared(char* memory)
-      : weight(reinterpret_cast<float*>(memory)), rows(weight + WIDTH * WEIGHT_ROW + threadIdx.x / 32 * OWN_ROWS * X_ROW) {}
-};
-
-__device__ __forceinline__ int first_row() { return (blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32) * OWN_ROWS; }
-
-// y += rows [OWN_ROWS][count] matrix, for this lane's columns; matrix(j, column). count is rounded up to a multiple of 4.
-template <typename Matrix>
-__device__ __forceinline__ void multiply_rows(const float* rows, int count, Matrix matrix, float (&y)[OWN_ROWS][OWN_COLUMNS]) {
-#pragma unroll 1
-  for (int first = 0; first < count; first += 4) {
-    float x[OWN_ROWS][4];
-#pragma unroll
-    for (int i = 0; i < OWN_ROWS; ++i) {
-      const float4 v = *reinterpret_cast<const float4*>(rows + i * X_ROW + first);
-      x[i][0] = v.x, x[i][1] = v.y, x[i][2] = v.z, x[i][3] = v.w;
-    }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-#pragma unroll
-      for (int k = 0; k < OWN_COLUMNS; ++k) {
-        const float w = matrix(first + j, threadIdx.x % 32 + 32 * k);
-#pragma unroll
-        for (int i = 0; i < OWN_ROWS; ++i) y[i][k] += x[i][j] * w;
-      }
-    }
-  }
-}
-
-// Rows first + i step of from [rows, in] to `to` + i pitch, for i < 8; zeros where there are none, up to a multiple of 32 columns. All
-// loads come before the first store.
-__device__ __forceinline__ void copy_8_rows(const float* from, int first, int step, int rows, int in, float* to, int pitch) {
-  float v[8][OWN_COLUMNS];
+// Rows first + i step of from [rows, in] to `to` + i pitch, for i < 8, columns column + 32 k; zeros outside the array, up to a multiple of
+// 32 columns. All loads come before the first store.
+template <int COLUMNS>
+__device__ __forceinline__ void copy_8_rows(const float* from, int first, int step, int rows, int in, int column, float* to, int pitch) {
+  float v[8][COLUMNS];
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
 #pragma unroll
-    for (int k = 0; k < OWN_COLUMNS; ++k) {
-      const int r = first + i * step, j = threadIdx.x % 32 + 32 * k;
+    for (int k = 0; k < COLUMNS; ++k) {
+      const int r = first + i * step, j = column + 32 * k;
       v[i][k] = r < rows && j < in ? from[size_t(r) * in + j] : 0.0f;
     }
   }
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
 #pragma unroll
-    for (int k = 0; k < OWN_COLUMNS; ++k) {
-      if (32 * k < in) to[i * pitch + threadIdx.x % 32 + 32 * k] = v[i][k];
+    for (int k = 0; k < COLUMNS; ++k) {
+      if ((column & ~31) + 32 * k < in) to[i * pitch + column + 32 * k] = v[i][k];
     }
   }
 }
 
-// x weight^T + bias for this warp's rows and this lane's columns.
-__device__ __forceinline__ void affine(const SineInputs& p, const SineShared& shared, float (&y)[OWN_ROWS][OWN_COLUMNS]) {
-  const int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  static_assert(OWN_ROWS == 8 && WIDTH % (8 * 8) == 0);
-  for (int o = warp; o < WIDTH; o += 8 * warps)
-    copy_8_rows(p.weight, o, warps, p.out, p.in, shared.weight + o * WEIGHT_ROW, warps * WEIGHT_ROW);
-  copy_8_rows(p.x, first_row(), 1, p.rows, p.in, shared.rows, X_ROW);
-  __syncthreads();
-#pragma unroll
-  for (int k = 0; k < OWN_COLUMNS; ++k) {
-    const float bias = lane + 32 * k < p.out ? p.bias[lane + 32 * k] : 0.0f;
-#pragma unroll
-    for (int i = 0; i < OWN_ROWS; ++i) y[i][k] = bias;
+// A block's weight [out][in], and rows of x, later of gradients, that 4 / COLUMNS warps share. A lane has COLUMNS columns: column + 32 k.
+template <int COLUMNS>
+struct Sine {
+  static constexpr int SHARING = 4 / COLUMNS;
+  using Values = float[OWN_ROWS][COLUMNS];
+  float *weight, *rows;
+  int first_row, column;
+
+  __device__ __forceinline__ explicit Sine(char* memory) {
+    const int warp = threadIdx.x / 32, group = warp / SHARING;
+    weight = reinterpret_cast<float*>(memory), rows = weight + WIDTH * WEIGHT_ROW + group * OWN_ROWS * X_ROW;
+    first_row = (blockIdx.x * (blockDim.x / 32 / SHARING) + group) * OWN_ROWS;
+    column = threadIdx.x % 32 + 32 * (warp % SHARING);
   }
-  multiply_rows(shared.rows, p.in, [&](int j, int column) { return shared.weight[column * WEIGHT_ROW + j]; }, y);
+  // Of the warps that share rows.
+  __device__ __forceinline__ void sync() const {
+    if (SHARING == 1) {
+      __syncwarp();
+    } else {
+      __syncthreads();
+    }
+  }
+
+  // y += rows [OWN_ROWS][count] matrix, for this lane's columns; matrix(j, column). count is rounded up to a multiple of 4.
+  template <typename Matrix>
+  __device__ __forceinline__ void multiply_rows(int count, Matrix matrix, Values& y) const {
+#pragma unroll 1
+    for (int first = 0; first < count; first += 4) {
+      float x[OWN_ROWS][4];
+#pragma unroll
+      for (int i = 0; i < OWN_ROWS; ++i) {
+        const float4 v = *reinterpret_cast<const float4*>(rows + i * X_ROW + first);
+        x[i][0] = v.x, x[i][1] = v.y, x[i][2] = v.z, x[i][3] = v.w;
+      }
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+#pragma unroll
+        for (int k = 0; k < COLUMNS; ++k) {
+          const float w = matrix(first + j, column + 32 * k);
+#pragma unroll
+          for (int i = 0; i < OWN_ROWS; ++i) y[i][k] += x[i][j] * w;
+        }
+      }
+    }
+  }
+
+  // x weight^T + bias for this warp's rows and this lane's columns.
+  __device__ __forceinline__ void affine(const SineInputs& p, Values& y) const {
+    const int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    static_assert(OWN_ROWS == 8 && WIDTH % (8 * SineSizes::THREADS / 32) == 0);
+    for (int o = warp; o < WIDTH; o += 8 * warps) {
+      copy_8_rows<4>(p.weight, o, warps, p.out, p.in, lane, weight + o * WEIGHT_ROW, warps * WEIGHT_ROW);
+    }
+    copy_8_rows<COLUMNS>(p.x, first_row, 1, p.rows, p.in, column, rows, X_ROW);
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < COLUMNS; ++k) {
+      const float bias = column + 32 * k < p.out ? p.bias[column + 32 * k] : 0.0f;
+#pragma unroll
+      for (int i = 0; i < OWN_ROWS; ++i) y[i][k] = bias;
+    }
+    multiply_rows(p.in, [&](int j, int c) { return weight[c * WEIGHT_ROW + j]; }, y);
+  }
+};
+
+template <int COLUMNS>
+__device__ __forceinline__ void sine_forward(const SineInputs& p, float* y) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  const Sine<COLUMNS> m(shared_memory);
+  float a[OWN_ROWS][COLUMNS];
+  m.affine(p, a);
+#pragma unroll
+  for (int k = 0; k < COLUMNS; ++k) {
+    const int column = m.column + 32 * k;
+    if (column >= p.out) continue;
+    const float freq = p.freq[column];
+#pragma unroll
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const int r = m.first_row + i;
+      if (r < p.rows) y[size_t(r) * p.out + column] = sinf(freq * a[i][k]);
+    }
+  }
+}
+
+template <int COLUMNS>
+__device__ __forceinline__ void sine_backward(const SineInputs& p, const float* dy, float* dx, float* da, float* dfreq_rows) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  const Sine<COLUMNS> m(shared_memory);
+  float a[OWN_ROWS][COLUMNS], gradient[OWN_ROWS][COLUMNS];
+  m.affine(p, a);
+  auto place = [&](int i, int k) { return size_t(m.first_row + i) * p.out + m.column + 32 * k; };
+  auto exists = [&](int i, int k) { return m.first_row + i < p.rows && m.column + 32 * k < p.out; };
+#pragma unroll
+  for (int i = 0; i < OWN_ROWS; ++i) {
+#pragma unroll
+    for (int k = 0; k < COLUMNS; ++k) gradient[i][k] = exists(i, k) ? dy[place(i, k)] : 0.0f;
+  }
+  m.sync();
+#pragma unroll
+  for (int k = 0; k < COLUMNS; ++k) {
+    const int column = m.column + 32 * k;
+    const float freq = column < p.out ? p.freq[column] : 0.0f;
+#pragma unroll
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const float c = gradient[i][k] * cosf(freq * a[i][k]);
+      m.rows[i * X_ROW + column] = c * freq;
+      if (exists(i, k)) da[place(i, k)] = c * freq, dfreq_rows[place(i, k)] = c * a[i][k];
+    }
+  }
+  m.sync();
+  float sum[OWN_ROWS][COLUMNS] = {};
+  const int columns = (p.in + 31) / 32 * 32;
+  m.multiply_rows(p.out, [&](int o, int c) { return c < columns ? m.weight[o * WEIGHT_ROW + c] : 0.0f; }, sum);
+#pragma unroll
+  for (int k = 0; k < COLUMNS; ++k) {
+    const int column = m.column + 32 * k;
+#pragma unroll
+    for (int i = 0; i < OWN_ROWS; ++i) {
+      const int r = m.first_row + i;
+      if (r < p.rows && column < p.in) dx[size_t(r) * p.in + column] = sum[i][k];
+    }
+  }
 }
 
 // One of four.
@@ -102,78 +177,35 @@ __device__ __forceinline__ T* pick(int i, T* a, T* b, T* c, T* d) {
 #define SINE_INPUTS_OF(i) {FOUR_OF(x, i) + size_t(i) * x_stride, FOUR_OF(weight, i), FOUR_OF(bias, i), FOUR_OF(freq, i), rows, in, out}
 
 // Grid: SineSizes::blocks(), networks. x_stride: from one network's x to the next one's where they are one array, else 0.
-// y [networks, rows, out].
-extern "C" __global__ void __launch_bounds__(256, 2) sine_linear(SINE_INPUTS, float* y, int rows, int in, int out, int x_stride) {
-  M2BERT_SHARED_MEMORY(shared_memory);
-  const SineShared shared(shared_memory);
-  const int network = blockIdx.y;
-  const SineInputs p = SINE_INPUTS_OF(network);
-  float a[OWN_ROWS][OWN_COLUMNS];
-  affine(p, shared, a);
-#pragma unroll
-  for (int k = 0; k < OWN_COLUMNS; ++k) {
-    const int column = threadIdx.x % 32 + 32 * k;
-    if (column >= out) continue;
-    const float freq = p.freq[column];
-#pragma unroll
-    for (int i = 0; i < OWN_ROWS; ++i) {
-      const int r = first_row() + i;
-      if (r < rows) y[(size_t(network) * rows + r) * out + column] = sinf(freq * a[i][k]);
-    }
+// y [networks, rows, out]. _few: where SineSizes::few().
+#define SINE_LINEAR(name, columns)                                                                                            \
+  extern "C" __global__ void __launch_bounds__(256, 2) name(SINE_INPUTS, float* y, int rows, int in, int out, int x_stride) { \
+    const int network = blockIdx.y;                                                                                           \
+    const SineInputs p = SINE_INPUTS_OF(network);                                                                             \
+    sine_forward<columns>(p, y + size_t(network) * rows * out);                                                               \
   }
-}
+SINE_LINEAR(sine_linear, 4)
+SINE_LINEAR(sine_linear_few, 1)
 
 // Grid: as above. dy [networks, rows, out]. dx [networks, rows, in], and what the gradients of the weights are made of, both
 // [networks, rows, out]: da, the gradient of a = x weight^T + bias, and dy cos(freq a) a.
-extern "C" __global__ void __launch_bounds__(256, 2)
-    sine_linear_gradient(SINE_INPUTS, const float* dy, float* dx, float* da, float* dfreq_rows, int rows, int in, int out, int x_stride) {
-  M2BERT_SHARED_MEMORY(shared_memory);
-  const SineShared shared(shared_memory);
-  const int network = blockIdx.y, lane = threadIdx.x % 32;
-  const SineInputs p = SINE_INPUTS_OF(network);
-  float a[OWN_ROWS][OWN_COLUMNS];
-  affine(p, shared, a);
-  float gradient[OWN_ROWS][OWN_COLUMNS];
-  auto place = [&](int i, int k) { return (size_t(network) * rows + first_row() + i) * out + lane + 32 * k; };
-  auto exists = [&](int i, int k) { return first_row() + i < rows && lane + 32 * k < out; };
-#pragma unroll
-  for (int i = 0; i < OWN_ROWS; ++i) {
-#pragma unroll
-    for (int k = 0; k < OWN_COLUMNS; ++k) gradient[i][k] = exists(i, k) ? dy[place(i, k)] : 0.0f;
+#define SINE_LINEAR_GRADIENT(name, columns)                                                                                  \
+  extern "C" __global__ void __launch_bounds__(256, 2)                                                                       \
+      name(SINE_INPUTS, const float* dy, float* dx, float* da, float* dfreq_rows, int rows, int in, int out, int x_stride) { \
+    const int network = blockIdx.y;                                                                                          \
+    const SineInputs p = SINE_INPUTS_OF(network);                                                                            \
+    const size_t of_out = size_t(network) * rows * out, of_in = size_t(network) * rows * in;                                 \
+    sine_backward<columns>(p, dy + of_out, dx + of_in, da + of_out, dfreq_rows + of_out);                                    \
   }
-  __syncwarp();
-#pragma unroll
-  for (int k = 0; k < OWN_COLUMNS; ++k) {
-    const int column = lane + 32 * k;
-    const float freq = column < out ? p.freq[column] : 0.0f;
-#pragma unroll
-    for (int i = 0; i < OWN_ROWS; ++i) {
-      const float c = gradient[i][k] * cosf(freq * a[i][k]);
-      shared.rows[i * X_ROW + column] = c * freq;
-      if (exists(i, k)) da[place(i, k)] = c * freq, dfreq_rows[place(i, k)] = c * a[i][k];
-    }
-  }
-  __syncwarp();
-  float sum[OWN_ROWS][OWN_COLUMNS] = {};
-  const int columns = (in + 31) / 32 * 32;
-  multiply_rows(shared.rows, out, [&](int o, int column) { return column < columns ? shared.weight[o * WEIGHT_ROW + column] : 0.0f; }, sum);
-#pragma unroll
-  for (int k = 0; k < OWN_COLUMNS; ++k) {
-    const int column = lane + 32 * k;
-#pragma unroll
-    for (int i = 0; i < OWN_ROWS; ++i) {
-      const int r = first_row() + i;
-      if (r < rows && column < in) dx[(size_t(network) * rows + r) * in + column] = sum[i][k];
-    }
-  }
-}
+SINE_LINEAR_GRADIENT(sine_linear_gradient, 4)
+SINE_LINEAR_GRADIENT(sine_linear_gradient_few, 1)
 
 // products [parts, networks, out, in]: left^T right, summed over a part of the rows; left [networks, rows, out]. column_sums
-// [parts, networks, 2, out]: of left and of `beside`, which has its shape, if with_columns. Grid: tiles of `in`, tiles of `out` of each
+// [parts, networks, 2, out]: of left and of also_summed, which has its shape, if with_columns. Grid: tiles of `in`, tiles of `out` of each
 // network in each part (RowProductSizes).
 extern "C" __global__ void __launch_bounds__(256, 2)
-    row_products(const float* all_left, FOUR(right), const float* beside, float* products, float* column_sums, int rows, int out, int in,
-                 int networks, int right_stride, bool with_columns) {
+    row_products(const float* all_left, FOUR(right), const float* also_summed, float* products, float* column_sums, int rows, int out,
+                 int in, int networks, int right_stride, bool with_columns) {
   constexpr int LEFT = RowProductSizes::LEFT, RIGHT = RowProductSizes::RIGHT, CHUNK = RowProductSizes::CHUNK;
   constexpr int LEFT_LOADS = CHUNK * LEFT / 256, RIGHT_LOADS = CHUNK * RIGHT / 256;
   M2BERT_SHARED_MEMORY(shared_memory);
@@ -186,12 +218,15 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   const float* const left = all_left + size_t(network) * rows * out;
   const float* const right = FOUR_OF(right, network) + size_t(network) * right_stride;
   const int o = threadIdx.x / 16 * 8, i = threadIdx.x % 16 * 4;
-  float sum[8][4] = {}, next_left[LEFT_LOADS], next_right[RIGHT_LOADS], column_sum = 0, beside_sum = 0;
+  const float* const also = also_summed + size_t(network) * rows * out;
+  const bool sums_columns = with_columns && blockIdx.x == 0;  // a thread has every second row of a column
+  float sum[8][4] = {}, next_left[LEFT_LOADS], next_right[RIGHT_LOADS], next_also[LEFT_LOADS], column_sum = 0, also_sum = 0;
   auto fetch = [&](int first) {
 #pragma unroll
     for (int k = 0; k < LEFT_LOADS; ++k) {
       const int r = first + (k * 256 + int(threadIdx.x)) / LEFT, c = first_o + threadIdx.x % LEFT;
       next_left[k] = r < end && c < out ? left[size_t(r) * out + c] : 0.0f;
+      next_also[k] = sums_columns && r < end && c < out ? also[size_t(r) * out + c] : 0.0f;
     }
 #pragma unroll
     for (int k = 0; k < RIGHT_LOADS; ++k) {
@@ -199,25 +234,18 @@ extern "C" __global__ void __launch_bounds__(256, 2)
       next_right[k] = r < end && c < in ? right[size_t(r) * in + c] : 0.0f;
     }
   };
-  const int own = first_o + threadIdx.x;  // of column sums
-  const bool sums_columns = with_columns && blockIdx.x == 0 && threadIdx.x < LEFT && own < out;
   fetch(begin);
   for (int first = begin; first < end; first += CHUNK) {
     __syncthreads();
 #pragma unroll
-    for (int k = 0; k < LEFT_LOADS; ++k) left_tile[k * 256 + threadIdx.x] = next_left[k];
+    for (int k = 0; k < LEFT_LOADS; ++k) {
+      left_tile[k * 256 + threadIdx.x] = next_left[k];
+      column_sum += next_left[k], also_sum += next_also[k];
+    }
 #pragma unroll
     for (int k = 0; k < RIGHT_LOADS; ++k) right_tile[k * 256 + threadIdx.x] = next_right[k];
     __syncthreads();
     if (first + CHUNK < end) fetch(first + CHUNK);
-    if (sums_columns) {
-      const float* x = beside + (size_t(network) * rows + first) * out + own;
-#pragma unroll 4
-      for (int r = 0; r < CHUNK; ++r) {
-        column_sum += left_tile[r * LEFT + threadIdx.x];
-        if (first + r < end) beside_sum += x[size_t(r) * out];
-      }
-    }
 #pragma unroll 4
     for (int r = 0; r < CHUNK; ++r) {
       float a[8];
@@ -239,7 +267,14 @@ extern "C" __global__ void __launch_bounds__(256, 2)
       if (first_o + o + k < out && first_i + i + j < in) products[(place * out + first_o + o + k) * in + first_i + i + j] = sum[k][j];
     }
   }
-  if (sums_columns) column_sums[place * 2 * out + own] = column_sum, column_sums[(place * 2 + 1) * out + own] = beside_sum;
+  if (!sums_columns) return;
+  __syncthreads();
+  left_tile[threadIdx.x] = column_sum, left_tile[256 + threadIdx.x] = also_sum;
+  __syncthreads();
+  const int which = threadIdx.x / LEFT, c = threadIdx.x % LEFT;
+  if (first_o + c < out) {
+    column_sums[(place * 2 + which) * out + first_o + c] = left_tile[256 * which + c] + left_tile[256 * which + LEFT + c];
+  }
 }
 
 // The sums of parts: product [networks, out, in], dbias and dfreq [networks, out], the latter added to `before`, if it adds.
@@ -250,11 +285,13 @@ extern "C" __global__ void __launch_bounds__(256)
   const int i = blockIdx.x * blockDim.x + threadIdx.x, n = networks * out * in, c = i - n;
   float sum = 0;
   if (i < n) {
+#pragma unroll 8
     for (int part = 0; part < parts; ++part) sum += products[size_t(part) * n + i];
     product[i] = sum;
   } else if (with_columns && c < 2 * networks * out) {
     const int network = c / (2 * out), which = c / out % 2, place = network * out + c % out;
     if (which && adds) sum = before[place];
+#pragma unroll 8
     for (int part = 0; part < parts; ++part) sum += column_sums[size_t(part) * 2 * networks * out + c];
     (which ? dfreq : dbias)[place] = sum;
   }

@@ -243,15 +243,17 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
     std::vector<float> y(dy.size(), 777), dx(x.size(), 777), da(dy.size(), 777), dfreq_rows(dy.size(), 777), dw(w.size(), 777);
     std::vector<float> db(b.size(), 777), dfreq(b.size(), 777);
     const SineSizes sizes{rows};
-    const unsigned blocks = unsigned(sizes.blocks()), threads = unsigned(32 * sizes.warps()), shared = unsigned(sizes.shared_bytes());
+    const unsigned blocks = unsigned(sizes.blocks()), threads = sizes.THREADS, shared = unsigned(sizes.shared_bytes());
+    const auto forward = sizes.few() ? sine_linear_few : sine_linear;
+    const auto backward = sizes.few() ? sine_linear_gradient_few : sine_linear_gradient;
     const int stride = stacked ? int(x_size) : 0;
     const float* xs[4];
     for (size_t i = 0; i < 4; ++i) xs[i] = x.data() + (stacked ? 0 : std::min<size_t>(i, N - 1) * x_size);
 #define EACH(name, size) name.data(), name.data() + (size), name.data() + 2 * (size), name.data()
 #define SINE_ARRAYS xs[0], xs[1], xs[2], xs[3], EACH(w, size_t(out) * in), EACH(b, out), EACH(freq, out)
-    emulation::launch({blocks, N, 1}, threads, shared, [&] { sine_linear(SINE_ARRAYS, y.data(), rows, in, out, stride); });
+    emulation::launch({blocks, N, 1}, threads, shared, [&] { forward(SINE_ARRAYS, y.data(), rows, in, out, stride); });
     emulation::launch({blocks, N, 1}, threads, shared, [&] {
-      sine_linear_gradient(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
+      backward(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
     });
     const RowProductSizes product{rows, out, in, N};
     std::vector<float> products(size_t(product.parts()) * dw.size(), 777), columns(size_t(product.parts()) * 2 * db.size(), 777);
@@ -290,10 +292,10 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
   }
 }
 
-// Several tiles each way, and parts of the rows; without the sums of columns.
+// Several tiles each way, and parts of the rows, of which the last can be empty; without the sums of columns.
 TEST(CudaRowProducts, EqualTheirDefinition) {
   constexpr int N = 2;
-  for (const auto& [rows, out, in] : {std::tuple{1, 1, 1}, {17, 129, 65}, {530, 200, 70}}) {
+  for (const auto& [rows, out, in] : {std::tuple{1, 1, 1}, {17, 129, 65}, {530, 200, 70}, {1281, 1, 1}}) {
     const auto left = floats(size_t(N) * rows * out, 1, 1), right = floats(size_t(N) * rows * in, 1, 2);
     const RowProductSizes sizes{rows, out, in, N};
     std::vector<float> products(size_t(sizes.parts()) * N * out * in, 777), found(size_t(N) * out * in, 777);
@@ -324,7 +326,7 @@ TEST(CudaStackArrays, PutsThemSideBySide) {
 }
 
 TEST(CudaExponentialDecay, EqualsItsDefinition) {
-  for (const auto& [columns, offset] : {std::tuple{9, 0}, {12, 0}, {12, 1}}) {  // vectors of four, or rows or arrays that have none
+  for (const auto& [columns, offset] : {std::tuple{9, 0}, {12, 0}, {12, 1}}) {  // rows not divisible by four, and an unaligned array
     const int rows = 7, size = rows * columns;
     const auto x = floats(size_t(2 * size + offset), 1, 1), times = floats(2 * rows, 1, 2), deltas = floats(size_t(2 * columns), 1, 3);
     std::vector<float> y(size_t(2 * size), 777);
