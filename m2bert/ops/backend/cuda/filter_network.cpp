@@ -69,18 +69,29 @@ struct Networks {
                      const std::optional<mx::array>& before = {}) const {
     const int out = left.shape(2);
     const cuda::RowProductSizes sizes{rows, out, in, count};
-    const int parts = sizes.parts(), columns = also_summed ? 2 * out : 0;
+    const int parts = sizes.parts();
+    const bool with_columns = also_summed.has_value(), adds = before.has_value();
+    const std::vector dtypes(3, mx::float32);
+    auto shapes = [&](mx::Shape first) {
+      auto with = [&](mx::Shape rest) {
+        rest.insert(rest.begin(), first.begin(), first.end());
+        return rest;
+      };
+      const auto columns = with(with_columns ? mx::Shape{count, out} : mx::Shape{1});
+      return std::vector{with({count, out, in}), columns, columns};
+    };
     Arrays inputs{left};
     right.append_to(inputs);
-    inputs.push_back(also_summed.value_or(left));
-    const auto of_parts = cuda::run(
+    inputs.insert(inputs.end(), {also_summed.value_or(left), before.value_or(left)});
+    const auto found = cuda::run(
         {"filter_network", "row_products", sizes.right_tiles(), sizes.left_tiles() * count * parts, sizes.THREADS, sizes.SHARED_BYTES},
-        inputs, {{parts, count, out, in}, {parts, count, std::max(columns, 1)}}, {mx::float32, mx::float32},
-        {rows, out, in, count, right.stride, also_summed.has_value()}, s);
-    const int n = count * (out * in + columns);
+        inputs, shapes(parts == 1 ? mx::Shape{} : mx::Shape{parts}), dtypes,
+        {rows, out, in, count, right.stride, with_columns, adds && parts == 1}, s);
+    if (parts == 1) return found;
+    const int n = count * out * (in + (with_columns ? 2 : 0));
     return cuda::run({"filter_network", "row_product_sums", cuda::ceil_div(n, THREADS), 1, THREADS},
-                     {of_parts[0], of_parts[1], before.value_or(of_parts[1])}, {{count, out, in}, {count, out}, {count, out}},
-                     std::vector(3, mx::float32), {parts, count, out, in, also_summed.has_value(), before.has_value()}, s);
+                     {found[0], found[1], found[2], before.value_or(found[1])}, shapes({}), dtypes,
+                     {parts, count, out, in, with_columns, adds}, s);
   }
 
   // The gradients of x [count, rows, in], weight [count, out, in], bias and freq [count, out]; that of freq added to dfreq.

@@ -200,12 +200,12 @@ SINE_LINEAR(sine_linear_few, 1)
 SINE_LINEAR_GRADIENT(sine_linear_gradient, 4)
 SINE_LINEAR_GRADIENT(sine_linear_gradient_few, 1)
 
-// products [parts, networks, out, in]: left^T right, summed over a part of the rows; left [networks, rows, out]. column_sums
-// [parts, networks, 2, out]: of left and of also_summed, which has its shape, if with_columns. Grid: tiles of `in`, tiles of `out` of each
-// network in each part (RowProductSizes).
+// products [parts, networks, out, in]: left^T right, summed over a part of the rows; left [networks, rows, out]. If with_columns,
+// left_sums and also_sums [parts, networks, out]: the sums of left and of also_summed, which has its shape, the latter with `before`
+// [networks, out] if it adds (one part). Grid: tiles of `in`, tiles of `out` of each network in each part (RowProductSizes).
 extern "C" __global__ void __launch_bounds__(256, 2)
-    row_products(const float* all_left, FOUR(right), const float* also_summed, float* products, float* column_sums, int rows, int out,
-                 int in, int networks, int right_stride, bool with_columns) {
+    row_products(const float* all_left, FOUR(right), const float* also_summed, const float* before, float* products, float* left_sums,
+                 float* also_sums, int rows, int out, int in, int networks, int right_stride, bool with_columns, bool adds) {
   constexpr int LEFT = RowProductSizes::LEFT, RIGHT = RowProductSizes::RIGHT, CHUNK = RowProductSizes::CHUNK;
   constexpr int LEFT_LOADS = CHUNK * LEFT / 256, RIGHT_LOADS = CHUNK * RIGHT / 256;
   M2BERT_SHARED_MEMORY(shared_memory);
@@ -271,29 +271,32 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   __syncthreads();
   left_tile[threadIdx.x] = column_sum, left_tile[256 + threadIdx.x] = also_sum;
   __syncthreads();
-  const int which = threadIdx.x / LEFT, c = threadIdx.x % LEFT;
-  if (first_o + c < out) {
-    column_sums[(place * 2 + which) * out + first_o + c] = left_tile[256 * which + c] + left_tile[256 * which + LEFT + c];
-  }
+  const bool of_left = threadIdx.x < LEFT;
+  const int c = threadIdx.x % LEFT, column = first_o + c;
+  if (column >= out) return;
+  const float* const halves = left_tile + (of_left ? 0 : 256) + c;
+  const float total = halves[0] + halves[LEFT];
+  (of_left ? left_sums : also_sums)[place * out + column] = total + (!of_left && adds ? before[network * out + column] : 0.0f);
 }
 
-// The sums of parts: product [networks, out, in], dbias and dfreq [networks, out], the latter added to `before`, if it adds.
-// with_columns: as above; without, only the product. Grid: blocks of the outputs' elements.
+// The sums of parts: product [networks, out, in], and with_columns dbias and dfreq [networks, out], the latter added to `before`, if it
+// adds. Grid: blocks of the outputs' elements.
 extern "C" __global__ void __launch_bounds__(256)
-    row_product_sums(const float* products, const float* column_sums, const float* before, float* product, float* dbias, float* dfreq,
-                     int parts, int networks, int out, int in, bool with_columns, bool adds) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x, n = networks * out * in, c = i - n;
-  float sum = 0;
+    row_product_sums(const float* products, const float* left_sums, const float* also_sums, const float* before, float* product,
+                     float* dbias, float* dfreq, int parts, int networks, int out, int in, bool with_columns, bool adds) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x, n = networks * out * in, columns = networks * out;
+  auto sum_parts = [&](const float* x, int place, int size, float sum) {
+#pragma unroll 8
+    for (int part = 0; part < parts; ++part) sum += x[size_t(part) * size + place];
+    return sum;
+  };
   if (i < n) {
-#pragma unroll 8
-    for (int part = 0; part < parts; ++part) sum += products[size_t(part) * n + i];
-    product[i] = sum;
-  } else if (with_columns && c < 2 * networks * out) {
-    const int network = c / (2 * out), which = c / out % 2, place = network * out + c % out;
-    if (which && adds) sum = before[place];
-#pragma unroll 8
-    for (int part = 0; part < parts; ++part) sum += column_sums[size_t(part) * 2 * networks * out + c];
-    (which ? dfreq : dbias)[place] = sum;
+    product[i] = sum_parts(products, i, n, 0);
+  } else if (with_columns && i < n + columns) {
+    dbias[i - n] = sum_parts(left_sums, i - n, columns, 0);
+  } else if (with_columns && i < n + 2 * columns) {
+    const int place = i - n - columns;
+    dfreq[place] = sum_parts(also_sums, place, columns, adds ? before[place] : 0.0f);
   }
 }
 

@@ -24,10 +24,11 @@ struct RowProductSizes {
 
   M2BERT_DEVICE constexpr int left_tiles() const { return (out + LEFT - 1) / LEFT; }
   M2BERT_DEVICE constexpr int right_tiles() const { return (in + RIGHT - 1) / RIGHT; }
-  // As many blocks as a large GPU holds, of 32 rows or more each. The same on all GPUs, as sums depend on it.
+  // As many blocks as a large GPU holds, of 64 rows or more each; one part of few rows, as another launch would cost more. The same on all
+  // GPUs, as sums depend on it.
   M2BERT_DEVICE constexpr int parts() const {
-    const int wanted = 2 * 132 / (left_tiles() * right_tiles() * networks), most = rows / 32, parts = wanted < most ? wanted : most;
-    return parts < 1 ? 1 : parts;
+    const int wanted = 2 * 132 / (left_tiles() * right_tiles() * networks), most = rows / 64, parts = wanted < most ? wanted : most;
+    return rows < 512 || parts < 1 ? 1 : parts;
   }
   M2BERT_DEVICE constexpr int part_rows() const { return ((rows + parts() - 1) / parts() + CHUNK - 1) / CHUNK * CHUNK; }
 };

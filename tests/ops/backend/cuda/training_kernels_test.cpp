@@ -252,20 +252,27 @@ TEST(CudaSineLinear, EqualsItsDefinition) {
 #define EACH(name, size) name.data(), name.data() + (size), name.data() + 2 * (size), name.data()
 #define SINE_ARRAYS xs[0], xs[1], xs[2], xs[3], EACH(w, size_t(out) * in), EACH(b, out), EACH(freq, out)
     emulation::launch({blocks, N, 1}, threads, shared, [&] { forward(SINE_ARRAYS, y.data(), rows, in, out, stride); });
-    emulation::launch({blocks, N, 1}, threads, shared, [&] {
-      backward(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride);
-    });
+    emulation::launch({blocks, N, 1}, threads, shared,
+                      [&] { backward(SINE_ARRAYS, dy.data(), dx.data(), da.data(), dfreq_rows.data(), rows, in, out, stride); });
     const RowProductSizes product{rows, out, in, N};
-    std::vector<float> products(size_t(product.parts()) * dw.size(), 777), columns(size_t(product.parts()) * 2 * db.size(), 777);
-    emulation::launch({unsigned(product.right_tiles()), unsigned(product.left_tiles() * N * product.parts()), 1}, product.THREADS,
-                      product.SHARED_BYTES, [&] {
-                        row_products(da.data(), xs[0], xs[1], xs[2], xs[3], dfreq_rows.data(), products.data(), columns.data(), rows, out,
-                                     in, N, stride, true);
-                      });
-    emulation::launch({unsigned(dw.size() + 2 * db.size() + 255) / 256, 1, 1}, 256, 0, [&] {
-      row_product_sums(products.data(), columns.data(), freq.data(), dw.data(), db.data(), dfreq.data(), product.parts(), N, out, in, true,
-                       stacked);
-    });
+    const int parts = product.parts();
+    std::vector<float> products(size_t(parts) * dw.size(), 777), of_da(size_t(parts) * db.size(), 777), of_rows(of_da.size(), 777);
+    auto multiply = [&](float* products, float* left_sums, float* also_sums, bool adds) {
+      emulation::launch({unsigned(product.right_tiles()), unsigned(product.left_tiles() * N * parts), 1}, product.THREADS,
+                        product.SHARED_BYTES, [&, rows = rows, out = out, in = in] {
+                          row_products(da.data(), xs[0], xs[1], xs[2], xs[3], dfreq_rows.data(), freq.data(), products, left_sums,
+                                       also_sums, rows, out, in, N, stride, true, adds);
+                        });
+    };
+    if (parts == 1) {
+      multiply(dw.data(), db.data(), dfreq.data(), stacked);
+    } else {
+      multiply(products.data(), of_da.data(), of_rows.data(), false);
+      emulation::launch({unsigned(dw.size() + 2 * db.size() + 255) / 256, 1, 1}, 256, 0, [&, out = out, in = in, adds = stacked] {
+        row_product_sums(products.data(), of_da.data(), of_rows.data(), freq.data(), dw.data(), db.data(), dfreq.data(), parts, N, out, in,
+                         true, adds);
+      });
+    }
     std::vector<double> want_x(x.size()), want_w(w.size()), want_b(b.size()), want_freq(b.size());
     for (size_t i = 0; stacked && i < freq.size(); ++i) want_freq[i] = freq[i];  // what the sums are added to
     for (int n = 0; n < N; ++n) {
@@ -302,10 +309,11 @@ TEST(CudaRowProducts, EqualTheirDefinition) {
     const float* r = right.data();
     emulation::launch({unsigned(sizes.right_tiles()), unsigned(sizes.left_tiles() * N * sizes.parts()), 1}, sizes.THREADS,
                       sizes.SHARED_BYTES, [&, rows = rows, out = out, in = in] {
-                        row_products(left.data(), r, r, r, r, nullptr, products.data(), nullptr, rows, out, in, N, rows * in, false);
+                        row_products(left.data(), r, r, r, r, nullptr, nullptr, products.data(), nullptr, nullptr, rows, out, in, N,
+                                     rows * in, false, false);
                       });
     emulation::launch({unsigned(found.size() + 255) / 256, 1, 1}, 256, 0, [&, out = out, in = in] {
-      row_product_sums(products.data(), nullptr, nullptr, found.data(), nullptr, nullptr, sizes.parts(), N, out, in, false, false);
+      row_product_sums(products.data(), nullptr, nullptr, nullptr, found.data(), nullptr, nullptr, sizes.parts(), N, out, in, false, false);
     });
     for (size_t i = 0; i < found.size(); ++i) {
       const size_t n = i / (size_t(out) * in), o = i / in % out, c = i % in;
