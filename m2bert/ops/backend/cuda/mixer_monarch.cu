@@ -237,15 +237,21 @@ struct Monarch {
     }
   };
 
-  // fold for 8 columns, which takes half the registers.
-  __device__ __forceinline__ void fold_chunk(int chunk) const {
-    uint32_t re[PARTS / 64][4], im[PARTS / 64][4];
+  // 32 COUNT rows of both planes, 8 columns, as right matrices; then a warp may overwrite them.
+  template <int COUNT>
+  __device__ __forceinline__ void load_chunk(int chunk, uint32_t (&re)[COUNT][4], uint32_t (&im)[COUNT][4]) const {
 #pragma unroll
-    for (int k = 0; k < PARTS / 64; ++k) {
+    for (int k = 0; k < COUNT; ++k) {
       load_transposed(re[k], at(0, 32 * k + lane, chunk));
       load_transposed(im[k], at(1, 32 * k + lane, chunk));
     }
     __syncwarp();
+  }
+
+  // fold for 8 columns, which takes half the registers.
+  __device__ __forceinline__ void fold_chunk(int chunk) const {
+    uint32_t re[PARTS / 64][4], im[PARTS / 64][4];
+    load_chunk(chunk, re, im);
 #pragma unroll 1
     for (int m = 0; m < SIZES.own_parts() / 16; ++m) {
       float y_re[4] = {}, y_im[4] = {};
@@ -385,12 +391,7 @@ struct Monarch {
   // unfold for 8 columns, which takes half the registers.
   __device__ __forceinline__ void unfold_chunk(int chunk) const {
     uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
-#pragma unroll
-    for (int k = 0; k < PARTS / 32; ++k) {
-      load_transposed(re[k], at(0, 32 * k + lane, chunk));
-      load_transposed(im[k], at(1, 32 * k + lane, chunk));
-    }
-    __syncwarp();
+    load_chunk(chunk, re, im);
 #pragma unroll 1
     for (int m = 0; m < PARTS / 32; ++m) {
       float y_re[4] = {}, y_im[4] = {};
