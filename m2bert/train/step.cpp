@@ -212,6 +212,7 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
     auto part = graph(*now, share_of(*now, started.gradient));
     started.losses.push_back(part.value);
     const bool ends = (defers || sums_in_graph()) && !following && sum.empty();
+    if (ends) mx::async_eval(part.value);  // the device begins while the rest of the graph is built
     auto all = [&] {
       nn::Arrays arrays = part.grads;
       arrays.push_back(part.value);
