@@ -1,7 +1,7 @@
 """How fast is m2bert on an NVIDIA GPU? Beside PyTorch, in the same run. Called by `script/bench gpu`, or by `run bench gpu` of a bundle.
 
-    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text padding mixer training two steps] [--lengths 128 2048] [--limit SECONDS]
-                                                        [--no-compile] [--out bench/results] [--merge RECORD.json]
+    M2BERT_BUILD=build/release-cuda python bench/gpu.py [--stages inference text padding mixer training two steps] [--lengths 128 2048]
+                                                        [--limit SECONDS] [--no-compile] [--out bench/results] [--merge RECORD.json]
 
 Stages, in this order; each is written when it is done, and what a limit stops is noted:
   inference  the 80M encoder in bfloat16 by length, 65,536 tokens a batch; PyTorch with bfloat16 weights and kept filter spectra
@@ -149,10 +149,15 @@ def times_of(side, runs):
     return times(side.times)
 
 
-def time_side(side, folder, expected, runs):
-    found = agreement(hidden_states(side, folder), expected)
+def check_agreement(label, states, expected):
+    found = agreement(states, expected)
     if not found["cosine"] >= LEAST_COSINE:
-        raise Failed(f"{side.label}: mean cosine to float32 {found['cosine']:.5f}, less than {LEAST_COSINE}; not timed")
+        raise Failed(f"{label}: mean cosine to float32 {found['cosine']:.5f}, less than {LEAST_COSINE}; not timed")
+    return found
+
+
+def time_side(side, folder, expected, runs):
+    found = check_agreement(side.label, hidden_states(side, folder), expected)
     return {**times_of(side, runs), **found, "memory": int(side.ask("memory")), "version": side.version}
 
 
@@ -204,6 +209,7 @@ def padded_case(programs, length, batch):
     """The times of a batch of texts that are padded, and of one whose texts have the full length."""
     import numpy
     from omegaconf import OmegaConf
+    ids = random_ids(batch, length)
     mask = numpy.arange(length) < numpy.random.default_rng(2).integers(length // 8, length + 1, (batch, 1))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -211,20 +217,17 @@ def padded_case(programs, length, batch):
         config = OmegaConf.load(folder / "config.yaml")
         config.model.model_config.mask_padding = True
         OmegaConf.save(config, folder / "config.yaml")
-        write_ids(folder, random_ids(batch, length), mask)
+        write_ids(folder, ids, mask)
         exact, ours = (programs.ours("m2bert-bench-inference", folder, dtype) for dtype in ("float32", "bfloat16"))
         expected = hidden_states(exact, folder)
         programs.kill(exact)
-        found = agreement(hidden_states(ours, folder)[mask][None], expected[mask][None])
+        found = check_agreement("m2bert", hidden_states(ours, folder)[mask][None], expected[mask][None])
         shortest = int(mask.sum(1).argmin())
-        write_ids(folder, random_ids(batch, length)[shortest:shortest + 1, :mask[shortest].sum()])
+        write_ids(folder, ids[shortest:shortest + 1, :mask[shortest].sum()])
         alone = programs.ours("m2bert-bench-inference", folder, "float32")
-        of_one = agreement(expected[shortest][mask[shortest]][None], hidden_states(alone, folder))
+        check_agreement("a padded text beside itself alone", expected[shortest][mask[shortest]][None], hidden_states(alone, folder))
         programs.kill(alone)
-        if not min(found["cosine"], of_one["cosine"]) >= LEAST_COSINE:
-            raise Failed(f"mean cosine to float32 {found['cosine']:.5f}, of a text to itself alone {of_one['cosine']:.5f}, less than "
-                         f"{LEAST_COSINE}; not timed")
-        write_ids(folder, random_ids(batch, length))
+        write_ids(folder, ids)
         full, padded = times_of(programs.ours("m2bert-bench-inference", folder, "bfloat16"), RUNS), times_of(ours, RUNS)
     programs.kill()
     return {"length": length, "batch": batch, "tokens": int(mask.sum()), "share": float(mask.mean()), "padded": {**padded, **found}, "full": full}

@@ -99,10 +99,9 @@ def ms(seconds):
 def mixer_part(results):
     rows = []
     for c in cases(results, "mixer"):
-        for name, what in (("forward", "forward"), ("with_backward", "with backward")):
+        for name, what, error in (("forward", "forward", c.get("error_core", c["error_packed"])), ("with_backward", "with backward", c["error"])):
             d, peer = c[name], core_peer(c[name])
             difference = name != "forward" or "error_core" not in c
-            error = c["error"] if name != "forward" else c["error_packed"] if difference else c["error_core"]
             rows.append([str(c["length"]), what, f"{1e3 * d['core']:.3f}" + (" *" if difference else ""), f"{1e3 * d['block']:.3f}",
                          f"{1e3 * d['products']:.3f}", text_of(peer, "{:.3f}"),
                          text_of(peer and peer / (1e3 * d["core"])), text_of(FLASH_FFT_CONV.get(c["length"]) if name == "forward" else None),

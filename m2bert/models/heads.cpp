@@ -1,7 +1,6 @@
 #include "m2bert/models/heads.h"
 
 #include <algorithm>
-
 #include <cmath>
 #include <limits>
 
@@ -14,6 +13,9 @@ namespace {
 
 constexpr int kPlantingStride = 128;
 
+// Where planted positions end if padding is not masked: a last stretch of fewer positions has none.
+constexpr int planted_end(int L) { return L / kPlantingStride * kPlantingStride; }
+
 }  // namespace
 
 mx::array planting_stride(int L) {
@@ -22,7 +24,7 @@ mx::array planting_stride(int L) {
 }
 
 mx::array planted_positions(int batch, int L) {
-  const auto below = mx::less(mx::arange(0, L, 1, mx::int32), mx::array(L / kPlantingStride * kPlantingStride));
+  const auto below = mx::less(mx::arange(0, L, 1, mx::int32), mx::array(planted_end(L)));
   return mx::broadcast_to(mx::logical_and(planting_stride(L), below), {batch, L});
 }
 
@@ -45,7 +47,7 @@ mx::array Pooler::operator()(const mx::array& hidden, const mx::array& mask) con
   if (!planting_) return finish(first_state(hidden));
 
   auto first = first_state(hidden);
-  const int L = hidden.shape(1), stop = masks_padding_ ? L : L / kPlantingStride * kPlantingStride;
+  const int L = hidden.shape(1), stop = masks_padding_ ? L : planted_end(L);
   // At the planted positions, except the first. In float32: in bfloat16, sums and counts would lose positions.
   auto at_planted = [&](const mx::array& a) {
     mx::Shape begin(a.ndim(), 0), end = a.shape(), stride(a.ndim(), 1);

@@ -187,7 +187,7 @@ mx::array depthwise_conv1d_fallback(const mx::array& x, const mx::array& weight,
 mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weight, const std::optional<mx::array>& bias,
                                   mx::StreamOrDevice s) {
   require(u_blc.ndim() == 3, "[depthwise_conv1d_causal] u has shape ", u_blc.shape(), ", wants [B, L, C]");
-  const int B = u_blc.shape(0), L = u_blc.shape(1), C = u_blc.shape(2);
+  const int C = u_blc.shape(2);
   require(weight.ndim() == 3 && weight.shape(0) == C && weight.shape(1) == 1 && weight.shape(2) >= 1,
           "[depthwise_conv1d_causal] weight has shape ", weight.shape(), ", wants [", C, ", 1, K]");
   require(!bias || bias->size() == size_t(C), "[depthwise_conv1d_causal] bias does not have ", C, " values");
@@ -195,16 +195,11 @@ mx::array depthwise_conv1d_causal(const mx::array& u_blc, const mx::array& weigh
   require_float("depthwise_conv1d_causal", "weight", weight);
   const int K = weight.shape(2);
   const auto dtype = mx::promote_types(u_blc.dtype(), bias ? mx::promote_types(weight.dtype(), bias->dtype()) : weight.dtype());
-  auto wide = [&](const mx::array& a) { return mx::astype(a, mx::float32, s); };
-  const auto padded = mx::pad(wide(u_blc), std::vector<int>{1}, mx::Shape{K - 1}, mx::Shape{0}, mx::array(0.0f), "constant", s);
-  const auto taps = wide(weight);
-  std::vector<mx::array> terms;
-  for (int j = 0; j < K; ++j) {
-    auto tap = mx::reshape(mx::slice(taps, {0, 0, j}, {C, 1, j + 1}, s), {C}, s);
-    terms.push_back(mx::multiply(mx::slice(padded, {0, j, 0}, {B, j + L, C}, s), tap, s));
-  }
-  if (bias) terms.push_back(mx::reshape(wide(*bias), {C}, s));
-  return mx::astype(sum(terms, s), dtype, s);
+  if (u_blc.size() == 0) return mx::zeros(u_blc.shape(), dtype, s);
+  const auto u = mx::astype(u_blc, mx::float32, s);
+  const auto padded = mx::pad(u, std::vector<int>{1}, mx::Shape{K - 1}, mx::Shape{0}, mx::array(0.0f), "constant", s);
+  const auto b = bias ? std::optional(mx::reshape(mx::astype(*bias, mx::float32, s), {C}, s)) : bias;
+  return mx::astype(depthwise_conv1d(padded, weight, b, {}, s), dtype, s);
 }
 
 }  // namespace m2bert::ops

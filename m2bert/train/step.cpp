@@ -212,7 +212,6 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
     auto part = graph(*now, share_of(*now, started.gradient));
     started.losses.push_back(part.value);
     const bool ends = (defers || sums_in_graph()) && !following && sum.empty();
-    if (ends) mx::async_eval(part.value);  // the device begins while the rest of the graph is built
     auto all = [&] {
       nn::Arrays arrays = part.grads;
       arrays.push_back(part.value);
@@ -220,6 +219,7 @@ bool Step::add_microbatches(StartedGradient& started, const data::Batch& batch, 
     };
     std::vector<nn::Arrays> stages;
     if (ends) {
+      mx::async_eval(part.value);  // the device begins while the rest of the graph is built
       sum = std::move(part.grads);
       stages = end_of_graph(started, vote);
     } else {

@@ -72,25 +72,20 @@ struct Networks {
     const int parts = sizes.parts();
     const bool with_columns = also_summed.has_value(), adds = before.has_value();
     const std::vector dtypes(3, mx::float32);
-    auto shapes = [&](mx::Shape first) {
-      auto with = [&](mx::Shape rest) {
-        rest.insert(rest.begin(), first.begin(), first.end());
-        return rest;
-      };
-      const auto columns = with(with_columns ? mx::Shape{count, out} : mx::Shape{1});
-      return std::vector{with({count, out, in}), columns, columns};
+    auto shapes = [&](int parts) {  // parts before networks
+      const auto columns = with_columns ? mx::Shape{parts * count, out} : mx::Shape{1};
+      return std::vector{mx::Shape{parts * count, out, in}, columns, columns};
     };
     Arrays inputs{left};
     right.append_to(inputs);
     inputs.insert(inputs.end(), {also_summed.value_or(left), before.value_or(left)});
-    const auto found = cuda::run(
+    auto found = cuda::run(
         {"filter_network", "row_products", sizes.right_tiles(), sizes.left_tiles() * count * parts, sizes.THREADS, sizes.SHARED_BYTES},
-        inputs, shapes(parts == 1 ? mx::Shape{} : mx::Shape{parts}), dtypes,
-        {rows, out, in, count, right.stride, with_columns, adds && parts == 1}, s);
+        inputs, shapes(parts), dtypes, {rows, out, in, count, right.stride, with_columns, adds && parts == 1}, s);
     if (parts == 1) return found;
     const int n = count * out * (in + (with_columns ? 2 : 0));
     return cuda::run({"filter_network", "row_product_sums", cuda::ceil_div(n, THREADS), 1, THREADS},
-                     {found[0], found[1], found[2], before.value_or(found[1])}, shapes({}), dtypes,
+                     {found[0], found[1], found[2], before.value_or(found[1])}, shapes(1), dtypes,
                      {parts, count, out, in, with_columns, adds}, s);
   }
 

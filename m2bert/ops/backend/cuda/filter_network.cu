@@ -17,13 +17,13 @@ struct SineInputs {
   int rows, in, out;
 };
 
-// Rows first + i step of from [rows, in] to `to` + i pitch, for i < 8, columns column + 32 k; zeros outside the array, up to a multiple of
-// 32 columns. All loads come before the first store.
+// Rows first + i step of from [rows, in] to `to` + i pitch, for i < OWN_ROWS, columns column + 32 k; zeros outside the array, up to a
+// multiple of 32 columns. All loads come before the first store.
 template <int COLUMNS>
-__device__ __forceinline__ void copy_8_rows(const float* from, int first, int step, int rows, int in, int column, float* to, int pitch) {
-  float v[8][COLUMNS];
+__device__ __forceinline__ void copy_rows(const float* from, int first, int step, int rows, int in, int column, float* to, int pitch) {
+  float v[OWN_ROWS][COLUMNS];
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < OWN_ROWS; ++i) {
 #pragma unroll
     for (int k = 0; k < COLUMNS; ++k) {
       const int r = first + i * step, j = column + 32 * k;
@@ -31,7 +31,7 @@ __device__ __forceinline__ void copy_8_rows(const float* from, int first, int st
     }
   }
 #pragma unroll
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < OWN_ROWS; ++i) {
 #pragma unroll
     for (int k = 0; k < COLUMNS; ++k) {
       if ((column & ~31) + 32 * k < in) to[i * pitch + column + 32 * k] = v[i][k];
@@ -88,11 +88,11 @@ struct Sine {
   // x weight^T + bias for this warp's rows and this lane's columns.
   __device__ __forceinline__ void affine(const SineInputs& p, Values& y) const {
     const int warps = blockDim.x / 32, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    static_assert(OWN_ROWS == 8 && WIDTH % (8 * SineSizes::THREADS / 32) == 0);
-    for (int o = warp; o < WIDTH; o += 8 * warps) {
-      copy_8_rows<4>(p.weight, o, warps, p.out, p.in, lane, weight + o * WEIGHT_ROW, warps * WEIGHT_ROW);
+    static_assert(WIDTH % (OWN_ROWS * SineSizes::THREADS / 32) == 0);
+    for (int o = warp; o < WIDTH; o += OWN_ROWS * warps) {
+      copy_rows<4>(p.weight, o, warps, p.out, p.in, lane, weight + o * WEIGHT_ROW, warps * WEIGHT_ROW);
     }
-    copy_8_rows<COLUMNS>(p.x, first_row, 1, p.rows, p.in, column, rows, X_ROW);
+    copy_rows<COLUMNS>(p.x, first_row, 1, p.rows, p.in, column, rows, X_ROW);
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < COLUMNS; ++k) {

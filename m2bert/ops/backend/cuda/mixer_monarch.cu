@@ -224,6 +224,23 @@ struct Monarch {
     }
   }
 
+  // Rows 16 m, columns 16 k of the fold's matrix, or of its adjoint.
+  template <bool adjoint>
+  struct FoldTile {
+    uint32_t re[4], im[4];
+
+    __device__ __forceinline__ FoldTile(const Monarch& fold, int m, int k) {
+      fold.load_fold<adjoint>(0, m, k, re), fold.load_fold<adjoint>(1, m, k, im);
+    }
+    // y += the product with x, two words each of 8 columns.
+    __device__ __forceinline__ void add_product(const uint32_t* x_re, const uint32_t* x_im, float* y_re, float* y_im) const {
+      mma_f16(y_re, re, x_re[0], x_re[1]);
+      mma_f16(y_im, re, x_im[0], x_im[1]);
+      mma_f16(y_re, im, adjoint ? x_im[0] : negated(x_im[0]), adjoint ? x_im[1] : negated(x_im[1]));
+      mma_f16(y_im, im, adjoint ? negated(x_re[0]) : x_re[0], adjoint ? negated(x_re[1]) : x_re[1]);
+    }
+  };
+
   // The left matrices of a small fold, which each lane loads before the barrier in front of it.
   struct FoldMatrices {
     uint32_t words[PARTS == 16 ? 2 : 1][4];
@@ -257,13 +274,8 @@ struct Monarch {
       float y_re[4] = {}, y_im[4] = {};
 #pragma unroll
       for (int k = 0; k < PARTS / 32; ++k) {
-        uint32_t f_re[4], f_im[4];
-        load_fold<false>(0, m, k, f_re), load_fold<false>(1, m, k, f_im);
-        const uint32_t *x_re = re[k / 2] + 2 * (k % 2), *x_im = im[k / 2] + 2 * (k % 2);
-        mma_f16(y_re, f_re, x_re[0], x_re[1]);
-        mma_f16(y_im, f_re, x_im[0], x_im[1]);
-        mma_f16(y_re, f_im, negated(x_im[0]), negated(x_im[1]));
-        mma_f16(y_im, f_im, x_re[0], x_re[1]);
+        const FoldTile<false> f(*this, m, k);
+        f.add_product(re[k / 2] + 2 * (k % 2), im[k / 2] + 2 * (k % 2), y_re, y_im);
       }
       const uint32_t* twist = twists(chunk / 2, m) + chunk % 2 * 2;
 #pragma unroll
@@ -315,15 +327,9 @@ struct Monarch {
           Accumulator y;
 #pragma unroll
           for (int k = 0; k < PARTS / 32; ++k) {
-            uint32_t f_re[4], f_im[4];
-            load_fold<false>(0, m, k, f_re), load_fold<false>(1, m, k, f_im);
+            const FoldTile<false> f(*this, m, k);
 #pragma unroll
-            for (int t = 0; t < 2; ++t) {
-              mma_f16(y.re[t], f_re, re[k][2 * t], re[k][2 * t + 1]);
-              mma_f16(y.im[t], f_re, im[k][2 * t], im[k][2 * t + 1]);
-              mma_f16(y.re[t], f_im, negated(im[k][2 * t]), negated(im[k][2 * t + 1]));
-              mma_f16(y.im[t], f_im, re[k][2 * t], re[k][2 * t + 1]);
-            }
+            for (int t = 0; t < 2; ++t) f.add_product(re[k] + 2 * t, im[k] + 2 * t, y.re[t], y.im[t]);
           }
           store_rows(16 * m, tile, twisted(y.pack(), tile, m));
         }
@@ -397,13 +403,8 @@ struct Monarch {
       float y_re[4] = {}, y_im[4] = {};
 #pragma unroll
       for (int k = 0; k < PARTS / 16; ++k) {
-        uint32_t f_re[4], f_im[4];
-        load_fold<true>(0, m, k, f_re), load_fold<true>(1, m, k, f_im);
-        const uint32_t *x_re = re[k / 2] + 2 * (k % 2), *x_im = im[k / 2] + 2 * (k % 2);
-        mma_f16(y_re, f_re, x_re[0], x_re[1]);
-        mma_f16(y_im, f_re, x_im[0], x_im[1]);
-        mma_f16(y_re, f_im, x_im[0], x_im[1]);
-        mma_f16(y_im, f_im, negated(x_re[0]), negated(x_re[1]));
+        const FoldTile<true> f(*this, m, k);
+        f.add_product(re[k / 2] + 2 * (k % 2), im[k / 2] + 2 * (k % 2), y_re, y_im);
       }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -452,15 +453,9 @@ struct Monarch {
           Accumulator y;
 #pragma unroll
           for (int k = 0; k < PARTS / 16; ++k) {
-            uint32_t f_re[4], f_im[4];
-            load_fold<true>(0, m, k, f_re), load_fold<true>(1, m, k, f_im);
+            const FoldTile<true> f(*this, m, k);
 #pragma unroll
-            for (int t = 0; t < 2; ++t) {
-              mma_f16(y.re[t], f_re, re[k][2 * t], re[k][2 * t + 1]);
-              mma_f16(y.im[t], f_re, im[k][2 * t], im[k][2 * t + 1]);
-              mma_f16(y.re[t], f_im, im[k][2 * t], im[k][2 * t + 1]);
-              mma_f16(y.im[t], f_im, negated(re[k][2 * t]), negated(re[k][2 * t + 1]));
-            }
+            for (int t = 0; t < 2; ++t) f.add_product(re[k] + 2 * t, im[k] + 2 * t, y.re[t], y.im[t]);
           }
           store_rows(16 * m, tile, y.pack());
         }
