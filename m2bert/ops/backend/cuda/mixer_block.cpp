@@ -14,10 +14,12 @@ namespace {
 
 constexpr int ROW_ALIGNMENT = 8;
 
+bool supports(const mx::array& short_weight, int L, mx::Dtype dtype) {
+  return dtype == mx::bfloat16 && L <= cuda::longest_mixer_core(dtype) && short_weight.ndim() == 3 && short_weight.shape(2) == 3;
+}
 bool supports(const MixerWeights& w, int L, mx::Dtype dtype) {
-  return dtype == mx::bfloat16 && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
-         w.out_weight.values.shape(0) % 16 == 0 && L <= cuda::longest_mixer_core(dtype) && w.short_weight.ndim() == 3 &&
-         w.short_weight.shape(2) == 3;
+  return supports(w.short_weight, L, dtype) && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
+         w.out_weight.values.shape(0) % 16 == 0;
 }
 
 // Whether sequences begin at multiples of ROW_ALIGNMENT, with fewer unused rows behind each: what the kernels zero.
@@ -44,6 +46,24 @@ Backend::Array CudaBackend::mixer_block_varlen(const mx::array& u, const CuSeqle
   const int L = f.k.shape(0);
   if (u.size() == 0 || has_spectra(f) || !is_aligned(cu_seqlens) || !supports(w, L, u.dtype())) return {};
   return cuda::position_major(cuda::differentiable_mixer_block(cuda::channel_major(u, s), w, f, L, cu_seqlens.table(), s), u, s);
+}
+
+Backend::Array CudaBackend::monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight,
+                                        const mx::array& short_bias, const MixerFilters& f, mx::Stream s) const {
+  const int L = u.shape(1);
+  if (u.size() == 0 || has_spectra(f) || projected.dtype() != u.dtype() || !supports(short_weight, L, u.dtype())) return {};
+  const auto rows = cuda::channel_major(projected, s), signal = cuda::channel_major(u, s);
+  return cuda::position_major(cuda::differentiable_mixer_core(rows, signal, short_weight, short_bias, f, L, {}, s), u, s);
+}
+
+Backend::Array CudaBackend::monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,
+                                               const mx::array& short_weight, const mx::array& short_bias, const MixerFilters& f,
+                                               mx::Stream s) const {
+  const int L = f.k.shape(0);
+  const bool aligned = is_aligned(cu_seqlens) && projected.dtype() == u.dtype();
+  if (u.size() == 0 || has_spectra(f) || !aligned || !supports(short_weight, L, u.dtype())) return {};
+  const auto rows = cuda::channel_major(projected, s), signal = cuda::channel_major(u, s);
+  return cuda::position_major(cuda::differentiable_mixer_core(rows, signal, short_weight, short_bias, f, L, cu_seqlens.table(), s), u, s);
 }
 
 int CudaBackend::mixer_row_alignment(const MixerWeights& w, int L, mx::Dtype dtype) const {

@@ -15,24 +15,23 @@ namespace {
 
 using Arrays = std::vector<mx::array>;
 
-// The block as a function of a list of arrays.
-struct Block {
+// The filters that are there, in this order.
+void append_filters(const MixerFilters& f, Arrays& all) {
+  all.push_back(f.k), all.push_back(f.D);
+  for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev}) {
+    if (*a) all.push_back(**a);
+  }
+}
+
+// The core between the projections, and its gradients.
+struct Core {
   int L;
-  bool bidirectional, residual, in_biased, out_biased;
+  bool bidirectional, residual;
   std::optional<mx::array> sequences;  // CuSeqlens::table()
   mx::Stream s;
 
-  enum { U, IN_WEIGHT, SHORT_WEIGHT, SHORT_BIAS, OUT_WEIGHT, FILTERS };  // then in_bias and out_bias
-  enum { Y, PROJECTED, CORE, SHORT, PACKED, REVERSED };
-
-  Block(const MixerWeights& w, const MixerFilters& f, int length, const std::optional<mx::array>& table, mx::Stream stream)
-      : L(length),
-        bidirectional(f.k_rev.has_value()),
-        residual(f.k2.has_value()),
-        in_biased(w.in_bias.has_value()),
-        out_biased(w.out_bias.has_value()),
-        sequences(table),
-        s(stream) {}
+  Core(const MixerFilters& f, int length, const std::optional<mx::array>& table, mx::Stream stream)
+      : L(length), bidirectional(f.k_rev.has_value()), residual(f.k2.has_value()), sequences(table), s(stream) {}
 
   // The length that the kernel of the filters' gradient is compiled for.
   int filter_gradient_length() const { return std::max(1024, int(std::bit_ceil(unsigned(L)))); }
@@ -41,70 +40,50 @@ struct Block {
   mx::array table_or(const mx::array& other) const { return sequences.value_or(other); }
   int columns_of(const mx::array& a) const { return sequences ? a.shape(1) : 0; }
 
-  static Arrays flat(const mx::array& u, const MixerWeights& w, const MixerFilters& f) {
-    Arrays all{u, w.in_weight.values, w.short_weight, w.short_bias, w.out_weight.values, f.k, f.D};
-    for (const auto* a : {&f.k_rev, &f.k2, &f.D2, &f.k2_rev, &w.in_bias, &w.out_bias}) {
-      if (*a) all.push_back(**a);
-    }
-    return all;
-  }
-  MixerFilters filters(const Arrays& all) const {
-    MixerFilters f{all[FILTERS], all[FILTERS + 1]};
-    size_t at = FILTERS + 2;
+  // From append_filters()'s place on.
+  MixerFilters filters(const Arrays& all, size_t at) const {
+    MixerFilters f{all[at], all[at + 1]};
+    at += 2;
     if (bidirectional) f.k_rev = all[at++];
     if (residual) f.k2 = all[at++], f.D2 = all[at++];
     if (residual && bidirectional) f.k2_rev = all[at++];
     return f;
   }
-  MixerWeights weights(const Arrays& all) const {
-    MixerWeights w{{all[IN_WEIGHT]}, {}, all[SHORT_WEIGHT], all[SHORT_BIAS], {all[OUT_WEIGHT]}, {}};
-    if (in_biased) w.in_bias = all[all.size() - (out_biased ? 2 : 1)];
-    if (out_biased) w.out_bias = all.back();
-    return w;
+
+  // projected [3 H, columns], u [H, columns]; what the backward pass reads besides.
+  struct Result {
+    mx::array y, packed, reversed;
+  };
+  Result forward(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const MixerFilters& f,
+                 bool with_bias_rows) const {
+    const auto packed = pack_training_filters(f, s);
+    const MixerCoreOptions options{residual, with_bias_rows, 0, false, sequences};
+    return {mixer_core(MixerInputRows::of(projected), u, short_filter, packed.packed, L, options, s), packed.packed, packed.reversed};
   }
 
-  // The result, and what the backward pass reads.
-  Arrays forward(const Arrays& in) const {
-    const auto w = weights(in);
-    const auto f = pack_training_filters(filters(in), s);
-    const auto short_filter = cuda::short_filter(w, s), out = out_weight(w, s);
-    const auto projected = mx::matmul(in[IN_WEIGHT], in[U], s);
-    const auto core =
-        mixer_core(MixerInputRows::of(projected), in[U], short_filter, f.packed, L, {residual, out_biased, 0, false, sequences}, s);
-    return {mx::matmul(out, core, s), projected, core, short_filter, f.packed, f.reversed};
-  }
-
-  Arrays backward(const Arrays& in, const mx::array& dy, const Arrays& made) const {
-    const auto w = weights(in);
-    const auto &u = in[U], &projected = made[PROJECTED], &short_filter = made[SHORT];
+  // sums: of the short filter, [parts, 3 H, 8] to add up; du: through the residual convolution alone; filters as in append_filters().
+  struct Gradients {
+    mx::array projected, sums;
+    std::optional<mx::array> u;
+    Arrays filters;
+  };
+  Gradients backward(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& packed,
+                     const mx::array& reversed, const mx::array& dy, const MixerFilters& f) const {
     const int H = u.shape(0);
-    const auto dcore = mx::matmul(transposed(in[OUT_WEIGHT], s), dy, s);
-    const auto of_out = mx::matmul(dy, transposed(made[CORE], s), s);
-    const auto out = out_weight_gradient(w, of_out, s);
-    // With s = x1 v: core = x2 conv(s; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v).
+    // With s = x1 v: y = x2 conv(s; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v).
     const int identity = 3 * H, one = 4 * H;  // rows of short_filter (mixer_core.h)
-    auto convolve = [&](const MixerInputRows& rows, const mx::array& packed, int filter, bool reversed) {
-      return mixer_core(rows, dcore, short_filter, packed, L, {false, false, filter, reversed && reverses_by_conjugate(L), sequences}, s);
+    auto convolve = [&](const MixerInputRows& rows, const mx::array& packed, int filter, bool reverses) {
+      return mixer_core(rows, dy, short_filter, packed, L, {false, false, filter, reverses && reverses_by_conjugate(L), sequences}, s);
     };
-    const MixerRows gradient{dcore, 0, identity}, ones{dcore, 0, one};
+    const MixerRows gradient{dy, 0, identity}, ones{dy, 0, one};
     const auto rows = MixerInputRows::of(projected);
-    const auto dx2 = convolve({rows.x1, gradient, rows.v}, made[PACKED], 0, false);
-    const auto ds = convolve({rows.x2, ones, gradient}, made[REVERSED], 0, true);
-    const auto [dprojected, sums, gated] = local_gradient(projected, dx2, ds, short_filter, dcore);
-    const auto back = transposed(in[IN_WEIGHT], s);
-    const auto du = residual ? mx::addmm(convolve({gradient, ones, ones}, made[REVERSED], 1, true), back, dprojected, 1.0f, 1.0f, s)
-                             : mx::matmul(back, dprojected, s);
-    const auto shorts = short_filter_gradient(w, sums, s);
-    const auto of_in = mx::matmul(dprojected, transposed(u, s), s);
-    Arrays of_filters;
-    add_filter_gradients(filter_gradients(gated, u, short_filter, dcore), filters(in), of_filters);
-    // The rest of the backward pass waits for what reads large arrays, so that these are freed first.
-    Arrays gradients = mx::depends({du}, {of_out, of_in, of_filters[0]});
-    gradients.insert(gradients.end(), {of_in, shorts.weight, shorts.bias, out.weight});
-    gradients.insert(gradients.end(), of_filters.begin(), of_filters.end());
-    if (in_biased) gradients.push_back(*shorts.in_bias);
-    if (out_biased) gradients.push_back(*out.bias);
-    return gradients;
+    const auto dx2 = convolve({rows.x1, gradient, rows.v}, packed, 0, false);
+    const auto ds = convolve({rows.x2, ones, gradient}, reversed, 0, true);
+    const auto [dprojected, sums, gated] = local_gradient(projected, dx2, ds, short_filter, dy);
+    Gradients g{dprojected, sums, {}, {}};
+    if (residual) g.u = convolve({gradient, ones, ones}, reversed, 1, true);
+    add_filter_gradients(filter_gradients(gated, u, short_filter, dy), f, g.filters);
+    return g;
   }
 
   // Of the projected rows, and of the short filter, [parts, 3 H, 8] to add up; and what filter_gradients() reads of the gated convolution.
@@ -157,7 +136,7 @@ struct Block {
     return mx::fft::fft(mx::view(spectra, mx::complex64, s), n, 1, mx::fft::FFTNorm::Backward, s);  // without a pass that scales
   }
 
-  // Appends those of the filters, in the order of flat().
+  // Appends those of the filters, in the order of append_filters().
   void add_filter_gradients(const mx::array& lags, const MixerFilters& f, Arrays& gradients) const {
     const int H = lags.shape(0), n = lags.shape(-1), count = residual ? 2 : 1;
     const bool interleaved = lags.dtype() == mx::complex64;
@@ -173,15 +152,104 @@ struct Block {
   }
 };
 
+// The block as a function of a list of arrays.
+struct Block {
+  Core core;
+  bool in_biased, out_biased;
+
+  enum { U, IN_WEIGHT, SHORT_WEIGHT, SHORT_BIAS, OUT_WEIGHT, FILTERS };  // then in_bias and out_bias
+  enum { Y, PROJECTED, CORE, SHORT, PACKED, REVERSED };
+
+  Block(const MixerWeights& w, const Core& core) : core(core), in_biased(w.in_bias.has_value()), out_biased(w.out_bias.has_value()) {}
+
+  static Arrays flat(const mx::array& u, const MixerWeights& w, const MixerFilters& f) {
+    Arrays all{u, w.in_weight.values, w.short_weight, w.short_bias, w.out_weight.values};
+    append_filters(f, all);
+    for (const auto* a : {&w.in_bias, &w.out_bias}) {
+      if (*a) all.push_back(**a);
+    }
+    return all;
+  }
+  MixerWeights weights(const Arrays& all) const {
+    MixerWeights w{{all[IN_WEIGHT]}, {}, all[SHORT_WEIGHT], all[SHORT_BIAS], {all[OUT_WEIGHT]}, {}};
+    if (in_biased) w.in_bias = all[all.size() - (out_biased ? 2 : 1)];
+    if (out_biased) w.out_bias = all.back();
+    return w;
+  }
+
+  // The result, and what the backward pass reads.
+  Arrays forward(const Arrays& in) const {
+    const auto s = core.s;
+    const auto w = weights(in);
+    const auto short_filter = cuda::short_filter(w.short_weight, w.short_bias, w.in_bias, s), out = out_weight(w, s);
+    const auto projected = mx::matmul(in[IN_WEIGHT], in[U], s);
+    const auto made = core.forward(projected, in[U], short_filter, core.filters(in, FILTERS), out_biased);
+    return {mx::matmul(out, made.y, s), projected, made.y, short_filter, made.packed, made.reversed};
+  }
+
+  Arrays backward(const Arrays& in, const mx::array& dy, const Arrays& made) const {
+    const auto s = core.s;
+    const auto w = weights(in);
+    const auto dcore = mx::matmul(transposed(in[OUT_WEIGHT], s), dy, s);
+    const auto of_out = mx::matmul(dy, transposed(made[CORE], s), s);
+    const auto out = out_weight_gradient(w, of_out, s);
+    const auto g = core.backward(made[PROJECTED], in[U], made[SHORT], made[PACKED], made[REVERSED], dcore, core.filters(in, FILTERS));
+    const auto back = transposed(in[IN_WEIGHT], s);
+    const auto du = g.u ? mx::addmm(*g.u, back, g.projected, 1.0f, 1.0f, s) : mx::matmul(back, g.projected, s);
+    const auto shorts = short_filter_gradient(w.short_weight, w.short_bias, w.in_bias, g.sums, s);
+    const auto of_in = mx::matmul(g.projected, transposed(in[U], s), s);
+    // The rest of the backward pass waits for what reads large arrays, so that these are freed first.
+    Arrays gradients = mx::depends({du}, {of_out, of_in, g.filters[0]});
+    gradients.insert(gradients.end(), {of_in, shorts.weight, shorts.bias, out.weight});
+    gradients.insert(gradients.end(), g.filters.begin(), g.filters.end());
+    if (in_biased) gradients.push_back(*shorts.in_bias);
+    if (out_biased) gradients.push_back(*out.bias);
+    return gradients;
+  }
+};
+
+// The core as a function of a list of arrays: projected, u, short_weight, short_bias, the filters.
+struct Mix {
+  Core core;
+
+  enum { PROJECTED, U, SHORT_WEIGHT, SHORT_BIAS, FILTERS };
+  enum { Y, SHORT, PACKED, REVERSED };
+
+  Arrays forward(const Arrays& in) const {
+    const auto short_filter = cuda::short_filter(in[SHORT_WEIGHT], in[SHORT_BIAS], {}, core.s);
+    const auto made = core.forward(in[PROJECTED], in[U], short_filter, core.filters(in, FILTERS), false);
+    return {made.y, short_filter, made.packed, made.reversed};
+  }
+
+  Arrays backward(const Arrays& in, const mx::array& dy, const Arrays& made) const {
+    const auto g = core.backward(in[PROJECTED], in[U], made[SHORT], made[PACKED], made[REVERSED], dy, core.filters(in, FILTERS));
+    const auto shorts = short_filter_gradient(in[SHORT_WEIGHT], in[SHORT_BIAS], {}, g.sums, core.s);
+    Arrays gradients{g.projected, g.u ? *g.u : mx::zeros_like(in[U], core.s), shorts.weight, shorts.bias};
+    gradients.insert(gradients.end(), g.filters.begin(), g.filters.end());
+    return gradients;
+  }
+};
+
+// A function of arrays whose first result has a gradient.
+template <typename Function>
+mx::array differentiable(const Function& f, const Arrays& in) {
+  auto backward = [f](const Arrays& in, const Arrays& cotangents, const Arrays& made) { return f.backward(in, cotangents[0], made); };
+  return mx::custom_vjp([f](const Arrays& in) { return f.forward(in); }, backward)(in)[0];
+}
+
 }  // namespace
 
 mx::array differentiable_mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, int L,
                                      const std::optional<mx::array>& sequences, mx::Stream s) {
-  const Block block(weights, filters, L, sequences, s);
-  auto backward = [block](const Arrays& in, const Arrays& cotangents, const Arrays& made) {
-    return block.backward(in, cotangents[0], made);
-  };
-  return mx::custom_vjp([block](const Arrays& in) { return block.forward(in); }, backward)(Block::flat(u, weights, filters))[Block::Y];
+  return differentiable(Block(weights, Core(filters, L, sequences, s)), Block::flat(u, weights, filters));
+}
+
+mx::array differentiable_mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_weight,
+                                    const mx::array& short_bias, const MixerFilters& filters, int L,
+                                    const std::optional<mx::array>& sequences, mx::Stream s) {
+  Arrays in{projected, u, short_weight, short_bias};
+  append_filters(filters, in);
+  return differentiable(Mix{Core(filters, L, sequences, s)}, in);
 }
 
 }  // namespace m2bert::ops::cuda

@@ -16,31 +16,31 @@ struct ShortWeights {
   mx::array weight, bias, in_bias;
   int H;
 
-  ShortWeights(const MixerWeights& w, mx::Stream s)
-      : weight(float_array(w.short_weight, s)),
-        bias(float_array(w.short_bias, s)),
-        in_bias(w.in_bias ? float_array(*w.in_bias, s) : bias),
-        H(w.short_weight.shape(0) / 3) {}
+  ShortWeights(const mx::array& short_weight, const mx::array& short_bias, const std::optional<mx::array>& in_bias, mx::Stream s)
+      : weight(float_array(short_weight, s)),
+        bias(float_array(short_bias, s)),
+        in_bias(in_bias ? float_array(*in_bias, s) : bias),
+        H(short_weight.shape(0) / 3) {}
   int wide() const { return wide_bits({weight, bias, in_bias}); }
 };
 
 }  // namespace
 
-mx::array short_filter(const MixerWeights& w, mx::Stream s) {
-  const ShortWeights in(w, s);
+mx::array short_filter(const mx::array& short_weight, const mx::array& short_bias, const std::optional<mx::array>& in_bias, mx::Stream s) {
+  const ShortWeights in(short_weight, short_bias, in_bias, s);
   const int rows = SHORT_FILTER_ROWS * in.H;
   return run({"mixer_weights", "mixer_short_filter", ceil_div(rows, THREADS), 1, THREADS}, {in.weight, in.bias, in.in_bias},
-             {rows, SHORT_FILTER}, mx::float32, {in.H, in.wide(), w.in_bias.has_value()}, s);
+             {rows, SHORT_FILTER}, mx::float32, {in.H, in.wide(), in_bias.has_value()}, s);
 }
 
-ShortFilterGradient short_filter_gradient(const MixerWeights& w, const mx::array& sums, mx::Stream s) {
-  const ShortWeights in(w, s);
-  const auto out =
-      run({"mixer_weights", "mixer_short_filter_gradient", ceil_div(3 * in.H, THREADS), 1, THREADS}, {sums, in.weight, in.in_bias},
-          {in.weight.shape(), in.bias.shape(), in.in_bias.shape()}, {in.weight.dtype(), in.bias.dtype(), in.in_bias.dtype()},
-          {in.H, sums.shape(0), in.wide(), w.in_bias.has_value()}, s);
-  ShortFilterGradient gradient{mx::astype(out[0], w.short_weight.dtype(), s), mx::astype(out[1], w.short_bias.dtype(), s), {}};
-  if (w.in_bias) gradient.in_bias = mx::astype(out[2], w.in_bias->dtype(), s);
+ShortFilterGradient short_filter_gradient(const mx::array& short_weight, const mx::array& short_bias,
+                                          const std::optional<mx::array>& in_bias, const mx::array& sums, mx::Stream s) {
+  const ShortWeights in(short_weight, short_bias, in_bias, s);
+  const auto out = run({"mixer_weights", "mixer_short_filter_gradient", ceil_div(3 * in.H, THREADS), 1, THREADS},
+                       {sums, in.weight, in.in_bias}, {in.weight.shape(), in.bias.shape(), in.in_bias.shape()},
+                       {in.weight.dtype(), in.bias.dtype(), in.in_bias.dtype()}, {in.H, sums.shape(0), in.wide(), in_bias.has_value()}, s);
+  ShortFilterGradient gradient{mx::astype(out[0], short_weight.dtype(), s), mx::astype(out[1], short_bias.dtype(), s), {}};
+  if (in_bias) gradient.in_bias = mx::astype(out[2], in_bias->dtype(), s);
   return gradient;
 }
 

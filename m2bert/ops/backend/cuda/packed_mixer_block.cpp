@@ -80,7 +80,7 @@ struct ComposedCore {
 class PackedBlock final : public PackedMixerBlock {
  public:
   PackedBlock(const MixerWeights& w, bool residual, mx::Stream s)
-      : weights_(w), residual_(residual), short_filter_(short_filter(w, s)), out_(out_weight(w, s)) {
+      : weights_(w), residual_(residual), short_filter_(short_filter(w.short_weight, w.short_bias, w.in_bias, s)), out_(out_weight(w, s)) {
     mx::eval(w.in_weight.values, short_filter_, out_);
   }
 

@@ -139,6 +139,49 @@ TEST(CudaMixerTraining, SequencesOfDifferentLengths) {
   }
 }
 
+// The core by itself: projected and u as they come, or views of channel-major arrays.
+TEST(CudaMonarchMix, EqualsTheFallback) {
+  if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
+  for (const auto& m : {Mixer{3, 33, 16, true, true}, Mixer{9, 128, 16, false, true}, Mixer{2, 300, 48, true, false},
+                        Mixer{3, 2048, 16, true, true}, Mixer{1, 9001, 16, true, true}}) {
+    for (const bool channel_major : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << m << (channel_major ? " channel-major" : ""));
+      auto input = [&](int columns, int seed) {
+        if (!channel_major) return random({m.B, m.L, columns}, seed, mx::bfloat16);
+        return mx::transpose(random({columns, m.B, m.L}, seed, mx::bfloat16), {1, 2, 0});
+      };
+      const auto f = filters_of(m);
+      Arrays in{input(3 * m.H, 7), input(m.H, 8), random({3 * m.H, 1, 3}, 22, mx::bfloat16), random({3 * m.H}, 23, mx::bfloat16), f.k, f.D};
+      for (const auto& a : {f.k_rev, f.k2, f.D2, f.k2_rev}) {
+        if (a) in.push_back(*a);
+      }
+      auto differentiate = [&](auto mix, const Arrays& in) {
+        auto function = [&](const Arrays& in) {
+          size_t at = 4;
+          ops::MixerFilters f{in[at], in[at + 1]};
+          at += 2;
+          if (m.bidirectional) f.k_rev = in[at++];
+          if (m.residual) f.k2 = in[at++], f.D2 = in[at++];
+          if (m.residual && m.bidirectional) f.k2_rev = in[at++];
+          return Arrays{mix(in[0], in[1], in[2], in[3], f, ops::LongConvOptions{}, mx::StreamOrDevice{})};
+        };
+        const auto dy = mx::astype(random({m.B, m.L, m.H}, 99, mx::bfloat16), in[0].dtype());
+        auto [y, gradients] = mx::vjp(function, in, {dy});
+        gradients.insert(gradients.begin(), y[0]);
+        return gradients;
+      };
+      Arrays wide;
+      for (const auto& a : in) wide.push_back(mx::astype(a, mx::float32));
+      const auto found = differentiate(ops::monarch_mix, in), expected = differentiate(ops::monarch_mix_fallback, wide);
+      for (size_t i = 0; i < found.size(); ++i) {
+        SCOPED_TRACE(i == 0 ? "value" : "gradient " + std::to_string(i - 1));
+        EXPECT_EQ(found[i].dtype(), i == 0 ? mx::bfloat16 : in[i - 1].dtype());
+        expect_near(found[i], expected[i], 3e-2);
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerTraining,
                          ::testing::Values(Mixer{1, 1, 16, true, true}, Mixer{2, 2, 16, true, true}, Mixer{2, 3, 32, false, true},
                                            Mixer{1, 5, 16, true, false}, Mixer{40, 33, 16, true, true}, Mixer{9, 128, 64, true, true},
