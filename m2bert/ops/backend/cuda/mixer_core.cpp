@@ -30,10 +30,9 @@ struct Kernel {
     return method == Method::toeplitz ? "mixer_toeplitz" : method == Method::monarch ? "mixer_monarch" : "mixer_fft";
   }
   std::string fatbin() const { return prefix() + ("_" + std::to_string(length)); }
-  // Of a Monarch transform. The longest sequences have two segments, and a filter for each of their distances.
-  MonarchSizes sizes() const { return {std::min(length, 16384) / 128}; }
-  int segments() const { return length / sizes().length(); }
-  int distances() const { return 2 * segments() - 1; }
+  // Of a Monarch transform.
+  MonarchSizes sizes() const { return core_sizes(length); }
+  int segments() const { return segments_of(length); }
 };
 
 std::vector<int> lengths_of(mx::Dtype dtype) {
@@ -82,6 +81,7 @@ struct ToeplitzLaunch {
   }
 };
 
+// Of the mixer's core.
 int shared_bytes(const Kernel& k, int B) {
   switch (k.method) {
     case Method::toeplitz: return ToeplitzLaunch{k.length, B}.shared_bytes();
@@ -98,7 +98,7 @@ struct PackedSize {
 PackedSize packed_size(const Kernel& k, bool residual) {
   switch (k.method) {
     case Method::toeplitz: return {2 * tap_count(k.length), 2};
-    case Method::monarch: return {2 * k.distances() * k.sizes().size(), 2 * k.distances()};
+    case Method::monarch: return {2 * k.segments() * k.sizes().size(), 2};
     case Method::fft: break;
   }
   return {(residual ? 2 : 1) * 2 * fft_sizes(k.length).transform, 0};
@@ -157,11 +157,14 @@ std::vector<mx::array> pack_taps(const Kernel& kernel, const Filters& f, mx::Str
 }
 
 mx::array pack_spectra(const Kernel& kernel, const Filters& f, mx::Stream s) {
-  const int H = f.H(), n = kernel.sizes().size(), count = 2 * kernel.distances();
-  const Launch lags{"mixer_monarch_spectra", "mixer_lags", n / 32, count * ceil_div(H, 32), 256, 32 * 33 * 4};
-  const auto signals = run(lags, f.arrays(), {H, count, n}, mx::float32, {H, f.L(), n, kernel.distances(), f.bidirectional}, s);
-  return run({"mixer_monarch_spectra", "mixer_monarch_spectra", count, H, 512, kernel.sizes().spectra_bytes()},
-             {mx::fft::rfft(signals, n, 2, mx::fft::FFTNorm::Backward, s)}, {H * count * (n + 1)}, mx::uint32, {n, count}, s);
+  const int H = f.H(), n = kernel.sizes().size(), parts = kernel.sizes().parts, segments = kernel.segments();
+  const std::string fatbin = "mixer_monarch_spectra";
+  const auto lags = run({fatbin, "mixer_lags", n / 32, 2 * segments * ceil_div(H, 32), 256, 2 * 32 * 33 * 4}, f.arrays(),
+                        {H, 2 * (2 * segments - 1), n}, mx::float32, {H, f.L(), n, segments, f.bidirectional}, s);
+  const auto transforms = mx::fft::rfft(lags, n, 2, mx::fft::FFTNorm::Backward, s);
+  const auto scales = run({fatbin, "mixer_monarch_scales", 2, H, 512, 512 / 32 * 4}, {transforms}, {H, 2}, mx::float32, {n, segments}, s);
+  return run({fatbin, fatbin, 2 * segments * parts / SpectraTile::parts(parts), H, 256, SpectraTile::SHARED_BYTES}, {transforms, scales},
+             {H * 2 * (segments * n + 1)}, mx::uint32, {n, segments}, s);
 }
 
 // One filter at a time, into its place; the other one's is undefined.
@@ -184,7 +187,9 @@ int longest_mixer_core(mx::Dtype dtype) {
   auto longest = [](mx::Dtype dtype) {
     int found = 0;
     for (const int length : lengths_of(dtype)) {
-      if (shared_bytes(kernel_for(length, dtype), INT_MAX) <= shared_memory_limit()) found = length;
+      const Kernel kernel = kernel_for(length, dtype);
+      const int bytes = kernel.method == Method::monarch ? monarch_shared_bytes(length) : shared_bytes(kernel, INT_MAX);
+      if (bytes <= shared_memory_limit()) found = length;
     }
     return found;
   };
@@ -260,6 +265,7 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   } else if (kernel.method == Method::monarch) {
     const MonarchSizes sizes = kernel.sizes();
     launch.threads = 32 * sizes.warps;
+    if (kernel.segments() == 2) launch.blocks_x = B;
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
   }

@@ -1,12 +1,15 @@
 // The Monarch Mixer's core for long sequences, bfloat16, by FFT on tensor cores in float16: short convolution, gates, both long
 // convolutions.
 //
-// A pair of sequences is one complex signal x of 256 a + o, a < PARTS / 2, which zeros extend to PARTS * 256. Its transform has three
-// steps:
+// A pair of sequences, or the two segments of a long one, is one complex signal x of 256 a + o, a < PARTS / 2, which zeros extend to
+// PARTS * 256. Its transform has three steps:
 //   fold    Z_r[o] = exp(-2 pi i r o / (256 PARTS)) sum over a of exp(-2 pi i r a / PARTS) x[256 a + o]: a matrix product for columns o
 //   parts   for each r, a transform of 256 values, 16 x 16, as two matrix products with a twiddle between; it stays in a warp's registers
 //           through the filter and the inverse transform
 //   unfold  the adjoint of the fold, for the positions of the sequence alone
+// A sequence of segments x_0 and x_1 has the filters f_d for the distances d of segments, -1, 0 and 1. With z = x_0 + i x_1, the result
+// y_0 + i y_1 has the transform A(k) Z(k) + B(k) conj(Z(-k)), where A = F_0 + i (F_1 - F_-1) / 2 and B = i (F_1 + F_-1) / 2: a pass of the
+// same length as for a pair of sequences of half the length.
 // Each factor is unitary, and inputs and spectra are scaled by powers of two, so that nothing can exceed float16's range.
 #include "m2bert/ops/backend/cuda/mixer_inputs.cuh"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cuh"
@@ -39,6 +42,16 @@ __device__ __forceinline__ Matrix times(const Matrix& a, const uint32_t* re, con
     y.im[i] = fma_f16(a.re[i], conjugate ? neg_f16(im[i]) : im[i], mixed);
   }
   return y;
+}
+
+// y + a * b, or y + conj(a) * b.
+template <bool conjugate>
+__device__ __forceinline__ void add_product(const Matrix& a, const uint32_t* re, const uint32_t* im, Matrix& y) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    y.re[i] = fma_f16(a.im[i], conjugate ? im[i] : neg_f16(im[i]), fma_f16(a.re[i], re[i], y.re[i]));
+    y.im[i] = fma_f16(a.im[i], conjugate ? neg_f16(re[i]) : re[i], fma_f16(a.re[i], im[i], y.im[i]));
+  }
 }
 
 struct Accumulator {
@@ -98,12 +111,13 @@ struct PowerOfTwo {
 };
 __device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(uint32_t(max(e + 127, 0)) << 23); }
 
-template <int PARTS, int GROUPS = 1, int WARPS = MonarchSizes{PARTS}.warps>
+// SEGMENTS: of a sequence, 1 or 2.
+template <int PARTS, int SEGMENTS, int GROUPS, int WARPS>
 struct Monarch {
   static constexpr MonarchSizes SIZES{PARTS, GROUPS, WARPS};
   static constexpr int THREADS = 32 * WARPS, SWEEPS = SIZES.length() / (8 * THREADS);
   static constexpr int AT_ONCE = SWEEPS < 2 ? 1 : 2;    // sweeps whose inputs are loaded together
-  static constexpr bool KEPT_IN_OUTPUT = PARTS == 128;  // too much for the registers
+  static constexpr bool KEPT_IN_OUTPUT = SEGMENTS > 1;  // too much for the registers
   // Blocks share a transform, of sequences so long that there are few. Registers cannot hold all sweeps of a signal. Each block would
   // compute the gated signals again, so they come from memory.
   static constexpr bool GROUPED = GROUPS > 1;
@@ -368,30 +382,112 @@ struct Monarch {
       load4(spectrum + r * 256 + m.lane * 4, re), load4(spectrum + r * 256 + 128 + m.lane * 4, im);
     }
   };
-  // Part r through its transform, the filter and the inverse transform. spectrum: of this channel and signal, [PARTS][2][32] of 4 words;
-  // conjugate: of the reversed filter. filter: at the warp's first part.
-  __device__ __forceinline__ void convolve_parts(const PartTransform& transform, PartSpectrum& filter, const uint32_t* spectrum,
-                                                 bool conjugate) const {
-    static_assert(!GROUPED);
-    const uint32_t sign = conjugate ? 0x80008000u : 0;
+  // The inverse transform of a part, into its row.
+  __device__ __forceinline__ void store_part(const PartTransform& transform, int r, const Matrix& filtered) const {
+    uint32_t twist_re[4], twist_im[4];
+    const uint32_t* twist = constants + SIZES.untwists() + r * 256 + lane * 4;
+    load4(twist, twist_re), load4(twist + 128, twist_im);
+    const Matrix x = times<true>(transform.inverse(filtered), twist_re, twist_im);
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      store_word(0, r, 2 * (g + 8 * (i % 2)) + i / 2, x.re[i]);
+      store_word(1, r, 2 * (g + 8 * (i % 2)) + i / 2, x.im[i]);
+    }
+  }
+
+  // The warp's parts through their transform, the filter and the inverse transform. spectrum: of this channel and signal,
+  // [PARTS][2][32] of 4 words; conjugate: of the reversed filter.
+  struct Parts {
+    PartSpectrum filter;
+
+    __device__ __forceinline__ Parts(const Monarch& m, const uint32_t* spectrum) { filter.load(m, spectrum, m.warp); }
+
+    __device__ __forceinline__ void convolve(const Monarch& m, const PartTransform& transform, const uint32_t* spectrum, bool conjugate) {
+      static_assert(!GROUPED);
+      const uint32_t sign = conjugate ? 0x80008000u : 0;
 #pragma unroll 1
-    for (int r = warp; r < PARTS; r += WARPS) {
-      const Matrix transformed = transform(*this, r);
+      for (int r = m.warp; r < PARTS; r += WARPS) {
+        const Matrix transformed = transform(m, r);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) filter.im[i] ^= sign;
-      const Matrix filtered = times<false>(transformed, filter.re, filter.im);
-      if (r + WARPS < PARTS) filter.load(*this, spectrum, r + WARPS);
-      uint32_t twist_re[4], twist_im[4];
-      const uint32_t* twist = constants + SIZES.untwists() + r * 256 + lane * 4;
-      load4(twist, twist_re), load4(twist + 128, twist_im);
-      const Matrix x = times<true>(transform.inverse(filtered), twist_re, twist_im);
-      __syncwarp();
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        store_word(0, r, 2 * (g + 8 * (i % 2)) + i / 2, x.re[i]);
-        store_word(1, r, 2 * (g + 8 * (i % 2)) + i / 2, x.im[i]);
+        for (int i = 0; i < 4; ++i) filter.im[i] ^= sign;
+        const Matrix filtered = times<false>(transformed, filter.re, filter.im);
+        if (r + WARPS < PARTS) filter.load(m, spectrum, r + WARPS);
+        m.store_part(transform, r, filtered);
       }
     }
+  };
+
+  // The same for two segments: spectrum [2][PARTS][2][32] of 4 words, A and B. A warp has pairs of opposite parts, r and -r.
+  struct PairsOfParts {
+    PartSpectrum A, B;
+
+    // Part 0 and PARTS / 2 are their own opposites, and the first pair.
+    static __device__ __forceinline__ int second(int r) { return r ? PARTS - r : PARTS / 2; }
+    __device__ __forceinline__ void load(const Monarch& m, const uint32_t* spectrum, int r) {
+      A.load(m, spectrum, r), B.load(m, spectrum + SIZES.size(), r);
+    }
+    __device__ __forceinline__ PairsOfParts(const Monarch& m, const uint32_t* spectrum) { load(m, spectrum, m.warp); }
+
+    __device__ __forceinline__ Matrix filtered(const Matrix& x, const Matrix& opposite, uint32_t sign) {
+      // Of the reversed filters, conj(A) and -conj(B).
+#pragma unroll
+      for (int i = 0; i < 4; ++i) A.im[i] ^= sign, B.re[i] ^= sign;
+      Matrix y = times<false>(x, A.re, A.im);
+      add_product<true>(opposite, B.re, B.im, y);
+      return y;
+    }
+    __device__ __forceinline__ void convolve(const Monarch& m, const PartTransform& transform, const uint32_t* spectrum, bool conjugate) {
+      static_assert(!GROUPED);
+      const uint32_t sign = conjugate ? 0x80008000u : 0;
+#pragma unroll 1
+      for (int r = m.warp; r < PARTS / 2; r += WARPS) {
+        const Matrix x = transform(m, r), other = transform(m, second(r));
+        Matrix of_x, of_other;
+        if (r == 0) {
+          of_x = m.reversed_part_0(x), of_other = reversed(other);
+        } else {
+          of_x = reversed(other), of_other = reversed(x);
+        }
+        const Matrix y = filtered(x, of_x, sign);
+        load(m, spectrum, second(r));
+        m.store_part(transform, r, y);
+        const Matrix z = filtered(other, of_other, sign);
+        if (r + WARPS < PARTS / 2) load(m, spectrum, r + WARPS);
+        m.store_part(transform, second(r), z);
+      }
+    }
+  };
+
+  // What part -r has at frequency -(r + PARTS f), for r > 0: x[255 - f], which is row 15 - f1, column 15 - f2.
+  static __device__ __forceinline__ Matrix reversed(const Matrix& x) {
+    auto of = [](uint32_t word) {
+      const uint32_t other = __shfl_xor_sync(~0u, word, 31);
+      return other << 16 | other >> 16;
+    };
+    Matrix y;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) y.re[i] = of(x.re[3 - i]), y.im[i] = of(x.im[3 - i]);
+    return y;
+  }
+  // The same for part 0, x[-f], by way of its row.
+  __device__ __forceinline__ Matrix reversed_part_0(const Matrix& x) const {
+    auto value = [&](int plane, int f) { return reinterpret_cast<uint16_t*>(at(plane, 0, f / 8)) + f % 8; };
+    auto frequency = [&](int i, int j) { return g + 8 * (i % 2) + 16 * (8 * (i / 2) + 2 * q + j); };
+    Matrix y;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t word = i < 4 ? x.re[i % 4] : x.im[i % 4];
+      *value(i / 4, frequency(i % 4, 0)) = uint16_t(word), *value(i / 4, frequency(i % 4, 1)) = uint16_t(word >> 16);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const uint32_t low = *value(i / 4, -frequency(i % 4, 0) & 255), high = *value(i / 4, -frequency(i % 4, 1) & 255);
+      (i < 4 ? y.re[i % 4] : y.im[i % 4]) = low | high << 16;
+    }
+    return y;
   }
 
   // unfold for 8 columns, which takes half the registers.
@@ -469,10 +565,9 @@ struct Monarch {
     __syncthreads();
     fold(folding);
     const PartTransform transform(*this);
-    PartSpectrum filter;
-    filter.load(*this, spectrum, warp);
+    std::conditional_t<SEGMENTS == 1, Parts, PairsOfParts> parts(*this, spectrum);
     __syncthreads();
-    convolve_parts(transform, filter, spectrum, conjugate);
+    parts.convolve(*this, transform, spectrum, conjugate);
     const FoldMatrices unfolding(*this, 1);
     __syncthreads();
     unfold(unfolding);
@@ -484,38 +579,44 @@ struct Monarch {
     load4(reinterpret_cast<const uint32_t*>(at(b, position(sweep) / 256, position(sweep) % 256 / 8)), words);
   }
 
-  // Of the block's two sequences. Computed anew where it is needed, which costs less than the registers.
-  static __device__ __forceinline__ Place place_of(const MixerChannel& channel, int b) { return channel.place(int(blockIdx.x) * 2 + b); }
-  // Loads this thread's words of both sequences from where its results will be.
-  static __device__ __forceinline__ void load_kept(const MixerChannel& channel, int t0, const BFloat16* y, uint32_t (*words)[4]) {
+  // Of the real (b = 0) or imaginary part of the block's signal: the sequence, and the position in it of position t. Computed anew where it
+  // is needed, which costs less than the registers.
+  static __device__ __forceinline__ Place place_of(const MixerChannel& channel, int b) {
+    return channel.place(SEGMENTS == 1 ? int(blockIdx.x) * 2 + b : int(blockIdx.x));
+  }
+  static __device__ __forceinline__ int in_sequence(int b, int t) { return SEGMENTS == 1 ? t : b * SIZES.length() + t; }
+  // Loads this thread's words of both parts from where its results will be.
+  static __device__ __forceinline__ void load_kept(const MixerChannel& channel, int t, const BFloat16* y, uint32_t (*words)[4]) {
 #pragma unroll
     for (int b = 0; b < 2; ++b) {
       Place place = place_of(channel, b);
       place.length = place.extent;
-      load_words<false>(y, place, t0, words[b]);
+      load_words<false>(y, place, in_sequence(b, t), words[b]);
     }
   }
-  static __device__ __forceinline__ void store_kept(const MixerChannel& channel, int t0, BFloat16* y, const uint32_t (*words)[4]) {
+  static __device__ __forceinline__ void store_kept(const MixerChannel& channel, int t, BFloat16* y, const uint32_t (*words)[4]) {
 #pragma unroll
-    for (int b = 0; b < 2; ++b) store_words<false>(y, place_of(channel, b), t0, words[b]);
+    for (int b = 0; b < 2; ++b) store_words<false>(y, place_of(channel, b), in_sequence(b, t), words[b]);
   }
 
-  // A signal of both sequences, from position t0 on.
-  __device__ __forceinline__ int stage_signal(const MixerChannel& channel, int signal, int t0) const {
+  __device__ __forceinline__ int stage_signal(const MixerChannel& channel, int signal) const {
     return stage(
         channel.wide(),
-        [&](auto wide, int b, int t) { return channel.template load_signal<decltype(wide)::value>(signal, place_of(channel, b), t0 + t); },
+        [&](auto wide, int b, int t) {
+          return channel.template load_signal<decltype(wide)::value>(signal, place_of(channel, b), in_sequence(b, t));
+        },
         [&](int b, int t, const SignalPositions& loaded, float* x) {
-          channel.signal_values<false>(signal, loaded, place_of(channel, b), t0 + t, x);
+          channel.signal_values<false>(signal, loaded, place_of(channel, b), in_sequence(b, t), x);
         });
   }
   // x2 of COUNT sweeps.
   template <int COUNT>
-  __device__ __forceinline__ void load_gates(const MixerChannel& channel, int first, int t0, Positions (*x)[2]) const {
+  __device__ __forceinline__ void load_gates(const MixerChannel& channel, int first, Positions (*x)[2]) const {
     load_first(channel.wide(), [&](auto wide) {
 #pragma unroll
       for (int k = 0; k < 2 * COUNT; ++k) {
-        x[k / 2][k % 2] = channel.template load_gate<decltype(wide)::value>(place_of(channel, k % 2), t0 + position(first + k / 2));
+        const int t = in_sequence(k % 2, position(first + k / 2));
+        x[k / 2][k % 2] = channel.template load_gate<decltype(wide)::value>(place_of(channel, k % 2), t);
       }
     });
   }
@@ -549,10 +650,10 @@ struct Monarch {
     float residual_scale = 0;
 #pragma unroll 1
     for (int signal = residual ? 1 : 0; signal >= 0; --signal) {
-      const int e = m.stage_signal(channel, signal, 0);
+      const int e = m.stage_signal(channel, signal);
       const int row = channel.channel * 2 + (signal ^ filter);
       const float filter_scale = scales[row];
-      m.convolve(spectra + size_t(row) * SIZES.size(), conjugate);
+      m.convolve(spectra + size_t(row) * (SEGMENTS * SIZES.size()), conjugate);
       const float scale = filter_scale * power_of_two(e);
       if (signal == 1) {
         residual_scale = scale;
@@ -566,7 +667,7 @@ struct Monarch {
 #pragma unroll
         for (int first = 0; first < SWEEPS; first += AT_ONCE) {
           Positions gates[AT_ONCE][2];
-          m.load_gates<AT_ONCE>(channel, first, 0, gates);
+          m.load_gates<AT_ONCE>(channel, first, gates);
 #pragma unroll
           for (int k = first; k < first + AT_ONCE; ++k) {
             if (KEPT_IN_OUTPUT && residual) load_kept(channel, m.position(k), y, kept[0]);
@@ -575,7 +676,7 @@ struct Monarch {
               uint32_t words[4];
               float x2[8], out[8];
               m.read(k, b, words);
-              channel.gate(gates[k - first][b], m.position(k), x2);
+              channel.gate(gates[k - first][b], in_sequence(b, m.position(k)), x2);
 #pragma unroll
               for (int i = 0; i < 4; ++i) {
                 const float2 conv = unpack_f16(words[i]);
@@ -585,64 +686,11 @@ struct Monarch {
                   out[2 * i] += rest.x * residual_scale, out[2 * i + 1] += rest.y * residual_scale;
                 }
               }
-              channel.template store<false>(place_of(channel, b), m.position(k), out, y);
+              channel.template store<false>(place_of(channel, b), in_sequence(b, m.position(k)), out, y);
             }
           }
         }
       }
-    }
-  }
-
-  // Sequences of two segments of SIZES.length() positions: each segment of the result is the sum of two convolutions, by filters for the
-  // segments' distance. spectra, scales [H, 2, 3, ...]: of the distances -1, 0 and 1.
-  static __device__ __forceinline__ void run_segments(const MixerInputs<BFloat16>& in, const uint32_t* spectra, const float* scales,
-                                                      const uint32_t* constants, BFloat16* y, bool residual, int filter, bool conjugate) {
-    M2BERT_SHARED_MEMORY(shared_memory);
-    if (int(blockIdx.y) >= in.H) return fill_bias_row(in, blockIdx.y, blockIdx.x * THREADS + threadIdx.x, gridDim.x * THREADS, y);
-    const Monarch m = prepare(shared_memory, constants);
-    const MixerChannel channel{in, int(blockIdx.y)};
-    float kept_scale = 0;  // of what is kept in y: float16 until the gated convolution is added
-#pragma unroll 1
-    for (int i = residual ? 0 : 2; i < 8; ++i) {
-      if (!residual && i == 4) i = 6;
-      const int to = i / 4, signal = i / 2 % 2 ? 0 : 1, from = i % 2, distance = conjugate ? from - to : to - from;
-      const int e = m.stage_signal(channel, signal, from * SIZES.length());
-      const int row = (channel.channel * 2 + (signal ^ filter)) * 3 + distance + 1;
-      m.convolve(spectra + size_t(row) * SIZES.size(), conjugate);
-      const float scale = scales[row] * power_of_two(e);
-      const float sum_scale = from ? 2 * fmaxf(scale, kept_scale) : scale;
-#pragma unroll 1
-      for (int k = 0; k < SWEEPS; ++k) {
-        const int t0 = to * SIZES.length() + m.position(k);
-        uint32_t words[2][4], kept[2][4] = {};
-        m.read(k, 0, words[0]), m.read(k, 1, words[1]);
-        Positions gates[1][2];
-        if (!signal) m.load_gates<1>(channel, k, to * SIZES.length(), gates);
-        if (from || (!signal && residual)) load_kept(channel, t0, y, kept);
-        if (signal) {
-          const uint32_t a = pack_f16(scale / sum_scale, scale / sum_scale), b = pack_f16(kept_scale / sum_scale, kept_scale / sum_scale);
-#pragma unroll
-          for (int j = 0; j < 8; ++j) {
-            if (from) words[j / 4][j % 4] = fma_f16(words[j / 4][j % 4], a, mul_f16(kept[j / 4][j % 4], b));
-          }
-          store_kept(channel, t0, y, words);
-          continue;
-        }
-#pragma unroll
-        for (int b = 0; b < 2; ++b) {
-          float x2[8], out[8];
-          channel.gate(gates[0][b], t0, x2);
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const float2 conv = unpack_f16(words[b][j]), half = unpack_f16(kept[b][j]);
-            const float low = from ? to_float(BFloat16{uint16_t(kept[b][j])}) : half.x * kept_scale;
-            const float high = from ? to_float(BFloat16{uint16_t(kept[b][j] >> 16)}) : half.y * kept_scale;
-            out[2 * j] = x2[2 * j] * (conv.x * scale) + low, out[2 * j + 1] = x2[2 * j + 1] * (conv.y * scale) + high;
-          }
-          channel.template store<false>(place_of(channel, b), t0, out, y);
-        }
-      }
-      kept_scale = signal ? sum_scale : 0;
     }
   }
 
@@ -762,14 +810,15 @@ struct Monarch {
 
 }  // namespace
 
-// Grid: pairs of sequences, rows of y. spectra, scales [H, 2 distances, ...] from mixer_monarch_spectra; constants:
-// monarch_constants({parts}). filter: which of the two the gated convolution has; conjugate: the reversed filters.
-#define MIXER_MONARCH(parts, length, blocks, run)                                                                                        \
-  extern "C" __global__ void __launch_bounds__(32 * MonarchSizes{parts}.warps, blocks)                                                   \
-      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,            \
-                             const int* sequences, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                \
-    Monarch<parts>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), spectra, scales, constants, y, residual, \
-                        filter, conjugate);                                                                                              \
+// Grid: pairs of sequences, or sequences of two segments; rows of y. spectra, scales from mixer_monarch_spectra; constants:
+// monarch_constants(core_sizes()). filter: which of the two the gated convolution has; conjugate: the reversed filters.
+#define MIXER_MONARCH(length, blocks)                                                                                                      \
+  extern "C" __global__ void __launch_bounds__(32 * core_sizes(length).warps, blocks)                                                      \
+      mixer_monarch_##length(MIXER_INPUTS(BFloat16), const uint32_t* spectra, const float* scales, const uint32_t* constants,              \
+                             const int* sequences, BFloat16* y, MIXER_SIZES, bool residual, int filter, bool conjugate) {                  \
+    constexpr MonarchSizes sizes = core_sizes(length);                                                                                     \
+    Monarch<sizes.parts, segments_of(length), 1, sizes.warps>::run(mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), \
+                                                                   spectra, scales, constants, y, residual, filter, conjugate);            \
   }
 
 // Grid: groups, channels. Where there are several groups, x1 and x2 are the rows of mixer_local_gradient_gated_rows. filters: 1 or 2;
@@ -779,13 +828,13 @@ struct Monarch {
       mixer_filter_gradient_##length(MIXER_INPUTS(BFloat16), const BFloat16* dy, const uint32_t* constants, const int* sequences,     \
                                      float2* gradients, MIXER_SIZES, int filters, int slot) {                                         \
     constexpr MonarchSizes sizes = filter_gradient_sizes(length);                                                                     \
-    Monarch<sizes.parts, sizes.groups, sizes.warps>::filter_gradient(                                                                 \
+    Monarch<sizes.parts, 1, sizes.groups, sizes.warps>::filter_gradient(                                                              \
         mixer_inputs(x1, x2, v, u, short_filter, sequences, MIXER_SIZES_GIVEN), dy, constants, blockIdx.y, filters, blockIdx.x, slot, \
         gradients + size_t(blockIdx.y) * sizes.size());                                                                               \
   }
 #if defined(FILTER_GRADIENT)
 #if FILTER_GRADIENT == 1024 || FILTER_GRADIENT == 0
-MIXER_FILTER_GRADIENT(1024, 3)
+MIXER_FILTER_GRADIENT(1024, 6)
 #endif
 #if FILTER_GRADIENT == 2048 || FILTER_GRADIENT == 0
 MIXER_FILTER_GRADIENT(2048, 2)
@@ -806,98 +855,146 @@ MIXER_FILTER_GRADIENT(32768, 1)
 
 // MIXER_LENGTH: compiles only this kernel; 0: only the spectra; -1: nothing. FILTER_GRADIENT: a length; 0: all.
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 1024
-MIXER_MONARCH(8, 1024, 8, run)
+MIXER_MONARCH(1024, 8)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 2048
-MIXER_MONARCH(16, 2048, 4, run)
+MIXER_MONARCH(2048, 5)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 4096
-MIXER_MONARCH(32, 4096, 3, run)
+MIXER_MONARCH(4096, 3)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 8192
-MIXER_MONARCH(64, 8192, 1, run)
+MIXER_MONARCH(8192, 4)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 16384
-MIXER_MONARCH(128, 16384, 1, run)
+MIXER_MONARCH(16384, 2)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 32768
-MIXER_MONARCH(128, 32768, 1, run_segments)
+MIXER_MONARCH(32768, 1)
 #endif
 
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 0
 
-// The taps of both filters by their lag, [H, 2 distances, size]: what mixer_monarch_spectra takes the transform of. Between segments of
-// size / 2 positions there is a filter for each distance. Grid: tiles of 32 lags, of 32 channels of each filter and distance.
-// k, k_rev, k2, k2_rev [L, H]; D, D2 [H].
+// The taps of both filters by their lag, [H, 2, kinds, size]: what the spectra are the transform of. For one segment there is one kind,
+// the filter; for two segments of size / 2 positions three, f_0 and half of f_1 - f_-1 and f_1 + f_-1. Grid: tiles of 32 lags, of 32
+// channels of each filter, for f_0 and for the others. k, k_rev, k2, k2_rev [L, H]; D, D2 [H].
 extern "C" __global__ void __launch_bounds__(256)
     mixer_lags(const float* k, const float* k_rev, const float* k2, const float* k2_rev, const float* D, const float* D2, float* lags,
-               int H, int L, int size, int distances, bool bidirectional) {
+               int H, int L, int size, int segments, bool bidirectional) {
   M2BERT_SHARED_MEMORY(shared_memory);
-  float* const tile = reinterpret_cast<float*>(shared_memory);  // [32 lags][33]
+  constexpr int PITCH = 33, TILE = 32 * PITCH;
+  float* const tile = reinterpret_cast<float*>(shared_memory);  // [2][32 lags][PITCH]
   const int channel_tiles = (H + 31) / 32, signal = blockIdx.y / channel_tiles, lane = threadIdx.x % 32, row = threadIdx.x / 32;
-  const int first_channel = blockIdx.y % channel_tiles * 32, first_lag = blockIdx.x * 32, filter = signal / distances;
+  const int first_channel = blockIdx.y % channel_tiles * 32, first_lag = blockIdx.x * 32, filter = signal / segments;
+  const bool across = signal % segments == 1;
   const float *forward = filter ? k2 : k, *backward = filter ? k2_rev : k_rev;
-  const int origin = (signal % distances - distances / 2) * (size / 2), h = first_channel + lane;
-  for (int i = row; i < 32; i += 8) {
-    const int place = first_lag + i, lag = origin + (place < size / 2 ? place : place - size);
+  const int h = first_channel + lane;
+  auto tap = [&](int lag) {
     float value = 0;
     if (h < H && lag >= 0 && lag < L) value = forward[size_t(lag) * H + h];
     if (h < H && lag == 0) value += (filter ? D2 : D)[h];
     if (h < H && lag < 0 && -lag < L && bidirectional) value = backward[size_t(-lag - 1) * H + h];
-    tile[i * 33 + lane] = value;
+    return value;
+  };
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const int i = row + 8 * j, place = first_lag + i, lag = place < size / 2 ? place : place - size;
+    float* const to = tile + i * PITCH + lane;
+    if (across) {
+      const float after = 0.5f * tap(lag + size / 2), before = 0.5f * tap(lag - size / 2);
+      to[0] = after - before, to[TILE] = after + before;
+    } else {
+      *to = tap(lag);
+    }
   }
   __syncthreads();
-  for (int i = row; i < 32; i += 8) {
-    const int channel = first_channel + i;
-    if (channel < H && first_lag + lane < size)
-      lags[(size_t(channel) * 2 * distances + signal) * size + first_lag + lane] = tile[lane * 33 + i];
+  const int kinds = 2 * segments - 1;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const int i = row + 8 * j, channel = first_channel + i;
+    if (channel >= H || first_lag + lane >= size) continue;
+    float* const to = lags + (size_t(channel * 2 + filter) * kinds + across) * size + first_lag + lane;
+    to[0] = tile[lane * PITCH + i];
+    if (across) to[size] = tile[TILE + lane * PITCH + i];
   }
 }
 
-// The filters' spectra as the kernels above take them, and by what their results are multiplied: packed [H, count, size], then [H, count]
-// float32. Grid: count, channels. transform [H, count, size / 2 + 1] of real values, which wait in shared memory for the largest one.
-extern "C" __global__ void __launch_bounds__(512) mixer_monarch_spectra(const float2* transform, uint32_t* packed, int size, int count) {
+// What the filters' spectra are made of: their transforms, [H, 2, kinds, size / 2 + 1] for the kinds of mixer_lags.
+struct FilterTransforms {
+  const float2* of_filter;
+  int size, segments;
+
+  __device__ __forceinline__ FilterTransforms(const float2* all, int channel, int filter, int size, int segments)
+      : of_filter(all + (size_t(channel) * 2 + filter) * (2 * segments - 1) * (size / 2 + 1)), size(size), segments(segments) {}
+
+  // A (segment 0) or B at k <= size / 2, or at -k. One segment has B = 0, and A is the filter's own spectrum.
+  __device__ __forceinline__ float2 spectrum(int segment, int k, bool opposite) const {
+    const int kind = size / 2 + 1;
+    if (segment == 1) {
+      const float2 f = of_filter[k + 2 * kind];
+      return {opposite ? f.y : -f.y, f.x};
+    }
+    const float2 f = of_filter[k];
+    float2 d = {0, 0};
+    if (segments == 2) d = of_filter[k + kind];
+    return opposite ? float2{f.x + d.y, d.x - f.y} : float2{f.x - d.y, f.y + d.x};
+  }
+};
+
+// 2^e by which the result of each filter is multiplied, [H, 2]. Grid: filters, channels.
+extern "C" __global__ void __launch_bounds__(512) mixer_monarch_scales(const float2* transform, float* scales, int size, int segments) {
   M2BERT_SHARED_MEMORY(shared_memory);
-  const MonarchSizes sizes{size / 256};
   uint32_t* const maxima = reinterpret_cast<uint32_t*>(shared_memory);
-  float2* const row = reinterpret_cast<float2*>(shared_memory + 64);
-  const int lane = threadIdx.x % 32, warps = blockDim.x / 32, parts = sizes.parts;
-  int log = 0;
-  while (1 << log < parts) ++log;
-  // Frequencies `parts` apart, which the lanes of a warp read together, are in other banks.
-  auto place = [&](int k) { return k + (k >> log) + (k >> (log + 5)) * 4; };
-  const size_t index = size_t(blockIdx.y) * count + blockIdx.x;
-  const float2* in = transform + index * (size / 2 + 1);
+  const FilterTransforms in(transform, blockIdx.y, blockIdx.x, size, segments);
+  const int lane = threadIdx.x % 32, warps = blockDim.x / 32;
   float largest = 0;
+  for (int segment = 0; segment < segments; ++segment) {
 #pragma unroll 4
-  for (int k = threadIdx.x; k <= size / 2; k += blockDim.x) {
-    const float2 v = in[k];
-    row[place(k)] = v;
-    largest = fmaxf(largest, fmaxf(fabsf(v.x), fabsf(v.y)));
+    for (int k = threadIdx.x; k <= size / 2; k += blockDim.x) {
+      const float2 v = in.spectrum(segment, k, false), w = in.spectrum(segment, k, true);
+      largest = fmaxf(largest, fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(w.x), fabsf(w.y))));
+    }
   }
   const uint32_t own = warp_max(__float_as_uint(largest));
   if (lane == 0) maxima[threadIdx.x / 32] = own;
   __syncthreads();
   const uint32_t bits = warp_max(maxima[lane % warps]);
-  // |x| <= 1 in both parts of `size` / 2 positions has an L2 norm of sqrt(size); |spectrum| <= 1.5 * 2^e.
-  int headroom = 14;
+  // |x| <= 1 in both parts of size / 2 positions has an L2 norm of sqrt(size); |spectrum| <= 1.5 * 2^e, and there is one for each segment.
+  int headroom = 15 - segments;
   for (int n = 1; n < size; n *= 4) --headroom;
-  const int e = PowerOfTwo(bits).e - headroom;
-  const float scale = power_of_two(-e);
-  uint32_t* out = packed + index * size;
-  for (int i = threadIdx.x; i < parts * 128; i += blockDim.x) {
-    const int part = i / 128, l = i / 4 % 32, word = i % 4;
-    const int f1 = l / 4 + 8 * (word % 2), f2 = 2 * (l % 4) + 8 * (word / 2);
-    float2 v[2];
-    for (int j = 0; j < 2; ++j) {
-      const int k = part + parts * (f1 + 16 * (f2 + j));
-      v[j] = row[place(k <= size / 2 ? k : size - k)];
-      if (k > size / 2) v[j].y = -v[j].y;
-    }
-    out[part * 256 + l * 4 + word] = pack_f16(v[0].x * scale, v[1].x * scale);
-    out[part * 256 + 128 + l * 4 + word] = pack_f16(v[0].y * scale, v[1].y * scale);
+  if (threadIdx.x == 0) scales[blockIdx.y * 2 + blockIdx.x] = power_of_two(PowerOfTwo(bits).e - headroom);
+}
+
+// The filters' spectra as the kernels above take them: packed [H, 2, segments, size], then [H, 2] of scales. Grid: tiles of parts for each
+// filter and segment; channels.
+extern "C" __global__ void __launch_bounds__(256)
+    mixer_monarch_spectra(const float2* transform, const float* scales, uint32_t* packed, int size, int segments) {
+  M2BERT_SHARED_MEMORY(shared_memory);
+  constexpr int PITCH = SpectraTile::PITCH;
+  uint32_t* const tile = reinterpret_cast<uint32_t*>(shared_memory);  // [parts][PITCH]: float16 by frequency
+  auto place = [](int part, int f) { return part * PITCH + f + (f >> 5) * 4; };
+  const int parts = size / 256, own_parts = SpectraTile::parts(parts), tiles = parts / own_parts;
+  const int filter = blockIdx.x / (tiles * segments), segment = blockIdx.x / tiles % segments, first = blockIdx.x % tiles * own_parts;
+  const FilterTransforms in(transform, blockIdx.y, filter, size, segments);
+  const size_t index = size_t(blockIdx.y) * 2 + filter;
+  const float scale = 1 / scales[index];
+#pragma unroll 4
+  for (int i = threadIdx.x; i < own_parts * 256; i += 256) {
+    const int part = i % own_parts, f = i / own_parts, k = first + part + parts * f;
+    const float2 v = in.spectrum(segment, k <= size / 2 ? k : size - k, k > size / 2);
+    tile[place(part, f)] = pack_f16(v.x * scale, v.y * scale);
   }
-  if (threadIdx.x == 0) packed[size_t(gridDim.y) * count * size + index] = __float_as_uint(power_of_two(e));
+  __syncthreads();
+  uint32_t* const out = packed + (index * segments + segment) * size + first * 256;
+#pragma unroll 4
+  for (int i = threadIdx.x; i < own_parts * 128; i += 256) {
+    const int part = i / 128, l = i / 4 % 32, word = i % 4;
+    const int f = l / 4 + 8 * (word % 2) + 16 * (2 * (l % 4) + 8 * (word / 2));
+    const uint32_t low = tile[place(part, f)], high = tile[place(part, f + 16)];
+    out[part * 256 + i % 128] = (low & 0xffff) | high << 16;
+    out[part * 256 + 128 + i % 128] = low >> 16 | (high & 0xffff0000u);
+  }
+  if (threadIdx.x == 0) packed[size_t(gridDim.y) * 2 * segments * size + index] = __float_as_uint(scales[index]);
 }
 #endif
 

@@ -13,9 +13,6 @@ namespace m2bert::ops::cuda {
 // parts, each with -r for every part r.
 struct MonarchSizes {
   int parts, groups, warps;
-  M2BERT_DEVICE constexpr MonarchSizes(int parts, int groups = 1, int warps = 0) : parts(parts), groups(groups), warps(warps) {
-    if (warps == 0) this->warps = parts == 8 ? 4 : parts <= 32 ? 8 : 16;
-  }
   static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
   M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
   M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
@@ -35,8 +32,6 @@ struct MonarchSizes {
   M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * rows() * ROW * 2; }
   M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * own_parts() * fold_row() * 2; }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
-  // Of mixer_monarch_spectra: half of the frequencies, and places between them.
-  M2BERT_DEVICE constexpr int spectra_bytes() const { return 64 + (size() / 2 + 1 + 128 + 4 * 4) * 8; }
   // In words: offsets of the tables of `constants`.
   M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
   M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
@@ -48,18 +43,30 @@ struct MonarchSizes {
   M2BERT_DEVICE constexpr int words() const { return untwists() + parts * 256; }
 };
 
-// Of the filters' gradient, for sequences of up to `length` positions: 64 parts are what a block has registers for.
+// A sequence of up to this length is one segment, or two, which share a transform.
+M2BERT_DEVICE constexpr int segments_of(int length) { return length <= 4096 ? 1 : 2; }
+// Of the mixer's core, for sequences of up to `length` positions: small blocks, some of which compute while others wait for memory.
+M2BERT_DEVICE constexpr MonarchSizes core_sizes(int length) {
+  const int warps = length <= 2048 || length == 8192 ? 4 : length <= 16384 ? 8 : 16;
+  return {length / segments_of(length) / 128, 1, warps};
+}
+// Of the filters' gradient: a block has registers for the sums of 64 parts, two or four for each warp.
 M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) {
-  if (length == 4096) return {32, 1, 16};  // two parts a warp leave room for their sums
-  return {length / 128, length <= 8192 ? 1 : length / 8192};
+  return {length / 128, length <= 8192 ? 1 : length / 8192, length == 1024 ? 2 : length == 2048 ? 8 : 16};
 }
 
-// A GPU that has the shared memory for the mixer's core of a length has it for what training adds.
-constexpr bool trains_with_memory_of_core(int length) {
-  const MonarchSizes core{(length < 16384 ? length : 16384) / 128};
-  return filter_gradient_sizes(length).shared_bytes() <= core.shared_bytes() && core.spectra_bytes() <= core.shared_bytes();
+// Shared memory that the core and what training adds need.
+constexpr int monarch_shared_bytes(int length) {
+  const int core = core_sizes(length).shared_bytes(), gradient = filter_gradient_sizes(length).shared_bytes();
+  return core > gradient ? core : gradient;
 }
-static_assert(trains_with_memory_of_core(8192) && trains_with_memory_of_core(16384) && trains_with_memory_of_core(32768));
+
+// What a block of mixer_monarch_spectra has in shared memory.
+struct SpectraTile {
+  static constexpr int PITCH = 290;  // words from one part to the next
+  M2BERT_DEVICE static constexpr int parts(int of_transform) { return of_transform < 16 ? of_transform : 16; }
+  static constexpr int SHARED_BYTES = 16 * PITCH * 4;
+};
 
 inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
   const int parts = s.parts;

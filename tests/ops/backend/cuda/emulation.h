@@ -210,8 +210,9 @@ inline uint32_t __shfl_down_sync(uint32_t, uint32_t value, int delta) {
   const int lane = emulation::block().current % 32;
   return shuffle(value, lane + delta > 31 ? lane : lane + delta);
 }
-inline float __shfl_xor_sync(uint32_t, float value, int mask) {
-  return __uint_as_float(shuffle(__float_as_uint(value), emulation::block().current % 32 ^ mask));
+inline uint32_t __shfl_xor_sync(uint32_t, uint32_t value, int mask) { return shuffle(value, emulation::block().current % 32 ^ mask); }
+inline float __shfl_xor_sync(uint32_t all, float value, int mask) {
+  return __uint_as_float(__shfl_xor_sync(all, __float_as_uint(value), mask));
 }
 using std::max;
 using std::min;

@@ -141,36 +141,39 @@ Complexes transform(const Complexes& x) {
   return y;
 }
 
-// segments: of the sequence, each with the filters of its distance to another one.
-template <int PARTS, typename Kernel>
-double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
+template <int LENGTH, typename Kernel>
+double monarch_error(Kernel kernel, const Case& c) {
   Mixer m(c);
-  constexpr MonarchSizes sizes{PARTS};
-  const int n = sizes.size(), distances = 2 * segments - 1;
-  const int count = 2 * distances;
-  constexpr int H = Mixer::H, channel = Mixer::CHANNEL;
-  std::vector<float> lags(size_t(H * count) * n, 777);
-  emulation::launch({unsigned(n) / 32, unsigned(count), 1}, 256, 32 * 33 * 4, [&] {
+  constexpr MonarchSizes sizes = core_sizes(LENGTH);
+  constexpr int H = Mixer::H, channel = Mixer::CHANNEL, segments = segments_of(LENGTH), kinds = 2 * segments - 1;
+  const int n = sizes.size();
+  std::vector<float> lags(size_t(H * 2 * kinds) * n, 777);
+  emulation::launch({unsigned(n) / 32, 2 * segments, 1}, 256, 2 * 32 * 33 * 4, [&] {
     mixer_lags(m.k[0].data(), m.k_rev[0].data(), m.k[1].data(), m.k_rev[1].data(), m.D[0].data(), m.D[1].data(), lags.data(), H, c.L, n,
-               distances, c.bidirectional);
+               segments, c.bidirectional);
   });
-  std::vector<float2> spectrum(size_t(channel * count) * (n / 2 + 1), {0.3f, -0.2f});
-  for (int i = 0; i < count; ++i) {
+  std::vector<float2> spectrum(size_t(channel * 2 * kinds) * (n / 2 + 1), {0.3f, -0.2f});
+  for (int i = 0; i < 2 * kinds; ++i) {
     Complexes taps(n);
     for (int j = 0; j < n; ++j) {
-      const int lag = (j < n / 2 ? j : j - n) + (i % distances - segments + 1) * sizes.length();
-      taps[j] = std::abs(lag) < c.L ? m.tap(i / distances, lag) : 0;
-      EXPECT_NEAR(lags[size_t(channel * count + i) * n + j], taps[j].real(), 1e-6) << i << " " << j;
+      auto tap = [&](int distance) {
+        const int lag = (j < n / 2 ? j : j - n) + distance * sizes.length();
+        return std::abs(lag) < c.L ? m.tap(i / kinds, lag) : 0;
+      };
+      taps[j] = i % kinds == 0 ? tap(0) : 0.5 * (tap(1) + (i % kinds == 1 ? -1 : 1) * tap(-1));
+      EXPECT_NEAR(lags[size_t(channel * 2 * kinds + i) * n + j], taps[j].real(), 1e-6) << i << " " << j;
     }
     const auto values = transform(taps);
     for (int j = 0; j <= n / 2; ++j) spectrum.push_back({float(values[j].real()), float(values[j].imag())});
   }
-  std::vector<uint32_t> spectra(size_t(H * count) * (n + 1));
-  emulation::launch({unsigned(count), H, 1}, 64, sizes.spectra_bytes(),
-                    [&] { mixer_monarch_spectra(spectrum.data(), spectra.data(), n, count); });
-  const auto* scales = reinterpret_cast<const float*>(spectra.data() + size_t(H * count) * n);
+  std::vector<uint32_t> spectra(size_t(H * 2) * (segments * n + 1));
+  std::vector<float> found_scales(H * 2);
+  emulation::launch({2, H, 1}, 512, 512 / 32 * 4, [&] { mixer_monarch_scales(spectrum.data(), found_scales.data(), n, segments); });
+  emulation::launch({unsigned(2 * segments * sizes.parts / SpectraTile::parts(sizes.parts)), H, 1}, 256, SpectraTile::SHARED_BYTES,
+                    [&] { mixer_monarch_spectra(spectrum.data(), found_scales.data(), spectra.data(), n, segments); });
+  const auto* scales = reinterpret_cast<const float*>(spectra.data() + size_t(H * 2) * segments * n);
   const auto constants = monarch_constants(sizes);
-  emulation::launch({unsigned(c.B + 1) / 2, H + 2, 1}, 32 * sizes.warps, sizes.shared_bytes(), [&] {
+  emulation::launch({unsigned(c.B + 2 - segments) / (3 - segments), H + 2, 1}, 32 * sizes.warps, sizes.shared_bytes(), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales, constants.data(), m.sequences.data(),
            m.y.data(), H, c.B, c.L, 0, H, 2 * H, 0, H, 2 * H, m.columns(), c.residual, c.residual ? 0 : 1, c.reversed);
   });
@@ -181,54 +184,68 @@ double monarch_error(Kernel kernel, const Case& c, int segments = 1) {
 constexpr double tolerance = 2.4e-3;  // of which 1.7e-3 is the rounding of the result
 
 TEST(CudaMonarch, Length1024) {
-  EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {1, 3})), 4e-3);
-  for (const int L : {513, 640, 1023, 1024}) EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {L, 3})), tolerance) << L;
+  EXPECT_LT((monarch_error<1024>(mixer_monarch_1024, {1, 3})), 4e-3);
+  for (const int L : {513, 640, 1023, 1024}) EXPECT_LT((monarch_error<1024>(mixer_monarch_1024, {L, 3})), tolerance) << L;
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {777, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
+    EXPECT_LT((monarch_error<1024>(mixer_monarch_1024, {777, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
   }
 }
 TEST(CudaMonarch, Length2048) {
-  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1, 3})), 4e-3);  // of three values
-  for (const int L : {700, 1025, 2048}) EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {L, 3})), tolerance) << L;
+  EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {1, 3})), 4e-3);  // of three values
+  for (const int L : {700, 1025, 2048}) EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {L, 3})), tolerance) << L;
 }
 TEST(CudaMonarch, Signals) {
   for (const auto signal : {Signal::offset, Signal::spike}) {
-    EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1500, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
+    EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {1500, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
   }
 }
 TEST(CudaMonarch, Options) {
   for (const bool bidirectional : {false, true}) {
     for (const bool residual : {false, true}) {
-      EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {900, 2, bidirectional, residual})), tolerance) << bidirectional << residual;
+      EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {900, 2, bidirectional, residual})), tolerance) << bidirectional << residual;
     }
   }
 }
 TEST(CudaMonarch, DifferentLengths) {
   for (const auto lengths : {Lengths::ragged, Lengths::ragged_tight}) {
     for (const bool residual : {false, true}) {
-      EXPECT_LT((monarch_error<8>(mixer_monarch_1024, {777, 5, true, residual, lengths})), tolerance) << residual;
-      EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {2048, 3, true, residual, lengths})), tolerance) << residual;
+      EXPECT_LT((monarch_error<1024>(mixer_monarch_1024, {777, 5, true, residual, lengths})), tolerance) << residual;
+      EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {2048, 3, true, residual, lengths})), tolerance) << residual;
     }
-    EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {2051, 2, false, true, lengths})), tolerance);
+    EXPECT_LT((monarch_error<4096>(mixer_monarch_4096, {2051, 2, false, true, lengths})), tolerance);
   }
-  EXPECT_LT((monarch_error<128>(mixer_monarch_16384, {601, 2, true, true, Lengths::ragged_tight})), tolerance);
-  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 33, 2, true, true, Lengths::ragged}, 2)), 3e-3);
+  EXPECT_LT((monarch_error<16384>(mixer_monarch_16384, {601, 2, true, true, Lengths::ragged_tight})), tolerance);
+  EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 33, 2, true, true, Lengths::ragged})), 3e-3);
 }
 TEST(CudaMonarch, Reversed) {
-  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, true, true, Lengths::equal, Signal::noise, true})), tolerance);
-  EXPECT_LT((monarch_error<16>(mixer_monarch_2048, {1200, 2, false, false, Lengths::equal, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {1200, 2, true, true, Lengths::equal, Signal::noise, true})), tolerance);
+  EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {1200, 2, false, false, Lengths::equal, Signal::noise, true})), tolerance);
 }
 TEST(CudaMonarch, Length4096) {
-  for (const int L : {2049, 2056}) EXPECT_LT((monarch_error<32>(mixer_monarch_4096, {L, 2})), tolerance) << L;
+  for (const int L : {2049, 2056}) EXPECT_LT((monarch_error<4096>(mixer_monarch_4096, {L, 2})), tolerance) << L;
 }
 TEST(CudaMonarch, Length8192) {
-  for (const int L : {4100, 4104}) EXPECT_LT((monarch_error<64>(mixer_monarch_8192, {L, 1})), tolerance) << L;
+  for (const int L : {4100, 4104}) EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, {L, 1})), tolerance) << L;
 }
 // Too few positions for the CPU's time to matter; all of the kernel's 128 parts are computed.
-TEST(CudaMonarch, Length16384) { EXPECT_LT((monarch_error<128>(mixer_monarch_16384, {600, 2})), tolerance); }
+// Two segments in one signal.
+TEST(CudaMonarch, Segments) {
+  for (const int L : {1, 100, 4096, 4097, 8192})
+    EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, {L, 1})), L == 1 ? 4e-3 : tolerance) << L;
+  for (const auto signal : {Signal::offset, Signal::spike}) {
+    EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, {8000, 1, true, true, Lengths::equal, signal})), tolerance) << int(signal);
+  }
+  for (const bool bidirectional : {false, true}) {
+    for (const bool residual : {false, true}) {
+      const Case c{5000, 2, bidirectional, residual, Lengths::ragged, Signal::noise, true};
+      EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, c)), tolerance) << bidirectional << residual;
+    }
+  }
+}
+TEST(CudaMonarch, Length16384) { EXPECT_LT((monarch_error<16384>(mixer_monarch_16384, {600, 2})), tolerance); }
 TEST(CudaMonarch, Length32768) {
-  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 601, 1}, 2)), 3e-3);
-  EXPECT_LT((monarch_error<128>(mixer_monarch_32768, {16384 + 8, 1, true, false, Lengths::equal, Signal::noise, true}, 2)), 3e-3);
+  EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 601, 1})), 3e-3);
+  EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 8, 1, true, false, Lengths::equal, Signal::noise, true})), 3e-3);
 }
 
 // launch(taps, D): of one of the kernels of this length.
