@@ -128,9 +128,11 @@ struct Monarch {
   const uint32_t* constants;
   int warp, lane, g, q, group;
 
-  // A row of 8 values, 16 bytes; neighbours of a transform's columns are in other banks.
+  // A row of 8 values, 16 bytes; neighbours of a transform's columns are in other banks, and of two levels also rows 8 and 16 apart.
   __device__ __forceinline__ char* at(int plane, int row, int chunk) const {
-    return exchange + plane * (SIZES.rows() * SIZES.ROW * 2) + row * (SIZES.ROW * 2) + (chunk ^ (chunk >> 3 & 1)) * 16;
+    int place = chunk ^ (chunk >> 3 & 1);
+    if (SIZES.two_levels()) place ^= (row >> 3 ^ row >> 6) & 7;
+    return exchange + plane * (SIZES.rows() * SIZES.ROW * 2) + row * (SIZES.ROW * 2) + place * 16;
   }
   __device__ __forceinline__ void store_word(int plane, int row, int chunk, uint32_t word) const {
     *reinterpret_cast<uint32_t*>(at(plane, row, chunk) + 4 * q) = word;
@@ -255,7 +257,7 @@ struct Monarch {
     }
   };
 
-  // The left matrices of a small fold, which each lane loads before the barrier in front of it.
+  // The left matrices of a small fold, or of one of two levels, which each lane loads before the barrier in front of it.
   struct FoldMatrices {
     uint32_t words[PARTS == 16 ? 2 : 1][4];
 
@@ -264,6 +266,8 @@ struct Monarch {
       if constexpr (SIZES.small()) {
 #pragma unroll
         for (int i = 0; i < PARTS / 8; ++i) load4(m.constants + SIZES.fold() + (first * (PARTS / 8) + i) * 128 + m.lane * 4, words[i]);
+      } else if constexpr (SIZES.two_levels()) {
+        load4(m.constants + SIZES.fold() + SIZES.level_words() + first * 128 + m.lane * 4, words[0]);
       }
     }
   };
@@ -301,6 +305,92 @@ struct Monarch {
     }
   }
 
+  // Of two levels: rows first, first + step ... of both planes, eight of each, as a right matrix.
+  __device__ __forceinline__ void load_level(int first, int step, int tile, uint32_t* words) const {
+    load_transposed(words, at(lane / 8 % 2, first + step * (lane % 8), 2 * tile + lane / 16));
+  }
+  // Those of the product for a0, or of its adjoint.
+  __device__ __forceinline__ void load_level_matrices(bool adjoint, int a0, uint32_t (&words)[2][4]) const {
+    const auto* table = reinterpret_cast<const uint32_t*>(fold_table) + adjoint * (SIZES.level_words() / 2) + a0 * 256 + lane * 4;
+    load4(table, words[0]), load4(table + 128, words[1]);
+  }
+  // The product for all r0, and its adjoint: rows 16 k + r0 of both planes, in place. twist: whether results get the fold's factors.
+  template <bool twist>
+  __device__ __forceinline__ void outer_level(const FoldMatrices& left, int tile) const {
+    constexpr int AT_ONCE = 4;
+#pragma unroll 1
+    for (int first = 0; first < 16; first += AT_ONCE) {
+      uint32_t x[AT_ONCE][4], twists[AT_ONCE][4];
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; ++i) {
+        load_level(first + i, 16, tile, x[i]);
+        if (twist) load4(constants + SIZES.twists() + (tile * 16 + first + i) * 128 + lane * 4, twists[i]);
+      }
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < AT_ONCE; ++i) {
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          float y[4] = {};  // row g: the real part of row 16 g + r0; row g + 8: its imaginary part
+          mma_f16(y, left.words[0], x[i][2 * t], x[i][2 * t + 1]);
+          uint32_t re = pack_f16(y[0], y[1]), im = pack_f16(y[2], y[3]);
+          if (twist) {
+            const uint32_t untwisted = re, cos = twists[i][t], sin = twists[i][t + 2];
+            re = fma_f16(re, cos, neg_f16(mul_f16(im, sin)));
+            im = fma_f16(untwisted, sin, mul_f16(im, cos));
+          }
+          store_word(0, 16 * g + first + i, 2 * tile + t, re);
+          store_word(1, 16 * g + first + i, 2 * tile + t, im);
+        }
+      }
+    }
+  }
+  // Row 16 a0 + r0 becomes a product over a1, row 16 r1 + r0 then one over a0.
+  __device__ __forceinline__ void fold_levels(const FoldMatrices& left, int tile) const {
+    uint32_t x[8][4];
+#pragma unroll
+    for (int a0 = 0; a0 < 8; ++a0) load_level(a0, 8, tile, x[a0]);
+    __syncwarp();
+#pragma unroll
+    for (int a0 = 0; a0 < 8; ++a0) {
+      uint32_t matrices[2][4];
+      load_level_matrices(false, a0, matrices);
+      Accumulator y;
+#pragma unroll
+      for (int t = 0; t < 2; ++t) {
+        mma_f16(y.re[t], matrices[0], x[a0][2 * t], x[a0][2 * t + 1]);
+        mma_f16(y.im[t], matrices[1], x[a0][2 * t], x[a0][2 * t + 1]);
+      }
+      store_rows(16 * a0, tile, y.pack());
+    }
+    __syncwarp();
+    outer_level<true>(left, tile);
+  }
+  __device__ __forceinline__ void unfold_levels(const FoldMatrices& left, int tile) const {
+    outer_level<false>(left, tile);
+    __syncwarp();
+    uint32_t words[8][2][2];
+#pragma unroll
+    for (int a0 = 0; a0 < 8; ++a0) {
+      uint32_t re[4], im[4], matrices[2][4];
+      load_rows(0, 16 * a0, tile, re), load_rows(1, 16 * a0, tile, im);
+      load_level_matrices(true, a0, matrices);
+#pragma unroll
+      for (int t = 0; t < 2; ++t) {
+        float y[4] = {};  // row g: the real part of row 8 g + a0; row g + 8: its imaginary part
+        mma_f16(y, matrices[0], re[2 * t], re[2 * t + 1]);
+        mma_f16(y, matrices[1], im[2 * t], im[2 * t + 1]);
+        words[a0][t][0] = pack_f16(y[0], y[1]), words[a0][t][1] = pack_f16(y[2], y[3]);
+      }
+    }
+    __syncwarp();
+#pragma unroll
+    for (int a0 = 0; a0 < 8; ++a0) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) store_word(i % 2, 8 * g + a0, 2 * tile + i / 2, words[a0][i / 2][i % 2]);
+    }
+  }
+
   __device__ __forceinline__ void fold(const FoldMatrices& left) const {
 #pragma unroll 1
     for (int tile = warp; tile < 16; tile += WARPS) {
@@ -328,6 +418,8 @@ struct Monarch {
           mma_f16(y.im[t], left.words[1], x[2 * t], x[2 * t + 1]);
         }
         store_rows(0, tile, twisted(y.pack(), tile, 0));
+      } else if constexpr (SIZES.two_levels()) {
+        fold_levels(left, tile);
       } else if constexpr (PARTS == 256) {
 #pragma unroll 1
         for (int t = 0; t < 2; ++t) fold_chunk(2 * tile + t);
@@ -490,26 +582,6 @@ struct Monarch {
     return y;
   }
 
-  // unfold for 8 columns, which takes half the registers.
-  __device__ __forceinline__ void unfold_chunk(int chunk) const {
-    uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
-    load_chunk(chunk, re, im);
-#pragma unroll 1
-    for (int m = 0; m < PARTS / 32; ++m) {
-      float y_re[4] = {}, y_im[4] = {};
-#pragma unroll
-      for (int k = 0; k < PARTS / 16; ++k) {
-        const FoldTile<true> f(*this, m, k);
-        f.add_product(re[k / 2] + 2 * (k % 2), im[k / 2] + 2 * (k % 2), y_re, y_im);
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        store_word(0, 16 * m + g + 8 * i, chunk, pack_f16(y_re[2 * i], y_re[2 * i + 1]));
-        store_word(1, 16 * m + g + 8 * i, chunk, pack_f16(y_im[2 * i], y_im[2 * i + 1]));
-      }
-    }
-  }
-
   // Rows a < PARTS / 2 of the planes become the convolution.
   __device__ __forceinline__ void unfold(const FoldMatrices& left) const {
 #pragma unroll 1
@@ -536,9 +608,8 @@ struct Monarch {
           store_word(0, g, 2 * tile + t, pack_f16(y[t][0], y[t][1]));
           store_word(1, g, 2 * tile + t, pack_f16(y[t][2], y[t][3]));
         }
-      } else if constexpr (PARTS == 128) {
-#pragma unroll 1
-        for (int t = 0; t < 2; ++t) unfold_chunk(2 * tile + t);
+      } else if constexpr (SIZES.two_levels()) {
+        unfold_levels(left, tile);
       } else {
         uint32_t re[PARTS / 16][4], im[PARTS / 16][4];
 #pragma unroll

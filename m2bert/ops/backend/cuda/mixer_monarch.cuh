@@ -28,16 +28,23 @@ struct MonarchSizes {
   }
   M2BERT_DEVICE constexpr int rows() const { return groups == 1 ? parts : parts / 2; }  // of a plane: inputs, or parts of a group
   M2BERT_DEVICE constexpr bool small() const { return parts <= 16; }  // the fold is one matrix product, with constants in registers
+  // The fold is two products: 16 r1 + r0 from 8 a1 + a0 by way of a0 and r0.
+  M2BERT_DEVICE constexpr bool two_levels() const { return parts == 128 && groups == 1; }
   M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
   M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * rows() * ROW * 2; }
-  M2BERT_DEVICE constexpr int fold_bytes() const { return small() ? 0 : 2 * own_parts() * fold_row() * 2; }
+  M2BERT_DEVICE constexpr int fold_bytes() const {
+    return small() ? 0 : two_levels() ? level_words() * 4 : 2 * own_parts() * fold_row() * 2;
+  }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
   // In words: offsets of the tables of `constants`.
   M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
   M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
-  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }      // small: [4][32] of 4; else [2][parts by group][fold_row()] float16
-  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : parts * fold_row(); }
-  // [16][parts by group / 16][2][32] of 4; 8 parts: [16][32] of 4.
+  // small: [4][32] of 4; two levels: the products for each a0 and their adjoints, [2][8][2][32] of 4, then the product for all r0 and its
+  // adjoint, [2][32] of 4; else [2][parts by group][fold_row()] float16.
+  M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }
+  M2BERT_DEVICE static constexpr int level_words() { return 2 * 8 * 2 * 128; }
+  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : two_levels() ? level_words() + 2 * 128 : parts * fold_row(); }
+  // [16][parts by group / 16][2][32] of 4; 8 parts: [16][32] of 4; two levels: [16][r0][32] of 4.
   M2BERT_DEVICE constexpr int twists() const { return fold() + fold_words(); }
   M2BERT_DEVICE constexpr int untwists() const { return twists() + parts * 256; }  // [parts][2][32] of 4; for one group
   M2BERT_DEVICE constexpr int words() const { return untwists() + parts * 256; }
@@ -116,6 +123,25 @@ inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
     left(s.fold() + 128, [&](int r, int c) { return c < 8 ? f16(r, c).im / 4 : f16(r, c - 8).re / 4; });
     left(s.fold() + 256, [&](int a, int r) { return a < 8 ? f16(a, r).re / 4 : -f16(a - 8, r).im / 4; });
     left(s.fold() + 384, [&](int a, int r) { return a < 8 ? f16(a, r).im / 4 : f16(a - 8, r).re / 4; });
+  } else if (s.two_levels()) {
+    // Real and imaginary parts of 8 inputs beside one another.
+    auto inner = [&](int a0, bool imaginary, int r0, int column) {
+      const Root w = root(long(r0) * (8 * (column % 8) + a0), 128);
+      return (imaginary == (column < 8) ? w.im : w.re) * (!imaginary && column >= 8 ? -1 : 1) / 4;
+    };
+    auto outer = [&](int row, int column) {
+      const Root w = root(long(row % 8) * (column % 8), 8);
+      return ((row < 8) == (column < 8) ? w.re : w.im) * (row < 8 && column >= 8 ? -1 : 1) / std::sqrt(8.0);
+    };
+    for (int a0 = 0; a0 < 8; ++a0) {
+      for (const bool imaginary : {false, true}) {
+        const int at = s.fold() + (2 * a0 + imaginary) * 128;
+        left(at, [&](int r, int c) { return inner(a0, imaginary, r, c); });
+        left(at + s.level_words() / 2, [&](int r, int c) { return inner(a0, imaginary, c, r); });
+      }
+    }
+    left(s.fold() + s.level_words(), [&](int r, int c) { return outer(r, c); });
+    left(s.fold() + s.level_words() + 128, [&](int r, int c) { return outer(c, r); });
   } else {
     const double scale = 1 / std::sqrt(double(parts));
     for (int r = 0; r < parts; ++r) {
@@ -127,17 +153,23 @@ inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
       }
     }
   }
-  for (int tile = 0; parts == 8 && tile < 16; ++tile) {
+  // Rows first + step * (lane / 4), of both halves of a tile.
+  auto twist = [&](int at, int first, int step, int tile) {
     for (int lane = 0; lane < 32; ++lane) {
       for (int t = 0; t < 2; ++t) {
-        const int r = lane / 4, column = 16 * tile + 8 * t + 2 * (lane % 4), at = s.twists() + tile * 128 + lane * 4 + t;
+        const int r = first + step * (lane / 4), column = 16 * tile + 8 * t + 2 * (lane % 4);
         const Root x = root(long(r) * column, s.size()), y = root(long(r) * (column + 1), s.size());
-        words[at] = pack(x.re, y.re);
-        words[at + 2] = pack(x.im, y.im);
+        words[at + lane * 4 + t] = pack(x.re, y.re);
+        words[at + lane * 4 + t + 2] = pack(x.im, y.im);
       }
     }
-  }
+  };
   for (int tile = 0; tile < 16; ++tile) {
+    if (parts == 8) twist(s.twists() + tile * 128, 0, 1, tile);
+    if (s.two_levels()) {
+      for (int r0 = 0; r0 < 16; ++r0) twist(s.twists() + (tile * 16 + r0) * 128, r0, 16, tile);
+      continue;
+    }
     for (int m = 0; m < parts / 16; ++m) {
       const int at = s.twists() + (tile * (parts / 16) + m) * 256;
       left(at, [&](int r, int c) { return root(long(part(16 * m + r)) * (16 * tile + c), s.size()).re; });
