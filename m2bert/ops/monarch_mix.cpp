@@ -18,6 +18,14 @@ void check_filters(const char* op, const MixerFilters& f) {
   require(fits(f.k_rev) && fits(f.k2) && fits(f.k2_rev), "[", op, "] the filters differ in shape");
   require(f.k2.has_value() == f.D2.has_value() && f.k2_rev.has_value() == (f.k2 && f.k_rev), "[", op, "] parts of a filter are missing");
   require(!f.spectrum2 || f.k2, "[", op, "] there is a spectrum2 without k2");
+  for (const auto& [name, a] : {std::pair("k", std::optional(f.k)),
+                                {"k_rev", f.k_rev},
+                                {"D", std::optional(f.D)},
+                                {"k2", f.k2},
+                                {"D2", f.D2},
+                                {"k2_rev", f.k2_rev}}) {
+    if (a) require_float(op, name, *a);
+  }
   require(f.D.size() == size_t(f.k.shape(1)) && (!f.D2 || f.D2->size() == f.D.size()), "[", op, "] D does not have ", f.k.shape(1),
           " values");
 }

@@ -50,6 +50,9 @@ TEST(MonarchMix, NamesWrongFilters) {
   f = filters_of({2, 9, 16, true, false});
   f.spectrum2 = ops::long_conv_spectrum(f.k, f.k_rev);
   EXPECT_THROW(mix(f), Error);
+  f = filters_of(m);
+  f.D = mx::astype(f.D, mx::int32);
+  EXPECT_THROW(mix(f), Error);
 }
 
 // Sequences as rows without padding; H 18 has no kernel.

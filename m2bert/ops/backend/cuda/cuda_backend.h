@@ -21,8 +21,6 @@ class CudaBackend final : public Backend {
   Array embedding_norm(const std::vector<EmbeddingRows>& rows, const NormWeights& norm, mx::Dtype dtype, mx::Stream s) const override;
   Array monarch_mix(const mx::array& projected, const mx::array& u, const mx::array& short_weight, const mx::array& short_bias,
                     const MixerFilters& filters, mx::Stream s) const override;
-  Array monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens, const mx::array& short_weight,
-                           const mx::array& short_bias, const MixerFilters& filters, mx::Stream s) const override;
   std::optional<std::vector<mx::array>> filters_of_networks(const std::vector<SineNetwork>& networks, mx::Stream s) const override;
   Array embedding_rows(const mx::array& table, const mx::array& index, mx::Stream s) const override;
   Array dropout(const mx::array& x, float p, const mx::array& key, mx::Stream s) const override;

@@ -1,4 +1,4 @@
-// Which mixers are trained by kernels.
+// Which mixers have kernels with gradients.
 #include "m2bert/ops/mixer_block.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 constexpr int ROW_ALIGNMENT = 8;
 
 bool supports(const mx::array& short_weight, int L, mx::Dtype dtype) {
-  return dtype == mx::bfloat16 && L <= cuda::longest_mixer_core(dtype) && short_weight.ndim() == 3 && short_weight.shape(2) == 3;
+  return dtype == mx::bfloat16 && L <= cuda::longest_trained_mixer() && short_weight.ndim() == 3 && short_weight.shape(2) == 3;
 }
 bool supports(const MixerWeights& w, int L, mx::Dtype dtype) {
   return supports(w.short_weight, L, dtype) && cuda::is_bfloat16(w.in_weight) && cuda::is_bfloat16(w.out_weight) &&
@@ -52,18 +52,9 @@ Backend::Array CudaBackend::monarch_mix(const mx::array& projected, const mx::ar
                                         const mx::array& short_bias, const MixerFilters& f, mx::Stream s) const {
   const int L = u.shape(1);
   if (u.size() == 0 || has_spectra(f) || projected.dtype() != u.dtype() || !supports(short_weight, L, u.dtype())) return {};
-  const auto rows = cuda::channel_major(projected, s), signal = cuda::channel_major(u, s);
-  return cuda::position_major(cuda::differentiable_mixer_core(rows, signal, short_weight, short_bias, f, L, {}, s), u, s);
-}
-
-Backend::Array CudaBackend::monarch_mix_varlen(const mx::array& projected, const mx::array& u, const CuSeqlens& cu_seqlens,
-                                               const mx::array& short_weight, const mx::array& short_bias, const MixerFilters& f,
-                                               mx::Stream s) const {
-  const int L = f.k.shape(0);
-  const bool aligned = is_aligned(cu_seqlens) && projected.dtype() == u.dtype();
-  if (u.size() == 0 || has_spectra(f) || !aligned || !supports(short_weight, L, u.dtype())) return {};
-  const auto rows = cuda::channel_major(projected, s), signal = cuda::channel_major(u, s);
-  return cuda::position_major(cuda::differentiable_mixer_core(rows, signal, short_weight, short_bias, f, L, cu_seqlens.table(), s), u, s);
+  // Once, not for each kernel that reads them.
+  auto rows = [&](const mx::array& x) { return mx::contiguous(cuda::channel_major(x, s), false, s); };
+  return cuda::position_major(cuda::differentiable_mixer_core(rows(projected), rows(u), short_weight, short_bias, f, L, s), u, s);
 }
 
 int CudaBackend::mixer_row_alignment(const MixerWeights& w, int L, mx::Dtype dtype) const {

@@ -159,10 +159,11 @@ std::vector<mx::array> pack_taps(const Kernel& kernel, const Filters& f, mx::Str
 mx::array pack_spectra(const Kernel& kernel, const Filters& f, mx::Stream s) {
   const int H = f.H(), n = kernel.sizes().size(), parts = kernel.sizes().parts, segments = kernel.segments();
   const std::string fatbin = "mixer_monarch_spectra";
-  const auto lags = run({fatbin, "mixer_lags", n / 32, 2 * segments * ceil_div(H, 32), 256, 2 * 32 * 33 * 4}, f.arrays(),
+  const auto lags = run({fatbin, "mixer_lags", n / 32, 2 * segments * ceil_div(H, 32), 256, LagsTile::SHARED_BYTES}, f.arrays(),
                         {H, 2 * (2 * segments - 1), n}, mx::float32, {H, f.L(), n, segments, f.bidirectional}, s);
   const auto transforms = mx::fft::rfft(lags, n, 2, mx::fft::FFTNorm::Backward, s);
-  const auto scales = run({fatbin, "mixer_monarch_scales", 2, H, 512, 512 / 32 * 4}, {transforms}, {H, 2}, mx::float32, {n, segments}, s);
+  const auto scales = run({fatbin, "mixer_monarch_scales", 2, H, SpectraScales::THREADS, SpectraScales::SHARED_BYTES}, {transforms}, {H, 2},
+                          mx::float32, {n, segments}, s);
   return run({fatbin, fatbin, 2 * segments * parts / SpectraTile::parts(parts), H, 256, SpectraTile::SHARED_BYTES}, {transforms, scales},
              {H * 2 * (segments * n + 1)}, mx::uint32, {n, segments}, s);
 }
@@ -187,14 +188,21 @@ int longest_mixer_core(mx::Dtype dtype) {
   auto longest = [](mx::Dtype dtype) {
     int found = 0;
     for (const int length : lengths_of(dtype)) {
-      const Kernel kernel = kernel_for(length, dtype);
-      const int bytes = kernel.method == Method::monarch ? monarch_shared_bytes(length) : shared_bytes(kernel, INT_MAX);
-      if (bytes <= shared_memory_limit()) found = length;
+      if (shared_bytes(kernel_for(length, dtype), INT_MAX) <= shared_memory_limit()) found = length;
     }
     return found;
   };
   static const int float32 = longest(mx::float32), bfloat16 = longest(mx::bfloat16);
   return dtype == mx::float32 ? float32 : bfloat16;
+}
+
+int longest_trained_mixer() {
+  static const int longest = [] {
+    int length = longest_mixer_core(mx::bfloat16);
+    while (filter_gradient_sizes(length).shared_bytes() > shared_memory_limit()) length /= 2;
+    return length;
+  }();
+  return longest;
 }
 
 int shortest_mixer_core(mx::Dtype dtype) { return lengths_of(dtype).front(); }
@@ -254,7 +262,7 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
   if (kernel.method != Method::fft) scalars.push_back(options.filter);
   if (kernel.method == Method::monarch) scalars.push_back(options.conjugate);
   const int rows = H + (options.with_bias_rows ? BIAS_ROWS : 0);
-  Launch launch{"", kernel.fatbin(), (B + 1) / 2, rows, 0, shared_bytes(kernel, B)};
+  Launch launch{"", kernel.fatbin(), ceil_div(B, 2), rows, 0, shared_bytes(kernel, B)};
   if (kernel.method == Method::toeplitz) {
     const ToeplitzLaunch toeplitz{kernel.length, B};
     if (toeplitz.is_batch()) launch.kernel = "mixer_toeplitz_batch_" + std::to_string(kernel.length);
@@ -263,9 +271,8 @@ mx::array mixer_core(const MixerInputRows& mixed, const mx::array& u, const mx::
     launch.blocks_x = ceil_div(toeplitz.groups(), each);
     launch.threads = 32 * toeplitz.warps();
   } else if (kernel.method == Method::monarch) {
-    const MonarchSizes sizes = kernel.sizes();
-    launch.threads = 32 * sizes.warps;
-    if (kernel.segments() == 2) launch.blocks_x = B;
+    launch.blocks_x = ceil_div(B, 2 / kernel.segments());
+    launch.threads = 32 * kernel.sizes().warps;
   } else {
     launch.threads = fft_sizes(kernel.length).threads;
   }

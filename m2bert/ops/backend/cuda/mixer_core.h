@@ -9,6 +9,8 @@ struct MonarchSizes;
 
 // The longest sequence that a kernel reaches: 32768 in bfloat16, 8192 in float32; less on GPUs whose blocks have less shared memory.
 int longest_mixer_core(mx::Dtype dtype);
+// The same with gradients, bfloat16. That of the filters needs more shared memory.
+int longest_trained_mixer();
 // The shortest length that has a kernel of its own.
 int shortest_mixer_core(mx::Dtype dtype);
 
@@ -45,8 +47,8 @@ struct MixerInputRows {
 
 struct MixerCoreOptions {
   bool residual = false, with_bias_rows = false;
-  int filter = 0;  // of the gated convolution: 1 is k2; bfloat16
-  bool conjugate = false;
+  int filter = 0;          // of the gated convolution: 1 is k2; bfloat16
+  bool conjugate = false;  // the reversed filters, where reverses_by_conjugate(L)
   // Sequences of up to L positions: their part of CuSeqlens::table(). Columns that are not theirs are undefined in the result; those behind
   // each sequence become 0.
   std::optional<mx::array> sequences = {};

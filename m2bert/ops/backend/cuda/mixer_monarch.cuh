@@ -1,5 +1,5 @@
 #pragma once
-// The constants of mixer_monarch.cu, in the order in which the lanes of a warp hold them. Host code.
+// The sizes and constants of monarch_transform.cuh, in the order in which the lanes of a warp hold them. Host code.
 #include <cmath>
 #include <cstdint>
 #include <numbers>
@@ -9,13 +9,13 @@
 
 namespace m2bert::ops::cuda {
 
-// Sizes of the transform of PARTS * 256 values, for sequences of up to PARTS * 128 positions. A block can have one of several groups of its
-// parts, each with -r for every part r.
+// Sizes of a transform of 256 * parts values, for a complex signal of up to 128 * parts positions. Its real and imaginary parts are
+// segments: two sequences, or the halves of one. groups > 1: that many blocks share a transform; each has -r for every part r.
 struct MonarchSizes {
   int parts, groups, warps;
   static constexpr int ROW = 264;  // float16 values from one part to the next in shared memory
   M2BERT_DEVICE constexpr int size() const { return 256 * parts; }
-  M2BERT_DEVICE constexpr int length() const { return 128 * parts; }
+  M2BERT_DEVICE constexpr int positions() const { return 128 * parts; }  // of a segment
   M2BERT_DEVICE constexpr int own_parts() const { return parts / groups; }
   // The i-th one of a group: a range, and the range of their opposites. 0 and parts / 2 are their own.
   M2BERT_DEVICE constexpr int part(int group, int i) const {
@@ -28,51 +28,59 @@ struct MonarchSizes {
   }
   M2BERT_DEVICE constexpr int rows() const { return groups == 1 ? parts : parts / 2; }  // of a plane: inputs, or parts of a group
   M2BERT_DEVICE constexpr bool small() const { return parts <= 16; }  // the fold is one matrix product, with constants in registers
-  // The fold is two products: 16 r1 + r0 from 8 a1 + a0 by way of a0 and r0.
+  // The fold is two products (Monarch::fold_levels).
   M2BERT_DEVICE constexpr bool two_levels() const { return parts == 128 && groups == 1; }
   M2BERT_DEVICE constexpr int fold_row() const { return parts / 2 + 8; }
   M2BERT_DEVICE constexpr int exchange_bytes() const { return 2 * rows() * ROW * 2; }
   M2BERT_DEVICE constexpr int fold_bytes() const {
-    return small() ? 0 : two_levels() ? level_words() * 4 : 2 * own_parts() * fold_row() * 2;
+    return small() ? 0 : two_levels() ? inner_words() * 4 : 2 * own_parts() * fold_row() * 2;
   }
   M2BERT_DEVICE constexpr int shared_bytes() const { return exchange_bytes() + fold_bytes() + 64; }
   // In words: offsets of the tables of `constants`.
-  M2BERT_DEVICE constexpr int fragments() const { return 0; }       // [3][32] of 4: Re F, Im F, -Im F
-  M2BERT_DEVICE constexpr int twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
-  // small: [4][32] of 4; two levels: the products for each a0 and their adjoints, [2][8][2][32] of 4, then the product for all r0 and its
-  // adjoint, [2][32] of 4; else [2][parts by group][fold_row()] float16.
+  M2BERT_DEVICE constexpr int fragments() const { return 0; }            // [3][32] of 4: Re F, Im F, -Im F
+  M2BERT_DEVICE constexpr int part_twiddles() const { return 3 * 128; }  // [2][32] of 4: Re, Im
+  // small: [4][32] of 4; two levels: [fold, adjoint][8 a0][2][32] of 4 for the products over a1, then [fold, adjoint][32] of 4 for the one
+  // over a0; else [2][parts by group][fold_row()] float16.
   M2BERT_DEVICE constexpr int fold() const { return 5 * 128; }
-  M2BERT_DEVICE static constexpr int level_words() { return 2 * 8 * 2 * 128; }
-  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : two_levels() ? level_words() + 2 * 128 : parts * fold_row(); }
-  // [16][parts by group / 16][2][32] of 4; 8 parts: [16][32] of 4; two levels: [16][r0][32] of 4.
-  M2BERT_DEVICE constexpr int twists() const { return fold() + fold_words(); }
-  M2BERT_DEVICE constexpr int untwists() const { return twists() + parts * 256; }  // [parts][2][32] of 4; for one group
-  M2BERT_DEVICE constexpr int words() const { return untwists() + parts * 256; }
+  M2BERT_DEVICE static constexpr int inner_words() { return 2 * 8 * 2 * 128; }
+  M2BERT_DEVICE constexpr int fold_words() const { return small() ? 4 * 128 : two_levels() ? inner_words() + 2 * 128 : parts * fold_row(); }
+  // The factors exp(-2 pi i r o / size) of columns o in the order of the fold: [16 tiles][parts by group / 16][2][32] of 4; 8 parts: [16
+  // tiles][32] of 4; two levels: [16 tiles][16 r0][32] of 4.
+  M2BERT_DEVICE constexpr int twists_by_tile() const { return fold() + fold_words(); }
+  // The same in the order of a part's result, o = 16 row + column: [parts][2][32] of 4.
+  M2BERT_DEVICE constexpr int twists_by_part() const { return twists_by_tile() + parts * 256; }
+  M2BERT_DEVICE constexpr int words() const { return twists_by_part() + parts * 256; }
 };
 
-// A sequence of up to this length is one segment, or two, which share a transform.
+// How many segments a sequence has in the kernel for up to `length` positions. With one, two sequences share a transform.
 M2BERT_DEVICE constexpr int segments_of(int length) { return length <= 4096 ? 1 : 2; }
 // Of the mixer's core, for sequences of up to `length` positions: small blocks, some of which compute while others wait for memory.
 M2BERT_DEVICE constexpr MonarchSizes core_sizes(int length) {
-  const int warps = length <= 2048 || length == 8192 ? 4 : length <= 16384 ? 8 : 16;
-  return {length / segments_of(length) / 128, 1, warps};
+  const int parts = length / segments_of(length) / 128;
+  switch (length) {
+    case 1024:
+    case 2048:
+    case 8192: return {parts, 1, 4};
+    case 4096:
+    case 16384: return {parts, 1, 8};
+    default: return {parts, 1, 16};
+  }
 }
 // Of the filters' gradient: a block has registers for the sums of 64 parts, two or four for each warp.
 M2BERT_DEVICE constexpr MonarchSizes filter_gradient_sizes(int length) {
   return {length / 128, length <= 8192 ? 1 : length / 8192, length == 1024 ? 2 : length == 2048 ? 8 : 16};
 }
 
-// Shared memory that the core and what training adds need.
-constexpr int monarch_shared_bytes(int length) {
-  const int core = core_sizes(length).shared_bytes(), gradient = filter_gradient_sizes(length).shared_bytes();
-  return core > gradient ? core : gradient;
-}
-
-// What a block of mixer_monarch_spectra has in shared memory.
+// Blocks of mixer_monarch_spectra.cu: 32 lags of 32 channels, and frequencies of up to 16 parts.
+struct LagsTile {
+  static constexpr int PITCH = 33, SIZE = 32 * PITCH, SHARED_BYTES = 2 * SIZE * 4;
+};
 struct SpectraTile {
-  static constexpr int PITCH = 290;  // words from one part to the next
+  static constexpr int PITCH = 290, SHARED_BYTES = 16 * PITCH * 4;  // words from one part to the next
   M2BERT_DEVICE static constexpr int parts(int of_transform) { return of_transform < 16 ? of_transform : 16; }
-  static constexpr int SHARED_BYTES = 16 * PITCH * 4;
+};
+struct SpectraScales {
+  static constexpr int THREADS = 512, SHARED_BYTES = THREADS / 32 * 4;
 };
 
 inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
@@ -101,8 +109,8 @@ inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
   left(s.fragments(), [&](int r, int c) { return f16(r, c).re / 4; });
   left(s.fragments() + 128, [&](int r, int c) { return f16(r, c).im / 4; });
   left(s.fragments() + 256, [&](int r, int c) { return -f16(r, c).im / 4; });
-  left(s.twiddles(), [&](int r, int c) { return root(r * c, 256).re; });
-  left(s.twiddles() + 128, [&](int r, int c) { return root(r * c, 256).im; });
+  left(s.part_twiddles(), [&](int r, int c) { return root(r * c, 256).re; });
+  left(s.part_twiddles() + 128, [&](int r, int c) { return root(r * c, 256).im; });
   if (parts == 8) {
     // Real and imaginary parts of 4 inputs beside one another, of 8 outputs below one another; zeros fill up the 16 x 16 matrices.
     const double scale = 1 / std::sqrt(8.0);
@@ -137,11 +145,11 @@ inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
       for (const bool imaginary : {false, true}) {
         const int at = s.fold() + (2 * a0 + imaginary) * 128;
         left(at, [&](int r, int c) { return inner(a0, imaginary, r, c); });
-        left(at + s.level_words() / 2, [&](int r, int c) { return inner(a0, imaginary, c, r); });
+        left(at + s.inner_words() / 2, [&](int r, int c) { return inner(a0, imaginary, c, r); });
       }
     }
-    left(s.fold() + s.level_words(), [&](int r, int c) { return outer(r, c); });
-    left(s.fold() + s.level_words() + 128, [&](int r, int c) { return outer(c, r); });
+    left(s.fold() + s.inner_words(), [&](int r, int c) { return outer(r, c); });
+    left(s.fold() + s.inner_words() + 128, [&](int r, int c) { return outer(c, r); });
   } else {
     const double scale = 1 / std::sqrt(double(parts));
     for (int r = 0; r < parts; ++r) {
@@ -165,19 +173,19 @@ inline std::vector<uint32_t> monarch_constants(const MonarchSizes& s) {
     }
   };
   for (int tile = 0; tile < 16; ++tile) {
-    if (parts == 8) twist(s.twists() + tile * 128, 0, 1, tile);
+    if (parts == 8) twist(s.twists_by_tile() + tile * 128, 0, 1, tile);
     if (s.two_levels()) {
-      for (int r0 = 0; r0 < 16; ++r0) twist(s.twists() + (tile * 16 + r0) * 128, r0, 16, tile);
+      for (int r0 = 0; r0 < 16; ++r0) twist(s.twists_by_tile() + (tile * 16 + r0) * 128, r0, 16, tile);
       continue;
     }
     for (int m = 0; m < parts / 16; ++m) {
-      const int at = s.twists() + (tile * (parts / 16) + m) * 256;
+      const int at = s.twists_by_tile() + (tile * (parts / 16) + m) * 256;
       left(at, [&](int r, int c) { return root(long(part(16 * m + r)) * (16 * tile + c), s.size()).re; });
       left(at + 128, [&](int r, int c) { return root(long(part(16 * m + r)) * (16 * tile + c), s.size()).im; });
     }
   }
   for (int part = 0; part < parts; ++part) {
-    const int at = s.untwists() + part * 256;
+    const int at = s.twists_by_part() + part * 256;
     left(at, [&](int r, int c) { return root(long(part) * (16 * r + c), s.size()).re; });
     left(at + 128, [&](int r, int c) { return root(long(part) * (16 * r + c), s.size()).im; });
   }

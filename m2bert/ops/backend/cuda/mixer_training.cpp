@@ -50,9 +50,10 @@ struct Core {
     return f;
   }
 
-  // projected [3 H, columns], u [H, columns]; what the backward pass reads besides.
+  // projected [3 H, columns], u [H, columns].
   struct Result {
-    mx::array y, packed, reversed;
+    mx::array y;
+    mx::array packed, reversed;  // the filters, for backward()
   };
   Result forward(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const MixerFilters& f,
                  bool with_bias_rows) const {
@@ -61,16 +62,17 @@ struct Core {
     return {mixer_core(MixerInputRows::of(projected), u, short_filter, packed.packed, L, options, s), packed.packed, packed.reversed};
   }
 
-  // sums: of the short filter, [parts, 3 H, 8] to add up; du: through the residual convolution alone; filters as in append_filters().
   struct Gradients {
-    mx::array projected, sums;
-    std::optional<mx::array> u;
-    Arrays filters;
+    mx::array projected;
+    mx::array sums;              // of the short filter, [parts, 3 H, 8], to add up
+    std::optional<mx::array> u;  // through the residual convolution alone
+    Arrays filters;              // as in append_filters()
   };
   Gradients backward(const mx::array& projected, const mx::array& u, const mx::array& short_filter, const mx::array& packed,
                      const mx::array& reversed, const mx::array& dy, const MixerFilters& f) const {
     const int H = u.shape(0);
-    // With s = x1 v: y = x2 conv(s; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v).
+    // y = x2 conv(x1 v; k) + conv(u; k2). Each gradient is again of the form x2 conv(x1 v), with conv' for the reversed filter:
+    //   dx2 = dy conv(x1 v; k), d(x1 v) = conv'(x2 dy; k), du = conv'(dy; k2).
     const int identity = 3 * H, one = 4 * H;  // rows of short_filter (mixer_core.h)
     auto convolve = [&](const MixerInputRows& rows, const mx::array& packed, int filter, bool reverses) {
       return mixer_core(rows, dy, short_filter, packed, L, {false, false, filter, reverses && reverses_by_conjugate(L), sequences}, s);
@@ -125,7 +127,7 @@ struct Core {
                  mx::float32, scalars, s);
     }
     const int length = filter_gradient_length();
-    const int slot = std::min(length, int(std::bit_ceil(unsigned(std::max(2 * L, 16)))));
+    const int slot = std::min(length, int(std::bit_ceil(unsigned(2 * L))));  // positions from a sequence to the next
     const MonarchSizes sizes = filter_gradient_sizes(length);
     const std::string kernel = "mixer_filter_gradient_" + std::to_string(length);
     const Launch launch{kernel, kernel, sizes.groups, H, 32 * sizes.warps, sizes.shared_bytes()};
@@ -222,7 +224,8 @@ struct Mix {
   }
 
   Arrays backward(const Arrays& in, const mx::array& dy, const Arrays& made) const {
-    const auto g = core.backward(in[PROJECTED], in[U], made[SHORT], made[PACKED], made[REVERSED], dy, core.filters(in, FILTERS));
+    const auto rows = mx::contiguous(dy, false, core.s);
+    const auto g = core.backward(in[PROJECTED], in[U], made[SHORT], made[PACKED], made[REVERSED], rows, core.filters(in, FILTERS));
     const auto shorts = short_filter_gradient(in[SHORT_WEIGHT], in[SHORT_BIAS], {}, g.sums, core.s);
     Arrays gradients{g.projected, g.u ? *g.u : mx::zeros_like(in[U], core.s), shorts.weight, shorts.bias};
     gradients.insert(gradients.end(), g.filters.begin(), g.filters.end());
@@ -245,11 +248,10 @@ mx::array differentiable_mixer_block(const mx::array& u, const MixerWeights& wei
 }
 
 mx::array differentiable_mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_weight,
-                                    const mx::array& short_bias, const MixerFilters& filters, int L,
-                                    const std::optional<mx::array>& sequences, mx::Stream s) {
+                                    const mx::array& short_bias, const MixerFilters& filters, int L, mx::Stream s) {
   Arrays in{projected, u, short_weight, short_bias};
   append_filters(filters, in);
-  return differentiable(Mix{Core(filters, L, sequences, s)}, in);
+  return differentiable(Mix{Core(filters, L, {}, s)}, in);
 }
 
 }  // namespace m2bert::ops::cuda

@@ -12,7 +12,6 @@ mx::array differentiable_mixer_block(const mx::array& u, const MixerWeights& wei
 
 // The same without the projections: monarch_mix for projected [3 H, B L] and u [H, B L].
 mx::array differentiable_mixer_core(const mx::array& projected, const mx::array& u, const mx::array& short_weight,
-                                    const mx::array& short_bias, const MixerFilters& filters, int L,
-                                    const std::optional<mx::array>& sequences, mx::Stream s);
+                                    const mx::array& short_bias, const MixerFilters& filters, int L, mx::Stream s);
 
 }  // namespace m2bert::ops::cuda

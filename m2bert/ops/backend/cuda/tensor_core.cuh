@@ -81,4 +81,8 @@ __device__ __forceinline__ float high_bf16(uint32_t word) { return __uint_as_flo
 
 __device__ __forceinline__ uint32_t negated(uint32_t word) { return word ^ 0x80008000u; }
 
+// The smallest e with x < 2^e for x >= 0, by its bits; in [-60, 100], so that it fits a byte and 2^-e is a float.
+__device__ __forceinline__ int exponent_above(uint32_t bits) { return min(max(int(bits >> 23) - 126, -60), 100); }
+__device__ __forceinline__ float power_of_two(int e) { return __uint_as_float(uint32_t(max(e + 127, 0)) << 23); }
+
 }  // namespace m2bert::ops::cuda

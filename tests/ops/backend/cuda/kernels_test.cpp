@@ -1,9 +1,10 @@
 // The CUDA kernels on tensor cores, run on the CPU (emulation.h), against the mixer's definition in double precision.
 #include "tests/ops/backend/cuda/emulation.h"
 //
-#define FILTER_GRADIENT 0
+#include "m2bert/ops/backend/cuda/mixer_filter_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_local_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_monarch.cu"
+#include "m2bert/ops/backend/cuda/mixer_monarch_spectra.cu"
 #include "m2bert/ops/backend/cuda/mixer_outer_gradient.cu"
 #include "m2bert/ops/backend/cuda/mixer_toeplitz.cu"
 #include "m2bert/ops/backend/cuda/mixer_toeplitz_batch.cu"
@@ -148,7 +149,7 @@ double monarch_error(Kernel kernel, const Case& c) {
   constexpr int H = Mixer::H, channel = Mixer::CHANNEL, segments = segments_of(LENGTH), kinds = 2 * segments - 1;
   const int n = sizes.size();
   std::vector<float> lags(size_t(H * 2 * kinds) * n, 777);
-  emulation::launch({unsigned(n) / 32, 2 * segments, 1}, 256, 2 * 32 * 33 * 4, [&] {
+  emulation::launch({unsigned(n) / 32, 2 * segments, 1}, 256, LagsTile::SHARED_BYTES, [&] {
     mixer_lags(m.k[0].data(), m.k_rev[0].data(), m.k[1].data(), m.k_rev[1].data(), m.D[0].data(), m.D[1].data(), lags.data(), H, c.L, n,
                segments, c.bidirectional);
   });
@@ -157,7 +158,7 @@ double monarch_error(Kernel kernel, const Case& c) {
     Complexes taps(n);
     for (int j = 0; j < n; ++j) {
       auto tap = [&](int distance) {
-        const int lag = (j < n / 2 ? j : j - n) + distance * sizes.length();
+        const int lag = (j < n / 2 ? j : j - n) + distance * sizes.positions();
         return std::abs(lag) < c.L ? m.tap(i / kinds, lag) : 0;
       };
       taps[j] = i % kinds == 0 ? tap(0) : 0.5 * (tap(1) + (i % kinds == 1 ? -1 : 1) * tap(-1));
@@ -168,17 +169,47 @@ double monarch_error(Kernel kernel, const Case& c) {
   }
   std::vector<uint32_t> spectra(size_t(H * 2) * (segments * n + 1));
   std::vector<float> found_scales(H * 2);
-  emulation::launch({2, H, 1}, 512, 512 / 32 * 4, [&] { mixer_monarch_scales(spectrum.data(), found_scales.data(), n, segments); });
+  emulation::launch({2, H, 1}, SpectraScales::THREADS, SpectraScales::SHARED_BYTES,
+                    [&] { mixer_monarch_scales(spectrum.data(), found_scales.data(), n, segments); });
   emulation::launch({unsigned(2 * segments * sizes.parts / SpectraTile::parts(sizes.parts)), H, 1}, 256, SpectraTile::SHARED_BYTES,
                     [&] { mixer_monarch_spectra(spectrum.data(), found_scales.data(), spectra.data(), n, segments); });
   const auto* scales = reinterpret_cast<const float*>(spectra.data() + size_t(H * 2) * segments * n);
   const auto constants = monarch_constants(sizes);
-  emulation::launch({unsigned(c.B + 2 - segments) / (3 - segments), H + 2, 1}, 32 * sizes.warps, sizes.shared_bytes(), [&] {
+  emulation::launch({unsigned(segments == 2 ? c.B : (c.B + 1) / 2), H + 2, 1}, 32 * sizes.warps, sizes.shared_bytes(), [&] {
     kernel(m.p.data(), m.p.data(), m.p.data(), m.u.data(), m.filter.data(), spectra.data(), scales, constants.data(), m.sequences.data(),
            m.y.data(), H, c.B, c.L, 0, H, 2 * H, 0, H, 2 * H, m.columns(), c.residual, c.residual ? 0 : 1, c.reversed);
   });
   m.check_bias_rows();
   return m.error();
+}
+
+TEST(CudaMonarch, LagsOfManyChannels) {
+  constexpr int H = 40, L = 70, size = 128;
+  std::vector<float> sides[4], D(H), lags(size_t(H) * 2 * 3 * size, 777);
+  for (auto& side : sides) {
+    for (int i = 0; i < L * H; ++i) side.push_back(float(i % 97) + float(&side - sides) * 100);
+  }
+  for (int h = 0; h < H; ++h) D[size_t(h)] = 1000.0f * float(h);
+  emulation::launch({size / 32, 2 * 2 * 2, 1}, 256, LagsTile::SHARED_BYTES, [&] {
+    mixer_lags(sides[0].data(), sides[1].data(), sides[2].data(), sides[3].data(), D.data(), D.data(), lags.data(), H, L, size, 2, true);
+  });
+  for (int h = 0; h < H; ++h) {
+    for (int filter = 0; filter < 2; ++filter) {
+      auto tap = [&](int lag) {
+        if (std::abs(lag) >= L) return 0.0f;
+        return lag < 0 ? sides[2 * filter + 1][size_t((-lag - 1) * H + h)]
+                       : sides[2 * filter][size_t(lag * H + h)] + (lag ? 0 : D[size_t(h)]);
+      };
+      for (int place = 0; place < size; ++place) {
+        const int lag = place < size / 2 ? place : place - size;
+        const float after = tap(lag + size / 2) / 2, before = tap(lag - size / 2) / 2;
+        const float* found = lags.data() + size_t(h * 2 + filter) * 3 * size + place;
+        EXPECT_EQ(found[0], tap(lag)) << h << " " << place;
+        EXPECT_EQ(found[size], after - before) << h << " " << place;
+        EXPECT_EQ(found[2 * size], after + before) << h << " " << place;
+      }
+    }
+  }
 }
 
 constexpr double tolerance = 2.4e-3;  // of which 1.7e-3 is the rounding of the result
@@ -227,7 +258,6 @@ TEST(CudaMonarch, Length4096) {
 TEST(CudaMonarch, Length8192) {
   for (const int L : {4100, 4104}) EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, {L, 1})), tolerance) << L;
 }
-// Too few positions for the CPU's time to matter; all of the kernel's 128 parts are computed.
 // Two segments in one signal.
 TEST(CudaMonarch, Segments) {
   for (const int L : {1, 100, 4096, 4097, 8192})
@@ -242,7 +272,10 @@ TEST(CudaMonarch, Segments) {
     }
   }
 }
-TEST(CudaMonarch, Length16384) { EXPECT_LT((monarch_error<16384>(mixer_monarch_16384, {600, 2})), tolerance); }
+TEST(CudaMonarch, Length16384) {
+  EXPECT_LT((monarch_error<16384>(mixer_monarch_16384, {600, 2})), tolerance);
+  EXPECT_LT((monarch_error<16384>(mixer_monarch_16384, {8192 + 9, 1, true, true, Lengths::equal, Signal::noise, true})), tolerance);
+}
 TEST(CudaMonarch, Length32768) {
   EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 601, 1})), 3e-3);
   EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 8, 1, true, false, Lengths::equal, Signal::noise, true})), 3e-3);
@@ -419,7 +452,7 @@ double filter_gradient_error(Kernel kernel, const Case& c) {
   constexpr int H = Mixer::H, channel = Mixer::CHANNEL;
   const auto dy = random_values(size_t(H) * m.row, 0.01f, 9);
   constexpr MonarchSizes sizes = filter_gradient_sizes(LENGTH);
-  const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(std::max(2 * c.L, 16)))), sizes.length());
+  const int n = sizes.size(), slot = std::min(int(std::bit_ceil(unsigned(std::max(2 * c.L, 16)))), sizes.positions());
   std::vector<float2> gradients(H * n, {777, 777});
   const auto constants = monarch_constants(sizes);
   std::vector<BFloat16> signals;
