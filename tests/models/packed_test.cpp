@@ -154,12 +154,48 @@ INSTANTIATE_TEST_SUITE_P(Models, Packed, ::testing::Values("mixer", "mixer_of_wi
 TEST(FilterCache, SmallFiltersAreAlwaysAdmittedAndLargeOnesTheSecondTime) {
   constexpr size_t small = 1 << 20, large = size_t(1) << 28;
   packed::FilterCache<int> cache(large);
-  EXPECT_TRUE(cache.admits({128, mx::float32}, small));
-  EXPECT_FALSE(cache.admits({8192, mx::float32}, large));
-  EXPECT_TRUE(cache.admits({8192, mx::float32}, large));
-  EXPECT_FALSE(cache.admits({4096, mx::float32}, large));
-  EXPECT_FALSE(cache.admits({8192, mx::float32}, large));
-  EXPECT_FALSE(cache.admits({8192, mx::float32}, large + 1));
+  auto batch = [&](int L, size_t bytes) {
+    cache.begin_batch({{L, mx::float32}});
+    EXPECT_EQ(cache.find({L, mx::float32}), nullptr);
+    return cache.admits({L, mx::float32}, bytes);
+  };
+  EXPECT_TRUE(batch(128, small));
+  EXPECT_FALSE(batch(8192, large));
+  EXPECT_TRUE(batch(8192, large));
+  EXPECT_FALSE(batch(4096, large));
+  EXPECT_FALSE(batch(8192, large));
+  EXPECT_FALSE(batch(8192, large + 1));
+}
+
+TEST(FilterCache, KeepsAllLengthsOfABatch) {
+  constexpr size_t large = packed::FilterCache<int>::kSmall + 1;
+  packed::FilterCache<int> cache(4 * large);
+  int computed = 0;
+  auto batch = [&](const std::vector<int>& lengths) {
+    std::vector<packed::FilterKey> keys;
+    for (const int L : lengths) keys.push_back({L, mx::float32});
+    cache.begin_batch(keys);
+    computed = 0;
+    for (const auto& key : keys) {
+      if (cache.find(key)) continue;
+      ++computed;
+      if (!cache.admits(key, large)) continue;
+      cache.make_room(large);
+      cache.add(key, large, key.length);
+    }
+    return computed;
+  };
+  EXPECT_EQ(batch({3, 2, 1}), 3);
+  EXPECT_EQ(cache.size(), 0u);
+  EXPECT_EQ(batch({3, 2, 1}), 3);
+  EXPECT_EQ(batch({3, 2, 1}), 0);
+  EXPECT_EQ(cache.size(), 3 * large);
+  EXPECT_EQ(batch({1, 3}), 0);
+  EXPECT_EQ(batch({5, 1}), 1);
+  EXPECT_EQ(batch({5, 1}), 1);
+  EXPECT_EQ(cache.size(), 2 * large);  // without 2 and 3
+  for (int i = 0; i < 3; ++i) batch({1, 2, 3, 4, 5, 6});
+  EXPECT_EQ(cache.size(), 4 * large);  // of six
 }
 
 TEST(FilterCache, TellsDtypesApartAndDropsTheLeastRecentlyUsed) {

@@ -1,5 +1,8 @@
 #include "m2bert/models/packed/monarch_mixer.h"
 
+#include <functional>
+#include <set>
+
 #include "m2bert/ops/linear.h"
 #include "m2bert/ops/long_conv.h"
 #include "m2bert/ops/packed_linear.h"
@@ -21,6 +24,22 @@ ops::MixerFilters time_domain(const ops::FilterNetworks& networks) {
   return f;
 }
 
+// The lengths of filters that the sequences need, the longest first.
+template <typename FilterLength>
+std::vector<int> lengths_of(const ops::CuSeqlens& cu_seqlens, FilterLength filter_length) {
+  std::set<int, std::greater<>> lengths;
+  for (int b = 0; b < cu_seqlens.sequences(); ++b) {
+    if (const int tokens = cu_seqlens.length(b)) lengths.insert(filter_length(tokens));
+  }
+  return {lengths.begin(), lengths.end()};
+}
+
+std::vector<FilterKey> keys_of(const std::vector<int>& lengths, mx::Dtype dtype) {
+  std::vector<FilterKey> keys;
+  for (const int L : lengths) keys.push_back({L, dtype});
+  return keys;
+}
+
 }  // namespace
 
 MonarchMixer::MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilter& filter, const std::optional<nn::HyenaFilter>& residual,
@@ -34,6 +53,7 @@ MonarchMixer::MonarchMixer(const ops::MixerWeights& weights, const nn::HyenaFilt
 
 mx::array MonarchMixer::operator()(const mx::array& u) {
   const int L = u.shape(1);
+  packed_filters_.begin_batch({{L, u.dtype()}});
   if (const auto* filters = packed_filters(u, L)) return (*block_)(u, *filters);
   return (*block_)(u, nn::mixer_filter_networks(filter_, residual_, L, u));
 }
@@ -52,13 +72,12 @@ const mx::array* MonarchMixer::packed_filters(const mx::array& u, int L) {
 
 mx::array MonarchMixer::varlen(const mx::array& u, const ops::CuSeqlens& cu_seqlens) {
   const int l_max = filter_.z.shape(1);
+  const auto lengths = lengths_of(cu_seqlens, [&](int tokens) { return block_->filter_length(tokens, l_max); });
+  packed_filters_.begin_batch(keys_of(lengths, u.dtype()));
   std::map<int, mx::array> packed;
   std::optional<ops::FilterNetworks> networks;
-  for (int b = 0; b < cu_seqlens.sequences(); ++b) {
-    const int tokens = cu_seqlens.length(b);
-    if (tokens == 0) continue;
-    const int L = block_->filter_length(tokens, l_max);
-    if (packed.contains(L) || (networks && networks->times.shape(0) >= L)) continue;
+  for (const int L : lengths) {
+    if (networks && networks->times.shape(0) >= L) continue;
     if (const auto* filters = packed_filters(u, L)) {
       packed.emplace(L, *filters);
     } else {
@@ -75,12 +94,10 @@ bool MonarchMixer::is_fused_first() const {
 }
 
 mx::array MonarchMixer::first(const mx::array& u, const ops::CuSeqlens& cu_seqlens) {
+  const auto lengths = lengths_of(cu_seqlens, [&](int tokens) { return ops::varlen_filter_length(tokens, filter_.z.shape(1)); });
+  first_filters_.begin_batch(keys_of(lengths, mx::float32));
   std::map<int, ops::FirstRowFilters> filters;
-  for (int b = 0; b < cu_seqlens.sequences(); ++b) {
-    const int tokens = cu_seqlens.length(b);
-    const int L = ops::varlen_filter_length(tokens, filter_.z.shape(1));
-    if (!filters.contains(L)) filters.emplace(L, first_filters(L));
-  }
+  for (const int L : lengths) filters.emplace(L, first_filters(L));
   return block_->first(u, cu_seqlens, filters);
 }
 
@@ -98,6 +115,7 @@ ops::FirstRowFilters MonarchMixer::first_filters(int L) {
 
 ops::MixerFilters MonarchMixer::filters(int L) {
   const FilterKey key{L, mx::float32};
+  filters_.begin_batch({key});
   if (const auto* cached = filters_.find(key)) return *cached;
   auto f = nn::mixer_filters(filter_, residual_, L);
   f.spectrum = ops::long_conv_spectrum(f.k, f.k_rev);
