@@ -1,6 +1,7 @@
 #include "m2bert/models/encoder.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 #include "m2bert/error.h"
@@ -143,9 +144,13 @@ EncoderContext Encoder::context(const mx::array& x, const Inputs& inputs, const 
   EncoderContext context;
   context.batch = mask.shape(0);
   context.seqlen = mask.shape(1);
-  auto unpadding = [&] {
+  // With kernels for aligned rows, a batch without padding is one of rows already. They share the filters of lengths that are powers of 2,
+  // so batches of other lengths, each of which would need filters of its own, become aligned rows all the same.
+  auto unpadding = [&]() -> std::optional<ops::Unpadding> {
     const int alignment = layers_.empty() ? 1 : layers_[0].row_alignment(context.seqlen, x.dtype(), pass);
-    return ops::unpadding(inputs.mask_values(), context.batch, context.seqlen, alignment);
+    const auto mask = inputs.mask_values();
+    if (alignment > 1 && std::has_single_bit(unsigned(context.seqlen)) && std::ranges::count(mask, 0) == 0) return {};
+    return ops::unpadding(mask, context.batch, context.seqlen, alignment);
   };
   if (unpads_) context.unpadding = unpadding();
   if (alibi_) {

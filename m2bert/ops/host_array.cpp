@@ -51,4 +51,23 @@ mx::array make(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
 mx::array host_array(const int32_t* values, const mx::Shape& shape) { return make(values, shape, mx::int32); }
 mx::array host_array(const float* values, const mx::Shape& shape) { return make(values, shape, mx::float32); }
 
+mx::array index_array_of_runs(const std::vector<int>& values, const std::vector<int>& begins) {
+  const int n = int(values.size()), count = int(begins.size());
+  std::vector<int> steps;
+  for (const int i : begins) steps.push_back(i ? values[size_t(i)] - values[size_t(i) - 1] : values[0]);
+  const auto all = mx::scatter(mx::ones({n}, mx::int32), host_array(begins.data(), {count}), host_array(steps.data(), {count, 1}), 0);
+  return mx::cumsum(all, 0);
+}
+
+mx::array index_array(const std::vector<int>& values) {
+  if (mx::default_device() == mx::Device::cpu) return host_array(values.data(), {int(values.size())});
+  std::vector<int> begins;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (i == 0 || values[i] != values[i - 1] + 1) begins.push_back(int(i));
+  }
+  constexpr size_t length = 16;  // of a run, on average
+  if (values.size() < length * begins.size()) return host_array(values.data(), {int(values.size())});
+  return index_array_of_runs(values, begins);
+}
+
 }  // namespace m2bert::ops

@@ -44,8 +44,7 @@ AlignedRows aligned_rows(const std::vector<int>& positions, const std::vector<in
   for (size_t b = 0; b < B; ++b) {
     for (int t = 0; t < length(b); ++t) tokens.push_back(first[b] + t);
   }
-  return {CuSeqlens(std::move(begins), std::move(lengths)), std::move(first), host_array(indices.data(), {int(indices.size())}),
-          host_array(tokens.data(), {int(tokens.size())})};
+  return {CuSeqlens(std::move(begins), std::move(lengths)), std::move(first), index_array(indices), index_array(tokens)};
 }
 
 }  // namespace
@@ -70,7 +69,7 @@ Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S, int alignment)
     u.max_seqlen = std::max(u.max_seqlen, int(indices.size()) - u.cu_seqlens.back());
     u.cu_seqlens.push_back(int(indices.size()));
   }
-  u.indices = host_array(indices.data(), {int(indices.size())});
+  u.indices = index_array(indices);
   if (alignment > 1 && u.contiguous) u.aligned = aligned_rows(indices, u.cu_seqlens, alignment);
   return u;
 }

@@ -5,8 +5,12 @@
 #include <numeric>
 #include <vector>
 
+#include "near.h"
+
 namespace m2bert {
 namespace {
+
+using testing_ops::expect_near;
 
 // Arrays of many sizes, some of them kept while others are made: no two share memory while both are in use.
 TEST(HostArray, HoldsTheValuesWhileOthersAreMade) {
@@ -32,6 +36,15 @@ TEST(HostArray, Floats) {
   const auto a = ops::host_array(values.data(), {1, 3});
   EXPECT_TRUE(mx::array_equal(a, mx::array({1.5f, -2.0f, 3.0f}, {1, 3})).item<bool>());
   EXPECT_EQ(ops::host_array(values.data(), {0, 3}).size(), 0u);
+}
+
+TEST(IndexArray, HasItsValues) {
+  std::vector<int> runs;
+  for (int i = 0; i < 100; ++i) runs.push_back(i < 40 ? 7 + i : i < 41 ? 46 : i < 80 ? i - 3 : 1000 + i);
+  for (const auto& values : {runs, std::vector<int>{5}, std::vector<int>{}, std::vector<int>{3, 1, 4, 1, 5, 9, 2, 6}}) {
+    expect_near(ops::index_array(values), mx::array(values.data(), {int(values.size())}, mx::int32), 0);
+  }
+  expect_near(ops::index_array_of_runs(runs, {0, 40, 41, 80}), mx::array(runs.data(), {100}, mx::int32), 0);
 }
 
 }  // namespace
