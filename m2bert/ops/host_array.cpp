@@ -66,7 +66,7 @@ mx::array index_array(const std::vector<int>& values) {
     if (i == 0 || values[i] != values[i - 1] + 1) begins.push_back(int(i));
   }
   constexpr size_t length = 16;  // of a run, on average
-  if (values.size() < length * begins.size()) return host_array(values.data(), {int(values.size())});
+  if (values.empty() || values.size() < length * begins.size()) return host_array(values.data(), {int(values.size())});
   return index_array_of_runs(values, begins);
 }
 
