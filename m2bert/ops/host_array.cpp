@@ -51,23 +51,34 @@ mx::array make(const T* values, const mx::Shape& shape, mx::Dtype dtype) {
 mx::array host_array(const int32_t* values, const mx::Shape& shape) { return make(values, shape, mx::int32); }
 mx::array host_array(const float* values, const mx::Shape& shape) { return make(values, shape, mx::float32); }
 
-mx::array index_array_of_runs(const std::vector<int>& values, const std::vector<int>& begins) {
-  const int n = int(values.size()), count = int(begins.size());
-  std::vector<int> steps;
-  for (const int i : begins) steps.push_back(i ? values[size_t(i)] - values[size_t(i) - 1] : values[0]);
-  const auto all = mx::scatter(mx::ones({n}, mx::int32), host_array(begins.data(), {count}), host_array(steps.data(), {count, 1}), 0);
+mx::array index_array_of_values(const std::vector<IndexRun>& runs) {
+  std::vector<int> values;
+  for (const auto& [value, count] : runs) {
+    for (int i = 0; i < count; ++i) values.push_back(value + i);
+  }
+  return host_array(values.data(), {int(values.size())});
+}
+
+mx::array index_array_of_steps(const std::vector<IndexRun>& runs) {
+  std::vector<int> begins, steps;
+  int n = 0, last = 0;
+  for (const auto& [value, count] : runs) {
+    if (count == 0) continue;
+    begins.push_back(n), steps.push_back(value - last);
+    n += count, last = value + count - 1;
+  }
+  if (n == 0) return host_array(begins.data(), {0});
+  const int size = int(begins.size());
+  const auto all = mx::scatter(mx::ones({n}, mx::int32), host_array(begins.data(), {size}), host_array(steps.data(), {size, 1}), 0);
   return mx::cumsum(all, 0);
 }
 
-mx::array index_array(const std::vector<int>& values) {
-  if (mx::default_device() == mx::Device::cpu) return host_array(values.data(), {int(values.size())});
-  std::vector<int> begins;
-  for (size_t i = 0; i < values.size(); ++i) {
-    if (i == 0 || values[i] != values[i - 1] + 1) begins.push_back(int(i));
-  }
+mx::array index_array(const std::vector<IndexRun>& runs) {
   constexpr size_t length = 16;  // of a run, on average
-  if (values.empty() || values.size() < length * begins.size()) return host_array(values.data(), {int(values.size())});
-  return index_array_of_runs(values, begins);
+  size_t n = 0;
+  for (const auto& run : runs) n += size_t(run.count);
+  const bool on_host = mx::default_device() == mx::Device::cpu || n < length * runs.size();
+  return on_host ? index_array_of_values(runs) : index_array_of_steps(runs);
 }
 
 }  // namespace m2bert::ops

@@ -12,9 +12,14 @@ namespace m2bert::ops {
 mx::array host_array(const int32_t* values, const mx::Shape& shape);
 mx::array host_array(const float* values, const mx::Shape& shape);
 
-// The values as an array [n] of int32. Of long runs of ascending neighbours, as indices of rows have, a GPU gets only where they begin.
-mx::array index_array(const std::vector<int>& values);
-// Its form on a GPU: the sums of ones, and at `begins` of the steps to there.
-mx::array index_array_of_runs(const std::vector<int>& values, const std::vector<int>& begins);
+// `count` neighbours: value, value + 1, ...
+struct IndexRun {
+  int value, count;
+};
+// Runs one after the other, [n] int32. A GPU gets where they begin, not all values, unless they are short.
+mx::array index_array(const std::vector<IndexRun>& runs);
+// Its two forms: with all values, and from the step to each run.
+mx::array index_array_of_values(const std::vector<IndexRun>& runs);
+mx::array index_array_of_steps(const std::vector<IndexRun>& runs);
 
 }  // namespace m2bert::ops

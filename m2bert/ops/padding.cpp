@@ -24,26 +24,22 @@ std::vector<uint8_t> read_mask(const mx::array& mask) {
 
 namespace {
 
-// From what Unpadding has, on the host.
-AlignedRows aligned_rows(const std::vector<int>& positions, const std::vector<int>& cu_seqlens, int alignment) {
-  const size_t B = cu_seqlens.size() - 1;
-  auto length = [&](size_t b) { return cu_seqlens[b + 1] - cu_seqlens[b]; };
-  std::vector<size_t> order(B);
+// rows: the tokens of each sequence, which have no holes, in the flattened [B * S].
+AlignedRows aligned_rows(const std::vector<IndexRun>& rows, int alignment) {
+  std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::ranges::stable_sort(order, std::greater(), length);
-  std::vector<int> first(B), begins{0}, lengths;
-  std::vector<int32_t> indices, tokens;
+  std::ranges::stable_sort(order, std::greater(), [&](size_t b) { return rows[b].count; });
+  std::vector<int> first(rows.size()), begins{0}, lengths;
+  std::vector<IndexRun> indices, tokens;
   for (const size_t b : order) {
+    const auto& [value, count] = rows[b];
     first[b] = begins.back();
-    lengths.push_back(length(b));
-    begins.push_back(begins.back() + (length(b) + alignment - 1) / alignment * alignment);
-    for (int t = 0; int(indices.size()) < begins.back(); ++t) {
-      indices.push_back(positions[size_t(cu_seqlens[b] + std::min(t, length(b) - 1))]);
-    }
+    lengths.push_back(count);
+    begins.push_back(begins.back() + (count + alignment - 1) / alignment * alignment);
+    indices.push_back(rows[b]);
+    for (int row = first[b] + count; row < begins.back(); ++row) indices.push_back({value + count - 1, 1});
   }
-  for (size_t b = 0; b < B; ++b) {
-    for (int t = 0; t < length(b); ++t) tokens.push_back(first[b] + t);
-  }
+  for (size_t b = 0; b < rows.size(); ++b) tokens.push_back({first[b], rows[b].count});
   return {CuSeqlens(std::move(begins), std::move(lengths)), std::move(first), index_array(indices), index_array(tokens)};
 }
 
@@ -56,21 +52,23 @@ Unpadding unpadding(const mx::array& mask) {
 
 Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S, int alignment) {
   require(on.size() == size_t(B) * size_t(S), "[unpadding] the mask has ", on.size(), " values, wants ", B, " x ", S);
-  std::vector<int> indices;
+  std::vector<IndexRun> runs;
   Unpadding u{mx::array(0), {0}, 0, S, true, true};
   for (int b = 0; b < B; ++b) {
-    for (int t = 0; t < S; ++t) {
-      if (!on[size_t(b * S + t)]) continue;
-      const bool first = int(indices.size()) == u.cu_seqlens.back();
-      u.contiguous = u.contiguous && (first || indices.back() == b * S + t - 1);
-      indices.push_back(b * S + t);
+    const auto row = on.begin() + std::ptrdiff_t(b) * S, end = row + S;
+    const int tokens = S - int(std::count(row, end, 0));
+    if (tokens == 0) runs.push_back({b * S, 0});
+    for (auto at = row; (at = std::find_if(at, end, [](uint8_t value) { return value != 0; })) != end;) {
+      const auto first = std::exchange(at, std::find(at, end, 0));
+      runs.push_back({int(first - on.begin()), int(at - first)});
     }
-    u.begins_with_tokens = u.begins_with_tokens && S > 0 && on[size_t(b * S)];
-    u.max_seqlen = std::max(u.max_seqlen, int(indices.size()) - u.cu_seqlens.back());
-    u.cu_seqlens.push_back(int(indices.size()));
+    u.contiguous = u.contiguous && int(runs.size()) == b + 1;
+    u.begins_with_tokens = u.begins_with_tokens && S > 0 && *row;
+    u.max_seqlen = std::max(u.max_seqlen, tokens);
+    u.cu_seqlens.push_back(u.cu_seqlens.back() + tokens);
   }
-  u.indices = index_array(indices);
-  if (alignment > 1 && u.contiguous) u.aligned = aligned_rows(indices, u.cu_seqlens, alignment);
+  u.indices = index_array(runs);
+  if (alignment > 1 && u.contiguous) u.aligned = aligned_rows(runs, alignment);
   return u;
 }
 

@@ -39,12 +39,15 @@ TEST(HostArray, Floats) {
 }
 
 TEST(IndexArray, HasItsValues) {
-  std::vector<int> runs;
-  for (int i = 0; i < 100; ++i) runs.push_back(i < 40 ? 7 + i : i < 41 ? 46 : i < 80 ? i - 3 : 1000 + i);
-  for (const auto& values : {runs, std::vector<int>{5}, std::vector<int>{}, std::vector<int>{3, 1, 4, 1, 5, 9, 2, 6}}) {
-    expect_near(ops::index_array(values), mx::array(values.data(), {int(values.size())}, mx::int32), 0);
+  using Runs = std::vector<ops::IndexRun>;
+  for (const auto& runs : {Runs{{7, 40}, {46, 1}, {46, 1}, {0, 0}, {38, 39}, {1080, 20}}, Runs{{5, 1}}, Runs{{9, 0}}, Runs{}}) {
+    std::vector<int> values;
+    for (const auto& run : runs) {
+      for (int i = 0; i < run.count; ++i) values.push_back(run.value + i);
+    }
+    const mx::array expected(values.data(), {int(values.size())}, mx::int32);
+    for (const auto form : {ops::index_array, ops::index_array_of_values, ops::index_array_of_steps}) expect_near(form(runs), expected, 0);
   }
-  expect_near(ops::index_array_of_runs(runs, {0, 40, 41, 80}), mx::array(runs.data(), {100}, mx::int32), 0);
 }
 
 }  // namespace
