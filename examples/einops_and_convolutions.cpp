@@ -34,9 +34,9 @@ int main() {
   const auto error = [&](const mx::array& k) { return mx::mean(mx::square(ops::long_conv(x, k, std::nullopt, skip) - by_taps)); };
   mx::array found = mx::zeros_like(filter);
   std::cout << "squared error " << error(found).item<float>();
-  for (int step = 0; step < 200; ++step) {
-    found = found - 10.0f * mx::grad(error)(found);
+  for (int step = 0; step < 400; ++step) {
+    found = found - 5.0f * mx::grad(error)(found);
     mx::eval(found);
   }
-  std::cout << ", after 200 gradient steps " << error(found).item<float>() << "\n";
+  std::cout << ", after 400 gradient steps " << error(found).item<float>() << "\n";
 }
