@@ -18,7 +18,8 @@
 namespace m2bert::ops::cuda {
 namespace {
 
-enum class Signal { noise, offset, spike };
+// constant: filters, too.
+enum class Signal { noise, offset, spike, constant };
 
 // ragged: of different lengths, the longest first, and one of them empty if there are many; from multiples of 8 columns, or without unused
 // columns; spread: of few positions, from multiples of 96 columns.
@@ -60,6 +61,7 @@ struct Mixer {
         for (int t = 0; t < lengths[b]; ++t) {
           float value = normal(random);
           if (c.signal == Signal::offset) value += 5;
+          if (c.signal == Signal::constant) value = 5;
           if (c.signal == Signal::spike) value = 0.01f * value + (t == c.L / 3 ? 300 : 0);
           x[size_t(i / c.B) * row + begins[b] + t] = from_float<BFloat16>(value);
         }
@@ -72,7 +74,10 @@ struct Mixer {
     for (int h = 0; h < H; ++h) filter[(3 * H + h) * SHORT_FILTER + 2] = filter[(4 * H + h) * SHORT_FILTER + 3] = 1;
     for (int f = 0; f < 2; ++f) {
       for (auto* side : {&k[f], &k_rev[f]}) {
-        for (int i = 0; i < c.L * H; ++i) side->push_back(normal(random) * std::exp(-4.0f * (i / H) / c.L) * 0.1f);
+        for (int i = 0; i < c.L * H; ++i) {
+          const float value = normal(random) * std::exp(-4.0f * (i / H) / c.L) * 0.1f;
+          side->push_back(c.signal == Signal::constant ? 1 : value);
+        }
       }
     }
   }
@@ -226,7 +231,7 @@ TEST(CudaMonarch, Length2048) {
   for (const int L : {700, 1025, 2048}) EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {L, 3})), tolerance) << L;
 }
 TEST(CudaMonarch, Signals) {
-  for (const auto signal : {Signal::offset, Signal::spike}) {
+  for (const auto signal : {Signal::offset, Signal::spike, Signal::constant}) {
     EXPECT_LT((monarch_error<2048>(mixer_monarch_2048, {1500, 2, true, true, Lengths::equal, signal})), tolerance) << int(signal);
   }
 }
@@ -262,7 +267,7 @@ TEST(CudaMonarch, Length8192) {
 TEST(CudaMonarch, Segments) {
   for (const int L : {1, 100, 4096, 4097, 8192})
     EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, {L, 1})), L == 1 ? 4e-3 : tolerance) << L;
-  for (const auto signal : {Signal::offset, Signal::spike}) {
+  for (const auto signal : {Signal::offset, Signal::spike, Signal::constant}) {
     EXPECT_LT((monarch_error<8192>(mixer_monarch_8192, {8000, 1, true, true, Lengths::equal, signal})), tolerance) << int(signal);
   }
   for (const bool bidirectional : {false, true}) {
@@ -278,6 +283,7 @@ TEST(CudaMonarch, Length16384) {
 }
 TEST(CudaMonarch, Length32768) {
   EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 601, 1})), 3e-3);
+  EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {32768, 1, true, true, Lengths::equal, Signal::constant})), 3e-3);
   EXPECT_LT((monarch_error<32768>(mixer_monarch_32768, {16384 + 8, 1, true, false, Lengths::equal, Signal::noise, true})), 3e-3);
 }
 
