@@ -173,6 +173,7 @@ TEST(FilterCache, KeepsAllLengthsOfABatch) {
   int computed = 0;
   auto batch = [&](const std::vector<int>& lengths) {
     std::vector<packed::FilterKey> keys;
+    keys.reserve(lengths.size());
     for (const int L : lengths) keys.push_back({L, mx::float32});
     cache.begin_batch(keys);
     computed = 0;

@@ -36,6 +36,7 @@ std::vector<int> lengths_of(const ops::CuSeqlens& cu_seqlens, FilterLength filte
 
 std::vector<FilterKey> keys_of(const std::vector<int>& lengths, mx::Dtype dtype) {
   std::vector<FilterKey> keys;
+  keys.reserve(lengths.size());
   for (const int L : lengths) keys.push_back({L, dtype});
   return keys;
 }

@@ -93,7 +93,8 @@ TEST_P(CudaMixerTraining, EqualsTheFallback) {
   for (const bool biased : {false, true}) {
     const Inputs inputs{GetParam(), biased};
     const auto in = inputs.arrays();
-    expect_value_and_gradients(inputs.differentiate(ops::mixer_block, in), inputs.differentiate(ops::mixer_block_fallback, in_float32(in)), in);
+    expect_value_and_gradients(inputs.differentiate(ops::mixer_block, in), inputs.differentiate(ops::mixer_block_fallback, in_float32(in)),
+                               in);
   }
 }
 
