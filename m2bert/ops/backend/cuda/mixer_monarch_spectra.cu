@@ -109,6 +109,7 @@ extern "C" __global__ void __launch_bounds__(256)
   const FilterTransforms in(transform, blockIdx.y, filter, size, segments);
   const size_t index = size_t(blockIdx.y) * 2 + filter;
   const float scale = 1 / scales[index];
+  if (threadIdx.x == 0) packed[size_t(gridDim.y) * 2 * segments * size + index] = __float_as_uint(scales[index]);
 #pragma unroll 4
   for (int i = threadIdx.x; i < own_parts * 256; i += 256) {
     const int part = i % own_parts, f = i / own_parts, k = first + part + parts * f;
@@ -125,7 +126,6 @@ extern "C" __global__ void __launch_bounds__(256)
     out[part * 256 + i % 128] = (low & 0xffff) | high << 16;
     out[part * 256 + 128 + i % 128] = low >> 16 | (high & 0xffff0000u);
   }
-  if (threadIdx.x == 0) packed[size_t(gridDim.y) * 2 * segments * size + index] = __float_as_uint(scales[index]);
 }
 
 }  // namespace m2bert::ops::cuda
