@@ -47,7 +47,7 @@ __device__ __forceinline__ void sum_rows(const T* dy, const uint32_t* order, con
     }
   }
 #pragma unroll
-  for (int j = 0; j < V; ++j) partial[warp * COLUMNS + lane * V + j] = sum[j];
+  for (int j = 0; j < V; ++j) partial[threadIdx.x * V + j] = sum[j];
   __syncthreads();
   for (int c = threadIdx.x; c < COLUMNS && first + c < width; c += blockDim.x) {
     float total = partial[c];
