@@ -17,8 +17,7 @@ Function mixer_core(const Inputs& in) {
   require(u.shape(1) <= ops::cuda::longest_mixer_core(u.dtype()), "mixer_core: at most ", ops::cuda::longest_mixer_core(u.dtype()),
           " positions on this GPU");
   const ops::MixerFilters filters{in["k"], in["D"], in["k_rev"], in["k2"], in["D2"], in["k2_rev"]};
-  auto rows = [&](const mx::array& x) { return mx::contiguous(ops::cuda::channel_major(x, s), false, s); };
-  const auto projected = rows(in["projected"]), signal = rows(u),
+  const auto projected = ops::cuda::contiguous_channel_major(in["projected"], s), signal = ops::cuda::contiguous_channel_major(u, s),
              taps = ops::cuda::short_filter(in["short_weight"], in["short_bias"], {}, s);
   const auto packed = ops::cuda::pack_mixer_filters(filters, u.dtype(), s);
   mx::eval(projected, signal, taps, packed);

@@ -133,10 +133,10 @@ Encoder::Encoder(const Config& c)
 }
 
 namespace {
+bool has_padding(const std::vector<uint8_t>& mask) { return std::ranges::count(mask, 0) > 0; }
+
 // With a kernel, sequences without padding take the same form as others, so that a sequence has the same bits in any batch.
-bool removes_padding(const Inputs& inputs) {
-  return ops::backend_for({}).supports_attention() || std::ranges::count(inputs.mask_values(), 0) > 0;
-}
+bool removes_padding(const Inputs& inputs) { return ops::backend_for({}).supports_attention() || has_padding(inputs.mask_values()); }
 }  // namespace
 
 EncoderContext Encoder::context(const mx::array& x, const Inputs& inputs, const nn::Pass& pass) const {
@@ -149,7 +149,7 @@ EncoderContext Encoder::context(const mx::array& x, const Inputs& inputs, const 
   auto unpadding = [&]() -> std::optional<ops::Unpadding> {
     const int alignment = layers_.empty() ? 1 : layers_[0].row_alignment(context.seqlen, x.dtype(), pass);
     const auto mask = inputs.mask_values();
-    if (alignment > 1 && std::has_single_bit(unsigned(context.seqlen)) && std::ranges::count(mask, 0) == 0) return {};
+    if (alignment > 1 && std::has_single_bit(unsigned(context.seqlen)) && !has_padding(mask)) return {};
     return ops::unpadding(mask, context.batch, context.seqlen, alignment);
   };
   if (unpads_) context.unpadding = unpadding();

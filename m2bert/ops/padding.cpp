@@ -56,12 +56,13 @@ Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S, int alignment)
   Unpadding u{mx::array(0), {0}, 0, S, true, true};
   for (int b = 0; b < B; ++b) {
     const auto row = on.begin() + std::ptrdiff_t(b) * S, end = row + S;
-    const int tokens = S - int(std::count(row, end, 0));
-    if (tokens == 0) runs.push_back({b * S, 0});
+    int tokens = 0;
     for (auto at = row; (at = std::find_if(at, end, [](uint8_t value) { return value != 0; })) != end;) {
       const auto first = std::exchange(at, std::find(at, end, 0));
       runs.push_back({int(first - on.begin()), int(at - first)});
+      tokens += runs.back().count;
     }
+    if (tokens == 0) runs.push_back({b * S, 0});
     u.contiguous = u.contiguous && int(runs.size()) == b + 1;
     u.begins_with_tokens = u.begins_with_tokens && S > 0 && *row;
     u.max_seqlen = std::max(u.max_seqlen, tokens);

@@ -16,6 +16,9 @@ inline mx::array channel_major(const mx::array& x, mx::Stream s) {
   return mx::reshape(mx::moveaxis(x, -1, 0, s), {x.shape(-1), int(x.size() / size_t(x.shape(-1)))}, s);
 }
 
+// The same in memory, once, instead of a copy of a view for each kernel that reads it.
+inline mx::array contiguous_channel_major(const mx::array& x, mx::Stream s) { return mx::contiguous(channel_major(x, s), false, s); }
+
 // y [C, positions] in the shape of x, [..., H], but for the last axis.
 inline mx::array position_major(const mx::array& y, const mx::array& x, mx::Stream s) {
   mx::Shape shape{y.shape(0)};

@@ -52,9 +52,8 @@ Backend::Array CudaBackend::monarch_mix(const mx::array& projected, const mx::ar
                                         const mx::array& short_bias, const MixerFilters& f, mx::Stream s) const {
   const int L = u.shape(1);
   if (u.size() == 0 || has_spectra(f) || projected.dtype() != u.dtype() || !supports(short_weight, L, u.dtype())) return {};
-  // Once, not for each kernel that reads them.
-  auto rows = [&](const mx::array& x) { return mx::contiguous(cuda::channel_major(x, s), false, s); };
-  return cuda::position_major(cuda::differentiable_mixer_core(rows(projected), rows(u), short_weight, short_bias, f, L, s), u, s);
+  const auto rows = cuda::contiguous_channel_major(projected, s), signal = cuda::contiguous_channel_major(u, s);
+  return cuda::position_major(cuda::differentiable_mixer_core(rows, signal, short_weight, short_bias, f, L, s), u, s);
 }
 
 int CudaBackend::mixer_row_alignment(const MixerWeights& w, int L, mx::Dtype dtype) const {

@@ -215,6 +215,10 @@ struct Monarch {
   __device__ __forceinline__ void load_rows(int plane, int first, int tile, uint32_t* words) const {
     load_transposed(words, at(plane, first + lane % 16, 2 * tile + lane / 16));
   }
+  // Rows first, first + step ..., eight of both planes, as a right matrix.
+  __device__ __forceinline__ void load_both_planes(int first, int step, int tile, uint32_t* words) const {
+    load_transposed(words, at(lane / 8 % 2, first + step * (lane % 8), 2 * tile + lane / 16));
+  }
   __device__ __forceinline__ void store_rows(int first, int tile, const Matrix& x) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -271,7 +275,28 @@ struct Monarch {
     }
   };
 
-  // fold for 8 columns, which takes half the registers.
+  // The product of the fold's matrix, or of its adjoint, with a tile's columns, in place.
+  template <bool adjoint>
+  __device__ __forceinline__ void multiply_tile(int tile) const {
+    constexpr int IN = adjoint ? PARTS / 16 : PARTS / 32, OUT = adjoint ? PARTS / 32 : SIZES.own_parts() / 16;
+    uint32_t re[IN][4], im[IN][4];
+#pragma unroll
+    for (int k = 0; k < IN; ++k) load_rows(0, 16 * k, tile, re[k]), load_rows(1, 16 * k, tile, im[k]);
+    __syncwarp();
+#pragma unroll 1
+    for (int m = 0; m < OUT; ++m) {
+      Accumulator y;
+#pragma unroll
+      for (int k = 0; k < IN; ++k) {
+        const FoldTile<adjoint> f(*this, m, k);
+#pragma unroll
+        for (int t = 0; t < 2; ++t) f.add_product(re[k] + 2 * t, im[k] + 2 * t, y.re[t], y.im[t]);
+      }
+      store_rows(16 * m, tile, adjoint ? y.pack() : twisted(y.pack(), tile, m));
+    }
+  }
+
+  // The same for the fold of 8 columns, which takes half the registers.
   __device__ __forceinline__ void fold_chunk(int chunk) const {
     uint32_t re[PARTS / 64][4], im[PARTS / 64][4];  // 32 rows each
 #pragma unroll
@@ -301,10 +326,6 @@ struct Monarch {
   //   over a0  Z[16 r1 + r0] = sum over a0 of exp(-2 pi i r1 a0 / 8) T[a0][r0]: one 8 x 8 complex matrix, in registers
   // Row 8 a1 + a0 of the planes becomes T in row 16 a0 + r0, and that becomes Z in row 16 r1 + r0. unfold_levels is the adjoint.
 
-  // Rows first, first + step ..., eight of both planes, as a right matrix.
-  __device__ __forceinline__ void load_both_planes(int first, int step, int tile, uint32_t* words) const {
-    load_transposed(words, at(lane / 8 % 2, first + step * (lane % 8), 2 * tile + lane / 16));
-  }
   // Of the product over a1 for an a0, or of its adjoint: two left matrices.
   __device__ __forceinline__ void load_inner_matrices(bool adjoint, int a0, uint32_t (&words)[2][4]) const {
     const auto* table = reinterpret_cast<const uint32_t*>(fold_table) + adjoint * (SIZES.inner_words() / 2) + a0 * 256 + lane * 4;
@@ -400,7 +421,7 @@ struct Monarch {
         }
       } else if constexpr (PARTS == 16) {
         uint32_t x[4];
-        load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
+        load_both_planes(0, 1, tile, x);
         __syncwarp();
         Accumulator y;
 #pragma unroll
@@ -415,21 +436,7 @@ struct Monarch {
 #pragma unroll 1
         for (int t = 0; t < 2; ++t) fold_chunk(2 * tile + t);
       } else {
-        uint32_t re[PARTS / 32][4], im[PARTS / 32][4];
-#pragma unroll
-        for (int k = 0; k < PARTS / 32; ++k) load_rows(0, 16 * k, tile, re[k]), load_rows(1, 16 * k, tile, im[k]);
-        __syncwarp();
-#pragma unroll 1
-        for (int m = 0; m < SIZES.own_parts() / 16; ++m) {
-          Accumulator y;
-#pragma unroll
-          for (int k = 0; k < PARTS / 32; ++k) {
-            const FoldTile<false> f(*this, m, k);
-#pragma unroll
-            for (int t = 0; t < 2; ++t) f.add_product(re[k] + 2 * t, im[k] + 2 * t, y.re[t], y.im[t]);
-          }
-          store_rows(16 * m, tile, twisted(y.pack(), tile, m));
-        }
+        multiply_tile<false>(tile);
       }
     }
   }
@@ -510,7 +517,7 @@ struct Monarch {
     for (int tile = warp; tile < 16; tile += WARPS) {
       if constexpr (PARTS == 8) {
         uint32_t x[4];
-        load_transposed(x, at(lane / 8 % 2, lane % 8, 2 * tile + lane / 16));
+        load_both_planes(0, 1, tile, x);
         __syncwarp();
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
@@ -533,21 +540,7 @@ struct Monarch {
       } else if constexpr (SIZES.two_levels()) {
         unfold_levels(left, tile);
       } else {
-        uint32_t re[PARTS / 16][4], im[PARTS / 16][4];
-#pragma unroll
-        for (int k = 0; k < PARTS / 16; ++k) load_rows(0, 16 * k, tile, re[k]), load_rows(1, 16 * k, tile, im[k]);
-        __syncwarp();
-#pragma unroll 1
-        for (int m = 0; m < PARTS / 32; ++m) {
-          Accumulator y;
-#pragma unroll
-          for (int k = 0; k < PARTS / 16; ++k) {
-            const FoldTile<true> f(*this, m, k);
-#pragma unroll
-            for (int t = 0; t < 2; ++t) f.add_product(re[k] + 2 * t, im[k] + 2 * t, y.re[t], y.im[t]);
-          }
-          store_rows(16 * m, tile, y.pack());
-        }
+        multiply_tile<true>(tile);
       }
     }
   }
