@@ -76,11 +76,18 @@ __device__ __forceinline__ void unpack_positions(const uint32_t* words, float* o
   for (int i = 0; i < 4; ++i) out[2 * i] = low_bf16(words[i]), out[2 * i + 1] = high_bf16(words[i]);
 }
 
-// The causal convolution with three taps; filter: a row of SHORT_FILTER. before: of any lane.
-__device__ __forceinline__ void short_convolution(const uint32_t* words, uint32_t before, const float* filter, int t, float* out) {
-  const float4 w = *reinterpret_cast<const float4*>(filter);
+// A channel's row of SHORT_FILTER.
+struct ShortFilter {
+  float4 taps;  // three, and the bias
+  float before;
+  static __device__ __forceinline__ ShortFilter load(const float* row) { return {*reinterpret_cast<const float4*>(row), row[4]}; }
+};
+
+// The causal convolution with three taps. before: of any lane.
+__device__ __forceinline__ void short_convolution(const uint32_t* words, uint32_t before, const ShortFilter& filter, int t, float* out) {
+  const float4& w = filter.taps;
   float a = low_bf16(before), b = high_bf16(before);
-  if (t == 0) a = b = filter[4];
+  if (t == 0) a = b = filter.before;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const float c = low_bf16(words[i]), d = high_bf16(words[i]);
@@ -90,7 +97,7 @@ __device__ __forceinline__ void short_convolution(const uint32_t* words, uint32_
   }
 }
 // For all lanes of a warp.
-__device__ __forceinline__ void short_convolution(const Positions& x, const float* filter, int t, float* out) {
+__device__ __forceinline__ void short_convolution(const Positions& x, const ShortFilter& filter, int t, float* out) {
   const uint32_t of_neighbour = __shfl_up_sync(~0u, x.words[3], 1);
   short_convolution(x.words, threadIdx.x % 32 ? of_neighbour : x.before, filter, t, out);
 }
@@ -139,7 +146,9 @@ struct MixerChannel {
     if (b >= in.B) return {0, 0, 0, true};
     return {in.row(channel, b), in.length(b), in.extent(b), in.is_multiple_of(8, b)};
   }
-  __device__ __forceinline__ const float* filter(int first_row) const { return in.short_filter + SHORT_FILTER * (first_row + channel); }
+  __device__ __forceinline__ ShortFilter filter(int first_row) const {
+    return ShortFilter::load(in.short_filter + SHORT_FILTER * (first_row + channel));
+  }
 
   // A row read as it is, without short convolution or gate; its values are those of signal 1.
   template <bool WIDE>

@@ -18,15 +18,14 @@ struct ToeplitzSizes {
   M2BERT_DEVICE constexpr int shared_bytes() const { return 4 * tap_count(length) * 2 + WARPS * 2 * signal() * 4; }
 };
 
-// mixer_toeplitz_batch.cu: a block for each 16 sequences, a warp for one or two parts of 32 positions of all of them.
+// mixer_toeplitz_batch.cu: a block for each 16 sequences, a warp for two parts of 32 positions of all of them.
 struct ToeplitzBatchSizes {
   int length;
-  static constexpr int SEQUENCES = 16, PART_BYTES = 68 * 16;
+  static constexpr int SEQUENCES = 16, PARTS_OF_WARP = 2, PART_BYTES = 68 * 16;
   M2BERT_DEVICE constexpr int parts() const { return length / 32; }
-  M2BERT_DEVICE constexpr int parts_of_warp() const { return length == 128 ? 1 : 2; }
-  M2BERT_DEVICE constexpr int warps() const { return parts() / parts_of_warp(); }
+  M2BERT_DEVICE constexpr int warps() const { return parts() / PARTS_OF_WARP; }
   M2BERT_DEVICE constexpr int copy() const { return tap_count(length) + 16; }  // keeps lanes apart in shared memory's banks
-  M2BERT_DEVICE constexpr int shared_bytes() const { return 4 * copy() * 2 + 4 * parts() * PART_BYTES; }
+  M2BERT_DEVICE constexpr int shared_bytes() const { return 4 * copy() * 2 + 5 * parts() * PART_BYTES; }
 };
 
 }  // namespace m2bert::ops::cuda

@@ -22,25 +22,29 @@ namespace {
 template <int LENGTH>
 struct ToeplitzBatch {
   static constexpr ToeplitzBatchSizes SIZES{LENGTH};
-  static constexpr int SEQUENCES = SIZES.SEQUENCES, PARTS = SIZES.parts(), OWN = SIZES.parts_of_warp(), WARPS = SIZES.warps();
+  static constexpr int SEQUENCES = SIZES.SEQUENCES, PARTS = SIZES.parts(), OWN = SIZES.PARTS_OF_WARP, WARPS = SIZES.warps();
   static constexpr int TAPS = tap_count(LENGTH), COPY = SIZES.copy();
 
+  // 32 positions of 16 sequences: lane (g, q) has a vector of row g and one of row g + 8; for a product, its fragments h = 0 and 1.
   struct Part {
     uint4 lanes[2][32], unused[4];  // the next part in other banks
   };
   struct Shared {
     alignas(16) BFloat16 taps[2][2][COPY];  // filter; from the first tap on, and from the one before
-    Part signals[2][PARTS];                 // gated and plain; as a lane's fragments: words 2 h of rows g and g + 8, then words 2 h + 1
-    Part gates[2][PARTS];                   // x2 before its short convolution, of this group and the next one; rows g and g + 8
+    Part gated[PARTS];                      // x1 as it is loaded, then x1 v
+    Part v[PARTS], x2[PARTS], u[2][PARTS];  // u of this group and the next one
   };
   static_assert(sizeof(Shared) == SIZES.shared_bytes());
 
-  // A lane's words of rows g and g + 8.
-  static __device__ __forceinline__ void store_fragments(Part& to, int lane, const uint32_t (*words)[4]) {
-#pragma unroll
-    for (int h = 0; h < 2; ++h) to.lanes[h][lane] = {words[0][2 * h], words[1][2 * h], words[0][2 * h + 1], words[1][2 * h + 1]};
+  static __device__ __forceinline__ void get_words(const uint4& v, uint32_t* words) {
+    words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
   }
-  static __device__ __forceinline__ void load_fragments(const Part& from, int lane, uint32_t (*words)[4]) {
+  // A lane's words of rows g and g + 8. Fragment h has words 2 h of both, then words 2 h + 1.
+  static __device__ __forceinline__ void put_fragments(uint4& first, uint4& second, const uint32_t (*words)[4]) {
+    first = {words[0][0], words[1][0], words[0][1], words[1][1]};
+    second = {words[0][2], words[1][2], words[0][3], words[1][3]};
+  }
+  static __device__ __forceinline__ void get_fragments(const Part& from, int lane, uint32_t (*words)[4]) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const uint4 v = from.lanes[h][lane];
@@ -84,63 +88,139 @@ struct ToeplitzBatch {
     }
   }
 
+  // A thread loads eight positions of rows g and g + 8, for OWN values of g, so that a warp reads neighbouring positions.
   static constexpr int CHUNKS = LENGTH / 8, ROWS = 32 * WARPS / CHUNKS;
-  static __device__ __forceinline__ int lane_of(int i, int chunk) { return 4 * (ROWS * i + int(threadIdx.x) / CHUNKS) + chunk % 4; }
-  // What a group of sequences gives the products: each thread loads its eight positions of rows g and g + 8, for OWN values of g, so that
-  // a warp reads neighbouring positions.
+  static __device__ __forceinline__ int chunk() { return threadIdx.x % CHUNKS; }
+  static __device__ __forceinline__ int row() { return threadIdx.x / CHUNKS; }
+  static __device__ __forceinline__ uint4& vector(Part* parts, int i, int half, int chunk) {
+    return parts[chunk / 4].lanes[half][4 * (ROWS * i + row()) + chunk % 4];
+  }
+  static __device__ __forceinline__ Place place(const MixerChannel& channel, int group, int i, int half) {
+    return channel.place(SEQUENCES * group + 8 * half + ROWS * i + row());
+  }
+
+  // Begins to load a group of sequences from two arrays; to: null for none. What is behind a sequence in its last vector comes along.
   template <bool WIDE>
-  static __device__ __forceinline__ void stage(const MixerChannel& channel, Shared& shared, Part* gate, int first, bool residual) {
-    const int chunk = threadIdx.x % CHUNKS, t = 8 * chunk, m = chunk / 4;
-    Place places[OWN][2];
-    SignalPositions gated[OWN][2];
-    uint32_t plain[OWN][2][4];
+  static __device__ __forceinline__ void load(const MixerChannel& channel, int group, const BFloat16* x, Part* to, const BFloat16* other,
+                                              Part* other_to) {
+    const MixerInputs<BFloat16>& in = channel.in;
+    const int t = 8 * chunk(), first = SEQUENCES * group + row();
+    const size_t begin = size_t(channel.channel) * in.columns + first * in.L + t;
+#pragma unroll
+    for (int k = 0; k < 2 * OWN; ++k) {
+      const int i = k / 2, half = k % 2, later = 8 * half + ROWS * i;
+      if (WIDE) {
+        const bool exists = t < in.L && first + later < in.B;
+        copy_async(&vector(to, i, half, chunk()), x + begin + later * in.L, exists);
+        if (other_to) copy_async(&vector(other_to, i, half, chunk()), other + begin + later * in.L, exists);
+      } else {
+        const Place p = place(channel, group, i, half);
+        auto load = [&](const BFloat16* from, uint4& v) {
+          if (p.wide) return copy_async(&v, from + p.offset + t, t < p.length);
+          uint32_t words[4];
+          load_words<false>(from, p, t, words);
+          v = {words[0], words[1], words[2], words[3]};
+        };
+        load(x, vector(to, i, half, chunk()));
+        if (other_to) load(other, vector(other_to, i, half, chunk()));
+      }
+    }
+    commit_copies();
+  }
+
+  // Of the channel; D1 and D2 are the skip terms.
+  struct Filters {
+    ShortFilter x1, v, x2;
+    float D1, D2;
+  };
+
+  // The left sides of the products, in place: x1 v, and u if it is there.
+  template <bool WIDE>
+  static __device__ __forceinline__ void make_signals(const MixerChannel& channel, const Filters& filters, Shared& shared, int group,
+                                                      Part* u) {
+    const int t = 8 * chunk(), lane = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < OWN; ++i) {
+      uint32_t gated[2][4], plain[2][4];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        auto convolve = [&](Part* from, const ShortFilter& filter, float* out) {
+          Positions p;
+          get_words(vector(from, i, half, chunk()), p.words);
+          if (CHUNKS > 32 && lane == 0 && t) p.before = vector(from, i, half, chunk() - 1).w;
+          short_convolution(p, filter, t, out);
+        };
+        float x1[8], v[8];
+        convolve(shared.gated, filters.x1, x1);
+        convolve(shared.v, filters.v, v);
+#pragma unroll
+        for (int k = 0; k < 8; ++k) x1[k] *= v[k];
+        if (u) get_words(vector(u, i, half, chunk()), plain[half]);
+        if (!WIDE) {
+          const Place p = place(channel, group, i, half);
+          mask_positions<false>(p, t, x1);
+          if (u) mask_words(p, t, plain[half]);
+        }
+        pack_positions(x1, gated[half]);
+      }
+      if (CHUNKS > 32) __syncthreads();  // another warp's lane 0 has read from here
+      put_fragments(vector(shared.gated, i, 0, chunk()), vector(shared.gated, i, 1, chunk()), gated);
+      if (u) put_fragments(vector(u, i, 0, chunk()), vector(u, i, 1, chunk()), plain);
+    }
+  }
+
+  // The gate at part m, of row g or g + 8.
+  static __device__ __forceinline__ void gate_values(const ShortFilter& filter, const Part* x2, int m, int half, float* out) {
+    constexpr int PITCH = sizeof(Part) / 4;
+    const int lane = threadIdx.x % 32, q = lane % 4;
+    uint32_t words[4];
+    get_words(x2[m].lanes[half][lane], words);
+    const uint32_t* last = reinterpret_cast<const uint32_t*>(&x2->lanes[half][lane]) + 3;  // of part 0
+    const uint32_t before = last[PITCH * m + (q ? -4 : m ? 12 - PITCH : 0)];
+    short_convolution(words, before, filter, 32 * m + 8 * q, out);
+  }
+
+  // c = gate (c + D1 x1 v) + D2 u at part m.
+  static __device__ __forceinline__ void apply_gate(const Filters& filters, const Shared& shared, const Part* u, int m, float (*c)[4]) {
+    const int lane = threadIdx.x % 32;
+    uint32_t gated[2][4], plain[2][4] = {};
+    get_fragments(shared.gated[m], lane, gated);
+    if (u) get_fragments(u[m], lane, plain);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float gate[8], signal[8], skip[8];
+      gate_values(filters.x2, shared.x2, m, half, gate);
+      unpack_positions(gated[half], signal), unpack_positions(plain[half], skip);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        float& value = c[k / 2][2 * half + k % 2];
+        value = gate[k] * (value + filters.D1 * signal[k]) + filters.D2 * skip[k];
+      }
+    }
+  }
+
+  // own: the first of the warp's parts.
+  template <bool WIDE>
+  static __device__ __forceinline__ void store(const MixerChannel& channel, int group, int own, const float (*c)[4][4], BFloat16* y) {
+    const MixerInputs<BFloat16>& in = channel.in;
+    const int lane = threadIdx.x % 32, t = 32 * own + 8 * (lane % 4), first = SEQUENCES * group + lane / 4;
+    BFloat16* to = y + (size_t(channel.channel) * in.columns + first * in.L + t);
 #pragma unroll
     for (int k = 0; k < 2 * OWN; ++k) {
       const int i = k / 2, half = k % 2;
-      places[i][half] = channel.place(first + 8 * half + ROWS * i + int(threadIdx.x) / CHUNKS);
-      gated[i][half] = channel.load_signal<WIDE>(0, places[i][half], t);
-      uint4* to = &gate[m].lanes[half][lane_of(i, chunk)];
+      float out[8];
+#pragma unroll
+      for (int j = 0; j < 8; ++j) out[j] = c[i][j / 2][2 * half + j % 2];
       if (WIDE) {
-        const bool exists = t < places[i][half].length;
-        copy_async(to, channel.in.x2 + (exists ? places[i][half].offset + t : 0), exists);
+        uint32_t words[4];
+        pack_positions(out, words);
+        if (t + 32 * i < in.L && first + 8 * half < in.B) {
+          *reinterpret_cast<uint4*>(to + 8 * half * in.L + 32 * i) = {words[0], words[1], words[2], words[3]};
+        }
       } else {
-        uint32_t x2[4];
-        load_words<false>(channel.in.x2, places[i][half], t, x2);
-        *to = {x2[0], x2[1], x2[2], x2[3]};
+        channel.store<false>(channel.place(first + 8 * half), t + 32 * i, out, y);
       }
-      if (residual) load_words<WIDE>(channel.in.u, places[i][half], t, plain[i][half]);
     }
-    if (WIDE) commit_copies();
-    __syncthreads();  // the group before is done
-#pragma unroll
-    for (int i = 0; i < OWN; ++i) {
-      const int lane = lane_of(i, chunk);
-      uint32_t words[2][4];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float x[8];
-        channel.signal_values<WIDE>(0, gated[i][half], places[i][half], t, x);
-        pack_positions(x, words[half]);
-        if (!WIDE && residual) mask_words(places[i][half], t, plain[i][half]);
-      }
-      store_fragments(shared.signals[0][m], lane, words);
-      if (residual) store_fragments(shared.signals[1][m], lane, plain[i]);
-    }
-    if (WIDE) wait_for_copies<0>();
-  }
-
-  // The gate at a warp's part m, of row g or g + 8.
-  static __device__ __forceinline__ void gate_values(const MixerChannel& channel, const Part* gate, int m, int half, float* out) {
-    const int lane = threadIdx.x % 32, q = lane % 4;
-    const uint4 v = gate[m].lanes[half][lane];
-    uint32_t before = 0;
-    if (q) {
-      before = gate[m].lanes[half][lane - 1].w;
-    } else if (m) {
-      before = gate[m - 1].lanes[half][lane + 3].w;
-    }
-    const uint32_t words[4] = {v.x, v.y, v.z, v.w};
-    short_convolution(words, before, channel.filter(channel.in.x2_taps), 32 * m + 8 * q, out);
   }
 
   // WIDE: all rows are. per_block groups of sequences.
@@ -148,47 +228,42 @@ struct ToeplitzBatch {
   static __device__ __forceinline__ void run_groups(const MixerChannel& channel, Shared& shared, const float* D, BFloat16* y, bool residual,
                                                     int which, int per_block) {
     const MixerInputs<BFloat16>& in = channel.in;
-    const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4, own = int(threadIdx.x) / 32 * OWN;
-    const float D1 = D[2 * channel.channel + which], D2 = D[2 * channel.channel + (1 ^ which)];
-    const int groups = (in.B + SEQUENCES - 1) / SEQUENCES, end = min(int(blockIdx.x + 1) * per_block, groups);
-    for (int group = blockIdx.x * per_block; group < end; ++group) {
-      const int first = group * SEQUENCES;
-      int length = in.L;
-      if (!WIDE) length = int(warp_max(max(channel.place(first + g).length, channel.place(first + 8 + g).length)));
-      const int parts = (length + 31) / 32;
-      Part* gate = shared.gates[group % 2];
-      stage<WIDE>(channel, shared, gate, first, residual);
+    const int own = int(threadIdx.x) / 32 * OWN, first_row = threadIdx.x % 32 / 4;
+    Filters filters = {channel.filter(in.x1_taps), channel.filter(in.v_taps), channel.filter(in.x2_taps),
+                       D[2 * channel.channel + which], D[2 * channel.channel + (1 ^ which)]};
+    if (WIDE && 8 * chunk() >= in.L) filters.x1 = {};  // so that x1 v is zero there
+    const int groups = (in.B + SEQUENCES - 1) / SEQUENCES, begin = blockIdx.x * per_block, end = min(begin + per_block, groups);
+    auto u_of = [&](int group) { return residual ? shared.u[group % 2] : nullptr; };
+    auto load_v = [&](int group) { load<WIDE>(channel, group, in.v, shared.v, in.u, u_of(group)); };
+    auto load_x = [&](int group) { load<WIDE>(channel, group, in.x1, shared.gated, in.x2, shared.x2); };
+    int parts = (in.L + 31) / 32;
+    if (begin < end) load_v(begin), load_x(begin);
+#pragma unroll 1
+    for (int group = begin; group < end; ++group) {
+      if (!WIDE) {
+        const int b = SEQUENCES * group + first_row;
+        parts = (int(warp_max(max(channel.place(b).length, channel.place(b + 8).length))) + 31) / 32;
+      }
+      Part* u = u_of(group);
+      wait_for_copies<0>();
       __syncthreads();
+      make_signals<WIDE>(channel, filters, shared, group, u);
+      __syncthreads();
+      // The next group is loaded as soon as its place is free.
+      const bool more = group + 1 < end, active = own < parts;
+      if (more) load_v(group + 1);
       float c[OWN][4][4] = {};
-      if (own < parts) {
-        convolve(shared.signals[0], shared.taps[which], own, parts, c);
+      if (active) {
+        convolve(shared.gated, shared.taps[which], own, parts, c);
 #pragma unroll
-        for (int i = 0; i < OWN; ++i) {
-          uint32_t gated[2][4], plain[2][4] = {};
-          load_fragments(shared.signals[0][own + i], lane, gated);
-          if (residual) load_fragments(shared.signals[1][own + i], lane, plain);
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            float x2[8], s[8], u[8];
-            gate_values(channel, gate, own + i, half, x2);
-            unpack_positions(gated[half], s), unpack_positions(plain[half], u);
-#pragma unroll
-            for (int k = 0; k < 8; ++k) {
-              float& value = c[i][k / 2][2 * half + k % 2];
-              value = x2[k] * (value + D1 * s[k]) + D2 * u[k];
-            }
-          }
-        }
-        if (residual) convolve(shared.signals[1], shared.taps[1 ^ which], own, parts, c);
+        for (int i = 0; i < OWN; ++i) apply_gate(filters, shared, u, own + i, c[i]);
       }
-#pragma unroll
-      for (int k = 0; k < 2 * OWN; ++k) {
-        const int i = k / 2, half = k % 2;
-        float out[8];
-#pragma unroll
-        for (int j = 0; j < 8; ++j) out[j] = c[i][j / 2][2 * half + j % 2];
-        channel.store<WIDE>(channel.place(first + 8 * half + g), 32 * (own + i) + 8 * q, out, y);
+      if (more) {
+        __syncthreads();
+        load_x(group + 1);
       }
+      if (active && u) convolve(u, shared.taps[1 ^ which], own, parts, c);
+      store<WIDE>(channel, group, own, c, y);
     }
   }
 
@@ -226,7 +301,7 @@ struct ToeplitzBatch {
 
 // MIXER_LENGTH: compiles only this kernel.
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 128
-MIXER_TOEPLITZ_BATCH(128, 7)
+MIXER_TOEPLITZ_BATCH(128, 8)
 #endif
 #if !defined(MIXER_LENGTH) || MIXER_LENGTH == 256
 MIXER_TOEPLITZ_BATCH(256, 4)
