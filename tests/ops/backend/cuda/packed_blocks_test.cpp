@@ -60,7 +60,10 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerBlock,
                                            Mixer{20, 512, 16, true, true}, Mixer{3, 513, 16, true, true}, Mixer{1, 1000, 16, true, true},
                                            Mixer{5, 1024, 48, true, true}, Mixer{3, 2048, 16, true, true}, Mixer{2, 4095, 16, true, true},
                                            Mixer{1, 4096, 16, false, true}, Mixer{2, 8192, 16, true, true}, Mixer{2, 9999, 16, true, true},
-                                           Mixer{3, 16384, 16, true, true}, Mixer{1, 20000, 16, true, true}));
+                                           Mixer{3, 16384, 16, true, true}, Mixer{1, 20000, 16, true, true},
+                                           // so many that a block of mixer_toeplitz_batch has several groups
+                                           Mixer{170, 33, 384, true, true}, Mixer{400, 64, 384, true, true},
+                                           Mixer{180, 200, 384, true, true}));
 
 TEST(CudaMixerBlock, NamesWhatIsWrong) {
   if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
