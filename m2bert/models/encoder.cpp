@@ -171,12 +171,21 @@ mx::array Encoder::operator()(const mx::array& x, const Inputs& inputs, nn::Pass
   return c.unpadding ? ops::pad_input(h, *c.unpadding, c.batch, c.seqlen) : h;
 }
 
+namespace {
+// Whether the first layer is launched before the graph of the others is built. They take a host about as long as it takes a GPU.
+bool begins_early(const mx::array& states, const nn::Pass& pass) {
+  return mx::default_device() == mx::Device::gpu && pass.allows_packed() && !states.is_tracer();
+}
+}  // namespace
+
 // The first `layers` layers.
 mx::array Encoder::run(mx::array h, size_t layers, const EncoderContext& context, nn::Pass& pass) const {
   for (size_t i = 0; i < layers; ++i) {
     nn::Pass::Scope scope(pass, "layer." + std::to_string(i));
     h = layers_[i](h, context, pass);
-    if (pass.after_layer && i + 1 < layers_.size()) pass.after_layer(h);
+    if (i + 1 == layers_.size()) break;
+    if (pass.after_layer) pass.after_layer(h);
+    else if (i == 0 && begins_early(h, pass)) mx::async_eval(h);
   }
   return h;
 }

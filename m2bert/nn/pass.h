@@ -45,6 +45,7 @@ class Pass {
   mx::array hook(const std::string& name, const mx::array& x) const { return on_hook ? on_hook(scope_ + name, x) : x; }
 
   // Called with the states behind each encoder layer but the last, which it may evaluate: a long pass can so make room for other work.
+  // Without it, an encoder on a GPU may launch its first layer early.
   std::function<void(const mx::array& states)> after_layer;
 
   // During its lifetime, prefixes the names of hooks with "name.".

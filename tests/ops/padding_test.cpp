@@ -131,6 +131,23 @@ TEST(IndexPutFirstAxis, EqualsItsDefinition) {
   expect_value_as_plain(f, plain, {random({3, 2}, 1)}, mx::float16, 0);
 }
 
+// Of any width and layout, NaN and -0 as well.
+TEST(IndexFirstAxis, RowsComeBackBitForBit) {
+  const auto order = int_array({4, 0, 3, 1, 2});
+  for (const int width : {1, 3, 4, 8, 12}) {
+    for (const auto dtype : {mx::bfloat16, mx::float32}) {
+      const auto bits = dtype == mx::float32 ? mx::uint32 : mx::uint16;
+      for (const bool transposed : {false, true}) {
+        const auto values = mx::random::bits(transposed ? mx::Shape{width, 5} : mx::Shape{5, width}, size_of(bits), mx::random::key(1));
+        const auto x = transposed ? mx::transpose(mx::view(values, dtype)) : mx::view(values, dtype);
+        const auto back = ops::index_put_first_axis(ops::index_first_axis(x, order), order, 5);
+        EXPECT_EQ(back.dtype(), dtype);
+        EXPECT_TRUE(mx::array_equal(mx::view(mx::contiguous(back), bits), transposed ? mx::transpose(values) : values).item<bool>()) << width;
+      }
+    }
+  }
+}
+
 TEST(IndexFirstAxis, GradientsOfRepeatedIndicesAddUp) {
   auto indices = int_array({1, 1, 2});
   auto g = gradients([&](const auto& in) { return ops::index_first_axis(in[0], indices); }, {random({3, 2}, 1)}, mx::ones({3, 2}));

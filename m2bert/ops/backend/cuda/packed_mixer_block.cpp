@@ -126,7 +126,7 @@ class PackedBlock final : public PackedMixerBlock {
     require(most >= cu_seqlens.longest(), "[mixer_block] a sequence has ", cu_seqlens.longest(), " tokens, the filters ", most, " rows");
     if (u.size() == 0) return u;
     const auto s = mx::to_stream(device);
-    const auto channels = channel_major(u, s), projected = mx::matmul(weights_.in_weight.values, channels, s);
+    const auto channels = contiguous_channel_major(u, s), projected = mx::matmul(weights_.in_weight.values, channels, s);
     std::optional<mx::array> y;
     std::vector<std::pair<int, mx::array>> others;  // parts of y that other launches make, by their first column
     for (const auto& [first, last, L] : runs(cu_seqlens, most)) {
