@@ -92,12 +92,13 @@ mx::array differentiable(const char* op, const mx::array& x, const F& f) {
   return mx::custom_function(forward, backward)({x})[0];
 }
 
-// f(x), which moves rows of x as they are. Without a gradient these are rows of integers of 64 bits: devices move element by element.
+// f(x), which moves rows of x as they are: those of narrow dtypes as words of 32 bits, because devices move element by element. (MLX's
+// scatter has no wider words on GPUs.) A gradient goes through x itself.
 template <class F>
 mx::array move_rows(const char* op, const mx::array& x, mx::StreamOrDevice s, const F& f) {
-  const bool whole = x.ndim() >= 2 && x.size() > 0 && size_t(x.shape(-1)) * x.itemsize() % sizeof(uint64_t) == 0;
-  if (!whole || x.is_tracer()) return differentiable(op, x, f);
-  return mx::view(f(mx::view(mx::contiguous(x, false, s), mx::uint64, s)), x.dtype(), s);
+  const bool whole = x.ndim() >= 2 && x.size() > 0 && size_t(x.shape(-1)) * x.itemsize() % sizeof(uint32_t) == 0;
+  if (!whole || x.itemsize() >= sizeof(uint32_t) || x.is_tracer()) return differentiable(op, x, f);
+  return mx::view(f(mx::view(mx::contiguous(x, false, s), mx::uint32, s)), x.dtype(), s);
 }
 
 }  // namespace
