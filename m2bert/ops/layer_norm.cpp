@@ -31,8 +31,9 @@ mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>
   check(x, residual, weight, bias);
   const auto sum = residual ? mx::add(x, *residual, s) : x;
   if (x.size() == 0) return sum;  // MLX's CUDA kernel cannot be launched for zero rows
-  // The CUDA gradient of MLX 0.32 reads beyond its registers if a row is not a multiple of 16 bytes (8 values in half precision).
-  return x.shape(-1) % 8 == 0 ? mx::fast::layer_norm(sum, weight, bias, eps, s) : composed(sum, weight, bias, eps, s);
+  // In MLX 0.32's CUDA kernel one warp may write its part of the variance where another still reads the mean.
+  const bool on_cuda = mx::cu::is_available() && mx::to_stream(s).device == mx::Device::gpu;
+  return on_cuda ? composed(sum, weight, bias, eps, s) : mx::fast::layer_norm(sum, weight, bias, eps, s);
 }
 
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,

@@ -96,6 +96,27 @@ TEST(LayerNorm, KernelEqualsFallback) {
   EXPECT_THROW(ops::layer_norm(random({3, 7}, 1), std::nullopt, random({6}, 1), random({6}, 1), 1e-5f), Error);
 }
 
+TEST(LayerNorm, KernelsGradientEqualsFallbacks) {
+  for (const int width : {8, 771, 768, 1024, 1792, 2056}) {
+    std::vector<mx::array> in{random({37, width}, 1), random({width}, 2), random({width}, 3), random({37, width}, 4)};
+    const auto cotangent = random({37, width}, 5);
+    for (const bool residual : {true, false}) {
+      if (!residual) in.pop_back();
+      const auto expected = gradients(op(ops::layer_norm_fallback, 1e-5f), in, cotangent);
+      const auto found = gradients(op(ops::layer_norm, 1e-5f), in, cotangent);
+      for (size_t i = 0; i < in.size(); ++i) expect_near(found[i], expected[i], 1e-5);
+      auto narrow = in;
+      for (auto& a : narrow) a = mx::astype(a, mx::bfloat16);
+      const auto rounded = gradients(op(ops::layer_norm, 1e-5f), narrow, mx::astype(cotangent, mx::bfloat16));
+      for (size_t i = 0; i < in.size(); ++i) {
+        EXPECT_EQ(rounded[i].dtype(), mx::bfloat16);
+        expect_near(rounded[i], expected[i], 2e-2);
+      }
+      expect_near(op(ops::layer_norm, 1e-5f)(narrow), op(ops::layer_norm_fallback, 1e-5f)(in), 2e-2);
+    }
+  }
+}
+
 TEST(LayerNorm, OfOneValueIsTheBias) {
   auto y = ops::layer_norm(mx::array({3.0f}, {1, 1}), std::nullopt, mx::array({2.0f}), mx::array({5.0f}), 1e-5f);
   EXPECT_EQ(y.item<float>(), 5.0f);

@@ -1,6 +1,6 @@
 #pragma once
 // The kernels of NVIDIA GPUs: the blocks in bfloat16 (the mixer's for inference also in float32), filter networks and the optimizer in
-// float32, dropout and embedding rows in both. Activations are channel-major in the blocks, [H, B, L]: their results are views of that
+// float32, dropout, LayerNorm and embedding rows in both. Activations are channel-major in the blocks, [H, B, L]: their results are views of that
 // layout in the shape of u, which the next block takes as they are.
 #include "m2bert/ops/backend/backend.h"
 
@@ -12,6 +12,8 @@ class CudaBackend final : public Backend {
 
   Array blockdiag_multiply(const mx::array& x, const mx::array& weight, const std::optional<mx::array>& bias, mx::Stream s) const override;
   Array gelu(const mx::array& x, mx::Stream s) const override;
+  Array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias, float eps,
+                   mx::Stream s) const override;
   Array mixer_block(const mx::array& u, const MixerWeights& weights, const MixerFilters& filters, mx::Stream s) const override;
   Array mixer_block_varlen(const mx::array& u, const CuSeqlens& cu_seqlens, const MixerWeights& weights, const MixerFilters& filters,
                            mx::Stream s) const override;

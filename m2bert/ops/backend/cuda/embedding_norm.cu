@@ -1,5 +1,5 @@
 // The sum of a row from each of up to three tables, normalized: a warp has one position, all in registers.
-#include "m2bert/ops/backend/cuda/chunk.cuh"
+#include "m2bert/ops/backend/cuda/row_norm.cuh"
 
 namespace m2bert::ops::cuda {
 
@@ -18,28 +18,6 @@ struct Table {
     return int(i < 0 ? 0 : i < count ? i : count - 1);
   }
 };
-
-// A vector of the norm, float32 or bfloat16.
-struct NormVector {
-  const void* values;
-  bool wide;
-  __device__ __forceinline__ void load(int chunk, float* out) const {
-    if (wide) {
-#pragma unroll
-      for (int j = 0; j < CHUNK; ++j) out[j] = reinterpret_cast<const float*>(values)[chunk * CHUNK + j];
-    } else {
-      unpack(reinterpret_cast<const Chunk*>(values)[chunk], out);
-    }
-  }
-};
-
-__device__ __forceinline__ float sum_warp(float value) {
-#pragma unroll
-  for (int distance = 1; distance < 32; distance *= 2) {
-    value += __uint_as_float(__shfl_sync(~0u, __float_as_uint(value), int(threadIdx.x % 32) ^ distance));
-  }
-  return value;
-}
 
 // PASSES: chunks of a lane, for up to 256 PASSES columns.
 template <int PASSES>
@@ -61,20 +39,7 @@ __device__ __forceinline__ void embed(const Table* tables, int table_count, cons
       for (int j = 0; j < CHUNK; ++j) v[k][j] += values[j];
     }
   }
-  float sum = 0, squares = 0;
-#pragma unroll
-  for (int k = 0; k < PASSES; ++k) {
-#pragma unroll
-    for (int j = 0; j < CHUNK; ++j) sum += v[k][j];
-  }
-  const float mean = sum_warp(sum) / float(H);
-#pragma unroll
-  for (int k = 0; k < PASSES; ++k) {
-    if (lane + 32 * k >= chunks) continue;
-#pragma unroll
-    for (int j = 0; j < CHUNK; ++j) squares += (v[k][j] - mean) * (v[k][j] - mean);
-  }
-  const float scale = rsqrtf(sum_warp(squares) / float(H) + eps);
+  const RowStatistics row = row_statistics<PASSES>(v, H, eps);
   Chunk* const to = reinterpret_cast<Chunk*>(y + size_t(t) * H);
 #pragma unroll
   for (int k = 0; k < PASSES; ++k) {
@@ -84,7 +49,7 @@ __device__ __forceinline__ void embed(const Table* tables, int table_count, cons
     weight.load(chunk, w);
     bias.load(chunk, b);
 #pragma unroll
-    for (int j = 0; j < CHUNK; ++j) v[k][j] = (v[k][j] - mean) * scale * w[j] + b[j];
+    for (int j = 0; j < CHUNK; ++j) v[k][j] = (v[k][j] - row.mean) * row.scale * w[j] + b[j];
     to[chunk] = pack(v[k]);
   }
 }

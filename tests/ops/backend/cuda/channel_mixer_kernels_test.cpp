@@ -1,4 +1,4 @@
-// The CUDA kernels of the channel mixer and the embedding, run on the CPU (emulation.h), against their definitions in double precision.
+// The CUDA kernels of the channel mixer, LayerNorm and the embedding, run on the CPU (emulation.h), against their definitions in double precision.
 #include "tests/ops/backend/cuda/emulation.h"
 //
 #include "m2bert/ops/backend/cuda/channel_norm.cu"
@@ -7,6 +7,7 @@
 #include "m2bert/ops/backend/cuda/gated_product_mma.cu"
 #include "m2bert/ops/backend/cuda/gelu.cu"
 #include "m2bert/ops/backend/cuda/gelu_gate.cu"
+#include "m2bert/ops/backend/cuda/layer_norm.cu"
 
 #include <gtest/gtest.h>
 
@@ -394,6 +395,110 @@ TEST(CudaChannelNorm, GradientEqualsItsDefinition) {
         n.check_saved();
         n.backward(blocks);
         n.check_gradients(blocks);
+      }
+    }
+  }
+}
+
+// The results of layer_norm.cu for rows of T, against the definition in double precision. shift: elements before the first row, so that
+// rows are not aligned.
+template <typename T>
+struct LayerNormCase {
+  int rows, H;
+  bool adds, wide;
+  size_t shift;
+  float eps = 1e-5f;
+  std::vector<T> x, residual, dy;
+  Values weight, bias;
+  std::vector<float> wide_weight, wide_bias;
+  std::vector<double> n, scale;  // normalized values, [rows, H], and 1 / deviation of each row
+
+  LayerNormCase(int rows, int H, bool adds, bool wide, size_t shift) : rows(rows), H(H), adds(adds), wide(wide), shift(shift) {
+    auto values = [&](unsigned seed) {
+      std::vector<T> all(shift);
+      for (const auto v : random_values(size_t(rows) * H, 1, seed)) all.push_back(from_float<T>(to_float(v) + 2));
+      return all;
+    };
+    x = values(1), residual = values(2), dy = values(3);
+    weight = random_values(size_t(H), 1, 4), bias = random_values(size_t(H), 1, 5);
+    for (const auto w : weight) wide_weight.push_back(to_float(w));
+    for (const auto b : bias) wide_bias.push_back(to_float(b));
+    for (int r = 0; r < rows; ++r) {
+      double mean = 0, variance = 0;
+      for (int h = 0; h < H; ++h) mean += sum(r, h) / H;
+      for (int h = 0; h < H; ++h) variance += (sum(r, h) - mean) * (sum(r, h) - mean) / H;
+      scale.push_back(1 / std::sqrt(variance + eps));
+      for (int h = 0; h < H; ++h) n.push_back((sum(r, h) - mean) * scale.back());
+    }
+  }
+  size_t at(int r, int h) const { return size_t(r) * H + h; }
+  double sum(int r, int h) const { return to_float(x[shift + at(r, h)]) + (adds ? to_float(residual[shift + at(r, h)]) : 0); }
+  const void* weights() const { return wide ? static_cast<const void*>(wide_weight.data()) : weight.data(); }
+  const void* biases() const { return wide ? static_cast<const void*>(wide_bias.data()) : bias.data(); }
+  double slack() const { return sizeof(T) == 4 ? 2e-5 : 1e-4; }
+  double rounding() const { return sizeof(T) == 4 ? 0 : 4e-3; }
+
+  template <typename Kernel>
+  void check(Kernel kernel) {
+    std::vector<T> y(size_t(rows) * H, from_float<T>(777));
+    emulation::launch({unsigned(rows + 7) / 8, 1, 1}, 256, 0, [&] {
+      kernel(x.data() + shift, residual.data() + shift, weights(), biases(), y.data(), rows, H, eps, adds, wide ? 3 : 0);
+    });
+    for (int r = 0; r < rows; ++r) {
+      for (int h = 0; h < H; ++h) {
+        const double want = n[at(r, h)] * to_float(weight[size_t(h)]) + to_float(bias[size_t(h)]);
+        ASSERT_NEAR(to_float(y[at(r, h)]), want, rounding() * std::abs(want) + slack()) << H << ": " << r << ", " << h;
+      }
+    }
+  }
+  template <typename Kernel>
+  void check_gradient(Kernel kernel, int blocks) {
+    std::vector<T> dx(size_t(rows) * H, from_float<T>(777));
+    std::vector<float> partial(size_t(blocks) * 2 * H, 777);
+    emulation::launch({unsigned(blocks), 1, 1}, 256, unsigned(8 * H), [&] {
+      kernel(x.data() + shift, residual.data() + shift, weights(), dy.data() + shift, dx.data(), partial.data(), rows, H, eps, adds,
+             wide ? 1 : 0);
+    });
+    auto d = [&](int r, int h) { return double(to_float(dy[shift + at(r, h)])); };
+    for (int r = 0; r < rows; ++r) {
+      double mean = 0, slope = 0;
+      for (int h = 0; h < H; ++h) mean += d(r, h) * to_float(weight[size_t(h)]) / H;
+      for (int h = 0; h < H; ++h) slope += d(r, h) * to_float(weight[size_t(h)]) * n[at(r, h)] / H;
+      for (int h = 0; h < H; ++h) {
+        const double want = scale[size_t(r)] * (d(r, h) * to_float(weight[size_t(h)]) - mean - n[at(r, h)] * slope);
+        ASSERT_NEAR(to_float(dx[at(r, h)]), want, rounding() * std::abs(want) + slack()) << H << ": " << r << ", " << h;
+      }
+    }
+    for (int h = 0; h < H; ++h) {
+      double want[2] = {}, sums[2] = {};
+      for (int r = 0; r < rows; ++r) want[0] += d(r, h) * n[at(r, h)], want[1] += d(r, h);
+      for (int i = 0; i < 2 * blocks; ++i) sums[i % 2] += partial[size_t(i) * H + h];
+      for (int i = 0; i < 2; ++i) ASSERT_NEAR(sums[i], want[i], 2e-5 * rows * 3) << H << ": " << h;
+    }
+  }
+};
+
+TEST(CudaLayerNorm, EqualsItsDefinition) {
+  for (const int H : {8, 64, 768, 1000, 1024, 1792, 2048}) {
+    for (const bool adds : {false, true}) {
+      for (const bool wide : {false, true}) {
+        for (const size_t shift : {0, 3}) {
+          const int rows = 11;
+          LayerNormCase<float>(rows, H, adds, wide, shift).check(H <= 1024 ? layer_norm_float32 : layer_norm_float32_2048);
+          LayerNormCase<BFloat16>(rows, H, adds, wide, shift).check(H <= 1024 ? layer_norm_bfloat16 : layer_norm_bfloat16_2048);
+        }
+      }
+    }
+  }
+}
+TEST(CudaLayerNorm, GradientEqualsItsDefinition) {
+  for (const int H : {8, 64, 768, 1000, 1024}) {
+    for (const bool adds : {false, true}) {
+      for (const size_t shift : {0, 3}) {
+        for (const int rows : {1, 11, 37}) {
+          LayerNormCase<float>(rows, H, adds, adds, shift).check_gradient(layer_norm_gradient_float32, 2);
+          LayerNormCase<BFloat16>(rows, H, adds, !adds, shift).check_gradient(layer_norm_gradient_bfloat16, 3);
+        }
       }
     }
   }
