@@ -29,7 +29,7 @@ mx::array composed(const mx::array& x, const mx::array& weight, const mx::array&
 mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,
                               float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
-  const auto sum = residual ? mx::add(x, *residual, s) : x;
+  auto sum = residual ? mx::add(x, *residual, s) : x;
   if (x.size() == 0) return sum;  // MLX's CUDA kernel cannot be launched for zero rows
   // In MLX 0.32's CUDA kernel one warp may write its part of the variance where another still reads the mean.
   const bool on_cuda = mx::cu::is_available() && mx::to_stream(s).device == mx::Device::gpu;

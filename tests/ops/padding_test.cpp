@@ -142,7 +142,8 @@ TEST(IndexFirstAxis, RowsComeBackBitForBit) {
         const auto x = transposed ? mx::transpose(mx::view(values, dtype)) : mx::view(values, dtype);
         const auto back = ops::index_put_first_axis(ops::index_first_axis(x, order), order, 5);
         EXPECT_EQ(back.dtype(), dtype);
-        EXPECT_TRUE(mx::array_equal(mx::view(mx::contiguous(back), bits), transposed ? mx::transpose(values) : values).item<bool>()) << width;
+        EXPECT_TRUE(mx::array_equal(mx::view(mx::contiguous(back), bits), transposed ? mx::transpose(values) : values).item<bool>())
+            << width;
       }
     }
   }

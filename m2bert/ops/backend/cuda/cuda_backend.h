@@ -1,7 +1,7 @@
 #pragma once
 // The kernels of NVIDIA GPUs: the blocks in bfloat16 (the mixer's for inference also in float32), filter networks and the optimizer in
-// float32, dropout, LayerNorm and embedding rows in both. Activations are channel-major in the blocks, [H, B, L]: their results are views of that
-// layout in the shape of u, which the next block takes as they are.
+// float32, dropout, LayerNorm and embedding rows in both. Activations are channel-major in the blocks, [H, B, L]: their results are views
+// of that layout in the shape of u, which the next block takes as they are.
 #include "m2bert/ops/backend/backend.h"
 
 namespace m2bert::ops {

@@ -1,4 +1,5 @@
-// The CUDA kernels of the channel mixer, LayerNorm and the embedding, run on the CPU (emulation.h), against their definitions in double precision.
+// The CUDA kernels of the channel mixer, LayerNorm and the embedding, run on the CPU (emulation.h), against their definitions in double
+// precision.
 #include "tests/ops/backend/cuda/emulation.h"
 //
 #include "m2bert/ops/backend/cuda/channel_norm.cu"
