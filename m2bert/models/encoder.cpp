@@ -172,9 +172,11 @@ mx::array Encoder::operator()(const mx::array& x, const Inputs& inputs, nn::Pass
 }
 
 namespace {
-// Whether the first layer is launched before the graph of the others is built. They take a host about as long as it takes a GPU.
+// Whether to launch the first layer before the graph of the others is built, which takes the host about as long as that layer takes the
+// GPU.
 bool begins_early(const mx::array& states, const nn::Pass& pass) {
-  return mx::default_device() == mx::Device::gpu && pass.allows_packed() && !states.is_tracer();
+  return pass.launches_early && pass.allows_packed() && mx::cu::is_available() && mx::default_device().type == mx::Device::gpu &&
+         !states.is_tracer();
 }
 }  // namespace
 

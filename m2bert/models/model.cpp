@@ -77,7 +77,7 @@ std::optional<mx::array> Model::recorded_states(const Inputs& inputs, const nn::
   if (!recorded_ || !pass.allows_packed() || pass.after_layer) return std::nullopt;
   return (*recorded_)(inputs, [&](const Inputs& in) {
     nn::Pass own;
-    own.after_layer = [](const mx::array&) {};  // nothing is launched before the pass is whole
+    own.launches_early = false;
     return encoder_(embeddings_(in, own), in, own);
   });
 }

@@ -44,9 +44,11 @@ class Pass {
   // x, or what on_hook returns for it. `name` is prefixed with the current scopes.
   mx::array hook(const std::string& name, const mx::array& x) const { return on_hook ? on_hook(scope_ + name, x) : x; }
 
-  // Called with the states behind each encoder layer but the last, which it may evaluate: a long pass can so make room for other work.
-  // Without it, an encoder on a GPU may launch its first layer early.
+  // Called with the states after each encoder layer but the last, which it may evaluate: a long pass can so make room for other work.
   std::function<void(const mx::array& states)> after_layer;
+
+  // Whether an encoder may evaluate its first layer before the graph of the others is built, so that a GPU begins early.
+  bool launches_early = true;
 
   // During its lifetime, prefixes the names of hooks with "name.".
   class Scope {

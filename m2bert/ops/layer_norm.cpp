@@ -30,10 +30,10 @@ mx::array layer_norm_fallback(const mx::array& x, const std::optional<mx::array>
                               float eps, mx::StreamOrDevice s) {
   check(x, residual, weight, bias);
   auto sum = residual ? mx::add(x, *residual, s) : x;
-  if (x.size() == 0) return sum;  // MLX's CUDA kernel cannot be launched for zero rows
+  if (x.size() == 0) return sum;
   // In MLX 0.32's CUDA kernel one warp may write its part of the variance where another still reads the mean.
-  const bool on_cuda = mx::cu::is_available() && mx::to_stream(s).device == mx::Device::gpu;
-  return on_cuda ? composed(sum, weight, bias, eps, s) : mx::fast::layer_norm(sum, weight, bias, eps, s);
+  const bool on_cuda = mx::cu::is_available() && mx::to_stream(s).device.type == mx::Device::gpu;
+  return on_cuda ? composed(sum, weight, bias, eps, s) : mx::astype(mx::fast::layer_norm(sum, weight, bias, eps, s), sum.dtype(), s);
 }
 
 mx::array layer_norm(const mx::array& x, const std::optional<mx::array>& residual, const mx::array& weight, const mx::array& bias,

@@ -92,15 +92,6 @@ mx::array differentiable(const char* op, const mx::array& x, const F& f) {
   return mx::custom_function(forward, backward)({x})[0];
 }
 
-// f(x), which moves rows of x as they are: those of narrow dtypes as words of 32 bits, because devices move element by element. (MLX's
-// scatter has no wider words on GPUs.) A gradient goes through x itself.
-template <class F>
-mx::array move_rows(const char* op, const mx::array& x, mx::StreamOrDevice s, const F& f) {
-  const bool whole = x.ndim() >= 2 && x.size() > 0 && size_t(x.shape(-1)) * x.itemsize() % sizeof(uint32_t) == 0;
-  if (!whole || x.itemsize() >= sizeof(uint32_t) || x.is_tracer()) return differentiable(op, x, f);
-  return mx::view(f(mx::view(mx::contiguous(x, false, s), mx::uint32, s)), x.dtype(), s);
-}
-
 }  // namespace
 
 mx::array index_first_axis(const mx::array& x, const mx::array& indices, mx::StreamOrDevice s) {
@@ -108,7 +99,7 @@ mx::array index_first_axis(const mx::array& x, const mx::array& indices, mx::Str
   check_indices("index_first_axis", indices);
   require(x.shape(0) > 0 || indices.size() == 0, "[index_first_axis] x has shape ", x.shape(), ", and there are ", indices.size(),
           " indices");
-  return move_rows("index_first_axis", x, s, [=](const mx::array& rows) { return mx::take(rows, indices, 0, s); });
+  return differentiable("index_first_axis", x, [=](const mx::array& from) { return mx::take(from, indices, 0, s); });
 }
 
 mx::array index_put_first_axis(const mx::array& v, const mx::array& indices, int first_axis_dim, mx::StreamOrDevice s) {
@@ -117,14 +108,14 @@ mx::array index_put_first_axis(const mx::array& v, const mx::array& indices, int
           indices.shape(), ", wants one index a row of v");
   require(first_axis_dim >= 0 && (first_axis_dim > 0 || v.shape(0) == 0), "[index_put_first_axis] first_axis_dim is ", first_axis_dim,
           ", v has ", v.shape(0), " rows");
-  auto put = [=](const mx::array& rows) {
-    auto shape = rows.shape(), update = shape;
-    shape[0] = first_axis_dim;
-    update.insert(update.begin() + 1, 1);
-    const auto zeros = mx::zeros(shape, rows.dtype(), s);
-    return rows.size() == 0 ? zeros : mx::scatter(zeros, indices, mx::reshape(rows, update, s), 0, s);
-  };
-  return move_rows("index_put_first_axis", v, s, put);
+  auto shape = v.shape();
+  shape[0] = first_axis_dim;
+  auto update = v.shape();
+  update.insert(update.begin() + 1, 1);
+  if (v.size() == 0) return mx::zeros(shape, v.dtype(), s);
+  return differentiable("index_put_first_axis", v, [=](const mx::array& rows) {
+    return mx::scatter(mx::zeros(shape, rows.dtype(), s), indices, mx::reshape(rows, update, s), 0, s);
+  });
 }
 
 mx::array unpad_input(const mx::array& x, const Unpadding& u, mx::StreamOrDevice s) {

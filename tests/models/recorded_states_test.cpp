@@ -164,5 +164,37 @@ TEST(RecordedStates, AreOfPowersOfTwo) {
   }
 }
 
+// An encoder on a GPU launches its first layer before it has the graph of the others.
+TEST(EarlyLaunch, ChangesNoState) {
+  Model model(test::tiny_m2_config(128), Head::embedding);
+  model.init(3, true);
+  const auto in = inputs(3, 40, 1);
+  nn::Pass early, late;
+  late.launches_early = false;
+  EXPECT_TRUE(mx::array_equal(model.hidden_states(in, early), model.hidden_states(in, late)).item<bool>());
+}
+
+TEST(EarlyLaunch, LeavesGradientsAlone) {
+  Model model(test::tiny_m2_config(128), Head::embedding);
+  model.init(3, true);
+  const auto in = inputs(3, 40, 1);
+  const auto arrays = nn::named_arrays(model);
+  auto& weight = *std::ranges::find(arrays, "bert.embeddings.word_embeddings.weight", &nn::NamedArray::name)->array;
+  const auto initial = weight;
+  auto gradient = [&](bool launches_early) {
+    auto loss = [&](const mx::array& scale) {
+      weight = initial * scale;
+      nn::Pass pass;
+      pass.launches_early = launches_early;
+      return mx::sum(mx::square(mx::sin(model.hidden_states(in, pass))));
+    };
+    auto g = mx::grad(loss)(mx::array(1.5f));
+    weight = initial;
+    return g.item<float>();
+  };
+  EXPECT_NE(gradient(true), 0);
+  EXPECT_EQ(gradient(true), gradient(false));
+}
+
 }  // namespace
 }  // namespace m2bert::models

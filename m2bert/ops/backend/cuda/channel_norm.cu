@@ -87,16 +87,6 @@ __device__ __forceinline__ void sum_rows(float (*values)[CHUNK], float* sums, in
   }
 }
 
-// The sum of a value over the lanes of a row.
-template <int LANES>
-__device__ __forceinline__ float sum_lanes(float value) {
-#pragma unroll
-  for (int distance = 1; distance < LANES; distance *= 2) {
-    value += __uint_as_float(__shfl_sync(~0u, __float_as_uint(value), int(threadIdx.x % 32) ^ distance));
-  }
-  return value;
-}
-
 struct NormInputs {
   const BFloat16 *x, *residual;            // [H, T]
   const float *bias, *weight, *norm_bias;  // [H]

@@ -45,4 +45,14 @@ __device__ __forceinline__ Chunk pack(const float* values) {
   return v;
 }
 
+// The sum of a value over each LANES neighbouring lanes.
+template <int LANES>
+__device__ __forceinline__ float sum_lanes(float value) {
+#pragma unroll
+  for (int distance = 1; distance < LANES; distance *= 2) {
+    value += __uint_as_float(__shfl_sync(~0u, __float_as_uint(value), int(threadIdx.x % 32) ^ distance));
+  }
+  return value;
+}
+
 }  // namespace m2bert::ops::cuda

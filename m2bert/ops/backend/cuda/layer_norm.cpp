@@ -22,24 +22,21 @@ struct RowNorm {
   float eps;
   mx::Dtype dtype;
 
-  std::string kernel(const char* name, int H_of_narrow) const {
-    return std::string(name) + (dtype == mx::float32 ? "_float32" : "_bfloat16") + (H > H_of_narrow ? "_2048" : "");
-  }
+  std::string kernel(const std::string& name) const { return name + (dtype == mx::float32 ? "_float32" : "_bfloat16"); }
   cuda::Scalars scalars(int wide) const { return {rows, H, eps, adds, wide}; }
 
   // in: x, the residual if there is one, weight, bias.
   const mx::array& residual(const Arrays& in) const { return in[adds ? 1 : 0]; }
   mx::array forward(const Arrays& in, mx::Stream s) const {
     const auto weight = cuda::float_array(in[in.size() - 2], s), bias = cuda::float_array(in.back(), s);
-    return cuda::run({"layer_norm", kernel("layer_norm", 1024), cuda::ceil_div(rows, ROWS), 1, THREADS},
+    return cuda::run({"layer_norm", kernel("layer_norm") + (H > 1024 ? "_2048" : ""), cuda::ceil_div(rows, ROWS), 1, THREADS},
                      {in[0], residual(in), weight, bias}, in[0].shape(), dtype, scalars(cuda::wide_bits({weight, bias})), s);
   }
   Arrays backward(const Arrays& in, const mx::array& dy, mx::Stream s) const {
     const auto weight = cuda::float_array(in[in.size() - 2], s);
     const int blocks = std::min(cuda::ceil_div(rows, ROWS), BLOCKS);
-    const auto out =
-        cuda::run({"layer_norm", kernel("layer_norm_gradient", H), blocks, 1, THREADS, 8 * H}, {in[0], residual(in), weight, dy},
-                  {in[0].shape(), {blocks, 2, H}}, {dtype, mx::float32}, scalars(cuda::wide_bits({weight})), s);
+    const auto out = cuda::run({"layer_norm", kernel("layer_norm_gradient"), blocks, 1, THREADS, 8 * H}, {in[0], residual(in), weight, dy},
+                               {in[0].shape(), {blocks, 2, H}}, {dtype, mx::float32}, scalars(cuda::wide_bits({weight})), s);
     const auto sums = mx::split(mx::sum(out[1], 0, false, s), 2, 0, s);
     Arrays gradients(adds ? 2 : 1, out[0]);
     for (size_t i = 0; i < 2; ++i) {

@@ -1,43 +1,18 @@
-// LayerNorm over rows of float32 or bfloat16, with a residual that is added first, and its gradient: a warp for each row, in registers. Sums
-// of a warp need no shared memory. (MLX's kernel uses one buffer for both of its sums, with no barrier between them.)
+// LayerNorm over rows of float32 or bfloat16, with a residual that is added first, and its gradient: a warp for each row, in registers.
 #include "m2bert/ops/backend/cuda/row_norm.cuh"
 
 namespace m2bert::ops::cuda {
 
 namespace {
 
-// Eight columns. whole: in vectors of 16 bytes.
-template <typename T>
-__device__ __forceinline__ void load_columns(const T* from, bool whole, float* out) {
-  constexpr int SIZE = Vector<T>::size;
-#pragma unroll
-  for (int i = 0; i < CHUNK; i += SIZE) {
-    Vector<T> v;
-    if (whole) v = *reinterpret_cast<const Vector<T>*>(from + i);
-#pragma unroll
-    for (int j = 0; j < SIZE; ++j) out[i + j] = to_float(whole ? v.values[j] : from[i + j]);
-  }
-}
-template <typename T>
-__device__ __forceinline__ void store_columns(T* to, const float* values) {
-  constexpr int SIZE = Vector<T>::size;
-#pragma unroll
-  for (int i = 0; i < CHUNK; i += SIZE) {
-    Vector<T> v;
-#pragma unroll
-    for (int j = 0; j < SIZE; ++j) v.values[j] = from_float<T>(values[i + j]);
-    *reinterpret_cast<Vector<T>*>(to + i) = v;
-  }
-}
-
 // What is normalized: x, or x + residual if that is not null.
 template <typename T>
 struct NormRows {
   const T *x, *residual;
   int H;
-  bool whole;
+  bool aligned;
   __device__ __forceinline__ NormRows(const T* x, const T* residual, bool adds, int H)
-      : x(x), residual(adds ? residual : nullptr), H(H), whole(are_aligned(x, residual)) {}
+      : x(x), residual(adds ? residual : nullptr), H(H), aligned(are_aligned(x, residual)) {}
   template <int PASSES>
   __device__ __forceinline__ void load(int row, float (*v)[CHUNK]) const {
     const size_t first = size_t(row) * H;
@@ -48,8 +23,8 @@ struct NormRows {
 #pragma unroll
       for (int j = 0; j < CHUNK; ++j) v[k][j] = 0;
       if (column >= H) continue;
-      load_columns(x + first + column, whole, v[k]);
-      if (residual) load_columns(residual + first + column, whole, other);
+      load_columns(x + first + column, aligned, v[k]);
+      if (residual) load_columns(residual + first + column, aligned, other);
 #pragma unroll
       for (int j = 0; j < CHUNK; ++j) v[k][j] += other[j];
     }
@@ -57,7 +32,8 @@ struct NormRows {
 };
 
 template <typename T, int PASSES>
-__device__ __forceinline__ void normalize(const NormRows<T>& in, const NormVector& weight, const NormVector& bias, T* y, int rows, float eps) {
+__device__ __forceinline__ void normalize(const NormRows<T>& in, const NormVector& weight, const NormVector& bias, T* y, int rows,
+                                          float eps) {
   const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, H = in.H;
   if (row >= rows) return;
   float v[PASSES][CHUNK];
@@ -107,7 +83,7 @@ __device__ __forceinline__ void differentiate(const NormRows<T>& in, const NormV
         product += g[k][j] * v[k][j];
       }
     }
-    const float mean = sum_warp(sum) / float(H), slope = sum_warp(product) / float(H);
+    const float mean = sum_lanes<32>(sum) / float(H), slope = sum_lanes<32>(product) / float(H);
 #pragma unroll
     for (int k = 0; k < PASSES; ++k) {
       const int chunk = lane + 32 * k;

@@ -74,10 +74,10 @@ struct ToeplitzLaunch {
   int warps() const { return is_batch() ? ToeplitzBatchSizes{length}.warps() : ToeplitzSizes::WARPS; }
   int shared_bytes() const { return is_batch() ? ToeplitzBatchSizes{length}.shared_bytes() : ToeplitzSizes{length}.shared_bytes(); }
   int groups() const { return ceil_div(B, is_batch() ? ToeplitzBatchSizes::SEQUENCES : ToeplitzSizes::WARPS); }
-  // Groups of a block: enough that the taps are read seldom, and enough blocks to fill a large GPU.
+  // Groups of a block, so that there are enough blocks to fill a large GPU.
   int groups_of_block(int H) const {
     constexpr int enough_blocks = 132 * 16;
-    return is_batch() ? int(std::clamp<size_t>(size_t(groups()) * H / enough_blocks, 1, 512 / length)) : 1;
+    return is_batch() ? int(std::clamp<size_t>(size_t(groups()) * H / enough_blocks, 1, ToeplitzBatchSizes{length}.most_groups())) : 1;
   }
 };
 

@@ -18,14 +18,17 @@ struct ToeplitzSizes {
   M2BERT_DEVICE constexpr int shared_bytes() const { return 4 * tap_count(length) * 2 + WARPS * 2 * signal() * 4; }
 };
 
-// mixer_toeplitz_batch.cu: a block for each 16 sequences, a warp for two parts of 32 positions of all of them.
+// mixer_toeplitz_batch.cu: 16 sequences at a time, a warp for two parts of 32 positions of all of them.
 struct ToeplitzBatchSizes {
   int length;
   static constexpr int SEQUENCES = 16, PARTS_OF_WARP = 2, PART_BYTES = 68 * 16;
   M2BERT_DEVICE constexpr int parts() const { return length / 32; }
   M2BERT_DEVICE constexpr int warps() const { return parts() / PARTS_OF_WARP; }
   M2BERT_DEVICE constexpr int copy() const { return tap_count(length) + 16; }  // keeps lanes apart in shared memory's banks
-  M2BERT_DEVICE constexpr int shared_bytes() const { return 4 * copy() * 2 + 5 * parts() * PART_BYTES; }
+  // Groups of sequences of a block: enough that the taps are read seldom.
+  M2BERT_DEVICE constexpr int most_groups() const { return 512 / length; }
+  M2BERT_DEVICE constexpr int u_buffers() const { return most_groups() > 1 ? 2 : 1; }
+  M2BERT_DEVICE constexpr int shared_bytes() const { return 4 * copy() * 2 + (3 + u_buffers()) * parts() * PART_BYTES; }
 };
 
 }  // namespace m2bert::ops::cuda

@@ -1,8 +1,8 @@
 // The Monarch Mixer's core for many short sequences, bfloat16: short convolution, gates, and both long convolutions as products with
 // Toeplitz matrices on tensor cores.
 //
-// A block does one channel of 16 sequences, the rows of the left matrix, signal [16, L]; the right matrix, taps [L, L], is the same for
-// all. The order of a product's columns is free, so that lane (g, q) has 8 neighbouring positions of rows g and g + 8 in vectors of 16
+// A block does one channel, 16 sequences at a time, the rows of the left matrix, signal [16, L]; the right matrix, taps [L, L], is the same
+// for all. The order of a product's columns is free, so that lane (g, q) has 8 neighbouring positions of rows g and g + 8 in vectors of 16
 // bytes, on both sides: part m of 32 positions holds t(m, q, i) = 32 m + 8 q + i. Such a vector makes two fragments of 16 columns, h = 0
 // and 1: positions 4 h, 4 h + 1 of each q are columns 2 q and 2 q + 1, positions 4 h + 2 and 4 h + 3 are columns 2 q + 8 and 2 q + 9.
 // Column g of tile j of part m' is position t(m', g / 2, 2 j + g % 2), so a word of the right matrix, for positions s and s + 1, has the
@@ -23,7 +23,7 @@ template <int LENGTH>
 struct ToeplitzBatch {
   static constexpr ToeplitzBatchSizes SIZES{LENGTH};
   static constexpr int SEQUENCES = SIZES.SEQUENCES, PARTS = SIZES.parts(), OWN = SIZES.PARTS_OF_WARP, WARPS = SIZES.warps();
-  static constexpr int TAPS = tap_count(LENGTH), COPY = SIZES.copy();
+  static constexpr int TAPS = tap_count(LENGTH), COPY = SIZES.copy(), U_BUFFERS = SIZES.u_buffers();
 
   // 32 positions of 16 sequences: lane (g, q) has a vector of row g and one of row g + 8; for a product, its fragments h = 0 and 1.
   struct Part {
@@ -31,8 +31,8 @@ struct ToeplitzBatch {
   };
   struct Shared {
     alignas(16) BFloat16 taps[2][2][COPY];  // filter; from the first tap on, and from the one before
-    Part gated[PARTS];                      // x1 as it is loaded, then x1 v
-    Part v[PARTS], x2[PARTS], u[2][PARTS];  // u of this group and the next one
+    Part gated[PARTS];                              // x1 as it is loaded, then x1 v as fragments
+    Part v[PARTS], x2[PARTS], u[U_BUFFERS][PARTS];  // u as it is loaded, then as fragments; of this group, and the next one
   };
   static_assert(sizeof(Shared) == SIZES.shared_bytes());
 
@@ -99,10 +99,11 @@ struct ToeplitzBatch {
     return channel.place(SEQUENCES * group + 8 * half + ROWS * i + row());
   }
 
-  // Begins to load a group of sequences from two arrays; to: null for none. What is behind a sequence in its last vector comes along.
+  // Begins to load a group of sequences from one array, or two if other_to is not null. What is behind a sequence in its last vector comes
+  // along.
   template <bool WIDE>
-  static __device__ __forceinline__ void load(const MixerChannel& channel, int group, const BFloat16* x, Part* to, const BFloat16* other,
-                                              Part* other_to) {
+  static __device__ __forceinline__ void load(const MixerChannel& channel, int group, const BFloat16* x, Part* to,
+                                              const BFloat16* other = nullptr, Part* other_to = nullptr) {
     const MixerInputs<BFloat16>& in = channel.in;
     const int t = 8 * chunk(), first = SEQUENCES * group + row();
     const size_t begin = size_t(channel.channel) * in.columns + first * in.L + t;
@@ -115,14 +116,14 @@ struct ToeplitzBatch {
         if (other_to) copy_async(&vector(other_to, i, half, chunk()), other + begin + later * in.L, exists);
       } else {
         const Place p = place(channel, group, i, half);
-        auto load = [&](const BFloat16* from, uint4& v) {
+        auto load_vector = [&](const BFloat16* from, uint4& v) {
           if (p.wide) return copy_async(&v, from + p.offset + t, t < p.length);
           uint32_t words[4];
           load_words<false>(from, p, t, words);
           v = {words[0], words[1], words[2], words[3]};
         };
-        load(x, vector(to, i, half, chunk()));
-        if (other_to) load(other, vector(other_to, i, half, chunk()));
+        load_vector(x, vector(to, i, half, chunk()));
+        if (other_to) load_vector(other, vector(other_to, i, half, chunk()));
       }
     }
     commit_copies();
@@ -144,15 +145,15 @@ struct ToeplitzBatch {
       uint32_t gated[2][4], plain[2][4];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        auto convolve = [&](Part* from, const ShortFilter& filter, float* out) {
+        auto convolved = [&](Part* from, const ShortFilter& filter, float* out) {
           Positions p;
           get_words(vector(from, i, half, chunk()), p.words);
           if (CHUNKS > 32 && lane == 0 && t) p.before = vector(from, i, half, chunk() - 1).w;
           short_convolution(p, filter, t, out);
         };
         float x1[8], v[8];
-        convolve(shared.gated, filters.x1, x1);
-        convolve(shared.v, filters.v, v);
+        convolved(shared.gated, filters.x1, x1);
+        convolved(shared.v, filters.v, v);
 #pragma unroll
         for (int k = 0; k < 8; ++k) x1[k] *= v[k];
         if (u) get_words(vector(u, i, half, chunk()), plain[half]);
@@ -163,7 +164,7 @@ struct ToeplitzBatch {
         }
         pack_positions(x1, gated[half]);
       }
-      if (CHUNKS > 32) __syncthreads();  // another warp's lane 0 has read from here
+      if (CHUNKS > 32) __syncthreads();  // x1 v replaces x1, whose last word the next warp's lane 0 reads
       put_fragments(vector(shared.gated, i, 0, chunk()), vector(shared.gated, i, 1, chunk()), gated);
       if (u) put_fragments(vector(u, i, 0, chunk()), vector(u, i, 1, chunk()), plain);
     }
@@ -233,11 +234,14 @@ struct ToeplitzBatch {
                        D[2 * channel.channel + which], D[2 * channel.channel + (1 ^ which)]};
     if (WIDE && 8 * chunk() >= in.L) filters.x1 = {};  // so that x1 v is zero there
     const int groups = (in.B + SEQUENCES - 1) / SEQUENCES, begin = blockIdx.x * per_block, end = min(begin + per_block, groups);
-    auto u_of = [&](int group) { return residual ? shared.u[group % 2] : nullptr; };
-    auto load_v = [&](int group) { load<WIDE>(channel, group, in.v, shared.v, in.u, u_of(group)); };
+    auto u_of = [&](int group) { return residual ? shared.u[group % U_BUFFERS] : nullptr; };
+    auto load_v = [&](int group) { load<WIDE>(channel, group, in.v, shared.v, in.u, U_BUFFERS > 1 ? u_of(group) : nullptr); };
     auto load_x = [&](int group) { load<WIDE>(channel, group, in.x1, shared.gated, in.x2, shared.x2); };
+    auto load_u = [&](int group) {
+      if (U_BUFFERS == 1 && residual) load<WIDE>(channel, group, in.u, u_of(group));
+    };
     int parts = (in.L + 31) / 32;
-    if (begin < end) load_v(begin), load_x(begin);
+    if (begin < end) load_v(begin), load_x(begin), load_u(begin);
 #pragma unroll 1
     for (int group = begin; group < end; ++group) {
       if (!WIDE) {
@@ -263,6 +267,10 @@ struct ToeplitzBatch {
         load_x(group + 1);
       }
       if (active && u) convolve(u, shared.taps[1 ^ which], own, parts, c);
+      if (U_BUFFERS == 1 && more) {
+        __syncthreads();
+        load_u(group + 1);
+      }
       store<WIDE>(channel, group, own, c, y);
     }
   }

@@ -4,27 +4,44 @@
 
 namespace m2bert::ops::cuda {
 
-// A vector of a norm's parameters, float32 (wide) or bfloat16, aligned to 16 bytes.
+// Eight columns of float32 or bfloat16. aligned: to 16 bytes, so that they are read as vectors.
+template <typename T>
+__device__ __forceinline__ void load_columns(const T* from, bool aligned, float* out) {
+  constexpr int SIZE = Vector<T>::size;
+#pragma unroll
+  for (int i = 0; i < CHUNK; i += SIZE) {
+    Vector<T> v;
+    if (aligned) v = *reinterpret_cast<const Vector<T>*>(from + i);
+#pragma unroll
+    for (int j = 0; j < SIZE; ++j) out[i + j] = to_float(aligned ? v.values[j] : from[i + j]);
+  }
+}
+// To an aligned place.
+template <typename T>
+__device__ __forceinline__ void store_columns(T* to, const float* values) {
+  constexpr int SIZE = Vector<T>::size;
+#pragma unroll
+  for (int i = 0; i < CHUNK; i += SIZE) {
+    Vector<T> v;
+#pragma unroll
+    for (int j = 0; j < SIZE; ++j) v.values[j] = from_float<T>(values[i + j]);
+    *reinterpret_cast<Vector<T>*>(to + i) = v;
+  }
+}
+
+// A vector of a norm's parameters, float32 (wide) or bfloat16.
 struct NormVector {
   const void* values;
   bool wide;
   __device__ __forceinline__ void load(int chunk, float* out) const {
+    const bool aligned = are_aligned(values, values);
     if (wide) {
-#pragma unroll
-      for (int j = 0; j < CHUNK; ++j) out[j] = reinterpret_cast<const float*>(values)[chunk * CHUNK + j];
+      load_columns(static_cast<const float*>(values) + chunk * CHUNK, aligned, out);
     } else {
-      unpack(reinterpret_cast<const Chunk*>(values)[chunk], out);
+      load_columns(static_cast<const BFloat16*>(values) + chunk * CHUNK, aligned, out);
     }
   }
 };
-
-__device__ __forceinline__ float sum_warp(float value) {
-#pragma unroll
-  for (int distance = 1; distance < 32; distance *= 2) {
-    value += __uint_as_float(__shfl_sync(~0u, __float_as_uint(value), int(threadIdx.x % 32) ^ distance));
-  }
-  return value;
-}
 
 struct RowStatistics {
   float mean, scale;  // scale: 1 / sqrt(variance + eps)
@@ -39,14 +56,14 @@ __device__ __forceinline__ RowStatistics row_statistics(const float (*v)[CHUNK],
 #pragma unroll
     for (int j = 0; j < CHUNK; ++j) sum += v[k][j];
   }
-  const float mean = sum_warp(sum) / float(H);
+  const float mean = sum_lanes<32>(sum) / float(H);
 #pragma unroll
   for (int k = 0; k < PASSES; ++k) {
     if (lane + 32 * k >= chunks) continue;
 #pragma unroll
     for (int j = 0; j < CHUNK; ++j) squares += (v[k][j] - mean) * (v[k][j] - mean);
   }
-  return {mean, rsqrtf(sum_warp(squares) / float(H) + eps)};
+  return {mean, rsqrtf(sum_lanes<32>(squares) / float(H) + eps)};
 }
 
 }  // namespace m2bert::ops::cuda

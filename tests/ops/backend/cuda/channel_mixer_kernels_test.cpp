@@ -401,8 +401,8 @@ TEST(CudaChannelNorm, GradientEqualsItsDefinition) {
   }
 }
 
-// The results of layer_norm.cu for rows of T, against the definition in double precision. shift: elements before the first row, so that
-// rows are not aligned.
+// The results of layer_norm.cu for rows of T, against the definition in double precision. shift: elements before the first row
+// and the parameters, so that they are not aligned.
 template <typename T>
 struct LayerNormCase {
   int rows, H;
@@ -421,9 +421,9 @@ struct LayerNormCase {
       return all;
     };
     x = values(1), residual = values(2), dy = values(3);
-    weight = random_values(size_t(H), 1, 4), bias = random_values(size_t(H), 1, 5);
-    for (const auto w : weight) wide_weight.push_back(to_float(w));
-    for (const auto b : bias) wide_bias.push_back(to_float(b));
+    weight = random_values(shift + size_t(H), 1, 4), bias = random_values(shift + size_t(H), 1, 5);
+    for (const auto value : weight) wide_weight.push_back(to_float(value));
+    for (const auto value : bias) wide_bias.push_back(to_float(value));
     for (int r = 0; r < rows; ++r) {
       double mean = 0, variance = 0;
       for (int h = 0; h < H; ++h) mean += sum(r, h) / H;
@@ -434,8 +434,10 @@ struct LayerNormCase {
   }
   size_t at(int r, int h) const { return size_t(r) * H + h; }
   double sum(int r, int h) const { return to_float(x[shift + at(r, h)]) + (adds ? to_float(residual[shift + at(r, h)]) : 0); }
-  const void* weights() const { return wide ? static_cast<const void*>(wide_weight.data()) : weight.data(); }
-  const void* biases() const { return wide ? static_cast<const void*>(wide_bias.data()) : bias.data(); }
+  const void* weights() const { return wide ? static_cast<const void*>(wide_weight.data() + shift) : weight.data() + shift; }
+  const void* biases() const { return wide ? static_cast<const void*>(wide_bias.data() + shift) : bias.data() + shift; }
+  double w(int h) const { return wide_weight[shift + size_t(h)]; }
+  double b(int h) const { return wide_bias[shift + size_t(h)]; }
   double slack() const { return sizeof(T) == 4 ? 2e-5 : 1e-4; }
   double rounding() const { return sizeof(T) == 4 ? 0 : 4e-3; }
 
@@ -447,7 +449,7 @@ struct LayerNormCase {
     });
     for (int r = 0; r < rows; ++r) {
       for (int h = 0; h < H; ++h) {
-        const double want = n[at(r, h)] * to_float(weight[size_t(h)]) + to_float(bias[size_t(h)]);
+        const double want = n[at(r, h)] * w(h) + b(h);
         ASSERT_NEAR(to_float(y[at(r, h)]), want, rounding() * std::abs(want) + slack()) << H << ": " << r << ", " << h;
       }
     }
@@ -463,10 +465,10 @@ struct LayerNormCase {
     auto d = [&](int r, int h) { return double(to_float(dy[shift + at(r, h)])); };
     for (int r = 0; r < rows; ++r) {
       double mean = 0, slope = 0;
-      for (int h = 0; h < H; ++h) mean += d(r, h) * to_float(weight[size_t(h)]) / H;
-      for (int h = 0; h < H; ++h) slope += d(r, h) * to_float(weight[size_t(h)]) * n[at(r, h)] / H;
+      for (int h = 0; h < H; ++h) mean += d(r, h) * w(h) / H;
+      for (int h = 0; h < H; ++h) slope += d(r, h) * w(h) * n[at(r, h)] / H;
       for (int h = 0; h < H; ++h) {
-        const double want = scale[size_t(r)] * (d(r, h) * to_float(weight[size_t(h)]) - mean - n[at(r, h)] * slope);
+        const double want = scale[size_t(r)] * (d(r, h) * w(h) - mean - n[at(r, h)] * slope);
         ASSERT_NEAR(to_float(dx[at(r, h)]), want, rounding() * std::abs(want) + slack()) << H << ": " << r << ", " << h;
       }
     }

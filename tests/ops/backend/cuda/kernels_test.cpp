@@ -382,11 +382,15 @@ TEST(CudaToeplitzBatch, DifferentLengths) {
   }
 }
 TEST(CudaToeplitzBatch, SeveralGroupsOfABlock) {
-  for (const auto lengths : {Lengths::equal, Lengths::ragged, Lengths::ragged_tight}) {
-    EXPECT_LT(toeplitz_batch_error(128, {64, 100, true, true, lengths}, 4), toeplitz_tolerance) << int(lengths);
-    EXPECT_LT(toeplitz_batch_error(256, {136, 50, true, true, lengths}, 3), toeplitz_tolerance) << int(lengths);
-    EXPECT_LT(toeplitz_batch_error(512, {264, 50, true, true, lengths}, 3), toeplitz_tolerance) << int(lengths);
+  for (const bool at_once : {false, true}) {
+    copies_at_once = at_once;
+    for (const auto lengths : {Lengths::equal, Lengths::ragged, Lengths::ragged_tight}) {
+      EXPECT_LT(toeplitz_batch_error(128, {64, 100, true, true, lengths}, 4), toeplitz_tolerance) << int(lengths);
+      EXPECT_LT(toeplitz_batch_error(256, {136, 50, true, true, lengths}, 3), toeplitz_tolerance) << int(lengths);
+      EXPECT_LT(toeplitz_batch_error(512, {264, 50, true, true, lengths}, 3), toeplitz_tolerance) << int(lengths);
+    }
   }
+  copies_at_once = false;
 }
 // A few tokens with many unused columns behind them.
 TEST(CudaToeplitzBatch, ZerosBehindSequences) {
