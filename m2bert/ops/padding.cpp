@@ -24,23 +24,22 @@ std::vector<uint8_t> read_mask(const mx::array& mask) {
 
 namespace {
 
-// rows: the tokens of each sequence, which have no holes, in the flattened [B * S].
-AlignedRows aligned_rows(const std::vector<IndexRun>& rows, int alignment) {
+// rows: the tokens of each sequence, which have no holes, in the flattened [B * S]; end: B * S.
+AlignedRows aligned_rows(const std::vector<IndexRun>& rows, int end, int alignment) {
   std::vector<size_t> order(rows.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::ranges::stable_sort(order, std::greater(), [&](size_t b) { return rows[b].count; });
   std::vector<int> first(rows.size()), begins{0}, lengths;
-  std::vector<IndexRun> indices, tokens;
+  std::vector<IndexRun> indices, places;
   for (const size_t b : order) {
     const auto& [value, count] = rows[b];
     first[b] = begins.back();
     lengths.push_back(count);
     begins.push_back(begins.back() + (count + alignment - 1) / alignment * alignment);
-    indices.push_back(rows[b]);
-    for (int row = first[b] + count; row < begins.back(); ++row) indices.push_back({value + count - 1, 1});
+    indices.push_back(rows[b]), places.push_back(rows[b]);
+    for (int row = first[b] + count; row < begins.back(); ++row) indices.push_back({value + count - 1, 1}), places.push_back({end, 1});
   }
-  for (size_t b = 0; b < rows.size(); ++b) tokens.push_back({first[b], rows[b].count});
-  return {CuSeqlens(std::move(begins), std::move(lengths)), std::move(first), index_array(indices), index_array(tokens)};
+  return {CuSeqlens(std::move(begins), std::move(lengths)), std::move(first), index_array(indices), index_array(places)};
 }
 
 }  // namespace
@@ -69,7 +68,7 @@ Unpadding unpadding(const std::vector<uint8_t>& on, int B, int S, int alignment)
     u.cu_seqlens.push_back(u.cu_seqlens.back() + tokens);
   }
   u.indices = index_array(runs);
-  if (alignment > 1 && u.contiguous) u.aligned = aligned_rows(runs, alignment);
+  if (alignment > 1 && u.contiguous) u.aligned = aligned_rows(runs, B * S, alignment);
   return u;
 }
 
@@ -138,19 +137,28 @@ std::pair<mx::array, Unpadding> unpad_input(const mx::array& x, const mx::array&
 
 mx::array unpad_input_only(const mx::array& x, const mx::array& mask, mx::StreamOrDevice s) { return unpad_input(x, mask, s).first; }
 
-mx::array pad_input(const mx::array& rows, const mx::array& indices, int batch, int seqlen, mx::StreamOrDevice s) {
-  require(batch >= 0 && seqlen >= 0, "[pad_input] batch is ", batch, ", seqlen is ", seqlen);
-  auto flat = index_put_first_axis(rows, indices, batch * seqlen, s);
-  auto shape = flat.shape();
+namespace {
+// rows [n, ...], of which the first batch * seqlen are kept.
+mx::array as_batch(const mx::array& rows, int batch, int seqlen, mx::StreamOrDevice s) {
+  auto shape = rows.shape();
+  shape[0] = batch * seqlen;
+  const auto kept = mx::slice(rows, mx::Shape(shape.size(), 0), shape, s);
   shape[0] = seqlen;
   shape.insert(shape.begin(), batch);
-  return mx::reshape(flat, shape, s);
+  return mx::reshape(kept, shape, s);
+}
+}  // namespace
+
+mx::array pad_input(const mx::array& rows, const mx::array& indices, int batch, int seqlen, mx::StreamOrDevice s) {
+  require(batch >= 0 && seqlen >= 0, "[pad_input] batch is ", batch, ", seqlen is ", seqlen);
+  return as_batch(index_put_first_axis(rows, indices, batch * seqlen, s), batch, seqlen, s);
 }
 
 mx::array pad_input(const mx::array& rows, const Unpadding& u, int batch, int seqlen, mx::StreamOrDevice s) {
   require(batch + 1 == int(u.cu_seqlens.size()) && seqlen == u.seqlen, "[pad_input] batch is ", batch, " and seqlen ", seqlen,
           ", the unpadding is of ", u.cu_seqlens.size() - 1, " sequences of ", u.seqlen, " positions");
-  return pad_input(u.aligned ? index_first_axis(rows, u.aligned->tokens, s) : rows, u.indices, batch, seqlen, s);
+  if (!u.aligned) return pad_input(rows, u.indices, batch, seqlen, s);
+  return as_batch(index_put_first_axis(rows, u.aligned->places, batch * seqlen + 1, s), batch, seqlen, s);
 }
 
 }  // namespace m2bert::ops

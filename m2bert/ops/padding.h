@@ -16,7 +16,7 @@ struct AlignedRows {
   CuSeqlens sequences;     // in the order of the rows
   std::vector<int> first;  // [B]: the first row of each sequence of the batch
   mx::array indices;       // [rows] int32, positions in the flattened [B * S]; an unused row repeats the last one of its sequence
-  mx::array tokens;        // [nnz] int32: the rows that are not unused, in the order of Unpadding::indices
+  mx::array places;        // [rows] int32, the same positions; of an unused row B * S
 };
 
 // Where the rows without padding are in a padded batch.

@@ -57,6 +57,7 @@ TEST(Padding, AlignedRowsBeginAtMultiples) {
   EXPECT_EQ(u.aligned->sequences.longest(), 9);
   EXPECT_TRUE(u.aligned->sequences.has_unused_rows());
   expect_near(u.aligned->indices, int_array({20, 21, 22, 23, 24, 25, 26, 27, 28, 28, 28, 28, 0, 1, 2, 2, 34, 35, 35, 35}), 0);
+  expect_near(u.aligned->places, int_array({20, 21, 22, 23, 24, 25, 26, 27, 28, 40, 40, 40, 0, 1, 2, 40, 34, 35, 40, 40}), 0);
   expect_near(u.aligned->sequences.table(), int_array({0, 9, 12, 3, 16, 2, 20, 0, 20}), 0);
   const auto x = random({4, 10, 2}, 1), rows = ops::unpad_input(x, u);
   EXPECT_EQ(rows.shape(), (mx::Shape{20, 2}));
