@@ -39,19 +39,7 @@ __device__ __forceinline__ void embed(const Table* tables, int table_count, cons
       for (int j = 0; j < CHUNK; ++j) v[k][j] += values[j];
     }
   }
-  const RowStatistics row = row_statistics<PASSES>(v, H, eps);
-  Chunk* const to = reinterpret_cast<Chunk*>(y + size_t(t) * H);
-#pragma unroll
-  for (int k = 0; k < PASSES; ++k) {
-    const int chunk = lane + 32 * k;
-    if (chunk >= chunks) continue;
-    float w[CHUNK], b[CHUNK];
-    weight.load(chunk, w);
-    bias.load(chunk, b);
-#pragma unroll
-    for (int j = 0; j < CHUNK; ++j) v[k][j] = (v[k][j] - row.mean) * row.scale * w[j] + b[j];
-    to[chunk] = pack(v[k]);
-  }
+  store_normalized<BFloat16, PASSES>(v, weight, bias, H, eps, y + size_t(t) * H);
 }
 
 }  // namespace

@@ -11,9 +11,9 @@ namespace m2bert::ops {
 namespace {
 
 using Arrays = std::vector<mx::array>;
-constexpr int ROWS = 8, THREADS = 32 * ROWS;          // a warp for each row
-constexpr int WIDEST = 2048, WIDEST_GRADIENT = 1024;  // of the kernels
-constexpr int BLOCKS = 264;                           // of the gradient, at most
+constexpr int ROWS = 8, THREADS = 32 * ROWS;  // a warp for each row
+constexpr int NARROW = 1024, WIDEST = 2048;   // of the kernels; the gradient's are narrow
+constexpr int BLOCKS = 264;                   // of the gradient, at most
 
 // Of the last axis of x.
 struct RowNorm {
@@ -29,7 +29,7 @@ struct RowNorm {
   const mx::array& residual(const Arrays& in) const { return in[adds ? 1 : 0]; }
   mx::array forward(const Arrays& in, mx::Stream s) const {
     const auto weight = cuda::float_array(in[in.size() - 2], s), bias = cuda::float_array(in.back(), s);
-    return cuda::run({"layer_norm", kernel("layer_norm") + (H > 1024 ? "_2048" : ""), cuda::ceil_div(rows, ROWS), 1, THREADS},
+    return cuda::run({"layer_norm", kernel("layer_norm") + (H > NARROW ? "_2048" : ""), cuda::ceil_div(rows, ROWS), 1, THREADS},
                      {in[0], residual(in), weight, bias}, in[0].shape(), dtype, scalars(cuda::wide_bits({weight, bias})), s);
   }
   Arrays backward(const Arrays& in, const mx::array& dy, mx::Stream s) const {
@@ -61,7 +61,7 @@ Backend::Array CudaBackend::layer_norm(const mx::array& x, const std::optional<m
   inputs.insert(inputs.end(), {weight, bias});
   auto forward = [=](const Arrays& in) { return Arrays{norm.forward(in, s)}; };
   auto backward = [=](const Arrays& in, const Arrays& cotangents, const Arrays&) {
-    if (H <= WIDEST_GRADIENT) return norm.backward(in, cotangents[0], s);
+    if (H <= NARROW) return norm.backward(in, cotangents[0], s);
     auto composed = [=](const Arrays& a) {
       return Arrays{layer_norm_fallback(a[0], norm.adds ? std::optional(a[1]) : std::nullopt, a[a.size() - 2], a.back(), eps, s)};
     };

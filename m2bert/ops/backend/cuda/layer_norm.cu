@@ -34,21 +34,11 @@ struct NormRows {
 template <typename T, int PASSES>
 __device__ __forceinline__ void normalize(const NormRows<T>& in, const NormVector& weight, const NormVector& bias, T* y, int rows,
                                           float eps) {
-  const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, H = in.H;
+  const int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
   if (row >= rows) return;
   float v[PASSES][CHUNK];
   in.template load<PASSES>(row, v);
-  const RowStatistics statistics = row_statistics<PASSES>(v, H, eps);
-#pragma unroll
-  for (int k = 0; k < PASSES; ++k) {
-    const int chunk = threadIdx.x % 32 + 32 * k;
-    if (chunk * CHUNK >= H) continue;
-    float w[CHUNK], b[CHUNK];
-    weight.load(chunk, w), bias.load(chunk, b);
-#pragma unroll
-    for (int j = 0; j < CHUNK; ++j) v[k][j] = (v[k][j] - statistics.mean) * statistics.scale * w[j] + b[j];
-    store_columns(y + size_t(row) * H + chunk * CHUNK, v[k]);
-  }
+  store_normalized<T, PASSES>(v, weight, bias, in.H, eps, y + size_t(row) * in.H);
 }
 
 // With n = (x - mean) scale and g = weight dy: dx = scale (g - mean(g) - n mean(g n)); the gradients of weight and bias are the sums of
@@ -116,17 +106,17 @@ __device__ __forceinline__ void differentiate(const NormRows<T>& in, const NormV
 
 // y [rows, H] = norm(x + residual) weight + bias; adds: whether there is a residual. wide: bits 0 and 1 say that weight and bias are
 // float32, not bfloat16. H is a multiple of 8, at most 256 `passes`. Grid: 8 rows a block, 256 threads.
-#define M2BERT_LAYER_NORM(name, T, passes)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(256) name(const T* x, const T* residual, const void* weight, const void* bias, T* y, \
-                                                         int rows, int H, float eps, bool adds, int wide) {                      \
-    normalize<T, passes>(NormRows<T>(x, residual, adds, H), {weight, (wide & 1) != 0}, {bias, (wide & 2) != 0}, y, rows, eps);       \
+#define M2BERT_LAYER_NORM(name, T, passes)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(256)                                                                                      \
+      name(const T* x, const T* residual, const void* weight, const void* bias, T* y, int rows, int H, float eps, bool adds, int wide) { \
+    normalize<T, passes>(NormRows<T>(x, residual, adds, H), {weight, (wide & 1) != 0}, {bias, (wide & 2) != 0}, y, rows, eps);           \
   }
 // dx is the gradient of x and of the residual. partial [blocks, 2, H]: sums of the gradients of weight and bias. Grid: any; 256 threads and
 // 8 H bytes of shared memory.
-#define M2BERT_LAYER_NORM_GRADIENT(name, T, passes)                                                                                \
-  extern "C" __global__ void __launch_bounds__(256) name(const T* x, const T* residual, const void* weight, const T* dy, T* dx,     \
-                                                         float* partial, int rows, int H, float eps, bool adds, int wide) {        \
-    differentiate<T, passes>(NormRows<T>(x, residual, adds, H), {weight, (wide & 1) != 0}, dy, dx, partial, rows, eps);                \
+#define M2BERT_LAYER_NORM_GRADIENT(name, T, passes)                                                                             \
+  extern "C" __global__ void __launch_bounds__(256) name(const T* x, const T* residual, const void* weight, const T* dy, T* dx, \
+                                                         float* partial, int rows, int H, float eps, bool adds, int wide) {     \
+    differentiate<T, passes>(NormRows<T>(x, residual, adds, H), {weight, (wide & 1) != 0}, dy, dx, partial, rows, eps);         \
   }
 
 M2BERT_LAYER_NORM(layer_norm_float32, float, 4)

@@ -37,6 +37,10 @@ struct SignalPositions {
   Positions a, b;
 };
 
+__device__ __forceinline__ void get_words(const uint4& v, uint32_t* words) {
+  words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+}
+
 __device__ __forceinline__ uint32_t load_pair(const BFloat16* row, int t, int length) {
   uint32_t word = 0;
   if (t < length) word = row[t].bits;
@@ -51,7 +55,7 @@ __device__ __forceinline__ void load_words(const BFloat16* x, const Place& place
   if (WIDE || place.wide) {
     uint4 v = {};
     if (t < place.length) v = *reinterpret_cast<const uint4*>(row);
-    words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
+    get_words(v, words);
   } else {
 #pragma unroll
     for (int i = 0; i < 4; ++i) words[i] = load_pair(row - t, t + 2 * i, place.length);
@@ -80,7 +84,6 @@ __device__ __forceinline__ void unpack_positions(const uint32_t* words, float* o
 struct ShortFilter {
   float4 taps;  // three, and the bias
   float before;
-  static __device__ __forceinline__ ShortFilter load(const float* row) { return {*reinterpret_cast<const float4*>(row), row[4]}; }
 };
 
 // The causal convolution with three taps. before: of any lane.
@@ -147,7 +150,8 @@ struct MixerChannel {
     return {in.row(channel, b), in.length(b), in.extent(b), in.is_multiple_of(8, b)};
   }
   __device__ __forceinline__ ShortFilter filter(int first_row) const {
-    return ShortFilter::load(in.short_filter + SHORT_FILTER * (first_row + channel));
+    const float* row = in.short_filter + SHORT_FILTER * (first_row + channel);
+    return {*reinterpret_cast<const float4*>(row), row[4]};
   }
 
   // A row read as it is, without short convolution or gate; its values are those of signal 1.

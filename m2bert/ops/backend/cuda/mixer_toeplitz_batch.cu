@@ -30,15 +30,12 @@ struct ToeplitzBatch {
     uint4 lanes[2][32], unused[4];  // the next part in other banks
   };
   struct Shared {
-    alignas(16) BFloat16 taps[2][2][COPY];  // filter; from the first tap on, and from the one before
+    alignas(16) BFloat16 taps[2][2][COPY];          // filter; from the first tap on, and from the one before
     Part gated[PARTS];                              // x1 as it is loaded, then x1 v as fragments
     Part v[PARTS], x2[PARTS], u[U_BUFFERS][PARTS];  // u as it is loaded, then as fragments; of this group, and the next one
   };
   static_assert(sizeof(Shared) == SIZES.shared_bytes());
 
-  static __device__ __forceinline__ void get_words(const uint4& v, uint32_t* words) {
-    words[0] = v.x, words[1] = v.y, words[2] = v.z, words[3] = v.w;
-  }
   // A lane's words of rows g and g + 8. Fragment h has words 2 h of both, then words 2 h + 1.
   static __device__ __forceinline__ void put_fragments(uint4& first, uint4& second, const uint32_t (*words)[4]) {
     first = {words[0][0], words[1][0], words[0][1], words[1][1]};
@@ -230,8 +227,8 @@ struct ToeplitzBatch {
                                                     int which, int per_block) {
     const MixerInputs<BFloat16>& in = channel.in;
     const int own = int(threadIdx.x) / 32 * OWN, first_row = threadIdx.x % 32 / 4;
-    Filters filters = {channel.filter(in.x1_taps), channel.filter(in.v_taps), channel.filter(in.x2_taps),
-                       D[2 * channel.channel + which], D[2 * channel.channel + (1 ^ which)]};
+    Filters filters = {channel.filter(in.x1_taps), channel.filter(in.v_taps), channel.filter(in.x2_taps), D[2 * channel.channel + which],
+                       D[2 * channel.channel + (1 ^ which)]};
     if (WIDE && 8 * chunk() >= in.L) filters.x1 = {};  // so that x1 v is zero there
     const int groups = (in.B + SEQUENCES - 1) / SEQUENCES, begin = blockIdx.x * per_block, end = min(begin + per_block, groups);
     auto u_of = [&](int group) { return residual ? shared.u[group % U_BUFFERS] : nullptr; };

@@ -66,4 +66,21 @@ __device__ __forceinline__ RowStatistics row_statistics(const float (*v)[CHUNK],
   return {mean, rsqrtf(sum_lanes<32>(squares) / float(H) + eps)};
 }
 
+// Stores norm(v) weight + bias in a row of y. v: 0 beyond H; it changes.
+template <typename T, int PASSES>
+__device__ __forceinline__ void store_normalized(float (*v)[CHUNK], const NormVector& weight, const NormVector& bias, int H, float eps,
+                                                 T* y) {
+  const RowStatistics row = row_statistics<PASSES>(v, H, eps);
+#pragma unroll
+  for (int k = 0; k < PASSES; ++k) {
+    const int chunk = threadIdx.x % 32 + 32 * k;
+    if (chunk * CHUNK >= H) continue;
+    float w[CHUNK], b[CHUNK];
+    weight.load(chunk, w), bias.load(chunk, b);
+#pragma unroll
+    for (int j = 0; j < CHUNK; ++j) v[k][j] = (v[k][j] - row.mean) * row.scale * w[j] + b[j];
+    store_columns(y + chunk * CHUNK, v[k]);
+  }
+}
+
 }  // namespace m2bert::ops::cuda
