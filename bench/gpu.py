@@ -45,7 +45,7 @@ TRAINED_LENGTHS = [128, 2048]
 PADDED_LENGTHS = [512, 2048]
 TEXT_LENGTHS = [2048, 128]
 TOKENS, TRAINED_TOKENS, CHECKED_TOKENS = 65536, 32768, 8192
-RUNS, TEXT_RUNS, STEPS, REPEATS, BATCHES_OF_TWO = 12, 100, 8, 5, 60
+RUNS, TEXT_RUNS, STEPS, REPEATS, BATCHES_OF_TWO, RUNS_OF_TWO = 12, 100, 8, 5, 60, 3
 COMPARED_STEPS, COMPARED_LAYERS, COMPARED_ROWS, LAST_STEPS = 200, 4, 16, 20
 COMPARED_RATE = 1e-4  # the recipe's, for batches of 4096 sequences, is unstable with 16 of them, in float32 too
 LEAST_COSINE = 0.999  # of hidden states in bfloat16 to those in float32, on average
@@ -450,21 +450,29 @@ def pretrain(programs, recipe, batches, device, *options):
                   "save_interval=1000ba", *options])
 
 
-def pretrain_rate(programs, folder, length, rows, processes):
-    """Tokens/s of all processes together over the last batches, and the last loss."""
+def write_batches(programs, folder, length, rows):
+    """A recipe with batches for it; rows: of a batch."""
     folder.mkdir()
-    recipe = write_training_recipe(folder, length, rows * processes, False)
-    programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", BATCHES_OF_TWO, rows * processes])
+    recipe = write_training_recipe(folder, length, rows, False)
+    programs.run([sys.executable, PEERS / "torch_training.py", recipe, "--make", BATCHES_OF_TWO, rows])
+    return recipe
+
+
+def pretrain_rate(programs, recipe, run, rows, processes):
+    """Tokens/s of all processes together over the last batches, and the last loss."""
     pretrain(programs, recipe, BATCHES_OF_TWO, our_device(), *(["--launch", processes] if processes > 1 else []),
-             f"device_train_microbatch_size={rows}")
-    return {"tokens_s": metric_of(folder / "run", "throughput/tokens_per_sec")[-1], "loss": metric_of(folder / "run", "loss/train/total")[-1]}
+             f"device_train_microbatch_size={rows}", f"save_folder={run}")
+    return {"tokens_s": metric_of(run, "throughput/tokens_per_sec")[-1], "loss": metric_of(run, "loss/train/total")[-1]}
 
 
 def two_case(programs, length):
     rows = max(1, TRAINED_TOKENS // length)
     with tempfile.TemporaryDirectory() as name:
-        one, two = (pretrain_rate(programs, Path(name) / str(count), length, rows, count) for count in (1, 2))
-    return {"length": length, "rows": rows, "one": one, "two": two, "ratio": two["tokens_s"] / one["tokens_s"]}
+        recipes = {count: write_batches(programs, Path(name) / str(count), length, rows * count) for count in (1, 2)}
+        runs = [{count: pretrain_rate(programs, recipe, recipe.parent / f"run-{i}", rows, count) for count, recipe in recipes.items()}
+                for i in range(RUNS_OF_TWO)]
+    one, two = (max((run[count] for run in runs), key=lambda rate: rate["tokens_s"]) for count in (1, 2))
+    return {"length": length, "rows": rows, "runs": runs, "one": one, "two": two, "ratio": two["tokens_s"] / one["tokens_s"]}
 
 
 def measure_two(programs, options, keep):

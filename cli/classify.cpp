@@ -71,8 +71,8 @@ io::Tree settings_of(const Classifier& classifier) {
   return settings;
 }
 
-Rows classify_window(const Classifier& classifier, bool json, const TextWindow& read, uint64_t first) {
-  const infer::Classes classes = classifier.classify(read.window, first);
+Rows rows_of(const Classifier& classifier, bool json, const TextWindow& read, infer::WindowPasses& passes) {
+  const infer::Classes classes = classifier.read(read.window, passes, read.first);
   const size_t width = classifier.labels().size();
   Rows rows;
   for (size_t row = 0; row < read.texts.size(); ++row) {
@@ -109,7 +109,9 @@ void run_classify(const ClassifyCommand& command, const Globals& globals) {
   TextRun run{"classify", json ? "jsonl" : "text", command.input, command.output, classifier.batcher(), settings_of(classifier)};
   run.pairs = has_pairs(command.input);
   run.settings.set("pairs", run.pairs);
-  run.rows = [&](const TextWindow& read, uint64_t first) { return classify_window(classifier, json, read, first); };
+  run.launch = [&](const TextWindow& read) -> LaunchedRows {
+    return [&, passes = classifier.launch(read.window)]() mutable { return rows_of(classifier, json, read, passes); };
+  };
   run_texts(run, globals);
 }
 

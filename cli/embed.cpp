@@ -125,9 +125,10 @@ struct Embedding {
   const search::Quantizer& quantizer;
   VectorFormat format;
 
-  Rows rows_of_texts(const TextWindow& read, uint64_t first) const {
-    const infer::Embeddings texts = embedder.embed(read.window, first, is_stopped);
+  Rows rows_of_texts(const TextWindow& read, infer::WindowPasses& passes) const {
+    const infer::Embeddings texts = embedder.read(read.window, passes, read.first, is_stopped);
     std::vector<io::Tree> heads;
+    heads.reserve(read.texts.size());
     for (size_t text = 0; text < read.texts.size(); ++text) heads.push_back(head_of(read, text));
     return {vector_rows(format, quantizer, texts.vectors, heads), "", heads.size()};
   }
@@ -145,9 +146,9 @@ struct Embedding {
     return spans;
   }
 
-  Rows rows_of_passages(const TextWindow& read, uint64_t first) const {
-    const infer::PassageVectors passages =
-        infer::late_chunks(embedder, read.window, read.texts, [&](uint32_t text) { return passages_of(read, text); }, first, is_stopped);
+  Rows rows_of_passages(const TextWindow& read) const {
+    const infer::PassageVectors passages = infer::late_chunks(
+        embedder, read.window, read.texts, [&](uint32_t text) { return passages_of(read, text); }, read.first, is_stopped);
     Rows rows;
     std::vector<io::Tree> heads;
     for (size_t i = 0; i < passages.spans.size(); ++i) {
@@ -182,8 +183,8 @@ struct Embedding {
     lines += "]}\n";
   }
 
-  Rows rows_of_tokens(const TextWindow& read, uint64_t first) const {
-    const infer::TokenVectors tokens = infer::token_vectors(embedder, read.window, read.texts, first, is_stopped);
+  Rows rows_of_tokens(const TextWindow& read) const {
+    const infer::TokenVectors tokens = infer::token_vectors(embedder, read.window, read.texts, read.first, is_stopped);
     Rows rows;
     rows.rows = tokens.ids.size();
     if (format != VectorFormat::jsonl) rows.bytes = vector_rows(format, quantizer, tokens.vectors, {});
@@ -198,13 +199,15 @@ struct Embedding {
     return rows;
   }
 
-  std::optional<Rows> operator()(const TextWindow& read, uint64_t first) const {
+  LaunchedRows operator()(const TextWindow& read) const {
     const Unit unit = unit_of(command);
-    Rows rows = unit == Unit::text      ? rows_of_texts(read, first)
-                : unit == Unit::passage ? rows_of_passages(read, first)
-                                        : rows_of_tokens(read, first);
-    if (is_stopped()) return std::nullopt;
-    return rows;
+    std::optional<infer::WindowPasses> passes;
+    if (unit == Unit::text) passes = embedder.launch(read.window);
+    return [*this, unit, &read, passes]() mutable -> std::optional<Rows> {
+      Rows rows = unit == Unit::text ? rows_of_texts(read, *passes) : unit == Unit::passage ? rows_of_passages(read) : rows_of_tokens(read);
+      if (is_stopped()) return std::nullopt;
+      return rows;
+    };
   }
 };
 
@@ -320,7 +323,7 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   run.header_size = header.size();
   run.header = [&](uint64_t rows) { return header.text(rows); };
   run.has_index = !index.name.empty();
-  run.rows = Embedding{command, embedder, quantizer, format};
+  run.launch = Embedding{command, embedder, quantizer, format};
   run.shared = shared;
   run_texts(run, globals, {{"dim", quantizer.dim()}, {"precision", search::name_of(quantizer.precision())}});
 }

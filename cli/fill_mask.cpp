@@ -57,8 +57,8 @@ std::string result_text(const infer::FillMask& fill_mask, const Masks& masks, co
   return lines;
 }
 
-Rows fill_window(const infer::FillMask& fill_mask, int top_k, bool json, const TextWindow& read, uint64_t first) {
-  const std::vector<Masks> results = fill_mask.fill(read.window, first, top_k);
+Rows fill_window(const infer::FillMask& fill_mask, int top_k, bool json, const TextWindow& read) {
+  const std::vector<Masks> results = fill_mask.fill(read.window, read.first, top_k);
   Rows rows;
   for (size_t row = 0; row < results.size(); ++row) {
     const Masks& masks = results[row];
@@ -79,7 +79,7 @@ void run_fill_mask(const FillMaskCommand& command, const Globals& globals) {
   TextRun run{"fill-mask",    json ? "jsonl" : "text", command.input,
               command.output, fill_mask.batcher(),     row_settings("fill-mask", fill_mask.pretrained(), fill_mask.batcher().options())};
   run.settings.set("top_k", command.top_k);
-  run.rows = [&](const TextWindow& read, uint64_t first) { return fill_window(fill_mask, command.top_k, json, read, first); };
+  run.launch = [&](const TextWindow& read) -> LaunchedRows { return [&] { return fill_window(fill_mask, command.top_k, json, read); }; };
   const auto done = run_texts(run, globals);
   if (done && done->without_result > 0)
     io::warn(done->without_result, " of ", done->texts, " texts have ", no_mask_text(fill_mask), ", so nothing is predicted for them");

@@ -124,17 +124,36 @@ void add(Done& done, const TextWindow& read, const Done& window) {
 // Receives the rows of a window, what the window counts, and the progress including it.
 using Sink = std::function<void(const Rows& rows, const Done& window, const Done& done)>;
 
-// The loop: read a window, compute its rows, write them. Returns the progress; a signal stops it early.
-Done write_rows(const TextRun& run, std::shared_ptr<WindowReader> reader, Done done, io::Progress* progress, const Sink& sink) {
+struct LaunchedWindow {
+  std::unique_ptr<const TextWindow> window;
+  LaunchedRows rows;
+};
+
+// The loop: read a window, launch it, write the rows of the one before it. Returns the progress; a signal stops it early.
+Done write_rows(const TextRun& run, const std::shared_ptr<WindowReader>& reader, Done done, io::Progress* progress, const Sink& sink) {
+  const auto write = [&](const LaunchedWindow& launched) {
+    const std::optional<Rows> rows = launched.rows();
+    if (!rows || is_stopped()) return false;
+    const Done window = counts_of(*launched.window, *rows);
+    add(done, *launched.window, window);
+    sink(*rows, window, done);
+    if (progress != nullptr) progress->update(done.texts);
+    return true;
+  };
   {
     infer::ReadAhead<TextWindow> windows([reader] { return reader->next(); }, 2);
-    while (const auto read = windows.next(is_stopped)) {
-      const std::optional<Rows> rows = run.rows(*read, read->first);
-      if (!rows || is_stopped()) break;
-      const Done window = counts_of(*read, *rows);
-      add(done, *read, window);
-      sink(*rows, window, done);
-      if (progress != nullptr) progress->update(done.texts);
+    std::optional<LaunchedWindow> launched;
+    while (!is_stopped()) {
+      if (launched && !windows.has_next()) {  // the rows do not wait for texts that come later
+        if (!write(*launched)) break;
+        launched.reset();
+      }
+      auto read = windows.next(is_stopped);
+      if (!read) break;
+      LaunchedWindow next{std::make_unique<const TextWindow>(std::move(*read)), {}};
+      next.rows = run.launch(*next.window);
+      if (launched && !write(*launched)) break;
+      launched = std::move(next);
     }
   }
   if (is_stopped()) return done;  // the reader may be blocked in a pipe
@@ -245,7 +264,7 @@ std::optional<Done> write_file(const TextRun& run, const Globals& globals, const
   if (out.complete()) return report_complete(run, globals, output.file);
   if (out.before().texts > 0) io::info("resuming after ", out.before().texts, " texts");
   io::Progress progress(run.command, progress_options(input), out.before().texts);
-  const Done done = write_resumable(run, input, {}, out, progress);
+  Done done = write_resumable(run, input, {}, out, progress);
   if (io::interrupted()) {
     out.save(done);
     fail("stopped after ", done.texts, " texts: ", kept_text(out));
@@ -322,7 +341,7 @@ std::optional<Done> write_joined(const TextRun& run, const Globals& globals, con
     remove_shards(run.output.file, run.shared.join);
     return report_complete(run, globals, run.output.file);
   }
-  const Done done = join(run, input, settings, out, run.shared.join);
+  Done done = join(run, input, settings, out, run.shared.join);
   report(run, globals, done, progress.seconds(), more);
   return done;
 }
@@ -360,7 +379,7 @@ std::optional<Done> write_together(const TextRun& run, const Globals& globals, c
   write_shard(run, input, settings, {static_cast<uint64_t>(processes.rank()), count});
   if (!processes.first()) return std::nullopt;
   if (!wait_for_shards(run.output.file, count, settings, is_stopped)) stop_shard(run, "its shards");
-  const Done done = join(run, input, settings, *out, count);
+  Done done = join(run, input, settings, *out, count);
   report(run, globals, done, progress.seconds(), more);
   return done;
 }

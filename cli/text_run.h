@@ -71,6 +71,9 @@ struct Rows {
   uint64_t without_result = 0;  // texts that got none, which their rows say
 };
 
+// Waits for the rows of a window that was launched; nullopt if a signal stopped it.
+using LaunchedRows = std::function<std::optional<Rows>()>;
+
 // What a command does with texts.
 struct TextRun {
   std::string command, format;  // "embed", "npy"
@@ -83,8 +86,8 @@ struct TextRun {
   bool has_index = false;                            // the bytes of Rows::index follow the last row
   bool pairs = false;                                // the input has pairs of texts
   SharedRun shared;
-  // The rows of a window; first: the number of texts before it. nullopt if a signal stopped it.
-  std::function<std::optional<Rows>(const TextWindow& window, uint64_t first)> rows;
+  // Launches a window, which outlives what this returns. On a GPU the next window is launched before the rows of the last one are there.
+  std::function<LaunchedRows(const TextWindow& window)> launch;
 };
 
 // Error for an output that cannot be written, or would replace what the command reads: one of these files, or a file in one of these

@@ -160,8 +160,12 @@ fs::path CachedEmbedder::folder_of(const std::string& prompt) const {
 
 VectorBlock CachedEmbedder::compute(const ReadBlock& block, uint64_t first) const {
   VectorBlock result{block.rows, {}, 0, 0};
-  for (const infer::Window& window : block.windows) {
-    const infer::Embeddings part = embedder_.embed(window, first, io::interrupted);
+  std::optional<infer::WindowPasses> next;
+  for (size_t i = 0; i < block.windows.size(); ++i) {
+    const infer::Window& window = block.windows[i];
+    infer::WindowPasses passes = next ? std::move(*next) : embedder_.launch(window);
+    if (i + 1 < block.windows.size()) next.emplace(embedder_.launch(block.windows[i + 1]));
+    const infer::Embeddings part = embedder_.read(window, passes, first, io::interrupted);
     io::throw_if_interrupted();
     result.vectors.insert(result.vectors.end(), part.vectors.begin(), part.vectors.end());
     for (const int32_t tokens : part.tokens) result.tokens += static_cast<uint64_t>(tokens);

@@ -24,7 +24,7 @@ std::vector<std::string> labels_of(const models::Pretrained& pretrained) {
 }
 
 mx::array scores_of(const mx::array& logits, ClassTask task) {
-  const mx::array wide = mx::astype(logits, mx::float32);
+  mx::array wide = mx::astype(logits, mx::float32);
   if (task == ClassTask::regression) return wide;
   return task == ClassTask::multi_label ? mx::sigmoid(wide) : mx::softmax(wide, -1, true);
 }
@@ -40,18 +40,33 @@ Classifier::Classifier(models::Pretrained pretrained, const EmbedOptions& option
           "this model has no classification head (classifier.weight); fine-tuned classification models have one");
 }
 
-Classifier::BatchScores Classifier::scores(const data::Batch& batch) const {
+// The graph of the logits of a batch.
+mx::array Classifier::logits(const data::Batch& batch) const {
   auto pass = inference_pass(after_layer_);
-  const mx::array logits = mx::astype(pretrained_.model->class_logits(models::inputs_of(batch), pass), mx::float32);
-  return {models::to_floats(logits), models::to_floats(scores_of(logits, task_))};
+  return mx::astype(pretrained_.model->class_logits(models::inputs_of(batch), pass), mx::float32);
+}
+
+Classifier::BatchScores Classifier::scores(const data::Batch& batch) const {
+  const mx::array of_batch = logits(batch);
+  return {models::to_floats(of_batch), models::to_floats(scores_of(of_batch, task_))};
+}
+
+WindowPasses Classifier::launch(const Window& window) const {
+  return {window, [this](const TextBatch& batch) { return scores_of(logits(batch), task_); }, launches_ahead(after_layer_)};
 }
 
 Classes Classifier::classify(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
+  if (stop && stop()) return {};
+  WindowPasses passes = launch(window);
+  return read(window, passes, first, stop);
+}
+
+Classes Classifier::read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop) const {
   const size_t width = labels_.size();
   Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
   for (const TextBatch& batch : window.batches) {
     if (stop && stop()) return {};
-    const std::vector<float> rows = scores(batch).scores;
+    const std::vector<float> rows = passes.next();
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> scores(rows.data() + row * width, width);
       require(std::all_of(scores.begin(), scores.end(), [](float s) { return std::isfinite(s); }), "text ", first + batch.texts[row] + 1,

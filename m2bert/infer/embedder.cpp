@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 #include "m2bert/error.h"
 #include "m2bert/infer/inference_pass.h"
@@ -105,6 +106,11 @@ VectorForm Embedder::form(std::optional<bool> normalize, std::optional<int> dime
 }
 
 std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens, const VectorForm& form) const {
+  return models::to_floats(forward(batch, prompt_tokens, form));
+}
+
+// The graph of the vectors of a batch.
+mx::array Embedder::forward(const data::Batch& batch, int prompt_tokens, const VectorForm& form) const {
   const models::Inputs inputs = models::inputs_of(batch);
   auto pass = inference_pass(after_layer_);
   const int skipped = pretrained_.include_prompt ? 0 : prompt_tokens;
@@ -114,14 +120,14 @@ std::vector<float> Embedder::embed(const data::Batch& batch, int prompt_tokens, 
   return after_pooling(pooled.size() == 1 ? pooled.front() : mx::concatenate(pooled, 1), form);
 }
 
-std::vector<float> Embedder::after_pooling(mx::array vectors, const VectorForm& form) const {
+mx::array Embedder::after_pooling(mx::array vectors, const VectorForm& form) const {
   if (!pretrained_.modules.empty()) vectors = pretrained_.modules(mx::astype(vectors, mx::float32));
   if (form.normalize) vectors = models::l2_normalize(vectors);
   if (vectors.shape(1) > form.dim) {
     vectors = mx::slice(vectors, {0, 0}, {vectors.shape(0), form.dim});
     if (form.normalize_last) vectors = models::l2_normalize(vectors);
   }
-  return models::to_floats(vectors);
+  return vectors;
 }
 
 void Embedder::each_row_of_states(const TextBatch& batch, const std::function<void(size_t, std::span<const float>)>& use) const {
@@ -135,12 +141,23 @@ void Embedder::each_row_of_states(const TextBatch& batch, const std::function<vo
   }
 }
 
+WindowPasses Embedder::launch(const Window& window) const {
+  const auto forward_batch = [this, &window](const TextBatch& batch) { return forward(batch, window.prompt_tokens, form_); };
+  return {window, forward_batch, launches_ahead(after_layer_)};
+}
+
 Embeddings Embedder::embed(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
+  if (stop && stop()) return {};
+  WindowPasses passes = launch(window);
+  return read(window, passes, first, stop);
+}
+
+Embeddings Embedder::read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop) const {
   const size_t width = static_cast<size_t>(dim());
   Embeddings result{dim(), std::vector<float>(window.texts() * width), window.truncated, window.tokens};
   for (const TextBatch& batch : window.batches) {
     if (stop && stop()) return {};
-    const std::vector<float> rows = embed(batch, window.prompt_tokens);
+    const std::vector<float> rows = passes.next();
     for (size_t row = 0; row < batch.texts.size(); ++row) {
       const std::span<const float> vector(rows.data() + row * width, width);
       require_finite(vector, first + batch.texts[row], pretrained_);
@@ -154,13 +171,19 @@ Embeddings Embedder::operator()(std::span<const std::string> texts, const std::f
                                 const std::optional<std::string>& prompt) const {
   Embeddings all{dim(), {}, {}, {}};
   const Batcher batcher = prompt ? batcher_.with_prompt(*prompt) : batcher_;
-  batcher.for_each_window(each_of(texts), [&](const Window& window, uint64_t first) {
-    const Embeddings part = embed(window, first);
+  const NextText next_text = each_of(texts);
+  auto window = std::make_unique<const Window>(batcher.next(next_text));
+  for (WindowPasses passes = launch(*window); window->texts() > 0;) {
+    auto next_window = std::make_unique<const Window>(batcher.next(next_text));
+    WindowPasses next_passes = launch(*next_window);
+    const Embeddings part = read(*window, passes, all.tokens.size());
     all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
     all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
     all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
     if (progress) progress(all.tokens.size());
-  });
+    passes = std::move(next_passes);
+    window = std::move(next_window);
+  }
   return all;
 }
 

@@ -7,6 +7,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/infer/batches.h"
+#include "m2bert/infer/window_passes.h"
 #include "m2bert/models/pretrained.h"
 
 namespace m2bert::infer {
@@ -86,12 +87,15 @@ class Embedder {
   // A window's vectors in the order of its texts. first: the number of texts before it, for errors.
   // stop is called before each batch: true aborts and returns an empty result.
   Embeddings embed(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
+  // The same in two steps, so that a GPU computes the next window while the vectors of one are read.
+  WindowPasses launch(const Window& window) const;
+  Embeddings read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop = {}) const;
 
   // The states of each row's tokens, without padding: `use` gets the row and its states [tokens, hidden] as float32.
   void each_row_of_states(const TextBatch& batch, const std::function<void(size_t row, std::span<const float> states)>& use) const;
   // What follows the pooling: pooled [n, width] -> vectors [n, dim]. Modules of the folder, normalisation, the first values.
-  std::vector<float> after_pooling(mx::array pooled) const { return after_pooling(std::move(pooled), form_); }
-  std::vector<float> after_pooling(mx::array pooled, const VectorForm& form) const;
+  mx::array after_pooling(mx::array pooled) const { return after_pooling(std::move(pooled), form_); }
+  mx::array after_pooling(mx::array pooled, const VectorForm& form) const;
 
   int dim() const { return form_.dim; }
   const Batcher& batcher() const { return batcher_; }
@@ -102,6 +106,8 @@ class Embedder {
   bool normalizes_cut() const;
 
  private:
+  mx::array forward(const data::Batch& batch, int prompt_tokens, const VectorForm& form) const;
+
   models::Pretrained pretrained_;
   Batcher batcher_;
   models::Poolings pooling_;

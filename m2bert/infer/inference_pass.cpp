@@ -12,4 +12,6 @@ nn::Pass inference_pass(const std::function<void()>& after_layer) {
   return pass;
 }
 
+bool launches_ahead(const std::function<void()>& after_layer) { return !after_layer && mx::default_device() == mx::Device::gpu; }
+
 }  // namespace m2bert::infer

@@ -37,6 +37,12 @@ class ReadAhead {
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
+  // Whether next() has a value and need not wait for it.
+  bool has_next() const {
+    const std::lock_guard lock(state_->mutex);
+    return !state_->values.empty();
+  }
+
   // The next value in order; nullopt at the end. Rethrows what produce threw, after the values before it.
   // stop is called ten times a second while waiting: true returns nullopt at once.
   std::optional<T> next(const std::function<bool()>& stop = {}) {

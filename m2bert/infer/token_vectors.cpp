@@ -253,7 +253,8 @@ PassageVectors late_chunks(const Embedder& embedder, const Window& window, std::
     result.texts.push_back(passages[i].text);
     result.spans.push_back(passages[i].span);
   }
-  result.vectors = embedder.after_pooling(mx::array(means.data(), {static_cast<int>(passages.size()), static_cast<int>(hidden)}));
+  const mx::array pooled(means.data(), {static_cast<int>(passages.size()), static_cast<int>(hidden)});
+  result.vectors = models::to_floats(embedder.after_pooling(pooled));
   require_finite(result.vectors, result.texts, first, embedder.pretrained());
   return result;
 }

@@ -60,10 +60,13 @@ mx::array targets_of(const data::Batch& batch, int first, int rows) {
   return ops::host_array(batch.targets.data() + size_t(first) * width, {rows, int(width)});
 }
 
-std::vector<float> to_floats(const mx::array& a) {
-  mx::array values = mx::contiguous(mx::astype(a, mx::float32));
-  values.eval();
-  return {values.data<float>(), values.data<float>() + values.size()};
+std::vector<float> to_floats(const mx::array& a) { return read_floats(as_floats(a)); }
+
+mx::array as_floats(const mx::array& a) { return mx::contiguous(mx::astype(a, mx::float32)); }
+
+std::vector<float> read_floats(mx::array floats) {
+  floats.eval();
+  return {floats.data<float>(), floats.data<float>() + floats.size()};
 }
 
 }  // namespace m2bert::models

@@ -36,4 +36,9 @@ mx::array targets_of(const data::Batch& batch, int first, int rows);
 // Evaluates an array and copies its values out, row-major, as float32.
 std::vector<float> to_floats(const mx::array& a);
 
+// The two halves of to_floats(), for an array that is launched before its values are read: a as float32, row-major, and what copies the
+// values of such an array out. The latter launches nothing, so it does not wait for what was launched meanwhile.
+mx::array as_floats(const mx::array& a);
+std::vector<float> read_floats(mx::array floats);
+
 }  // namespace m2bert::models

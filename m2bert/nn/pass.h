@@ -47,7 +47,8 @@ class Pass {
   // Called with the states after each encoder layer but the last, which it may evaluate: a long pass can so make room for other work.
   std::function<void(const mx::array& states)> after_layer;
 
-  // Whether an encoder may evaluate its first layer before the graph of the others is built, so that a GPU begins early.
+  // Whether an encoder may evaluate its first layer before the graph of the others is built, so that a GPU begins early. Inputs without
+  // values (placeholders) need false.
   bool launches_early = true;
 
   // During its lifetime, prefixes the names of hooks with "name.".

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -159,6 +161,32 @@ TEST_F(Texts, PipesForEveryCommand) {
     const Outcome outcome = run_with({"data", "build", pipe, "--out", at("other")}, more);
     EXPECT_EQ(outcome.code, 1);
     EXPECT_TRUE(has(outcome.err, "which a pipe cannot") || has(outcome.err, "a pipe cannot be read again")) << outcome.err;
+  }
+}
+
+// The rows of a text come before the next text is there.
+TEST_F(Texts, RowsDoNotWaitForLaterTexts) {
+  const std::string pipe = at("pipe");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const Arguments& command : commands(pipe)) {
+    if (command[0] != "embed" && command[0] != "classify" && command[0] != "fill-mask") continue;
+    HowToRun how;
+    how.meanwhile = [&](const Running& program) {
+      const auto lines = [&] {
+        const std::string out = content(program.out_file);
+        return std::count(out.begin(), out.end(), '\n');
+      };
+      std::ofstream writer(pipe);
+      for (int text = 1; text <= 3; ++text) {
+        writer << "green [MASK]\n" << std::flush;
+        const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+        while (lines() < text && std::chrono::steady_clock::now() < late && !program.has_ended())
+          std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        EXPECT_GE(lines(), text) << command[0];
+      }
+    };
+    const Outcome outcome = run_with(command, {"--batch-size", "1", "--pad", "max"}, how);
+    EXPECT_EQ(outcome.code, 0) << command[0] << ": " << outcome.err;
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <stdexcept>
 #include <thread>
@@ -28,6 +29,23 @@ TEST(ReadAhead, StaysWithinItsCapacity) {
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_LE(made->load(), 3);
   EXPECT_EQ(values.next(), 1);
+}
+
+TEST(ReadAhead, SaysWhetherAValueIsThere) {
+  std::promise<void> asked;
+  ReadAhead<int> values(
+      [&asked, i = 0]() mutable -> std::optional<int> {
+        if (i == 1) asked.get_future().wait();
+        return i < 2 ? std::optional(i++) : std::nullopt;
+      },
+      1);
+  while (!values.has_next()) std::this_thread::yield();
+  EXPECT_EQ(values.next(), 0);
+  EXPECT_FALSE(values.has_next());
+  asked.set_value();
+  EXPECT_EQ(values.next(), 1);
+  EXPECT_FALSE(values.next());
+  EXPECT_FALSE(values.has_next());
 }
 
 TEST(ReadAhead, ErrorsComeAfterTheValuesBeforeThem) {

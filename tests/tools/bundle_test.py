@@ -1,4 +1,5 @@
-"""bundle_test.py REPOSITORY: script/bundled/unpack puts together parts that come one after another, and script/bundled/run counts tests."""
+"""bundle_test.py REPOSITORY: script/bundled/unpack puts together parts that come one after another, and script/bundled/run counts tests and
+reads what compute-sanitizer reports."""
 import hashlib
 import lzma
 import os
@@ -23,6 +24,21 @@ echo '[  SKIPPED ] A.is_skipped'
 echo '[  FAILED  ] A.fails'
 exit 1
 """
+
+# Reports $FOUND for racecheck.
+SANITIZER = """#!/bin/bash
+echo '========= COMPUTE-SANITIZER'
+echo '[  SKIPPED ] A.is_skipped'
+echo '[  PASSED  ] 3 tests.'
+if [ "$2" = memcheck ]; then
+  echo '========= ERROR SUMMARY: 0 errors'
+  exit
+fi
+printf "$FOUND"
+echo '========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)'
+"""
+RACE = ("========= Error: Race reported between Read access at {0}+0xb20\\n=========     and Write access at {0}+0x2f30 [32 hazards]\\n"
+        "========= \\n")
 
 
 class Bundle(unittest.TestCase):
@@ -79,18 +95,50 @@ class Bundle(unittest.TestCase):
         self.assertIn("part.00", done.stdout + done.stderr)
         self.assertFalse((self.folder / "target").exists())
 
-    def test_tests_are_counted(self):
-        for name, content in {"bin/test_ops": TESTS, "run": (BUNDLED / "run").read_text(), "built-in": str(self.folder)}.items():
+    def run_bundle(self, programs, *arguments, **environment):
+        for name, content in {**programs, "run": (BUNDLED / "run").read_text(), "built-in": str(self.folder)}.items():
             path = self.folder / "bundle" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
             path.chmod(0o755)
-        done = subprocess.run([self.folder / "bundle" / "run", "tests", "--limit", "20", "ops"], capture_output=True, text=True,
-                              env={**os.environ, "OUT": str(self.folder / "out")})
+        return subprocess.run([self.folder / "bundle" / "run", *arguments], capture_output=True, text=True,
+                              env={**os.environ, "OUT": str(self.folder / "out"), **environment})
+
+    def test_tests_are_counted(self):
+        done = self.run_bundle({"bin/test_ops": TESTS}, "tests", "--limit", "20", "ops")
         self.assertRegex(done.stdout, r"^test_ops: exit code 1 in \d+ s, 1 passed, 1 failed, 1 skipped\n")
         self.assertIn("  | x.cpp:3: Failure\n", done.stdout)
         self.assertIn("  skipped: A.is_skipped\n", done.stdout)
         self.assertEqual((self.folder / "out" / "tests.txt").read_text(), done.stdout)
+
+    def sanitize(self, found, sanitizer=SANITIZER):
+        return self.run_bundle({"path/compute-sanitizer": sanitizer}, "sanitizers", "--limit", "20", FOUND=found,
+                               PATH=f"{self.folder}/bundle/path:{os.environ['PATH']}")
+
+    def test_races_in_cublas_are_left_out(self):
+        done = self.sanitize(RACE.format("nvjet_sm90_tst"))
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("memcheck: found nothing\n", done.stdout)
+        self.assertIn("racecheck: found nothing, but for 1 report(s) in kernels of cuBLAS\n", done.stdout)
+        self.assertNotIn("nvjet", done.stdout)
+        self.assertNotIn("SKIPPED", done.stdout)
+        self.assertEqual((self.folder / "out" / "sanitizers.txt").read_text(), done.stdout)
+
+    def test_other_races_are_errors(self):
+        done = self.sanitize(RACE.format("nvjet_sm90_tst") + RACE.format("mixer_toeplitz"))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("Read access at mixer_toeplitz+0xb20", done.stdout)
+        self.assertIn("Write access at mixer_toeplitz+0x2f30", done.stdout)
+        self.assertIn("racecheck: failed, but for 1 report(s) in kernels of cuBLAS\n", done.stdout)
+
+    def test_a_sanitizer_that_finds_errors_no_tests_or_no_end_fails(self):
+        for change, verdict in [(("SUMMARY: 0 errors", "SUMMARY: 2 errors"), "memcheck: failed\n"),
+                                (("[  PASSED  ] 3", "[  PASSED  ] 0"), "memcheck: no test ran\n"),
+                                (("========= ERROR SUMMARY: 0 errors", ""), "memcheck: did not end within 20 s\n")]:
+            with self.subTest(verdict):
+                done = self.sanitize("", SANITIZER.replace(*change))
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(verdict, done.stdout)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,28 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerBlock,
                                            Mixer{170, 33, 384, true, true}, Mixer{400, 64, 384, true, true},
                                            Mixer{180, 200, 384, true, true}));
 
+// The same blocks without the fallback, so that compute-sanitizer needs seconds.
+class CudaMixerGroups : public CudaMixerBlock {};
+
+TEST_P(CudaMixerGroups, EqualSmallerBatches) {
+  const auto& m = GetParam();
+  auto w = mixer_weights(m.H, true);
+  for (auto* weight : {&w.in_weight, &w.out_weight}) weight->values = mx::astype(weight->values, mx::bfloat16);
+  const auto packed = ops::pack_mixer_block(w, m.residual);
+  ASSERT_NE(packed, nullptr);
+  const auto filters = packed->pack_filters(filters_of(m), mx::bfloat16);
+  const auto u = random({m.B, m.L, m.H}, 8, mx::bfloat16);
+  const auto y = (*packed)(u, filters);
+  for (int first = 0; first < m.B; first += 64) {
+    const mx::Shape start{first, 0, 0}, stop{std::min(first + 64, m.B), m.L, m.H};
+    expect_near(mx::slice(y, start, stop), (*packed)(mx::slice(u, start, stop), filters), 2e-2);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerGroups,
+                         ::testing::Values(Mixer{170, 33, 384, true, true}, Mixer{400, 64, 384, true, true},
+                                           Mixer{180, 200, 384, true, true}));
+
 TEST(CudaMixerBlock, NamesWhatIsWrong) {
   if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
   const Mixer m{2, 8, 16, true, true};
