@@ -136,7 +136,9 @@ def training_part(results):
 
 def two_part(results):
     rows = [[str(c["length"]), thousand(c["one"]["tokens_s"]), thousand(c["two"]["tokens_s"]), f"{c['ratio']:.2f}"] for c in cases(results, "two")]
-    return ["", "## Two GPUs, `m2bert pretrain --launch 2`, thousand tokens/s", "", *table(["length", "one", "two", "ratio"], rows)] if rows else []
+    head = ["length", "one", "two", "ratio"]
+    return ["", "## Two GPUs, `m2bert pretrain --launch 2`, thousand tokens/s", "", "The fastest runs of each, which take turns.", "",
+            *table(head, rows)] if rows else []
 
 
 def steps_part(results):

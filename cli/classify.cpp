@@ -71,7 +71,7 @@ io::Tree settings_of(const Classifier& classifier) {
   return settings;
 }
 
-Rows rows_of(const Classifier& classifier, bool json, const TextWindow& read, infer::WindowPasses& passes) {
+Rows rows_of(const Classifier& classifier, bool json, const TextWindow& read, infer::PassQueue& passes) {
   const infer::Classes classes = classifier.read(read.window, passes, read.first);
   const size_t width = classifier.labels().size();
   Rows rows;
@@ -109,9 +109,9 @@ void run_classify(const ClassifyCommand& command, const Globals& globals) {
   TextRun run{"classify", json ? "jsonl" : "text", command.input, command.output, classifier.batcher(), settings_of(classifier)};
   run.pairs = has_pairs(command.input);
   run.settings.set("pairs", run.pairs);
-  run.launch = [&](const TextWindow& read) -> LaunchedRows {
-    return [&, passes = classifier.launch(read.window)]() mutable { return rows_of(classifier, json, read, passes); };
-  };
+  infer::PassQueue passes = classifier.pass_queue();
+  run.launch = [&](const TextWindow& read) { passes.add(read.window); };
+  run.rows = [&](const TextWindow& read) { return rows_of(classifier, json, read, passes); };
   run_texts(run, globals);
 }
 

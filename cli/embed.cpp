@@ -124,9 +124,11 @@ struct Embedding {
   const Embedder& embedder;
   const search::Quantizer& quantizer;
   VectorFormat format;
+  infer::PassQueue& passes;  // of windows of texts
 
-  Rows rows_of_texts(const TextWindow& read, infer::WindowPasses& passes) const {
+  Rows rows_of_texts(const TextWindow& read) const {
     const infer::Embeddings texts = embedder.read(read.window, passes, read.first, is_stopped);
+    if (is_stopped()) return {};
     std::vector<io::Tree> heads;
     heads.reserve(read.texts.size());
     for (size_t text = 0; text < read.texts.size(); ++text) heads.push_back(head_of(read, text));
@@ -199,15 +201,15 @@ struct Embedding {
     return rows;
   }
 
-  LaunchedRows operator()(const TextWindow& read) const {
+  void launch(const TextWindow& read) const {
+    if (unit_of(command) == Unit::text) passes.add(read.window);
+  }
+
+  std::optional<Rows> rows(const TextWindow& read) const {
     const Unit unit = unit_of(command);
-    std::optional<infer::WindowPasses> passes;
-    if (unit == Unit::text) passes = embedder.launch(read.window);
-    return [*this, unit, &read, passes]() mutable -> std::optional<Rows> {
-      Rows rows = unit == Unit::text ? rows_of_texts(read, *passes) : unit == Unit::passage ? rows_of_passages(read) : rows_of_tokens(read);
-      if (is_stopped()) return std::nullopt;
-      return rows;
-    };
+    Rows rows = unit == Unit::text ? rows_of_texts(read) : unit == Unit::passage ? rows_of_passages(read) : rows_of_tokens(read);
+    if (is_stopped()) return std::nullopt;
+    return rows;
   }
 };
 
@@ -323,7 +325,10 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   run.header_size = header.size();
   run.header = [&](uint64_t rows) { return header.text(rows); };
   run.has_index = !index.name.empty();
-  run.launch = Embedding{command, embedder, quantizer, format};
+  infer::PassQueue passes = embedder.pass_queue();
+  const Embedding embedding{command, embedder, quantizer, format, passes};
+  run.launch = [&](const TextWindow& read) { embedding.launch(read); };
+  run.rows = [&](const TextWindow& read) { return embedding.rows(read); };
   run.shared = shared;
   run_texts(run, globals, {{"dim", quantizer.dim()}, {"precision", search::name_of(quantizer.precision())}});
 }

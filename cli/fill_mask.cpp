@@ -79,7 +79,7 @@ void run_fill_mask(const FillMaskCommand& command, const Globals& globals) {
   TextRun run{"fill-mask",    json ? "jsonl" : "text", command.input,
               command.output, fill_mask.batcher(),     row_settings("fill-mask", fill_mask.pretrained(), fill_mask.batcher().options())};
   run.settings.set("top_k", command.top_k);
-  run.launch = [&](const TextWindow& read) -> LaunchedRows { return [&] { return fill_window(fill_mask, command.top_k, json, read); }; };
+  run.rows = [&](const TextWindow& read) { return fill_window(fill_mask, command.top_k, json, read); };
   const auto done = run_texts(run, globals);
   if (done && done->without_result > 0)
     io::warn(done->without_result, " of ", done->texts, " texts have ", no_mask_text(fill_mask), ", so nothing is predicted for them");

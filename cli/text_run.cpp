@@ -124,25 +124,20 @@ void add(Done& done, const TextWindow& read, const Done& window) {
 // Receives the rows of a window, what the window counts, and the progress including it.
 using Sink = std::function<void(const Rows& rows, const Done& window, const Done& done)>;
 
-struct LaunchedWindow {
-  std::unique_ptr<const TextWindow> window;
-  LaunchedRows rows;
-};
-
 // The loop: read a window, launch it, write the rows of the one before it. Returns the progress; a signal stops it early.
 Done write_rows(const TextRun& run, const std::shared_ptr<WindowReader>& reader, Done done, io::Progress* progress, const Sink& sink) {
-  const auto write = [&](const LaunchedWindow& launched) {
-    const std::optional<Rows> rows = launched.rows();
+  const auto write = [&](const TextWindow& read) {
+    const std::optional<Rows> rows = run.rows(read);
     if (!rows || is_stopped()) return false;
-    const Done window = counts_of(*launched.window, *rows);
-    add(done, *launched.window, window);
+    const Done window = counts_of(read, *rows);
+    add(done, read, window);
     sink(*rows, window, done);
     if (progress != nullptr) progress->update(done.texts);
     return true;
   };
   {
     infer::ReadAhead<TextWindow> windows([reader] { return reader->next(); }, 2);
-    std::optional<LaunchedWindow> launched;
+    std::unique_ptr<const TextWindow> launched;
     while (!is_stopped()) {
       if (launched && !windows.has_next()) {  // the rows do not wait for texts that come later
         if (!write(*launched)) break;
@@ -150,8 +145,8 @@ Done write_rows(const TextRun& run, const std::shared_ptr<WindowReader>& reader,
       }
       auto read = windows.next(is_stopped);
       if (!read) break;
-      LaunchedWindow next{std::make_unique<const TextWindow>(std::move(*read)), {}};
-      next.rows = run.launch(*next.window);
+      auto next = std::make_unique<const TextWindow>(std::move(*read));
+      if (run.launch) run.launch(*next);
       if (launched && !write(*launched)) break;
       launched = std::move(next);
     }

@@ -71,9 +71,6 @@ struct Rows {
   uint64_t without_result = 0;  // texts that got none, which their rows say
 };
 
-// Waits for the rows of a window that was launched; nullopt if a signal stopped it.
-using LaunchedRows = std::function<std::optional<Rows>()>;
-
 // What a command does with texts.
 struct TextRun {
   std::string command, format;  // "embed", "npy"
@@ -86,8 +83,10 @@ struct TextRun {
   bool has_index = false;                            // the bytes of Rows::index follow the last row
   bool pairs = false;                                // the input has pairs of texts
   SharedRun shared;
-  // Launches a window, which outlives what this returns. On a GPU the next window is launched before the rows of the last one are there.
-  std::function<LaunchedRows(const TextWindow& window)> launch;
+  // Gets each window before the rows of the one before it are asked for, so that a GPU can begin with it. May be empty.
+  std::function<void(const TextWindow& window)> launch;
+  // The rows of a window, which has not moved since launch(); nullopt if a signal stopped it.
+  std::function<std::optional<Rows>(const TextWindow& window)> rows;
 };
 
 // Error for an output that cannot be written, or would replace what the command reads: one of these files, or a file in one of these

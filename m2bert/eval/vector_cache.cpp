@@ -160,11 +160,9 @@ fs::path CachedEmbedder::folder_of(const std::string& prompt) const {
 
 VectorBlock CachedEmbedder::compute(const ReadBlock& block, uint64_t first) const {
   VectorBlock result{block.rows, {}, 0, 0};
-  std::optional<infer::WindowPasses> next;
-  for (size_t i = 0; i < block.windows.size(); ++i) {
-    const infer::Window& window = block.windows[i];
-    infer::WindowPasses passes = next ? std::move(*next) : embedder_.launch(window);
-    if (i + 1 < block.windows.size()) next.emplace(embedder_.launch(block.windows[i + 1]));
+  infer::PassQueue passes = embedder_.pass_queue();
+  for (const infer::Window& window : block.windows) passes.add(window);
+  for (const infer::Window& window : block.windows) {
     const infer::Embeddings part = embedder_.read(window, passes, first, io::interrupted);
     io::throw_if_interrupted();
     result.vectors.insert(result.vectors.end(), part.vectors.begin(), part.vectors.end());

@@ -51,17 +51,17 @@ Classifier::BatchScores Classifier::scores(const data::Batch& batch) const {
   return {models::to_floats(of_batch), models::to_floats(scores_of(of_batch, task_))};
 }
 
-WindowPasses Classifier::launch(const Window& window) const {
-  return {window, [this](const TextBatch& batch) { return scores_of(logits(batch), task_); }, launches_ahead(after_layer_)};
+PassQueue Classifier::pass_queue() const {
+  return {[this](const Window&, const TextBatch& batch) { return scores_of(logits(batch), task_); }, launches_ahead(after_layer_)};
 }
 
 Classes Classifier::classify(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
-  if (stop && stop()) return {};
-  WindowPasses passes = launch(window);
+  PassQueue passes = pass_queue();
+  passes.add(window);
   return read(window, passes, first, stop);
 }
 
-Classes Classifier::read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop) const {
+Classes Classifier::read(const Window& window, PassQueue& passes, uint64_t first, const std::function<bool()>& stop) const {
   const size_t width = labels_.size();
   Classes result{static_cast<int>(width), std::vector<float>(window.texts() * width), window.truncated};
   for (const TextBatch& batch : window.batches) {

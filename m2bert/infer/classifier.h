@@ -31,9 +31,9 @@ class Classifier {
   // The scores of a window's texts. first: the number of texts before it, for errors.
   // stop is called before each batch: true aborts and returns an empty result.
   Classes classify(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
-  // The same in two steps, as Embedder::launch and read.
-  WindowPasses launch(const Window& window) const;
-  Classes read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop = {}) const;
+  // The same of windows in a queue, as with Embedder.
+  PassQueue pass_queue() const;
+  Classes read(const Window& window, PassQueue& passes, uint64_t first, const std::function<bool()>& stop = {}) const;
   // The logits [rows, labels] of one batch, and the scores. Call it from the thread that owns MLX.
   struct BatchScores {
     std::vector<float> logits, scores;

@@ -141,18 +141,12 @@ void Embedder::each_row_of_states(const TextBatch& batch, const std::function<vo
   }
 }
 
-WindowPasses Embedder::launch(const Window& window) const {
-  const auto forward_batch = [this, &window](const TextBatch& batch) { return forward(batch, window.prompt_tokens, form_); };
-  return {window, forward_batch, launches_ahead(after_layer_)};
+PassQueue Embedder::pass_queue() const {
+  const auto vectors = [this](const Window& window, const TextBatch& batch) { return forward(batch, window.prompt_tokens, form_); };
+  return {vectors, launches_ahead(after_layer_)};
 }
 
-Embeddings Embedder::embed(const Window& window, uint64_t first, const std::function<bool()>& stop) const {
-  if (stop && stop()) return {};
-  WindowPasses passes = launch(window);
-  return read(window, passes, first, stop);
-}
-
-Embeddings Embedder::read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop) const {
+Embeddings Embedder::read(const Window& window, PassQueue& passes, uint64_t first, const std::function<bool()>& stop) const {
   const size_t width = static_cast<size_t>(dim());
   Embeddings result{dim(), std::vector<float>(window.texts() * width), window.truncated, window.tokens};
   for (const TextBatch& batch : window.batches) {
@@ -172,17 +166,21 @@ Embeddings Embedder::operator()(std::span<const std::string> texts, const std::f
   Embeddings all{dim(), {}, {}, {}};
   const Batcher batcher = prompt ? batcher_.with_prompt(*prompt) : batcher_;
   const NextText next_text = each_of(texts);
-  auto window = std::make_unique<const Window>(batcher.next(next_text));
-  for (WindowPasses passes = launch(*window); window->texts() > 0;) {
-    auto next_window = std::make_unique<const Window>(batcher.next(next_text));
-    WindowPasses next_passes = launch(*next_window);
+  PassQueue passes = pass_queue();
+  // On the heap, because the queue refers to them.
+  const auto read_window = [&] {
+    auto window = std::make_unique<const Window>(batcher.next(next_text));
+    passes.add(*window);
+    return window;
+  };
+  for (auto window = read_window(); window->texts() > 0;) {
+    auto next = read_window();
     const Embeddings part = read(*window, passes, all.tokens.size());
     all.vectors.insert(all.vectors.end(), part.vectors.begin(), part.vectors.end());
     all.truncated.insert(all.truncated.end(), part.truncated.begin(), part.truncated.end());
     all.tokens.insert(all.tokens.end(), part.tokens.begin(), part.tokens.end());
     if (progress) progress(all.tokens.size());
-    passes = std::move(next_passes);
-    window = std::move(next_window);
+    window = std::move(next);
   }
   return all;
 }

@@ -7,7 +7,7 @@
 
 #include "m2bert/error.h"
 #include "m2bert/infer/batches.h"
-#include "m2bert/infer/window_passes.h"
+#include "m2bert/infer/pass_queue.h"
 #include "m2bert/models/pretrained.h"
 
 namespace m2bert::infer {
@@ -84,12 +84,11 @@ class Embedder {
   // Called after each layer of a pass, on the thread that computes, once its states are there. It may call embed() for other work.
   void set_after_layer(std::function<void()> after_layer) { after_layer_ = std::move(after_layer); }
 
-  // A window's vectors in the order of its texts. first: the number of texts before it, for errors.
+  // The passes of windows that are added to it, for read().
+  PassQueue pass_queue() const;
+  // A window's vectors in the order of its texts; it is the next one of the queue. first: the number of texts before it, for errors.
   // stop is called before each batch: true aborts and returns an empty result.
-  Embeddings embed(const Window& window, uint64_t first, const std::function<bool()>& stop = {}) const;
-  // The same in two steps, so that a GPU computes the next window while the vectors of one are read.
-  WindowPasses launch(const Window& window) const;
-  Embeddings read(const Window& window, WindowPasses& passes, uint64_t first, const std::function<bool()>& stop = {}) const;
+  Embeddings read(const Window& window, PassQueue& passes, uint64_t first, const std::function<bool()>& stop = {}) const;
 
   // The states of each row's tokens, without padding: `use` gets the row and its states [tokens, hidden] as float32.
   void each_row_of_states(const TextBatch& batch, const std::function<void(size_t row, std::span<const float> states)>& use) const;

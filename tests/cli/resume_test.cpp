@@ -30,18 +30,9 @@ class Resume : public ::testing::Test {
   }
 
   std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {"embed",
-                                          "--model",
-                                          tiny_models().m2,
-                                          (scratch_ / "in.txt").string(),
-                                          "-o",
-                                          (scratch_ / out).string(),
-                                          "--save-every",
-                                          "0",
-                                          "--batch-size",
-                                          "16",
-                                          "--threads",
-                                          "1"};
+    std::vector<std::string> arguments = {
+        "embed", "--model",   model_, (scratch_ / "in.txt").string(), "-o", (scratch_ / out).string(), "--save-every", "0", "--batch-size",
+        "16",    "--threads", "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -64,6 +55,7 @@ class Resume : public ::testing::Test {
   int64_t texts_done(const std::string& out) const { return io::read_json(scratch_ / (out + ".part.state")).at("texts").integer(); }
 
   Scratch scratch_;
+  std::string model_ = tiny_models().m2;
   int code_ = 0;
 };
 
@@ -140,6 +132,20 @@ TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_TRUE(has(outcome.err, "resuming after"));
   EXPECT_EQ(bytes(out), bytes("whole.npy"));
+}
+
+// Windows of several batches, in every format.
+TEST_F(Resume, CtrlCInTheMiddleOfAWindow) {
+  model_ = tiny_models().attention;
+  for (const std::string ending : {".jsonl", ".npy", ".safetensors"}) {
+    const std::string whole = "whole" + ending, out = "a" + ending;
+    stop_in_the_middle(out, SIGINT);
+    EXPECT_EQ(code_, 130) << ending;
+    ASSERT_EQ(run(command(whole)).code, 0);
+    const Outcome outcome = run(command(out, {"--resume"}));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_TRUE(bytes(out) == bytes(whole)) << ending;
+  }
 }
 
 TEST_F(Resume, CtrlCWhileWaitingForInput) {

@@ -11,7 +11,7 @@
 namespace {
 
 class NoGpu : public ::testing::EmptyTestEventListener {
-  void OnTestStart(const ::testing::TestInfo&) override { GTEST_SKIP() << "DEVICE=gpu, and this build of MLX has no GPU"; }
+  void OnTestStart(const ::testing::TestInfo&) override { GTEST_SKIP() << "DEVICE=gpu, and this MLX has no GPU (docs/gpu.md, Testing)"; }
 };
 
 }  // namespace

@@ -35,10 +35,10 @@ if [ "$2" = memcheck ]; then
   exit
 fi
 printf "$FOUND"
-echo '========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)'
+echo "========= RACECHECK SUMMARY: $DISPLAYED hazards displayed ($DISPLAYED errors, 0 warnings)"
 """
-RACE = ("========= Error: Race reported between Read access at {0}+0xb20\\n=========     and Write access at {0}+0x2f30 [32 hazards]\\n"
-        "========= \\n")
+RACE = ("========= Error: Race reported between Read access at {0}+0xb20\n=========     and Write access at {0}+0x2f30 [32 hazards]\n"
+        "========= \n")
 
 
 class Bundle(unittest.TestCase):
@@ -86,6 +86,22 @@ class Bundle(unittest.TestCase):
                          {"lib/a.so": "a", "lib/b.so": "b", "run": "c"})
         self.assertFalse((self.folder / "target.parts").exists())
 
+    def test_the_target_is_any_new_folder_or_an_older_bundle(self):
+        folders = self.write_parts({"libraries": {"lib/a.so": "a"}, "programs": {"run": "c", "built-in": "/x"}})
+        for folder in folders:
+            done = subprocess.run(["bash", folder / "unpack", "here/"], capture_output=True, text=True, cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual((self.folder / "here" / "run").read_text(), "c")
+        for folder in folders:
+            done = subprocess.run(["bash", folder / "unpack", self.folder / "here"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        (self.folder / "mine").mkdir()
+        (self.folder / "mine" / "precious").write_text("p")
+        done = subprocess.run(["bash", folders[0] / "unpack", self.folder / "mine"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("mine is there already and is no bundle", done.stderr)
+        self.assertEqual((self.folder / "mine" / "precious").read_text(), "p")
+
     def test_a_damaged_part_is_an_error(self):
         first, second = self.write_parts({"libraries": {"lib/a.so": "a"}, "programs": {"run": "c"}})
         self.unpack(second)
@@ -111,32 +127,51 @@ class Bundle(unittest.TestCase):
         self.assertIn("  skipped: A.is_skipped\n", done.stdout)
         self.assertEqual((self.folder / "out" / "tests.txt").read_text(), done.stdout)
 
-    def sanitize(self, found, sanitizer=SANITIZER):
-        return self.run_bundle({"path/compute-sanitizer": sanitizer}, "sanitizers", "--limit", "20", FOUND=found,
+    def test_tests_that_fail_or_are_not_there_give_an_exit_code(self):
+        good = "#!/bin/bash\necho '[       OK ] A.passes'\n"
+        self.assertEqual(self.run_bundle({"bin/test_nn": good}, "tests", "nn").returncode, 0)
+        self.assertEqual(self.run_bundle({"bin/test_ops": TESTS}, "tests", "ops", "nn").returncode, 1)
+        done = self.run_bundle({}, "tests", "nn", "oops")
+        self.assertEqual((done.returncode, done.stderr), (2, "run: there are no tests oops\n"))
+        self.assertEqual(self.run_bundle({}, "tests", "--limit").returncode, 2)
+        self.assertEqual(self.run_bundle({}, "bench").returncode, 2)
+
+    def sanitize(self, found="", displayed=0, sanitizer=SANITIZER):
+        return self.run_bundle({"path/compute-sanitizer": sanitizer}, "sanitizers", "--limit", "20", FOUND=found, DISPLAYED=str(displayed),
                                PATH=f"{self.folder}/bundle/path:{os.environ['PATH']}")
 
     def test_races_in_cublas_are_left_out(self):
-        done = self.sanitize(RACE.format("nvjet_sm90_tst"))
+        done = self.sanitize(RACE.format("nvjet_sm90_tst"), 1)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertIn("memcheck: found nothing\n", done.stdout)
-        self.assertIn("racecheck: found nothing, but for 1 report(s) in kernels of cuBLAS\n", done.stdout)
+        self.assertIn("racecheck: found nothing; reports in kernels of cuBLAS left out: 1\n", done.stdout)
         self.assertNotIn("nvjet", done.stdout)
         self.assertNotIn("SKIPPED", done.stdout)
         self.assertEqual((self.folder / "out" / "sanitizers.txt").read_text(), done.stdout)
 
     def test_other_races_are_errors(self):
-        done = self.sanitize(RACE.format("nvjet_sm90_tst") + RACE.format("mixer_toeplitz"))
+        done = self.sanitize(RACE.format("nvjet_sm90_tst") + RACE.format("mixer_toeplitz"), 2)
         self.assertEqual(done.returncode, 1)
         self.assertIn("Read access at mixer_toeplitz+0xb20", done.stdout)
         self.assertIn("Write access at mixer_toeplitz+0x2f30", done.stdout)
-        self.assertIn("racecheck: failed, but for 1 report(s) in kernels of cuBLAS\n", done.stdout)
+        self.assertIn("racecheck: failed; reports in kernels of cuBLAS left out: 1\n", done.stdout)
+
+    def test_what_racecheck_reports_in_other_words_is_an_error(self):
+        for found, displayed in [("========= Error: Potential RAW hazard\n", 1), ("", 1),
+                                 (RACE.format("nvjet_sm90_tst").replace("========= \n", "[  FAILED  ] A.fails\n"), 1)]:
+            with self.subTest(found):
+                done = self.sanitize(found, displayed)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("racecheck: failed", done.stdout)
 
     def test_a_sanitizer_that_finds_errors_no_tests_or_no_end_fails(self):
         for change, verdict in [(("SUMMARY: 0 errors", "SUMMARY: 2 errors"), "memcheck: failed\n"),
                                 (("[  PASSED  ] 3", "[  PASSED  ] 0"), "memcheck: no test ran\n"),
-                                (("========= ERROR SUMMARY: 0 errors", ""), "memcheck: did not end within 20 s\n")]:
+                                (("echo '========= ERROR SUMMARY: 0 errors'", ""), "memcheck: no summary\n"),
+                                (("  exit\n", "  exit 139\n"), "memcheck: ended with exit code 139\n"),
+                                (("  exit\n", "  exit 124\n"), "memcheck: did not end within 20 s\n")]:
             with self.subTest(verdict):
-                done = self.sanitize("", SANITIZER.replace(*change))
+                done = self.sanitize(sanitizer=SANITIZER.replace(*change))
                 self.assertEqual(done.returncode, 1)
                 self.assertIn(verdict, done.stdout)
 
