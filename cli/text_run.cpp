@@ -124,7 +124,8 @@ void add(Done& done, const TextWindow& read, const Done& window) {
 // Receives the rows of a window, what the window counts, and the progress including it.
 using Sink = std::function<void(const Rows& rows, const Done& window, const Done& done)>;
 
-// The loop: read a window, launch it, write the rows of the one before it. Returns the progress; a signal stops it early.
+// The loop: read a window, launch it, write the rows of the one before it, unless they are written already. Returns the progress; a signal
+// stops it early.
 Done write_rows(const TextRun& run, const std::shared_ptr<WindowReader>& reader, Done done, io::Progress* progress, const Sink& sink) {
   const auto write = [&](const TextWindow& read) {
     const std::optional<Rows> rows = run.rows(read);

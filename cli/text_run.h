@@ -83,7 +83,8 @@ struct TextRun {
   bool has_index = false;                            // the bytes of Rows::index follow the last row
   bool pairs = false;                                // the input has pairs of texts
   SharedRun shared;
-  // Gets each window before the rows of the one before it are asked for, so that a GPU can begin with it. May be empty.
+  // Gets each window before its rows are asked for, and before those of the window before it if it has been read by then, so that a GPU
+  // can begin with it. May be empty.
   std::function<void(const TextWindow& window)> launch;
   // The rows of a window, which has not moved since launch(); nullopt if a signal stopped it.
   std::function<std::optional<Rows>(const TextWindow& window)> rows;

@@ -84,10 +84,10 @@ class Embedder {
   // Called after each layer of a pass, on the thread that computes, once its states are there. It may call embed() for other work.
   void set_after_layer(std::function<void()> after_layer) { after_layer_ = std::move(after_layer); }
 
-  // The passes of windows that are added to it, for read().
+  // The passes of windows that are added to it, for read(). The embedder must outlive it, and stay where it is.
   PassQueue pass_queue() const;
   // A window's vectors in the order of its texts; it is the next one of the queue. first: the number of texts before it, for errors.
-  // stop is called before each batch: true aborts and returns an empty result.
+  // stop is called before each batch: true aborts and returns an empty result, and the queue cannot be used again.
   Embeddings read(const Window& window, PassQueue& passes, uint64_t first, const std::function<bool()>& stop = {}) const;
 
   // The states of each row's tokens, without padding: `use` gets the row and its states [tokens, hidden] as float32.

@@ -21,7 +21,7 @@ class PassQueue {
   // What forward refers to must outlive this.
   PassQueue(Forward forward, bool launches_ahead) : forward_(std::move(forward)), launches_ahead_(launches_ahead) {}
 
-  // Adds the batches of a window, which must stay where it is until their values were read.
+  // Adds the batches of a window, which must stay where it is until their values have been read.
   void add(const Window& window);
 
   // The values of the next batch, row-major, as float32. Error: there is none.

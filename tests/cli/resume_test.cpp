@@ -30,9 +30,12 @@ class Resume : public ::testing::Test {
   }
 
   std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {
-        "embed", "--model",   model_, (scratch_ / "in.txt").string(), "-o", (scratch_ / out).string(), "--save-every", "0", "--batch-size",
-        "16",    "--threads", "1"};
+    std::vector<std::string> arguments = {"embed",        "--model",
+                                          model_,         (scratch_ / "in.txt").string(),
+                                          "-o",           (scratch_ / out).string(),
+                                          "--save-every", "0",
+                                          "--batch-size", batch_size_,
+                                          "--threads",    "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -55,7 +58,7 @@ class Resume : public ::testing::Test {
   int64_t texts_done(const std::string& out) const { return io::read_json(scratch_ / (out + ".part.state")).at("texts").integer(); }
 
   Scratch scratch_;
-  std::string model_ = tiny_models().m2;
+  std::string model_ = tiny_models().m2, batch_size_ = "16";
   int code_ = 0;
 };
 
@@ -137,6 +140,7 @@ TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
 // Windows of several batches, in every format.
 TEST_F(Resume, CtrlCInTheMiddleOfAWindow) {
   model_ = tiny_models().attention;
+  batch_size_ = "4";
   for (const std::string ending : {".jsonl", ".npy", ".safetensors"}) {
     const std::string whole = "whole" + ending, out = "a" + ending;
     stop_in_the_middle(out, SIGINT);

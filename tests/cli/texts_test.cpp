@@ -1,6 +1,7 @@
 // What every command makes of its input: the same rules for all of them.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -187,6 +188,7 @@ TEST_F(Texts, RowsDoNotWaitForLaterTexts) {
         EXPECT_EQ(lines(), texts) << command[0];
       }
       ::close(writer);
+      if (HasFailure()) ::kill(program.pid, SIGKILL);  // it may wait for the pipe
     };
     const Outcome outcome = run_with(command, {"--batch-size", "1", "--pad", "max", "--json"}, how);
     EXPECT_EQ(outcome.code, 0) << command[0] << ": " << outcome.err;

@@ -169,7 +169,8 @@ class Bundle(unittest.TestCase):
                                 (("[  PASSED  ] 3", "[  PASSED  ] 0"), "memcheck: no test ran\n"),
                                 (("echo '========= ERROR SUMMARY: 0 errors'", ""), "memcheck: no summary\n"),
                                 (("  exit\n", "  exit 139\n"), "memcheck: ended with exit code 139\n"),
-                                (("  exit\n", "  exit 124\n"), "memcheck: did not end within 20 s\n")]:
+                                (("  exit\n", "  echo '========= ERROR SUMMARY: 2 errors'\n  exit\n"), "memcheck: failed\n"),
+                                (("  exit\n", "  echo -n '[ RUN'\n  exit 124\n"), "memcheck: did not end within 20 s\n")]:
             with self.subTest(verdict):
                 done = self.sanitize(sanitizer=SANITIZER.replace(*change))
                 self.assertEqual(done.returncode, 1)
