@@ -72,7 +72,8 @@ io::Tree settings_of(const Classifier& classifier) {
 }
 
 Rows rows_of(const Classifier& classifier, bool json, const TextWindow& read, infer::PassQueue& passes) {
-  const infer::Classes classes = classifier.read(read.window, passes, read.first);
+  const infer::Classes classes = classifier.read(read.window, passes, read.first, is_stopped);
+  if (is_stopped()) return {};
   const size_t width = classifier.labels().size();
   Rows rows;
   for (size_t row = 0; row < read.texts.size(); ++row) {

@@ -58,7 +58,7 @@ std::string result_text(const infer::FillMask& fill_mask, const Masks& masks, co
 }
 
 Rows fill_window(const infer::FillMask& fill_mask, int top_k, bool json, const TextWindow& read) {
-  const std::vector<Masks> results = fill_mask.fill(read.window, read.first, top_k);
+  const std::vector<Masks> results = fill_mask.fill(read.window, read.first, top_k, is_stopped);
   Rows rows;
   for (size_t row = 0; row < results.size(); ++row) {
     const Masks& masks = results[row];

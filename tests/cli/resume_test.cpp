@@ -30,7 +30,7 @@ class Resume : public ::testing::Test {
   }
 
   std::vector<std::string> command(const std::string& out, std::vector<std::string> more = {}) const {
-    std::vector<std::string> arguments = {"embed",        "--model",
+    std::vector<std::string> arguments = {command_,       "--model",
                                           model_,         (scratch_ / "in.txt").string(),
                                           "-o",           (scratch_ / out).string(),
                                           "--save-every", "0",
@@ -58,7 +58,7 @@ class Resume : public ::testing::Test {
   int64_t texts_done(const std::string& out) const { return io::read_json(scratch_ / (out + ".part.state")).at("texts").integer(); }
 
   Scratch scratch_;
-  std::string model_ = tiny_models().m2, batch_size_ = "16";
+  std::string command_ = "embed", model_ = tiny_models().m2, batch_size_ = "16";
   int code_ = 0;
 };
 
@@ -139,16 +139,20 @@ TEST_F(Resume, CtrlCKeepsThePartAndSaysHowToGoOn) {
 
 // Windows of several batches, in every format.
 TEST_F(Resume, CtrlCInTheMiddleOfAWindow) {
-  model_ = tiny_models().attention;
   batch_size_ = "4";
-  for (const std::string ending : {".jsonl", ".npy", ".safetensors"}) {
-    const std::string whole = "whole" + ending, out = "a" + ending;
-    stop_in_the_middle(out, SIGINT);
-    EXPECT_EQ(code_, 130) << ending;
-    ASSERT_EQ(run(command(whole)).code, 0);
-    const Outcome outcome = run(command(out, {"--resume"}));
+  const std::vector<std::pair<std::string, std::string>> runs = {
+      {"embed", ".jsonl"}, {"embed", ".npy"}, {"embed", ".safetensors"}, {"classify", ".jsonl"}};
+  for (const auto& [name, ending] : runs) {
+    SCOPED_TRACE(name + " " + ending);
+    command_ = name;
+    model_ = name == "classify" ? tiny_models().classifier : tiny_models().attention;
+    const std::string whole = name + "_whole" + ending, out = name + ending;
+    stop_in_the_middle(out, {"--overwrite", "--pad", "bucket"}, SIGINT);
+    EXPECT_EQ(code_, 130);
+    ASSERT_EQ(run(command(whole, {"--pad", "bucket"})).code, 0);
+    const Outcome outcome = run(command(out, {"--resume", "--pad", "bucket"}));
     EXPECT_EQ(outcome.code, 0) << outcome.err;
-    EXPECT_TRUE(bytes(out) == bytes(whole)) << ending;
+    EXPECT_TRUE(bytes(out) == bytes(whole));
   }
 }
 
