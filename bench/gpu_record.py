@@ -137,8 +137,8 @@ def training_part(results):
 def two_part(results):
     rows = [[str(c["length"]), thousand(c["one"]["tokens_s"]), thousand(c["two"]["tokens_s"]), f"{c['ratio']:.2f}"] for c in cases(results, "two")]
     head = ["length", "one", "two", "ratio"]
-    return ["", "## Two GPUs, `m2bert pretrain --launch 2`, thousand tokens/s", "", "The fastest run of each; runs with one and with two GPUs alternate.", "",
-            *table(head, rows)] if rows else []
+    return ["", "## Two GPUs, `m2bert pretrain --launch 2`, thousand tokens/s", "",
+            "The fastest run of each; runs with one and with two GPUs alternate.", "", *table(head, rows)] if rows else []
 
 
 def steps_part(results):

@@ -73,10 +73,9 @@ io::Tree settings_of(const Classifier& classifier) {
 
 Rows rows_of(const Classifier& classifier, bool json, const TextWindow& read, infer::PassQueue& passes) {
   const infer::Classes classes = classifier.read(read.window, passes, read.first, is_stopped);
-  if (is_stopped()) return {};
   const size_t width = classifier.labels().size();
   Rows rows;
-  for (size_t row = 0; row < read.texts.size(); ++row) {
+  for (size_t row = 0; row < classes.truncated.size(); ++row) {
     const std::span<const float> scores(classes.scores.data() + row * width, width);
     rows.bytes += json ? io::to_json(result_tree(classifier, scores, classes.truncated[row] != 0, read.heads[row]))
                        : result_text(classifier, scores, read.heads[row].at("index").as<uint64_t>());

@@ -128,10 +128,9 @@ struct Embedding {
 
   Rows rows_of_texts(const TextWindow& read) const {
     const infer::Embeddings texts = embedder.read(read.window, passes, read.first, is_stopped);
-    if (is_stopped()) return {};
     std::vector<io::Tree> heads;
-    heads.reserve(read.texts.size());
-    for (size_t text = 0; text < read.texts.size(); ++text) heads.push_back(head_of(read, text));
+    heads.reserve(texts.tokens.size());
+    for (size_t text = 0; text < texts.tokens.size(); ++text) heads.push_back(head_of(read, text));
     return {vector_rows(format, quantizer, texts.vectors, heads), "", heads.size()};
   }
 
@@ -201,15 +200,9 @@ struct Embedding {
     return rows;
   }
 
-  void launch(const TextWindow& read) const {
-    if (unit_of(command) == Unit::text) passes.add(read.window);
-  }
-
-  std::optional<Rows> rows(const TextWindow& read) const {
+  Rows operator()(const TextWindow& read) const {
     const Unit unit = unit_of(command);
-    Rows rows = unit == Unit::text ? rows_of_texts(read) : unit == Unit::passage ? rows_of_passages(read) : rows_of_tokens(read);
-    if (is_stopped()) return std::nullopt;
-    return rows;
+    return unit == Unit::text ? rows_of_texts(read) : unit == Unit::passage ? rows_of_passages(read) : rows_of_tokens(read);
   }
 };
 
@@ -326,9 +319,8 @@ void run_embed(const EmbedCommand& command, const Globals& globals) {
   run.header = [&](uint64_t rows) { return header.text(rows); };
   run.has_index = !index.name.empty();
   infer::PassQueue passes = embedder.pass_queue();
-  const Embedding embedding{command, embedder, quantizer, format, passes};
-  run.launch = [&](const TextWindow& read) { embedding.launch(read); };
-  run.rows = [&](const TextWindow& read) { return embedding.rows(read); };
+  if (unit_of(command) == Unit::text) run.launch = [&](const TextWindow& read) { passes.add(read.window); };
+  run.rows = Embedding{command, embedder, quantizer, format, passes};
   run.shared = shared;
   run_texts(run, globals, {{"dim", quantizer.dim()}, {"precision", search::name_of(quantizer.precision())}});
 }

@@ -128,11 +128,11 @@ using Sink = std::function<void(const Rows& rows, const Done& window, const Done
 // stops it early.
 Done write_rows(const TextRun& run, const std::shared_ptr<WindowReader>& reader, Done done, io::Progress* progress, const Sink& sink) {
   const auto write = [&](const TextWindow& read) {
-    const std::optional<Rows> rows = run.rows(read);
-    if (!rows || is_stopped()) return false;
-    const Done window = counts_of(read, *rows);
+    const Rows rows = run.rows(read);
+    if (is_stopped()) return false;
+    const Done window = counts_of(read, rows);
     add(done, read, window);
-    sink(*rows, window, done);
+    sink(rows, window, done);
     if (progress != nullptr) progress->update(done.texts);
     return true;
   };

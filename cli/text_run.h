@@ -86,8 +86,8 @@ struct TextRun {
   // Gets each window before its rows are asked for, and before those of the window before it if it has been read by then, so that a GPU
   // can begin with it. May be empty.
   std::function<void(const TextWindow& window)> launch;
-  // The rows of a window, which has not moved since launch(); nullopt if a signal stopped it.
-  std::function<std::optional<Rows>(const TextWindow& window)> rows;
+  // The rows of a window, which has not moved since launch(). They are not written if is_stopped(), so they may then be incomplete.
+  std::function<Rows(const TextWindow& window)> rows;
 };
 
 // Error for an output that cannot be written, or would replace what the command reads: one of these files, or a file in one of these

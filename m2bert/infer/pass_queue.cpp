@@ -11,7 +11,6 @@ void PassQueue::add(const Window& window) {
 }
 
 void PassQueue::launch() {
-  launched_.reset();
   if (waiting_.empty()) return;
   const auto [window, batch] = waiting_.front();
   launched_ = models::as_floats(forward_(*window, *batch));

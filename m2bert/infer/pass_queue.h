@@ -33,7 +33,7 @@ class PassQueue {
     const TextBatch* batch;
   };
 
-  void launch();
+  void launch();  // the next batch, if there is one
 
   Forward forward_;
   bool launches_ahead_;

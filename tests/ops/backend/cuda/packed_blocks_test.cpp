@@ -60,10 +60,11 @@ INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerBlock,
                                            Mixer{20, 512, 16, true, true}, Mixer{3, 513, 16, true, true}, Mixer{1, 1000, 16, true, true},
                                            Mixer{5, 1024, 48, true, true}, Mixer{3, 2048, 16, true, true}, Mixer{2, 4095, 16, true, true},
                                            Mixer{1, 4096, 16, false, true}, Mixer{2, 8192, 16, true, true}, Mixer{2, 9999, 16, true, true},
-                                           Mixer{3, 16384, 16, true, true}, Mixer{1, 20000, 16, true, true},
-                                           // so many that a block of mixer_toeplitz_batch has several groups
-                                           Mixer{170, 33, 384, true, true}, Mixer{400, 64, 384, true, true},
-                                           Mixer{180, 200, 384, true, true}));
+                                           Mixer{3, 16384, 16, true, true}, Mixer{1, 20000, 16, true, true}));
+// So many sequences that a block of mixer_toeplitz_batch has several groups of them.
+const auto several_groups =
+    ::testing::Values(Mixer{170, 33, 384, true, true}, Mixer{400, 64, 384, true, true}, Mixer{180, 200, 384, true, true});
+INSTANTIATE_TEST_SUITE_P(SeveralGroups, CudaMixerBlock, several_groups);
 
 // The same blocks without the fallback, so that compute-sanitizer needs seconds.
 class CudaMixerGroups : public CudaMixerBlock {};
@@ -83,9 +84,7 @@ TEST_P(CudaMixerGroups, EqualSmallerBatches) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, CudaMixerGroups,
-                         ::testing::Values(Mixer{170, 33, 384, true, true}, Mixer{400, 64, 384, true, true},
-                                           Mixer{180, 200, 384, true, true}));
+INSTANTIATE_TEST_SUITE_P(SeveralGroups, CudaMixerGroups, several_groups);
 
 TEST(CudaMixerBlock, NamesWhatIsWrong) {
   if (!has_cuda_kernels()) GTEST_SKIP() << "kernels of NVIDIA GPUs";
